@@ -1,0 +1,1 @@
+"""Moves: the only floor that waits for decisions and edges together."""

@@ -1,0 +1,1 @@
+"""A CC-iSales stand-in with seeded faults, for demos, tests and drills."""
