@@ -1,0 +1,1 @@
+"""The tests. Layout mirrors orchestrator/; checks/ and harness/ are run by ./do."""
