@@ -1,0 +1,45 @@
+"""What every test gets: virtual time unless it opens sockets, and canned HTTP answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+
+from tests.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Give every async test the jumping loop, unless it is marked `sockets`."""
+    if item.get_closest_marker("sockets") is not None:
+        return {"real": asyncio.new_event_loop}
+    return {"virtual": VirtualTimeLoop}
+
+
+class _ClientResponse(aiohttp.ClientResponse):
+    """aiohttp 3.14 wants a stream writer that aioresponses 0.7.9 does not pass (its issue 289)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("stream_writer", Mock(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture
+def canned_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    """Canned HTTP answers, for verdicts of the client only: no connector, TLS or timeout runs.
+
+    It replaces `ClientSession._request`; whatever depends on the wire is tested against the
+    simulator (mark `sockets`).
+    """
+    monkeypatch.setattr("aioresponses.core.ClientResponse", _ClientResponse)
+    with aioresponses() as canned:
+        yield canned
