@@ -1,0 +1,479 @@
+"""What goes wrong, and when: a seeded plan that gives the same faults for the same seed.
+
+Rule 1: pure. A decision depends on the seed, the campaign, which request to it this is, and the
+        kind of request; never on the order in which campaigns come, a clock, or chance.
+Rule 2: a fault is two things kept apart: does the change land (`effect`), and what comes back.
+Rule 3: seeded faults end: a campaign never meets more than `max_consecutive` of them in a row.
+Method: BLAKE2b over seed and request gives two numbers in [0, 1): one picks the fault by rate,
+        the other its variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from hashlib import blake2b
+from itertools import accumulate, count
+from math import inf
+from typing import TYPE_CHECKING
+
+from orchestrator.simulator.replies import HTML_TYPE, JSON_TYPE, LOGIN_PAGE, html
+from orchestrator.simulator.routes import CHANGES, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.core.campaign import CampaignRef
+    from orchestrator.simulator.world import Page
+
+#: in `codes`: the key is left out of the answer
+ABSENT = object()
+
+
+class Ending(StrEnum):
+    """What happens to the connection after whatever was written."""
+
+    #: it stays open
+    KEEP = "keep"
+    #: it is closed in order
+    CLOSE = "close"
+    #: it is reset (RST)
+    RESET = "reset"
+    #: nothing more ever comes, until the client leaves or the server is shut down
+    HANG = "hang"
+    #: reset, and new connections are reset as soon as they are accepted
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing going wrong. Without `codes`, `body` and `raw` the answer is the true one."""
+
+    #: what the ledger shows
+    name: str
+    ending: Ending = Ending.KEEP
+    #: the request is carried out as if nothing were wrong
+    effect: bool = False
+    #: resultCode and returnCode to answer with, any JSON value or ABSENT
+    codes: tuple[object, object] | None = None
+    #: codes are written as numbers, their leading zero lost
+    numeric: bool = False
+    http_status: int = 200
+    body: bytes | None = None
+    content_type: str = HTML_TYPE
+    headers: tuple[tuple[str, str], ...] = ()
+    #: adds a Retry-After that names the moment so many seconds from now
+    retry_after_date_s: int | None = None
+    #: the body is only so many bytes long, with a Content-Length to match
+    cut_body_bytes: int | None = None
+    #: only so many bytes of the whole answer are written
+    cut_wire_bytes: int | None = None
+    #: exactly these bytes are written, whatever they are
+    raw: bytes | None = None
+    #: seconds between the request (and its effect) and the answer
+    wait_s: float = 0.0
+
+    @property
+    def writes(self) -> bool:
+        """Whether the client gets any bytes."""
+        return self.ending is Ending.KEEP or self.raw is not None or self.cut_wire_bytes is not None
+
+
+def with_codes(
+    result_code: object, return_code: object | None = None, *, effect: bool = False, name: str = ""
+) -> Fault:
+    """A 200 with these codes; the second is like the first unless given."""
+    second = result_code if return_code is None else return_code
+    return Fault(name or f"code {result_code}", effect=effect, codes=(result_code, second))
+
+
+def with_http(
+    status: int,
+    *,
+    effect: bool = False,
+    retry_after: str | None = None,
+    retry_after_date_s: int | None = None,
+    body: bytes | None = None,
+) -> Fault:
+    """An HTML error page with this status, and a Retry-After if given.
+
+    Args:
+        status: the HTTP status.
+        effect: whether the change lands first.
+        retry_after: the header's text, exactly as it is to be sent.
+        retry_after_date_s: instead, an HTTP date so many seconds ahead of the server's clock.
+        body: the page; one that names the status if None.
+    """
+    return Fault(
+        f"http {status}",
+        effect=effect,
+        http_status=status,
+        body=html(status) if body is None else body,
+        headers=() if retry_after is None else (("Retry-After", retry_after),),
+        retry_after_date_s=retry_after_date_s,
+    )
+
+
+def landed(fault: Fault) -> Fault:
+    """The same fault, but the change took effect before it."""
+    return replace(fault, effect=True, name=f"{fault.name}, landed")
+
+
+DATABASE_ERROR = with_codes("0200006", name="database error")
+DATABASE_ERROR_LANDED = landed(DATABASE_ERROR)
+#: the change lands and the connection is closed without an answer
+ANSWER_LOST = Fault("answer lost", Ending.CLOSE, effect=True)
+RESET = Fault("reset", Ending.RESET)
+RESET_LANDED = landed(RESET)
+HANG = Fault("hang", Ending.HANG)
+HANG_LANDED = landed(HANG)
+UNAUTHORIZED = with_http(401)
+FORBIDDEN = with_http(403)
+THROTTLED = with_http(429)
+UNAVAILABLE = with_http(503)
+LOGIN = Fault("login page", body=LOGIN_PAGE)
+UNKNOWN_CODE = with_codes("0299999", name="unknown code")
+NO_CODES = Fault("no codes", codes=(ABSENT, ABSENT))
+NUMERIC_CODES = Fault("numeric codes", effect=True, numeric=True)
+TRUNCATED = Fault("truncated", effect=True, cut_body_bytes=30)
+CUT_OFF = Fault("cut off", Ending.CLOSE, effect=True, cut_wire_bytes=60)
+EMPTY = Fault("empty", body=b"", content_type=JSON_TYPE)
+#: success is claimed and nothing has happened
+LIE = with_codes("0200000", name="success without effect")
+REFUSED = Fault("refused", Ending.REFUSE)
+
+
+def slow(wait_s: float) -> Fault:
+    """The truth, after so many seconds."""
+    return Fault("slow", effect=True, wait_s=wait_s)
+
+
+def disagreeing(*, effect: bool) -> Fault:
+    """One code says success, the other a database error."""
+    return with_codes("0200000", "0200006", effect=effect, name="codes disagree")
+
+
+#: every parameter code that pause and resume document (api.md §3.1)
+PARAMETER_CODES = ("0200001", *(f"020000{n:02d}" for n in range(1, 12)))
+
+_GATEWAY_ERRORS = tuple(with_http(status) for status in (500, 502, 504))
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRates:
+    """How likely each fault is, 0 to 1; together at most 1. The rest of the answers is true."""
+
+    database_error: float = 0.0
+    database_error_landed: float = 0.0
+    answer_lost: float = 0.0
+    reset: float = 0.0
+    reset_landed: float = 0.0
+    hang: float = 0.0
+    unauthorized: float = 0.0
+    forbidden: float = 0.0
+    throttled: float = 0.0
+    #: 429 with Retry-After, as seconds or as a date
+    throttled_retry_after: float = 0.0
+    unavailable: float = 0.0
+    unavailable_retry_after: float = 0.0
+    #: 500, 502 or 504
+    gateway_error: float = 0.0
+    gateway_error_landed: float = 0.0
+    login_page: float = 0.0
+    unknown_code: float = 0.0
+    codes_disagree: float = 0.0
+    no_codes: float = 0.0
+    numeric_codes: float = 0.0
+    parameter_refused: float = 0.0
+    truncated: float = 0.0
+    empty: float = 0.0
+    lie: float = 0.0
+    slow: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        each = self.values()
+        if not all(0 <= rate <= 1 for rate in each) or sum(each) > 1 + 1e-9:
+            raise ValueError(f"fault rates must be 0 to 1, and together at most 1: {self}")
+
+    def values(self) -> tuple[float, ...]:
+        """The rates in the order of their names in the class."""
+        return tuple(getattr(self, one.name) for one in fields(self))
+
+    @classmethod
+    def mixed(cls, total: float) -> FaultRates:
+        """A mixture of everything that repeating cures, with this total rate.
+
+        Left out, because they end a run or settle a campaign wrongly by design: 401, 403, login
+        page, unknown and parameter codes, lies. Left out, because they cost real time: hang, slow,
+        Retry-After. Add them with `dataclasses.replace`.
+        """
+        parts = sum(_MIXTURE.values())
+        return cls(**{name: total * share / parts for name, share in _MIXTURE.items()})
+
+
+#: shares of FaultRates.mixed: the database is the fault that the documentation knows
+_MIXTURE = {
+    "database_error": 8,
+    "database_error_landed": 2,
+    "answer_lost": 2,
+    "reset": 2,
+    "reset_landed": 2,
+    "throttled": 1,
+    "unavailable": 2,
+    "gateway_error": 2,
+    "gateway_error_landed": 2,
+    "codes_disagree": 1,
+    "no_codes": 1,
+    "numeric_codes": 2,
+    "truncated": 2,
+    "empty": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a decision may depend on."""
+
+    kind: Kind
+    #: which request this is, from 1: for changes, among the changes of this campaign; for details,
+    #: among its details calls; for listings, among those of its VDN
+    nth: int
+    vdn_id: int | None = None
+    ref: CampaignRef | None = None
+    #: which request this is of all that the server has had, from 1
+    request_number: int = 1
+    #: seconds since the server started
+    now_s: float = 0.0
+    #: which page a listing wants
+    page: int = 0
+
+
+_EVERY_KIND = frozenset(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Every request in a window of time, or of request numbers, meets the same fault."""
+
+    fault: Fault = DATABASE_ERROR
+    #: seconds since the server started; the end is no longer inside
+    start_s: float = 0.0
+    end_s: float = inf
+    #: numbers of requests to the whole server, from 1; both ends are inside
+    first_request: int = 1
+    last_request: float = inf
+    #: None: every VDN
+    vdn_id: int | None = None
+    kinds: frozenset[Kind] = _EVERY_KIND
+
+    def hits(self, asked: Asked) -> bool:
+        """Whether this request falls into the window."""
+        return (
+            self.start_s <= asked.now_s < self.end_s
+            and self.first_request <= asked.request_number <= self.last_request
+            and self.vdn_id in {None, asked.vdn_id}
+            and asked.kind in self.kinds
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFaults:
+    """What is wrong with the listings of one VDN."""
+
+    #: these pages always fail
+    failing_pages: frozenset[int] = frozenset()
+    #: only so many listing requests are answered, all later ones fail; None: no such limit
+    answered: int | None = None
+    #: so many rows are missing at the end of each page while totalSize stays
+    rows_missing: int = 0
+    #: totalSize is so much too high in every second answer
+    total_size_off: int = 0
+    #: after so many listing requests all is well again
+    last_request: float = inf
+    fault: Fault = field(default_factory=lambda: with_http(500))
+
+    def refuses(self, asked: Asked) -> bool:
+        """Whether this listing request fails outright."""
+        if asked.nth > self.last_request:
+            return False
+        over = self.answered is not None and asked.nth > self.answered
+        return over or asked.page in self.failing_pages
+
+    def bend(self, page: Page, nth: int) -> Page:
+        """The page as this server shows it."""
+        if nth > self.last_request:
+            return page
+        shown = max(0, len(page.rows) - self.rows_missing)
+        off = self.total_size_off if nth % 2 == 0 else 0
+        return replace(page, rows=page.rows[:shown], total_size=max(0, page.total_size + off))
+
+
+Script = Mapping["CampaignRef", "Sequence[Fault | None]"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """All that goes wrong with one server.
+
+    Asked in this order, the first that has an opinion wins: outages, listing faults, faults for
+    ever, scripts, seeded rates.
+    """
+
+    seed: int = 0
+    #: for pause and resume
+    rates: FaultRates = FaultRates()
+    #: for listings and details
+    read_rates: FaultRates = FaultRates()
+    #: the longest row of seeded faults that one campaign meets
+    max_consecutive: int = 3
+    #: campaign: what its first, second … change request meets; None: nothing. Past the end: rates
+    scripted: Script = field(default_factory=dict)
+    #: the same for details calls
+    scripted_details: Script = field(default_factory=dict)
+    #: the same for the listings of a VDN
+    scripted_listings: Mapping[int, Sequence[Fault | None]] = field(default_factory=dict)
+    #: campaigns whose every change request meets the same fault
+    always: Mapping[CampaignRef, Fault] = field(default_factory=dict)
+    outages: tuple[Outage, ...] = ()
+    listing_faults: Mapping[int, ListingFaults] = field(default_factory=dict)
+    #: Retry-After of the seeded faults that have one, in seconds
+    retry_after_s: int = 1
+    #: how late the seeded slow answers are, in seconds
+    slow_s: float = 0.05
+
+    def outage(self, asked: Asked) -> Fault | None:
+        """The fault of the first outage that hits this request."""
+        return next((one.fault for one in self.outages if one.hits(asked)), None)
+
+    def decide(self, asked: Asked) -> Fault | None:
+        """What this request meets, or None: nothing."""
+        fault = self.outage(asked)
+        if fault is not None:
+            return fault
+        listing = self._listing_faults(asked)
+        if listing is not None and listing.refuses(asked):
+            return listing.fault
+        if asked.kind in CHANGES and asked.ref is not None and asked.ref in self.always:
+            return self.always[asked.ref]
+        script = self._script(asked)
+        if asked.nth <= len(script):
+            return script[asked.nth - 1]
+        return self._seeded(asked)
+
+    def bend(self, page: Page, asked: Asked) -> Page:
+        """The page of a listing as this server shows it."""
+        listing = self._listing_faults(asked)
+        return page if listing is None else listing.bend(page, asked.nth)
+
+    def _listing_faults(self, asked: Asked) -> ListingFaults | None:
+        if asked.kind is not Kind.LIST or asked.vdn_id is None:
+            return None
+        return self.listing_faults.get(asked.vdn_id)
+
+    def _script(self, asked: Asked) -> Sequence[Fault | None]:
+        if asked.kind is Kind.LIST and asked.vdn_id is not None:
+            return self.scripted_listings.get(asked.vdn_id, ())
+        if asked.ref is None:
+            return ()
+        scripts = self.scripted if asked.kind in CHANGES else self.scripted_details
+        return scripts.get(asked.ref, ())
+
+    def _seeded(self, asked: Asked) -> Fault | None:
+        table = _cumulative(self.rates if asked.kind in CHANGES else self.read_rates)
+        if not table:
+            return None
+        fault = self._draw(table, asked, asked.nth)
+        if fault is None:
+            return None
+        row = next(n for n in count(1) if not self._drawn_before(table, asked, n))
+        return None if row % (self.max_consecutive + 1) == 0 else fault
+
+    def _drawn_before(self, table: _Table, asked: Asked, back: int) -> bool:
+        """Whether the request `back` places earlier drew a fault too."""
+        return asked.nth > back and self._draw(table, asked, asked.nth - back) is not None
+
+    def _draw(self, table: _Table, asked: Asked, nth: int) -> Fault | None:
+        chance, variant = draw(self.seed, asked.kind, asked.ref or asked.vdn_id, nth)
+        for limit, name in table:
+            if chance < limit:
+                choices = self._choices(name)
+                return choices[int(variant * len(choices))]
+        return None
+
+    def _choices(self, name: str) -> tuple[Fault, ...]:
+        match name:
+            case "throttled_retry_after":
+                return self._with_retry_after(429)
+            case "unavailable_retry_after":
+                return self._with_retry_after(503)
+            case "slow":
+                return (slow(self.slow_s),)
+            case _:
+                return _FAULTS[name]
+
+    def _with_retry_after(self, status: int) -> tuple[Fault, ...]:
+        return (
+            with_http(status, retry_after=str(self.retry_after_s)),
+            with_http(status, retry_after_date_s=self.retry_after_s),
+        )
+
+
+#: rate name: the faults it stands for, one of which is picked by the seed
+_FAULTS = {
+    "database_error": (DATABASE_ERROR,),
+    "database_error_landed": (DATABASE_ERROR_LANDED,),
+    "answer_lost": (ANSWER_LOST,),
+    "reset": (RESET,),
+    "reset_landed": (RESET_LANDED,),
+    "hang": (HANG, HANG_LANDED),
+    "unauthorized": (UNAUTHORIZED,),
+    "forbidden": (FORBIDDEN,),
+    "throttled": (THROTTLED,),
+    "unavailable": (UNAVAILABLE,),
+    "gateway_error": _GATEWAY_ERRORS,
+    "gateway_error_landed": tuple(landed(fault) for fault in _GATEWAY_ERRORS),
+    "login_page": (LOGIN,),
+    "unknown_code": (UNKNOWN_CODE,),
+    "codes_disagree": (disagreeing(effect=False), landed(disagreeing(effect=True))),
+    "no_codes": (NO_CODES, landed(NO_CODES)),
+    "numeric_codes": (NUMERIC_CODES,),
+    "parameter_refused": tuple(with_codes(code) for code in PARAMETER_CODES),
+    "truncated": (TRUNCATED, CUT_OFF),
+    "empty": (EMPTY, landed(EMPTY)),
+    "lie": (LIE,),
+}
+
+_Table = tuple[tuple[float, str], ...]
+
+
+def _cumulative(rates: FaultRates) -> _Table:
+    """The rates as a ladder of limits; empty when nothing can go wrong."""
+    ladder = _LADDERS.get(rates)
+    if ladder is None:
+        limits = accumulate(rates.values())
+        rungs = zip(limits, rates.values(), fields(rates), strict=True)
+        ladder = tuple((limit, one.name) for limit, rate, one in rungs if rate > 0)
+        _LADDERS[rates] = ladder
+    return ladder
+
+
+_LADDERS: dict[FaultRates, _Table] = {}
+
+
+def draw(seed: int, kind: Kind, about: CampaignRef | int | None, nth: int) -> tuple[float, float]:
+    """Two numbers in [0, 1) that depend on nothing but the arguments."""
+    # pause and resume share their count, so they share their luck too
+    family = "change" if kind in CHANGES else kind.value
+    where = about if isinstance(about, int) or about is None else _place(about)
+    digest = blake2b(f"{seed}/{family}/{where}/{nth}".encode(), digest_size=14).digest()
+    # 56 bits, cut to 53: a float in [0, 1) holds no more without rounding up to 1
+    return (
+        (int.from_bytes(digest[:7]) >> 3) / 2**53,
+        (int.from_bytes(digest[7:]) >> 3) / 2**53,
+    )
+
+
+def _place(ref: CampaignRef) -> str:
+    return f"{ref.vdn_id}-{ref.campaign_id}"
