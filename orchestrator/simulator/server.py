@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import struct
 import time
@@ -76,7 +77,12 @@ class Simulator:
             prefix: what stands before the documented paths, part of `base_url`.
             wall_ms: the true wall clock, in milliseconds since the epoch.
             keep_alive_s: how long an idle connection is kept, in seconds.
+
+        Raises:
+            ValueError: the host is not a loopback address.
         """
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(f"the simulator serves loopback addresses only, not {host}")
         self.world = world
         self.ledger = ledger if ledger is not None else Ledger()
         self.desk = Desk(

@@ -1,0 +1,228 @@
+"""Ready-made worlds: what a demo, an operator's drill or a harness meets.
+
+Rule 1: ids, names and first statuses depend on nothing, so that lists and drills can name them;
+        the seed decides the faults only.
+Rule 2: the credentials are invented and say so; they open nothing but this simulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.faults import (
+    DATABASE_ERROR,
+    FaultPlan,
+    FaultRates,
+    Outage,
+)
+from orchestrator.simulator.signature import SignatureCheck
+from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+ACCESS_KEY = "AKSIMULATOR"
+SECRET_KEY = "sk-simulator-not-a-secret"  # noqa: S105 -- invented, and documented as such
+
+#: the VDN of the emergency, healthy, outage and stubborn scenarios
+DRILL_VDN = 1234
+#: VDN: how many campaigns the batch scenario has there
+BATCH_VDNS = {1201: 40, 1202: 40, 1203: 20}
+
+#: seconds since the start between which the outage scenario answers nothing but 0200006
+OUTAGE_S = (5.0, 25.0)
+#: the campaign that the stubborn scenario never pauses
+STUBBORN_CAMPAIGN = CampaignRef(DRILL_VDN, 1_234_005)
+
+#: name: one line for --help
+SCENARIOS = {
+    "batch": "VDNs 1201-1203, 100 campaigns, 8 % database errors and 3 % others",
+    "emergency": "VDN 1234 dials: 60 campaigns run, two start by themselves after 6 s and 12 s",
+    "healthy": "VDN 1234, 40 campaigns, nothing goes wrong",
+    "outage": "VDN 1234, 200 campaigns; every request fails from second 5 to 25",
+    "stubborn": "VDN 1234, 40 campaigns; campaign 1234005 answers 0200006 for ever",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A world, what goes wrong in it, and the keys that open it."""
+
+    name: str
+    world: World
+    faults: FaultPlan
+    signature: SignatureCheck
+    #: a list worth pausing here: every campaign, and in `batch` two that do not exist
+    sample: tuple[CampaignRef, ...]
+
+    @property
+    def access_key(self) -> str:
+        """The AK that the server accepts."""
+        return self.signature.access_key
+
+    @property
+    def secret_key(self) -> str:
+        """The SK that goes with it; invented."""
+        return self.signature.secret_key
+
+
+def batch(*, seed: int) -> Scenario:
+    """A few VDNs for a list: some campaigns suspended or completed, a busy database."""
+    world = World({vdn_id: _some(vdn_id, size) for vdn_id, size in BATCH_VDNS.items()})
+    missing = (CampaignRef(1201, 9_999_998), CampaignRef(1203, 9_999_999))
+    rates = FaultRates(
+        database_error=0.06,
+        database_error_landed=0.02,
+        answer_lost=0.01,
+        gateway_error=0.01,
+        unavailable=0.01,
+    )
+    return Scenario(
+        "batch",
+        world,
+        FaultPlan(seed=seed, rates=rates),
+        _check(),
+        (*world.refs(), *missing),
+    )
+
+
+def emergency(*, seed: int, now: datetime) -> Scenario:
+    """One VDN that dials: 60 campaigns run, two more begin by themselves after 6 s and 12 s."""
+    late = [CampaignRef(DRILL_VDN, 1_798_316_901), CampaignRef(DRILL_VDN, 1_798_316_902)]
+    tomorrow = (now + timedelta(days=1)).strftime("%Y-%m-%d 08:00:00")
+    waiting = [1_798_316_911, 1_798_316_912, *(ref.campaign_id for ref in late)]
+    campaigns = [
+        *_numbered(1_798_316_100, 60, "autumn offer", Status.STARTED),
+        *_numbered(1_798_316_300, 8, "paused last week", Status.SUSPENDED),
+        *_numbered(1_798_316_400, 5, "spring offer", Status.COMPLETED),
+        *(
+            Campaign(number, Status.NOT_STARTED, f"winter offer {number % 100}", tomorrow)
+            for number in waiting
+        ),
+    ]
+    world = World(
+        {DRILL_VDN: campaigns},
+        settings=WorldSettings(order=Order.RECENT),
+        drifts=[Drift(late[0], at_s=6.0), Drift(late[1], at_s=12.0)],
+    )
+    rates = FaultRates(database_error=0.04, database_error_landed=0.01, answer_lost=0.01)
+    return Scenario(
+        "emergency",
+        world,
+        FaultPlan(seed=seed, rates=rates),
+        _check(),
+        tuple(world.refs()),
+    )
+
+
+def healthy(*, seed: int) -> Scenario:
+    """Nothing goes wrong."""
+    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
+    return Scenario(
+        "healthy",
+        world,
+        FaultPlan(seed=seed),
+        _check(),
+        tuple(world.refs()),
+    )
+
+
+def outage(*, seed: int) -> Scenario:
+    """The database is away for 20 seconds, from the fifth second on."""
+    start_s, end_s = OUTAGE_S
+    world = World({DRILL_VDN: _some(DRILL_VDN, 200)})
+    return Scenario(
+        "outage",
+        world,
+        FaultPlan(seed=seed, outages=(Outage(DATABASE_ERROR, start_s=start_s, end_s=end_s),)),
+        _check(),
+        tuple(world.refs()),
+    )
+
+
+def stubborn(*, seed: int) -> Scenario:
+    """One campaign cannot be paused, ever: its database row is broken."""
+    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
+    return Scenario(
+        "stubborn",
+        world,
+        FaultPlan(seed=seed, always={STUBBORN_CAMPAIGN: DATABASE_ERROR}),
+        _check(),
+        tuple(world.refs()),
+    )
+
+
+def named(name: str, *, seed: int, now: datetime) -> Scenario:
+    """Build a scenario by its name.
+
+    Args:
+        name: a key of SCENARIOS.
+        seed: decides which requests meet which fault.
+        now: the wall clock, for begin times that lie ahead.
+
+    Raises:
+        KeyError: there is no such scenario.
+    """
+    match name:
+        case "batch":
+            return batch(seed=seed)
+        case "emergency":
+            return emergency(seed=seed, now=now)
+        case "healthy":
+            return healthy(seed=seed)
+        case "outage":
+            return outage(seed=seed)
+        case "stubborn":
+            return stubborn(seed=seed)
+        case _:
+            raise KeyError(name)
+
+
+def generated(*, campaigns: int, vdns: int, seed: int, fault_rate: float) -> Scenario:
+    """A world of any size, all campaigns started, with a mixture of faults.
+
+    Args:
+        campaigns: how many in all; ids 1, 2, 3 … dealt to the VDNs in turn.
+        vdns: how many VDNs, 1 to 9999; their ids are 1, 2, 3 …
+        seed: decides which requests meet which fault.
+        fault_rate: share of changes that meet one, 0 to 1; see FaultRates.mixed.
+    """
+    world = World(
+        {
+            vdn_id: [Campaign(number) for number in range(vdn_id, campaigns + 1, vdns)]
+            for vdn_id in range(1, vdns + 1)
+        }
+    )
+    return Scenario(
+        "generated",
+        world,
+        FaultPlan(seed=seed, rates=FaultRates.mixed(fault_rate)),
+        _check(),
+        # a million refs are better made by whoever needs them: world.refs()
+        (),
+    )
+
+
+def _check() -> SignatureCheck:
+    return SignatureCheck(ACCESS_KEY, SECRET_KEY)
+
+
+def _some(vdn_id: int, size: int) -> Iterator[Campaign]:
+    """Ids 1001, 1002 … behind the VDN's own number; every 7th suspended, every 11th completed."""
+    for number in range(1, size + 1):
+        if number % 11 == 0:
+            status = Status.COMPLETED
+        elif number % 7 == 0:
+            status = Status.SUSPENDED
+        else:
+            status = Status.STARTED
+        yield Campaign(vdn_id * 1000 + number, status, f"offer {number}")
+
+
+def _numbered(first: int, size: int, name: str, status: Status) -> Iterator[Campaign]:
+    for number in range(1, size + 1):
+        yield Campaign(first + number, status, f"{name} {number}")
