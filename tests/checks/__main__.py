@@ -1,0 +1,22 @@
+"""Run every check; say each problem on a line; exit 1 if there is one."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.checks import forbidden, lock, minimum_versions, names
+
+#: fault_table belongs here as soon as tests/faults.md is written
+CHECKS = (lock, minimum_versions, forbidden, names)
+
+
+def main() -> int:
+    """Run them all."""
+    problems = [problem for check in CHECKS for problem in check.problems()]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Strings that must not stand in the tree: switches that weaken it, and traces of a machine.
+
+Each has the reason beside it. This file is the one place where they may be written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.checks.tree import ROOT, files, place
+
+_CODE = ("", ".py", ".sh", ".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A pattern, why it is banned, and in which files."""
+
+    pattern: str
+    reason: str
+    suffixes: tuple[str, ...] = ()
+    folder: str = ""
+
+    def covers(self, where: str) -> bool:
+        """Whether the file at `where` must not contain the pattern."""
+        return where.startswith(self.folder) and (
+            not self.suffixes or Path(where).suffix in self.suffixes
+        )
+
+
+BANS = (
+    Ban(r"\bssl\s*=\s*False\b", "TLS is always verified", _CODE),
+    Ban(r"\bCERT_NONE\b", "TLS is always verified", _CODE),
+    Ban(r"\bcheck_hostname\s*=\s*False\b", "TLS is always verified", _CODE),
+    Ban(r"\bverify(_ssl)?\s*=\s*False\b", "TLS is always verified", _CODE),
+    Ban(r"\btrust_env\s*=\s*True\b", "no proxy or netrc from the environment", _CODE),
+    Ban(r"\b(import|from) (pickle|marshal|shelve)\b", "runs whatever it reads", (".py",), "orch"),
+    Ban(r"\byaml\.(unsafe_)?load\(", "runs whatever it reads", _CODE),
+    Ban(r"\bshell\s*=\s*True\b", "input must never be a command", _CODE),
+    Ban(r"\bmktemp\(", "the name can be taken before the file is made", (".py",)),
+    Ban(r"(?<![\w.])(/work/|/root/|/opt/pypi|/opt/wheels)", "a path of somebody's machine"),
+    Ban(r"\b(test\.)?pypi\.org\b|pythonhosted\.org", "an address of a package index"),
+    Ban(r"--(extra-)?index-url[ =]h|--find-links|--trusted-host", "an address of a package index"),
+)
+
+#: the places that have to name what they ban
+_EXEMPT = {"tests/checks/forbidden.py", "tests/test_checks.py"}
+
+
+def problems(root: Path = ROOT) -> list[str]:
+    """Every place where a banned string stands."""
+    found = []
+    for path in files(root):
+        where = place(path, root)
+        if where in _EXEMPT:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for ban in BANS:
+            if ban.covers(where) and (hit := re.search(ban.pattern, text)):
+                line = text.count("\n", 0, hit.start()) + 1
+                found.append(f"{where}:{line}: {hit.group()!r} is banned: {ban.reason}")
+    return found

@@ -1,0 +1,41 @@
+"""Where the project lies and which files belong to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_MADE_BY_TOOLS = {"__pycache__", "dist", "htmlcov"}
+_TEXT = {"", ".cfg", ".csv", ".ini", ".json", ".jsonl", ".md", ".py", ".sh", ".toml", ".txt"}
+
+
+def files(root: Path = ROOT) -> Iterator[Path]:
+    """Every text file that people write, never those that tools make."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in _MADE_BY_TOOLS
+            and not name.endswith(".egg-info")
+            and (not name.startswith(".") or name == ".ci")
+        )
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.suffix in _TEXT and not name.startswith((".coverage", ".venv")):
+                yield path
+
+
+def python_files(folder: str, root: Path = ROOT) -> Iterator[Path]:
+    """The Python files of one folder of the tree."""
+    return (path for path in files(root / folder) if path.suffix == ".py")
+
+
+def place(path: Path, root: Path = ROOT) -> str:
+    """How a file is named in messages: from the root, with forward slashes."""
+    return path.relative_to(root).as_posix()
