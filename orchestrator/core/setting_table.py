@@ -8,11 +8,13 @@ Source: design.md §4; bounds from faults.md §3.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.core import setting_checks as checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 #: the names of settings; none of them is a secret

@@ -32,6 +32,36 @@ NOT_SET: Final = "not set"
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialSettings:
+    """Who we are to the server."""
+
+    #: "" for a command that needs no credentials and was given none
+    access_key: str
+    #: None for a command that needs no credentials
+    secret_key: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class PaceSettings:
+    """How much the server is asked to bear."""
+
+    rate_per_s: float
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """How long to go on asking."""
+
+    #: attempts for one campaign, the first included; None: no maximum
+    max_attempts: int | None
+    backoff_base_s: float
+    backoff_cap_s: float
+    #: how long the breaker may stay open before the run stops
+    patience_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """One value as it was given, unchecked."""
 
