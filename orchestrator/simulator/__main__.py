@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.simulator import serve
 from orchestrator.simulator.scenarios import SCENARIOS, Scenario, generated, named
-from orchestrator.simulator.serve import Ready, serve, wall_clock_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _scenario(chosen: argparse.Namespace) -> Scenario:
     if chosen.campaigns is None:
-        return named(chosen.scenario, seed=chosen.seed, now=wall_clock_now())
+        return named(chosen.scenario, seed=chosen.seed, now=serve.wall_clock_now())
     return generated(
         campaigns=chosen.campaigns, vdns=chosen.vdns, seed=chosen.seed, fault_rate=chosen.faults
     )
@@ -67,7 +67,7 @@ async def _serve(chosen: argparse.Namespace) -> None:
         ssl_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         ssl_context.load_cert_chain(chosen.tls_cert)
 
-    def on_ready(ready: Ready) -> None:
+    def on_ready(ready: serve.Ready) -> None:
         line = json.dumps(ready.as_document())
         if chosen.ready_file is not None:
             # renamed into place, so that a reader never sees half a line
@@ -77,7 +77,7 @@ async def _serve(chosen: argparse.Namespace) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    await serve(
+    await serve.serve(
         _scenario(chosen),
         on_ready=on_ready,
         host=chosen.host,

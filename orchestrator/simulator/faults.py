@@ -74,11 +74,6 @@ class Fault:
     #: seconds between the request (and its effect) and the answer
     wait_s: float = 0.0
 
-    @property
-    def writes(self) -> bool:
-        """Whether the client gets any bytes."""
-        return self.ending is Ending.KEEP or self.raw is not None or self.cut_wire_bytes is not None
-
 
 def with_codes(
     result_code: object, return_code: object | None = None, *, effect: bool = False, name: str = ""

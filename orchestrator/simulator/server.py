@@ -21,7 +21,7 @@ from aiohttp import web
 
 from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
-from orchestrator.simulator.ledger import Entry, Ledger
+from orchestrator.simulator.ledger import Ledger
 
 if TYPE_CHECKING:
     import ssl
@@ -159,20 +159,22 @@ class Simulator:
         played = self.desk.receive(
             received, now_s=at_s - self._started_s, at_s=at_s, wall_ms=self._wall_ms()
         )
-        entry = played.entry
+        # until something has been handed to the network, nothing was answered
+        entry = replace(played.entry, http_status=None, result_code="")
         try:
             if played.wait_s:
                 await self._wait(played.wait_s)
-            entry = self._write(request.transport, played)
+            transport = request.transport
+            if transport is not None and not transport.is_closing():
+                self._write(transport, played)
+                entry = replace(played.entry, answered=played.complete)
         finally:
             self.ledger.add(entry)
         if played.ending is Ending.HANG:
             await self._closing.wait()
         return _Written(keep_alive=played.ending is Ending.KEEP and request.keep_alive)
 
-    def _write(self, transport: asyncio.Transport | None, played: Played) -> Entry:
-        if transport is None or transport.is_closing():
-            return played.entry
+    def _write(self, transport: asyncio.Transport, played: Played) -> None:
         if played.wire:
             transport.write(played.wire)
         match played.ending:
@@ -182,13 +184,13 @@ class Simulator:
                 transport.close()
             case Ending.RESET | Ending.REFUSE:
                 reset(transport)
-        return replace(played.entry, answered=played.complete)
 
     async def _wait(self, wait_s: float) -> None:
-        """Wait so long, or until the server is shut down."""
+        """Wait so long; a shutdown ends it and the answer with it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._closing.wait()
+                raise asyncio.CancelledError
 
 
 class _Connections(web.Server):

@@ -1,0 +1,95 @@
+"""Builders for simulator tests: small worlds, and requests without a socket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.desk import Desk, Played, Received
+from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.ledger import Ledger
+from orchestrator.simulator.routes import CAMPAIGNS_PATH
+from orchestrator.simulator.world import Campaign, World, WorldSettings
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.signature import SignatureCheck
+
+VDN = 12
+#: one campaign of each status: its id ends in the status
+NOT_STARTED, STARTED, SUSPENDED, COMPLETED = (CampaignRef(VDN, 140 + n) for n in (1, 2, 3, 4))
+MISSING = CampaignRef(VDN, 999)
+
+
+def one_of_each(settings: WorldSettings | None = None) -> World:
+    """VDN 12 with one campaign of each status."""
+    return World({VDN: [Campaign(140 + status, status) for status in Status]}, settings=settings)
+
+
+def started(size: int, *, settings: WorldSettings | None = None) -> World:
+    """VDN 12 with so many started campaigns, ids from 1."""
+    return World({VDN: [Campaign(number) for number in range(1, size + 1)]}, settings=settings)
+
+
+def pause_path(ref: CampaignRef) -> str:
+    """The path of a pause."""
+    return f"{CAMPAIGNS_PATH}/{ref.vdn_id}/{ref.campaign_id}/pause"
+
+
+def list_path(vdn_id: int = VDN, *, status: int = 0, page: int = 1, rows: int = 100) -> str:
+    """The target of a listing."""
+    query = f"curPage={page}&deviceType=0&rowsPerPage={rows}&status={status}"
+    return f"{CAMPAIGNS_PATH}/{vdn_id}?{query}"
+
+
+@dataclass
+class Seat:
+    """A client in front of a desk, without a network."""
+
+    world: World = field(default_factory=one_of_each)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    signature: SignatureCheck | None = None
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        """Put the desk together."""
+        self.ledger = Ledger()
+        self.desk = Desk(
+            self.world,
+            faults=self.faults,
+            signature=self.signature,
+            ledger=self.ledger,
+            prefix=self.prefix,
+        )
+
+    def play(self, method: str, target: str, *, now_s: float = 0.0) -> Played:
+        """Send one request and keep its entry."""
+        played = self.desk.receive(
+            Received(method, target, (("Host", "h"),)), now_s=now_s, at_s=now_s, wall_ms=0
+        )
+        self.ledger.add(played.entry)
+        return played
+
+    def pause(self, ref: CampaignRef, *, now_s: float = 0.0) -> Played:
+        """Pause one campaign."""
+        return self.play("PUT", pause_path(ref), now_s=now_s)
+
+    def ask(self, method: str, target: str) -> Any:
+        """Send one request and read the JSON of its answer."""
+        return document(self.play(method, target))
+
+
+def status_line(played: Played) -> bytes:
+    """The first line of an answer."""
+    return played.wire.split(b"\r\n", 1)[0]
+
+
+def body(played: Played) -> bytes:
+    """The body of an answer."""
+    return played.wire.partition(b"\r\n\r\n")[2]
+
+
+def document(played: Played) -> Any:
+    """The JSON of an answer."""
+    return json.loads(body(played))
