@@ -131,13 +131,16 @@ run() {
 lint() {
     cd "$ROOT"
     PATH=$VENV/bin:$PATH
-    ruff check --quiet .
-    ruff format --quiet --check . ||
-        stop "formatting differs: .venv/bin/ruff format . puts it right"
-    mypy --no-error-summary
-    lint-imports --no-logo --no-timings >"$VENV/lint-imports.log" 2>&1 ||
-        { cat "$VENV/lint-imports.log" >&2; exit 1; }
-    python -m tests.checks
+    bad=
+    ruff check --quiet . || bad="$bad ruff-check"
+    ruff format --quiet --check . || bad="$bad ruff-format"
+    mypy --no-error-summary || bad="$bad mypy"
+    imports=$(lint-imports --no-logo 2>&1) || { bad="$bad import-linter" && echo "$imports" >&2; }
+    python -m tests.checks || bad="$bad tests.checks"
+    if [ -n "$bad" ]; then
+        say "lint: NOT clean:$bad (formatting is put right by .venv/bin/ruff format .)"
+        exit 1
+    fi
     say "lint: clean (ruff, mypy, import-linter, tests.checks)"
 }
 
