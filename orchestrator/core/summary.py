@@ -12,8 +12,8 @@ Source: design.md §6 and §7.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,19 @@ class RunVerdict(StrEnum):
 
 #: 128 + the number of the signal, as a shell shows it
 SIGNAL_EXIT_CODES = {Ended.SIGNAL_HUP: 129, Ended.SIGNAL_INT: 130, Ended.SIGNAL_TERM: 143}
+
+#: the exit code that each end asks for; the others ask for none
+_EXIT_CODES = {
+    **SIGNAL_EXIT_CODES,
+    Ended.BUG: 70,
+    Ended.STORAGE: 5,
+    Ended.CREDENTIALS: 3,
+    Ended.SERVER: 4,
+    Ended.MAX_FAILURES: 4,
+}
+
+_ORDER = (70, 5, 3, *SIGNAL_EXIT_CODES.values(), 4, 1)
+_EMERGENCY_ORDER = (70, 3, *SIGNAL_EXIT_CODES.values(), 6, 5)
 
 #: the run was cut short by trouble
 _EARLY = frozenset({Ended.CREDENTIALS, Ended.SERVER, Ended.MAX_FAILURES, Ended.STORAGE, Ended.BUG})
@@ -133,7 +146,7 @@ class RunFacts:
     source_run: str = ""
     sweeps: tuple[SweepRecord, ...] = ()
     #: pause-all: one per VDN
-    proofs: tuple[VdnProof, ...] = field(default=())
+    proofs: tuple[VdnProof, ...] = ()
 
     @property
     def quiet(self) -> bool:
@@ -141,74 +154,35 @@ class RunFacts:
         return bool(self.proofs) and all(proof.verdict is RunVerdict.QUIET for proof in self.proofs)
 
 
-def exit_code(
-    *,
-    kind: RunKind,
-    counts: Mapping[Outcome, int],
-    ended: Ended,
-    accept: Collection[Outcome] = (),
-    storage_failed: bool = False,
-    quiet: bool = False,
-    dry_run: bool = False,
-) -> int:
-    """Decide the exit code.
-
-    Args:
-        kind: what the run was for.
-        counts: rows per outcome, skipped invalid lines among them.
-        ended: why the run ended.
-        accept: outcomes that the user counts as success.
-        storage_failed: the journal or the report could not be written.
-        quiet: pause-all: every VDN is proven quiet.
-        dry_run: nothing was to be sent.
-    """
-    unstored = storage_failed or ended is Ended.STORAGE
-    if ended is Ended.BUG:
-        return 70
-    if dry_run and ended is Ended.FINISHED:
-        return 5 if unstored else 0
-    if kind is RunKind.PAUSE_ALL:
-        return _exit_code_of_emergency(ended, unstored=unstored, quiet=quiet)
-    if unstored:
-        return 5
-    if ended is Ended.CREDENTIALS:
-        return 3
-    if ended in SIGNAL_EXIT_CODES:
-        return SIGNAL_EXIT_CODES[ended]
-    if ended in _EARLY:
-        return 4
-    return 1 if _falls_short(counts, accept) else 0
+def exit_code(facts: RunFacts, tally: Tally) -> int:
+    """Decide the exit code: the first in order of those that apply, 0 when none does."""
+    order = _EMERGENCY_ORDER if facts.kind is RunKind.PAUSE_ALL else _ORDER
+    applying = _applying(facts, tally)
+    return next((code for code in order if code in applying), 0)
 
 
-def _exit_code_of_emergency(ended: Ended, *, unstored: bool, quiet: bool) -> int:
-    if ended is Ended.CREDENTIALS:
-        return 3
-    if quiet:
-        return 5 if unstored else 0
-    return SIGNAL_EXIT_CODES.get(ended, 6)
+def _applying(facts: RunFacts, tally: Tally) -> set[int]:
+    codes = {_EXIT_CODES.get(facts.ended, 0)}
+    if facts.storage_failed:
+        codes.add(5)
+    if _is_whole_dry_run(facts):
+        return codes
+    if facts.kind is not RunKind.PAUSE_ALL:
+        return codes | {1} if _falls_short(tally, facts.accept) else codes
+    return codes - set(SIGNAL_EXIT_CODES.values()) if facts.quiet else codes | {6}
 
 
-def _falls_short(counts: Mapping[Outcome, int], accept: Collection[Outcome]) -> bool:
-    short = (UNSTOPPED - frozenset(accept)) | {Outcome.INVALID}
-    return any(counts.get(outcome, 0) for outcome in short)
+def _is_whole_dry_run(facts: RunFacts) -> bool:
+    return facts.dry_run and facts.ended is Ended.FINISHED
 
 
-def exit_code_of(facts: RunFacts, tally: Tally) -> int:
-    """Decide the exit code of a run whose rows are counted."""
-    return exit_code(
-        kind=facts.kind,
-        counts=tally.counts,
-        ended=facts.ended,
-        accept=facts.accept,
-        storage_failed=facts.storage_failed,
-        quiet=facts.quiet,
-        dry_run=facts.dry_run,
-    )
+def _falls_short(tally: Tally, accept: frozenset[Outcome]) -> bool:
+    return any(tally.counts[outcome] for outcome in (UNSTOPPED - accept) | {Outcome.INVALID})
 
 
 def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
     """Say in one word how the run ended."""
-    if facts.dry_run and facts.ended is Ended.FINISHED:
+    if _is_whole_dry_run(facts):
         return RunVerdict.PLANNED
     if facts.kind is RunKind.PAUSE_ALL:
         return _emergency_verdict(facts)
@@ -216,7 +190,7 @@ def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
         return RunVerdict.INTERRUPTED
     if facts.ended in _EARLY:
         return RunVerdict.ENDED_EARLY
-    if _falls_short(tally.counts, facts.accept):
+    if _falls_short(tally, facts.accept):
         return RunVerdict.INCOMPLETE
     return RunVerdict.COMPLETE
 
@@ -248,7 +222,7 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         "run_id": facts.run_id,
         "action": facts.kind.value,
         "verdict": run_verdict(facts, tally).value,
-        "exit_code": exit_code_of(facts, tally),
+        "exit_code": exit_code(facts, tally),
         "reason": facts.reason,
         "operator": facts.operator,
         "host": facts.host,
