@@ -85,7 +85,7 @@ def read_status(value: object) -> Status | None:
     """Read a status from JSON, number or digit string; None when it is none that we know."""
     if isinstance(value, str) and len(value) == 1 and value in "1234":
         return Status(int(value))
-    if isinstance(value, int) and not isinstance(value, bool) and value in Status:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4:
         return Status(value)
     return None
 

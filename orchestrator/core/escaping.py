@@ -52,7 +52,7 @@ def for_spreadsheet(text: str) -> str:
     Returns:
         Printable text of at most TEXT_LIMIT characters. Digits stay as they are, so ids remain ids.
     """
-    if text.isalnum() and text.isascii() and len(text) <= TEXT_LIMIT:
+    if not text or (text.isalnum() and text.isascii() and len(text) <= TEXT_LIMIT):
         return text
     head = text[: TEXT_LIMIT + 1]
     guard = "'" if _FORMULA.match(head) else ""

@@ -186,7 +186,7 @@ def environment_layer(environ: Mapping[str, str]) -> dict[str, Given]:
 
 def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
     """Say what is odd about our variables, without their values."""
-    known = {spec.env: spec for spec in SETTINGS if spec.env is not None}
+    known = [spec.env for spec in SETTINGS if spec.env is not None]
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
@@ -196,7 +196,12 @@ def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
                 " or by typing the VDN number"
             )
         elif name not in known:
-            hint = _did_you_mean(name, known)
+            hint = _did_you_mean(
+                # Without the prefix, which makes every name look like every other.
+                name.removeprefix(ENVIRONMENT_PREFIX),
+                [each.removeprefix(ENVIRONMENT_PREFIX) for each in known],
+                prefix=ENVIRONMENT_PREFIX,
+            )
             yield f"{_printable(name)} is not a variable we know, and ignored{hint}"
         elif not environ[name]:
             yield f"{name} is empty and counts as not set"
@@ -302,14 +307,14 @@ def _unknown_key(key: str, file: str) -> SettingsError:
     )
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
+def _did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     # A key under the wrong section, or under none, is found by its last part.
     by_last_part = {candidate.rpartition(".")[2]: candidate for candidate in known}
     near = difflib.get_close_matches(name, by_last_part.values(), n=1) or [
         by_last_part[last]
         for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
     ]
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {prefix}{near[0]}?)" if near else ""
 
 
 def _printable(name: str) -> str:

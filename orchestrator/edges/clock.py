@@ -23,6 +23,10 @@ class Clock(Protocol):
         """Milliseconds since the epoch, UTC; may jump either way."""
         ...
 
+    def local_text(self) -> str:
+        """Our local time as the server writes begin times: `yyyy-MM-dd HH:mm:ss`."""
+        ...
+
     async def sleep(self, wait_s: float) -> None:
         """Wait that many seconds; zero lets others run once."""
         ...
@@ -42,6 +46,9 @@ class SystemClock:
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    def local_text(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S")
 
     async def sleep(self, wait_s: float) -> None:
         await asyncio.sleep(wait_s)

@@ -1,0 +1,109 @@
+"""Reading what the server says it has: one listing page, one details answer.
+
+Rule 1: a page that cannot be read whole is a problem in words, never an empty page.
+Rule 2: `data` may be null, missing or empty; ids may be numbers or digit strings (api.md §2.4).
+Rule 3: unknown keys are ignored; a row without a usable id spoils its page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.core.answer import Answer
+from orchestrator.core.campaign import (
+    CampaignRef,
+    Refusal,
+    Sighting,
+    Status,
+    read_campaign_id,
+    read_status,
+)
+from orchestrator.core.verdict import Kind, Verdict, judge, read_codes
+
+_TEXT_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One readable page of a listing."""
+
+    rows: tuple[Sighting, ...]
+    #: the server's count over all pages; None when it did not say
+    total_size: int | None
+    #: what makes this page unfit as proof; empty when nothing does
+    problem: str = ""
+
+
+def read_page(answer: Answer, *, vdn_id: int, asked_status: int) -> Page | Verdict:
+    """Read a listing answer; the verdict instead when it was not a success.
+
+    A row without a status was selected by the filter, so it has the status asked for.
+    """
+    verdict = judge(answer)
+    if verdict.kind is not Kind.ACCEPTED:
+        return verdict
+    document = read_codes(answer).document
+    entries = document.get("data")
+    if entries is None:
+        entries = []
+    total_size = _count(document.get("totalSize"))
+    if not isinstance(entries, list):
+        return Page(rows=(), total_size=total_size, problem="`data` is not a list")
+    assumed = read_status(asked_status)
+    rows: list[Sighting] = []
+    problem = "" if total_size is not None else "the listing has no totalSize"
+    for entry in entries:
+        sighting = _row(entry, vdn_id=vdn_id, assumed=assumed)
+        if sighting is None:
+            problem = "a row of the listing has no usable id"
+        else:
+            rows.append(sighting)
+    return Page(rows=tuple(rows), total_size=total_size, problem=problem)
+
+
+def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
+    """Read a details answer; the verdict instead when it was not a success."""
+    verdict = judge(answer)
+    if verdict.kind is not Kind.ACCEPTED:
+        return verdict
+    shown = read_codes(answer).document.get("returnObject")
+    if not isinstance(shown, dict):
+        return Verdict(
+            kind=Kind.UNREADABLE,
+            reason="the details have no returnObject",
+            http_status=answer.http_status,
+            in_doubt=True,
+        )
+    return Sighting(
+        ref=ref,
+        status=read_status(shown.get("status")),
+        name=_text(shown.get("name")),
+        begin_time=_text(shown.get("strBeginTime")),
+    )
+
+
+def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | None:
+    if not isinstance(entry, dict):
+        return None
+    campaign_id = read_campaign_id(entry.get("id"))
+    if isinstance(campaign_id, Refusal):
+        return None
+    status = assumed if entry.get("status") is None else read_status(entry["status"])
+    return Sighting(
+        ref=CampaignRef(vdn_id, campaign_id),
+        status=status,
+        name=_text(entry.get("name")),
+        begin_time=_text(entry.get("strBeginTime")),
+    )
+
+
+def _text(value: object) -> str:
+    return value[:_TEXT_LIMIT] if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None

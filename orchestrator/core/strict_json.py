@@ -1,0 +1,68 @@
+"""JSON as a careful reader takes it: one document, no repeated keys, no NaN, no depth bombs.
+
+Rule 1: what Python's reader would silently bend (a repeated key, NaN, Infinity) is refused.
+Rule 2: every refusal is a `BadJsonError` with a reason in words; nothing else leaves this file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+#: no number of this API comes near this many digits
+_MAX_NUMBER_CHARS = 40
+
+
+class BadJsonError(ValueError):
+    """The text is not the JSON that we accept; the message says why."""
+
+
+def read_json(body: bytes) -> object:
+    """Parse one JSON document, UTF-8 with or without a byte order mark.
+
+    Raises:
+        BadJsonError: for anything that is not one strict document.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
+    if not text.strip():
+        raise BadJsonError("the answer is empty")
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_int=_bounded_int,
+            parse_float=_bounded_float,
+        )
+    except RecursionError as error:
+        raise BadJsonError("nested too deeply") from error
+    except BadJsonError:
+        raise
+    except ValueError as error:
+        raise BadJsonError(f"not JSON: {error}") from error
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise BadJsonError("a key stands twice in one object")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadJsonError(f"{name} is not JSON")
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > _MAX_NUMBER_CHARS:
+        raise BadJsonError("a number is too long")
+    return int(digits)
+
+
+def _bounded_float(digits: str) -> float:
+    if len(digits) > _MAX_NUMBER_CHARS:
+        raise BadJsonError("a number is too long")
+    return float(digits)

@@ -1,0 +1,300 @@
+"""What one answer to a pause or resume means.
+
+Rule 1: success needs HTTP 200, strict JSON, at least one code, and every code present "0200000".
+Rule 2: HTTP 5xx is never success, whatever its body says.
+Rule 3: what a verdict entails (repeat it? in doubt? is the server well?) is a table, not branches.
+Rule 4: an answer decides about its own request only; the state of a campaign is outcome.py's.
+
+*In doubt*: sent, and answered neither by a definite code nor by a 3xx/4xx.
+Source: design.md §6 and §8, api.md §3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
+from orchestrator.core.result_codes import RESULT_CODES, Meaning, name_of, read_code
+from orchestrator.core.strict_json import BadJsonError, read_json
+
+_DESC_LIMIT = 500
+_SHOWN_BODY = 80
+
+
+class Kind(StrEnum):
+    """What an answer says, in one word."""
+
+    ACCEPTED = "accepted"
+    WRONG_STATE = "wrong_state"
+    NOT_FOUND = "not_found"
+    REJECTED = "rejected"
+    #: a code we have no meaning for
+    CODE_UNKNOWN = "code_unknown"
+    DATABASE_ERROR = "database_error"
+    #: resultCode and returnCode say different things
+    CODES_DISAGREE = "codes_disagree"
+    #: no JSON, no code, HTML, an odd 2xx
+    UNREADABLE = "unreadable"
+    SERVER_ERROR = "server_error"
+    THROTTLED = "throttled"
+    #: sent, and the connection or the clock ended before an answer
+    BROKEN = "broken"
+    #: never sent: no name, no connection
+    UNREACHABLE = "unreachable"
+    #: the certificate or the protocol is wrong; asking again changes nothing
+    TLS_REFUSED = "tls_refused"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    #: a redirect or another 4xx: this is not the interface we know
+    NOT_THE_API = "not_the_api"
+
+
+class Repeat(StrEnum):
+    """Whether the same request is worth sending again."""
+
+    NEVER = "never"
+    ONCE = "once"
+    WHILE_ATTEMPTS_LAST = "while_attempts_last"
+
+
+class Health(StrEnum):
+    """What an answer says about the server: the breaker's food."""
+
+    WELL = "well"
+    ILL = "ill"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What follows from a kind of answer."""
+
+    in_doubt: bool
+    repeat: Repeat
+    health: Health
+
+
+CONSEQUENCES: dict[Kind, Consequence] = {
+    Kind.ACCEPTED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
+    Kind.WRONG_STATE: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
+    Kind.NOT_FOUND: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
+    Kind.REJECTED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
+    Kind.CODE_UNKNOWN: Consequence(in_doubt=True, repeat=Repeat.NEVER, health=Health.WELL),
+    Kind.DATABASE_ERROR: Consequence(
+        in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
+    Kind.CODES_DISAGREE: Consequence(in_doubt=True, repeat=Repeat.ONCE, health=Health.WELL),
+    Kind.UNREADABLE: Consequence(
+        in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
+    Kind.SERVER_ERROR: Consequence(
+        in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
+    Kind.THROTTLED: Consequence(
+        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
+    Kind.BROKEN: Consequence(in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL),
+    Kind.UNREACHABLE: Consequence(
+        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
+    Kind.TLS_REFUSED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+    Kind.UNAUTHORIZED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+    Kind.FORBIDDEN: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+    Kind.NOT_THE_API: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+}
+
+#: WAF and gateway refusals seen in the field (api.md §3.2)
+_FORBIDDEN_STATUSES = frozenset({403, 418})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One answer, judged."""
+
+    kind: Kind
+    #: one sentence for people
+    reason: str
+    code: str = ""
+    desc: str = ""
+    http_status: int | None = None
+    in_doubt: bool = False
+    #: the answer is nothing that this API sends: HTML, a redirect, a strange status
+    foreign: bool = False
+    fault: Fault | None = None
+
+    @property
+    def repeat(self) -> Repeat:
+        """Whether the same request is worth sending again."""
+        return CONSEQUENCES[self.kind].repeat
+
+    @property
+    def health(self) -> Health:
+        """What this says about the server."""
+        return CONSEQUENCES[self.kind].health
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The codes and the first description of one JSON answer."""
+
+    result: str | None
+    returned: str | None
+    desc: str
+    document: dict[str, object]
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The codes that are there, in reading order."""
+        return tuple(code for code in (self.result, self.returned) if code is not None)
+
+
+def judge(answer: Answer) -> Verdict:
+    """Judge the answer to one pause or resume."""
+    if answer.fault is not None:
+        return _judge_fault(answer, answer.fault)
+    status = answer.http_status
+    if status is None:
+        return _verdict(Kind.BROKEN, answer, "no answer")
+    if status == 200:
+        return _judge_ok(answer)
+    return _judge_status(answer, status)
+
+
+def read_codes(answer: Answer) -> Codes:
+    """Read the codes of an answer's JSON object.
+
+    Raises:
+        BadJsonError: the body is not a strict JSON object.
+    """
+    if answer.content_encoding not in (None, "", "identity"):
+        raise BadJsonError(f"compressed ({answer.content_encoding[:20]}), which was not asked for")
+    document = read_json(answer.body)
+    if not isinstance(document, dict):
+        raise BadJsonError("not a JSON object")
+    desc = document.get("resultDesc") or document.get("returnDesc") or ""
+    return Codes(
+        result=_code_in(document, "resultCode"),
+        returned=_code_in(document, "returnCode"),
+        desc=str(desc)[:_DESC_LIMIT],
+        document=document,
+    )
+
+
+def _code_in(document: dict[str, object], key: str) -> str | None:
+    value = document.get(key)
+    return None if value is None else read_code(value)
+
+
+def _judge_ok(answer: Answer) -> Verdict:
+    try:
+        codes = read_codes(answer)
+    except BadJsonError as error:
+        shown = _shown(answer.body)
+        reason = f"HTTP 200 without a readable answer: {error}" + (f": {shown}" if shown else "")
+        return _verdict(Kind.UNREADABLE, answer, reason, foreign=_looks_like_markup(answer.body))
+    return _judge_codes(answer, codes)
+
+
+def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
+    present = codes.present
+    if not present:
+        return _verdict(Kind.UNREADABLE, answer, "HTTP 200 without a result code", codes=codes)
+    if len(set(present)) > 1:
+        reason = f"resultCode {present[0]} and returnCode {present[1]} disagree"
+        return _verdict(Kind.CODES_DISAGREE, answer, reason, codes=codes)
+    code = present[0]
+    if code not in RESULT_CODES:
+        return _verdict(Kind.CODE_UNKNOWN, answer, f"unknown code {code}", codes=codes)
+    meaning, _ = RESULT_CODES[code]
+    match meaning:
+        case Meaning.SUCCESS:
+            return _verdict(Kind.ACCEPTED, answer, "accepted", codes=codes)
+        case Meaning.WRONG_STATE:
+            reason = "its present status does not allow this (0200011)"
+            return _verdict(Kind.WRONG_STATE, answer, reason, codes=codes)
+        case Meaning.DATABASE_ERROR:
+            reason = "database operation error (0200006)"
+            return _verdict(Kind.DATABASE_ERROR, answer, reason, codes=codes)
+        case Meaning.NOT_FOUND:
+            return _verdict(Kind.NOT_FOUND, answer, "no such campaign (0200007)", codes=codes)
+        case Meaning.PARAMETER:
+            reason = f"refused: {name_of(code).replace('_', ' ')} ({code})"
+            return _verdict(Kind.REJECTED, answer, reason, codes=codes)
+
+
+def _judge_status(answer: Answer, status: int) -> Verdict:
+    reason = f"HTTP {status}"
+    if status == 401:
+        return _verdict(Kind.UNAUTHORIZED, answer, "HTTP 401: signature or access key refused")
+    if status in _FORBIDDEN_STATUSES:
+        return _verdict(Kind.FORBIDDEN, answer, f"HTTP {status}: access refused")
+    if status in {429, 503}:
+        doubt = status == 503
+        return _verdict(Kind.THROTTLED, answer, f"{reason}: too busy", in_doubt=doubt)
+    if status >= 500:
+        return _verdict(Kind.SERVER_ERROR, answer, f"{reason}: server error")
+    if 300 <= status < 400:
+        where = (answer.location or "").split("?")[0]
+        told = f"{reason}: redirected" + (f" to {_shown(where.encode())}" if where else "")
+        return _verdict(Kind.NOT_THE_API, answer, f"{told}, not followed", foreign=True)
+    if status >= 400:
+        return _judge_client_error(answer, status)
+    return _verdict(Kind.UNREADABLE, answer, f"{reason} is not an answer of this interface")
+
+
+def _judge_client_error(answer: Answer, status: int) -> Verdict:
+    """A 4xx with a definite refusal in its JSON is that refusal; else it is not the API's."""
+    try:
+        verdict = _judge_codes(answer, read_codes(answer))
+    except BadJsonError:
+        pass
+    else:
+        if verdict.kind in {Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE}:
+            return verdict
+    if status == 408:
+        return _verdict(Kind.THROTTLED, answer, "HTTP 408: the server gave up waiting")
+    return _verdict(
+        Kind.NOT_THE_API, answer, f"HTTP {status}: not an answer of this interface", foreign=True
+    )
+
+
+def _judge_fault(answer: Answer, fault: Fault) -> Verdict:
+    reason = answer.detail or fault.value
+    if fault in TLS_FAULTS:
+        return _verdict(Kind.TLS_REFUSED, answer, reason)
+    if not answer.sent:
+        return _verdict(Kind.UNREACHABLE, answer, reason)
+    return _verdict(Kind.BROKEN, answer, reason)
+
+
+def _verdict(  # noqa: PLR0913 - one constructor, so that every field is filled the same way
+    kind: Kind,
+    answer: Answer,
+    reason: str,
+    *,
+    codes: Codes | None = None,
+    in_doubt: bool | None = None,
+    foreign: bool = False,
+) -> Verdict:
+    present = codes.present if codes else ()
+    code = present[0] if len(set(present)) <= 1 and present else "/".join(present)
+    return Verdict(
+        kind=kind,
+        reason=reason,
+        code=code[:80],
+        desc=codes.desc if codes else "",
+        http_status=answer.http_status,
+        in_doubt=CONSEQUENCES[kind].in_doubt if in_doubt is None else in_doubt,
+        foreign=foreign,
+        fault=answer.fault,
+    )
+
+
+def _looks_like_markup(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
+
+
+def _shown(body: bytes) -> str:
+    text = body[: _SHOWN_BODY * 4].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else " " for char in text).strip()[:_SHOWN_BODY]

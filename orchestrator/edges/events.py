@@ -1,0 +1,169 @@
+"""Events for operators and log collectors: structlog, JSON or console, never a secret.
+
+Rule 1: an event is `noun.what_happened` with fields; identity in fields, numbers rounded, units named.
+Rule 2: structlog is imported at the first event that is shown: an emergency does not wait for it.
+Rule 3: the last processor masks every secret by value and every secret-looking key, after rendering
+        of exceptions, which never shows local variables (faults.md §0.6).
+Rule 4: a log that cannot be written is said once and never stops the run.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+    from pathlib import Path
+
+    from orchestrator.core.secret import Secret
+
+_MASK = "***"
+#: keys whose value is never shown, whatever it is
+_SECRET_KEYS = ("secret", "password", "authorization", "signature", "token")
+
+
+class Level(IntEnum):
+    """How much is shown."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Events:
+    """Where the run floor says what happened."""
+
+    def __init__(
+        self,
+        *,
+        level: Level = Level.WARNING,
+        as_json: bool = False,
+        stream: TextIO | None = None,
+        secrets: Iterable[Secret] = (),
+        traceback: bool = False,
+    ) -> None:
+        """Show events of `level` and above on `stream` (stderr unless given).
+
+        Args:
+            level: the least level that is shown.
+            as_json: one JSON object a line instead of text for people.
+            stream: where to; a file that was opened for appending, or stderr.
+            secrets: what must never appear, by value.
+            traceback: show where an exception came from (`--debug`), without local variables.
+        """
+        self._level = level
+        self._as_json = as_json
+        self._stream = stream or sys.stderr
+        self._secrets = tuple(secrets)
+        self._traceback = traceback
+        self._log: Any = None
+        self._lost = False
+
+    def mask(self, *secrets: Secret) -> None:
+        """Never show these from now on."""
+        self._secrets = (*self._secrets, *secrets)
+
+    def debug(self, event: str, **fields: object) -> None:
+        """What only somebody who looks for a fault wants to see."""
+        self._say(Level.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """What an operator may want to see."""
+        self._say(Level.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """What an operator should see."""
+        self._say(Level.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """What somebody must see; `cause=` takes an exception."""
+        self._say(Level.ERROR, event, fields)
+
+    def _say(self, level: Level, event: str, fields: Mapping[str, object]) -> None:
+        if level < self._level or self._lost:
+            return
+        shown = dict(fields)
+        cause = shown.pop("cause", None)
+        if self._traceback and isinstance(cause, BaseException):
+            shown["exc_info"] = cause
+        try:
+            if self._log is None:
+                self._log = self._build()
+            self._log.log(int(level), event, **shown)
+        except (OSError, ValueError) as error:
+            self._lost = True
+            _last_words(f"warning: the log cannot be written ({error}); the run goes on\n")
+
+    def _build(self) -> Any:  # noqa: ANN401 - structlog's own type is a protocol of everything
+        import structlog  # noqa: PLC0415 - rule 2
+
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        renderers: list[Any]
+        if self._as_json:
+            renderers = [
+                structlog.processors.ExceptionRenderer(transformer),
+                self._masked,
+                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            ]
+        else:
+            renderers = [
+                structlog.processors.format_exc_info,
+                self._masked,
+                structlog.dev.ConsoleRenderer(
+                    colors=False, exception_formatter=structlog.dev.plain_traceback
+                ),
+            ]
+        return structlog.wrap_logger(
+            structlog.PrintLogger(self._stream),
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+                *renderers,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(int(self._level)),
+            cache_logger_on_first_use=True,
+        )
+
+    def _masked(
+        self, _logger: object, _method: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        values = tuple(secret.reveal() for secret in self._secrets)
+        return {key: _mask(key, value, values) for key, value in fields.items()}
+
+
+def open_log(path: Path) -> TextIO:
+    """Open a log file for appending, one line at a time, readable by its owner alone.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    import os  # noqa: PLC0415 - only with --log-file
+
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return open(os.open(path, flags, 0o600), "a", encoding="utf-8", buffering=1)  # noqa: PTH123, SIM115
+
+
+def _mask(key: str, value: object, secrets: tuple[str, ...]) -> object:
+    if any(part in key.lower() for part in _SECRET_KEYS):
+        return _MASK if value else value
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, _MASK)
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {str(inner): _mask(str(inner), one, secrets) for inner, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_mask(key, one, secrets) for one in value]
+    return value
+
+
+def _last_words(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+    except (OSError, ValueError):
+        # There is nobody left to tell; the report says how the run ended.
+        return

@@ -1,0 +1,65 @@
+"""The journal of a run, on SQLite: the only truth, from which every report is made.
+
+`journal` is what the run floor uses; `writer` owns the one thread that touches the database;
+`tables` is the format on disk; `planning` builds it from a list; `fold` reads it back.
+"""
+
+from orchestrator.edges.journal.fold import (
+    Known,
+    Life,
+    VdnShare,
+    all_vdn_shares,
+    attempts_made,
+    counts,
+    known_campaigns,
+    lives,
+    pending_campaigns,
+    plan_counts,
+    report_rows,
+    sweep_records,
+    undecided_campaigns,
+    unlisted_campaigns,
+    vdn_shares,
+)
+from orchestrator.edges.journal.journal import Intent, Journal, Settlement
+from orchestrator.edges.journal.planning import PlanWriter, Refused
+from orchestrator.edges.journal.tables import (
+    SCHEMA_VERSION,
+    check_whole,
+    connect,
+    read_meta,
+    set_durable,
+)
+from orchestrator.edges.journal.writer import InlineWriter, ThreadWriter, Writer, memory_connection
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "InlineWriter",
+    "Intent",
+    "Journal",
+    "Known",
+    "Life",
+    "PlanWriter",
+    "Refused",
+    "Settlement",
+    "ThreadWriter",
+    "VdnShare",
+    "Writer",
+    "all_vdn_shares",
+    "attempts_made",
+    "check_whole",
+    "connect",
+    "counts",
+    "known_campaigns",
+    "lives",
+    "memory_connection",
+    "pending_campaigns",
+    "plan_counts",
+    "read_meta",
+    "report_rows",
+    "set_durable",
+    "sweep_records",
+    "undecided_campaigns",
+    "unlisted_campaigns",
+    "vdn_shares",
+]

@@ -1,0 +1,405 @@
+"""Reading the journal back: histories, what is left to do, and the rows of the report.
+
+Rule 1: the report is a fold of the journal, never of memory.
+Rule 2: an intent without an answer from an earlier life is an attempt in doubt.
+Rule 3: what has no outcome on record gets the one that its history supports, and no better.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.core.report import ReportRow, SweepRecord
+
+from orchestrator.core.campaign import STATUS_NAMES, Action, CampaignRef, Status
+from orchestrator.core.outcome import Changed, Evidence, History, Outcome, decide_unseen
+from orchestrator.core.plan import Planned
+from orchestrator.core.result_codes import name_of
+from orchestrator.core.verdict import CONSEQUENCES, Kind, Repeat
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+_ATTEMPT_COLUMNS = (
+    "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason"
+)
+_NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    seq: int
+    number: int
+    before: int | None
+    state: str
+    sent_at_ms: int | None
+    kind: str | None
+    in_doubt: int | None
+    code: str | None
+    descr: str | None
+    http_status: int | None
+    reason: str | None
+
+    @property
+    def doubtful(self) -> bool:
+        return bool(self.in_doubt) or self.state == "intended"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One campaign of the plan as the journal knows it."""
+
+    seq: int
+    ref: CampaignRef
+    history: History
+    #: None: it has no outcome yet
+    outcome: Outcome | None
+    evidence: Evidence
+    #: stands, needs_state, exhausted, or empty without an outcome
+    standing: str
+    #: the life in which the outcome was recorded
+    settled_life: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class VdnShare:
+    """How much of the plan belongs to one VDN, in order of first appearance."""
+
+    vdn_id: int
+    campaigns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process that worked on the run."""
+
+    life: int
+    started_at_ms: int
+    ended_at_ms: int | None
+    ended: str | None
+    departures: int
+    worst_1s: int
+    busy_ms: int
+
+
+def vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
+    """The VDNs of the plan that have something undecided, in order of first appearance."""
+    rows = connection.execute(
+        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"
+        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
+        " AND (o.seq IS NULL OR o.standing <> 'stands')"
+        " GROUP BY p.vdn_id ORDER BY min(p.seq)"
+    )
+    return [VdnShare(*row) for row in rows]
+
+
+def all_vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
+    """Every VDN of the plan, in order of first appearance."""
+    rows = connection.execute(
+        "SELECT p.vdn_id, count(*) FROM plan p"
+        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
+        " GROUP BY p.vdn_id ORDER BY min(p.seq)"
+    )
+    return [VdnShare(*row) for row in rows]
+
+
+def pending_campaigns(
+    connection: sqlite3.Connection, *, vdn_id: int, after: int, limit: int
+) -> list[Planned]:
+    """The next campaigns of a VDN without an outcome, in order."""
+    rows = connection.execute(
+        "SELECT p.seq, p.campaign_id, l.status FROM plan p LEFT JOIN looks l ON l.seq = p.seq"
+        " WHERE p.vdn_id = ? AND p.problem = '' AND p.seq > ?"
+        f" AND {_NOT_A_DUPLICATE}"
+        " AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.seq = p.seq"
+        " AND o.standing <> 'exhausted')"
+        " ORDER BY p.seq LIMIT ?",
+        (vdn_id, after, limit),
+    )
+    return [
+        Planned(seq, CampaignRef(vdn_id, campaign_id), _status(status))
+        for seq, campaign_id, status in rows
+    ]
+
+
+def undecided_campaigns(
+    connection: sqlite3.Connection, *, standing: str, after: int, limit: int
+) -> list[Planned]:
+    """The next campaigns whose outcome has this standing, in order."""
+    rows = connection.execute(
+        "SELECT o.seq, p.vdn_id, p.campaign_id, l.status FROM outcomes o"
+        " JOIN plan p ON p.seq = o.seq LEFT JOIN looks l ON l.seq = o.seq"
+        " WHERE o.standing = ? AND o.standing <> 'stands' AND o.seq > ? ORDER BY o.seq LIMIT ?",
+        (standing, after, limit),
+    )
+    return [
+        Planned(seq, CampaignRef(vdn_id, campaign_id), _status(status))
+        for seq, vdn_id, campaign_id, status in rows
+    ]
+
+
+def known_campaigns(
+    connection: sqlite3.Connection, *, vdn_id: int, campaign_ids: Iterable[int]
+) -> list[Known]:
+    """What the journal knows of those of these campaigns that are in the plan."""
+    rows = connection.execute(
+        "SELECT min(p.seq), p.campaign_id FROM plan p"
+        " WHERE p.vdn_id = ? AND p.problem = ''"
+        " AND p.campaign_id IN (SELECT value FROM json_each(?)) GROUP BY p.campaign_id"
+        " ORDER BY 1",
+        (vdn_id, json.dumps(list(campaign_ids))),
+    ).fetchall()
+    return [
+        known
+        for seq, campaign_id in rows
+        if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
+    ]
+
+
+def unlisted_campaigns(
+    connection: sqlite3.Connection, *, vdn_id: int, seen_before_ms: int, after: int, limit: int
+) -> list[Known]:
+    """Campaigns whose outcome a listing could not confirm and a single read still can."""
+    rows = connection.execute(
+        "SELECT p.seq, p.campaign_id FROM plan p JOIN outcomes o ON o.seq = p.seq"
+        " WHERE p.vdn_id = ? AND p.problem = '' AND p.seq > ?"
+        " AND (o.seen_at_ms IS NULL OR o.seen_at_ms < ?)"
+        " AND o.outcome NOT IN ('not_found', 'denied', 'unattempted', 'left_alone')"
+        " ORDER BY p.seq LIMIT ?",
+        (vdn_id, after, seen_before_ms, limit),
+    ).fetchall()
+    return [
+        known
+        for seq, campaign_id in rows
+        if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
+    ]
+
+
+def attempts_made(connection: sqlite3.Connection, seq: int) -> int:
+    """The number of the last attempt on a campaign, 0 without one."""
+    (number,) = connection.execute(
+        "SELECT coalesce(max(number), 0) FROM attempts WHERE seq = ?", (seq,)
+    ).fetchone()
+    return int(number)
+
+
+def lives(connection: sqlite3.Connection) -> list[Life]:
+    """Every process that worked on this run, oldest first."""
+    rows = connection.execute(
+        "SELECT life, started_at_ms, ended_at_ms, ended, departures, worst_1s, busy_ms"
+        " FROM lives ORDER BY life"
+    )
+    return [Life(*row) for row in rows]
+
+
+def sweep_records(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
+    """The sweeps of a pause-all, in order."""
+    rows = connection.execute(
+        "SELECT vdn_id, started_at_ms, ended_at_ms, pages, rows, total_size, started, complete,"
+        " problem FROM sweeps ORDER BY number"
+    )
+    return tuple(
+        SweepRecord(
+            vdn_id=row[0],
+            started_at_ms=row[1],
+            ended_at_ms=row[2],
+            pages=row[3],
+            rows=row[4],
+            total_size=row[5],
+            started=row[6],
+            complete=bool(row[7]),
+            problem=row[8],
+        )
+        for row in rows
+    )
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Recorded outcomes and their numbers: cheap, for progress; the report counts its own rows."""
+    return dict(connection.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))
+
+
+def plan_counts(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Lines, duplicates, invalid lines."""
+    (lines,) = connection.execute("SELECT count(*) FROM plan").fetchone()
+    (duplicates,) = connection.execute("SELECT count(*) FROM duplicates").fetchone()
+    (invalid,) = connection.execute("SELECT count(*) FROM plan WHERE problem <> ''").fetchone()
+    return lines, duplicates, invalid
+
+
+def report_rows(
+    connection: sqlite3.Connection, *, action: Action, run_id: str, planned_only: bool = False
+) -> Iterator[ReportRow]:
+    """The report, one row per line of the list, in order; streamed."""
+    attempts = _grouped_attempts(connection)
+    waiting = next(attempts, None)
+    plan = connection.execute(
+        "SELECT p.seq, p.line, p.vdn_id, p.campaign_id, p.vdn_text, p.campaign_text, p.problem,"
+        " d.first_line, l.status, l.name, o.outcome, o.evidence, o.changed, o.state_after,"
+        " o.seen_at_ms, o.settled_at_ms, o.may_start, o.error, l.seen_at_ms"
+        " FROM plan p LEFT JOIN duplicates d ON d.seq = p.seq LEFT JOIN looks l ON l.seq = p.seq"
+        " LEFT JOIN outcomes o ON o.seq = p.seq ORDER BY p.seq"
+    )
+    for row in plan:
+        own: Sequence[_Attempt] = ()
+        while waiting is not None and waiting[0] < row[0]:
+            waiting = next(attempts, None)
+        if waiting is not None and waiting[0] == row[0]:
+            own = waiting[1]
+        yield _report_row(row, own, action, run_id, planned_only=planned_only)
+
+
+def _grouped_attempts(
+    connection: sqlite3.Connection,
+) -> Iterator[tuple[int, list[_Attempt]]]:
+    rows = connection.execute(
+        f"SELECT {_ATTEMPT_COLUMNS} FROM attempts ORDER BY seq, number"  # noqa: S608 - our own text
+    )
+    for seq, group in itertools.groupby((_Attempt(*row) for row in rows), key=lambda one: one.seq):
+        yield seq, list(group)
+
+
+def _report_row(
+    row: Sequence[object],
+    attempts: Sequence[_Attempt],
+    action: Action,
+    run_id: str,
+    *,
+    planned_only: bool,
+) -> ReportRow:
+    (
+        _seq,
+        line,
+        vdn_id,
+        campaign_id,
+        vdn_text,
+        campaign_text,
+        problem,
+        first_line,
+        status,
+        name,
+        outcome,
+        evidence,
+        changed,
+        state_after,
+        seen_at_ms,
+        settled_at_ms,
+        may_start,
+        error,
+        looked_at_ms,
+    ) = row
+    history = _history(attempts, _status(status))
+    sent = [one for one in attempts if one.state != "not_sent"]
+    last = _last_answered(sent)
+    if problem:
+        ending = (Outcome.INVALID, Evidence.NONE, Changed.NO, str(problem))
+    elif first_line is not None:
+        ending = (Outcome.DUPLICATE, Evidence.NONE, Changed.NO, f"same as line {first_line}")
+    elif planned_only:
+        ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
+    elif outcome is not None:
+        ending = (
+            Outcome(str(outcome)),
+            Evidence(str(evidence)),
+            Changed(str(changed)),
+            str(error or ""),
+        )
+    else:
+        ending = _without_outcome(action, history, _last_answered(attempts))
+    first_sent = min((one.sent_at_ms for one in sent if one.sent_at_ms), default=None)
+    return ReportRow(
+        vdn_id=str(vdn_text if problem else vdn_id),
+        campaign_id=str(campaign_text if problem else campaign_id),
+        campaign_name=str(name or ""),
+        outcome=ending[0],
+        evidence=ending[1],
+        changed=ending[2],
+        may_start=str(may_start or ""),
+        state_before=_state_name(status),
+        state_after=_state_name(state_after),
+        state_seen_at_ms=_whole(seen_at_ms if seen_at_ms is not None else looked_at_ms),
+        attempts=len(sent),
+        result_code=(last.code or "") if last else "",
+        result_name=name_of(last.code or "") if last else "",
+        result_desc=(last.descr or "") if last else "",
+        http_status=last.http_status if last else None,
+        first_sent_at_ms=first_sent,
+        settled_at_ms=_whole(settled_at_ms),
+        line=_whole(line),
+        duplicate_of=_whole(first_line),
+        run_id=run_id,
+        error=ending[3],
+    )
+
+
+def _last_answered(attempts: Sequence[_Attempt]) -> _Attempt | None:
+    return next((one for one in reversed(attempts) if one.kind is not None), None)
+
+
+def _without_outcome(
+    action: Action, history: History, last: _Attempt | None
+) -> tuple[Outcome, Evidence, Changed, str]:
+    decision = decide_unseen(action, history)
+    reason = (last.reason or "") if last else ""
+    ended = "the run ended before this campaign was settled"
+    told = f"{ended}; last: {reason}" if reason else ended
+    repeatable = history.last is None or CONSEQUENCES[history.last].repeat is not Repeat.NEVER
+    if decision.outcome is Outcome.FAILED and repeatable:
+        return Outcome.UNATTEMPTED, Evidence.NONE, Changed.NO, told
+    return decision.outcome, decision.evidence, decision.changed, told
+
+
+def _known(connection: sqlite3.Connection, seq: int, ref: CampaignRef) -> Known | None:
+    attempts = [
+        _Attempt(*row)
+        for row in connection.execute(
+            f"SELECT {_ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY number",  # noqa: S608
+            (seq,),
+        )
+    ]
+    look = connection.execute("SELECT status FROM looks WHERE seq = ?", (seq,)).fetchone()
+    outcome = connection.execute(
+        "SELECT outcome, evidence, standing, life, error FROM outcomes WHERE seq = ?", (seq,)
+    ).fetchone()
+    return Known(
+        seq=seq,
+        ref=ref,
+        history=_history(attempts, _status(look[0]) if look else None),
+        outcome=Outcome(outcome[0]) if outcome else None,
+        evidence=Evidence(outcome[1]) if outcome else Evidence.NONE,
+        standing=outcome[2] if outcome else "",
+        settled_life=outcome[3] if outcome else 0,
+        error=outcome[4] if outcome else "",
+    )
+
+
+def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
+    sent = [one for one in attempts if one.state != "not_sent"]
+    doubtful = [one for one in sent if one.doubtful]
+    answered = [one for one in sent if one.kind is not None]
+    known_before = _status(doubtful[-1].before) if doubtful else None
+    return History(
+        before=known_before or before,
+        attempts=len(sent),
+        doubted=bool(doubtful),
+        accepted=any(one.kind == Kind.ACCEPTED for one in answered),
+        last=Kind(str(answered[-1].kind)) if answered else None,
+    )
+
+
+def _status(value: object) -> Status | None:
+    return Status(value) if isinstance(value, int) else None
+
+
+def _state_name(value: object) -> str:
+    status = _status(value)
+    return STATUS_NAMES[status] if status else ""
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None

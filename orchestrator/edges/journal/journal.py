@@ -1,0 +1,254 @@
+"""What a run writes down, and when it may go on.
+
+Rule 1: an intent is awaited before its PUT leaves; an outcome before it is reported.
+Rule 2: a look made after an intent never replaces the state before.
+Rule 3: an answer and the outcome that it decides are one commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.edges.journal.tables import Row, put, put_many
+
+if TYPE_CHECKING:
+    import asyncio
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.core.campaign import CampaignRef, Sighting, Status
+    from orchestrator.core.outcome import Decision
+    from orchestrator.core.verdict import Verdict
+    from orchestrator.edges.journal.writer import Writer
+    from orchestrator.errors import StorageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One campaign's outcome as it goes on record."""
+
+    seq: int
+    ref: CampaignRef
+    decision: Decision
+    #: stands, needs_state, exhausted
+    standing: str
+    settled_at_ms: int
+    state_after: Status | None = None
+    seen_at_ms: int | None = None
+    may_start: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A PUT that is about to leave."""
+
+    seq: int
+    number: int
+    #: the status known just before it
+    before: Status | None
+    at_ms: int
+
+
+class Journal:
+    """The durable record of one run, written through one writer."""
+
+    def __init__(self, writer: Writer, *, life: int = 1) -> None:
+        self._writer = writer
+        self.life = life
+
+    @property
+    def failure(self) -> StorageError | None:
+        """Why the journal is not on the disk any more, None while it is."""
+        return self._writer.failure
+
+    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Run a reading function of `fold` in order with the writes before it."""
+        return self._writer.read(operation)
+
+    async def close(self) -> None:
+        """Finish and let go of the database."""
+        await self._writer.close()
+
+    def note(self, key: str, value: str) -> asyncio.Future[None]:
+        """Record a fact about the run."""
+        return self._put("meta", (key, value))
+
+    def begin_life(self, *, started_at_ms: int, pid: int, host: str) -> asyncio.Future[int]:
+        """Count this process as one more life of the run; returns its number."""
+
+        def begin(connection: sqlite3.Connection) -> int:
+            (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
+            self.life = int(last) + 1
+            row: Row = (self.life, started_at_ms, None, None, pid, host, 0, 0, 0)
+            put(connection, "lives", row)
+            return self.life
+
+        return self._writer.submit(begin)
+
+    def end_life(  # noqa: PLR0913 - the columns of one row
+        self,
+        *,
+        started_at_ms: int,
+        ended_at_ms: int,
+        ended: str,
+        pid: int,
+        host: str,
+        departures: int,
+        worst_1s: int,
+        busy_ms: int,
+    ) -> asyncio.Future[None]:
+        """Record how this life ended."""
+        row = (self.life, started_at_ms, ended_at_ms, ended, pid, host, departures, worst_1s)
+        return self._put("lives", (*row, busy_ms))
+
+    def saw(self, sightings: Sequence[tuple[int, Sighting]], *, at_ms: int) -> asyncio.Future[None]:
+        """Record states before: kept only for campaigns without a look and without an intent."""
+        rows = [
+            (seq, int(seen.status) if seen.status else None, seen.name, seen.begin_time, at_ms)
+            for seq, seen in sightings
+        ]
+
+        def keep_first(connection: sqlite3.Connection) -> None:
+            put_many(connection, "looks", [row for row in rows if _untouched(connection, row[0])])
+
+        return self._writer.submit(keep_first)
+
+    def named(self, names: Sequence[tuple[int, str]]) -> asyncio.Future[None]:
+        """Record names of campaigns that nobody looked at before; their state before stays unknown."""
+
+        def keep_first(connection: sqlite3.Connection) -> None:
+            rows: list[Row] = [
+                (seq, None, name, "", None) for seq, name in names if not _looked(connection, seq)
+            ]
+            put_many(connection, "looks", rows)
+
+        return self._writer.submit(keep_first)
+
+    def discovered(
+        self, sightings: Sequence[Sighting], *, at_ms: int
+    ) -> asyncio.Future[dict[CampaignRef, int]]:
+        """Add campaigns to the plan of a pause-all, with the state before; returns their places."""
+
+        def add(connection: sqlite3.Connection) -> dict[CampaignRef, int]:
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM plan").fetchone()
+            places: dict[CampaignRef, int] = {}
+            for seq, seen in enumerate(sightings, start=int(last) + 1):
+                ref = seen.ref
+                put(connection, "plan", (seq, seq, ref.vdn_id, ref.campaign_id, "", "", ""))
+                status = int(seen.status) if seen.status else None
+                put(connection, "looks", (seq, status, seen.name, seen.begin_time, at_ms))
+                places[ref] = seq
+            return places
+
+        return self._writer.submit(add)
+
+    def intend(self, intent: Intent) -> asyncio.Future[None]:
+        """Record that a PUT is about to leave; await this before it does."""
+        return self._put("attempts", self._attempt(intent, state="intended"))
+
+    def not_sent(self, intent: Intent, verdict: Verdict | None = None) -> asyncio.Future[None]:
+        """Close an intent whose PUT never left; the verdict says why, if anything went wrong."""
+        answer: Row = (None,) * 8
+        if verdict is not None:
+            answer = (None, None, verdict.kind.value, 0, "", "", None, verdict.reason)
+        return self._put("attempts", self._attempt(intent, state="not_sent", answer=answer))
+
+    def answered(
+        self,
+        intent: Intent,
+        verdict: Verdict,
+        *,
+        sent_at_ms: int | None,
+        answered_at_ms: int | None,
+        settlement: Settlement | None = None,
+    ) -> asyncio.Future[None]:
+        """Record an answer and, in the same commit, the outcome that it decides."""
+        attempt = self._attempt(
+            intent,
+            state="answered",
+            answer=(
+                sent_at_ms,
+                answered_at_ms,
+                verdict.kind.value,
+                int(verdict.in_doubt),
+                verdict.code,
+                verdict.desc,
+                verdict.http_status,
+                verdict.reason,
+            ),
+        )
+        if settlement is None:
+            return self._put("attempts", attempt)
+        outcome = self._outcome(settlement)
+
+        def both(connection: sqlite3.Connection) -> None:
+            put(connection, "attempts", attempt)
+            put(connection, "outcomes", outcome)
+
+        return self._writer.submit(both)
+
+    def settle(self, settlements: Sequence[Settlement]) -> asyncio.Future[None]:
+        """Record outcomes."""
+        rows = [self._outcome(one) for one in settlements]
+        return self._writer.submit(lambda connection: put_many(connection, "outcomes", rows))
+
+    def swept(self, row: Row) -> asyncio.Future[None]:
+        """Record one sweep of a pause-all; the row is without its number."""
+
+        def add(connection: sqlite3.Connection) -> None:
+            (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM sweeps").fetchone()
+            put(connection, "sweeps", (int(last) + 1, *row))
+
+        return self._writer.submit(add)
+
+    def mark_restored(
+        self, seq: int, *, run_id: str, state: str, at_ms: int
+    ) -> asyncio.Future[None]:
+        """In the undone run's journal: a campaign that a restore starts, or did not start."""
+        return self._put("restored", (seq, run_id, state, at_ms))
+
+    def _put(self, table: str, row: Row) -> asyncio.Future[None]:
+        return self._writer.submit(lambda connection: put(connection, table, row))
+
+    def _attempt(self, intent: Intent, *, state: str, answer: Row = (None,) * 8) -> Row:
+        sent_at_ms, answered_at_ms, *judged = answer
+        before = int(intent.before) if intent.before else None
+        return (
+            intent.seq,
+            intent.number,
+            self.life,
+            before,
+            intent.at_ms,
+            state,
+            sent_at_ms,
+            answered_at_ms,
+            *judged,
+        )
+
+    def _outcome(self, one: Settlement) -> Row:
+        return (
+            one.seq,
+            self.life,
+            one.decision.outcome.value,
+            one.decision.evidence.value,
+            one.decision.changed.value,
+            one.standing,
+            int(one.state_after) if one.state_after else None,
+            one.seen_at_ms,
+            one.settled_at_ms,
+            one.may_start,
+            one.error,
+        )
+
+
+def _untouched(connection: sqlite3.Connection, seq: object) -> bool:
+    tried = connection.execute("SELECT 1 FROM attempts WHERE seq = ? LIMIT 1", (seq,)).fetchone()
+    return tried is None and not _looked(connection, seq)
+
+
+def _looked(connection: sqlite3.Connection, seq: object) -> bool:
+    return bool(connection.execute("SELECT 1 FROM looks WHERE seq = ?", (seq,)).fetchone())

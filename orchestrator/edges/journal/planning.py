@@ -1,0 +1,165 @@
+"""Building the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
+
+Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync.
+Rule 2: the list is streamed; what is kept in memory are the first problems and their number.
+Rule 3: duplicates are found by sorting once (an index), not by remembering ten million ids.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.core.plan import PlanCounts
+from orchestrator.edges.journal.tables import (
+    Row,
+    create_tables,
+    index_plan,
+    put,
+    put_many,
+    set_durable,
+)
+from orchestrator.errors import Problem, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from orchestrator.core.manifest_line import ManifestLine
+
+_CHUNK = 5_000
+_SHOWN_PROBLEMS = 20
+#: memory that SQLite may use while it sorts, in KiB (negative: KiB, not pages)
+_CACHE_KIB = -32_000
+
+
+@dataclass(slots=True)
+class Refused:
+    """The bad lines of a list: the first ones in full, and how many there are."""
+
+    shown: list[Problem] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, line: ManifestLine) -> None:
+        """Take one bad line in."""
+        self.total += 1
+        if len(self.shown) < _SHOWN_PROBLEMS:
+            self.shown.append(Problem(line.place, line.problem))
+
+
+class PlanWriter:
+    """`journal.db.part` while it is being built; `finish` turns it into the journal."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Begin a part next to `path` (the journal to be), or in memory when there is no disk.
+
+        Raises:
+            StorageError: the part cannot be created.
+        """
+        self._path = path
+        self._part = path.with_name(path.name + ".part") if path else None
+        try:
+            self.connection = self._open()
+            self.connection.execute(f"PRAGMA cache_size = {_CACHE_KIB}")
+            create_tables(self.connection)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"the journal cannot be created: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._part is None:
+            return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._part.unlink(missing_ok=True)
+        mode = 0o660 if self._part.parent.stat().st_mode & 0o2000 else 0o600
+        os.close(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode))
+        connection = sqlite3.connect(self._part, check_same_thread=False, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    def take(self, lines: Iterable[ManifestLine]) -> tuple[PlanCounts, Refused]:
+        """Store every line, find the duplicates.
+
+        Raises:
+            StorageError: the disk is full or failing.
+        """
+        refused = Refused()
+        try:
+            self.connection.execute("BEGIN")
+            total = self._store(lines, refused)
+            index_plan(self.connection)
+            duplicates = self._mark_duplicates()
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StorageError(f"the plan cannot be stored: {error}") from error
+        campaigns = total - duplicates - refused.total
+        return PlanCounts(total, campaigns, duplicates, refused.total), refused
+
+    def _store(self, lines: Iterable[ManifestLine], refused: Refused) -> int:
+        total = 0
+        rows: list[Row] = []
+        for line in lines:
+            total += 1
+            if line.ref is None:
+                refused.add(line)
+                rows.append(
+                    (total, line.line, None, None, line.vdn_text, line.campaign_text, line.problem)
+                )
+            else:
+                rows.append((total, line.line, line.ref.vdn_id, line.ref.campaign_id, "", "", ""))
+            if len(rows) >= _CHUNK:
+                put_many(self.connection, "plan", rows)
+                rows.clear()
+        put_many(self.connection, "plan", rows)
+        return total
+
+    def _mark_duplicates(self) -> int:
+        repeated = self.connection.execute(
+            "SELECT seq, first_line FROM (SELECT seq, first_value(line) OVER same AS first_line,"
+            " row_number() OVER same AS place FROM plan WHERE problem = ''"
+            " WINDOW same AS (PARTITION BY vdn_id, campaign_id ORDER BY seq)) WHERE place > 1"
+        )
+        total = 0
+        while chunk := repeated.fetchmany(_CHUNK):
+            put_many(self.connection, "duplicates", chunk)
+            total += len(chunk)
+        return total
+
+    def discard(self) -> None:
+        """Leave nothing behind: the list was refused."""
+        self.connection.close()
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+
+    def finish(self, meta: Mapping[str, str]) -> sqlite3.Connection:
+        """Write the run's facts, make it durable, rename it; returns the open journal.
+
+        Raises:
+            StorageError: it cannot be made durable.
+        """
+        try:
+            self.connection.execute("BEGIN")
+            for key, value in meta.items():
+                put(self.connection, "meta", (key, value))
+            self.connection.execute("COMMIT")
+            index_plan(self.connection)
+            if self._part is None or self._path is None:
+                return self.connection
+            self.connection.close()
+            _sync(self._part)
+            self._part.rename(self._path)
+            _sync(self._path.parent)
+            connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+            set_durable(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"the journal cannot be stored: {error}") from error
+        return connection
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

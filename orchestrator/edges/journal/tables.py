@@ -1,0 +1,230 @@
+"""The journal's format on disk: tables, row checksums, opening and checking.
+
+Rule 1: every row ends in a CRC over its own values, because SQLite does not notice a flipped bit.
+Rule 2: a journal that is damaged, newer than we are, or not ours is refused whole, never half-read.
+Rule 3: `synchronous=FULL` and WAL: what a commit returned for is on the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import JournalMismatchError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+#: "CPOJ": a SQLite file with another id is not a journal
+APPLICATION_ID = 0x43504F4A
+
+#: table → its columns, primary key first; the last column of each is the row's CRC
+TABLES: dict[str, tuple[str, ...]] = {
+    "meta": ("key TEXT PRIMARY KEY", "value TEXT"),
+    # one row per manifest line, in order; pause-all adds one per campaign that it finds
+    "plan": (
+        "seq INTEGER PRIMARY KEY",
+        "line INTEGER",
+        "vdn_id INTEGER",
+        "campaign_id INTEGER",
+        "vdn_text TEXT",
+        "campaign_text TEXT",
+        "problem TEXT",
+    ),
+    "duplicates": ("seq INTEGER PRIMARY KEY", "first_line INTEGER"),
+    # the state before our first intent; status NULL: only the name is known
+    "looks": (
+        "seq INTEGER PRIMARY KEY",
+        "status INTEGER",
+        "name TEXT",
+        "begin_time TEXT",
+        "seen_at_ms INTEGER",
+    ),
+    "attempts": (
+        "seq INTEGER",
+        "number INTEGER",
+        "life INTEGER",
+        # the status known just before this attempt
+        "before INTEGER",
+        "intent_at_ms INTEGER",
+        # intended, answered, not_sent
+        "state TEXT",
+        "sent_at_ms INTEGER",
+        "answered_at_ms INTEGER",
+        "kind TEXT",
+        "in_doubt INTEGER",
+        "code TEXT",
+        "descr TEXT",
+        "http_status INTEGER",
+        "reason TEXT",
+    ),
+    "outcomes": (
+        "seq INTEGER PRIMARY KEY",
+        "life INTEGER",
+        "outcome TEXT",
+        "evidence TEXT",
+        "changed TEXT",
+        # stands, needs_state (only a look decides), exhausted (gets one more round)
+        "standing TEXT",
+        "state_after INTEGER",
+        "seen_at_ms INTEGER",
+        "settled_at_ms INTEGER",
+        "may_start TEXT",
+        "error TEXT",
+    ),
+    "sweeps": (
+        "number INTEGER PRIMARY KEY",
+        "vdn_id INTEGER",
+        "started_at_ms INTEGER",
+        "ended_at_ms INTEGER",
+        "pages INTEGER",
+        "rows INTEGER",
+        "total_size INTEGER",
+        "started INTEGER",
+        "complete INTEGER",
+        "problem TEXT",
+    ),
+    "lives": (
+        "life INTEGER PRIMARY KEY",
+        "started_at_ms INTEGER",
+        "ended_at_ms INTEGER",
+        "ended TEXT",
+        "pid INTEGER",
+        "host TEXT",
+        "departures INTEGER",
+        "worst_1s INTEGER",
+        "busy_ms INTEGER",
+    ),
+    # in the journal of the run that is undone: what a restore has started again
+    "restored": (
+        "seq INTEGER PRIMARY KEY",
+        "run_id TEXT",
+        "state TEXT",
+        "at_ms INTEGER",
+    ),
+}
+
+_INSERT = {
+    name: f"INSERT OR REPLACE INTO {name} VALUES ({','.join('?' * (len(columns) + 1))})"
+    for name, columns in TABLES.items()
+}
+
+#: the values of one row, without its checksum
+Row = tuple[int | str | None, ...]
+
+
+def crc(row: Sequence[int | str | None]) -> int:
+    """The checksum of one row's values, without the checksum column."""
+    return zlib.crc32(repr(tuple(row)).encode("utf-8", "surrogatepass"))
+
+
+def put(connection: sqlite3.Connection, table: str, row: Row) -> None:
+    """Insert or replace one row with its checksum."""
+    connection.execute(_INSERT[table], (*row, crc(row)))
+
+
+def put_many(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
+    """Insert or replace many rows with their checksums."""
+    connection.executemany(_INSERT[table], ((*row, crc(row)) for row in rows))
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make an empty journal in an empty database."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    for name, columns in TABLES.items():
+        keyed = "PRIMARY KEY (seq, number)" if name == "attempts" else ""
+        body = ", ".join(part for part in (*columns, "crc INTEGER", keyed) if part)
+        rowid = " WITHOUT ROWID" if name == "attempts" else ""
+        connection.execute(f"CREATE TABLE {name} ({body}){rowid}")
+    connection.execute(
+        "CREATE INDEX outcomes_open ON outcomes (standing) WHERE standing <> 'stands'"
+    )
+
+
+def index_plan(connection: sqlite3.Connection) -> None:
+    """Index the plan by campaign; after a bulk load, since sorting once is quicker."""
+    connection.execute(
+        "CREATE INDEX IF NOT EXISTS plan_by_campaign ON plan (vdn_id, campaign_id)"
+        " WHERE problem = ''"
+    )
+
+
+def set_durable(connection: sqlite3.Connection) -> None:
+    """From here on a commit returns when its rows are on the disk."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open an existing journal for reading and writing, refusing what is not one of ours.
+
+    Raises:
+        StorageError: it cannot be opened, or is damaged.
+        JournalMismatchError: not a journal, or one of another version.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"file:{_quoted(path)}?mode=rw",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+        )
+        _check_kind(connection, path)
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"the journal {path} cannot be opened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, str(error)) from error
+    return connection
+
+
+def check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Read everything once: SQLite's own check, then the checksum of every row.
+
+    Raises:
+        StorageError: the journal is damaged; the text says where.
+    """
+    try:
+        for (finding,) in connection.execute("PRAGMA integrity_check(1)"):
+            if finding != "ok":
+                raise _damaged(path, str(finding))
+        for name in TABLES:
+            for row in connection.execute(f"SELECT * FROM {name}"):  # noqa: S608 - our own table names
+                if row[-1] != crc(row[:-1]):
+                    raise _damaged(path, f"a row of {name} fails its checksum (key {row[0]})")
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(path, "a text is not UTF-8") from error
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """Everything the journal says about its run."""
+    return dict(connection.execute("SELECT key, value FROM meta"))
+
+
+def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        raise JournalMismatchError(f"{path} is not a journal of the orchestrator")
+    if version != SCHEMA_VERSION:
+        raise JournalMismatchError(
+            f"{path} was written in format {version}, this version reads format {SCHEMA_VERSION}",
+            advice="use the version of the orchestrator that wrote it",
+        )
+
+
+def _damaged(path: Path, finding: str) -> StorageError:
+    return StorageError(
+        f"the journal {path} is damaged: {finding}. Nothing was sent.",
+        advice="keep the directory for examination and pause the list again in a new run:"
+        " what is suspended already is left alone",
+    )
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -1,0 +1,286 @@
+"""Run directories: making them, finding them, and holding one alone.
+
+Rule 1: a run directory is 0700 and its files 0600; below a setgid state directory its group joins in.
+Rule 2: the lock is the kernel's, on the directory itself: nobody can delete it, a kill releases it.
+Rule 3: who holds it (pid, host, since) is written beside it for people; the lock alone decides.
+Rule 4: a lock on a network file system does not hold between hosts, so such a directory is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOURNAL = "journal.db"
+_HOLDER = "holder.json"
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
+#: what an unfinished start may leave behind
+_LEFTOVERS = frozenset({f"{JOURNAL}.part", f"{JOURNAL}.part-journal", _HOLDER})
+#: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
+_LOCK_TRIES = 10
+_LOCK_TRY_S = 0.02
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who works on a run."""
+
+    pid: int
+    host: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@dataclass(slots=True)
+class RunDirectory:
+    """One run's directory, held or not."""
+
+    path: Path
+    _descriptor: int | None = None
+
+    @property
+    def journal(self) -> Path:
+        """The journal's path."""
+        return self.path / JOURNAL
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether a plan was completed here."""
+        return self.journal.is_file()
+
+    def hold(self, *, since: str, host: str) -> None:
+        """Work here alone, until `release` or the end of the process.
+
+        Raises:
+            RefusedError: another process works here.
+            StorageError: the directory cannot be opened.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error.strerror}") from error
+        if not _lock(descriptor):
+            os.close(descriptor)
+            holder = self.holder()
+            who = str(holder) if holder else "another process"
+            raise RefusedError(
+                f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
+                advice="wait for it, or stop that process; `orchestrator runs` shows it",
+            )
+        self._descriptor = descriptor
+        self._tell_holder(Holder(os.getpid(), host, since))
+
+    def release(self) -> None:
+        """Let others work here."""
+        if self._descriptor is not None:
+            (self.path / _HOLDER).unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> Holder | None:
+        """Who says to work here; None when nobody left a word."""
+        try:
+            told = json.loads((self.path / _HOLDER).read_text("utf-8"))
+            return Holder(int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a living process works here."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def remove_if_empty(self) -> None:
+        """Leave nothing behind of a run that never began."""
+        for name in _LEFTOVERS:
+            (self.path / name).unlink(missing_ok=True)
+        try:
+            self.path.rmdir()
+        except OSError:
+            # Somebody else's files are in it: they stay.
+            return
+
+    def _tell_holder(self, holder: Holder) -> None:
+        told = json.dumps({"pid": holder.pid, "host": holder.host, "since": holder.since})
+        temporary = self.path / f".{_HOLDER}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(temporary, flags, file_mode(self.path))
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(told)
+            temporary.replace(self.path / _HOLDER)
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error.strerror}") from error
+
+
+def file_mode(directory: Path) -> int:
+    """0600, or 0660 where a setgid directory says that its group works together."""
+    return 0o660 if directory.stat().st_mode & 0o2000 else 0o600
+
+
+def new_run_id(*, now: str, chance: float) -> str:
+    """A run id from a UTC time like `20261123T230501Z` and a number in [0, 1)."""
+    return f"{now}-{int(chance * 65536):04x}"
+
+
+def make_run_directory(path: Path) -> RunDirectory:
+    """Make a directory for a new run, or take an existing empty one.
+
+    Raises:
+        UsageError: there is something else in it.
+        StorageError: it cannot be made.
+    """
+    refuse_network_file_system(path)
+    try:
+        _make_parents(path.parent)
+        shared = bool(path.parent.stat().st_mode & 0o2000)
+        mode = 0o2770 if shared else 0o700
+        try:
+            path.mkdir(mode=mode)
+            path.chmod(mode)
+        except FileExistsError:
+            _check_empty(path)
+    except OSError as error:
+        raise StorageError(
+            f"the run directory {path} cannot be made: {error.strerror}. Nothing was sent.",
+            advice="choose another with --run-dir or ORCHESTRATOR_STATE_DIR",
+        ) from error
+    return RunDirectory(path)
+
+
+def find_run(state_dir: Path, text: str) -> RunDirectory:
+    """Find a run by its directory, its id, a unique end of its id, or `last`.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    if "/" in text or (Path(text) / JOURNAL).is_file():
+        path = Path(text)
+        if (path / JOURNAL).is_file():
+            return RunDirectory(path.absolute())
+        raise UsageError(f"{text} is not a run directory: it holds no {JOURNAL}")
+    found = [run for run in runs_in(state_dir) if run.has_journal]
+    if text == "last":
+        matching = found[:1]
+    else:
+        matching = [run for run in found if run.path.name.endswith(text)] if text else []
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(run.path.name for run in matching[:3])
+        raise UsageError(f"{text} is the end of {len(matching)} run ids ({names} …)")
+    raise UsageError(
+        f"there is no run {text} in {state_dir / 'runs'}", advice="`orchestrator runs` lists them"
+    )
+
+
+def runs_in(state_dir: Path) -> list[RunDirectory]:
+    """Every run of a state directory, newest first."""
+    return [RunDirectory(path) for path in sorted(_run_paths(state_dir), reverse=True)]
+
+
+def refuse_network_file_system(path: Path) -> None:
+    """Refuse a place where a lock does not hold between hosts.
+
+    Raises:
+        SettingsError: it is on a network file system.
+    """
+    kind = file_system_of(path)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise SettingsError(
+            f"{path} is on a network file system ({kind}), where two hosts could work on one run."
+            " Nothing was sent.",
+            key="state.dir",
+            advice="put the state directory on a local disk",
+        )
+
+
+def file_system_of(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The kind of file system that a path is (or would be) on; empty where nobody can tell."""
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    whole = os.path.realpath(path)
+    best = ""
+    kind = ""
+    for line in lines:
+        fields, _, after = line.partition(" - ")
+        parts = fields.split(" ")
+        if len(parts) < 5 or not after:
+            continue
+        mount = parts[4].encode("latin-1", "replace").decode("unicode_escape", "replace")
+        inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, after.split(" ")[0]
+    return kind
+
+
+def _run_paths(state_dir: Path) -> Iterator[Path]:
+    try:
+        for path in (state_dir / "runs").iterdir():
+            if _RUN_ID.fullmatch(path.name) and path.is_dir():
+                yield path
+    except OSError:
+        return
+
+
+def _make_parents(path: Path) -> None:
+    """Make what is missing above a run directory, for us alone, or for the group of a setgid one."""
+    if path.is_dir():
+        return
+    _make_parents(path.parent)
+    shared = bool(path.parent.stat().st_mode & 0o2000)
+    path.mkdir(mode=0o2770 if shared else 0o700, exist_ok=True)
+    if shared:
+        path.chmod(0o2770)
+
+
+def _check_empty(path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        raise UsageError(f"{path} is not a directory. Nothing was sent.")
+    foreign = sorted(child.name for child in path.iterdir() if child.name not in _LEFTOVERS)
+    foreign = [name for name in foreign if name != f".{_HOLDER}"]
+    if foreign:
+        raise UsageError(
+            f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
+            advice="give --run-dir an empty or a new directory",
+        )
+
+
+def _lock(descriptor: int) -> bool:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_TRY_S)
+        else:
+            return True
+    return False

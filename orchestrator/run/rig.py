@@ -1,0 +1,71 @@
+"""What one campaign's way through a run needs, gathered once per run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from orchestrator.core.campaign import Action
+    from orchestrator.edges.clock import Clock
+    from orchestrator.edges.events import Events
+    from orchestrator.edges.journal import Journal, Settlement
+    from orchestrator.run.progress import Progress
+    from orchestrator.run.sending import Sender
+    from orchestrator.run.stopping import Stopping
+
+
+@dataclass(slots=True)
+class Rig:
+    """The parts of one run."""
+
+    action: Action
+    sender: Sender
+    journal: Journal
+    stopping: Stopping
+    progress: Progress
+    clock: Clock
+    events: Events
+    #: None: as often as it takes
+    max_attempts: int | None
+    #: read the state at once when only it can decide (pause-all, --no-verify)
+    decide_by_reading: bool
+    #: called before an intent is recorded: a restore marks the undone run's journal
+    before_intent: Callable[[int], Awaitable[None]] | None = None
+    #: called with every outcome on record
+    after_settled: Callable[[Settlement], None] | None = None
+    #: VDNs that answered 403: nothing more is sent to them
+    denied_vdns: set[int] = field(default_factory=set)
+    #: VDNs whose listing answered 403
+    denied_listings: set[int] = field(default_factory=set)
+    #: VDNs in which something was accepted
+    open_vdns: set[int] = field(default_factory=set)
+    #: something unforeseen was raised; the run ends as a bug
+    bugs: list[str] = field(default_factory=list)
+
+    async def settle(self, *settlements: Settlement) -> None:
+        """Put outcomes on record, then tell whoever counts them."""
+        if settlements:
+            await self.journal.settle(settlements)
+            for one in settlements:
+                self.tell(one)
+
+    def tell(self, settlement: Settlement) -> None:
+        """An outcome is on record."""
+        decision = settlement.decision
+        if self.progress.phase == "checking":
+            self.progress.checked += 1
+        elif settlement.standing != "exhausted":
+            self.progress.outcomes[decision.outcome] += 1
+            self.events.info(
+                "campaign.settled",
+                vdn_id=settlement.ref.vdn_id,
+                campaign_id=settlement.ref.campaign_id,
+                outcome=decision.outcome.value,
+                evidence=decision.evidence.value,
+                error=settlement.error,
+            )
+        if self.after_settled is not None:
+            self.after_settled(settlement)

@@ -1,0 +1,395 @@
+"""The one door to the server: whose turn it is, when it leaves, what the answer teaches the run.
+
+Rule 1: nothing leaves but through `admit` and `exchange`: breaker, gate, pace and stop hold for all.
+Rule 2: until the server has taken one signature, requests go alone (a wrong key costs one request).
+Rule 3: changes and reads have a breaker each; while changes are held back, so are reads.
+Rule 4: between the pacer's slot and the bytes on the wire nothing is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.core.breaker import Breaker, Pass
+from orchestrator.core.retry import backoff_s, retry_after_s
+from orchestrator.core.signing import authorization
+from orchestrator.core.summary import Ended
+from orchestrator.core.verdict import Health, Kind, Repeat, Verdict, judge
+from orchestrator.edges.isales_client import NotSentError
+from orchestrator.run.stopping import Alarm, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from orchestrator.core.answer import Answer
+    from orchestrator.core.credentials import Signer
+    from orchestrator.core.pacing import Pacer
+    from orchestrator.core.requests import ApiRequest
+    from orchestrator.core.settings import CredentialSettings, RetrySettings
+    from orchestrator.edges.clock import Clock
+    from orchestrator.edges.events import Events
+    from orchestrator.edges.isales_client import Departure
+    from orchestrator.run.progress import Progress
+    from orchestrator.run.stopping import Stopping
+
+#: repeats of a listing page or a read before it counts as failed
+READ_ATTEMPTS = 4
+#: answers that are not this API's, to different requests, before the run ends
+_FOREIGN_LIMIT = 2
+
+
+class Transport(Protocol):
+    """Who carries a request to the server: the client, or a fake in virtual time."""
+
+    async def send(self, request: ApiRequest, departure: Departure) -> Answer:
+        """Send one request when the departure lets it."""
+
+
+@dataclass(slots=True)
+class Admission:
+    """Leave to send one request."""
+
+    key: Hashable
+    breaker: Breaker
+    probe: bool = False
+    alone: bool = False
+    #: the answer (or its absence) has been told to the breaker
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One answer with what is needed to act on it."""
+
+    answer: Answer
+    verdict: Verdict
+    generation: int
+    has_query: bool
+
+
+@dataclass(slots=True)
+class Sender:
+    """The door."""
+
+    transport: Transport
+    clock: Clock
+    pacer: Pacer
+    signer: Signer
+    credentials: CredentialSettings
+    retry: RetrySettings
+    stopping: Stopping
+    progress: Progress
+    events: Events
+    changes: Breaker
+    reads: Breaker
+    #: pause-all: a 401 after an accepted request is an outage to wait out
+    waits_out_401: bool
+    slots: asyncio.Semaphore
+    #: rings when a breaker closes, the gate opens, or the run ends
+    alarm: Alarm = field(default_factory=Alarm)
+    first_change_left: bool = False
+    #: PUTs that wait at the breaker or in a backoff
+    changes_waiting: int = 0
+    #: what made the run give up, for the last words
+    refusal: Verdict | None = None
+    _proven: bool = False
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _foreign: set[Hashable] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Let a stop wake whoever waits here."""
+        self.stopping.on_stop(self.alarm.ring)
+
+    # -- before a request ---------------------------------------------------------------------
+
+    async def admit(self, key: Hashable, *, change: bool) -> Admission:
+        """Wait until this request may be prepared.
+
+        Raises:
+            StoppedError: the run is ending.
+        """
+        admission = await self._pass_breaker(key, change=change)
+        if self._proven:
+            return admission
+        await self._alone.acquire()
+        if self._proven or self.stopping.is_stopping:
+            self._alone.release()
+        else:
+            admission.alone = True
+        if self.stopping.is_stopping:
+            self.leave(admission)
+            raise StoppedError
+        return admission
+
+    async def _pass_breaker(self, key: Hashable, *, change: bool) -> Admission:
+        breaker = self.changes if change else self.reads
+        waiting = False
+        try:
+            while True:
+                self.stopping.check()
+                now_s = self.clock.now_s()
+                if not change and self.changes.is_open and self.changes_waiting:
+                    await self.alarm.sleep(1.0)
+                    continue
+                allowed = breaker.may_pass(now_s=now_s, ref=key)
+                if allowed is Pass.GO:
+                    return Admission(key, breaker)
+                if isinstance(allowed, Pass):
+                    self.events.debug("breaker.probe_sent", waiting=self.progress.left)
+                    return Admission(key, breaker, probe=True)
+                if breaker.out_of_patience(now_s):
+                    self.stopping.stop(Ended.SERVER, self._out_of_patience())
+                    raise StoppedError
+                if change and not waiting:
+                    waiting = True
+                    self.changes_waiting += 1
+                await self.alarm.sleep(allowed.wait_s)
+        finally:
+            if waiting:
+                self.changes_waiting -= 1
+
+    def leave(self, admission: Admission) -> None:
+        """Give the admission back; call once, whatever happened."""
+        if admission.alone:
+            self._alone.release()
+        if admission.probe and not admission.told:
+            admission.breaker.probe_cancelled(now_s=self.clock.now_s())
+            self.alarm.ring()
+
+    # -- the request --------------------------------------------------------------------------
+
+    async def exchange(
+        self, request: ApiRequest, admission: Admission, *, explained: bool = False
+    ) -> Heard:
+        """Send one request and learn from its answer.
+
+        Args:
+            request: what to send.
+            admission: from `admit`.
+            explained: a failure of this one would say nothing about the server.
+
+        Raises:
+            NotSentError: it was called off before it left.
+        """
+        departure = _Departure(self, admission)
+        self.progress.in_flight += 1
+        try:
+            answer = await self.transport.send(request, departure)
+        finally:
+            self.progress.in_flight -= 1
+        verdict = judge(answer)
+        has_query = bool(request.query)
+        self._learn(verdict, answer, admission, has_query=has_query, explained=explained)
+        return Heard(answer, verdict, departure.generation, has_query)
+
+    def _learn(
+        self,
+        verdict: Verdict,
+        answer: Answer,
+        admission: Admission,
+        *,
+        has_query: bool,
+        explained: bool,
+    ) -> None:
+        now_s = self.clock.now_s()
+        if verdict.health is Health.WELL:
+            self._note_well(admission, now_s, has_query=has_query)
+        elif verdict.health is Health.ILL:
+            self._note_ill(admission, now_s, verdict, explained=explained)
+        if verdict.kind is Kind.THROTTLED:
+            self._slow_down(answer, now_s)
+        if verdict.kind is Kind.TLS_REFUSED:
+            self.refusal = verdict
+            self.stopping.stop(Ended.SERVER, verdict.reason)
+        if not self._proven:
+            self._prove(verdict, admission)
+
+    def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
+        self.signer.note_accepted(has_query=has_query)
+        was_open = admission.breaker.is_open
+        admission.breaker.useful(now_s=now_s)
+        admission.told = True
+        if admission.breaker is self.changes:
+            self.progress.useful_changes += 1
+        if was_open:
+            self.progress.breaker = ""
+            self.events.info("breaker.closed")
+            self.alarm.ring()
+
+    def _note_ill(
+        self, admission: Admission, now_s: float, verdict: Verdict, *, explained: bool
+    ) -> None:
+        breaker = admission.breaker
+        was_open = breaker.is_open
+        breaker.useless(ref=admission.key, now_s=now_s, explained=explained)
+        admission.told = True
+        self.refusal = verdict
+        if breaker.is_open and not was_open:
+            self.progress.breaker = verdict.reason
+            self.events.warning("breaker.opened", reason=verdict.reason)
+        if admission.probe:
+            self.alarm.ring()
+
+    def _prove(self, verdict: Verdict, admission: Admission) -> None:
+        if verdict.foreign:
+            self._foreign.add(admission.key)
+            if len(self._foreign) >= _FOREIGN_LIMIT:
+                self.refusal = verdict
+                self.stopping.stop(
+                    Ended.SERVER, f"this is not the CC-iSales interface: {verdict.reason}"
+                )
+            return
+        if verdict.kind not in {Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.UNREACHABLE}:
+            self._proven = verdict.kind is not Kind.TLS_REFUSED
+
+    def _slow_down(self, answer: Answer, now_s: float) -> None:
+        wait_s = retry_after_s(answer.retry_after, date=answer.date, now_ms=self.clock.wall_ms())
+        until_s = None if wait_s is None else now_s + wait_s
+        self.pacer.slow_down(now_s=now_s, until_s=until_s)
+        self.events.warning("pace.slowed_down", wait_s=round(wait_s or 0.0, 3))
+
+    def _out_of_patience(self) -> str:
+        reason = f": {self.refusal.reason}" if self.refusal else ""
+        return f"no useful answer for {self.retry.patience_s:g} s{reason}"
+
+    # -- after a request ----------------------------------------------------------------------
+
+    def cure(self, heard: Heard) -> bool:
+        """Whether a 401 is worth the same request again; if not, the run ends or waits."""
+        cure = self.signer.cure(
+            date=heard.answer.date,
+            now_ms=self.clock.wall_ms(),
+            has_query=heard.has_query,
+            generation=heard.generation,
+        )
+        if cure is not None:
+            self._proven = False
+            self.progress.notice = f"signature corrected: {cure.value}"
+            self.events.warning(
+                "signature.corrected",
+                cure=cure.value,
+                offset_ms=self.signer.offset_ms,
+                blank_query_line=self.signer.rules.blank_query_line,
+            )
+            return True
+        if self.waits_out_401 and self.signer.accepted:
+            return True
+        self.refusal = heard.verdict
+        self.stopping.stop(Ended.CREDENTIALS, heard.verdict.reason)
+        return False
+
+    def note_outage(self, admission: Admission, verdict: Verdict) -> None:
+        """A 401 that is waited out: hold everything back behind single probes."""
+        now_s = self.clock.now_s()
+        if admission.probe:
+            admission.breaker.useless(ref=admission.key, now_s=now_s, explained=True)
+            admission.told = True
+        else:
+            admission.breaker.outage(now_s=now_s)
+        self.progress.breaker = verdict.reason
+        self.refusal = verdict
+        self.alarm.ring()
+
+    async def ask(self, request: ApiRequest, *, key: Hashable) -> Heard:
+        """Send a reading request, again while that is worth it.
+
+        Raises:
+            StoppedError: the run is ending.
+        """
+        failures = 0
+        while True:
+            heard, charged = await self._ask_once(request, key)
+            verdict = heard.verdict
+            if verdict.kind is Kind.UNAUTHORIZED:
+                if not self.cure(heard):
+                    return heard
+                continue
+            if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
+                return heard
+            failures += charged
+            if failures >= READ_ATTEMPTS:
+                return heard
+            await self.stopping.sleep(self.backoff_s(failures))
+
+    async def _ask_once(self, request: ApiRequest, key: Hashable) -> tuple[Heard, int]:
+        while True:
+            async with self.slots:
+                admission = await self.admit(key, change=False)
+                try:
+                    heard = await self.exchange(request, admission)
+                except NotSentError:
+                    continue
+                else:
+                    if heard.verdict.kind is Kind.UNAUTHORIZED and self._is_outage(heard):
+                        self.note_outage(admission, heard.verdict)
+                    return heard, int(not admission.breaker.is_open)
+                finally:
+                    self.leave(admission)
+
+    def _is_outage(self, heard: Heard) -> bool:
+        return (
+            self.waits_out_401
+            and self.signer.accepted
+            and heard.generation == self.signer.generation
+        )
+
+    def backoff_s(self, repeats: int) -> float:
+        """Seconds before the next repeat, with full jitter."""
+        return backoff_s(
+            repeats=repeats,
+            base_s=self.retry.backoff_base_s,
+            cap_s=self.retry.backoff_cap_s,
+            chance=self.clock.chance(),
+        )
+
+    async def take_slot(self, admission: Admission) -> None:
+        """Wait in line for the pacer; returns when the request must leave at once."""
+        async with self._queue:
+            while True:
+                if self.stopping.is_stopping or (
+                    admission.breaker.is_open and not admission.probe
+                ):
+                    raise NotSentError
+                now_s = self.clock.now_s()
+                wait_s = self.pacer.wait_s(now_s=now_s)
+                if wait_s <= 0:
+                    break
+                await self.alarm.sleep(wait_s)
+            self.pacer.depart(now_s=now_s)
+        self.progress.requests += 1
+        if admission.breaker is self.changes:
+            self.first_change_left = True
+
+
+class _Departure:
+    """One request's way out: the client asks it for the slot and for the signature."""
+
+    def __init__(self, sender: Sender, admission: Admission) -> None:
+        self._sender = sender
+        self._admission = admission
+        self.generation = 0
+
+    async def slot(self) -> None:
+        await self._sender.take_slot(self._admission)
+
+    def sign(
+        self, method: str, path: str, query_string: str, headers: Mapping[str, str]
+    ) -> str:
+        sender = self._sender
+        signer = sender.signer
+        self.generation = signer.generation
+        secret = sender.credentials.secret_key
+        return authorization(
+            access_key=sender.credentials.access_key,
+            secret_key=secret.reveal() if secret else "",
+            method=method,
+            path=path,
+            query_string=query_string,
+            headers=headers,
+            body="",
+            at_ms=sender.clock.wall_ms() + signer.offset_ms,
+            rules=signer.rules,
+        )
