@@ -310,9 +310,11 @@ def _unknown_key(key: str, file: str) -> SettingsError:
 def _did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     # A key under the wrong section, or under none, is found by its last part.
     by_last_part = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    last_part = name.rpartition(".")[2]
     near = difflib.get_close_matches(name, by_last_part.values(), n=1) or [
         by_last_part[last]
-        for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
+        # `rate` for `rate_per_s` should be near enough.
+        for last in difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=0.5)
     ]
     return f" (did you mean {prefix}{near[0]}?)" if near else ""
 

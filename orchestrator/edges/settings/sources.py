@@ -36,6 +36,7 @@ SECRET_FILE_MAX_BYTES: Final = 64 * 1024
 CA_FILE_MAX_BYTES: Final = 16 * 1024 * 1024
 
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_NOT_ASCII: Final = re.compile(rb"[^\x00-\x7f]")
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 
 
@@ -230,8 +231,9 @@ def _ca_problem(text: bytes) -> str:
         return "holds no certificate (PEM, -----BEGIN CERTIFICATE-----)"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_verify_locations(cadata=text.decode("ascii", "replace"))
-    except (ssl.SSLError, ValueError):
+        # Comments between certificates may be in any language; cadata must be ASCII.
+        context.load_verify_locations(cadata=_NOT_ASCII.sub(b"?", text).decode("ascii"))
+    except ssl.SSLError:
         return "holds a certificate that cannot be read"
     return ""
 
