@@ -28,7 +28,7 @@ AT_MS = 1_735_787_045_000
 class Going:
     """A departure that leaves at once, or does as `before` says, and signs as the vectors do."""
 
-    before: Callable[[], Awaitable[None]] | None = None
+    before: Callable[[], Awaitable[object]] | None = None
     rules: SigningRules = field(default_factory=SigningRules)
     slots: int = 0
     #: (method, path, query, headers) of everything that was signed
