@@ -123,7 +123,9 @@ class Pacer:
     def depart(self, *, now_s: float) -> None:
         """Record that a request leaves now; `wait_s` at this instant must be 0.0."""
         assert self.wait_s(now_s=now_s) <= 0
-        self._slot_s = max(self._due_s(now_s), now_s - self._slack_s(now_s))
+        # What the window cost is no lateness: else the first burst would come back every second.
+        blocked_until_s = self._window_frees_s() - _SLACK_S
+        self._slot_s = max(self._due_s(now_s), blocked_until_s, now_s - self._slack_s(now_s))
         _forget(self._log, until_s=now_s - self._window_s)
         self._log.append(now_s)
         _forget(self._last_second, until_s=now_s - 1.0)
