@@ -139,9 +139,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _credential_problem(  # noqa: PLR0911 (each fault its own words)
-    text: str, *, longest: int
-) -> Refusal | None:
+def _credential_problem(text: str, *, longest: int) -> Refusal | None:
     if not text:
         return Refusal("is empty")
     if not text.strip():

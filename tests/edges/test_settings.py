@@ -6,6 +6,7 @@ import getpass
 import os
 import pwd
 import re
+import stat
 import subprocess
 import sys
 from dataclasses import asdict
@@ -632,6 +633,45 @@ def test_the_rights_of_a_secret_file(
         assert world.load(identity=reader).credentials.secret_key == Secret(CANARY)
 
 
+def rights_of(uid: int, gid: int, mode: int, *, kind: int = stat.S_IFREG) -> os.stat_result:
+    """Make the rights of a file that only root could make."""
+    return os.stat_result((kind | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(("uid", "gid", "mode", "reader", "words"), RIGHTS)
+def test_the_same_rights_judged_without_being_root(
+    uid: int, gid: int, mode: int, reader: Identity, words: str
+) -> None:
+    """[C03] The table once more, for a machine where the tests may not give files away."""
+    problem = sources._secret_rights_problem(rights_of(uid, gid, mode), reader)
+
+    assert (words in problem) if words else not problem
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "words"),
+    [
+        (rights_of(0, 0, 0o777, kind=stat.S_IFLNK), rights_of(0, 0, 0o644), ""),
+        (rights_of(0, 0, 0o600), rights_of(0, 0, 0o600), ""),
+        (rights_of(7, 0, 0o600), rights_of(7, 0, 0o600), "is owned by another user (uid 7)"),
+        (rights_of(7, 0, 0o777, kind=stat.S_IFLNK), rights_of(0, 0, 0o600), "a symbolic link of"),
+        (rights_of(0, 0, 0o777, kind=stat.S_IFLNK), rights_of(7, 0, 0o600), "leads to a file of"),
+        (rights_of(0, 0, 0o664), rights_of(0, 0, 0o664), "can be written by others"),
+        (rights_of(0, 0, 0o602), rights_of(0, 0, 0o602), "can be written by others"),
+    ],
+)
+def test_what_root_trusts_judged_without_being_root(
+    link: os.stat_result, target: os.stat_result, words: str
+) -> None:
+    """[C14] Owner and rights of both ends."""
+    if not words:
+        sources._check_root_may_trust(Path("c.toml"), link=link, target=target)
+        return
+    with pytest.raises(SettingsError) as caught:
+        sources._check_root_may_trust(Path("c.toml"), link=link, target=target)
+    assert words in str(caught.value)
+
+
 # ------------------------------------------------------------------ CA files
 
 
@@ -692,7 +732,9 @@ def test_a_command_that_needs_no_server_does_not_mind_its_ca_file(world: World) 
 
 def test_nothing_in_the_product_turns_verification_off() -> None:
     """[C11] A private authority has its CA file; there is no other way."""
-    wishes = re.compile(r"ssl\s*=\s*False|CERT_NONE|check_hostname\s*=\s*False|_create_unverified")
+    wishes = re.compile(
+        r"ssl\s*=\s*False|CERT[_]NONE|check_hostname\s*=\s*False|_create_unverified"
+    )
     package = Path(sources.__file__).parents[2]
 
     found = [
