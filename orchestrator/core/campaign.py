@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 
 MAX_CAMPAIGN_ID = 2**63 - 1
 MAX_VDN_ID = 9999
 
-_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
-_SPREADSHEET = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,19}")
+#: a fraction, an exponent or both
+_SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
+_SPREADSHEET_WORDS = (
+    "only digits are allowed, no fraction and no exponent; "
+    "a spreadsheet has probably rounded it, export the column as text"
+)
+#: white space, and what has no width: non-breaking space, zero-width ones, byte order mark
+_AROUND = " \t\r\n\x0b\x0c\xa0\u3000\u200b\u200c\u200d\u2060\ufeff"
 
 
 class Action(StrEnum):
@@ -27,7 +35,7 @@ class Action(StrEnum):
 
 
 class Status(IntEnum):
-    """A campaign's status as the listing shows it (api.md §2.4). Only 3 means the same everywhere."""
+    """A campaign's status in the listing (api.md §2.4). Only 3 means the same everywhere."""
 
     NOT_STARTED = 1
     STARTED = 2
@@ -91,20 +99,18 @@ def read_status(value: object) -> Status | None:
 
 
 def _read_number(value: object, *, name: str, maximum: int) -> int | Refusal:
-    if isinstance(value, bool) or value is None or not isinstance(value, (int, str)):
-        return Refusal(f"is not a {name}: digits are wanted, not {_kind_of(value)}")
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return Refusal(f"is not a {name}: {_kind_words(value)}")
     if isinstance(value, int):
         if 1 <= value <= maximum:
             return value
         return Refusal(f"is not a {name}: {_range_words(maximum)}")
-    if not value:
-        return Refusal(f"is not a {name}: it is empty")
     if not _DIGITS.fullmatch(value):
         return Refusal(f"is not a {name}: {_shape_words(value)}")
-    if value[0] == "0":
+    if value[0] == "0" and len(value) > 1:
         return Refusal(f"is not a {name}: a leading zero is not allowed")
     number = int(value)
-    if number > maximum:
+    if not 1 <= number <= maximum:
         return Refusal(f"is not a {name}: {_range_words(maximum)}")
     return number
 
@@ -114,22 +120,30 @@ def _range_words(maximum: int) -> str:
 
 
 def _shape_words(value: str) -> str:
-    if len(value) > 19 and value.isascii() and value.isdigit():
-        return "more than 19 digits"
-    if len(value) < 40 and _SPREADSHEET.fullmatch(value) and not value.startswith(("+", "-")):
-        return "only digits are allowed; a spreadsheet has probably rounded it, export the column as text"
-    if value.strip() != value and _DIGITS.fullmatch(value.strip()):
-        return "only digits are allowed, and it has white space around them"
+    """Say what is wrong with a text that is not 1 to 19 digits."""
+    if not value:
+        return "it is empty"
+    if value.isascii() and value.isdigit():
+        return "it has more than 19 digits"
+    if len(value) < 40 and _SPREADSHEET.fullmatch(value):
+        return _SPREADSHEET_WORDS
+    if value[0] in "+-" and _DIGITS.fullmatch(value, 1):
+        return "a sign is not allowed"
+    if _DIGITS.fullmatch(value.strip(_AROUND)):
+        return "only digits are allowed, and it has blanks or invisible characters around them"
+    if value.isdecimal():
+        return "only the ASCII digits 0-9 are allowed"
     return "only the digits 0-9 are allowed, 1 to 19 of them"
 
 
-def _kind_of(value: object) -> str:
+def _kind_words(value: object) -> str:
+    """Say what a JSON value is that is no number and no text."""
+    if isinstance(value, (float, Decimal)):
+        return _SPREADSHEET_WORDS
     if value is None:
-        return "null"
+        return "digits are wanted, not null"
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return "digits are wanted, not true or false"
     if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, (list, tuple)):
-        return "an array"
-    return "a fraction"
+        return "digits are wanted, not an object"
+    return "digits are wanted, not an array"

@@ -70,7 +70,7 @@ def read_manifest(
         empty = False
         yield line
     if empty:
-        raise ManifestUnreadableError("line 1", "there are no campaigns in this list")
+        raise ManifestUnreadableError("1", "there are no campaigns in this list")
 
 
 def _lines(texts: Iterator[str], fmt: Format, reader: LineReader) -> Iterator[ManifestLine]:

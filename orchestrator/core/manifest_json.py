@@ -127,7 +127,7 @@ class _Document:
             if kind == "start_map":
                 yield from self._object("$", outermost=False)
             else:
-                yield self._entry("$", ABSENT, _bounded(value))
+                yield self._entry("$", ABSENT, self._value(kind, value))
             self._end()
         except NotJsonError as error:
             self._refuse(str(error), cause=error)
@@ -142,34 +142,131 @@ class _Document:
 
     def _object(self, place: str, *, outermost: bool) -> Iterator[ManifestLine]:
         """Walk through an object: one campaign, the campaigns of one VDN, or a list of entries."""
-        keys: set[str] = set()
-        meanings: set[Meaning] = set()
-        vdn: object = ABSENT
-        waiting: list[tuple[str, object]] = []
-        defaulted = False
-        for key in self._keys(keys):
+        walked = _Object()
+        for key in self._keys():
             kind, value = next(self._events)
+            path = f"{place}.{key}" if key.isidentifier() else f"{place}[{key!a}]"
             meaning = meaning_of(key)
-            path = f"{place}.{key}" if key.isidentifier() else f"{place}[{ascii(key)}]"
-            self._claim(meanings, meaning, path)
-            if meaning is Meaning.VDN:
-                vdn = self._value(kind, value)
-                if defaulted and self._reader.contradicts(vdn):
-                    self._refuse("vdnId is not --vdn, and stands after its campaignIds")
-            elif meaning is Meaning.ENTRIES:
-                self._want(kind, "start_array", "campaigns must be an array")
-                if not outermost:
-                    self._refuse("campaigns stands in the outermost object only")
-                yield from self._array(path)
-            elif meaning is None:
+            if meaning is None:
                 self._value(kind, value)
+                continue
+            self._place = path
+            if meaning in walked.meanings or walked.meanings & _RIVALS[meaning]:
+                self._refuse("this key and another in the same object can be meant in two ways")
+            walked.meanings.add(meaning)
+            if meaning is Meaning.VDN:
+                walked.vdn = self._value(kind, value)
+                if walked.defaulted and self._reader.contradicts(walked.vdn):
+                    self._refuse("the VDN is not the one of --vdn, and stands after its campaigns")
+            elif meaning is Meaning.ENTRIES:
+                if not (outermost and kind == "start_array"):
+                    self._refuse("campaigns is an array, and in the outermost object only")
+                yield from self._array(path)
             else:
-                for found in self._ids(meaning, path, kind, value):
-                    waiting.append(found)
-                    if vdn is not ABSENT or len(waiting) > MAX_WAITING_IDS:
-                        defaulted = defaulted or vdn is ABSENT
-                        self._allow_default(vdn)
-                        yield from self._give(waiting, vdn)
-        yield from self._give(waiting, vdn)
-        if meanings <= {Meaning.VDN}:
-            yield self._entry(place, vdn, ABSENT)
+                yield from self._ids(walked, path, kind, value)
+        yield from self._give(walked)
+        if walked.meanings <= {Meaning.VDN}:
+            if outermost:
+                self._place = place
+                self._refuse(_FORMS)
+            yield self._entry(place, walked.vdn, ABSENT)
+
+    def _ids(self, walked: _Object, path: str, kind: str, value: Any) -> Iterator[ManifestLine]:
+        """Read campaignId or campaignIds; ids wait until their VDN is known."""
+        if Meaning.CAMPAIGN in walked.meanings:
+            walked.waiting.append((path, self._value(kind, value)))
+            return
+        if kind != "start_array":
+            self._refuse("campaignIds is an array")
+        for place, element_kind, element in self._elements(path):
+            walked.waiting.append((place, self._value(element_kind, element)))
+            if walked.vdn is not ABSENT:
+                yield from self._give(walked)
+            elif len(walked.waiting) > MAX_WAITING_IDS:
+                if self._reader.default_vdn is None:
+                    self._refuse(f"more than {MAX_WAITING_IDS:,} ids stand before their vdnId")
+                walked.defaulted = True
+                yield from self._give(walked)
+
+    def _give(self, walked: _Object) -> Iterator[ManifestLine]:
+        """Judge the ids that waited."""
+        for place, campaign in walked.waiting:
+            yield self._entry(place, walked.vdn, campaign)
+        walked.waiting.clear()
+
+    def _entry(self, path: str, vdn: object, campaign: object) -> ManifestLine:
+        if self._line is None:
+            self._count += 1
+            return self._reader.read(Written(self._count, path, vdn, campaign))
+        place = str(self._line) if path == "$" else f"{self._line} {path}"
+        return self._reader.read(Written(self._line, place, vdn, campaign))
+
+    def _elements(self, path: str) -> Iterator[tuple[str, str, Any]]:
+        """Walk through an array: place, kind and value of each element's first event."""
+        for index, (kind, value) in enumerate(self._events):
+            if kind == "end_array":
+                return
+            self._place = place = f"{path}[{index}]"
+            yield place, kind, value
+
+    def _keys(self) -> Iterator[str]:
+        """Walk through an object: its keys, of which none may be repeated."""
+        keys: set[str] = set()
+        for kind, key in self._events:
+            if kind == "end_map":
+                return
+            self._remember(keys, key)
+            yield key
+
+    def _remember(self, keys: set[str], key: str) -> None:
+        if key in keys:
+            self._refuse(f"the key {for_terminal(key, limit=60)} stands twice in one object")
+        keys.add(key)
+        if len(keys) > MAX_KEYS or len(key) > MAX_KEY_CHARS:
+            self._refuse(
+                f"an object has more than {MAX_KEYS:,} keys, "
+                f"or one of more than {MAX_KEY_CHARS:,} characters"
+            )
+
+    def _value(self, kind: str, value: Any) -> object:
+        """Take a value; of an array or object only what it is, after passing over it."""
+        if kind == "start_array":
+            self._pass_over()
+            return []
+        if kind == "start_map":
+            self._pass_over()
+            return {}
+        return value[:TEXT_LIMIT] if isinstance(value, str) else value
+
+    def _pass_over(self) -> None:
+        """Read to the end of the array or object that has begun; its keys must be sound too."""
+        inside: list[set[str]] = [set()]
+        while inside:
+            kind, value = next(self._events)
+            if kind in {"start_array", "start_map"}:
+                inside.append(set())
+                if len(inside) > MAX_DEPTH:
+                    self._refuse(f"arrays and objects are nested more than {MAX_DEPTH} deep")
+            elif kind in {"end_array", "end_map"}:
+                inside.pop()
+            elif kind == "map_key":
+                self._remember(inside[-1], value)
+
+    def _end(self) -> None:
+        """Read on: what follows a document is the parser's to refuse."""
+        deque(self._events, maxlen=0)
+
+    def _refuse(self, reason: str, *, cause: Exception | None = None) -> NoReturn:
+        raise ManifestUnreadableError(self._place, reason) from cause
+
+
+class _Object:
+    """What is known of an object while it is read."""
+
+    def __init__(self) -> None:
+        self.meanings: set[Meaning] = set()
+        self.vdn: object = ABSENT
+        #: ids whose VDN is not known yet, with their places
+        self.waiting: list[tuple[str, object]] = []
+        #: whether --vdn was taken for ids that could not wait
+        self.defaulted = False

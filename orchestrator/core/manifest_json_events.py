@@ -4,37 +4,46 @@ Rule 1: ijson's C parser finds the tokens; its pure Python parser stands in wher
         one of them takes too lightly is stopped before it reaches either: lone surrogates, foreign
         digits, `+1`.
 Rule 2: numbers are exact: integers come as int, all others as Decimal, never as float.
-Rule 3: a token has a bound, so that neither parser can be made to hold a whole file.
+Rule 3: a token has a bound, so that neither parser can be made to hold a whole file. The bound on
+        numbers also keeps the C parser (ijson 3.6.0) alive: a number over the digit limit of int()
+        makes it return a broken event, and reading that one ends the interpreter.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import ijson
+import ijson  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 #: characters of one text, and characters without any token at all
 MAX_TOKEN_CHARS = 131_072
+#: characters of one number; int() may be limited to 640 digits
+MAX_NUMBER_CHARS = 100
 
 #: parsers in the order of preference; both are exact, C is ten times faster
 BACKENDS = ("yajl2_c", "python")
 
-#: what they raise for bad text; SystemError and ArithmeticError stand for numbers that are too long
+#: what they raise for bad text; those that are no JSONError stand for numbers out of all bounds
 _PARSER_ERRORS = (ijson.JSONError, ValueError, ArithmeticError, SystemError)
+
+#: what numbers and literals are made of
+_WORD_CHARS = "0123456789abcdefghijklmnopqrstuvwxyzE.+-"
 
 #: sound JSON, up to the first thing that is cut off or wrong: one call into C for a whole piece
 _SOUND = re.compile(
-    r"""(?:
-        (?: [\x20\t\r\n,:\[\]{}0-9a-zE.-] | (?<=[eE])\+ )++
+    rf"""(?:
+        [\x20\t\r\n,:\[\]{{}}]++
+      | (?: [0-9a-zE.-] | (?<=[eE])\+ ){{1,{MAX_NUMBER_CHARS}}}+ (?![0-9a-zE.+-])
       | "(?: [^"\\]++
            | \\ (?: [^u]
-                  | u(?: (?![dD][89a-fA-F])[0-9a-fA-F]{4}
-                       | [dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2} ) )
+                  | u(?: (?![dD][89a-fA-F])[0-9a-fA-F]{{4}}
+                       | [dD][89abAB][0-9a-fA-F]{{2}}\\u[dD][c-fC-F][0-9a-fA-F]{{2}} ) )
          )*+"
     )*+""",
     re.VERBOSE | re.DOTALL,
@@ -59,7 +68,7 @@ def json_events(
         ijson's events as (kind, value), without a prefix. Repeated keys are the caller's business.
 
     Raises:
-        NotJsonError: after all events before the fault; also for text after the document.
+        NotJsonError: the first fault; also for text after the document.
     """
     found: list[tuple[str, Any]] = ijson.sendable_list()
     parser = _backend(backends).basic_parse_coro(found, use_float=False)
@@ -67,7 +76,9 @@ def json_events(
     without_token = 0
     try:
         for text in texts:
-            fault = soundness.fault_of(text) or _feed(parser.send, text.encode())
+            if fault := soundness.fault_of(text):
+                raise NotJsonError(fault)
+            fault = _feed(found, parser.send, text.encode())
             without_token = 0 if found else without_token + len(text)
             yield from found
             found.clear()
@@ -75,7 +86,7 @@ def json_events(
                 raise NotJsonError(fault)
             if without_token > MAX_TOKEN_CHARS:
                 raise NotJsonError(f"more than {MAX_TOKEN_CHARS:,} characters without a value")
-        fault = _feed(parser.close)
+        fault = _feed(found, parser.close)
         yield from found
         if fault:
             raise NotJsonError(fault)
@@ -84,6 +95,7 @@ def json_events(
             parser.close()
 
 
+@cache
 def _backend(names: tuple[str, ...]) -> Any:
     for name in names:
         with suppress(ImportError):
@@ -91,44 +103,45 @@ def _backend(names: tuple[str, ...]) -> Any:
     raise ImportError(f"ijson has none of its parsers: {', '.join(names)}")
 
 
-def _feed(step: Any, *piece: bytes) -> str:
+def _feed(found: list[tuple[str, Any]], step: Any, *piece: bytes) -> str:
     """Let the parser take one step; the fault in words, empty when there is none."""
     try:
         step(*piece)
-    except _PARSER_ERRORS as error:
-        return _words(error)
+    except ijson.JSONError as error:
+        return _words(str(error).lower())
+    except _PARSER_ERRORS:
+        found.clear()  # what it found last may be broken
+        return "this is not JSON (RFC 8259), or a number is too large"
     return ""
 
 
-def _words(error: Exception) -> str:
-    text = str(error).lower()
-    if "premature eof" in text or "incomplete" in text:
+def _words(error: str) -> str:
+    if "premature eof" in error or "incomplete" in error:
         return "the JSON breaks off"
-    if "trailing garbage" in text or "additional data" in text:
+    if "trailing garbage" in error or "additional data" in error:
         return "there is more text after the JSON has ended"
-    if isinstance(error, ijson.JSONError):
-        return "this is not JSON (RFC 8259)"
-    return "this is not JSON (RFC 8259), or a number is too long"
+    return "this is not JSON (RFC 8259)"
 
 
 class _Soundness:
     """Looks for what parsers take too lightly, across the borders of pieces."""
 
     def __init__(self) -> None:
-        #: the character before, for the sake of `e+`, and the text that is not closed yet
-        self._before = " "
+        #: the end of what was seen, when it may go on: a number, or a text that is not closed
         self._open = ""
 
     def fault_of(self, text: str) -> str:
         """Look at the next piece; the fault in words, empty when there is none."""
-        whole = self._before + self._open + text
-        end = _SOUND.match(whole, 1).end()  # type: ignore[union-attr] # it matches even nothing
-        rest = whole[end:]
-        self._before, self._open = whole[end - 1], rest
+        whole = self._open + text
+        end = _SOUND.match(whole).end()  # type: ignore[union-attr] # it matches even nothing
+        self._open = rest = whole[end:]
         if not rest:
+            self._open = whole[len(whole.rstrip(_WORD_CHARS)) :]
             return ""
+        if rest[0] in _WORD_CHARS:
+            return "this is not JSON (RFC 8259), or a number is too long"
         if rest[0] != '"':
-            return f"this is not JSON (RFC 8259): {ascii(rest[0])} has no place outside a text"
+            return f"this is not JSON (RFC 8259): {rest[0]!a} has no place outside a text"
         if _WHOLE_TEXT.match(rest):
             return r"half a surrogate pair, or a wrong \u escape, stands in a text"
         if len(rest) > MAX_TOKEN_CHARS:
