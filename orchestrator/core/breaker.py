@@ -180,7 +180,6 @@ class Breaker:
     def _open(self, now_s: float) -> None:
         self.opened_since_s = now_s
         self.times_opened += 1
-        self._row.clear()
         self._failed_in_a_row = 0
         self._wait_for_probe(now_s)
 

@@ -169,6 +169,16 @@ def test_below_one_a_second_there_is_one_per_period() -> None:
     assert at_once(pacer, now_s=1000) == 1
 
 
+def test_a_ceiling_lowered_below_one_a_second_counts_from_the_last_departure() -> None:
+    """One has left at 50/s; at 0.5/s the next leaves two seconds and a guard later."""
+    pacer = Pacer(50)
+    pacer.depart(now_s=0)
+
+    pacer.set_ceiling(0.5)
+
+    assert pacer.wait_s(now_s=0) == pytest.approx(2.015)
+
+
 def test_the_log_holds_what_left_not_what_was_planned() -> None:
     """Ten that left 0.9 s late push the next ten as far back."""
     pacer = Pacer(10)
@@ -509,6 +519,16 @@ def test_the_pacer_counts_what_left() -> None:
     assert pacer.departed == len(times_s)
     assert (pacer.first_s, pacer.last_s) == (times_s[0], times_s[-1])
     assert pacer.worst_window() == worst_second(times_s) == 10
+
+
+def test_a_second_is_half_open() -> None:
+    """What leaves exactly a second later belongs to the next second."""
+    pacer = Pacer(3)
+
+    for now_s in (0, 0.5, 1):
+        pacer.depart(now_s=now_s)
+
+    assert pacer.worst_window() == 2
 
 
 def test_memory_is_two_seconds_of_departures() -> None:
