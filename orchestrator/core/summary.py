@@ -41,6 +41,8 @@ class Ended(StrEnum):
     CREDENTIALS = "credentials"
     SERVER = "server"
     MAX_FAILURES = "max_failures"
+    #: kill -9, a power cut: it has no end on record
+    KILLED = "killed"
     #: the journal could not be written
     STORAGE = "storage"
     BUG = "bug"
@@ -60,7 +62,12 @@ class RunVerdict(StrEnum):
 
 
 #: 128 + the number of the signal, as a shell shows it
-SIGNAL_EXIT_CODES = {Ended.SIGNAL_HUP: 129, Ended.SIGNAL_INT: 130, Ended.SIGNAL_TERM: 143}
+SIGNAL_EXIT_CODES = {
+    Ended.SIGNAL_HUP: 129,
+    Ended.SIGNAL_INT: 130,
+    Ended.KILLED: 137,
+    Ended.SIGNAL_TERM: 143,
+}
 
 #: the exit code that each end asks for; the others ask for none
 _EXIT_CODES = {
@@ -211,7 +218,10 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
     if facts.ended is Ended.CREDENTIALS or facts.dry_run:
         return False
     if facts.kind is RunKind.PAUSE_ALL:
-        return not facts.quiet and not all(proof.no_campaigns for proof in facts.proofs)
+        return not facts.proofs or any(
+            proof.verdict is not RunVerdict.QUIET and not proof.no_campaigns
+            for proof in facts.proofs
+        )
     return any(tally.counts[outcome] for outcome in _MAY_PASS - facts.accept)
 
 

@@ -63,6 +63,7 @@ _ENDED_WORDS = {
     Ended.SIGNAL_HUP: "Interrupted (SIGHUP)",
     Ended.SIGNAL_INT: "Interrupted (SIGINT)",
     Ended.SIGNAL_TERM: "Interrupted (SIGTERM)",
+    Ended.KILLED: "Killed",
     Ended.CREDENTIALS: "Ended early (credentials refused)",
     Ended.SERVER: "Ended early (server trouble)",
     Ended.MAX_FAILURES: "Ended early (too many failures)",
@@ -74,7 +75,7 @@ _ENDED_WORDS = {
 _FIRST = {
     Ended.CREDENTIALS: "correct the credentials, then ",
     Ended.MAX_FAILURES: "look at failed.csv, then ",
-    Ended.STORAGE: "make room for the journal, then ",
+    Ended.STORAGE: "make room for the journal and the report, then ",
 }
 
 

@@ -121,8 +121,7 @@ def check_folder(folder: Path) -> None:
         for name in (RESULTS, FAILED):
             place.refuse_what_is_no_file(name)
         probe.write("\n")
-        probe.flush()
-        os.fsync(probe.fileno())
+        place.settle(SUMMARY, probe)
 
 
 class _Sink(Protocol):
@@ -207,12 +206,17 @@ class _Place:
             with contextlib.suppress(StorageError):
                 text.close()
 
-    def publish(self, name: str, text: TextIO) -> None:
-        """Give a finished file its name."""
+    def settle(self, name: str, text: TextIO) -> None:
+        """Make what was written survive a power cut."""
         with _worded(self.folder / name):
             text.flush()
             os.fsync(text.fileno())
-            self.refuse_what_is_no_file(name)
+
+    def publish(self, name: str, text: TextIO) -> None:
+        """Give a finished file its name."""
+        self.settle(name, text)
+        self.refuse_what_is_no_file(name)
+        with _worded(self.folder / name):
             os.rename(
                 self._parts[name], name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor
             )

