@@ -96,6 +96,8 @@ class QuietProof:
     #: a later clean sweep confirmed it
     confirmed: bool = False
     refusal_sweeps: int = 0
+    #: clean sweeps since `clean_since_s`
+    clean_sweeps: int = 0
 
     def take(
         self,
@@ -123,6 +125,7 @@ class QuietProof:
             self.refusal_sweeps = self.refusal_sweeps + 1 if only_refusing else 0
             return
         self.refusal_sweeps = 0
+        self.clean_sweeps += 1
         if self.clean_since_s is None:
             self.clean_since_s = ended_s
         elif began_s - self.clean_since_s >= GAP_S:
@@ -131,6 +134,7 @@ class QuietProof:
     def disturb(self) -> None:
         """Something was sent or seen started: what was clean before proves nothing any more."""
         self.clean_since_s = None
+        self.clean_sweeps = 0
         self.confirmed = False
 
     def next_sweep_s(self, *, now_s: float) -> float:

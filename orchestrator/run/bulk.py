@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import Action
@@ -26,7 +27,7 @@ from orchestrator.run.settle_one import settle_one
 from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from orchestrator.core.plan import Planned
     from orchestrator.run.rig import Rig
@@ -65,7 +66,9 @@ async def run_bulk(rig: Rig, plan: BulkPlan) -> None:
         await _check(rig, plan)
 
 
-def _settler(rig: Rig, plan: BulkPlan, *, last_round: bool = False):  # noqa: ANN202 - a closure
+def _settler(
+    rig: Rig, plan: BulkPlan, *, last_round: bool = False
+) -> Callable[[Planned], Awaitable[None]]:
     async def settle(planned: Planned) -> None:
         before = 0
         if plan.continued or last_round:
@@ -81,7 +84,9 @@ def _settler(rig: Rig, plan: BulkPlan, *, last_round: bool = False):  # noqa: AN
 async def _look_at_all(
     rig: Rig, plan: BulkPlan, ready: asyncio.Queue[VdnShare | None]
 ) -> None:
-    shares = iter(await rig.journal.read(vdn_shares))
+    open_shares = await rig.journal.read(vdn_shares)
+    rig.progress.campaigns = sum(share.campaigns for share in open_shares)
+    shares = iter(open_shares)
 
     async def looker() -> None:
         for share in shares:
@@ -113,8 +118,9 @@ async def _from_ready(
         rig.progress.phase = str(rig.action)
         after = 0
         while True:
-            query = {"vdn_id": share.vdn_id, "after": after, "limit": _CHUNK}
-            chunk = await rig.journal.read(lambda db, query=query: pending_campaigns(db, **query))
+            chunk = await rig.journal.read(
+                partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
+            )
             if not chunk or rig.stopping.is_stopping or share.vdn_id in rig.denied_vdns:
                 break
             for planned in chunk:
@@ -125,8 +131,9 @@ async def _from_ready(
 async def _undecided(rig: Rig, standing: str) -> AsyncIterator[Planned]:
     after = 0
     while True:
-        query = {"standing": standing, "after": after, "limit": _CHUNK}
-        chunk = await rig.journal.read(lambda db, query=query: undecided_campaigns(db, **query))
+        chunk = await rig.journal.read(
+            partial(undecided_campaigns, standing=standing, after=after, limit=_CHUNK)
+        )
         if not chunk:
             return
         for planned in chunk:

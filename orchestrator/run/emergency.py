@@ -70,6 +70,8 @@ class Vdn:
     may_start: list[str] = field(default_factory=list)
     #: wall-clock milliseconds of the clean sweep since which nothing was started
     quiet_since_ms: int | None = None
+    #: wall-clock milliseconds at which the last complete sweep ended
+    last_sweep_ms: int | None = None
     #: why quiet is not proven, in words
     problem: str = ""
     #: complete sweeps so far
@@ -321,6 +323,8 @@ class Emergency:
         )
         vdn.still_started = started
         vdn.sweeps += seen.complete
+        if seen.complete:
+            vdn.last_sweep_ms = ended_ms
         if vdn.proof.clean_since_s is None:
             vdn.quiet_since_ms = None
         elif vdn.quiet_since_ms is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import Action, Sighting, Status
@@ -160,8 +161,9 @@ async def _read_each(rig: Rig, share: VdnShare) -> str:
     after = 0
     problem = ""
     while True:
-        query = {"vdn_id": share.vdn_id, "after": after, "limit": _CHUNK}
-        chunk = await rig.journal.read(lambda db, query=query: pending_campaigns(db, **query))
+        chunk = await rig.journal.read(
+            partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
+        )
         if not chunk:
             return problem
         after = chunk[-1].seq
@@ -278,13 +280,15 @@ async def _verify_unlisted(
     """Read one by one what the listing did not show; only doubts when listing does not work."""
     after = 0
     while True:
-        query = {
-            "vdn_id": share.vdn_id,
-            "seen_before_ms": began_ms,
-            "after": after,
-            "limit": _CHUNK,
-        }
-        chunk = await rig.journal.read(lambda db, query=query: unlisted_campaigns(db, **query))
+        chunk = await rig.journal.read(
+            partial(
+                unlisted_campaigns,
+                vdn_id=share.vdn_id,
+                seen_before_ms=began_ms,
+                after=after,
+                limit=_CHUNK,
+            )
+        )
         if not chunk:
             return
         after = chunk[-1].seq

@@ -36,6 +36,8 @@ class Rig:
     before_intent: Callable[[int], Awaitable[None]] | None = None
     #: called with every outcome on record
     after_settled: Callable[[Settlement], None] | None = None
+    #: nothing is sent to a campaign whose state was not seen (restore)
+    look_is_required: bool = False
     #: VDNs that answered 403: nothing more is sent to them
     denied_vdns: set[int] = field(default_factory=set)
     #: VDNs whose listing answered 403

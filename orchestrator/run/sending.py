@@ -115,14 +115,17 @@ class Sender:
         if self._proven:
             return admission
         await self._alone.acquire()
-        if self._proven or self.stopping.is_stopping:
-            self._alone.release()
-        else:
-            admission.alone = True
+        admission.alone = True
         if self.stopping.is_stopping:
             self.leave(admission)
             raise StoppedError
+        if self._is_proven():
+            self._alone.release()
+            admission.alone = False
         return admission
+
+    def _is_proven(self) -> bool:
+        return self._proven
 
     async def _pass_breaker(self, key: Hashable, *, change: bool) -> Admission:
         breaker = self.changes if change else self.reads

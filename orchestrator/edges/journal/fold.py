@@ -67,6 +67,16 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Restorable:
+    """One campaign that a run turned off."""
+
+    seq: int
+    ref: CampaignRef
+    #: it was in doubt, and the state before was not known: it may have been somebody else
+    inferred: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VdnShare:
     """How much of the plan belongs to one VDN, in order of first appearance."""
 
@@ -178,6 +188,43 @@ def unlisted_campaigns(
         for seq, campaign_id in rows
         if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
     ]
+
+
+def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
+    """Everything that the journal knows of one VDN; for pause-all and restore, whose plans are short."""
+    rows = connection.execute(
+        "SELECT seq, campaign_id FROM plan WHERE vdn_id = ? AND problem = '' ORDER BY seq",
+        (vdn_id,),
+    ).fetchall()
+    return [
+        known
+        for seq, campaign_id in rows
+        if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
+    ]
+
+
+def pending_refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
+    """Place → campaign of a whole plan; for a restore, whose plan is short."""
+    rows = connection.execute("SELECT seq, vdn_id, campaign_id FROM plan WHERE problem = ''")
+    return {seq: CampaignRef(vdn_id, campaign_id) for seq, vdn_id, campaign_id in rows}
+
+
+def restorable(connection: sqlite3.Connection) -> list[Restorable]:
+    """The campaigns that this run changed, in order."""
+    rows = connection.execute(
+        "SELECT o.seq, p.vdn_id, p.campaign_id, o.evidence FROM outcomes o JOIN plan p"
+        " ON p.seq = o.seq WHERE o.changed = 'yes' AND o.outcome IN ('paused', 'still_running')"
+        " ORDER BY o.seq"
+    )
+    return [
+        Restorable(seq, CampaignRef(vdn_id, campaign_id), inferred=evidence == "inferred")
+        for seq, vdn_id, campaign_id, evidence in rows
+    ]
+
+
+def restored_marks(connection: sqlite3.Connection) -> dict[int, str]:
+    """Place → what a restore wrote of it: intended, restored, cleared."""
+    return dict(connection.execute("SELECT seq, state FROM restored"))
 
 
 def attempts_made(connection: sqlite3.Connection, seq: int) -> int:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from orchestrator.core.campaign import CampaignRef
     from orchestrator.core.manifest_line import ManifestLine
+    from orchestrator.edges.journal.fold import Restorable
 
 _CHUNK = 5_000
 _SHOWN_PROBLEMS = 20
@@ -95,6 +97,28 @@ class PlanWriter:
             raise StorageError(f"the plan cannot be stored: {error}") from error
         campaigns = total - duplicates - refused.total
         return PlanCounts(total, campaigns, duplicates, refused.total), refused
+
+    def take_restorable(
+        self, candidates: Iterable[Restorable], left_alone: Mapping[CampaignRef, str], *, at_ms: int
+    ) -> None:
+        """Store what a run changed, as the plan of its restore; some of it settled from the start.
+
+        Raises:
+            StorageError: the disk is full or failing.
+        """
+        try:
+            self.connection.execute("BEGIN")
+            for seq, one in enumerate(candidates, start=1):
+                ref = one.ref
+                put(self.connection, "plan", (seq, seq, ref.vdn_id, ref.campaign_id, "", "", ""))
+                reason = left_alone.get(ref)
+                if reason is not None:
+                    outcome = ("left_alone", "none", "no", "stands")
+                    row = (seq, 1, *outcome, None, None, at_ms, "", reason)
+                    put(self.connection, "outcomes", row)
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StorageError(f"the plan cannot be stored: {error}") from error
 
     def _store(self, lines: Iterable[ManifestLine], refused: Refused) -> int:
         total = 0

@@ -30,8 +30,9 @@ _GROUP = 500
 class Writer(Protocol):
     """What the journal needs of its writer."""
 
-    #: the first error of the disk, None while all is well
-    failure: StorageError | None
+    @property
+    def failure(self) -> StorageError | None:
+        """The first error of the disk, None while all is well."""
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Apply an operation; the future is done when it is durable."""

@@ -1,0 +1,107 @@
+"""Stop the dialling, and prove it stopped: bulk pause for CC-iSales campaigns.
+
+The same runs as the command line's, from Python:
+
+    import asyncio, orchestrator
+
+    settings = orchestrator.load_settings()
+    result = asyncio.run(orchestrator.pause("campaigns.csv", settings))
+    print(result.line, result.exit_code)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from orchestrator.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from orchestrator.core.outcome import Changed, Evidence, Outcome
+    from orchestrator.errors import (
+        CredentialsError,
+        JournalMismatchError,
+        ManifestError,
+        OrchestratorError,
+        RefusedError,
+        ServerError,
+        SettingsError,
+        StorageError,
+        UsageError,
+    )
+    from orchestrator.library import (
+        ContinueOptions,
+        FailureLimit,
+        PauseAllOptions,
+        PauseOptions,
+        RestoreOptions,
+        RunResult,
+        continue_run,
+        load_settings,
+        pause,
+        pause_all,
+        report,
+        restore,
+    )
+
+#: public name → where it lives; loaded on first use, because `--help` needs none of it
+_HOMES = {
+    "Changed": "core.outcome",
+    "Evidence": "core.outcome",
+    "Outcome": "core.outcome",
+    "CredentialsError": "errors",
+    "JournalMismatchError": "errors",
+    "ManifestError": "errors",
+    "OrchestratorError": "errors",
+    "RefusedError": "errors",
+    "ServerError": "errors",
+    "SettingsError": "errors",
+    "StorageError": "errors",
+    "UsageError": "errors",
+    "ContinueOptions": "library",
+    "FailureLimit": "library",
+    "PauseAllOptions": "library",
+    "PauseOptions": "library",
+    "RestoreOptions": "library",
+    "RunResult": "library",
+    "continue_run": "library",
+    "load_settings": "library",
+    "pause": "library",
+    "pause_all": "library",
+    "report": "library",
+    "restore": "library",
+}
+
+__all__ = [
+    "Changed",
+    "ContinueOptions",
+    "CredentialsError",
+    "Evidence",
+    "FailureLimit",
+    "JournalMismatchError",
+    "ManifestError",
+    "OrchestratorError",
+    "Outcome",
+    "PauseAllOptions",
+    "PauseOptions",
+    "RefusedError",
+    "RestoreOptions",
+    "RunResult",
+    "ServerError",
+    "SettingsError",
+    "StorageError",
+    "UsageError",
+    "__version__",
+    "continue_run",
+    "load_settings",
+    "pause",
+    "pause_all",
+    "report",
+    "restore",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

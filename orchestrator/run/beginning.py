@@ -1,0 +1,217 @@
+"""How a run begins: its directory, its plan, the facts about it that the journal keeps.
+
+Rule 1: no journal, nothing sent: whatever is refused here leaves nothing behind.
+Rule 2: facts are written once, at the beginning; later lives add to them, never change them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.core.report import RunKind, iso_time
+from orchestrator.core.server_url import server_fingerprint
+from orchestrator.edges.journal import check_whole, connect, read_meta, set_durable
+from orchestrator.edges.report_files import check_folder
+from orchestrator.edges.run_directory import RunDirectory, make_run_directory, new_run_id
+from orchestrator.edges.settings import config_show
+from orchestrator.errors import JournalMismatchError, StorageError
+from orchestrator.version import VERSION
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.edges.clock import Clock
+    from orchestrator.edges.settings import Settings
+    from orchestrator.run.session import Surroundings
+
+#: a run that was last written so long ago is not simply taken up again
+OLD_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the journal says about a run from its beginning."""
+
+    run_id: str
+    kind: RunKind
+    server: str
+    fingerprint: str
+    dry_run: bool
+    told: Mapping[str, object]
+
+    @property
+    def manifest_sha256(self) -> str:
+        """The fingerprint of the list; empty without one."""
+        manifest = self.told.get("manifest")
+        return str(manifest["sha256"]) if isinstance(manifest, dict) else ""
+
+
+def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | None) -> RunDirectory:
+    """Make and hold the directory of a new run, and see that a report can be written there.
+
+    Raises:
+        StorageError: it cannot be made or written.
+        UsageError: it holds something else.
+        RefusedError: another process works there.
+    """
+    path = wanted.absolute() if wanted else state_dir / "runs" / _run_id(surroundings.clock)
+    directory = make_run_directory(path)
+    hold(surroundings, directory)
+    try:
+        check_folder(directory.path)
+    except StorageError:
+        directory.release()
+        raise
+    return directory
+
+
+def hold(surroundings: Surroundings, directory: RunDirectory) -> None:
+    """Work in this directory alone.
+
+    Raises:
+        RefusedError: another process works there.
+    """
+    directory.hold(since=_utc_text(surroundings.clock.wall_ms()), host=surroundings.host)
+
+
+def give_up(directory: RunDirectory | None) -> None:
+    """Leave nothing behind of a run that never began."""
+    if directory is not None:
+        directory.release()
+        directory.remove_if_empty()
+
+
+def facts_text(  # noqa: PLR0913 - the facts of a run are many
+    surroundings: Surroundings,
+    settings: Settings,
+    *,
+    kind: RunKind,
+    run_id: str,
+    reason: str,
+    dry_run: bool,
+    verify: bool = True,
+    accept: tuple[str, ...] = (),
+    manifest: Mapping[str, object] | None = None,
+    vdns: tuple[int, ...] = (),
+    source_run: str = "",
+    source_dir: str = "",
+    max_failures: tuple[float, bool] | None = None,
+    hold_s: float = 0.0,
+) -> str:
+    """The facts of a new run, as JSON for the journal; secrets are masked by `config_show`."""
+    base_url = settings.server.base_url
+    return json.dumps(
+        {
+            "run_id": run_id,
+            "kind": kind.value,
+            "reason": reason,
+            "operator": _operator(),
+            "host": surroundings.host,
+            "version": VERSION,
+            "server": base_url,
+            "fingerprint": server_fingerprint(base_url) if base_url else "",
+            "settings": {key: shown for key, shown, _ in config_show(settings)},
+            "rate_per_s": settings.pace.rate_per_s,
+            "concurrency": settings.pace.concurrency,
+            "started_at_ms": surroundings.clock.wall_ms(),
+            "dry_run": dry_run,
+            "verify": verify,
+            "accept": list(accept),
+            "manifest": manifest,
+            "vdns": list(vdns),
+            "source_run": source_run,
+            "source_dir": source_dir,
+            "max_failures": max_failures,
+            "hold_s": hold_s,
+        }
+    )
+
+
+def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str:
+    """A run's id: its directory's name when that is one, else a new one."""
+    name = directory.path.name if directory else ""
+    if len(name) == 21 and name[16:17] == "-" and name.startswith("2"):
+        return name
+    return _run_id(surroundings.clock)
+
+
+def open_journal(directory: RunDirectory) -> tuple[sqlite3.Connection, Facts]:
+    """Open the journal of an existing run, checked from end to end.
+
+    Raises:
+        StorageError: it is damaged or cannot be opened.
+        JournalMismatchError: another version wrote it.
+    """
+    connection = connect(directory.journal)
+    try:
+        check_whole(connection, directory.journal)
+        facts = read_run_facts(connection)
+        set_durable(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, facts
+
+
+def read_run_facts(connection: sqlite3.Connection) -> Facts:
+    """What the journal says about its run from the beginning."""
+    told = json.loads(read_meta(connection)["facts"])
+    return Facts(
+        run_id=told["run_id"],
+        kind=RunKind(told["kind"]),
+        server=told["server"],
+        fingerprint=told["fingerprint"],
+        dry_run=told["dry_run"],
+        told=told,
+    )
+
+
+def with_server_of(settings: Settings, facts: Facts) -> Settings:
+    """The settings with the journal's server; refused when other settings name another one.
+
+    Raises:
+        JournalMismatchError: a server is configured, and it is not this run's.
+    """
+    configured = settings.server.base_url
+    if configured and server_fingerprint(configured) != facts.fingerprint:
+        raise JournalMismatchError(
+            f"run {facts.run_id} belongs to {facts.server}, and the settings say {configured}."
+            " Nothing was sent.",
+            advice=f"add --base-url {facts.server}, or name another run",
+        )
+    return replace(settings, server=replace(settings.server, base_url=facts.server))
+
+
+def last_written_ms(directory: RunDirectory) -> int:
+    """Wall-clock milliseconds of the last write to the journal."""
+    newest = 0.0
+    for name in ("journal.db", "journal.db-wal"):
+        try:
+            newest = max(newest, (directory.path / name).stat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return round(newest * 1000)
+
+
+def _run_id(clock: Clock) -> str:
+    return new_run_id(now=_compact(clock.wall_ms()), chance=clock.chance())
+
+
+def _compact(at_ms: int) -> str:
+    return _utc_text(at_ms).replace("-", "").replace(":", "")
+
+
+def _utc_text(at_ms: int) -> str:
+    return iso_time(at_ms)[:19] + "Z"
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,143 @@
+"""`continue`: one more life for an interrupted run of any kind.
+
+Rule 1: server, pace and verification come from the journal; the list is not read again.
+Rule 2: what an earlier life settled gets no PUT; what it left in doubt is looked at first.
+Rule 3: a run that was last written a day ago is not simply taken up: much may have been decided since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.core.report import RunKind
+from orchestrator.core.summary import Ended
+from orchestrator.edges.journal import lives
+from orchestrator.errors import RefusedError
+from orchestrator.run.beginning import (
+    OLD_MS,
+    Facts,
+    hold,
+    last_written_ms,
+    open_journal,
+    with_server_of,
+)
+from orchestrator.run.bulk import BulkPlan, run_bulk
+from orchestrator.run.options import FailureLimit
+from orchestrator.run.reporting import RunResult, make_report, result_of
+from orchestrator.run.session import Undertaking, live
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from orchestrator.edges.run_directory import RunDirectory
+    from orchestrator.edges.settings import Settings
+    from orchestrator.run.options import ContinueOptions
+    from orchestrator.run.rig import Rig
+    from orchestrator.run.session import Surroundings
+
+
+async def continue_run(
+    directory: RunDirectory,
+    settings: Settings,
+    options: ContinueOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    """Finish an interrupted run; tell a finished one again.
+
+    Raises:
+        OrchestratorError: it cannot be continued; nothing was sent.
+    """
+    hold(surroundings, directory)
+    try:
+        written_ms = last_written_ms(directory)
+        connection, facts = await asyncio.to_thread(open_journal, directory)
+        try:
+            past = lives(connection)
+            if facts.dry_run or (past and past[-1].ended == Ended.FINISHED.value):
+                stored = make_report(
+                    connection, directory.path, storage_failed=False, fallback=None
+                )
+                connection.close()
+                return result_of(stored, directory.path, repeated=True)
+            _check_age(surroundings, facts, written_ms, options)
+            settings = with_server_of(settings, facts)
+        except BaseException:
+            connection.close()
+            raise
+        return await continue_held(directory, connection, facts, settings, options, surroundings)
+    finally:
+        directory.release()
+
+
+def _check_age(
+    surroundings: Surroundings, facts: Facts, written_ms: int, options: ContinueOptions
+) -> None:
+    age_ms = surroundings.clock.wall_ms() - written_ms
+    if age_ms > OLD_MS and not options.even_if_old:
+        raise RefusedError(
+            f"run {facts.run_id} was last written {age_ms // 3_600_000} hours ago, and campaigns"
+            " may have been started on purpose since. Nothing was sent.",
+            advice="add --even-if-old if it is still wanted",
+        )
+
+
+async def continue_held(  # noqa: PLR0913 - an opened run is all of these
+    directory: RunDirectory,
+    connection: sqlite3.Connection,
+    facts: Facts,
+    settings: Settings,
+    options: ContinueOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    """Continue a run whose directory is held and whose journal is open and checked."""
+    settings = with_server_of(settings, facts)
+    told = facts.told
+    settings = replace(
+        settings,
+        pace=replace(
+            settings.pace,
+            rate_per_s=options.rate_per_s or _number(told["rate_per_s"]),
+            concurrency=options.concurrency or round(_number(told["concurrency"])),
+        ),
+    )
+    if facts.kind is RunKind.PAUSE_ALL:
+        from orchestrator.run.pausing_all import continue_pause_all  # noqa: PLC0415
+
+        return await continue_pause_all(
+            directory, connection, facts, settings, options, surroundings
+        )
+    if facts.kind is RunKind.RESTORE:
+        from orchestrator.run.restoring import continue_restore  # noqa: PLC0415
+
+        return await continue_restore(
+            directory, connection, facts, settings, options, surroundings
+        )
+    verify = bool(told["verify"])
+
+    async def work(rig: Rig) -> None:
+        await run_bulk(rig, BulkPlan(verify=verify, continued=True))
+
+    undertaking = Undertaking(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        connection=connection,
+        directory=directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=not verify,
+        max_failures=_limit(told["max_failures"]),
+    )
+    return await live(surroundings, undertaking, work)
+
+
+def _limit(told: object) -> FailureLimit | None:
+    if not isinstance(told, list):
+        return None
+    number, is_percent = told
+    return FailureLimit(float(number), is_percent=bool(is_percent))
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, (int, float))
+    return float(value)

@@ -1,0 +1,269 @@
+"""`pause`: a list becomes a plan, the plan a run, the run a report.
+
+Rule 1: the whole list is checked before anything is sent; what is refused leaves nothing behind.
+Rule 2: the same --run-dir again continues an unfinished run and tells a finished one once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.core.manifest import format_of, read_manifest
+from orchestrator.core.manifest_text import ManifestUnreadableError
+from orchestrator.core.report import RunKind
+from orchestrator.core.summary import Ended
+from orchestrator.edges.journal import PlanWriter, Refused, lives
+from orchestrator.edges.manifest_file import open_manifest, open_stdin
+from orchestrator.edges.run_directory import RunDirectory
+from orchestrator.errors import (
+    JournalMismatchError,
+    ManifestError,
+    Problem,
+    RefusedError,
+    UsageError,
+)
+from orchestrator.run.beginning import (
+    Facts,
+    facts_text,
+    give_up,
+    hold,
+    new_directory,
+    open_journal,
+    run_id_of,
+    with_server_of,
+)
+from orchestrator.run.bulk import BulkPlan, run_bulk
+from orchestrator.run.continuing import continue_held
+from orchestrator.run.options import ContinueOptions
+from orchestrator.run.reporting import RunResult, make_report, result_of
+from orchestrator.run.session import Undertaking, live
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from orchestrator.core.plan import PlanCounts
+    from orchestrator.edges.settings import Settings
+    from orchestrator.run.options import PauseOptions
+    from orchestrator.run.rig import Rig
+    from orchestrator.run.session import Surroundings
+
+#: ends of a life after which a run is finished: nothing more is to be sent in it
+_FINISHED = frozenset({Ended.FINISHED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A list that has been read into a plan."""
+
+    path: str
+    sha256: str
+    counts: PlanCounts
+
+
+async def pause(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    """Pause every campaign of a list.
+
+    Args:
+        manifest: the list; None reads standard input.
+        settings: server, credentials, pace; without credentials for a dry run.
+        options: what is wanted.
+        surroundings: the process around the run.
+
+    Returns:
+        How the run ended; its exit code is never raised.
+
+    Raises:
+        OrchestratorError: the run could not begin; nothing was sent.
+    """
+    if options.run_dir is not None and RunDirectory(options.run_dir.absolute()).has_journal:
+        return await _take_up(manifest, settings, options, surroundings)
+    directory = new_directory(surroundings, settings.state_dir, options.run_dir)
+    try:
+        connection = await _plan(manifest, settings, options, surroundings, directory)
+        try:
+            if options.dry_run:
+                return _tell_plan(connection, directory, surroundings)
+            return await _begin(connection, directory, settings, options, surroundings)
+        finally:
+            if options.dry_run:
+                connection.close()
+    finally:
+        directory.release()
+
+
+async def _plan(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    surroundings: Surroundings,
+    directory: RunDirectory,
+) -> sqlite3.Connection:
+    writer = PlanWriter(directory.journal)
+    try:
+        listed = await asyncio.to_thread(_read, manifest, options, writer)
+        _check_size(listed.counts, options)
+        text = facts_text(
+            surroundings,
+            settings,
+            kind=RunKind.PAUSE,
+            run_id=run_id_of(surroundings, directory),
+            reason=options.reason,
+            dry_run=options.dry_run,
+            verify=options.verify,
+            accept=tuple(sorted(one.value for one in options.accept)),
+            manifest={"path": listed.path, "sha256": listed.sha256},
+            max_failures=(options.max_failures.number, options.max_failures.is_percent)
+            if options.max_failures
+            else None,
+        )
+        return await asyncio.to_thread(writer.finish, {"facts": text})
+    except BaseException:
+        writer.discard()
+        give_up(directory)
+        raise
+
+
+def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _List:
+    """Read the whole list into the plan.
+
+    Raises:
+        ManifestError: it cannot be used.
+    """
+    name = str(manifest) if manifest else "standard input"
+    chosen = options.format or (format_of(manifest.name) if manifest else None)
+    if chosen is None:
+        raise UsageError(
+            f"{name}: the format is not known. Nothing was sent.",
+            advice="add --format csv, json or jsonl",
+        )
+    with open_manifest(manifest) if manifest else open_stdin() as source:
+        lines = read_manifest(source.chunks(), chosen, default_vdn=options.vdn)
+        try:
+            counts, refused = writer.take(lines)
+        except ManifestUnreadableError as error:
+            problem = Problem(error.place, error.reason)
+            raise ManifestError(name, (problem,), total=1) from error
+    _check_lines(name, counts, refused, options)
+    return _List(str(source.real_path) if manifest else "-", source.sha256, counts)
+
+
+def _check_lines(name: str, counts: PlanCounts, refused: Refused, options: PauseOptions) -> None:
+    if refused.total and (not options.skip_invalid or counts.campaigns == 0):
+        raise ManifestError(name, tuple(refused.shown), total=refused.total)
+    if counts.campaigns == 0:
+        raise ManifestError(name, (Problem("1", "there are no campaigns in it"),), total=1)
+
+
+def _check_size(counts: PlanCounts, options: PauseOptions) -> None:
+    if options.max_campaigns is not None and counts.campaigns > options.max_campaigns:
+        raise RefusedError(
+            f"the list has {counts.campaigns:,} campaigns, more than --max-campaigns"
+            f" {options.max_campaigns:,}. Nothing was sent.",
+            advice="check that it is the right list, then raise --max-campaigns",
+        )
+
+
+def _tell_plan(
+    connection: sqlite3.Connection, directory: RunDirectory, surroundings: Surroundings
+) -> RunResult:
+    stored = make_report(
+        connection, directory.path, storage_failed=False, fallback=surroundings.fallback
+    )
+    return result_of(stored, directory.path)
+
+
+async def _begin(
+    connection: sqlite3.Connection,
+    directory: RunDirectory,
+    settings: Settings,
+    options: PauseOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    async def work(rig: Rig) -> None:
+        await run_bulk(rig, BulkPlan(verify=options.verify, continued=False))
+
+    undertaking = Undertaking(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        connection=connection,
+        directory=directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=not options.verify,
+        max_failures=options.max_failures,
+    )
+    return await live(surroundings, undertaking, work)
+
+
+# -- the same --run-dir again -----------------------------------------------------------------
+
+
+async def _take_up(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    """Continue an unfinished run of the same list and server, or tell a finished one again."""
+    assert options.run_dir is not None
+    directory = RunDirectory(options.run_dir.absolute())
+    hold(surroundings, directory)
+    try:
+        connection, facts = await asyncio.to_thread(open_journal, directory)
+        try:
+            sha256 = await asyncio.to_thread(_fingerprint, manifest)
+            _check_same(facts, sha256, settings, options, directory)
+            past = lives(connection)
+            finished = facts.dry_run or bool(past and past[-1].ended in _FINISHED)
+            if finished:
+                stored = make_report(
+                    connection, directory.path, storage_failed=False, fallback=None
+                )
+                connection.close()
+                return result_of(stored, directory.path, repeated=True)
+        except BaseException:
+            connection.close()
+            raise
+        again = ContinueOptions(deadline_s=options.deadline_s, even_if_old=True)
+        return await continue_held(directory, connection, facts, settings, again, surroundings)
+    finally:
+        directory.release()
+
+
+def _fingerprint(manifest: Path | None) -> str:
+    digest = hashlib.sha256()
+    with open_manifest(manifest) if manifest else open_stdin() as source:
+        for chunk in source.chunks():
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_same(
+    facts: Facts,
+    sha256: str,
+    settings: Settings,
+    options: PauseOptions,
+    directory: RunDirectory,
+) -> None:
+    other = ""
+    if facts.kind is not RunKind.PAUSE or facts.dry_run != options.dry_run:
+        kind = "dry run" if facts.dry_run else facts.kind.value
+        other = f"a {kind}"
+    elif facts.manifest_sha256 != sha256:
+        other = "a run of another list"
+    if other:
+        raise JournalMismatchError(
+            f"{directory.path} holds {other}. Nothing was sent.",
+            advice="give this run a directory of its own with --run-dir",
+        )
+    if settings.server.base_url:
+        with_server_of(settings, facts)
+

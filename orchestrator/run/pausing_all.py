@@ -1,0 +1,248 @@
+"""`pause-all`: the emergency as a run, with its guard, its proof and its record.
+
+Rule 1: the guard never waits for the listing, nor the listing for the guard.
+Rule 2: without a disk the journal lives in memory, the rows go to the fallback, and the exit code
+        says so: nothing stops the stopping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.core.report import RunKind
+from orchestrator.core.summary import Ended, VdnProof
+from orchestrator.core.sweep import Finding
+from orchestrator.edges.journal import PlanWriter, all_vdn_shares, known_of_vdn
+from orchestrator.errors import RefusedError, StorageError
+from orchestrator.run.beginning import facts_text, give_up, new_directory, run_id_of
+from orchestrator.run.emergency import Emergency, Vdn
+from orchestrator.run.reporting import proofs_text
+from orchestrator.run.session import Undertaking, live
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from orchestrator.edges.run_directory import RunDirectory
+    from orchestrator.edges.settings import Settings
+    from orchestrator.run.beginning import Facts
+    from orchestrator.run.options import ContinueOptions, PauseAllOptions
+    from orchestrator.run.reporting import RunResult
+    from orchestrator.run.rig import Rig
+    from orchestrator.run.session import Surroundings
+
+
+@dataclass(slots=True)
+class Findings:
+    """What an operator sees before confirming; grows while the listing goes on."""
+
+    server: str
+    vdns: tuple[int, ...]
+    #: one per VDN: how many run, the first names, the time needed
+    lines: list[str]
+
+
+#: asks the operator; True: go
+Confirm = Callable[[Findings], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class _Course:
+    """One pause-all from its parts to its proof."""
+
+    settings: Settings
+    surroundings: Surroundings
+    vdns: tuple[int, ...]
+    hold_s: float
+    dry_run: bool
+    confirm: Confirm | None
+    continued: bool = False
+    emergency: Emergency | None = None
+    refused: bool = False
+
+    async def work(self, rig: Rig) -> None:
+        emergency = Emergency(rig, {one: Vdn(one) for one in self.vdns}, hold_s=self.hold_s)
+        self.emergency = emergency
+        rig.after_settled = emergency.note_settled
+        if self.continued:
+            for share in await rig.journal.read(all_vdn_shares):
+                emergency.remember(
+                    await rig.journal.read(partial(known_of_vdn, vdn_id=share.vdn_id))
+                )
+        if self.dry_run:
+            await emergency.list_only()
+            return
+        if self.confirm is None:
+            emergency.confirmed.set()
+            await emergency.run()
+            return
+        await self._ask(rig, emergency, self.confirm)
+
+    async def _ask(self, rig: Rig, emergency: Emergency, confirm: Confirm) -> None:
+        """List while the operator types; nothing is paused before the answer."""
+        running = asyncio.create_task(emergency.run())
+        findings = Findings(self.settings.server.base_url, self.vdns, emergency.findings)
+        asking = asyncio.create_task(_asked(confirm, findings))
+        stopped = asyncio.create_task(rig.stopping.sleep(None))
+        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done() and asking.result():
+            emergency.confirmed.set()
+        else:
+            self.refused = not rig.stopping.is_stopping
+            rig.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
+            asking.cancel()
+        stopped.cancel()
+        await running
+
+    async def conclude(self, rig: Rig) -> None:
+        """Put the proofs on record."""
+        if self.emergency is None:
+            return
+        await self.emergency.note_still_running()
+        proofs = tuple(_proof(vdn) for vdn in self.emergency.vdns.values())
+        await rig.journal.note("proofs", proofs_text(proofs))
+
+
+async def _asked(confirm: Confirm, findings: Findings) -> bool:
+    return await confirm(findings)
+
+
+async def pause_all(
+    settings: Settings,
+    options: PauseAllOptions,
+    surroundings: Surroundings,
+    *,
+    confirm: Confirm | None,
+) -> RunResult:
+    """Pause everything that runs in some VDNs and prove that they are quiet.
+
+    Args:
+        settings: loaded with the defaults of an emergency.
+        options: which VDNs, for how long.
+        surroundings: the process around the run.
+        confirm: asks the operator; None: confirmed already.
+
+    Raises:
+        OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
+    """
+    directory, problem = _directory(settings, options, surroundings)
+    try:
+        connection = _journal(settings, options, surroundings, directory)
+    except StorageError as error:
+        give_up(directory)
+        directory, problem = None, error
+        connection = _journal(settings, options, surroundings, None)
+    if problem is not None:
+        surroundings.events.error("journal.in_memory", error=str(problem))
+    course = _Course(
+        settings, surroundings, options.vdns, options.hold_s, options.dry_run, confirm
+    )
+    undertaking = Undertaking(
+        kind=RunKind.PAUSE_ALL,
+        settings=settings,
+        connection=connection,
+        directory=directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=True,
+        storage_problem=problem,
+    )
+    try:
+        result = await live(surroundings, undertaking, course.work, before_report=course.conclude)
+    finally:
+        if directory is not None:
+            directory.release()
+    if course.refused:
+        raise RefusedError(
+            "not confirmed. Nothing was sent; campaigns are still dialling.",
+            advice="type the VDN number, or add --yes",
+        )
+    return result
+
+
+async def continue_pause_all(  # noqa: PLR0913 - an opened run is all of these
+    directory: RunDirectory,
+    connection: sqlite3.Connection,
+    facts: Facts,
+    settings: Settings,
+    options: ContinueOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    """One more life for an interrupted pause-all."""
+    vdns = facts.told["vdns"]
+    hold_s = facts.told["hold_s"]
+    assert isinstance(vdns, list)
+    assert isinstance(hold_s, (int, float))
+    course = _Course(
+        settings,
+        surroundings,
+        tuple(vdns),
+        float(hold_s),
+        dry_run=False,
+        confirm=None,
+        continued=True,
+    )
+    undertaking = Undertaking(
+        kind=RunKind.PAUSE_ALL,
+        settings=settings,
+        connection=connection,
+        directory=directory,
+        deadline_s=options.deadline_s or 1800.0,
+        decide_by_reading=True,
+    )
+    return await live(surroundings, undertaking, course.work, before_report=course.conclude)
+
+
+def _directory(
+    settings: Settings, options: PauseAllOptions, surroundings: Surroundings
+) -> tuple[RunDirectory | None, StorageError | None]:
+    try:
+        return new_directory(surroundings, settings.state_dir, options.run_dir), None
+    except StorageError as error:
+        return None, error
+
+
+def _journal(
+    settings: Settings,
+    options: PauseAllOptions,
+    surroundings: Surroundings,
+    directory: RunDirectory | None,
+) -> sqlite3.Connection:
+    writer = PlanWriter(directory.journal if directory else None)
+    text = facts_text(
+        surroundings,
+        settings,
+        kind=RunKind.PAUSE_ALL,
+        run_id=run_id_of(surroundings, directory),
+        reason=options.reason,
+        dry_run=options.dry_run,
+        vdns=options.vdns,
+        hold_s=options.hold_s,
+    )
+    try:
+        return writer.finish({"facts": text})
+    except StorageError:
+        writer.discard()
+        raise
+
+
+def _proof(vdn: Vdn) -> VdnProof:
+    quiet = vdn.finding is Finding.QUIET
+    since_ms = vdn.quiet_since_ms if quiet else None
+    seen_ms = vdn.last_sweep_ms
+    moment_ms = since_ms if quiet else seen_ms
+    return VdnProof(
+        vdn_id=vdn.vdn_id,
+        quiet_since_ms=since_ms,
+        clean_sweeps=vdn.proof.clean_sweeps,
+        started=0 if quiet else len(vdn.still_started),
+        seen_at_ms=seen_ms,
+        local_time=time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else "",
+        problem="" if quiet else vdn.problem,
+        no_campaigns=vdn.has_campaigns is False,
+        may_start=len(vdn.may_start),
+        first_start=min(vdn.may_start, default=""),
+    )

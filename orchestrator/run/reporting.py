@@ -1,0 +1,193 @@
+"""From the journal to what people read: facts, rows, files, last words.
+
+Rule 1: everything comes from the journal, so that `report` and the end of a run say the same.
+Rule 2: a report that cannot be stored goes to whatever still works, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from orchestrator.core.campaign import Action
+from orchestrator.core.outcome import Outcome
+from orchestrator.core.report import RunKind, Tally
+from orchestrator.core.summary import Ended, RunFacts, VdnProof, run_verdict, summary_document
+from orchestrator.core.wording import unstopped_lines, verdict_line
+from orchestrator.edges.journal import lives, plan_counts, read_meta, report_rows, sweep_records
+from orchestrator.edges.report_files import write_rows, write_summary, write_to_stream
+from orchestrator.errors import StorageError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from orchestrator.core.report import ReportRow
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: everything that a caller needs."""
+
+    run_id: str
+    #: None when there was no place to store anything
+    run_dir: Path | None
+    exit_code: int
+    #: complete, incomplete, interrupted, ended_early, planned, quiet, still_running, not_proven
+    verdict: str
+    #: outcome → number of lines
+    counts: Mapping[str, int]
+    #: the first campaigns that are not stopped, each with its reason
+    unstopped: tuple[str, ...]
+    #: the last line, fit to be read out loud
+    line: str
+    #: what summary.json holds
+    summary: Mapping[str, object]
+    #: nothing was sent in this process: a finished run was told again
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was made of a journal."""
+
+    facts: RunFacts
+    tally: Tally
+    #: why the files could not be written, None when they were
+    failure: StorageError | None
+
+
+def make_report(
+    connection: sqlite3.Connection,
+    folder: Path | None,
+    *,
+    storage_failed: bool,
+    fallback: BinaryIO | None,
+) -> Stored:
+    """Write the report files of a run from its journal; to `fallback` when that fails.
+
+    Args:
+        connection: the journal.
+        folder: the run directory; None when there is none.
+        storage_failed: the journal itself could not be kept on the disk.
+        fallback: where the rows go when files cannot be written; None: nowhere.
+    """
+    facts = read_facts(connection)
+    failure: StorageError | None = None
+    tally: Tally | None = None
+    if folder is not None:
+        try:
+            tally = write_rows(folder, _rows(connection, facts), kind=facts.kind)
+        except StorageError as error:
+            failure = error
+    if tally is None or storage_failed:
+        tally = _print_rows(connection, facts, fallback)
+    facts = replace(facts, storage_failed=storage_failed or failure is not None or folder is None)
+    lines, _, _ = plan_counts(connection)
+    tally.check(lines)
+    if folder is not None and failure is None:
+        try:
+            write_summary(folder, summary_document(facts, tally))
+        except StorageError as error:
+            failure = error
+            facts = replace(facts, storage_failed=True)
+    return Stored(facts, tally, failure)
+
+
+def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
+    """Put a report into a caller's words."""
+    facts, tally = stored.facts, stored.tally
+    summary = summary_document(facts, tally)
+    failed_path = str(folder / "failed.csv") if folder else "failed.csv"
+    code = summary["exit_code"]
+    assert isinstance(code, int)
+    return RunResult(
+        run_id=facts.run_id,
+        run_dir=folder,
+        exit_code=code,
+        verdict=run_verdict(facts, tally).value,
+        counts={one.value: number for one, number in tally.counts.items() if number},
+        unstopped=tuple(unstopped_lines(facts, tally, failed_path=failed_path)),
+        line=verdict_line(facts, tally, failed_path=failed_path),
+        summary=summary,
+        repeated=repeated,
+    )
+
+
+def read_facts(connection: sqlite3.Connection) -> RunFacts:
+    """Everything but the rows, as the journal has it."""
+    meta = read_meta(connection)
+    told = json.loads(meta["facts"])
+    past = lives(connection)
+    last = past[-1] if past else None
+    ended = Ended.KILLED
+    if last is None and told["dry_run"]:
+        ended = Ended.FINISHED
+    elif last is not None and last.ended:
+        ended = Ended(last.ended)
+    lines, _, _ = plan_counts(connection)
+    manifest = told.get("manifest") or {}
+    departures = sum(life.departures for life in past)
+    busy_ms = sum(life.busy_ms for life in past)
+    return RunFacts(
+        run_id=told["run_id"],
+        kind=RunKind(told["kind"]),
+        reason=told["reason"],
+        operator=told["operator"],
+        host=told["host"],
+        version=told["version"],
+        server=told["server"],
+        settings=told["settings"],
+        started_at_ms=told["started_at_ms"],
+        ended_at_ms=last.ended_at_ms if last else told["started_at_ms"],
+        ended=ended,
+        why=meta.get("why", ""),
+        dry_run=told["dry_run"],
+        accept=frozenset(Outcome(one) for one in told["accept"]),
+        manifest_path=manifest.get("path"),
+        manifest_sha256=manifest.get("sha256", ""),
+        manifest_lines=lines if manifest else 0,
+        rate_ceiling_per_s=float(meta.get("rate_per_s", told["rate_per_s"])),
+        worst_1s=max((life.worst_1s for life in past), default=0),
+        mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
+        source_run=told.get("source_run", ""),
+        sweeps=sweep_records(connection),
+        proofs=_proofs(meta, told),
+    )
+
+
+def proofs_text(proofs: tuple[VdnProof, ...]) -> str:
+    """The proofs of a pause-all as the journal keeps them."""
+    return json.dumps([asdict(proof) for proof in proofs])
+
+
+def _proofs(meta: Mapping[str, str], told: Mapping[str, object]) -> tuple[VdnProof, ...]:
+    if "proofs" in meta:
+        return tuple(VdnProof(**one) for one in json.loads(meta["proofs"]))
+    vdns = told.get("vdns") or ()
+    assert isinstance(vdns, (list, tuple))
+    return tuple(VdnProof(vdn_id) for vdn_id in vdns)
+
+
+def _rows(connection: sqlite3.Connection, facts: RunFacts) -> Iterator[ReportRow]:
+    action = Action.RESUME if facts.kind is RunKind.RESTORE else Action.PAUSE
+    return report_rows(
+        connection, action=action, run_id=facts.run_id, planned_only=facts.dry_run
+    )
+
+
+def _print_rows(
+    connection: sqlite3.Connection, facts: RunFacts, fallback: BinaryIO | None
+) -> Tally:
+    if fallback is not None:
+        try:
+            return write_to_stream(_rows(connection, facts), fallback, kind=facts.kind)
+        except StorageError:
+            # The stream is gone too: the rows are still counted, and the exit code tells.
+            fallback = None
+    tally = Tally()
+    for row in _rows(connection, facts):
+        tally.add(row)
+    return tally

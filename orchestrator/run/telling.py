@@ -1,0 +1,98 @@
+"""`report` and `runs`: what the journals say, told again; nothing is sent."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from orchestrator.core.summary import RunVerdict
+from orchestrator.edges.journal import check_whole, connect, counts, read_meta
+from orchestrator.edges.run_directory import runs_in
+from orchestrator.errors import OrchestratorError
+from orchestrator.run.reporting import RunResult, make_report, read_facts, result_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.edges.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One run in the list of runs."""
+
+    run_id: str
+    path: Path
+    #: pause, pause-all, restore; empty when the journal cannot be read
+    kind: str
+    verdict: str
+    started_at_ms: int | None
+    #: a living process works on it
+    live: bool
+    #: who, as `process 12 on host since …`; empty when nobody does
+    holder: str
+    #: outcome → number, as recorded so far
+    counts: dict[str, int]
+    #: why the journal cannot be read
+    problem: str = ""
+
+
+def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunResult:
+    """Make the report files of a run again from its journal.
+
+    Raises:
+        StorageError: the journal is damaged, or the files cannot be written.
+        JournalMismatchError: another version wrote it.
+    """
+    connection = connect(directory.journal)
+    try:
+        check_whole(connection, directory.journal)
+        stored = make_report(
+            connection, directory.path, storage_failed=False, fallback=fallback
+        )
+        if stored.failure is not None:
+            raise stored.failure
+        return result_of(stored, directory.path, repeated=True)
+    finally:
+        connection.close()
+
+
+def list_runs(state_dir: Path) -> list[RunLine]:
+    """Every run below a state directory, newest first."""
+    return [_line(directory) for directory in runs_in(state_dir) if directory.has_journal]
+
+
+def _line(directory: RunDirectory) -> RunLine:
+    live = directory.is_live
+    holder = directory.holder() if live else None
+    try:
+        connection = connect(directory.journal)
+        try:
+            facts = read_facts(connection)
+            recorded = counts(connection)
+            verdict = read_meta(connection).get("verdict", RunVerdict.INTERRUPTED.value)
+        finally:
+            connection.close()
+    except (OrchestratorError, sqlite3.Error, KeyError, ValueError) as error:
+        return RunLine(
+            run_id=directory.path.name,
+            path=directory.path,
+            kind="",
+            verdict="unreadable",
+            started_at_ms=None,
+            live=live,
+            holder=str(holder or ""),
+            counts={},
+            problem=str(error),
+        )
+    return RunLine(
+        run_id=facts.run_id,
+        path=directory.path,
+        kind=facts.kind.value,
+        verdict="running" if live else verdict,
+        started_at_ms=facts.started_at_ms,
+        live=live,
+        holder=str(holder or ""),
+        counts=recorded,
+    )
