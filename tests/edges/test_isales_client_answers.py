@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.core.answer import Fault
 from orchestrator.core.requests import listing
-from tests.edges.client_makers import AK, Going, client_of, pause
+from tests.edges.client_makers import AK, Going, Names, client_of, pause
 from tests.fault_server import SUCCESS, FaultServer, endless, http, raw, reply
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ async def test_an_encoding_that_nobody_asked_for_is_shown_not_undone(encoding: s
     [
         ("X-Long: " + "x" * 20_000,),
         tuple(f"X-{number}: y" for number in range(10_000)),
-        tuple(f"Set-Cookie: c{number}=y" for number in range(200)),
+        tuple(f"Set-Cookie: c{number}=y" for number in range(99)),
         ("X" * 9_000 + ": y",),
     ],
-    ids=["20 kB header", "10,000 headers", "200 cookies", "9 kB name"],
+    ids=["20 kB header", "10,000 headers", "101 headers", "9 kB name"],
 )
 async def test_oversized_heads_are_refused(headers: tuple[str, ...]) -> None:
     """[S38] Before they cost memory."""
@@ -134,8 +134,11 @@ async def test_endless_trailers_are_bounded() -> None:
 
 
 async def test_cookies_are_never_kept() -> None:
-    """[S38] [Z01] The next request carries none."""
-    async with FaultServer() as server, client_of(server.url) as client:
+    """[S38] [Z01] The next request to the same name carries none."""
+    async with (
+        FaultServer() as server,
+        client_of(f"http://isales.test:{server.port}", resolver=Names([["127.0.0.1"]])) as client,
+    ):
         server.answers(reply(headers=("Set-Cookie: session=1; Path=/",)))
         await client.send(pause(1), Going())
         await client.send(pause(2), Going())

@@ -36,7 +36,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    path = tmp_path_factory.getbasetemp() / "isales_client_ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return path
 
