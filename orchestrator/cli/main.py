@@ -1,0 +1,124 @@
+"""The command line's front door: arguments in, exit code out, never a traceback unasked for.
+
+Rule 1: help, version and refusals import neither the client nor anything that draws.
+Rule 2: every error becomes two lines on stderr and its exit code; what nobody foresaw is 70.
+Rule 3: no core dump is ever written: it would hold the secret.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import voice
+from orchestrator.errors import BugError, OrchestratorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: without the program's name; None takes those of this process.
+
+    Returns:
+        The exit code (design.md §6).
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    _forbid_core_dumps()
+    voice.prepare_streams()
+    try:
+        return _run(tokens)
+    except OrchestratorError as error:
+        voice.complain(error)
+        _trace(error, tokens)
+        return error.exit_code
+    except KeyboardInterrupt:
+        voice.say("interrupted before anything was sent")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
+        voice.complain(
+            BugError(
+                f"a bug in the orchestrator: {type(error).__name__}: {error}",
+                advice="run it again with --debug and report what it prints;"
+                " `orchestrator runs` shows what was recorded",
+            )
+        )
+        _trace(error, tokens)
+        return BugError.exit_code
+    finally:
+        voice.finish_output()
+
+
+def _run(tokens: list[str]) -> int:
+    if not tokens or tokens[0] in {"--help", "-h", "help"}:
+        from orchestrator.cli.help_text import main_help  # noqa: PLC0415 - only when asked for
+
+        voice.give(main_help())
+        return 0
+    if tokens[0] == "--version":
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - rarely asked
+
+        with suppress(PackageNotFoundError):
+            voice.give(f"orchestrator {version('campaign-pause-orchestrator')}")
+        return 0
+    command = _help_wanted(tokens)
+    if command:
+        from orchestrator.cli.help_text import command_help  # noqa: PLC0415 - only when asked for
+
+        voice.give(command_help(command))
+        return 0
+    return _call(tokens)
+
+
+def _help_wanted(tokens: list[str]) -> str:
+    """The command whose help is asked for; empty for none."""
+    from orchestrator.cli.app import COMMANDS  # noqa: PLC0415 - `--version` needs no cyclopts
+
+    before_end = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    if not {"--help", "-h"} & set(before_end):
+        return "config show" if tokens == ["config"] else ""
+    if tokens[0] == "config":
+        return "config show"
+    return tokens[0] if tokens[0] in COMMANDS else ""
+
+
+def _call(tokens: list[str]) -> int:
+    from cyclopts import CycloptsError  # noqa: PLC0415 - `--version` needs no cyclopts
+
+    from orchestrator.cli.app import make_app  # noqa: PLC0415
+    from orchestrator.cli.usage import refuse_secrets, usage_error  # noqa: PLC0415
+
+    refuse_secrets(tokens)
+    app = make_app()
+    try:
+        command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise usage_error(error, app, tokens) from error
+    called: Callable[..., int] = command
+    return called(*bound.args, **bound.kwargs)
+
+
+def _forbid_core_dumps() -> None:
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _trace(error: BaseException, tokens: list[str]) -> None:
+    """With --debug say where an error came from: places and source lines, no values."""
+    if "--debug" not in tokens:
+        return
+    import traceback  # noqa: PLC0415 - only with --debug
+
+    for line in traceback.TracebackException.from_exception(error, capture_locals=False).format():
+        voice.say(line.rstrip("\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""`orchestrator pause MANIFEST`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orchestrator.cli import flags, values
+from orchestrator.errors import UsageError
+
+
+def pause(  # noqa: PLR0913 - the flags of design.md §3
+    manifest: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    vdn: flags.Vdn = None,
+    format_: Annotated[
+        str | None, Parameter(name="--format", help="F: csv, json or jsonl. Default: by the suffix.")
+    ] = None,
+    run_dir: flags.RunDir = None,
+    rate: flags.Rate = None,
+    concurrency: flags.Concurrency = None,
+    dry_run: flags.DryRun = False,
+    skip_invalid: Annotated[
+        bool, Parameter(name="--skip-invalid", help="Pause the rest; bad lines are rows (exit 1).")
+    ] = False,
+    max_campaigns: Annotated[
+        str | None, Parameter(name="--max-campaigns", help="N: refuse a longer list.")
+    ] = None,
+    max_failures: Annotated[
+        str | None,
+        Parameter(name="--max-failures", help="N: end early at so many failures; or N% of all."),
+    ] = None,
+    deadline: flags.Deadline = None,
+    patience: Annotated[
+        str | None,
+        Parameter(name="--patience", help="S: seconds to wait for an ill server. Default: 1800."),
+    ] = None,
+    no_verify: Annotated[
+        bool, Parameter(name="--no-verify", help="Neither look first nor check afterwards.")
+    ] = False,
+    accept: Annotated[
+        list[str] | None,
+        Parameter(name="--accept", help="OUTCOME: counts as success, as not_found; repeatable."),
+    ] = None,
+    reason: flags.Reason = "",
+    json: flags.Json = False,
+    shared: flags.Common = flags.NO_FLAGS,
+) -> int:
+    """Pause every campaign in a CSV or JSON list."""
+    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.run.options import PauseOptions  # noqa: PLC0415
+
+    path = _list_path(manifest)
+    options = PauseOptions(
+        vdn=values.read_vdn(vdn),
+        format=values.read_format(format_),
+        run_dir=run_dir,
+        verify=not no_verify,
+        dry_run=dry_run,
+        skip_invalid=skip_invalid,
+        max_campaigns=values.read_count("--max-campaigns", max_campaigns),
+        max_failures=values.read_failure_limit(max_failures),
+        deadline_s=values.read_seconds("--deadline", deadline),
+        accept=values.read_accepted(accept or ()),
+        reason=reason,
+    )
+    settings = stage.load(
+        shared,
+        need_server=not dry_run,
+        need_credentials=not dry_run,
+        rate=rate,
+        concurrency=concurrency,
+        patience=patience,
+    )
+    from orchestrator.run.pausing import pause as start  # noqa: PLC0415 - after settings are usable
+
+    return stage.Stage(shared).perform(
+        lambda surroundings: start(path, settings, options, surroundings), as_json=json
+    )
+
+
+def _list_path(manifest: str) -> Path | None:
+    """The list's path; None for `-`, stdin."""
+    if manifest == "-":
+        return None
+    if manifest.startswith("-") or not manifest:
+        raise UsageError(
+            f"pause: unknown flag {manifest}. Nothing was sent."
+            if manifest
+            else "pause: MANIFEST is empty. Nothing was sent.",
+            advice="orchestrator pause --help",
+        )
+    return Path(manifest)

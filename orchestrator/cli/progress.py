@@ -1,0 +1,208 @@
+"""How far a run is, as one line: live on a terminal, now and then elsewhere.
+
+Rule 1: building the text needs neither a terminal nor a clock; showing it is apart.
+Rule 2: rich is loaded in a thread, after the first request has left: an emergency does not wait.
+Rule 3: only this file writes on stderr while a live line stands there; events pass through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import voice
+from orchestrator.core.escaping import for_terminal
+from orchestrator.core.plan import spoken_s
+
+if TYPE_CHECKING:
+    from orchestrator.edges.clock import Clock
+    from orchestrator.run.progress import Progress
+
+#: seconds between two lines off a terminal, and between two paintings on one
+PLAIN_EVERY_S = 5.0
+LIVE_EVERY_S = 0.2
+#: seconds over which the present rate is measured
+_WINDOW_S = 3.0
+#: share of the ceiling from which the rate is what holds us back
+_NEARLY = 0.9
+
+
+@dataclass(slots=True)
+class Pulse:
+    """Looks taken at a run, for what numbers alone do not show: speed."""
+
+    _looks: deque[tuple[float, int, int]] = field(default_factory=deque)
+    requests_per_s: float = 0.0
+    settled_per_s: float = 0.0
+
+    def look(self, progress: Progress, *, now_s: float) -> None:
+        """Take one look at a moment in monotonic seconds."""
+        self._looks.append((now_s, progress.requests, progress.settled))
+        while len(self._looks) > 2 and now_s - self._looks[1][0] >= _WINDOW_S:
+            self._looks.popleft()
+        first_s, requests, settled = self._looks[0]
+        passed_s = now_s - first_s
+        if passed_s > 0:
+            self.requests_per_s = (progress.requests - requests) / passed_s
+            self.settled_per_s = max(0.0, (progress.settled - settled) / passed_s)
+
+
+def progress_line(progress: Progress, pulse: Pulse) -> str:
+    """Say in one line how far a run is.
+
+    "pausing 1,204/3,000 · 1,100 paused, 104 already paused · 9.8/s of 10 (--rate holds us back)
+    · 12 repeats · about 3 min left"
+    """
+    parts = [_done(progress)]
+    counts = ", ".join(
+        f"{number:,} {outcome.value.replace('_', ' ')}"
+        for outcome, number in progress.outcomes.most_common()
+        if number
+    )
+    if counts:
+        parts.append(counts)
+    parts.append(_pace(progress, pulse))
+    if progress.repeats:
+        parts.append(f"{progress.repeats:,} repeat{'s' if progress.repeats > 1 else ''}")
+    if progress.backing_off:
+        parts.append(f"{progress.backing_off:,} waiting to repeat")
+    if progress.breaker:
+        parts.append(f"holding back, trying singly: {for_terminal(progress.breaker, limit=80)}")
+    else:
+        left = _time_left(progress, pulse)
+        if left:
+            parts.append(left)
+    if progress.notice:
+        parts.append(for_terminal(progress.notice, limit=160))
+    return " · ".join(parts)
+
+
+def _done(progress: Progress) -> str:
+    if progress.phase == "checking" and progress.campaigns:
+        return f"checking {progress.checked:,}/{progress.campaigns:,}"
+    if not progress.campaigns:
+        return progress.phase
+    done = progress.campaigns + progress.reopened - progress.left
+    return f"{progress.phase} {done:,}/{progress.campaigns + progress.reopened:,}"
+
+
+def _pace(progress: Progress, pulse: Pulse) -> str:
+    text = f"{pulse.requests_per_s:.1f}/s of {progress.ceiling_per_s:g}"
+    if progress.breaker or not progress.requests:
+        return text
+    if pulse.requests_per_s >= _NEARLY * progress.ceiling_per_s:
+        return f"{text} (--rate holds us back)"
+    if progress.concurrency and progress.in_flight >= progress.concurrency:
+        return f"{text} (--concurrency {progress.concurrency} holds us back)"
+    return text
+
+
+def _time_left(progress: Progress, pulse: Pulse) -> str:
+    if not progress.campaigns or not progress.left:
+        return ""
+    per_s = pulse.settled_per_s or progress.ceiling_per_s
+    return f"about {spoken_s(progress.left / per_s)} left" if per_s > 0 else ""
+
+
+class Screen:
+    """stderr while a run goes on: a live line at the bottom, everything else above it."""
+
+    def __init__(self) -> None:
+        #: somebody is typing an answer: no live line meanwhile
+        self.asking = False
+        self._live: Any = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether something may be painted: a terminal that can, and is allowed to."""
+        return is_terminal(sys.stderr) and os.environ.get("TERM", "") not in {"", "dumb"}
+
+    def write(self, text: str) -> int:
+        """Write events above the live line; they end in a line break."""
+        if self._live is None:
+            if sys.stderr is not None:
+                sys.stderr.write(text)
+        elif text.strip():
+            self._live.console.out(text.rstrip("\n"), highlight=False)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what was written."""
+        if sys.stderr is not None:
+            sys.stderr.flush()
+
+    async def open(self) -> None:
+        """Begin a live line."""
+        live = await asyncio.to_thread(_make_live)
+        live.start()
+        self._live = live
+
+    def paint(self, line: str) -> None:
+        """Show this as the live line, cut to the width of the terminal."""
+        with contextlib.suppress(OSError, ValueError):
+            self._live.update(_one_line(line), refresh=True)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._live is not None:
+            live, self._live = self._live, None
+            with contextlib.suppress(OSError, ValueError):
+                live.stop()
+
+
+def is_terminal(stream: object) -> bool:
+    """Whether a stream is a terminal; a closed one is none."""
+    try:
+        return bool(stream is not None and stream.isatty())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        return False
+
+
+async def show(progress: Progress, screen: Screen, clock: Clock) -> None:
+    """Show how far the run is until cancelled."""
+    pulse = Pulse()
+    try:
+        if screen.is_terminal:
+            await _show_live(progress, pulse, screen, clock)
+        else:
+            await _show_plain(progress, pulse, clock)
+    finally:
+        screen.close()
+
+
+async def _show_live(progress: Progress, pulse: Pulse, screen: Screen, clock: Clock) -> None:
+    while screen.asking or not progress.requests:
+        pulse.look(progress, now_s=clock.now_s())
+        await clock.sleep(LIVE_EVERY_S)
+    await screen.open()
+    while True:
+        pulse.look(progress, now_s=clock.now_s())
+        screen.paint(progress_line(progress, pulse))
+        await clock.sleep(LIVE_EVERY_S)
+
+
+async def _show_plain(progress: Progress, pulse: Pulse, clock: Clock) -> None:
+    while True:
+        pulse.look(progress, now_s=clock.now_s())
+        await clock.sleep(PLAIN_EVERY_S)
+        pulse.look(progress, now_s=clock.now_s())
+        voice.say(progress_line(progress, pulse))
+
+
+def _make_live() -> Any:
+    from rich.console import Console  # noqa: PLC0415 - rule 2
+    from rich.live import Live  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    return Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+
+
+def _one_line(line: str) -> Any:
+    from rich.text import Text  # noqa: PLC0415 - rule 2
+
+    return Text(line, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,155 @@
+"""What every command that runs something needs around it: settings, log, signals, the last words.
+
+Rule 1: results go to stdout, the verdict line last; everything else goes to stderr.
+Rule 2: the exit code is the run's, whatever happens to the streams.
+Rule 3: the second signal leaves at once; the journal is whole at any instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO, cast
+
+from orchestrator.cli import voice
+from orchestrator.cli.progress import Screen, show
+from orchestrator.cli.values import refuse
+from orchestrator.core.setting_checks import shown
+from orchestrator.edges.clock import SystemClock
+from orchestrator.edges.events import Events, Level, open_log
+from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.run.progress import Progress
+from orchestrator.run.stopping import Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from orchestrator.cli.flags import Shared
+    from orchestrator.edges.settings import Settings
+    from orchestrator.run.reporting import RunResult
+    from orchestrator.run.session import Surroundings
+
+
+@dataclass(slots=True)
+class Stage:
+    """The process around one run."""
+
+    shared: Shared
+    screen: Screen = field(default_factory=Screen)
+    stopping: Stopping = field(default_factory=Stopping)
+    progress: Progress = field(default_factory=Progress)
+
+    def perform(
+        self,
+        start: Callable[[Surroundings], Awaitable[RunResult]],
+        *,
+        hangup_ends: bool = True,
+        as_json: bool = False,
+    ) -> int:
+        """Run something from its beginning to its last words; gives the exit code."""
+        result = asyncio.run(self._perform(start, hangup_ends=hangup_ends))
+        tell(result, as_json=as_json, quiet=self.shared.quiet)
+        return result.exit_code
+
+    async def _perform(
+        self, start: Callable[[Surroundings], Awaitable[RunResult]], *, hangup_ends: bool
+    ) -> RunResult:
+        from orchestrator.run.session import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
+
+        clock = SystemClock()
+        surroundings = Surroundings(
+            clock=clock,
+            events=make_events(self.shared, self.screen),
+            stopping=self.stopping,
+            progress=self.progress,
+            fallback=voice.raw_stdout(),
+        )
+        heed_signals(self.stopping, hangup_ends=hangup_ends, leave=os._exit)
+        display: asyncio.Task[None] | None = None
+        if not self.shared.quiet:
+            display = asyncio.create_task(show(self.progress, self.screen, clock))
+        try:
+            return await start(surroundings)
+        finally:
+            if display is not None:
+                display.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await display
+
+
+def load(  # noqa: PLR0913 - what a command needs of its settings
+    shared: Shared,
+    *,
+    emergency: bool = False,
+    need_server: bool = True,
+    need_credentials: bool = True,
+    consequence: str = STILL_DIALLING,
+    rate: str | None = None,
+    concurrency: str | None = None,
+    patience: str | None = None,
+) -> Settings:
+    """Load the settings of a command from its flags, the environment and the file."""
+    check_shared(shared)
+    settings = load_settings(
+        flags=shared.settings(rate=rate, concurrency=concurrency, patience=patience),
+        environ=os.environ,
+        config=shared.config,
+        emergency=emergency,
+        need_server=need_server,
+        need_credentials=need_credentials,
+        ask_secret=terminal_prompt() if need_credentials else None,
+        warn=(lambda _text: None) if shared.quiet else voice.warn,
+        consequence=consequence,
+    )
+    voice.never_show(settings.credentials.secret_key)
+    return settings
+
+
+def check_shared(shared: Shared) -> None:
+    """Check what is no setting among the flags of every command."""
+    if shared.log_format not in {"console", "json"}:
+        raise refuse("--log-format", f"must be console or json, not {shown(shared.log_format)}")
+
+
+def make_events(shared: Shared, screen: Screen) -> Events:
+    """Where a run says what happens: a file, or stderr above the live line."""
+    level = Level.WARNING
+    if shared.quiet:
+        level = Level.ERROR
+    elif shared.verbose:
+        level = Level.INFO if shared.verbose == 1 else Level.DEBUG
+    stream = cast("TextIO", screen)
+    if shared.log_file is not None:
+        try:
+            stream = open_log(shared.log_file)
+        except OSError as error:
+            voice.warn(
+                f"the log file {shared.log_file} cannot be written ({error.strerror});"
+                " events go to stderr"
+            )
+    return Events(
+        level=level,
+        as_json=shared.log_format == "json",
+        stream=stream,
+        secrets=voice.secrets(),
+        traceback=shared.debug,
+    )
+
+
+def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
+    """Give the results of a run: its unstopped campaigns and the line to read out, or JSON."""
+    if not quiet:
+        if result.repeated:
+            voice.say(f"run {result.run_id} was finished before: nothing was sent now")
+        if result.run_dir is not None:
+            voice.say(f"report: {result.run_dir}/results.csv")
+    if as_json:
+        run_dir = None if result.run_dir is None else str(result.run_dir)
+        voice.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
+        return
+    for line in result.unstopped:
+        voice.give(line)
+    voice.give(result.line)

@@ -1,0 +1,111 @@
+"""From what cyclopts says about a command line to what people read.
+
+Rule 1: one line that names the flag, one line that says what to type; exit 2; nothing on stdout.
+Rule 2: a secret on a command line is public already; it is not repeated, and the right way is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from cyclopts import exceptions as cyclopts_errors
+
+from orchestrator.cli.app import COMMANDS
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cyclopts import App, CycloptsError
+
+#: flags that people try for the secret key
+_SECRET_FLAGS = frozenset(
+    {
+        "--token",
+        "--secret",
+        "--secret-key",
+        "--secretkey",
+        "--secret-access-key",
+        "--secret-key-file",
+        "--sk",
+        "--password",
+    }
+)
+_NOTHING_SENT = "Nothing was sent."
+
+
+def refuse_secrets(tokens: Iterable[str]) -> None:
+    """Refuse a secret on the command line, without repeating it [C04].
+
+    Raises:
+        UsageError: there is one.
+    """
+    for token in tokens:
+        if token == "--":
+            return
+        flag = token.partition("=")[0].lower().replace("_", "-")
+        if flag in _SECRET_FLAGS:
+            raise UsageError(
+                f"{flag}: there is no such flag, because a command line is public. {_NOTHING_SENT}",
+                advice="put the secret key in a file that only you can read, named in"
+                " ORCHESTRATOR_SECRET_KEY_FILE (or credentials.secret_key_file in the settings)",
+            )
+
+
+def usage_error(error: CycloptsError, app: App, tokens: Sequence[str]) -> UsageError:
+    """Say in our words why a command line cannot be acted on."""
+    command = " ".join(error.command_chain or ())
+    sentence = _sentence(error, app, tokens)
+    where = f"{command}: " if command else ""
+    return UsageError(
+        f"{where}{sentence}. {_NOTHING_SENT}",
+        advice=" ".join(part for part in ("orchestrator", command, "--help") if part),
+    )
+
+
+def _sentence(error: CycloptsError, app: App, tokens: Sequence[str]) -> str:
+    match error:
+        case cyclopts_errors.UnknownOptionError():
+            flag = error.token.keyword or error.token.value
+            return f"unknown flag {flag}{_near(str(flag), _flags(app, error.command_chain))}"
+        case cyclopts_errors.UnknownCommandError():
+            name = (error.unused_tokens or tokens or ["?"])[0]
+            known = [one.split()[0] for one in COMMANDS]
+            return f"unknown command {name}{_near(name, known)}"
+        case cyclopts_errors.MissingArgumentError():
+            name = _name(error)
+            if name.startswith("-"):
+                given = any(token.partition("=")[0] == name for token in tokens)
+                return f"{name} needs a value" if given else f"{name} is missing"
+            return f"{name} is missing"
+        case cyclopts_errors.UnusedCliTokensError():
+            extra = (error.unused_tokens or ["?"])[0]
+            return f"one argument too many: {extra}"
+        case cyclopts_errors.RepeatArgumentError():
+            return f"{_name(error)} is given twice"
+        case cyclopts_errors.CoercionError():
+            value = error.token.value if error.token else ""
+            return f"{_name(error)} cannot be {value!r}"
+    error.verbose = False
+    return str(error).strip().rstrip(".").replace("\n", " ")
+
+
+def _name(error: CycloptsError) -> str:
+    if error.argument is None:
+        token = getattr(error, "token", None)
+        return str(token.keyword) if token is not None else "an argument"
+    if error.argument.index is not None:
+        return str(error.argument.names[0]).upper().lstrip("-")
+    return str(error.argument.name)
+
+
+def _flags(app: App, chain: Sequence[str] | None) -> list[str]:
+    for name in chain or ():
+        app = app[name]
+    return [name for one in app.assemble_argument_collection() for name in one.names]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]}?)" if found else ""

@@ -1,0 +1,131 @@
+"""The two streams that people and scripts read: results on stdout, everything else on stderr.
+
+Rule 1: a stream that is closed or full changes nothing about a run: one warning, then silence.
+Rule 2: what came from outside is made printable before it gets here (core/escaping.py).
+Rule 3: a secret that was loaded never gets out, whatever else goes wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, BinaryIO
+
+from orchestrator.core.escaping import for_terminal
+
+if TYPE_CHECKING:
+    from orchestrator.core.secret import Secret
+    from orchestrator.errors import OrchestratorError
+
+#: problems of a list that are named in full (design.md §5)
+SHOWN_PROBLEMS = 20
+_MASK = "***"
+
+_secrets: list[Secret] = []
+
+
+def never_show(secret: Secret | None) -> None:
+    """Mask this in whatever is said from now on."""
+    if secret is not None:
+        _secrets.append(secret)
+
+
+def secrets() -> tuple[Secret, ...]:
+    """What must never be shown."""
+    return tuple(_secrets)
+
+
+def masked(text: str) -> str:
+    """The text without any secret that was loaded."""
+    for secret in _secrets:
+        text = text.replace(secret.reveal(), _MASK)
+    return text
+
+
+def prepare_streams() -> None:
+    """Let no text be unprintable: what the terminal's encoding lacks is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            with contextlib.suppress(OSError, ValueError):
+                reconfigure(errors="backslashreplace")
+
+
+def give(text: str) -> None:
+    """Print one line of results on stdout; a stdout that is gone is said once on stderr."""
+    _write_out(masked(text) + "\n")
+
+
+def finish_output() -> None:
+    """Hand over what is still buffered, so that the interpreter's own end has nothing to fail at."""
+    _write_out("")
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """Print one line for people on stderr, if anybody is there."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(masked(text), file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one warning on stderr."""
+    say(f"warning: {for_terminal(text, limit=1000)}")
+
+
+def raw_stdout() -> BinaryIO | None:
+    """Where rows go when no file can be written; None when there is no stdout."""
+    buffer: BinaryIO | None = getattr(sys.stdout, "buffer", None)
+    return buffer
+
+
+def complain(error: OrchestratorError) -> None:
+    """Say an error: what is wrong and what was sent, then what to do."""
+    problems = getattr(error, "problems", ())
+    if problems:
+        _list_problems(error, problems)
+    else:
+        say(f"error: {for_terminal(error.sentence, limit=2000)}")
+    if error.advice:
+        say(f"do: {for_terminal(error.advice, limit=2000)}")
+
+
+def _list_problems(error: OrchestratorError, problems: tuple[object, ...]) -> None:
+    """Name the first problems of a list, each with its place, and count the rest."""
+    path = for_terminal(str(getattr(error, "path", "")), limit=300)
+    total = int(getattr(error, "total", len(problems)))
+    entries = "1 unusable entry" if total == 1 else f"{total:,} unusable entries"
+    say(f"error: {path}: {entries}. Nothing was sent.")
+    for problem in problems[:SHOWN_PROBLEMS]:
+        place = getattr(problem, "place", "")
+        reason = getattr(problem, "reason", "")
+        say(f"  {path}:{for_terminal(f'{place}: {reason}')}")
+    more = total - min(len(problems), SHOWN_PROBLEMS)
+    if more > 0:
+        say(f"  … and {more:,} more")
+
+
+def _write_out(text: str) -> None:
+    try:
+        if sys.stdout is None:
+            if text:
+                raise OSError("it is closed")  # noqa: TRY301 - the same end as a pipe that broke
+            return
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        warn(f"stdout cannot be written ({reason}); the exit code still tells how it ended")
+        _close_out()
+
+
+def _close_out() -> None:
+    """Point stdout at nothing, so that no later write, nor the interpreter's end, fails again."""
+    nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(nothing, sys.stdout.fileno())
+    sys.stdout = os.fdopen(nothing, "w", encoding="utf-8")
