@@ -181,7 +181,7 @@ async def test_what_is_not_http_is_a_bad_response_not_a_status_400(content: byte
 
     assert (answer.fault, answer.http_status) == (Fault.BAD_RESPONSE, None)
     assert answer.detail.isprintable()
-    assert "400" not in answer.detail
+    assert "400" not in answer.detail.partition(" ")[2]  # the port may well be 40095
 
 
 @pytest.mark.parametrize("chunk", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloworld\r\n0\r\n\r\n"])
