@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import voice
 from orchestrator.errors import BugError, OrchestratorError
+from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,10 +64,7 @@ def _run(tokens: list[str]) -> int:
         voice.give(main_help())
         return 0
     if tokens[0] == "--version":
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - rarely asked
-
-        with suppress(PackageNotFoundError):
-            voice.give(f"orchestrator {version('campaign-pause-orchestrator')}")
+        voice.give(f"orchestrator {VERSION}")
         return 0
     command = _help_wanted(tokens)
     if command:

@@ -48,9 +48,19 @@ class Stage:
         *,
         hangup_ends: bool = True,
         as_json: bool = False,
+        and_then: Callable[[RunResult], None] | None = None,
     ) -> int:
-        """Run something from its beginning to its last words; gives the exit code."""
+        """Run something from its beginning to its last words; gives the exit code.
+
+        Args:
+            start: begins it.
+            hangup_ends: whether a lost terminal ends it.
+            as_json: give the summary instead of the lines for people.
+            and_then: told the result, before anybody else.
+        """
         result = asyncio.run(self._perform(start, hangup_ends=hangup_ends))
+        if and_then is not None:
+            and_then(result)
         tell(result, as_json=as_json, quiet=self.shared.quiet)
         return result.exit_code
 

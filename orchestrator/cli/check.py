@@ -1,0 +1,57 @@
+"""`orchestrator check`: the drill before 3 a.m."""
+
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import flags, values
+from orchestrator.core.escaping import for_terminal
+
+if TYPE_CHECKING:
+    from orchestrator.run.check import Step
+
+
+def check(
+    *, vdn: flags.Vdn = None, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS
+) -> int:
+    """Try everything that an emergency needs, but the PUT."""
+    import asyncio  # noqa: PLC0415 - `--help` does not wait for it
+    import json as json_text  # noqa: PLC0415 - the flag has its name
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from orchestrator.cli import stage, voice  # noqa: PLC0415
+    from orchestrator.edges.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.run.check import check as start  # noqa: PLC0415
+    from orchestrator.run.check import exit_code_of  # noqa: PLC0415
+
+    vdn_id = values.read_vdn(vdn)
+    stage.check_shared(shared)
+
+    def tell(step: "Step") -> None:
+        if not json:
+            text = for_terminal(step.text, limit=1000)
+            voice.give(f"{step.finding:<4}  {step.elapsed_ms:>6,} ms  {step.name:<15}  {text}")
+
+    steps = asyncio.run(
+        start(
+            lambda: stage.load(shared, emergency=True, consequence="Nothing was sent."),
+            vdn=vdn_id,
+            clock=SystemClock(),
+            tell=tell,
+        )
+    )
+    code = exit_code_of(steps)
+    if json:
+        voice.give(
+            json_text.dumps({"exit_code": code, "steps": [asdict(step) for step in steps]})
+        )
+        return code
+    voice.give(_verdict(steps, code))
+    return code
+
+
+def _verdict(steps: "list[Step]", code: int) -> str:
+    failed = [step.name for step in steps if step.exit_code]
+    if failed:
+        return f"An emergency would NOT work now: {', '.join(failed)}."
+    if code:
+        return "No step failed, but not everything was tried: give --vdn N."
+    return "An emergency would work now."

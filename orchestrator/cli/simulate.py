@@ -1,0 +1,127 @@
+"""`orchestrator simulate`: a CC-iSales stand-in for drills."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from orchestrator.cli import flags, values
+from orchestrator.errors import StorageError
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.scenarios import Scenario
+    from orchestrator.simulator.serve import Ready
+
+DEFAULT_PORT = 28_080
+
+
+def simulate(  # noqa: PLR0913 - a world is described by all of these
+    *,
+    scenario: Annotated[
+        str,
+        Parameter(
+            name="--scenario",
+            help="NAME: emergency, batch, healthy, outage or stubborn. Default: emergency.",
+        ),
+    ] = "emergency",
+    port: Annotated[
+        str, Parameter(name="--port", help="N: where to listen; 0: any free one. Default: 28080.")
+    ] = str(DEFAULT_PORT),
+    seed: Annotated[
+        str, Parameter(name="--seed", help="N: decides which requests meet a fault. Default: 1.")
+    ] = "1",
+    campaigns: Annotated[
+        str | None,
+        Parameter(name="--campaigns", help="N: a made-up world of so many, instead of a scenario."),
+    ] = None,
+    vdns: Annotated[
+        str, Parameter(name="--vdns", help="N: VDNs of the made-up world. Default: 1.")
+    ] = "1",
+    faults: Annotated[
+        str, Parameter(name="--faults", help="SHARE: of its changes that fail, 0 to 1. Default: 0.")
+    ] = "0",
+    json: flags.Json = False,
+    shared: flags.Common = flags.NO_FLAGS,
+) -> int:
+    """Serve a CC-iSales stand-in on 127.0.0.1 until interrupted."""
+    import asyncio  # noqa: PLC0415 - `--help` does not wait for it
+    import contextlib  # noqa: PLC0415
+    import json as json_text  # noqa: PLC0415 - the flag has its name
+    import signal  # noqa: PLC0415
+
+    from orchestrator.cli import stage, voice  # noqa: PLC0415
+    from orchestrator.simulator import serve  # noqa: PLC0415
+
+    stage.check_shared(shared)
+    port_number = _port(port)
+    chosen = _scenario(scenario, seed=seed, campaigns=campaigns, vdns=vdns, faults=faults)
+
+    def on_ready(ready: "Ready") -> None:
+        if json:
+            voice.give(json_text.dumps(ready.as_document()))
+            return
+        for line in _greeting(ready, chosen):
+            voice.give(line)
+
+    async def run() -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, current.cancel)
+        await serve.serve(chosen, on_ready=on_ready, port=port_number)
+
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(run())
+    except OSError as error:
+        raise StorageError(
+            f"the simulator cannot listen on 127.0.0.1:{port_number}: {error.strerror}",
+            advice="choose another --port, or --port 0",
+        ) from error
+    return 0
+
+
+def _port(text: str) -> int:
+    if text == "0":
+        return 0
+    port = values.read_count("--port", text)
+    if port is None or port > 65_535:
+        raise values.refuse("--port", "must be from 0 to 65,535")
+    return port
+
+
+def _scenario(
+    name: str, *, seed: str, campaigns: str | None, vdns: str, faults: str
+) -> "Scenario":
+    from orchestrator.core import setting_checks as checks  # noqa: PLC0415 - see simulate
+    from orchestrator.simulator import scenarios, serve  # noqa: PLC0415
+
+    number = values.read_count("--seed", seed) or 1
+    count = values.read_count("--campaigns", campaigns)
+    vdn_count = values.read_vdn(vdns, flag="--vdns") or 1
+    share = checks.number(most=1, zero=True)(checks.decimal_in_text(faults))
+    if not isinstance(share, float):
+        raise values.refuse("--faults", "must be a number from 0 to 1")
+    if count is not None:
+        return scenarios.generated(
+            campaigns=count, vdns=vdn_count, seed=number, fault_rate=share
+        )
+    if name not in scenarios.SCENARIOS:
+        known = ", ".join(scenarios.SCENARIOS)
+        raise values.refuse("--scenario", f"must be one of {known}, not {checks.shown(name)}")
+    return scenarios.named(name, seed=number, now=serve.wall_clock_now())
+
+
+def _greeting(ready: "Ready", chosen: "Scenario") -> list[str]:
+    from orchestrator.simulator.scenarios import SCENARIOS  # noqa: PLC0415 - see simulate
+
+    vdns = chosen.world.vdn_ids
+    named = " ".join(f"--vdn {one}" for one in vdns[:3])
+    return [
+        f"simulator listening on {ready.base_url} ({chosen.name}); Ctrl-C ends it",
+        SCENARIOS.get(chosen.name, f"a made-up world of {len(vdns):,} VDNs"),
+        "in another terminal:",
+        f"  export ORCHESTRATOR_BASE_URL={ready.base_url}",
+        f"  export ORCHESTRATOR_ACCESS_KEY={ready.access_key}",
+        f"  export ORCHESTRATOR_SECRET_KEY={ready.secret_key}",
+        f"  orchestrator pause-all {named}",
+    ]
