@@ -2,7 +2,8 @@
 
 Rule 1: two cures, each tried once a run: the server's clock, and the other form of signing switch A.
 Rule 2: switch A shows itself exactly when a request with a query was accepted and one without is not.
-Rule 3: an answer to a request that was signed before the last cure says nothing: sign it again.
+Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
+Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
 Source: design.md §8 "Credentials", api.md §1.3.
 """
 
@@ -33,16 +34,19 @@ class Signer:
     offset_ms: int = 0
     #: counts the cures; a request remembers the generation it was signed in
     generation: int = 0
-    #: a request was accepted at all / with a query
+    #: a request was accepted at all / with a query / without one
     accepted: bool = False
     accepted_with_query: bool = False
+    accepted_without_query: bool = False
     clock_tried: bool = False
     blank_tried: bool = False
+    blank_undone: bool = False
 
     def note_accepted(self, *, has_query: bool) -> None:
         """The server took a signature."""
         self.accepted = True
         self.accepted_with_query = self.accepted_with_query or has_query
+        self.accepted_without_query = self.accepted_without_query or not has_query
 
     def cure(
         self, *, date: str | None, now_ms: int, has_query: bool, generation: int
@@ -64,9 +68,17 @@ class Signer:
                 self.offset_ms = offset_ms
                 self.generation += 1
                 return Cure.CLOCK
-        if self.accepted_with_query and not has_query and not self.blank_tried:
+        if has_query or not self.accepted_with_query or self.accepted_without_query:
+            return None
+        if not self.blank_tried:
             self.blank_tried = True
-            self.rules = replace(self.rules, blank_query_line=not self.rules.blank_query_line)
-            self.generation += 1
+            self._flip()
             return Cure.BLANK_QUERY_LINE
+        if not self.blank_undone:
+            self.blank_undone = True
+            self._flip()
         return None
+
+    def _flip(self) -> None:
+        self.rules = replace(self.rules, blank_query_line=not self.rules.blank_query_line)
+        self.generation += 1

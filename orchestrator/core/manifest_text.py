@@ -37,7 +37,7 @@ _MAGIC = (
 )
 _HEAD_BYTES = 8
 
-_LINE = re.compile(r"[^\r\n]*(?:\n|\r(?!\Z)\n?)")
+_LINE = re.compile(r"[^\r\n]*(?:\n|\r\n?)")
 
 
 class ManifestUnreadableError(OrchestratorError):
@@ -109,13 +109,15 @@ def physical_lines(texts: Iterable[str], *, limit_chars: int) -> Iterator[str]:
     count = 0
     for text in texts:
         held += text
-        lines = _LINE.findall(held)
+        # a CR at the very end may be half of a line end; what has no end is not searched for lines,
+        # since that would try again from each of its characters
+        end = max(held.rfind("\n"), held.rfind("\r", 0, len(held) - 1)) + 1
+        lines = _LINE.findall(held, 0, end)
         if len(held) > limit_chars:
-            _refuse_long_lines(lines, held, count, limit_chars)
-        if lines:
-            count += len(lines)
-            held = held[sum(map(len, lines)) :]
-            yield from lines
+            _refuse_long_lines([*lines, held[end:]], count, limit_chars)
+        count += len(lines)
+        held = held[end:]
+        yield from lines
     if held:
         yield held
 
@@ -147,9 +149,8 @@ def _decode(
         ) from error
 
 
-def _refuse_long_lines(lines: list[str], held: str, count: int, limit_chars: int) -> None:
-    rest = held[sum(map(len, lines)) :]
-    for number, line in enumerate([*lines, rest], start=count + 1):
+def _refuse_long_lines(lines: list[str], count: int, limit_chars: int) -> None:
+    for number, line in enumerate(lines, start=count + 1):
         if len(line) > limit_chars:
             raise ManifestUnreadableError(
                 str(number), f"the line is longer than {limit_chars:,} characters"

@@ -154,13 +154,15 @@ def decide_unseen(action: Action, history: History) -> Decision:
     return Decision(_refusal(history))
 
 
-def decide_untouched(action: Action, seen: Status | None) -> Decision:
+def decide_untouched(
+    action: Action, seen: Status | None, evidence: Evidence = Evidence.LISTED
+) -> Decision:
     """Decide for a campaign that was only looked at: what needs no PUT, and what got none."""
     course = COURSES[action]
     if seen is course.target:
-        return Decision(course.already, Evidence.LISTED)
+        return Decision(course.already, evidence)
     if action is Action.RESUME and seen in {Status.NOT_STARTED, Status.COMPLETED}:
-        return Decision(Outcome.NOT_RUNNING, Evidence.LISTED)
+        return Decision(Outcome.NOT_RUNNING, evidence)
     return Decision(Outcome.UNATTEMPTED)
 
 
@@ -185,7 +187,7 @@ def decide_seen(
             return Decision(course.undone, Evidence.ACCEPTED, Changed.YES)
         return Decision(course.done, Evidence.ACCEPTED, Changed.YES)
     if history.attempts == 0:
-        return decide_untouched(action, now)
+        return decide_untouched(action, now, evidence)
     if now is not course.source:
         return Decision(Outcome.NOT_RUNNING, evidence)
     return Decision(_refusal(history))
@@ -194,7 +196,7 @@ def decide_seen(
 def _at_target(course: Course, history: History, evidence: Evidence) -> Decision:
     if history.accepted:
         return Decision(course.done, evidence, Changed.YES)
-    if not history.doubted:
+    if not history.doubted or history.before is course.target:
         return Decision(course.already, evidence)
     if history.before is course.source:
         return Decision(course.done, evidence, Changed.YES)

@@ -18,9 +18,12 @@ from orchestrator.core.campaign import (
     read_campaign_id,
     read_status,
 )
+from orchestrator.core.strict_json import storable
 from orchestrator.core.verdict import Kind, Verdict, judge, read_codes
 
 _TEXT_LIMIT = 200
+#: a totalSize beyond this is no count, and more than the journal can hold
+_COUNT_MAX = 10**10 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,12 @@ def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | No
 
 
 def _text(value: object) -> str:
-    return value[:_TEXT_LIMIT] if isinstance(value, str) else ""
+    return storable(value[:_TEXT_LIMIT]) if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX:
         return value
     return None

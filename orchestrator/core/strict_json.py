@@ -2,11 +2,14 @@
 
 Rule 1: what Python's reader would silently bend (a repeated key, NaN, Infinity) is refused.
 Rule 2: every refusal is a `BadJsonError` with a reason in words; nothing else leaves this file.
+Rule 3: half a character (a lone surrogate, as a server leaves when it cuts a name) is legal JSON but
+        no storable text: whoever keeps a text passes it through `storable` first.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import NoReturn
 
 #: no number of this API comes near this many digits
@@ -45,6 +48,11 @@ def read_json(body: bytes) -> object:
         raise BadJsonError(f"not JSON: {error}") from error
 
 
+def storable(text: str) -> str:
+    """The same text with a question mark for every half character, so that any file can hold it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
@@ -65,4 +73,7 @@ def _bounded_int(digits: str) -> int:
 def _bounded_float(digits: str) -> float:
     if len(digits) > _MAX_NUMBER_CHARS:
         raise BadJsonError("a number is too long")
-    return float(digits)
+    number = float(digits)
+    if not math.isfinite(number):
+        raise BadJsonError("a number is too large")
+    return number

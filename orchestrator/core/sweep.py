@@ -20,6 +20,8 @@ from orchestrator.core.sightings import Page
 
 #: seconds between the end of one clean sweep and the start of the one that confirms it
 GAP_S = 5.0
+#: seconds added to a wait for that gap: a timer may fire a hair early, and a sweep is dear
+_LATE_S = 0.01
 #: complete sweeps that may show nothing but refusals before the run ends
 REFUSAL_SWEEPS = 3
 ROWS_PER_PAGE = 100
@@ -141,7 +143,7 @@ class QuietProof:
         """Seconds until the next sweep can add to the proof, >= 0."""
         if self.clean_since_s is None or self.confirmed:
             return 0.0
-        return max(0.0, self.clean_since_s + GAP_S - now_s)
+        return max(0.0, self.clean_since_s + GAP_S + _LATE_S - now_s)
 
     @property
     def finding(self) -> Finding:

@@ -16,10 +16,11 @@ from enum import StrEnum
 
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.core.result_codes import RESULT_CODES, Meaning, name_of, read_code
-from orchestrator.core.strict_json import BadJsonError, read_json
+from orchestrator.core.strict_json import BadJsonError, read_json, storable
 
 _DESC_LIMIT = 500
 _SHOWN_BODY = 80
+_SHOWN_CODE = 40
 
 
 class Kind(StrEnum):
@@ -168,7 +169,8 @@ def read_codes(answer: Answer) -> Codes:
         BadJsonError: the body is not a strict JSON object.
     """
     if answer.content_encoding not in (None, "", "identity"):
-        raise BadJsonError(f"compressed ({answer.content_encoding[:20]}), which was not asked for")
+        encoding = _quoted(answer.content_encoding[:20])
+        raise BadJsonError(f"compressed ({encoding}), which was not asked for")
     document = read_json(answer.body)
     if not isinstance(document, dict):
         raise BadJsonError("not a JSON object")
@@ -176,7 +178,7 @@ def read_codes(answer: Answer) -> Codes:
     return Codes(
         result=_code_in(document, "resultCode"),
         returned=_code_in(document, "returnCode"),
-        desc=str(desc)[:_DESC_LIMIT],
+        desc=storable(str(desc)[:_DESC_LIMIT]),
         document=document,
     )
 
@@ -201,11 +203,11 @@ def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
     if not present:
         return _verdict(Kind.UNREADABLE, answer, "HTTP 200 without a result code", codes=codes)
     if len(set(present)) > 1:
-        reason = f"resultCode {present[0]} and returnCode {present[1]} disagree"
+        reason = f"resultCode {_quoted(present[0])} and returnCode {_quoted(present[1])} disagree"
         return _verdict(Kind.CODES_DISAGREE, answer, reason, codes=codes)
     code = present[0]
     if code not in RESULT_CODES:
-        return _verdict(Kind.CODE_UNKNOWN, answer, f"unknown code {code}", codes=codes)
+        return _verdict(Kind.CODE_UNKNOWN, answer, f"unknown code {_quoted(code)}", codes=codes)
     meaning, _ = RESULT_CODES[code]
     match meaning:
         case Meaning.SUCCESS:
@@ -236,7 +238,8 @@ def _judge_status(answer: Answer, status: int) -> Verdict:
         return _verdict(Kind.SERVER_ERROR, answer, f"{reason}: server error")
     if 300 <= status < 400:
         where = (answer.location or "").split("?")[0]
-        told = f"{reason}: redirected" + (f" to {_shown(where.encode())}" if where else "")
+        shown = _shown(where.encode("utf-8", "replace"))
+        told = f"{reason}: redirected" + (f" to {shown}" if shown else "")
         return _verdict(Kind.NOT_THE_API, answer, f"{told}, not followed", foreign=True)
     if status >= 400:
         return _judge_client_error(answer, status)
@@ -282,7 +285,7 @@ def _verdict(  # noqa: PLR0913 - one constructor, so that every field is filled 
     return Verdict(
         kind=kind,
         reason=reason,
-        code=code[:80],
+        code=storable(code[:80]),
         desc=codes.desc if codes else "",
         http_status=answer.http_status,
         in_doubt=CONSEQUENCES[kind].in_doubt if in_doubt is None else in_doubt,
@@ -293,6 +296,13 @@ def _verdict(  # noqa: PLR0913 - one constructor, so that every field is filled 
 
 def _looks_like_markup(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
+
+
+def _quoted(text: str) -> str:
+    """A code as it is when it is plain, else in quotes with everything odd about it visible."""
+    plain = bool(text) and text.isascii() and text.isprintable() and " " not in text
+    shown = text if plain else ascii(text)
+    return shown if len(shown) <= _SHOWN_CODE else shown[:_SHOWN_CODE] + "…"
 
 
 def _shown(body: bytes) -> str:

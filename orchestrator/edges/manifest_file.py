@@ -63,6 +63,8 @@ class ManifestSource:
             while chunk := os.read(self._fd, CHUNK_BYTES):
                 self._hash.update(chunk)
                 self.size += len(chunk)
+                if self.real_path is not None and self.size > self._before.st_size:
+                    break  # it grows, perhaps faster than it is read
                 yield chunk
         except OSError as error:
             raise UsageError(

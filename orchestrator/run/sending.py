@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.core.answer import Fault
 from orchestrator.core.breaker import Breaker, Pass
 from orchestrator.core.retry import backoff_s, retry_after_s
 from orchestrator.core.signing import authorization
@@ -204,11 +205,15 @@ class Sender:
             self._note_ill(admission, now_s, verdict, explained=explained)
         if verdict.kind is Kind.THROTTLED:
             self._slow_down(answer, now_s)
-        if verdict.kind is Kind.TLS_REFUSED:
+        if verdict.kind is Kind.TLS_REFUSED or self._is_wrong_name(verdict):
             self.refusal = verdict
             self.stopping.stop(Ended.SERVER, verdict.reason)
         if not self._proven:
             self._prove(verdict, admission)
+
+    def _is_wrong_name(self, verdict: Verdict) -> bool:
+        """Nothing ever left, and the server's name does not exist: a slip, not an outage."""
+        return verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
 
     def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
         self.signer.note_accepted(has_query=has_query)

@@ -39,6 +39,13 @@ _CONNECT_FAULTS = {
     errno.EADDRNOTAVAIL: Fault.NO_SOCKETS,
 }
 
+#: getaddrinfo's word that there is no such name, or none with an address
+_NO_SUCH_NAME = frozenset(
+    number
+    for name in ("EAI_NONAME", "EAI_NODATA")
+    if isinstance(number := getattr(socket, name, None), int)
+)
+
 #: X509_V_ERR_* of OpenSSL; whatever is not here is TLS_UNTRUSTED
 _CERTIFICATE_FAULTS = {
     9: Fault.TLS_EXPIRED,  # not yet valid
@@ -66,7 +73,10 @@ def unconnected(exc: BaseException, *, now_ms: int) -> tuple[Fault, str]:
         return Fault.DNS_FAILED, "this is no host name"
     cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return Fault.DNS_FAILED, f"the name cannot be resolved ({_os_words(cause)})"
+        # A resolver in trouble is a network in trouble: only a name that is none is DNS_FAILED.
+        is_none = _errno(cause) in _NO_SUCH_NAME
+        fault = Fault.DNS_FAILED if is_none else Fault.UNREACHABLE
+        return fault, f"the name cannot be resolved ({_os_words(cause)})"
     if isinstance(cause, ssl.SSLError) and not isinstance(
         cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
     ):
