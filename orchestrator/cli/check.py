@@ -40,9 +40,7 @@ def check(
     )
     code = exit_code_of(steps)
     if json:
-        voice.give(
-            json_text.dumps({"exit_code": code, "steps": [asdict(step) for step in steps]})
-        )
+        voice.give(json_text.dumps({"exit_code": code, "steps": [asdict(step) for step in steps]}))
         return code
     voice.give(_verdict(steps, code))
     return code

@@ -97,7 +97,7 @@ class Question:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
 
     def _start_reading(self) -> asyncio.Future[str]:
-        """Read one line when there is one; the loop goes on meanwhile, and no thread is left behind.
+        """Read one line when there is one; the loop goes on, and no thread is left behind.
 
         A terminal hands over whole lines, so one read is one answer.
         """

@@ -70,11 +70,7 @@ def _compare(result: RunResult, scenario: Scenario) -> Rehearsal:
     rows = _rows(result)
     counted = sum(result.counts.values())
     adds_up = len(rows) == counted == len(scenario.sample)
-    wrong = [
-        ref
-        for ref, stopped in rows
-        if stopped != (scenario.world.status_of(ref) in _STOPPED)
-    ]
+    wrong = [ref for ref, stopped in rows if stopped != (scenario.world.status_of(ref) in _STOPPED)]
     running = scenario.world.counts()[Status.STARTED]
     lines = [
         f"{len(scenario.sample)} lines, {len(rows)} rows: "
@@ -85,8 +81,7 @@ def _compare(result: RunResult, scenario: Scenario) -> Rehearsal:
             if not wrong
             else f"IT DISAGREES with {len(wrong)} rows, first campaign {wrong[0].campaign_id}."
         ),
-        f"`pause` itself would exit {result.exit_code}: two campaigns of the list do not exist on"
-        " the server, and what is not there is never called stopped.",
+        f"`pause` itself would exit {result.exit_code}: two of these campaigns do not exist.",
         f"Look at {result.run_dir}/results.csv, failed.csv, summary.json.",
     ]
     return Rehearsal(agrees=adds_up and not wrong, lines=tuple(lines))

@@ -31,7 +31,9 @@ Concurrency = Annotated[
     str | None,
     Parameter(name="--concurrency", help="C: requests in flight, at most 1,024. Default: 8."),
 ]
-DryRun = Annotated[bool, Parameter(name="--dry-run", help="Show what would be done; change nothing.")]
+DryRun = Annotated[
+    bool, Parameter(name="--dry-run", help="Show what would be done; change nothing.")
+]
 Deadline = Annotated[
     str | None, Parameter(name="--deadline", help="S: seconds after which nothing new is sent.")
 ]
@@ -70,15 +72,15 @@ class Shared:
     log_file: Annotated[
         Path | None, Parameter(name="--log-file", help="FILE: log into it instead of stderr.")
     ] = None
-    config: Annotated[
-        Path | None, Parameter(name="--config", help="FILE: the settings file.")
-    ] = None
+    config: Annotated[Path | None, Parameter(name="--config", help="FILE: the settings file.")] = (
+        None
+    )
     base_url: Annotated[
         str | None, Parameter(name="--base-url", help="URL: the server, https://HOST:28080.")
     ] = None
-    access_key: Annotated[str | None, Parameter(name="--access-key", help="AK: the access key.")] = (
-        None
-    )
+    access_key: Annotated[
+        str | None, Parameter(name="--access-key", help="AK: the access key.")
+    ] = None
     ca_file: Annotated[
         str | None, Parameter(name="--ca-file", help="FILE: certificates of a private authority.")
     ] = None

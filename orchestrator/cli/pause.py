@@ -15,7 +15,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
     *,
     vdn: flags.Vdn = None,
     format_: Annotated[
-        str | None, Parameter(name="--format", help="F: csv, json or jsonl. Default: by the suffix.")
+        str | None, Parameter(name="--format", help="F: csv, json or jsonl. Default: by suffix.")
     ] = None,
     run_dir: flags.RunDir = None,
     rate: flags.Rate = None,

@@ -5,9 +5,7 @@ from orchestrator.cli import flags
 _NOTHING = "Nothing was sent."
 
 
-def report(
-    run: str, /, *, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS
-) -> int:
+def report(run: str, /, *, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> int:
     """Make the report files of a run again from its journal."""
     from orchestrator.cli import stage, voice  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.edges.run_directory import find_run  # noqa: PLC0415

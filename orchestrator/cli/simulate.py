@@ -89,9 +89,7 @@ def _port(text: str) -> int:
     return port
 
 
-def _scenario(
-    name: str, *, seed: str, campaigns: str | None, vdns: str, faults: str
-) -> "Scenario":
+def _scenario(name: str, *, seed: str, campaigns: str | None, vdns: str, faults: str) -> "Scenario":
     from orchestrator.core import setting_checks as checks  # noqa: PLC0415 - see simulate
     from orchestrator.simulator import scenarios, serve  # noqa: PLC0415
 
@@ -102,9 +100,7 @@ def _scenario(
     if not isinstance(share, float):
         raise values.refuse("--faults", "must be a number from 0 to 1")
     if count is not None:
-        return scenarios.generated(
-            campaigns=count, vdns=vdn_count, seed=number, fault_rate=share
-        )
+        return scenarios.generated(campaigns=count, vdns=vdn_count, seed=number, fault_rate=share)
     if name not in scenarios.SCENARIOS:
         known = ", ".join(scenarios.SCENARIOS)
         raise values.refuse("--scenario", f"must be one of {known}, not {checks.shown(name)}")

@@ -1,7 +1,7 @@
 """From what cyclopts says about a command line to what people read.
 
 Rule 1: one line that names the flag, one line that says what to type; exit 2; nothing on stdout.
-Rule 2: a secret on a command line is public already; it is not repeated, and the right way is named.
+Rule 2: a secret on a command line is not repeated; the right way is named.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def refuse_secrets(tokens: Iterable[str]) -> None:
         UsageError: there is one.
     """
     for token in tokens:
-        if token == "--":
+        if token == "--":  # noqa: S105 - no password
             return
         flag = token.partition("=")[0].lower().replace("_", "-")
         if flag in _SECRET_FLAGS:
@@ -87,8 +87,9 @@ def _sentence(error: CycloptsError, app: App, tokens: Sequence[str]) -> str:
         case cyclopts_errors.CoercionError():
             value = error.token.value if error.token else ""
             return f"{_name(error)} cannot be {value!r}"
-    error.verbose = False
-    return str(error).strip().rstrip(".").replace("\n", " ")
+        case _:
+            error.verbose = False
+            return str(error).strip().rstrip(".").replace("\n", " ")
 
 
 def _name(error: CycloptsError) -> str:

@@ -7,7 +7,6 @@ Rule 2: a refusal is one line that names the flag, exit 2; at this point nothing
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core import setting_checks as checks
@@ -17,6 +16,7 @@ from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from orchestrator.core.manifest import Format
     from orchestrator.run.options import FailureLimit

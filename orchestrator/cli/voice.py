@@ -58,7 +58,7 @@ def give(text: str) -> None:
 
 
 def finish_output() -> None:
-    """Hand over what is still buffered, so that the interpreter's own end has nothing to fail at."""
+    """Hand over what is still buffered: the interpreter's own end must not fail at it."""
     _write_out("")
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:

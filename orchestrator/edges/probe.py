@@ -59,9 +59,7 @@ async def try_tls(host: str, port: int, *, ca_file: Path | None, timeout_s: floa
     return await _open(host, port, context=context, timeout_s=timeout_s)
 
 
-async def _open(
-    host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float
-) -> float:
+async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float) -> float:
     place = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout_s):

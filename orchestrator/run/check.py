@@ -1,7 +1,7 @@
 """`check`: would an emergency work right now? Everything but the PUT, step by step.
 
 Rule 1: only GETs are sent, at the configured pace; a PUT is never made here.
-Rule 2: a step that cannot be tried is skipped in words; the first failing step decides the exit code.
+Rule 2: a step that cannot be tried is skipped in words; the first failing step decides the exit.
 Rule 3: the listing (with a query) and the details (without one) are tried apart, because signing
         switch A (`signing.blank_query_line`) shows itself exactly there.
 """
@@ -45,6 +45,10 @@ SKEW_S = 30
 #: a request that meets a busy database is tried so often
 _TRIES = 3
 _DAY_S = 86_400
+#: the server looked at the campaign id, so it had accepted the signature
+_SIGNATURE_TAKEN = frozenset(
+    {Kind.ACCEPTED, Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE, Kind.CODE_UNKNOWN}
+)
 _NO_VDN = "skipped: give --vdn N"
 
 
@@ -95,10 +99,11 @@ async def check(
         settings = load()
     except SettingsError as error:
         name = "secret key" if error.key in {SECRET_KEY, SECRET_KEY_FILE} else "settings"
-        advice = f"; {error.advice}" if error.advice else ""
+        advice = f" Do: {error.advice}" if error.advice else ""
         drill.note(name, Finding.FAIL, f"{error.sentence}{advice}", began_s, code=2)
         return drill.steps
     drill.note("settings", Finding.OK, _settings_text(settings), began_s)
+    began_s = clock.now_s()
     origin = settings.origins.get(SECRET_KEY, "")
     bare = origin == "ORCHESTRATOR_SECRET_KEY"
     drill.note(
@@ -131,7 +136,9 @@ class _Drill:
         self._clock = clock
         self._tell = tell
 
-    def note(self, name: str, finding: Finding, text: str, began_s: float, *, code: int = 1) -> None:
+    def note(
+        self, name: str, finding: Finding, text: str, began_s: float, *, code: int = 1
+    ) -> None:
         """Put one step on record."""
         elapsed_ms = round((self._clock.now_s() - began_s) * 1000)
         failed = code if finding is Finding.FAIL else 0
@@ -249,7 +256,7 @@ class _Drill:
         ref = CampaignRef(vdn, 1)
         answer, verdict = await asker.send(details(ref))
         accepted = not isinstance(read_details(answer, ref=ref), Verdict)
-        if accepted or verdict.kind in {Kind.NOT_FOUND, Kind.ACCEPTED}:
+        if accepted or verdict.kind in _SIGNATURE_TAKEN:
             finding, text = Finding.OK, "signed without a query, accepted"
             if asker.signer.rules.blank_query_line != asker.configured_blank:
                 finding, text = Finding.WARN, f"accepted only after correction: {asker.switch_text}"
