@@ -1,7 +1,7 @@
 """What to make of a 401: heal the signature once, or stop.
 
-Rule 1: two cures, each tried once a run: the server's clock, and the other form of signing switch A.
-Rule 2: switch A shows itself exactly when a request with a query was accepted and one without is not.
+Rule 1: two cures, each tried once a run: the server's clock, and the other form of switch A.
+Rule 2: switch A shows itself when requests with a query are accepted and those without never were.
 Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
 Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
 Source: design.md §8 "Credentials", api.md §1.3.
@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from orchestrator.core.retry import clock_offset_ms
-from orchestrator.core.signing import SigningRules
+
+if TYPE_CHECKING:
+    from orchestrator.core.signing import SigningRules
 
 
 class Cure(StrEnum):

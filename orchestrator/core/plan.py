@@ -7,9 +7,12 @@ Rule 2: an estimate is arithmetic over the pace: requests divided by the rate, n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.sweep import page_count
+
+if TYPE_CHECKING:
+    from orchestrator.core.campaign import CampaignRef, Status
 
 
 @dataclass(frozen=True, slots=True)

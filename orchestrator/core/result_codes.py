@@ -1,9 +1,9 @@
 """What the result codes of pause and resume mean: one table, with its source.
 
-Rule 1: codes are exact text. 0200001 and 02000001 are different things; nothing is stripped or padded.
+Rule 1: codes are exact text: 0200001 and 02000001 differ, and nothing is stripped or padded.
 Rule 2: a code that is not in the table is unknown, never "probably the same as".
 Rule 3: a JSON number has lost exactly one leading zero, and only in two known ranges (api.md §5.2).
-Source: "Suspending an Outbound Campaign" (2023-09-27) and cec_07_4008/0729, as gathered in api.md §3.1.
+Source: "Suspending an Outbound Campaign" (2023-09-27) and cec_07_4008/0729 (api.md §3.1).
 """
 
 from __future__ import annotations

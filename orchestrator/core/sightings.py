@@ -8,8 +8,8 @@ Rule 3: unknown keys are ignored; a row without a usable id spoils its page.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.core.answer import Answer
 from orchestrator.core.campaign import (
     CampaignRef,
     Refusal,
@@ -20,6 +20,9 @@ from orchestrator.core.campaign import (
 )
 from orchestrator.core.strict_json import storable
 from orchestrator.core.verdict import Kind, Verdict, judge, read_codes
+
+if TYPE_CHECKING:
+    from orchestrator.core.answer import Answer
 
 _TEXT_LIMIT = 200
 #: a totalSize beyond this is no count, and more than the journal can hold

@@ -2,7 +2,7 @@
 
 Rule 1: what Python's reader would silently bend (a repeated key, NaN, Infinity) is refused.
 Rule 2: every refusal is a `BadJsonError` with a reason in words; nothing else leaves this file.
-Rule 3: half a character (a lone surrogate, as a server leaves when it cuts a name) is legal JSON but
+Rule 3: half a character (a lone surrogate, left where a server has cut a name) is legal JSON but
         no storable text: whoever keeps a text passes it through `storable` first.
 """
 

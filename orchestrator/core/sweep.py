@@ -2,7 +2,7 @@
 
 Rule 1: a listing is complete when no page failed and the distinct rows seen equal its totalSize,
         the same on every page. A failed or short listing is never "nothing runs".
-Rule 2: a sweep is a complete listing of started campaigns begun when no PUT was pending or in flight.
+Rule 2: a sweep is a complete listing of what is started, begun while no PUT was pending or sent.
 Rule 3: quiet is two sweeps at least GAP_S apart that show nothing started, nothing sent in between,
         and a positive control: the unfiltered listing shows that the VDN has campaigns at all.
 Rule 4: three complete sweeps in a row that show only campaigns which refused in between end it.
@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import CampaignRef, Sighting, Status
-from orchestrator.core.sightings import Page
+
+if TYPE_CHECKING:
+    from orchestrator.core.sightings import Page
 
 #: seconds between the end of one clean sweep and the start of the one that confirms it
 GAP_S = 5.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
-from orchestrator.core.result_codes import RESULT_CODES, Meaning, name_of, read_code
+from orchestrator.core.result_codes import RESULT_CODES, Meaning, read_code
 from orchestrator.core.strict_json import BadJsonError, read_json, storable
 
 _DESC_LIMIT = 500
@@ -103,6 +103,15 @@ CONSEQUENCES: dict[Kind, Consequence] = {
     Kind.UNAUTHORIZED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
     Kind.FORBIDDEN: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
     Kind.NOT_THE_API: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+}
+
+#: what a code's meaning makes of an answer, and the reason in words (empty: the code's own name)
+_BY_MEANING: dict[Meaning, tuple[Kind, str]] = {
+    Meaning.SUCCESS: (Kind.ACCEPTED, "accepted"),
+    Meaning.WRONG_STATE: (Kind.WRONG_STATE, "its present status does not allow this (0200011)"),
+    Meaning.DATABASE_ERROR: (Kind.DATABASE_ERROR, "database operation error (0200006)"),
+    Meaning.NOT_FOUND: (Kind.NOT_FOUND, "no such campaign (0200007)"),
+    Meaning.PARAMETER: (Kind.REJECTED, ""),
 }
 
 #: WAF and gateway refusals seen in the field (api.md §3.2)
@@ -208,21 +217,10 @@ def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
     code = present[0]
     if code not in RESULT_CODES:
         return _verdict(Kind.CODE_UNKNOWN, answer, f"unknown code {_quoted(code)}", codes=codes)
-    meaning, _ = RESULT_CODES[code]
-    match meaning:
-        case Meaning.SUCCESS:
-            return _verdict(Kind.ACCEPTED, answer, "accepted", codes=codes)
-        case Meaning.WRONG_STATE:
-            reason = "its present status does not allow this (0200011)"
-            return _verdict(Kind.WRONG_STATE, answer, reason, codes=codes)
-        case Meaning.DATABASE_ERROR:
-            reason = "database operation error (0200006)"
-            return _verdict(Kind.DATABASE_ERROR, answer, reason, codes=codes)
-        case Meaning.NOT_FOUND:
-            return _verdict(Kind.NOT_FOUND, answer, "no such campaign (0200007)", codes=codes)
-        case Meaning.PARAMETER:
-            reason = f"refused: {name_of(code).replace('_', ' ')} ({code})"
-            return _verdict(Kind.REJECTED, answer, reason, codes=codes)
+    meaning, name = RESULT_CODES[code]
+    kind, reason = _BY_MEANING[meaning]
+    told = reason or f"refused: {name.replace('_', ' ')} ({code})"
+    return _verdict(kind, answer, told, codes=codes)
 
 
 def _judge_status(answer: Answer, status: int) -> Verdict:
