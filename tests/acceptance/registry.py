@@ -1,0 +1,32 @@
+"""The scenarios by name, each with the sentence of its issue that it checks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.acceptance.case import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One named check of a promise."""
+
+    name: str
+    issue: int
+    promise: str
+    act: Callable[[Case], None]
+    root: bool = False
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    issue: int, promise: str, *, root: bool = False
+) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+    """Enter a function under its own name."""
+
+    def enter(act: Callable[[Case], None]) -> Callable[[Case], None]:
+        SCENARIOS[act.__name__] = Scenario(act.__name__, issue, promise, act, root)
+        return act
+
+    return enter

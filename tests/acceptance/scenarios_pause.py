@@ -1,0 +1,1264 @@
+"""Issue 2: pause a list. Each function is one sentence of "It is done when"."""
+
+import itertools
+import json
+import signal
+import ssl
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.acceptance.case import SECRET, Case, lists, puts
+from tests.acceptance.registry import scenario
+from tests.acceptance.report import Report, read_report
+from tests.acceptance.world import (
+    COMPLETED,
+    DATABASE,
+    HTML,
+    NOT_STARTED,
+    PARAMETER,
+    STARTED,
+    SUSPENDED,
+    Entry,
+    Outage,
+    Reply,
+    World,
+    always,
+    coded,
+    first_of,
+    mixed,
+    scripted,
+    shuffled,
+)
+
+AHEAD = "2031-01-01 08:00:00"
+
+
+def pairs_of(world: World) -> list[tuple[int, int]]:
+    """Every (VDN, id) of a world, in the order of adding."""
+    return [(vdn_id, number) for vdn_id, there in world.campaigns.items() for number in there]
+
+
+def outcomes(case: Case, report: Report, wanted: dict[str, int]) -> None:
+    """The exact outcome counts."""
+    got = dict(report.counts())
+    case.check("outcomes", got == wanted, f"{got}; wanted {wanted}")
+
+
+@scenario(
+    2, "2,000 campaigns, 15 % mixed faults, --rate 400: all suspended, truthful rows, the pace held"
+)
+def mixed2000(case: Case) -> None:
+    world = World()
+    for vdn_id in (11, 12, 13, 14):
+        world.add(vdn_id, shuffled(vdn_id, range(1000, 1450)))
+        world.add(vdn_id, range(1450, 1500), SUSPENDED)
+    before = world.with_status(STARTED)
+    world.fault = mixed(20, database=0.08, lost=0.03, reset=0.02, broken=0.02)
+    server = case.serve(world)
+    lines = shuffled_pairs(world)
+    path, run = case.manifest(lines), case.folder / "run"
+    ended = case.run(
+        server, "pause", path, "--run-dir", run, "--rate", 400, "--concurrency", 32, timeout_s=240
+    )
+    case.exits(ended, 0)
+    report = case.sound(ended, world, run, rate=400, lines=lines, before=before)
+    case.all_suspended(world, lines)
+    outcomes(case, report, {"paused": 1800, "already_paused": 200})
+    spared = [e for e in puts(world) if (e.vdn_id, e.campaign_id) not in before]
+    case.check("what was suspended got no PUT", not spared, f"{len(spared)} PUTs")
+    inferred = sum(row["evidence"] == "inferred" for row in report.rows)
+    case.check("the look makes inference needless", inferred == 0, f"{inferred} inferred")
+    case.check(
+        "verdict complete",
+        report.summary.get("verdict") == "complete",
+        report.summary.get("verdict"),
+    )
+    faults = Counter(e.fault or "none" for e in puts(world))
+    case.check(
+        "the faults were really met",
+        all(faults[f] > 10 for f in ("database", "lost", "reset", "5xx")),
+        dict(faults),
+    )
+    times = [entry.at_s for entry in puts(world)] or [0.0]
+    case.note(
+        "requests, wall, start to first PUT, peak",
+        f"{len(world.ledger)}, {ended.wall_s:.1f} s,"
+        f" {times[0] - case.children[0].started_s:.2f} s, {ended.peak_kib // 1024} MB",
+    )
+    case.note("pace while work waits", f"{len(times) / max(0.01, times[-1] - times[0]):.0f} PUT/s")
+
+
+def shuffled_pairs(world: World, seed: int = 5) -> list[tuple[int, int]]:
+    """All campaigns, the VDNs mixed."""
+    pairs = pairs_of(world)
+    return [pairs[i] for i in shuffled(seed, range(len(pairs)))]
+
+
+@scenario(2, "hanging answers do not lose or double anything (lost answers that never end)")
+def mixed_hanging(case: Case) -> None:
+    world = World()
+    world.add(11, range(1, 301))
+    before = world.with_status(STARTED)
+    world.fault = mixed(21, hang=0.02, lost=0.02, at_most=2)
+    server, run = case.serve(world), case.folder / "run"
+    lines = pairs_of(world)
+    ended = case.run(
+        server,
+        "pause",
+        case.manifest(lines),
+        "--run-dir",
+        run,
+        "--rate",
+        100,
+        "--concurrency",
+        16,
+        timeout_s=180,
+    )
+    case.exits(ended, 0)
+    case.sound(ended, world, run, rate=100, lines=lines, before=before)
+    case.all_suspended(world, lines)
+
+
+def kinds_world() -> tuple[World, list[tuple[int, int]], dict[str, list[int]]]:
+    """One VDN with every kind of campaign, and a list with every kind of line."""
+    world = World()
+    kinds = {
+        "started": world.add(7, range(101, 111)),
+        "suspended": world.add(7, range(201, 205), SUSPENDED),
+        "completed": world.add(7, range(301, 304), COMPLETED),
+        "not_started": world.add(7, range(401, 404), NOT_STARTED, begin=AHEAD),
+        "rejected": world.add(7, range(501, 504)),
+        "strange_code": world.add(7, [551]),
+        "database": world.add(7, [601]),
+        "unknown": [901, 902, 903, 904, 905],
+    }
+    world.fault = first_of(
+        always({(7, n): lambda: coded(PARAMETER, "parameter error") for n in kinds["rejected"]}),
+        always({(7, 551): lambda: coded("0299999", '=HYPERLINK("x")\x1b[31mred')}),
+        always({(7, 601): lambda: coded(DATABASE, "database operation error")}),
+    )
+    lines = [(7, number) for group in kinds.values() for number in group]
+    return world, lines, kinds
+
+
+@scenario(
+    2,
+    "unknown, completed, suspended, duplicated, rejected: each row says which; failed.csv back",
+)
+def every_kind(case: Case) -> None:
+    world, lines, kinds = kinds_world()
+    before = world.with_status(STARTED)
+    doubled = [*lines, (7, 101), (7, 901), (7, 101), (7, 601)]
+    server, run = case.serve(world), case.folder / "run"
+    common = ["--rate", 100, "--concurrency", 8]
+    ended = case.run(
+        server, "pause", case.manifest(doubled), "--run-dir", run, *common, timeout_s=240
+    )
+    case.exits(ended, 1)
+    report = case.sound(ended, world, run, rate=100, lines=doubled, before=before)
+    outcomes(case, report, {
+        "paused": 10, "already_paused": 4, "not_running": 6, "rejected": 4, "failed": 1,
+        "not_found": 5, "duplicate": 4,
+    })  # fmt: skip
+    wanted = {"started": "paused", "suspended": "already_paused", "completed": "not_running",
+              "not_started": "not_running", "rejected": "rejected", "strange_code": "rejected",
+              "database": "failed", "unknown": "not_found"}  # fmt: skip
+    for kind, numbers in kinds.items():
+        got = {n: report.of(7, n).get("outcome") for n in numbers}
+        case.check(f"{kind} is {wanted[kind]}", set(got.values()) == {wanted[kind]}, got)
+    may = {report.of(7, n).get("may_start") for n in kinds["not_started"]}
+    case.check("a begin time ahead sets may_start", may == {"yes"}, may)
+    firsts = [row["duplicate_of"] for row in report.rows if row["outcome"] == "duplicate"]
+    first_line = {n: report.of(7, n).get("line") for n in (101, 901, 601)}
+    case.check(
+        "duplicates name the first line",
+        firsts == [first_line[n] for n in (101, 901, 101, 601)],
+        firsts,
+    )
+    numbered = [row["line"] for row in report.rows]
+    case.check(
+        "line is the line of the file, header counted",
+        numbered == [str(i + 2) for i in range(len(doubled))],
+        numbered[:3],
+    )
+    codes = {report.of(7, n).get("result_code") for n in kinds["unknown"]}
+    case.check("result codes are kept as text", codes == {"0200007"}, codes)
+    once = Counter((e.vdn_id, e.campaign_id) for e in puts(world))
+    case.check(
+        "rejected and not_found were asked once",
+        all(once[7, n] <= 1 for n in (*kinds["rejected"], *kinds["unknown"])),
+        "",
+    )
+    cells = [cell for row in report.rows for cell in row.values()]
+    bad = [c for c in cells if c[:1] in {"=", "@", "\t", "\r"} or "\x1b" in c]
+    case.check("server text is escaped in results.csv", not bad, bad[:2])
+    case.check("server text is escaped on the terminal", "\x1b[31m" not in ended.said, "")
+    text = ended.out
+    case.check(
+        "stdout names those not stopped",
+        all(str(n) in text for n in (901, 905, 501, 551, 601)),
+        text[-300:],
+    )
+    mark_s = time.monotonic()
+    failed = run / "failed.csv"
+    again = case.run(
+        server, "pause", failed, "--run-dir", case.folder / "run2", *common, timeout_s=240
+    )
+    case.exits(again, 1, "for failed.csv fed back")
+    not_stopped = ("rejected", "strange_code", "database", "unknown")
+    second = case.sound(again, world, case.folder / "run2", rate=100, since_s=mark_s,
+                        lines=[(7, n) for k in not_stopped for n in kinds[k]])  # fmt: skip
+    outcomes(case, second, {"rejected": 4, "failed": 1, "not_found": 5})
+    third = case.run(
+        server, "pause", run / "results.csv", "--run-dir", case.folder / "run3", "--dry-run"
+    )
+    case.exits(third, 0, "for results.csv as a manifest, dry")
+    case.check(
+        "results.csv is a valid manifest",
+        len(read_report(case.folder / "run3").rows) == len(doubled),
+        "",
+    )
+
+
+@scenario(2, "--accept: an outcome counts as success")
+def accept_flag(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 6))
+    server = case.serve(world)
+    path = case.manifest([*pairs_of(world), (7, 99)])
+    ended = case.run(
+        server, "pause", path, "--run-dir", case.folder / "a", "--accept", "not_found", "--rate", 50
+    )
+    case.exits(ended, 0)
+    report = read_report(case.folder / "a")
+    outcomes(case, report, {"paused": 5, "not_found": 1})
+    other = case.run(
+        server, "pause", path, "--run-dir", case.folder / "b", "--accept", "failed", "--rate", 50
+    )
+    case.exits(other, 1, "when another outcome is accepted")
+
+
+def outage(case: Case, after_puts: int) -> None:
+    """0200006 to everything for 20 s; see how few requests are sent and that all end paused."""
+    world = World(latency_s=0.03)
+    world.add(7, range(1, 201))
+    dark = Outage(20.0, lambda: coded(DATABASE, "database operation error", "outage"), after_puts)
+    world.fault = dark
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server,
+        "pause",
+        case.manifest(lines),
+        "--run-dir",
+        run,
+        "--rate",
+        100,
+        "--concurrency",
+        16,
+        timeout_s=180,
+    )
+    case.exits(ended, 0)
+    case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
+    case.all_suspended(world, lines)
+    inside = [e for e in world.ledger if dark.began_s <= e.at_s < dark.ended_s]
+    case.check(
+        "few requests while it lasts (<= 100; the pace would allow 2,000)",
+        len(inside) <= 100,
+        f"{len(inside)} in 20 s",
+    )
+    probes = [e for e in inside if e.at_s >= dark.began_s + 4]
+    overlap = [b for a, b in itertools.pairwise(probes) if b.at_s < a.answered_s]
+    case.check(
+        "one probe at a time",
+        not overlap,
+        f"{len(probes)} after the first 4 s, {len(overlap)} overlap",
+    )
+    effects = [e.at_s for e in world.ledger if e.effect]
+    after_s = max(effects, default=float("inf")) - dark.ended_s
+    case.check(
+        "all are paused soon after (<= 20 s)",
+        0 <= after_s <= 20,
+        f"last one {after_s:.1f} s after; run ended {ended.ended_s - dark.ended_s:.1f} s after",
+    )
+
+
+@scenario(
+    2, "0200006 to everything for the first 20 seconds: nothing given up, few requests, soon paused"
+)
+def outage20(case: Case) -> None:
+    outage(case, 0)
+
+
+@scenario(2, "0200006 to everything for 20 seconds in the middle of a run")
+def outage20_middle(case: Case) -> None:
+    outage(case, 50)
+
+
+@scenario(2, "one campaign answers 0200006 for ever: it ends failed and holds nobody up")
+def stubborn_one(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 301))
+    world.fault = always({(7, 20): lambda: coded(DATABASE, "database operation error")})
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100, "--concurrency", 8
+    )
+    case.exits(ended, 1)
+    report = case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
+    outcomes(case, report, {"paused": 299, "failed": 1})
+    row = report.of(7, 20)
+    case.check(
+        "it is the failed one, with its code",
+        (row.get("outcome"), row.get("result_code")) == ("failed", DATABASE),
+        row,
+    )
+    others = [e.at_s for e in puts(world) if e.effect] or [0.0, float("inf")]
+    case.check(
+        "the others were not held up (<= 6 s for 300 at 100/s)",
+        others[-1] - others[0] <= 6,
+        f"{others[-1] - others[0]:.2f} s",
+    )
+    case.check(
+        "the run ends (<= 90 s)",
+        ended.wall_s <= 90,
+        f"{ended.wall_s:.1f} s, {row.get('attempts')} attempts",
+    )
+
+
+@scenario(
+    2,
+    "nightly, 40 VDNs x 75: look and PUT overlap, a failing listing, the same --run-dir again",
+)
+def nightly(case: Case) -> None:
+    world = World(latency_s=0.02)
+    for vdn_id in range(1, 41):
+        world.add(vdn_id, range(vdn_id * 1000, vdn_id * 1000 + 72))
+        world.add(vdn_id, range(vdn_id * 1000 + 72, vdn_id * 1000 + 75), SUSPENDED)
+    before = world.with_status(STARTED)
+
+    def broken_listing(_: World, entry: Entry) -> Reply | None:
+        if entry.kind == "list" and entry.vdn_id == 17:
+            return Reply(500, HTML, fault="5xx", kind="text/html")
+        if entry.kind == "list":
+            return None
+        return None
+
+    world.fault = broken_listing
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    words = ["pause", case.manifest(lines), "--run-dir", run, "--rate", 60, "--concurrency", 8]
+    ended = case.run(server, *words, timeout_s=240)
+    case.exits(ended, 0)
+    report = case.sound(ended, world, run, rate=60, lines=lines, before=before)
+    case.all_suspended(world, lines)
+    outcomes(case, report, {"paused": 2880, "already_paused": 120})
+    if not case.check("PUTs were sent", puts(world), len(puts(world))):
+        return
+    first_put = puts(world)[0]
+    firsts: dict[int, float] = {}
+    for entry in lists(world):
+        firsts.setdefault(entry.vdn_id, entry.at_s)
+    later = [vdn_id for vdn_id, at_s in firsts.items() if at_s > first_put.at_s]
+    case.check(
+        "PUTs begin while other VDNs are still to be looked at",
+        later,
+        f"{len(later)} VDNs looked at after the first PUT (of VDN {first_put.vdn_id})",
+    )
+    theirs = [row for row in report.rows if row["vdn_id"] == "17"]
+    case.check(
+        "the VDN whose listing fails is paused all the same",
+        all(r["stopped"] == "yes" for r in theirs) and len(theirs) == 75,
+        Counter(r["outcome"] for r in theirs),
+    )
+    case.check("and the failure is said", "17" in ended.err, ended.err[-200:])
+    mark_s = time.monotonic()
+    old = (run / "results.csv").read_bytes()
+    again = case.run(server, *words)
+    case.check("the same exit code again", again.exit_code == ended.exit_code, again.exit_code)
+    case.no_requests(world, mark_s)
+    case.check(
+        "the same rows again", (run / "results.csv").read_bytes() == old, f"{len(old)} bytes"
+    )
+    case.check("its result is printed again", again.out.strip() != "", again.out[-200:])
+    other = case.run(server, "pause", case.manifest(lines[:5], "other.csv"), "--run-dir", run)
+    case.exits(other, 2, "for another list in that --run-dir")
+    case.no_requests(world, mark_s)
+
+
+@scenario(
+    2,
+    "401 from the start with 10,000 lines: one or two requests, exit 3, rows denied or unattempted",
+)
+def auth401(case: Case) -> None:
+    world = World(access_key="AKSOMEBODYELSE")
+    world.add(7, range(1, 10_001))
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 400, "--concurrency", 64
+    )
+    case.exits(ended, 3)
+    case.check(
+        "one or two requests",
+        1 <= len(world.ledger) <= 2,
+        [(e.method, e.status) for e in world.ledger[:5]],
+    )
+    report = case.sound(ended, world, run, rate=400, lines=lines, exact=False)
+    case.check(
+        "denied or unattempted",
+        set(report.counts()) <= {"denied", "unattempted"},
+        dict(report.counts()),
+    )
+    case.check(
+        "verdict ended_early",
+        report.summary.get("verdict") == "ended_early",
+        report.summary.get("verdict"),
+    )
+    case.check("the error says what to do", "do:" in ended.err, ended.err[-300:])
+
+
+@scenario(
+    2, "a key revoked in mid-run: nothing starts after the first 401, exit 3, continue finishes"
+)
+def auth401_midway(case: Case) -> None:
+    world = World(latency_s=0.02)
+    world.add(7, range(1, 201))
+    good = world.access_key
+    world.watchers.append(
+        lambda e: (
+            setattr(world, "access_key", "AKREVOKED") if e.nth and len(puts(world)) == 60 else None
+        )
+    )
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100, "--concurrency", 8
+    )
+    case.exits(ended, 3)
+    refused = [e for e in world.ledger if e.refused]
+    case.check("refusals <= in flight + re-sign", 1 <= len(refused) <= 10, len(refused))
+    world.access_key = good
+    world.watchers.clear()
+    done = case.run(server, "continue", run)
+    case.exits(done, 0, "for continue")
+    case.all_suspended(world, lines)
+    case.sound(done, world, run, rate=100, lines=lines, before=set(lines))
+
+
+@scenario(2, "403 for one VDN stops that VDN only")
+def forbidden_vdn(case: Case) -> None:
+    world = World()
+    for vdn_id in (7, 8, 9):
+        world.add(vdn_id, range(1, 31))
+    world.fault = lambda _, e: (
+        Reply(403, b"<html>forbidden</html>", fault="403", kind="text/html")
+        if e.vdn_id == 8
+        else None
+    )
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100)
+    case.exits(ended, 1)
+    report = case.sound(ended, world, run, rate=100, lines=lines)
+    theirs = Counter(row["outcome"] for row in report.rows if row["vdn_id"] == "8")
+    case.check(
+        "its rows are denied or unattempted", set(theirs) <= {"denied", "unattempted"}, theirs
+    )
+    case.check("the others are paused", report.counts()["paused"] == 60, dict(report.counts()))
+    asked = sum(e.vdn_id == 8 for e in world.ledger)
+    case.check("few requests to the refused VDN (<= 10)", asked <= 10, asked)
+    world.fault = lambda _, __: Reply(403, b"", fault="403")
+    mark = len(world.ledger)
+    every = case.run(
+        server, "pause", case.folder / "list.csv", "--run-dir", case.folder / "run2", "--rate", 100
+    )
+    case.exits(every, 3, "when all VDNs are refused")
+    case.check(
+        "few requests when all are refused (<= 30)",
+        len(world.ledger) - mark <= 30,
+        len(world.ledger) - mark,
+    )
+
+
+@scenario(
+    2, "the server wants the other form of signing switch A: healed by itself, said, recorded"
+)
+def switch_a(case: Case) -> None:
+    world = World(blank_query_line=True)
+    world.add(7, range(1, 101))
+    world.add(7, range(101, 111), SUSPENDED)
+    before = world.with_status(STARTED)
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100, "--concurrency", 8
+    )
+    case.exits(ended, 0)
+    case.sound(ended, world, run, rate=100, lines=lines, before=before)
+    case.all_suspended(world, lines)
+    refused = sum(1 for e in world.ledger if e.refused)
+    case.check("few refusals (<= 9: in flight + 1)", 1 <= refused <= 9, refused)
+    case.check("said", "blank_query_line" in ended.said, ended.err[-300:])
+    summary = (run / "summary.json").read_text() if (run / "summary.json").exists() else ""
+    case.check("recorded", '"blank_query_line":true' in summary.replace(" ", ""), summary[-300:])
+
+
+@scenario(2, "server clock 20 minutes away: one re-sign by its Date header, then all is well")
+def clock_skew(case: Case) -> None:
+    for ahead_s in (1200, -1200):
+        world = World(clock_ahead_s=ahead_s)
+        world.add(7, range(1, 51))
+        server, lines = case.serve(world), pairs_of(world)
+        run = case.folder / f"run{ahead_s}"
+        ended = case.run(server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100)
+        case.exits(ended, 0, f"server {ahead_s:+} s")
+        case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
+        refused = sum(1 for e in world.ledger if e.refused)
+        case.check(f"one refusal at {ahead_s:+} s", refused == 1, refused)
+
+
+def certificates(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """A CA of our own and a certificate for 127.0.0.1, made by openssl now."""
+    made = folder / name
+    made.mkdir()
+    ca, ca_key, key, ask, cert = (
+        made / n for n in ("ca.pem", "ca.key", "tls.key", "tls.csr", "tls.pem")
+    )
+    (made / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-batch"]
+    for words in (
+        [*new, "-x509", "-days", "30", "-keyout", ca_key, "-out", ca, "-subj", f"/CN={name} CA"],
+        [*new, "-keyout", key, "-out", ask, "-subj", "/CN=127.0.0.1"],
+        [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            ask,
+            "-CA",
+            ca,
+            "-CAkey",
+            ca_key,
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-out",
+            cert,
+            "-extfile",
+            made / "san",
+        ],
+    ):
+        subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=60)
+    return ca, cert, key
+
+
+@scenario(2, "wrong CA: no request sent, exit 4, plain words; the right CA works")
+def wrong_ca(case: Case) -> None:
+    ca, cert, key = certificates(case.folder, "ours")
+    stranger, _, _ = certificates(case.folder, "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    world = World()
+    world.add(7, range(1, 21))
+    server, lines = case.serve(world, tls=context), pairs_of(world)
+    path = case.manifest(lines)
+    for name, words in (("other", ["--ca-file", stranger]), ("system", [])):
+        run = case.folder / f"run-{name}"
+        ended = case.run(server, "pause", path, "--run-dir", run, *words, timeout_s=60)
+        case.exits(ended, 4, f"with the {name} CA")
+        case.no_requests(world)
+        case.check(
+            f"plain words ({name})",
+            "certificate" in ended.err.lower() and "Traceback" not in ended.err,
+            ended.err[-300:],
+        )
+        case.check(f"not repeated for ever ({name})", ended.wall_s < 30, f"{ended.wall_s:.1f} s")
+        report = read_report(run)
+        case.check(
+            f"all unattempted ({name})",
+            set(report.counts()) <= {"unattempted"},
+            dict(report.counts()),
+        )
+    run = case.folder / "run-right"
+    ended = case.run(server, "pause", path, "--run-dir", run, "--ca-file", ca, "--rate", 100)
+    case.exits(ended, 0, "with the right CA")
+    case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
+    case.all_suspended(world, lines)
+
+
+@scenario(
+    2, "nobody listens: exit 4 after --patience, everything unattempted or failed, nothing lost"
+)
+def unreachable(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 21))
+    lines = pairs_of(world)
+    run = case.folder / "run"
+    ended = case.run(
+        None,
+        "pause",
+        case.manifest(lines),
+        "--run-dir",
+        run,
+        "--patience",
+        5,
+        "--base-url",
+        "http://127.0.0.1:9",
+        timeout_s=90,
+    )
+    case.exits(ended, 4)
+    report = read_report(run)
+    case.check("a row for each line", len(report.rows) == 20, dict(report.counts()))
+    case.check("within patience and a grace", 4 <= ended.wall_s <= 45, f"{ended.wall_s:.1f} s")
+    case.check("host and port are named", "127.0.0.1:9" in ended.err, ended.err[-300:])
+
+
+#: line of the file -> (its text, what is wrong with it)
+BAD_LINES = {
+    1003: ("7,", "empty"),
+    1107: ("7,abc", "letters"),
+    1211: ("7,0", "zero"),
+    1319: ("7,-5", "sign"),
+    1423: ("7,+5", "sign"),
+    1531: ("7,007", "leading zero"),
+    1637: ("7,12.0", "spreadsheet"),
+    1741: ("7,1.23457E+11", "spreadsheet"),
+    1847: ("7,\uff11\uff12", "full-width digits"),
+    1951: ("7,1_000", "underscore"),
+    2053: ("7,9223372036854775808", "above 2^63-1"),
+    2161: ("0,5", "VDN 0"),
+    2267: ("10000,5", "VDN above 9999"),
+    2371: ("7,5,6", "ragged"),
+    2477: ("7,5\u00a0", "no-break space"),
+    2579: ("7,../../resume", "path"),
+}
+
+
+@scenario(
+    2,
+    "twelve (here sixteen) kinds of bad line: exit 2, each named with line and reason, no request",
+)
+def bad_manifest12(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 3001))
+    server = case.serve(world)
+    text = [f"7,{n}" for n in range(100_000, 102_800)]
+    lines = ["vdn_id,campaign_id", *text]
+    for number, (bad, _) in BAD_LINES.items():
+        lines[number - 1] = bad
+    path = case.write("bad.csv", lines)
+    ended = case.run(server, "pause", path, "--run-dir", case.folder / "run")
+    case.exits(ended, 2)
+    case.no_requests(world)
+    for number, (bad, kind) in BAD_LINES.items():
+        said = [one for one in ended.said.splitlines() if str(number) in one.replace(",", "")]
+        case.check(
+            f"line {number} ({kind}) is named with a reason",
+            said and len(said[0]) > 12,
+            said[:1] or f"{bad!r} unnamed; stderr {ended.err[:200]!r}",
+        )
+    hint = [one for one in ended.said.splitlines() if "1741" in one]
+    case.check(
+        "a spreadsheet is suspected",
+        any("spreadsheet" in one.lower() or "excel" in one.lower() for one in hint)
+        or "spreadsheet" in ended.said.lower(),
+        hint[:1],
+    )
+    case.check(
+        "it says nothing was sent", "nothing was sent" in ended.said.lower(), ended.err[-200:]
+    )
+    for number in range(10, 60):
+        lines[number - 1] = "7,x"
+    ended = case.run(
+        server, "pause", case.write("worse.csv", lines), "--run-dir", case.folder / "run2"
+    )
+    case.exits(ended, 2, "66 bad lines")
+    rest = len(BAD_LINES) + 50 - 20
+    case.check(
+        "first 20 in full and a count of the rest",
+        str(rest) in ended.said or str(rest + 20) in ended.said,
+        ended.err[-300:],
+    )
+    bad_json = json.dumps([{"vdnId": 7, "campaignId": one} for one in (1, True, 1.5, None)])
+    ended = case.run(
+        server, "pause", case.write("bad.json", [bad_json]), "--run-dir", case.folder / "run3"
+    )
+    case.exits(ended, 2, "for JSON")
+    deep = case.write("deep.json", ["[" * 100_000 + "]" * 100_000])
+    ended = case.run(server, "pause", deep, "--vdn", 7, "--run-dir", case.folder / "run4")
+    case.exits(ended, 2, "for JSON 100,000 deep")
+    case.check("no traceback", "Traceback" not in ended.said, ended.err[-200:])
+    for name, body in (
+        ("empty.csv", []),
+        ("header.csv", ["campaign_id"]),
+        ("quote.csv", ["campaign_id", '"5', "6", "7"]),
+    ):
+        ended = case.run(
+            server,
+            "pause",
+            case.write(name, body),
+            "--vdn",
+            7,
+            "--run-dir",
+            case.folder / f"run-{name}",
+        )
+        case.exits(ended, 2, f"for {name}")
+    case.no_requests(world)
+
+
+@scenario(2, "the secret appears in no file, log or message, also with -vv --debug")
+def secret_nowhere(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 61))
+    world.fault = mixed(3, database=0.2, lost=0.1, reset=0.1, broken=0.1, at_most=3)
+    server, lines = case.serve(world), pairs_of(world)
+    path = case.manifest(lines)
+    loud = [
+        "-vv",
+        "--debug",
+        "--log-format",
+        "json",
+        "--log-file",
+        case.folder / "run.log",
+        "--rate",
+        100,
+    ]
+    ended = case.run(server, "pause", path, "--run-dir", case.folder / "a", *loud)
+    case.exits(ended, 0)
+    by_env = {
+        "ORCHESTRATOR_SECRET_KEY": SECRET,
+        "ORCHESTRATOR_SECRET_KEY_FILE": None,
+        "PYTHONASYNCIODEBUG": "1",
+    }
+    world.access_key = "AKREVOKED"
+    child = case.start(server, ["pause", path, "--run-dir", case.folder / "b", *loud], env=by_env)
+    line = ""
+    if case.until(lambda: Path(f"/proc/{child.pid}/cmdline").exists(), 5):
+        line = Path(f"/proc/{child.pid}/cmdline").read_bytes().decode()
+    case.exits(child.wait(60), 3, "when refused, loudly")
+    case.check("not on the command line", SECRET not in line, "")
+    shown = case.run(server, "config", "show", "--debug", env=by_env)
+    case.exits(shown, 0, "for config show")
+    case.check(
+        "config show masks it", SECRET[:8] not in shown.said and shown.out.strip(), shown.out[:200]
+    )
+    case.run(server, "check", "--vdn", 7, "-vv", "--debug", env=by_env)
+    case.run(
+        server,
+        "pause",
+        path,
+        "--run-dir",
+        case.folder / "c",
+        "-vv",
+        "--debug",
+        "--rate",
+        "nan",
+        env=by_env,
+    )
+    stopped = case.start(
+        server,
+        ["pause", path, "--run-dir", case.folder / "d", "-vv", "--debug", "--rate", 5],
+        env=by_env,
+    )
+    time.sleep(1.5)
+    stopped.send(signal.SIGINT)
+    stopped.wait(60)
+    case.no_secret([case.folder])
+    loose = case.folder / "loose.key"
+    loose.write_text(SECRET + "\n")
+    loose.chmod(0o644)
+    mark_s = time.monotonic()
+    ended = case.run(
+        server,
+        "pause",
+        path,
+        "--run-dir",
+        case.folder / "e",
+        env={"ORCHESTRATOR_SECRET_KEY_FILE": str(loose)},
+    )
+    loose.unlink()
+    case.exits(ended, 2, "for a secret file others can read")
+    case.no_requests(world, mark_s)
+
+
+@scenario(2, "a 1,000,000-line CSV is validated and planned below 150 MB of peak memory")
+def million_dry(case: Case) -> None:
+    path = case.folder / "million.csv"
+    with path.open("w") as out:
+        out.write("vdn_id,campaign_id\n")
+        for i in range(1_000_000):
+            # a permutation of 1..1,000,003 (prime), so the order is no help; ten repeats
+            number = 1 + (i if i % 100_000 else i // 2) * 500_009 % 1_000_003
+            out.write(f"{1 + number % 40},{number}\n")
+    run = case.folder / "run"
+    bare: dict[str, str | None] = dict.fromkeys(
+        ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_ACCESS_KEY")
+    )
+    ended = case.run(None, "pause", path, "--dry-run", "--run-dir", run, timeout_s=400, env=bare)
+    case.exits(ended, 0)
+    case.check(
+        "peak memory below 150 MB",
+        0 < ended.peak_kib < 150 * 1024,
+        f"{ended.peak_kib / 1024:.0f} MB, {ended.wall_s:.0f} s",
+    )
+    lines = wrong = 0
+    seen: Counter[str] = Counter()
+    if (run / "results.csv").exists():
+        with (run / "results.csv").open() as rows, path.open() as wanted:
+            columns = rows.readline().strip().replace('"', "").split(",")
+            at = columns.index("outcome")
+            wanted.readline()
+            for row, line in zip(rows, wanted, strict=False):
+                cells = row.replace('"', "").split(",")
+                lines += 1
+                wrong += ",".join(cells[:2]) != line.strip()
+                seen[cells[at]] += 1
+    case.check(
+        "one row per line, in order",
+        lines == 1_000_000 and not wrong,
+        f"{lines} rows, {wrong} differ",
+    )
+    case.check(
+        "planned, and the repeats duplicate",
+        set(seen) <= {"planned", "duplicate"} and 0 < seen["duplicate"] <= 20,
+        dict(seen),
+    )
+
+
+@scenario(2, "--dry-run: planned rows, no request, no credentials, exit 0")
+def dry_run(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 6))
+    server, lines = case.serve(world), [*pairs_of(world), (7, 1)]
+    run = case.folder / "run"
+    ended = case.run(
+        server,
+        "pause",
+        case.manifest(lines),
+        "--dry-run",
+        "--run-dir",
+        run,
+        env={"ORCHESTRATOR_SECRET_KEY_FILE": None, "ORCHESTRATOR_ACCESS_KEY": None},
+    )
+    case.exits(ended, 0)
+    case.no_requests(world)
+    report = read_report(run)
+    outcomes(case, report, {"planned": 5, "duplicate": 1})
+    case.check(
+        "verdict planned", report.summary.get("verdict") == "planned", report.summary.get("verdict")
+    )
+
+
+@scenario(2, "--no-verify: no listing at all, evidence accepted, reads only where undecided")
+def no_verify(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 41))
+    world.add(7, range(41, 46), SUSPENDED)
+    before = world.with_status(STARTED)
+    world.fault = scripted({(7, 3): [Reply(mode="close", effect=True, fault="lost")]})
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--no-verify", "--run-dir", run, "--rate", 50
+    )
+    case.exits(ended, 0)
+    report = case.sound(ended, world, run, rate=50, lines=lines, before=before)
+    case.check("no listing", not lists(world), len(lists(world)))
+    reads = Counter(e.campaign_id for e in world.ledger if e.kind == "read")
+    case.check("reads only where undecided", set(reads) <= {3, 41, 42, 43, 44, 45}, dict(reads))
+    outcomes(case, report, {"paused": 40, "already_paused": 5})
+    evidence = Counter(r["evidence"] for r in report.rows if r["outcome"] == "paused")
+    case.check(
+        "evidence accepted, the lost one inferred",
+        evidence == {"accepted": 39, "inferred": 1},
+        dict(evidence),
+    )
+
+
+@scenario(2, "--deadline: exit 1, the rest unattempted; continue finishes")
+def deadline(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 201))
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--deadline", 4, "--rate", 20, "--run-dir", run
+    )
+    case.exits(ended, 1)
+    case.check("in time (deadline 4 s + 6)", ended.wall_s <= 10, f"{ended.wall_s:.1f} s")
+    report = case.sound(ended, world, run, rate=20, lines=lines, before=set(lines))
+    counts = report.counts()
+    case.check(
+        "some paused, the rest unattempted",
+        counts["paused"] > 20 and counts["unattempted"] > 50 and len(counts) == 2,
+        dict(counts),
+    )
+    case.check(
+        "verdict incomplete or ended_early",
+        report.summary.get("verdict") in {"incomplete", "ended_early"},
+        report.summary.get("verdict"),
+    )
+    done = case.run(server, "continue", run, "--deadline", 600, "--rate", 100)
+    case.exits(done, 0, "for continue")
+    case.all_suspended(world, lines)
+    case.after_settled(world.ledger)
+
+
+@scenario(2, "--max-failures N or N%: exit 4, the rest unattempted")
+def max_failures(case: Case) -> None:
+    for bound in ("5", "20%"):
+        world = World()
+        bad = world.add(7, range(1, 201))
+        good = world.add(7, range(201, 301))
+        world.fault = always({(7, n): lambda: coded(PARAMETER, "no") for n in bad})
+        server, run = case.serve(world), case.folder / f"run{bound.strip('%')}"
+        order = [(7, n) for n in shuffled(9, [*bad, *good])]
+        ended = case.run(
+            server,
+            "pause",
+            case.manifest(order),
+            "--max-failures",
+            bound,
+            "--rate",
+            50,
+            "--concurrency",
+            4,
+            "--run-dir",
+            run,
+        )
+        case.exits(ended, 4, f"with {bound}")
+        report = case.sound(ended, world, run, rate=50, lines=order)
+        counts = report.counts()
+        limit = 5 + 4 + 1 if bound == "5" else 60 + 4 + 1
+        case.check(
+            f"stops near the bound ({bound})",
+            5 <= counts["rejected"] <= limit and counts["unattempted"] > 50,
+            dict(counts),
+        )
+        case.check(
+            "verdict ended_early",
+            report.summary.get("verdict") == "ended_early",
+            report.summary.get("verdict"),
+        )
+
+
+@scenario(2, "--max-campaigns refuses a longer plan: exit 7, nothing sent")
+def max_campaigns(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 12))
+    server, lines = case.serve(world), pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--max-campaigns", 10, "--run-dir", case.folder / "a"
+    )
+    case.exits(ended, 7)
+    case.no_requests(world)
+    ended = case.run(
+        server,
+        "pause",
+        case.manifest(lines),
+        "--max-campaigns",
+        11,
+        "--rate",
+        50,
+        "--run-dir",
+        case.folder / "b",
+    )
+    case.exits(ended, 0, "at the bound")
+
+
+@scenario(2, "--skip-invalid sends the rest and reports the bad lines as rows, exit 1")
+def skip_invalid(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 11))
+    server, run = case.serve(world), case.folder / "run"
+    text = [
+        *(f"7,{n}" for n in range(1, 6)),
+        "7,abc",
+        "0,5",
+        *(f"7,{n}" for n in range(6, 11)),
+        "7,1e3",
+    ]
+    ended = case.run(
+        server,
+        "pause",
+        case.write("list.csv", ["vdn_id,campaign_id", *text]),
+        "--skip-invalid",
+        "--rate",
+        50,
+        "--run-dir",
+        run,
+    )
+    case.exits(ended, 1)
+    report = case.sound(ended, world, run, rate=50)
+    outcomes(case, report, {"paused": 10, "invalid": 3})
+    where = [row["line"] for row in report.rows if row["outcome"] == "invalid"]
+    case.check("bad lines in their places", where == ["7", "8", "14"], where)
+    case.check(
+        "each with its reason",
+        all(row["error"] for row in report.rows if row["outcome"] == "invalid"),
+        "",
+    )
+    case.check("failed.csv is empty", not report.failed, len(report.failed))
+
+
+@scenario(2, "stdin with --format jsonl, and the list forms of CSV and JSON")
+def list_forms(case: Case) -> None:
+    def one(number: int) -> dict[str, int]:
+        return {"vdnId": 7, "campaignId": number}
+
+    def many(numbers: Sequence[object]) -> dict[str, object]:
+        return {"vdnId": 7, "campaignIds": numbers}
+
+    forms: dict[str, tuple[str, list[object]]] = {
+        "ids.json": ('[1, 2, "3"]', ["--vdn", 7]),
+        "objects.json": (json.dumps([one(1), {"vdnId": "7", "campaignId": "2"}, one(3)]), []),
+        "group.json": ('{"vdnId": 7, "campaignIds": [1, 2, 3]}', []),
+        "groups.json": (json.dumps([many([1, 2]), many(["3"])]), []),
+        "campaigns.json": (json.dumps({"campaigns": [one(1), one(2), one(3)]}), []),
+        "lines.jsonl": ("\n".join(json.dumps(one(n)) for n in (1, 2, 3)), []),
+        "lines.ndjson": ("1\n2\n3", ["--vdn", 7]),
+        "semicolon.csv": ("\ufeffCampaign ID;VDN\r\n1;7\r\n2;7\r\n3;7", []),
+        "tab.csv": ("vdnId\tcampaignId\n7\t1\n7\t2\n7\t3", []),
+        "extra.csv": ('name,CAMPAIGN-ID,vdn\n"a\nb",1,7\n"c,d",2,7\n\n,3,7', []),
+        "bare.csv": ("1\n2\n3", ["--vdn", 7]),
+        "bare2.csv": ("7,1\n7,2\n7,3", []),
+    }  # fmt: skip
+    for name, (text, words) in forms.items():
+        world = World()
+        world.add(7, [1, 2, 3])
+        server, run = case.serve(world), case.folder / f"run-{name}"
+        path = case.folder / name
+        path.write_text(text + "\n", newline="")
+        ended = case.run(server, "pause", path, *words, "--rate", 100, "--run-dir", run)
+        case.exits(ended, 0, f"for {name}")
+        got = [(r["campaign_id"], r["outcome"]) for r in read_report(run).rows]
+        case.check(f"{name}: three rows, paused", got == [(n, "paused") for n in "123"], got)
+
+
+@scenario(2, "a list on stdin: - with --format jsonl")
+def stdin_jsonl(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 21))
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    text = "".join(json.dumps({"vdnId": v, "campaignId": c}) + "\n" for v, c in lines)
+    ended = case.run(
+        server, "pause", "-", "--format", "jsonl", "--rate", 50, "--run-dir", run, stdin=text
+    )
+    case.exits(ended, 0)
+    case.sound(ended, world, run, rate=50, lines=lines, before=set(lines))
+    case.all_suspended(world, lines)
+
+
+@scenario(2, "a number above 2^53 in JSON stays exact")
+def big_numbers(case: Case) -> None:
+    world = World()
+    world.add(7, [9007199254740993, 9223372036854775807])
+    server, run = case.serve(world), case.folder / "run"
+    path = case.write("big.json", ["[9007199254740993, 9223372036854775807]"])
+    ended = case.run(server, "pause", path, "--vdn", 7, "--rate", 50, "--run-dir", run)
+    case.exits(ended, 0)
+    case.all_suspended(world, pairs_of(world))
+
+
+@scenario(2, "--json: one document on one line, last on stdout")
+def json_output(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 6))
+    server, run = case.serve(world), case.folder / "run"
+    ended = case.run(
+        server,
+        "pause",
+        case.manifest([*pairs_of(world), (7, 77)]),
+        "--json",
+        "--rate",
+        50,
+        "--run-dir",
+        run,
+    )
+    case.exits(ended, 1)
+    last = ended.out.rstrip("\n").splitlines()[-1:] or [""]
+    try:
+        document = json.loads(last[0])
+    except ValueError:
+        document = {}
+    case.check("the last line is JSON", isinstance(document, dict) and document, last[0][:200])
+    case.check(
+        "with verdict, exit code and counts",
+        document.get("exit_code") == 1
+        and document.get("verdict") == "incomplete"
+        and document.get("counts", {}).get("paused") == 5,
+        str(document)[:300],
+    )
+
+
+@scenario(2, "settings that cannot work: exit 2, two lines, nothing sent")
+def bad_settings(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 6))
+    server, path = case.serve(world), case.manifest(pairs_of(world))
+    tries: dict[str, tuple[list[object], dict[str, str | None]]] = {
+        "no server": ([], {"ORCHESTRATOR_BASE_URL": None}),
+        "http to a host that is not loopback": (["--base-url", "http://192.0.2.1:28080"], {}),
+        "user in the URL": (["--base-url", f"http://u:p@127.0.0.1:{server.port}"], {}),
+        "rate nan": (["--rate", "nan"], {}),
+        "rate 0": (["--rate", "0"], {}),
+        "rate 100,001": (["--rate", "100001"], {}),
+        "concurrency 1,025": (["--concurrency", "1025"], {}),
+        "no secret": ([], {"ORCHESTRATOR_SECRET_KEY_FILE": None}),
+        "unknown flag": (["--secret-key", "x"], {}),
+        "missing CA file": (["--ca-file", "absent.pem"], {}),
+    }  # fmt: skip
+    for number, (name, (words, env)) in enumerate(tries.items()):
+        ended = case.run(
+            server,
+            "pause",
+            path,
+            "--run-dir",
+            case.folder / f"run{number}",
+            *words,
+            env=env,
+            timeout_s=30,
+        )
+        case.exits(ended, 2, f"for {name}")
+        case.check(
+            f"no traceback: {name}",
+            "Traceback" not in ended.said and ended.err.strip(),
+            ended.err[:150],
+        )
+    case.no_requests(world)
+    config = case.folder / "config.toml"
+    config.write_text("[pace]\nrate_per_sec = 5\n")
+    ended = case.run(server, "pause", path, "--config", config, "--run-dir", case.folder / "run-c")
+    case.exits(ended, 2, "for an unknown key")
+    case.check("did you mean", "rate_per_s" in ended.err and "mean" in ended.err, ended.err[:200])
+    case.no_requests(world)
+
+
+@scenario(2, "started again during the run: paused once more, then still_running")
+def started_again(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 41))
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+
+    def operator(entry: Entry) -> None:
+        if (
+            entry.effect
+            and entry.kind == "pause"
+            and (entry.campaign_id == 5 or (entry.campaign_id == 6 and entry.nth == 1))
+        ):
+            server.loop.call_soon(world.turn, 7, entry.campaign_id, STARTED)
+
+    world.watchers.append(operator)
+    ended = case.run(server, "pause", case.manifest(lines), "--rate", 40, "--run-dir", run)
+    case.exits(ended, 1)
+    report = read_report(run)
+    case.check(
+        "6: paused once more, and stays",
+        report.of(7, 6).get("outcome") == "paused",
+        report.of(7, 6),
+    )
+    case.check(
+        "5: still_running, not stopped, changed",
+        [report.of(7, 5).get(k) for k in ("outcome", "stopped", "changed")]
+        == ["still_running", "no", "yes"],
+        report.of(7, 5),
+    )
+    counts = Counter(e.campaign_id for e in puts(world))
+    case.check(
+        "two PUTs each, one for the others",
+        (counts[5], counts[6], max((n for c, n in counts.items() if c not in {5, 6}), default=0))
+        == (2, 2, 1),
+        counts.most_common(4),
+    )
+
+
+@scenario(2, "Retry-After is honoured by the whole run")
+def retry_after(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 101))
+    world.fault = scripted(
+        {(7, 40): [Reply(429, b"", fault="429", headers=(("Retry-After", "4"),))]}
+    )
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--rate", 40, "--concurrency", 4, "--run-dir", run
+    )
+    case.exits(ended, 0)
+    case.sound(ended, world, run, rate=40, lines=lines, before=set(lines))
+    hit = next((e for e in world.ledger if e.fault == "429"), None)
+    at_s = hit.answered_s if hit else 0.0
+    early = [e for e in world.ledger if at_s + 0.25 < e.at_s < at_s + 3.95]
+    case.check("nobody sends for 4 s", hit and not early, f"{len(early)} requests too early")
+
+
+@scenario(2, "a kept-alive connection that drops: no PUT that the report does not know")
+def dropped_keepalive(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 301))
+
+    def drop(_: World, entry: Entry) -> Reply | None:
+        if entry.kind == "pause" and entry.nth == 1 and entry.campaign_id % 7 == 0:
+            return Reply(mode="close", effect=entry.campaign_id % 2 == 0, fault="lost")
+        return None
+
+    world.fault = drop
+    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
+    ended = case.run(
+        server, "pause", case.manifest(lines), "--rate", 100, "--concurrency", 8, "--run-dir", run
+    )
+    case.exits(ended, 0)
+    case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
+    case.all_suspended(world, lines)
+
+
+@scenario(2, "report, runs, config show, check: the small commands")
+def small_commands(case: Case) -> None:
+    world = World()
+    world.add(7, range(1, 31))
+    server, lines = case.serve(world), pairs_of(world)
+    ended = case.run(server, "pause", case.manifest(lines), "--rate", 100, "--reason", "a drill")
+    case.exits(ended, 0)
+    runs = sorted((case.state / "runs").glob("*")) if (case.state / "runs").is_dir() else []
+    case.check("the run is below $STATE/runs", len(runs) == 1, [r.name for r in runs])
+    if not runs:
+        return
+    run, mark_s = runs[0], time.monotonic()
+    report = read_report(run)
+    case.check(
+        "reason is recorded",
+        report.summary.get("reason") == "a drill",
+        report.summary.get("reason"),
+    )
+    old = {name: (run / name).read_bytes() for name in ("results.csv", "failed.csv")}
+    for name in old:
+        (run / name).unlink()
+    for word in ("last", run.name, run.name[-4:], run):
+        made = case.run(server, "report", word)
+        case.check(
+            f"report {word if word != run else 'DIR'} makes the same files",
+            all((run / n).exists() and (run / n).read_bytes() == b for n, b in old.items()),
+            f"exit {made.exit_code}",
+        )
+    listed = case.run(server, "runs")
+    case.check(
+        "runs lists it with its verdict",
+        run.name in listed.out and "complete" in listed.out,
+        listed.out[-300:],
+    )
+    again = case.run(server, "continue", "last")
+    case.exits(again, 0, "for continue on a finished run")
+    case.no_requests(world, mark_s)
+    checked = case.run(server, "check", "--vdn", 7)
+    case.exits(checked, 0, "for check")
+    world.blank_query_line = True
+    checked = case.run(server, "check", "--vdn", 7)
+    case.check(
+        "check fails on switch A and names it",
+        checked.exit_code != 0 and "blank_query_line" in checked.said,
+        f"{checked.exit_code}: {checked.said[-300:]}",
+    )
+    case.check("check sends no PUT", len(puts(world)) == 30, len(puts(world)))
+    helped = case.run(server, "--help")
+    case.exits(helped, 0, "for --help")
+    case.check(
+        "help begins with the emergency line",
+        "pause-all" in "\n".join(helped.out.splitlines()[:6]),
+        helped.out[:200],
+    )
+    case.no_secret([case.state])
