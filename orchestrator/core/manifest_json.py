@@ -46,6 +46,9 @@ MAX_WAITING_IDS = 100_000
 
 _FORMS = "a list is an array, or an object with vdnId and campaignIds, or one with campaigns"
 
+_END_OF_ARRAY = ("end_array", None)
+_END_OF_OBJECT = ("end_map", None)
+
 #: meanings that cannot stand in one object
 _RIVALS = {
     Meaning.CAMPAIGN: {Meaning.CAMPAIGNS_OF_VDN, Meaning.ENTRIES},
@@ -203,18 +206,14 @@ class _Document:
 
     def _elements(self, path: str) -> Iterator[tuple[str, str, Any]]:
         """Walk through an array: place, kind and value of each element's first event."""
-        for index, (kind, value) in enumerate(self._events):
-            if kind == "end_array":
-                return
+        for index, (kind, value) in enumerate(iter(self._events.__next__, _END_OF_ARRAY)):
             self._place = place = f"{path}[{index}]"
             yield place, kind, value
 
     def _keys(self) -> Iterator[str]:
         """Walk through an object: its keys, of which none may be repeated."""
         keys: set[str] = set()
-        for kind, key in self._events:
-            if kind == "end_map":
-                return
+        for _, key in iter(self._events.__next__, _END_OF_OBJECT):
             self._remember(keys, key)
             yield key
 
