@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from codecs import BOM_UTF8
 from typing import NoReturn
 
 #: no number of this API comes near this many digits
@@ -27,7 +28,8 @@ def read_json(body: bytes) -> object:
         BadJsonError: for anything that is not one strict document.
     """
     try:
-        text = body.decode("utf-8-sig")
+        # Not "utf-8-sig": Python loads that codec from a file, and files may have run out.
+        text = body.removeprefix(BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
     if not text.strip():

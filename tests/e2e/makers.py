@@ -1,0 +1,213 @@
+"""What end-to-end tests need: a server that is honest unless told otherwise, settings, the report.
+
+Rule 1: changes may meet a script (tests/fault_server.py); listings, details and changes without a
+        script are answered by the simulator's desk, so a run can look and verify as usual.
+Rule 2: a test reads results.csv, summary.json and the journal from the disk, like people do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sqlite3
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orchestrator
+from orchestrator.core.campaign import CampaignRef
+from orchestrator.simulator.desk import Desk, Received
+from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.ledger import Ledger
+from orchestrator.simulator.world import Campaign, World
+from tests.fault_server import Exchange, FaultServer, Script, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from orchestrator.library import PauseAllOptions, PauseOptions, RunResult, Settings
+    from orchestrator.simulator.signature import SignatureCheck
+
+VDN = 12
+AK = "AKEXAMPLE0001"
+SK = "SKexample-0000-not-a-secret"
+
+
+def world_of(size: int, *, vdns: tuple[int, ...] = (VDN,)) -> World:
+    """So many started campaigns in each VDN; their ids go on from 1."""
+    return World(
+        {
+            vdn_id: [Campaign(place * size + number) for number in range(1, size + 1)]
+            for place, vdn_id in enumerate(vdns)
+        }
+    )
+
+
+@dataclass
+class Stand(FaultServer):
+    """A fault server with the simulator's desk behind it."""
+
+    world: World = field(default_factory=lambda: world_of(1))
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    signature: SignatureCheck | None = None
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(self.world, faults=self.faults, signature=self.signature, ledger=Ledger())
+
+    @property
+    def puts(self) -> list[Seen]:
+        """The changes that arrived, in order."""
+        return [seen for seen in self.ledger if seen.method == "PUT"]
+
+    @property
+    def puts_by_id(self) -> dict[int | None, int]:
+        """How many changes arrived for each campaign."""
+        return dict(Counter(seen.campaign_id for seen in self.puts))
+
+    def truth(self, seen: Seen) -> bytes:
+        """What the simulator answers; the request takes effect."""
+        at_s = asyncio.get_running_loop().time()
+        wall_ms = time.time_ns() // 1_000_000
+        received = Received(seen.method, seen.target, tuple(seen.headers))
+        return self.desk.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms).wire
+
+    def with_effect(self, script: Script) -> Script:
+        """The change takes effect, then the script runs."""
+
+        async def both(exchange: Exchange) -> None:
+            assert exchange.seen is not None
+            self.truth(exchange.seen)
+            await script(exchange)
+
+        return both
+
+    async def honest(self, exchange: Exchange) -> None:
+        """The script of a server that works."""
+        assert exchange.seen is not None
+        await exchange.write(self.truth(exchange.seen))
+
+    def _script_for(self, seen: Seen) -> Script:
+        if seen.method == "PUT":
+            queue = self._scripts.get(seen.campaign_id) or self._scripts.get(None)
+            if queue:
+                return queue.pop(0) if len(queue) > 1 else queue[0]
+        return self.honest
+
+
+def settings_of(base_url: str, folder: Path, **more: object) -> Settings:
+    """Settings in which every wait is a fraction of a second."""
+    keys: dict[str, object] = {
+        "server.base_url": base_url,
+        "server.connect_timeout_s": 0.5,
+        "server.attempt_timeout_s": 0.4,
+        "credentials.access_key": AK,
+        "pace.rate_per_s": 1000.0,
+        "pace.concurrency": 8,
+        "retry.max_attempts": 3,
+        "retry.backoff_base_s": 0.01,
+        "retry.backoff_cap_s": 0.05,
+        "retry.patience_s": 0.6,
+    }
+    keys |= {name.replace("__", "."): value for name, value in more.items()}
+    environ = {
+        "ORCHESTRATOR_SECRET_KEY": SK,
+        "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
+        "HOME": str(folder),
+    }
+    return orchestrator.load_settings(keys, environ=environ)
+
+
+def write_list(folder: Path, refs: Iterable[CampaignRef]) -> Path:
+    """A CSV list of these campaigns."""
+    path = folder / "list.csv"
+    rows = "".join(f"{ref.vdn_id},{ref.campaign_id}\n" for ref in refs)
+    path.write_text("vdn_id,campaign_id\n" + rows)
+    return path
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a run ended, as its files tell it."""
+
+    result: RunResult
+    rows: dict[int, dict[str, str]]
+
+    @property
+    def exit_code(self) -> int:
+        return self.result.exit_code
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self.result.counts
+
+    @property
+    def intents(self) -> Counter[int]:
+        """Attempts in the journal that left or may have left, by campaign."""
+        assert self.result.run_dir is not None
+        connection = sqlite3.connect(self.result.run_dir / "journal.db")
+        try:
+            found = connection.execute(
+                "SELECT campaign_id FROM attempts JOIN plan USING (seq) WHERE state <> 'not_sent'"
+            )
+            return Counter(row[0] for row in found)
+        finally:
+            connection.close()
+
+    def outcome(self, campaign_id: int) -> tuple[str, str, str]:
+        """Outcome, evidence and changed of one campaign."""
+        row = self.rows[campaign_id]
+        return row["outcome"], row["evidence"], row["changed"]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a report file."""
+    with path.open(newline="", encoding="utf-8-sig") as source:
+        return list(csv.DictReader(source))
+
+
+def told_of(result: RunResult) -> Told:
+    """The run as its files tell it; they must agree with what was returned."""
+    assert result.run_dir is not None
+    rows = read_rows(result.run_dir / "results.csv")
+    summary = json.loads((result.run_dir / "summary.json").read_text())
+    assert summary["exit_code"] == result.exit_code
+    assert summary["counts"] == dict(Counter(row["outcome"] for row in rows))
+    return Told(result, {int(row["campaign_id"]): row for row in rows})
+
+
+async def pause_through(
+    server: FaultServer | str,
+    folder: Path,
+    refs: Iterable[CampaignRef],
+    options: PauseOptions | None = None,
+    **settings: object,
+) -> Told:
+    """Pause these campaigns with the library's call, and read the report."""
+    url = server if isinstance(server, str) else server.url
+    manifest = write_list(folder, refs)
+    result = await orchestrator.pause(manifest, settings_of(url, folder, **settings), options)
+    return told_of(result)
+
+
+async def pause_all_through(
+    server: FaultServer, folder: Path, options: PauseAllOptions, **settings: object
+) -> Told:
+    """Stop some VDNs with the library's call, and read the report."""
+    return told_of(
+        await orchestrator.pause_all(settings_of(server.url, folder, **settings), options)
+    )
+
+
+def refs_of(size: int, vdn_id: int = VDN, *, first: int = 1) -> list[CampaignRef]:
+    """Campaigns with these ids in a row."""
+    return [CampaignRef(vdn_id, number) for number in range(first, first + size)]
+
+
+def codes(result: object, returned: object = None, *, desc: str = "") -> bytes:
+    """An answer with these codes."""
+    document: dict[str, Any] = {"resultCode": result, "resultDesc": desc}
+    document["returnCode"] = result if returned is None else returned
+    return json.dumps(document | {"returnDesc": desc}, ensure_ascii=False).encode()
