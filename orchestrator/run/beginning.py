@@ -16,7 +16,6 @@ from orchestrator.core.server_url import server_fingerprint
 from orchestrator.edges.journal import check_whole, connect, read_meta, set_durable
 from orchestrator.edges.report_files import check_folder
 from orchestrator.edges.run_directory import RunDirectory, make_run_directory, new_run_id
-from orchestrator.edges.settings import config_show
 from orchestrator.errors import JournalMismatchError, StorageError
 from orchestrator.version import VERSION
 
@@ -115,7 +114,7 @@ def facts_text(  # noqa: PLR0913 - the facts of a run are many
             "version": VERSION,
             "server": base_url,
             "fingerprint": server_fingerprint(base_url) if base_url else "",
-            "settings": {key: shown for key, shown, _ in config_show(settings)},
+            "settings": settings_document(settings),
             "rate_per_s": settings.pace.rate_per_s,
             "concurrency": settings.pace.concurrency,
             "started_at_ms": surroundings.clock.wall_ms(),
@@ -130,6 +129,38 @@ def facts_text(  # noqa: PLR0913 - the facts of a run are many
             "hold_s": hold_s,
         }
     )
+
+
+def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
+    """The settings by section, as summary.json shows them; without the secret."""
+    server, pace, retry, signing = (
+        settings.server,
+        settings.pace,
+        settings.retry,
+        settings.signing,
+    )
+    return {
+        "server": {
+            "base_url": server.base_url,
+            "ca_file": str(server.ca_file) if server.ca_file else None,
+            "connect_timeout_s": server.connect_timeout_s,
+            "attempt_timeout_s": server.attempt_timeout_s,
+        },
+        "credentials": {"access_key": settings.credentials.access_key},
+        "pace": {"rate_per_s": pace.rate_per_s, "concurrency": pace.concurrency},
+        "retry": {
+            "max_attempts": retry.max_attempts,
+            "backoff_base_s": retry.backoff_base_s,
+            "backoff_cap_s": retry.backoff_cap_s,
+            "patience_s": retry.patience_s,
+        },
+        "signing": {
+            "blank_query_line": signing.blank_query_line,
+            "millis": signing.millis,
+            "signed_headers": list(signing.signed_headers),
+        },
+        "state": {"dir": str(settings.state_dir)},
+    }
 
 
 def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str:

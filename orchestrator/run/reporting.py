@@ -27,6 +27,18 @@ if TYPE_CHECKING:
     from orchestrator.core.report import ReportRow
 
 
+#: how a run can be cut short by trouble → what people do next
+_ADVICE = {
+    Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
+    " then `orchestrator continue last`",
+    Ended.SERVER: "see with `orchestrator check` what the server says, then"
+    " `orchestrator continue last`",
+    Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
+    Ended.STORAGE: "make room for the journal, then `orchestrator continue last`",
+    Ended.BUG: "please report this with the run directory, then `orchestrator continue last`",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """How a run ended: everything that a caller needs."""
@@ -45,6 +57,10 @@ class RunResult:
     line: str
     #: what summary.json holds
     summary: Mapping[str, object]
+    #: what cut the run short, in a sentence; empty when nothing did
+    trouble: str = ""
+    #: what to do about it
+    advice: str = ""
     #: nothing was sent in this process: a finished run was told again
     repeated: bool = False
 
@@ -112,8 +128,21 @@ def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) ->
         unstopped=tuple(unstopped_lines(facts, tally, failed_path=failed_path)),
         line=verdict_line(facts, tally, failed_path=failed_path),
         summary=summary,
+        trouble=_trouble(facts, tally),
+        advice=_ADVICE.get(facts.ended, ""),
         repeated=repeated,
     )
+
+
+def _trouble(facts: RunFacts, tally: Tally) -> str:
+    """One sentence for stderr: what ended the run, and how far it had come."""
+    if facts.ended not in _ADVICE:
+        return ""
+    names = {Ended.CREDENTIALS: "credentials refused by", Ended.SERVER: "gave up on"}
+    about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
+    unattempted = tally.counts[Outcome.UNATTEMPTED]
+    rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""
+    return f"{about}{facts.why or facts.ended.value}.{rest}"
 
 
 def read_facts(connection: sqlite3.Connection) -> RunFacts:
@@ -139,7 +168,7 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
         host=told["host"],
         version=told["version"],
         server=told["server"],
-        settings=told["settings"],
+        settings=_with_cures(told["settings"], meta),
         started_at_ms=told["started_at_ms"],
         ended_at_ms=last.ended_at_ms if last else told["started_at_ms"],
         ended=ended,
@@ -156,6 +185,16 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
         sweeps=sweep_records(connection),
         proofs=_proofs(meta, told),
     )
+
+
+def _with_cures(
+    settings: Mapping[str, Mapping[str, object]], meta: Mapping[str, str]
+) -> Mapping[str, object]:
+    """The settings as they were in force in the end: a cured signature is told here."""
+    if "cures" not in meta:
+        return settings
+    cures = json.loads(meta["cures"])
+    return {**settings, "signing": {**settings["signing"], **cures}}
 
 
 def proofs_text(proofs: tuple[VdnProof, ...]) -> str:

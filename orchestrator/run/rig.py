@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.core.outcome import Outcome
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -36,6 +38,8 @@ class Rig:
     before_intent: Callable[[int], Awaitable[None]] | None = None
     #: called with every outcome on record
     after_settled: Callable[[Settlement], None] | None = None
+    #: campaigns that ran out of attempts → useful answers to others before their first failure
+    first_failures: dict[int, int] = field(default_factory=dict)
     #: nothing is sent to a campaign whose state was not seen (restore)
     look_is_required: bool = False
     #: VDNs that answered 403: nothing more is sent to them
@@ -59,7 +63,7 @@ class Rig:
         decision = settlement.decision
         if self.progress.phase == "checking":
             self.progress.checked += 1
-        elif settlement.standing != "exhausted":
+        elif settlement.standing != "exhausted" or decision.outcome is Outcome.DENIED:
             self.progress.outcomes[decision.outcome] += 1
             self.events.info(
                 "campaign.settled",

@@ -9,6 +9,7 @@ Rule 4: between the pacer's slot and the bytes on the wire nothing is awaited.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: repeats of a listing page or a read before it counts as failed
 READ_ATTEMPTS = 4
+#: answers among which a second 503 means that the server is too busy
+_RECENT = 10
 #: answers that are not this API's, to different requests, before the run ends
 _FOREIGN_LIMIT = 2
 
@@ -99,6 +102,8 @@ class Sender:
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
     _foreign: set[Hashable] = field(default_factory=set)
+    #: whether the last answers were of the throttling kind
+    _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
@@ -203,8 +208,9 @@ class Sender:
             self._note_well(admission, now_s, has_query=has_query)
         elif verdict.health is Health.ILL:
             self._note_ill(admission, now_s, verdict, explained=explained)
-        if verdict.kind is Kind.THROTTLED:
+        if verdict.kind is Kind.THROTTLED and self._is_throttling(answer):
             self._slow_down(answer, now_s)
+        self._throttled.append(verdict.kind is Kind.THROTTLED)
         if verdict.kind is Kind.TLS_REFUSED or self._is_wrong_name(verdict):
             self.refusal = verdict
             self.stopping.stop(Ended.SERVER, verdict.reason)
@@ -252,6 +258,10 @@ class Sender:
             return
         if verdict.kind not in {Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.UNREACHABLE}:
             self._proven = verdict.kind is not Kind.TLS_REFUSED
+
+    def _is_throttling(self, answer: Answer) -> bool:
+        """A 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
+        return answer.http_status == 429 or answer.retry_after is not None or any(self._throttled)
 
     def _slow_down(self, answer: Answer, now_s: float) -> None:
         wait_s = retry_after_s(answer.retry_after, date=answer.date, now_ms=self.clock.wall_ms())

@@ -8,6 +8,7 @@ Rule 3: an emergency goes on without a disk; a batch run does not begin without 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import signal
@@ -138,6 +139,7 @@ async def live(
             ),
         )
         await _recorded(surroundings, journal.note("why", surroundings.stopping.why))
+        await _recorded(surroundings, journal.note("cures", _cures(rig.sender.signer)))
         return await _report(surroundings, undertaking, journal)
     finally:
         await journal.close()
@@ -176,6 +178,13 @@ def _ended(stopping: Stopping, rig: Rig) -> Ended:
         stopping.why = rig.sender.refusal.reason if rig.sender.refusal else "access refused"
         return Ended.CREDENTIALS
     return stopping.ended
+
+
+def _cures(signer: Signer) -> str:
+    """What was learnt about signing, as the journal keeps it."""
+    return json.dumps(
+        {"blank_query_line": signer.rules.blank_query_line, "clock_offset_ms": signer.offset_ms}
+    )
 
 
 def _busy_ms(pacer: Pacer) -> int:

@@ -73,6 +73,10 @@ async def settle_one(
         last_round: what runs out of attempts now gets no more.
     """
     case = _Case(planned, number=attempts_before)
+    useful_before = rig.first_failures.pop(planned.seq, None)
+    if useful_before is not None:
+        # It failed in an earlier round: what others achieved since then explains its failures.
+        case.failing_since_s, case.useful_before = rig.clock.now_s(), useful_before
     try:
         verdict = await _attempt(rig, case)
         if _is_repeated(rig, case, verdict):
@@ -275,6 +279,9 @@ def _settlement(
     rig: Rig, case: _Case, verdict: Verdict, decision: Decision, *, standing: str = ""
 ) -> Settlement:
     reason = "" if decision.outcome is Outcome.PAUSED else verdict.reason
+    if decision.outcome is Outcome.DENIED:
+        # Nothing is known of the campaign: with the right key, `continue` takes it up again.
+        standing = "exhausted"
     return Settlement(
         seq=case.planned.seq,
         ref=case.planned.ref,
@@ -301,6 +308,8 @@ async def _run_out(rig: Rig, case: _Case, verdict: Verdict, *, last_round: bool)
         await _conclude_by_reading(rig, case, verdict)
         return
     standing = "" if last_round else "exhausted"
+    if not last_round:
+        rig.first_failures[case.planned.seq] = case.useful_before
     await rig.settle(_settlement(rig, case, verdict, decision, standing=standing))
 
 
