@@ -9,12 +9,14 @@ Rule 4: between the pacer's slot and the bytes on the wire nothing is awaited.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.core.answer import Fault
 from orchestrator.core.breaker import Breaker, Pass
+from orchestrator.core.credentials import Cure
 from orchestrator.core.retry import backoff_s, retry_after_s
 from orchestrator.core.signing import authorization
 from orchestrator.core.summary import Ended
@@ -96,6 +98,8 @@ class Sender:
     first_change_left: bool = False
     #: PUTs that wait at the breaker or in a backoff
     changes_waiting: int = 0
+    #: when a PUT last had a useful answer, monotonic seconds
+    useful_change_s: float = -math.inf
     #: what made the run give up, for the last words
     refusal: Verdict | None = None
     _proven: bool = False
@@ -143,6 +147,8 @@ class Sender:
                 if not change and self.changes.is_open and self.changes_waiting:
                     await self.alarm.sleep(1.0)
                     continue
+                if not change and self._only_reads_fail():
+                    return Admission(key, breaker)
                 allowed = breaker.may_pass(now_s=now_s, ref=key)
                 if allowed is Pass.GO:
                     return Admission(key, breaker)
@@ -159,6 +165,19 @@ class Sender:
         finally:
             if waiting:
                 self.changes_waiting -= 1
+
+    def _only_reads_fail(self) -> bool:
+        """PUTs have been answered since reads stopped to be: a look may fail, and costs no run.
+
+        A pause-all cannot do without listings, so it waits for them as long as it takes.
+        """
+        since_s = self.reads.opened_since_s
+        return (
+            since_s is not None
+            and not self.waits_out_401
+            and not self.changes.is_open
+            and self.useful_change_s >= since_s
+        )
 
     def leave(self, admission: Admission) -> None:
         """Give the admission back; call once, whatever happened."""
@@ -228,6 +247,7 @@ class Sender:
         admission.told = True
         if admission.breaker is self.changes:
             self.progress.useful_changes += 1
+            self.useful_change_s = now_s
         if was_open:
             self.progress.breaker = ""
             self.events.info("breaker.closed")
@@ -283,6 +303,8 @@ class Sender:
             has_query=heard.has_query,
             generation=heard.generation,
         )
+        if cure is Cure.STALE:
+            return True
         if cure is not None:
             self._proven = False
             self.progress.notice = f"signature corrected: {cure.value}"
@@ -343,7 +365,8 @@ class Sender:
                 else:
                     if heard.verdict.kind is Kind.UNAUTHORIZED and self._is_outage(heard):
                         self.note_outage(admission, heard.verdict)
-                    return heard, int(not admission.breaker.is_open)
+                    charged = not admission.breaker.is_open or self._only_reads_fail()
+                    return heard, int(charged)
                 finally:
                     self.leave(admission)
 
