@@ -70,9 +70,10 @@ class Stage:
         from orchestrator.run.session import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
 
         clock = SystemClock()
+        log = _open_log(self.shared)
         surroundings = Surroundings(
             clock=clock,
-            events=make_events(self.shared, self.screen),
+            events=make_events(self.shared, log or cast("TextIO", self.screen)),
             stopping=self.stopping,
             progress=self.progress,
             fallback=voice.raw_stdout(),
@@ -88,6 +89,9 @@ class Stage:
                 display.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await display
+            if log is not None:
+                with contextlib.suppress(OSError):
+                    log.close()
 
 
 def load(  # noqa: PLR0913 - what a command needs of its settings
@@ -124,22 +128,13 @@ def check_shared(shared: Shared) -> None:
         raise refuse("--log-format", f"must be console or json, not {shown(shared.log_format)}")
 
 
-def make_events(shared: Shared, screen: Screen) -> Events:
-    """Where a run says what happens: a file, or stderr above the live line."""
+def make_events(shared: Shared, stream: TextIO) -> Events:
+    """Where a run says what happens: a log file, or stderr above the live line."""
     level = Level.WARNING
     if shared.quiet:
         level = Level.ERROR
     elif shared.verbose:
         level = Level.INFO if shared.verbose == 1 else Level.DEBUG
-    stream = cast("TextIO", screen)
-    if shared.log_file is not None:
-        try:
-            stream = open_log(shared.log_file)
-        except OSError as error:
-            voice.warn(
-                f"the log file {shared.log_file} cannot be written ({error.strerror});"
-                " events go to stderr"
-            )
     return Events(
         level=level,
         as_json=shared.log_format == "json",
@@ -147,6 +142,20 @@ def make_events(shared: Shared, screen: Screen) -> Events:
         secrets=voice.secrets(),
         traceback=shared.debug,
     )
+
+
+def _open_log(shared: Shared) -> TextIO | None:
+    """The log file, if one is wanted and can be had; an emergency does not wait for a log."""
+    if shared.log_file is None:
+        return None
+    try:
+        return open_log(shared.log_file)
+    except OSError as error:
+        voice.warn(
+            f"the log file {shared.log_file} cannot be written ({error.strerror});"
+            " events go to stderr"
+        )
+        return None
 
 
 def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:

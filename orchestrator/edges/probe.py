@@ -32,8 +32,10 @@ async def find_addresses(host: str, port: int, *, timeout_s: float) -> list[str]
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
         raise ProbeError(f"{host}: no answer from the name service in {timeout_s:g} s") from error
-    except OSError as error:
-        raise ProbeError(f"{host}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        # a name with an empty or endless label is a UnicodeError of the codec
+        words = getattr(error, "strerror", None) or str(error)
+        raise ProbeError(f"{host}: {words}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

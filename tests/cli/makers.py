@@ -1,0 +1,97 @@
+"""A simulator in a thread, and the command line called in this process or as a child."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, Scenario, healthy
+from orchestrator.simulator.server import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def served(scenario: Scenario | None = None) -> Iterator[Simulator]:
+    """Serve a scenario (healthy: VDN 1234, 40 campaigns) from a thread with its own loop."""
+    chosen = scenario or healthy(seed=1)
+    ready: SimpleQueue[Simulator] = SimpleQueue()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        simulator = Simulator(chosen.world, faults=chosen.faults, signature=chosen.signature)
+        async with simulator:
+            ready.put(simulator)
+            await asyncio.Event().wait()
+
+    serving = loop.create_task(serve())
+
+    def run() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(serving)
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield ready.get(timeout=10)
+    finally:
+        loop.call_soon_threadsafe(serving.cancel)
+        thread.join(10)
+
+
+def environment(folder: Path, base_url: str = "", **more: str) -> dict[str, str]:
+    """The environment of a user who has set up everything; nothing of ours leaks in."""
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TERM"}}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "ORCHESTRATOR_BASE_URL": base_url,
+        "ORCHESTRATOR_ACCESS_KEY": ACCESS_KEY,
+        "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
+        "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def child(*arguments: str, env: Mapping[str, str], stdin: str | None = None) -> Ended:
+    """Run the real command; without `stdin` it is empty."""
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env=dict(env),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        input=stdin or "",
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def write_list(folder: Path, *ids: object, vdn: int = 1234) -> Path:
+    """A CSV list of these campaigns."""
+    path = folder / "campaigns.csv"
+    rows = "".join(f"{vdn},{one}\n" for one in ids)
+    path.write_text(f"vdn_id,campaign_id\n{rows}", encoding="utf-8")
+    return path

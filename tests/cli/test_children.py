@@ -1,0 +1,249 @@
+"""The real command as a process: streams that are gone, terminals, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.core.campaign import Status
+from orchestrator.simulator.scenarios import DRILL_VDN
+from tests.cli.makers import child, environment, served, write_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from orchestrator.simulator.server import Simulator
+
+pytestmark = pytest.mark.sockets
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """One healthy server for the whole module."""
+    with served() as running:
+        yield running
+
+
+class Terminal:
+    """A child with a terminal for stdin and stderr; stdout is a pipe."""
+
+    def __init__(self, *arguments: str, env: Mapping[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            env=dict(env),
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def read_until(self, text: str, *, timeout_s: float = 20.0) -> None:
+        """Wait until the terminal shows this."""
+        until_s = time.monotonic() + timeout_s
+        while text not in self.seen:
+            assert time.monotonic() < until_s, self.seen
+            self._read(0.1)
+
+    def type(self, text: str) -> None:
+        """Type a line."""
+        os.write(self._master, text.encode() + b"\n")
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end: exit code and stdout."""
+        assert self.process.stdout is not None
+        while self.process.poll() is None:
+            self._read(0.05)
+        out = self.process.stdout.read().decode()
+        self.process.stdout.close()
+        self._read(0.0)
+        os.close(self._master)
+        return self.process.returncode, out
+
+    def _read(self, wait_s: float) -> None:
+        readable, _, _ = select.select([self._master], [], [], wait_s)
+        if readable:
+            with suppress(OSError):
+                self.seen += os.read(self._master, 65536).decode("utf-8", "replace")
+
+
+def _started(simulator: Simulator) -> int:
+    return simulator.world.counts(DRILL_VDN)[Status.STARTED]
+
+
+def test_a_full_stdout_is_one_warning_and_changes_nothing(
+    simulator: Simulator, workplace: Path
+) -> None:
+    """>/dev/full: the campaign is paused, exit 0, no traceback [P34]."""
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "orchestrator",
+                "pause",
+                str(write_list(workplace, 1234001)),
+            ],
+            env=environment(workplace, simulator.base_url),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+
+    assert done.returncode == 0
+    assert done.stderr.count("warning: stdout cannot be written") == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_left_is_one_warning(simulator: Simulator, workplace: Path) -> None:
+    """`| true`, `>&-`: the exit code stays the run's [P34]."""
+    line = f"{sys.executable} -m orchestrator pause {write_list(workplace, 1234002)} -q"
+    script = f"{{ {line}; echo $? >code; }} | true; {line} >&-; echo $? >>code"
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env=environment(workplace, simulator.base_url),
+        cwd=workplace,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (workplace / "code").read_text() == "0\n0\n"
+    assert done.stderr.count("warning: stdout cannot be written") == 2
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_without_a_terminal_the_emergency_wants_yes(workplace: Path) -> None:
+    """Exit 7 and an empty ledger; a variable does not stand for --yes [C13]."""
+    with served() as untouched:
+        env = environment(workplace, untouched.base_url, ORCHESTRATOR_YES="1")
+        done = child("pause-all", "--vdn", "1234", env=env)
+
+        assert (done.code, done.out) == (7, "")
+        assert untouched.ledger.total == 0
+
+
+def test_a_typed_vdn_confirms_the_emergency(workplace: Path) -> None:
+    """Host, VDN, names and the time needed are shown; the number starts it; quiet is proven."""
+    with served() as dialling:
+        env = environment(workplace, dialling.base_url, TERM="xterm")
+        terminal = Terminal("pause-all", "--vdn", "1234", "--rate", "200", env=env)
+        terminal.read_until("type the VDN number")
+        terminal.read_until("offer 1")
+        assert not dialling.ledger.puts_by_campaign()
+        terminal.type("1234")
+        code, out = terminal.end()
+
+        assert code == 0, terminal.seen
+        assert re.match(r"VDN 1234: no campaign started since ", out)
+        assert "127.0.0.1" in terminal.seen
+        assert _started(dialling) == 0
+
+
+@pytest.mark.parametrize("typed", ["1243", ""])
+def test_a_wrong_answer_is_no_confirmation(
+    typed: str, simulator: Simulator, workplace: Path
+) -> None:
+    """Another number, or nothing: exit 7, no PUT."""
+    puts = dict(simulator.ledger.puts_by_campaign())
+    env = environment(workplace, simulator.base_url, TERM="dumb")
+    terminal = Terminal("pause-all", "--vdn", "1234", env=env)
+    terminal.read_until("type the VDN number")
+    terminal.type(typed)
+    code, out = terminal.end()
+
+    assert (code, out) == (7, "")
+    assert simulator.ledger.puts_by_campaign() == puts
+    assert "error: not confirmed" in terminal.seen
+
+
+def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: Path) -> None:
+    """SIGINT instead of an answer: no PUT, and not success."""
+    puts = dict(simulator.ledger.puts_by_campaign())
+    env = environment(workplace, simulator.base_url, TERM="dumb")
+    terminal = Terminal("pause-all", "--vdn", "1234", env=env)
+    terminal.read_until("type the VDN number")
+    terminal.process.send_signal(signal.SIGINT)
+    code, _ = terminal.end()
+
+    assert code in {7, 130}
+    assert simulator.ledger.puts_by_campaign() == puts
+    assert "Traceback" not in terminal.seen
+
+
+def test_a_terminal_for_stdin_is_help_not_a_hang(simulator: Simulator, workplace: Path) -> None:
+    """`pause -` at a terminal: exit 2, and how to pipe a list in [I32]."""
+    env = environment(workplace, simulator.base_url, TERM="xterm")
+    code, out = (terminal := Terminal("pause", "-", "--format", "csv", env=env)).end()
+
+    assert (code, out) == (2, "")
+    assert "stdin is a terminal" in terminal.seen
+
+
+def test_a_list_comes_through_stdin(simulator: Simulator, workplace: Path) -> None:
+    """`pause - --format csv --vdn N --json`."""
+    env = environment(workplace, simulator.base_url)
+
+    done = child(
+        "pause", "-", "--format", "csv", "--vdn", "1234", "--json", env=env, stdin="1234003\n"
+    )
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["manifest"]["lines"] == 1
+
+
+def test_a_live_line_only_where_something_can_be_painted(
+    simulator: Simulator, workplace: Path
+) -> None:
+    """A terminal gets control characters, TERM=dumb none; NO_COLOR leaves no colour."""
+    path = str(write_list(workplace, *range(1234001, 1234013)))
+    arguments = ("pause", path, "--rate", "10")
+    painted = Terminal(
+        *arguments, env=environment(workplace, simulator.base_url, TERM="xterm", NO_COLOR="1")
+    )
+    plain = Terminal(*arguments, env=environment(workplace, simulator.base_url, TERM="dumb"))
+
+    assert painted.end()[0] in {0, 1}
+    assert plain.end()[0] in {0, 1}
+    assert "/s of 10" in painted.seen
+    assert "\x1b[" in painted.seen
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", painted.seen)
+    assert "\x1b" not in plain.seen
+
+
+def test_the_simulator_runs_until_told_to_stop(workplace: Path) -> None:
+    """It says where it listens and what to type; SIGINT ends it with exit 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "simulate", "--port", "0"],
+        env=environment(workplace),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(7)]
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(20) == 0
+    process.stdout.close()
+    assert lines[0].startswith("simulator listening on http://127.0.0.1:")
+    assert lines[-1] == "  orchestrator pause-all --vdn 1234\n"

@@ -1,0 +1,338 @@
+"""The commands in this process, against the simulator on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.cli.main import main
+from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
+from orchestrator.simulator.signature import BlankQueryLine
+from tests.cli.makers import served, write_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.simulator.server import Simulator
+
+pytestmark = pytest.mark.sockets
+
+FAST = ("--rate", "500")
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """VDN 1234 with 40 campaigns: 1234001 … 1234040; nothing goes wrong."""
+    with served() as running:
+        monkeypatch.setenv("ORCHESTRATOR_BASE_URL", running.base_url)
+        yield running
+
+
+def _puts(simulator: Simulator) -> int:
+    return sum(simulator.ledger.puts_by_campaign().values())
+
+
+def test_pause_prints_the_unstopped_and_the_verdict_last(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two pause, one is unknown: exit 1; results on stdout, the rest on stderr."""
+    code = main(["pause", str(write_list(workplace, 1234001, 1234002, 99)), *FAST])
+
+    out, err = capsys.readouterr()
+    assert code == 1
+    unstopped, verdict = out.splitlines()
+    assert unstopped.startswith("VDN 1234 campaign 99: not found")
+    assert verdict.startswith("3 lines: 2 stopped (2 paused), 1 NOT: 1 not found")
+    assert "report: " in err
+    assert simulator.world.status_of(CampaignRef(DRILL_VDN, 1234001)) is Status.SUSPENDED
+
+
+def test_json_is_one_line_and_carries_the_run_directory(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Instead of the table: the summary and `run_dir`."""
+    code = main(["pause", str(write_list(workplace, 1234001)), "--json", *FAST])
+
+    out = capsys.readouterr().out
+    document = json.loads(out)
+    assert code == document["exit_code"] == 0
+    assert out.count("\n") == 1
+    assert document["counts"] == {"paused": 1}
+    assert document["run_dir"].startswith(str(workplace))
+
+
+def test_a_dry_run_needs_no_server_and_sends_nothing(
+    simulator: Simulator,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No credentials, exit 0, rows `planned`."""
+    for name in ("BASE_URL", "ACCESS_KEY", "SECRET_KEY"):
+        monkeypatch.delenv(f"ORCHESTRATOR_{name}")
+
+    code = main(["pause", str(write_list(workplace, 1234001)), "--dry-run", "--json"])
+
+    document = json.loads(capsys.readouterr().out)
+    assert (code, document["verdict"], document["counts"]) == (0, "planned", {"planned": 1})
+    assert simulator.ledger.total == 0
+
+
+def test_a_bad_list_is_refused_with_every_problem(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two bad lines: both named with line and reason, exit 2, no request."""
+    code = main(["pause", str(write_list(workplace, 1234001, "1e5", "x"))])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert "2 unusable entries. Nothing was sent." in err
+    assert "campaigns.csv:3: " in err
+    assert "campaigns.csv:4: " in err
+    assert simulator.ledger.total == 0
+
+
+def test_quiet_says_results_only(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """-q: the verdict on stdout, nothing on stderr."""
+    assert main(["pause", str(write_list(workplace, 1234001)), "-q", *FAST]) == 0
+
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert err == ""
+
+
+def test_verbose_logs_events_as_json_and_never_the_secret(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """-vv --debug --log-format json --log-file: every line is JSON, the secret is in none."""
+    log = workplace / "run.log"
+    line = ["pause", str(write_list(workplace, 1234001)), "-vv", "--debug", *FAST]
+
+    code = main([*line, "--log-format", "json", "--log-file", str(log)])
+
+    events = [json.loads(one) for one in log.read_text(encoding="utf-8").splitlines()]
+    assert code == 0
+    assert any(event["event"] == "campaign.settled" for event in events)
+    everything = log.read_text() + "".join(capsys.readouterr())
+    assert SECRET_KEY not in everything
+
+
+def test_a_log_file_that_cannot_be_written_is_one_warning(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pausing goes on, the exit code is the run's [P34]."""
+    line = ["pause", str(write_list(workplace, 1234001)), *FAST]
+
+    code = main([*line, "--log-file", str(workplace / "missing" / "run.log")])
+
+    assert code == 0
+    assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_a_run_is_listed_told_again_and_continued_without_a_request(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`runs`, `report last`, `continue last`: the same verdict line, nothing sent."""
+    main(["pause", str(write_list(workplace, 1234001)), *FAST])
+    line = capsys.readouterr().out
+    sent = simulator.ledger.total
+
+    assert main(["report", "last"]) == 0
+    assert capsys.readouterr().out == line
+    assert main(["continue", "last"]) == 0
+    assert capsys.readouterr().out == line
+    assert main(["runs"]) == 0
+    assert "complete  1 paused" in capsys.readouterr().out
+    assert main(["runs", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["action"], told["verdict"], told["live"]) == ("pause", "complete", False)
+    assert simulator.ledger.total == sent
+
+
+def test_restore_starts_again_what_was_paused(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two were paused; the guilty one of --except stays off."""
+    main(["pause", str(write_list(workplace, 1234001, 1234002)), *FAST])
+    guilty = workplace / "guilty.csv"
+    guilty.write_text("1234,1234002\n", encoding="utf-8")
+    capsys.readouterr()
+
+    code = main(["restore", "last", "--yes", "--except", str(guilty), "--json", *FAST])
+
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["counts"] == {"restored": 1, "left_alone": 1}
+    assert simulator.world.status_of(CampaignRef(DRILL_VDN, 1234001)) is Status.STARTED
+    assert simulator.world.status_of(CampaignRef(DRILL_VDN, 1234002)) is Status.SUSPENDED
+
+
+def test_pause_all_dry_run_needs_no_confirmation_and_changes_nothing(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would be paused is listed; not one PUT."""
+    assert main(["pause-all", "--vdn", "1234", "--dry-run", *FAST]) == 0
+
+    assert "would be paused" in capsys.readouterr().out
+    assert _puts(simulator) == 0
+
+
+@pytest.mark.parametrize("line", [["pause-all", "--vdn", "1234"], ["restore", "last"]])
+@pytest.mark.parametrize("variable", [None, "1"])
+def test_without_a_terminal_and_without_yes_nothing_is_sent(
+    line: list[str],
+    variable: str | None,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit 7, not a single request, and ORCHESTRATOR_YES changes nothing [C13]."""
+    if variable:
+        monkeypatch.setenv("ORCHESTRATOR_YES", variable)
+
+    code = main(line)
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (7, "")
+    assert "do: add --yes" in err
+    assert simulator.ledger.total == 0
+
+
+def test_config_show_names_origins_and_masks_the_secret(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flag before environment before default [C09]."""
+    assert main(["config", "show", "--json", "--access-key", "AK2"]) == 0
+
+    out = capsys.readouterr().out
+    shown: dict[str, Any] = json.loads(out)
+    assert shown["credentials.access_key"] == {"value": "AK2", "origin": "--access-key"}
+    assert shown["server.base_url"]["origin"] == "ORCHESTRATOR_BASE_URL"
+    assert shown["pace.rate_per_s"] == {"value": "10", "origin": "default"}
+    assert shown["credentials.secret_key"]["value"] == "***"
+    assert SECRET_KEY not in out
+
+
+# -- check ------------------------------------------------------------------------------------
+
+
+def test_check_says_that_an_emergency_would_work(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every step with time and verdict, how long a stop takes, and nothing but GETs."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+
+    code = main(["check", "--vdn", "1234"])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert out.endswith("An emergency would work now.\n")
+    assert "campaigns at 50/s: about 1 s" in out
+    assert _puts(simulator) == 0
+    assert set(simulator.ledger.by_kind) <= {Kind.LIST, Kind.DETAILS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "step"),
+    [
+        ("ORCHESTRATOR_SECRET_KEY", "wrong", 3, "listing"),
+        ("ORCHESTRATOR_SECRET_KEY", "", 2, "secret key"),
+        ("ORCHESTRATOR_BASE_URL", "", 2, "settings"),
+        ("ORCHESTRATOR_BASE_URL", "http://127.0.0.1:1", 4, "TCP"),
+    ],
+)
+def test_check_exits_with_what_would_fail(
+    name: str,
+    value: str,
+    code: int,
+    step: str,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Settings 2, credentials 3, unreachable 4; the step is named."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+    monkeypatch.setenv(name, value)
+
+    assert main(["check", "--vdn", "1234", "--json"]) == code
+
+    document = json.loads(capsys.readouterr().out)
+    failed = [one["name"] for one in document["steps"] if one["finding"] == "FAIL"]
+    assert failed[0] == step
+    assert document["exit_code"] == code
+
+
+def test_check_of_an_empty_vdn_or_of_none_is_not_a_success(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped VDN proves nothing; without one the signature was not tried."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+
+    assert main(["check", "--vdn", "1243"]) == 1
+    assert "is it the right one?" in capsys.readouterr().out
+    assert main(["check"]) == 1
+    assert "skipped: give --vdn N" in capsys.readouterr().out
+
+
+def test_check_names_signing_switch_a_and_its_other_value(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The listing is accepted, the details call only in the other form: exit 0, and what to set."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+    assert simulator.desk.signature is not None
+    simulator.desk.signature = replace(
+        simulator.desk.signature, blank_query_line=BlankQueryLine.KEEP
+    )
+
+    assert main(["check", "--vdn", "1234"]) == 0
+    assert "set signing.blank_query_line = true (now false)" in capsys.readouterr().out
+
+
+def test_check_tells_how_far_the_clock_is_off(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server is an hour ahead: requests are healed as in a run, and the skew is a warning."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+    assert simulator.desk.signature is not None
+    simulator.desk.signature = replace(simulator.desk.signature, clock_offset_s=3600.0)
+
+    assert main(["check", "--vdn", "1234"]) == 0
+    assert re.search(r"WARN .* clock .* 3[56]\d\d s behind the server's", capsys.readouterr().out)
+
+
+def test_demo_adds_up_and_agrees_with_its_simulator(capsys: pytest.CaptureFixture[str]) -> None:
+    """102 lines, faults and all; exit 0 although two campaigns do not exist."""
+    assert main(["demo"]) == 0
+
+    out = capsys.readouterr().out
+    assert "102 lines, 102 rows: the rows add up." in out
+    assert "it agrees with every row" in out
+    assert "2 NOT: 2 not found" in out
+
+
+def test_the_simulator_asks_for_nothing_but_a_free_port(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A port that is taken is said in two lines, exit 5."""
+    code = main(["simulate", "--port", str(simulator.port)])
+
+    assert code == 5
+    assert "do: choose another --port" in capsys.readouterr().err
+
+
+def test_no_loop_is_left_behind() -> None:
+    """A command may be called from a program that has no loop of its own."""
+    main(["runs"])
+
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()

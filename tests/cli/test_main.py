@@ -1,0 +1,68 @@
+"""The front door: what nobody foresaw, interrupts, core dumps, secrets."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import runs as runs_command
+from orchestrator.cli import stage, voice
+from orchestrator.cli.main import main
+from orchestrator.core.secret import Secret
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def broken(*_args: object, **_kwargs: object) -> object:
+        voice.never_show(Secret("sk-hidden"))
+        raise error
+
+    monkeypatch.setattr(stage, "load", broken)
+
+
+def test_what_nobody_foresaw_is_a_bug_and_exit_70(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says so, one that says what to do, no traceback, no secret."""
+    _break(monkeypatch, ValueError("sk-hidden was odd"))
+
+    assert main(["runs"]) == 70
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "error: a bug in the orchestrator: ValueError: *** was odd"
+    assert err.splitlines()[1].startswith("do: ")
+    assert len(err.splitlines()) == 2
+
+
+def test_debug_shows_where_it_came_from_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A traceback with places, its message masked."""
+    _break(monkeypatch, ValueError("sk-hidden was odd"))
+
+    assert main(["runs", "--debug"]) == 70
+
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert runs_command.__file__ in err
+    assert "sk-hidden" not in err
+
+
+def test_an_interrupt_before_the_run_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while settings are read."""
+    _break(monkeypatch, KeyboardInterrupt())
+
+    assert main(["runs"]) == 130
+    assert "interrupted before anything was sent" in capsys.readouterr().err
+
+
+def test_no_core_dump_is_ever_written() -> None:
+    """The limit is zero as soon as main has run [Z08]."""
+    main(["--version"])
+
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)

@@ -1,0 +1,38 @@
+"""Errors as people read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.table import table
+from orchestrator.cli.voice import complain
+from orchestrator.errors import ManifestError, Problem
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_first_twenty_problems_of_a_list_are_named_and_the_rest_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Twenty-three bad lines, twenty of them with place and reason."""
+    problems = tuple(Problem(str(line), "campaign id is empty") for line in range(2, 22))
+
+    complain(ManifestError("list.csv", problems, total=23))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: list.csv: 23 unusable entries. Nothing was sent."
+    assert lines[1] == "  list.csv:2: campaign id is empty"
+    assert lines[20] == "  list.csv:21: campaign id is empty"
+    assert lines[21] == "  … and 3 more"
+    assert lines[22].startswith("do: correct the list")
+    assert len(lines) == 23
+
+
+def test_a_table_is_aligned_and_has_no_trailing_blanks() -> None:
+    """Every column as wide as its widest cell."""
+    assert table([("KEY", "VALUE"), ("long key", "1"), ("k", "")]) == [
+        "KEY       VALUE",
+        "long key  1",
+        "k",
+    ]
