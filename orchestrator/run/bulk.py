@@ -164,7 +164,7 @@ async def _verify_all(rig: Rig) -> None:
             if share.vdn_id in rig.denied_vdns:
                 continue
             found = await verify_vdn(rig, share)
-            again.extend(found.again)
+            again.extend(found.again.values())
             if found.problem:
                 rig.progress.notice = f"VDN {share.vdn_id} could not be checked: {found.problem}"
                 rig.events.warning("check.failed", vdn_id=share.vdn_id, reason=found.problem)

@@ -246,7 +246,7 @@ class Verification:
     """What the listing after the last answer showed of one VDN."""
 
     #: accepted or left alone, and started by now: paused once more
-    again: list[Planned] = field(default_factory=list)
+    again: dict[CampaignRef, Planned] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -292,7 +292,11 @@ async def _verify_unlisted(
         if not chunk:
             return
         after = chunk[-1].seq
-        wanted = [one for one in chunk if all_rows or one.standing == "needs_state"]
+        wanted = [
+            one
+            for one in chunk
+            if (all_rows or one.standing == "needs_state") and one.ref not in found.again
+        ]
         seen = await asyncio.gather(
             *(read_state(rig, Planned(one.seq, one.ref)) for one in wanted)
         )
@@ -344,7 +348,7 @@ async def _verify_rows(
     for one in known:
         seen = by_id[one.ref.campaign_id]
         if _is_paused_again(rig, one, seen):
-            found.again.append(Planned(one.seq, one.ref, seen.status))
+            found.again[one.ref] = Planned(one.seq, one.ref, seen.status)
             continue
         decision = _verified(rig, one, seen, evidence)
         if decision is not None:
