@@ -60,6 +60,8 @@ class Admission:
     key: Hashable
     breaker: Breaker
     probe: bool = False
+    #: it may leave although the breaker is open
+    past_breaker: bool = False
     alone: bool = False
     #: the answer (or its absence) has been told to the breaker
     told: bool = False
@@ -148,7 +150,7 @@ class Sender:
                     await self.alarm.sleep(1.0)
                     continue
                 if not change and self._only_reads_fail():
-                    return Admission(key, breaker)
+                    return Admission(key, breaker, past_breaker=True)
                 allowed = breaker.may_pass(now_s=now_s, ref=key)
                 if allowed is Pass.GO:
                     return Admission(key, breaker)
@@ -365,8 +367,7 @@ class Sender:
                 else:
                     if heard.verdict.kind is Kind.UNAUTHORIZED and self._is_outage(heard):
                         self.note_outage(admission, heard.verdict)
-                    charged = not admission.breaker.is_open or self._only_reads_fail()
-                    return heard, int(charged)
+                    return heard, int(admission.past_breaker or not admission.breaker.is_open)
                 finally:
                     self.leave(admission)
 
@@ -386,13 +387,15 @@ class Sender:
             chance=self.clock.chance(),
         )
 
+    @staticmethod
+    def _is_held(admission: Admission) -> bool:
+        return admission.breaker.is_open and not (admission.probe or admission.past_breaker)
+
     async def take_slot(self, admission: Admission) -> None:
         """Wait in line for the pacer; returns when the request must leave at once."""
         async with self._queue:
             while True:
-                if self.stopping.is_stopping or (
-                    admission.breaker.is_open and not admission.probe
-                ):
+                if self.stopping.is_stopping or self._is_held(admission):
                     raise NotSentError
                 now_s = self.clock.now_s()
                 wait_s = self.pacer.wait_s(now_s=now_s)
