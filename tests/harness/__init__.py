@@ -1,0 +1,1 @@
+"""Long-running checks behind `./do`: each a script with `main(argv) -> int`."""

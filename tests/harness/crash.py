@@ -1,0 +1,610 @@
+"""`./do crash [n=…] [seed=…]`: the product killed again and again, then finished, then reckoned up.
+
+A trial is a small world with faults, a command, and a row of deaths: at an enumerated instant
+(before or after each commit, row, fsync, rename, PUT, read) or after a random while. Each life goes
+on where the last one was cut off, until one comes to its end. After every death and at the end the
+server's ledger, the journal and the report are compared (reckoning.py).
+
+Rule 1: n counts deaths, not trials. Most lives are forks (mortal.py), some the real command.
+Rule 2: the seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random
+        while ends is the machine's doing.
+Rule 3: hard states are counted; a long run that never visited one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
+from orchestrator.simulator.server import Simulator
+from orchestrator.simulator.signature import SignatureCheck
+from orchestrator.simulator.world import Campaign, World
+from tests.harness.arguments import Arguments
+from tests.harness.mortal import INSTANTS, LIFE_S, Cradle, Death, Life
+from tests.harness.reckoning import (
+    LedgerMismatchError,
+    Told,
+    agree,
+    check_changed,
+    check_intents,
+    check_no_strays,
+    check_report,
+    check_settled,
+    check_whole_or_absent,
+    check_world,
+    effects_of,
+    puts_of,
+    read_journal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+#: deaths in CI
+CI_DEATHS = 100
+#: from so many deaths on, every hard state must have been visited
+_LONG = 80
+#: trials that run side by side; the server and the product need a core each
+_LANES = 3
+#: requests in flight in every life, so intents that one death can cut off
+_CONCURRENCY = 4
+#: every so manieth trial is the real command
+_REAL_EVERY = 12
+#: after so many lives in one trial the deaths end, and the next life must finish
+_MOST_DEATHS = 5
+
+#: state: the instants that visit it for certain; empty: it is seen in the ledger or the journal
+HARD_STATES: dict[str, tuple[str, ...]] = {
+    "before the journal exists": ("before plan commit", "before plan fsync"),
+    "in the rename of the journal": ("before journal rename", "after journal rename"),
+    "between intent and send": ("before put",),
+    "between send and answer": ("after put", "before read"),
+    "after the answer, before its record": ("after read",),
+    "inside a commit": ("before row", "after row", "before commit"),
+    "after a commit": ("after commit",),
+    "in an fsync of the report": ("before report fsync", "after report fsync"),
+    "in the rename of the report": ("before results.csv rename", "after failed.csv rename"),
+    "between report and summary": ("after results.csv rename", "before summary.json rename"),
+    "after everything, before the exit": ("after summary.json rename",),
+    "during continue": (),
+    "five times in a row": (),
+    "in an emergency": (),
+    "in a restore": (),
+    "the real command": (),
+    "at a random instant": (),
+    "sent, and no answer on record": (),
+    "intended, and never sent": (),
+    "lost answer, then 0200011": (),
+    "lost answer, then seen suspended": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dying:
+    """One planned death: at an instant, or after a share of an undisturbed life."""
+
+    instant: str = ""
+    nth_share: float = 0.0
+    while_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about one trial that chance decides."""
+
+    number: int
+    #: pause, pause_all, restore
+    command: str
+    real: bool
+    #: VDN: status of each campaign
+    worlds: dict[int, tuple[Status, ...]]
+    lines: tuple[CampaignRef, ...]
+    verify: bool
+    fault_rate: float
+    fault_seed: int
+    deaths: tuple[Dying, ...]
+    again_by_pause: bool
+    told_again: bool
+
+
+@dataclass(slots=True)
+class Measure:
+    """An undisturbed life: how long it lasts, how often it passes each instant."""
+
+    lived_s: float
+    passed: dict[str, int]
+
+
+@dataclass(slots=True)
+class Record:
+    """What all trials came to."""
+
+    trials: int = 0
+    deaths: int = 0
+    lives: int = 0
+    puts: int = 0
+    inferred: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    instants: Counter[str] = field(default_factory=Counter)
+
+
+# -- the plan of a trial ----------------------------------------------------------------------
+
+
+def plan_of(seed: int, number: int) -> Plan:
+    """The same for the same seed and number."""
+    chance = random.Random(f"{seed}/{number}")
+    real = number % _REAL_EVERY == _REAL_EVERY - 1
+    command = chance.choices(("pause", "pause_all", "restore"), (70, 18, 12))[0]
+    worlds = {
+        1201 + place: tuple(
+            chance.choices(
+                (Status.STARTED, Status.SUSPENDED, Status.COMPLETED, Status.NOT_STARTED),
+                (80, 10, 6, 4),
+                k=chance.randint(4, 14),
+            )
+        )
+        for place in range(chance.randint(1, 3))
+    }
+    refs = [
+        CampaignRef(vdn_id, number)
+        for vdn_id, statuses in worlds.items()
+        for number in range(1, len(statuses) + 1)
+    ]
+    chance.shuffle(refs)
+    lines = [*refs, *chance.sample(refs, k=chance.choice((0, 0, 2)))]
+    if chance.random() < 0.15:
+        lines.append(CampaignRef(1201, 999_999))
+    return Plan(
+        number=number,
+        command=command,
+        real=real,
+        worlds=worlds,
+        lines=tuple(lines),
+        # what was only inferred is not restored, so a restore follows a pause that looked
+        verify=chance.random() < 0.8 or real or command == "restore",
+        fault_rate=chance.choice((0.0, 0.1, 0.3)),
+        fault_seed=chance.randrange(2**31),
+        deaths=_deaths(chance, number, real=real),
+        again_by_pause=chance.random() < 0.3,
+        told_again=chance.random() < 0.25,
+    )
+
+
+def _deaths(chance: random.Random, number: int, *, real: bool) -> tuple[Dying, ...]:
+    if real:
+        return tuple(
+            Dying(while_share=chance.uniform(0.3, 1.1)) for _ in range(chance.choice((1, 2)))
+        )
+    many = chance.choices((1, 2, _MOST_DEATHS), (55, 25, 20))[0]
+    found = []
+    for place in range(many):
+        if place == 0 or chance.random() < 0.6:
+            # the first deaths go through the list, so that a short run visits them all
+            instant = INSTANTS[number % len(INSTANTS)] if place == 0 else chance.choice(INSTANTS)
+            found.append(Dying(instant=instant, nth_share=chance.random()))
+        if place > 0 or chance.random() < 0.1:
+            found.append(Dying(while_share=chance.uniform(0.0, 1.05)))
+    return tuple(found[:many])
+
+
+# -- one trial --------------------------------------------------------------------------------
+
+
+@dataclass
+class Trial:
+    """One world from its first life to its reckoning."""
+
+    plan: Plan
+    cradle: Cradle
+    measures: dict[str, Measure]
+    record: Record
+    folder: Path
+    deaths: int = 0
+    lives: int = 0
+    simulator: Simulator = field(init=False)
+
+    @property
+    def run_dir(self) -> Path:
+        """The run that is killed."""
+        return self.folder / "run"
+
+    async def run(self) -> None:
+        """Kill and continue until it has come to its end, then compare."""
+        async with self._server() as self.simulator:
+            if self.plan.command == "restore":
+                await self._pause_first()
+            skipped = len(self.simulator.ledger.entries)
+            ended = await self._until_finished(skipped)
+            self._reckon(ended, skipped)
+            if self.plan.told_again:
+                await self._tell_again(ended)
+        self.record.trials += 1
+
+    @asynccontextmanager
+    async def _server(self) -> AsyncIterator[Simulator]:
+        world = World(
+            {
+                vdn_id: [
+                    Campaign(number, status) for number, status in enumerate(statuses, start=1)
+                ]
+                for vdn_id, statuses in self.plan.worlds.items()
+            }
+        )
+        rates = replace(FaultRates.mixed(self.plan.fault_rate), throttled=0.0, unavailable=0.0)
+        simulator = Simulator(
+            world,
+            faults=FaultPlan(seed=self.plan.fault_seed, rates=rates),
+            signature=SignatureCheck(ACCESS_KEY, SECRET_KEY),
+        )
+        async with simulator:
+            text = "".join(f"{ref.vdn_id},{ref.campaign_id}\n" for ref in self.plan.lines)
+            (self.folder / "list.csv").write_text("vdn_id,campaign_id\n" + text, encoding="ascii")
+            yield simulator
+
+    # -- lives
+
+    async def _pause_first(self) -> None:
+        life = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
+        death = await self.cradle.live(life)
+        agree(death.exit_code in {0, 1}, f"the pause before the restore ended with {death}")
+
+    async def _until_finished(self, skipped: int) -> int:
+        settled: Told | None = None
+        for dying in (*self.plan.deaths, None):
+            before = self._puts(skipped)
+            if settled is None:
+                agree(
+                    len(self.simulator.ledger.entries) == skipped,
+                    "something was sent before the journal existed",
+                )
+            death = await self._one_life(self._next_command(), dying)
+            self.lives += 1
+            await self._drain()
+            if settled is not None:
+                check_settled(settled, before, self._puts(skipped))
+            if death.exit_code is not None:
+                return death.exit_code
+            agree(not death.hung, f"a life hung for {LIFE_S:g} s")
+            self.deaths += 1
+            settled = self._after_death(dying, skipped)
+        raise LedgerMismatchError("it never came to its end")
+
+    def _next_command(self) -> str:
+        if not (self.run_dir / "journal.db").exists():
+            return self.plan.command
+        if self.plan.command == "pause" and self.plan.again_by_pause:
+            return "pause"
+        return "continue"
+
+    def _life(self, command: str) -> Life:
+        return Life(
+            command=command,
+            base_url=self.simulator.base_url,
+            run_dir=str(self.run_dir),
+            state_dir=str(self.folder),
+            access_key=ACCESS_KEY,
+            secret_key=SECRET_KEY,
+            manifest=str(self.folder / "list.csv"),
+            source=str(self.folder / "paused"),
+            vdns=tuple(self.plan.worlds),
+            verify=self.plan.verify,
+        )
+
+    async def _one_life(self, command: str, dying: Dying | None) -> Death:
+        if self.plan.real and self.plan.command != "restore":
+            return await self._real_life(command, dying)
+        life = self._life(command)
+        measure = self.measures["continue" if command == "continue" else self.plan.command]
+        if dying is not None and dying.while_share is not None:
+            life = replace(life, dies_after_s=dying.while_share * measure.lived_s)
+        elif dying is not None:
+            most = max(1, measure.passed.get(dying.instant, 1))
+            life = replace(life, instant=dying.instant, nth=1 + int(dying.nth_share * most))
+        return await self.cradle.live(life)
+
+    async def _real_life(self, command: str, dying: Dying | None) -> Death:
+        """The real command as a child process, killed from outside."""
+        common = ["--base-url", self.simulator.base_url, "--access-key", ACCESS_KEY]
+        pace = ["--rate", "5000", "--concurrency", str(_CONCURRENCY)]
+        match command:
+            case "pause":
+                words = ["pause", str(self.folder / "list.csv"), "--run-dir", str(self.run_dir)]
+            case "pause_all":
+                vdns = [word for vdn_id in self.plan.worlds for word in ("--vdn", str(vdn_id))]
+                words = ["pause-all", *vdns, "--yes", "--run-dir", str(self.run_dir)]
+            case _:
+                words = ["continue", str(self.run_dir)]
+        began_s = time.monotonic()
+        with (self.folder / "stderr.txt").open("ab") as told:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "orchestrator", *words, *common, *pace),
+                env={
+                    "PATH": os.environ.get("PATH", ""),
+                    "PYTHONPATH": str(Path(__file__).parents[2]),
+                    "HOME": str(self.folder),
+                    "ORCHESTRATOR_STATE_DIR": str(self.folder),
+                    "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
+                },
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=told,
+                stderr=told,
+            )
+        share = dying.while_share if dying is not None else None
+        wait_s = LIFE_S if share is None else share * self.measures["real"].lived_s
+        hung = False
+        try:
+            async with asyncio.timeout(wait_s):
+                await child.wait()
+        except TimeoutError:
+            hung = share is None
+            child.kill()
+            await child.wait()
+        code = child.returncode
+        return Death(
+            exit_code=code if code is not None and code >= 0 else None,
+            hung=hung,
+            lived_s=time.monotonic() - began_s,
+        )
+
+    async def _drain(self) -> None:
+        """Wait until the server has seen the last of the dead client."""
+        connections = self.simulator._connections
+        assert connections is not None
+        for _ in range(2000):
+            await asyncio.sleep(0.001)
+            if not connections.connections:
+                return
+        raise LedgerMismatchError("a connection outlived its client")
+
+    # -- reckoning
+
+    @property
+    def _change(self) -> Kind:
+        return Kind.RESUME if self.plan.command == "restore" else Kind.PAUSE
+
+    def _puts(self, skipped: int) -> Counter[CampaignRef]:
+        return puts_of(self.simulator.ledger.entries[skipped:], self._change)
+
+    def _explained(self, skipped: int) -> int:
+        """Intents without a PUT that the deaths and the faults of the connection explain."""
+        lost = sum(not one.answered for one in self.simulator.ledger.entries[skipped:])
+        return self.deaths * _CONCURRENCY + lost
+
+    def _after_death(self, dying: Dying | None, skipped: int) -> Told | None:
+        told = read_journal(self.run_dir, self.folder / "scratch")
+        self._visit(dying, told, skipped)
+        lines = len(self.plan.lines) if self.plan.command == "pause" else None
+        check_whole_or_absent(self.run_dir, lines)
+        if told is not None:
+            check_intents(told, self._puts(skipped), cut_off=self._explained(skipped))
+        return told
+
+    def _visit(self, dying: Dying | None, told: Told | None, skipped: int) -> None:
+        states = self.record.states
+        if dying is not None and dying.instant:
+            self.record.instants[dying.instant] += 1
+            for state, instants in HARD_STATES.items():
+                states[state] += dying.instant in instants
+        states["at a random instant"] += dying is not None and dying.while_share is not None
+        states["during continue"] += told is not None and self.lives > 1 and told.lives > 1
+        states["five times in a row"] += self.deaths == _MOST_DEATHS
+        states["in an emergency"] += self.plan.command == "pause_all"
+        states["in a restore"] += self.plan.command == "restore"
+        states["the real command"] += self.plan.real and self.plan.command != "restore"
+        if told is None:
+            states["before the journal exists"] += not (dying and dying.instant)
+            return
+        puts = self._puts(skipped)
+        for ref, number in told.open.items():
+            never_sent = told.intents[ref] - puts[ref]
+            states["intended, and never sent"] += never_sent > 0
+            states["sent, and no answer on record"] += number > max(0, never_sent)
+
+    def _reckon(self, exit_code: int, skipped: int) -> None:
+        plan, entries = self.plan, self.simulator.ledger.entries[skipped:]
+        restore = plan.command == "restore"
+        told = read_journal(self.run_dir, self.folder / "scratch")
+        agree(told is not None and told.ended == "finished", f"exit {exit_code}, not finished")
+        assert told is not None
+        check_intents(told, self._puts(skipped), cut_off=self._explained(skipped))
+        check_no_strays(self.run_dir)
+        rows = check_report(
+            self.run_dir,
+            lines=plan.lines if plan.command == "pause" else None,
+            exit_code=exit_code,
+            restore=restore,
+        )
+        agree(
+            exit_code in {0, 1} if plan.command == "pause" else exit_code == 0, f"exit {exit_code}"
+        )
+        effects = effects_of(entries, self._change)
+        looked = plan.verify or plan.command != "pause"
+        self.record.inferred += check_changed(rows, effects, looked)
+        world = self.simulator.world
+        statuses = {ref: world.status_of(ref) for ref in world.refs()}
+        check_world(
+            {ref: status for ref, status in statuses.items() if status is not None},
+            self._wanted(restore=restore),
+        )
+        agree(max(effects.values(), default=1) == 1, "a campaign was changed twice")
+        self._look_for_lost_answers(entries)
+        self.record.puts += self._puts(skipped).total()
+        self.record.deaths += self.deaths
+        self.record.lives += self.lives
+
+    def _wanted(self, *, restore: bool) -> dict[CampaignRef, Status]:
+        """What each campaign should be now; a restore gives everything back."""
+        return {
+            CampaignRef(vdn_id, number): (
+                Status.SUSPENDED if status is Status.STARTED and not restore else status
+            )
+            for vdn_id, statuses in self.plan.worlds.items()
+            for number, status in enumerate(statuses, start=1)
+        }
+
+    def _look_for_lost_answers(self, entries: Sequence[object]) -> None:
+        by_ref: dict[CampaignRef, list[tuple[bool, str]]] = {}
+        for entry in self.simulator.ledger.entries[
+            len(self.simulator.ledger.entries) - len(entries) :
+        ]:
+            if entry.kind is self._change and entry.ref is not None:
+                sure = entry.answered and entry.result_code == "0200000" and not entry.fault
+                by_ref.setdefault(entry.ref, []).append(
+                    (entry.took_effect and not sure, entry.result_code)
+                )
+        for met in by_ref.values():
+            lost = [place for place, (doubtful, _) in enumerate(met) if doubtful]
+            if not lost:
+                continue
+            after = [code for _, code in met[lost[0] + 1 :]]
+            self.record.states["lost answer, then 0200011"] += "0200011" in after
+            self.record.states["lost answer, then seen suspended"] += not after
+
+    async def _tell_again(self, ended: int) -> None:
+        """A finished run sends nothing more, and its report is made again byte for byte."""
+        requests = self.simulator.ledger.total
+        names = ("results.csv", "failed.csv")
+        before = [(self.run_dir / name).read_bytes() for name in names]
+        for command in ("continue", "report"):
+            death = await self.cradle.live(self._life(command))
+            agree(death.exit_code == ended, f"{command} of a finished run: {death}, not {ended}")
+            after = [(self.run_dir / name).read_bytes() for name in names]
+            agree(before == after, f"{command} of a finished run made another report")
+        agree(self.simulator.ledger.total == requests, "a finished run sent something")
+
+
+# -- all trials -------------------------------------------------------------------------------
+
+
+async def measure_all(cradle: Cradle, root: Path) -> dict[str, Measure]:
+    """Undisturbed lives of each kind, to know when to kill."""
+    measures: dict[str, Measure] = {}
+    for command in ("pause", "pause_all", "restore"):
+        folder = root / f"measure-{command}"
+        folder.mkdir()
+        plan = replace(plan_of(0, 1), command=command, deaths=(), real=False, fault_rate=0.1)
+        trial = Trial(plan, cradle, measures, Record(), folder)
+        async with trial._server() as trial.simulator:
+            if command == "restore":
+                await trial._pause_first()
+            counts = folder / "counts.json"
+            death = await cradle.live(replace(trial._life(command), counts=str(counts)))
+            agree(death.exit_code in {0, 1}, f"an undisturbed {command} ended with {death}")
+            measures[command] = Measure(death.lived_s, json.loads(counts.read_text()))
+    measures["continue"] = measures["pause"]
+    measures["real"] = Measure(0.0, {})
+    return measures
+
+
+async def measure_real(trial: Trial) -> float:
+    """How long an undisturbed real command lives, in seconds."""
+    async with trial._server() as trial.simulator:
+        return (await trial._real_life("pause", None)).lived_s
+
+
+async def run_trials(
+    cradles: Sequence[Cradle], *, deaths: int, seed: int, only: int | None, root: Path
+) -> Record:
+    """Trials side by side until there were so many deaths."""
+    record = Record()
+    measures = await measure_all(cradles[0], root)
+    folder = root / "measure-real"
+    folder.mkdir()
+    real = Trial(replace(plan_of(0, 1), command="pause"), cradles[0], measures, Record(), folder)
+    measures["real"] = Measure(await measure_real(real), {})
+    numbers = iter(range(10**9) if only is None else [only])
+    began_s = time.monotonic()
+
+    async def lane(cradle: Cradle) -> None:
+        for number in numbers:
+            if record.deaths >= deaths:
+                return
+            folder = root / f"trial-{number}"
+            folder.mkdir()
+            trial = Trial(plan_of(seed, number), cradle, measures, record, folder)
+            try:
+                await trial.run()
+            except Exception as error:
+                error.add_note(f"{trial.plan.command} with {trial.plan.deaths}")
+                error.add_note(f"again: ./do crash seed={seed} trial={number}; kept: {folder}")
+                raise
+            shutil.rmtree(folder)
+            if number % 500 == 499:
+                print(
+                    f"… {record.deaths:,} deaths, {record.trials:,} trials,"
+                    f" {time.monotonic() - began_s:.0f} s",
+                    flush=True,
+                )
+
+    async with asyncio.TaskGroup() as lanes:
+        for cradle in cradles:
+            lanes.create_task(lane(cradle))
+    return record
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run trials; gives the exit code."""
+    arguments = Arguments(argv, known=("n", "seed", "trial"))
+    deaths, seed = arguments.whole("n", CI_DEATHS), arguments.seed()
+    only = arguments.whole("trial", -1)
+    print(f"crash: n={deaths} seed={seed}", flush=True)
+    cradles = [Cradle() for _ in range(_LANES if only < 0 else 1)]
+    root = Path(tempfile.mkdtemp(prefix="crash-"))
+    began_s = time.monotonic()
+    try:
+        record = asyncio.run(
+            run_trials(
+                cradles, deaths=deaths, seed=seed, only=None if only < 0 else only, root=root
+            )
+        )
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        notes = "\n".join(getattr(first, "__notes__", ()))
+        print(f"crash: FAILED: {type(first).__name__}: {first}\n{notes}")
+        if not isinstance(first, LedgerMismatchError):
+            raise
+        return 1
+    finally:
+        for cradle in cradles:
+            cradle.close()
+    shutil.rmtree(root)
+    return tell(record, deaths=deaths, took_s=time.monotonic() - began_s, whole=only < 0)
+
+
+def tell(record: Record, *, deaths: int, took_s: float, whole: bool) -> int:
+    """Print the counts; a state that was never visited fails a run long enough to visit it."""
+    for state in HARD_STATES:
+        print(f"{record.states[state]:8,}  {state}")
+    missing = [state for state in HARD_STATES if not record.states[state]]
+    print(
+        f"crash: {record.deaths:,} deaths in {record.trials:,} trials, {record.lives:,} lives,"
+        f" {record.puts:,} PUTs, {len(record.instants)} of {len(INSTANTS)} instants,"
+        f" {record.inferred} rows inferred, {took_s:.1f} s"
+    )
+    if whole and deaths >= _LONG and missing:
+        print(f"crash: FAILED: never visited: {', '.join(missing)}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
