@@ -81,8 +81,9 @@ def hold(surroundings: Surroundings, directory: RunDirectory) -> None:
 def give_up(directory: RunDirectory | None) -> None:
     """Leave nothing behind of a run that never began."""
     if directory is not None:
-        directory.release()
+        # removed while it is held: the next starter's files must not be taken for ours
         directory.remove_if_empty()
+        directory.release()
 
 
 def facts_text(  # noqa: PLR0913 - the facts of a run are many
