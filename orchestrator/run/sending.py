@@ -25,7 +25,7 @@ from orchestrator.edges.isales_client import NotSentError
 from orchestrator.run.stopping import Alarm, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from orchestrator.core.answer import Answer
     from orchestrator.core.credentials import Signer
@@ -97,6 +97,8 @@ class Sender:
     slots: asyncio.Semaphore
     #: rings when a breaker closes, the gate opens, or the run ends
     alarm: Alarm = field(default_factory=Alarm)
+    #: changes that have lost their sense since they were asked for: their VDN refuses us
+    is_pointless: Callable[[Hashable], bool] = lambda _: False
     first_change_left: bool = False
     #: PUTs that wait at the breaker or in a backoff
     changes_waiting: int = 0
@@ -121,9 +123,12 @@ class Sender:
         """Wait until this request may be prepared.
 
         Raises:
-            StoppedError: the run is ending.
+            StoppedError: the run is ending, or this change has lost its sense.
         """
         admission = await self._pass_breaker(key, change=change)
+        if change and self.is_pointless(key):
+            self.leave(admission)
+            raise StoppedError
         if self._proven:
             return admission
         await self._alone.acquire()
@@ -396,6 +401,8 @@ class Sender:
         async with self._queue:
             while True:
                 if self.stopping.is_stopping or self._is_held(admission):
+                    raise NotSentError
+                if admission.breaker is self.changes and self.is_pointless(admission.key):
                     raise NotSentError
                 now_s = self.clock.now_s()
                 wait_s = self.pacer.wait_s(now_s=now_s)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.core.breaker import Breaker
-from orchestrator.core.campaign import Action
+from orchestrator.core.campaign import Action, CampaignRef
 from orchestrator.core.credentials import Signer
 from orchestrator.core.pacing import Pacer
 from orchestrator.core.report import UNSTOPPED, RunKind
@@ -287,6 +287,9 @@ def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journa
         events=surroundings.events,
         max_attempts=settings.retry.max_attempts,
         decide_by_reading=undertaking.decide_by_reading,
+    )
+    sender.is_pointless = lambda key: (
+        isinstance(key, CampaignRef) and key.vdn_id in rig.denied_vdns
     )
     if undertaking.max_failures is not None:
         rig.after_settled = _failure_watch(rig, undertaking.max_failures)

@@ -240,6 +240,9 @@ async def _record(  # noqa: PLR0913 - an answer has this many sides
     settlement = None
     if not _is_repeated(rig, case, verdict) and not _needs_reading(rig, case, verdict):
         settlement = _settlement(rig, case, verdict, decide_unseen(rig.action, _history(case, verdict)))
+    if verdict.kind is Kind.FORBIDDEN:
+        # Before the record is awaited: what waits for its slot meanwhile must not leave.
+        _deny_vdn(rig, case.planned.ref.vdn_id, verdict)
     await rig.journal.answered(
         intent,
         verdict,
@@ -247,9 +250,7 @@ async def _record(  # noqa: PLR0913 - an answer has this many sides
         answered_at_ms=answered_at_ms,
         settlement=settlement,
     )
-    if verdict.kind is Kind.FORBIDDEN:
-        _deny_vdn(rig, case.planned.ref.vdn_id, verdict)
-    elif verdict.kind is not Kind.UNAUTHORIZED and not verdict.foreign:
+    if verdict.kind not in {Kind.FORBIDDEN, Kind.UNAUTHORIZED} and not verdict.foreign:
         rig.open_vdns.add(case.planned.ref.vdn_id)
     if settlement:
         rig.tell(settlement)

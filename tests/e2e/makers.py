@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orchestrator
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.simulator.desk import Desk, Received
-from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.faults import Ending, FaultPlan
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.world import Campaign, World
 from tests.fault_server import Exchange, FaultServer, Script, Seen
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.library import PauseAllOptions, PauseOptions, RunResult, Settings
+    from orchestrator.simulator.desk import Played
     from orchestrator.simulator.signature import SignatureCheck
 
 VDN = 12
@@ -69,10 +70,13 @@ class Stand(FaultServer):
 
     def truth(self, seen: Seen) -> bytes:
         """What the simulator answers; the request takes effect."""
+        return self._played(seen).wire
+
+    def _played(self, seen: Seen) -> Played:
         at_s = asyncio.get_running_loop().time()
         wall_ms = time.time_ns() // 1_000_000
         received = Received(seen.method, seen.target, tuple(seen.headers))
-        return self.desk.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms).wire
+        return self.desk.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
 
     def with_effect(self, script: Script) -> Script:
         """The change takes effect, then the script runs."""
@@ -85,9 +89,20 @@ class Stand(FaultServer):
         return both
 
     async def honest(self, exchange: Exchange) -> None:
-        """The script of a server that works."""
+        """What the desk decides: the truth, or a fault of its plan."""
         assert exchange.seen is not None
-        await exchange.write(self.truth(exchange.seen))
+        played = self._played(exchange.seen)
+        await exchange.wait(played.wait_s)
+        await exchange.write(played.wire)
+        match played.ending:
+            case Ending.KEEP:
+                pass
+            case Ending.HANG:
+                await exchange.hang()
+            case Ending.CLOSE:
+                exchange.close()
+            case Ending.RESET | Ending.REFUSE:
+                exchange.reset()
 
     def _script_for(self, seen: Seen) -> Script:
         if seen.method == "PUT":
