@@ -1,17 +1,22 @@
 """Events for operators and log collectors: structlog, JSON or console, never a secret.
 
-Rule 1: an event is `noun.what_happened` with fields; identity in fields, numbers rounded, units named.
+Rule 1: an event is `noun.what_happened` with fields: identity, rounded numbers, units in the names.
 Rule 2: structlog is imported at the first event that is shown: an emergency does not wait for it.
-Rule 3: the last processor masks every secret by value and every secret-looking key, after rendering
-        of exceptions, which never shows local variables (faults.md §0.6).
-Rule 4: a log that cannot be written is said once and never stops the run.
+Rule 3: secrets are masked last, by value and by key, after the rendering of exceptions (that never
+        shows local variables, faults.md §0.6); what is no number by then has become text, so that
+        nothing is rendered behind its back.
+Rule 4: text for a terminal is shown as one harmless line.
+Rule 5: a log that cannot be written is said once and never stops the run.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO
+
+from orchestrator.core.escaping import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
@@ -57,14 +62,15 @@ class Events:
         self._level = level
         self._as_json = as_json
         self._stream = stream or sys.stderr
-        self._secrets = tuple(secrets)
+        self._secrets = _spellings(secrets)
         self._traceback = traceback
         self._log: Any = None
-        self._lost = False
+        # Without a standard error (closed by whoever started us) there is nobody to tell.
+        self._lost = self._stream is None
 
     def mask(self, *secrets: Secret) -> None:
         """Never show these from now on."""
-        self._secrets = (*self._secrets, *secrets)
+        self._secrets += _spellings(secrets)
 
     def debug(self, event: str, **fields: object) -> None:
         """What only somebody who looks for a fault wants to see."""
@@ -87,8 +93,10 @@ class Events:
             return
         shown = dict(fields)
         cause = shown.pop("cause", None)
-        if self._traceback and isinstance(cause, BaseException):
-            shown["exc_info"] = cause
+        if isinstance(cause, BaseException):
+            shown.setdefault("error", f"{type(cause).__name__}: {cause}")
+            if self._traceback:
+                shown["exc_info"] = cause
         try:
             if self._log is None:
                 self._log = self._build()
@@ -97,7 +105,7 @@ class Events:
             self._lost = True
             _last_words(f"warning: the log cannot be written ({error}); the run goes on\n")
 
-    def _build(self) -> Any:  # noqa: ANN401 - structlog's own type is a protocol of everything
+    def _build(self) -> Any:  # structlog's own type is a protocol of everything
         import structlog  # noqa: PLC0415 - rule 2
 
         transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -106,7 +114,7 @@ class Events:
             renderers = [
                 structlog.processors.ExceptionRenderer(transformer),
                 self._masked,
-                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+                structlog.processors.JSONRenderer(ensure_ascii=False),
             ]
         else:
             renderers = [
@@ -131,8 +139,10 @@ class Events:
     def _masked(
         self, _logger: object, _method: str, fields: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        values = tuple(secret.reveal() for secret in self._secrets)
-        return {key: _mask(key, value, values) for key, value in fields.items()}
+        masked = {key: _mask(key, value, self._secrets) for key, value in fields.items()}
+        if not self._as_json:
+            return {key: _for_terminal(key, value) for key, value in masked.items()}
+        return masked
 
 
 def open_log(path: Path) -> TextIO:
@@ -143,27 +153,56 @@ def open_log(path: Path) -> TextIO:
     """
     import os  # noqa: PLC0415 - only with --log-file
 
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    return open(os.open(path, flags, 0o600), "a", encoding="utf-8", buffering=1)  # noqa: PTH123, SIM115
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return open(os.open(path, flags, 0o600), "a", encoding="utf-8", buffering=1)  # noqa: PTH123
 
 
 def _mask(key: str, value: object, secrets: tuple[str, ...]) -> object:
     if any(part in key.lower() for part in _SECRET_KEYS):
         return _MASK if value else value
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, _MASK)
-        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, dict):
-        return {str(inner): _mask(str(inner), one, secrets) for inner, one in value.items()}
+        return {
+            _without(str(inner), secrets): _mask(str(inner), one, secrets)
+            for inner, one in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_mask(key, one, secrets) for one in value]
-    return value
+    return _without(str(value), secrets)
+
+
+def _without(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _MASK)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _for_terminal(key: str, value: object) -> object:
+    if isinstance(value, (dict, list)):
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    if key == "exception":
+        return "\n".join(for_terminal(line) for line in value.splitlines())
+    return for_terminal(value)
+
+
+def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
+    """Every secret as it is, and as repr() and JSON write it; an empty one hides nothing."""
+    found: dict[str, None] = {}
+    for secret in secrets:
+        text = secret.reveal()
+        for spelling in (text, repr(text)[1:-1], ascii(text)[1:-1], json.dumps(text)[1:-1]):
+            if spelling:
+                found[spelling] = None
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def _last_words(text: str) -> None:
     try:
-        sys.stderr.write(text)
+        if sys.stderr is not None:
+            sys.stderr.write(text)
     except (OSError, ValueError):
         # There is nobody left to tell; the report says how the run ended.
         return

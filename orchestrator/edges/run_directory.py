@@ -1,13 +1,15 @@
 """Run directories: making them, finding them, and holding one alone.
 
-Rule 1: a run directory is 0700 and its files 0600; below a setgid state directory its group joins in.
-Rule 2: the lock is the kernel's, on the directory itself: nobody can delete it, a kill releases it.
+Rule 1: a run directory is 0700, its files 0600; below a setgid state directory its group joins in.
+Rule 2: the lock is the kernel's, on the directory itself: nobody can delete it, a kill releases it,
+        and whoever gets it looks whether it is still this directory.
 Rule 3: who holds it (pid, host, since) is written beside it for people; the lock alone decides.
 Rule 4: a lock on a network file system does not hold between hosts, so such a directory is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -24,12 +26,20 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.db"
 _HOLDER = "holder.json"
+_NEXT_HOLDER = f".{_HOLDER}"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
-#: what an unfinished start may leave behind
-_LEFTOVERS = frozenset({f"{JOURNAL}.part", f"{JOURNAL}.part-journal", _HOLDER})
+#: what an unfinished start may leave behind: its plan, its name, its probe of the report files
+_LEFTOVER = re.compile(
+    rf"{re.escape(JOURNAL)}\.part(-journal)?|\.?{re.escape(_HOLDER)}"
+    r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
+    re.ASCII,
+)
+#: how the kernel writes white space and backslashes in a mount point
+_OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
 #: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
 _LOCK_TRIES = 10
 _LOCK_TRY_S = 0.02
+_MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"}
 )
@@ -62,7 +72,11 @@ class RunDirectory:
     @property
     def has_journal(self) -> bool:
         """Whether a plan was completed here."""
-        return self.journal.is_file()
+        try:
+            return self.journal.is_file()
+        except OSError:
+            # Somebody else's directory, or a name that cannot be one.
+            return False
 
     def hold(self, *, since: str, host: str) -> None:
         """Work here alone, until `release` or the end of the process.
@@ -83,13 +97,18 @@ class RunDirectory:
                 f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
                 advice="wait for it, or stop that process; `orchestrator runs` shows it",
             )
+        if not _is_still(self.path, descriptor):
+            os.close(descriptor)
+            raise StorageError(f"{self.path} was replaced while it was taken. Nothing was sent.")
         self._descriptor = descriptor
         self._tell_holder(Holder(os.getpid(), host, since))
 
     def release(self) -> None:
         """Let others work here."""
         if self._descriptor is not None:
-            (self.path / _HOLDER).unlink(missing_ok=True)
+            # It is for people only: a disk that cannot even delete does not keep the lock.
+            with contextlib.suppress(OSError):
+                (self.path / _HOLDER).unlink()
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -119,9 +138,10 @@ class RunDirectory:
 
     def remove_if_empty(self) -> None:
         """Leave nothing behind of a run that never began."""
-        for name in _LEFTOVERS:
-            (self.path / name).unlink(missing_ok=True)
         try:
+            for child in tuple(self.path.iterdir()):
+                if _LEFTOVER.fullmatch(child.name):
+                    child.unlink(missing_ok=True)
             self.path.rmdir()
         except OSError:
             # Somebody else's files are in it: they stay.
@@ -129,14 +149,16 @@ class RunDirectory:
 
     def _tell_holder(self, holder: Holder) -> None:
         told = json.dumps({"pid": holder.pid, "host": holder.host, "since": holder.since})
-        temporary = self.path / f".{_HOLDER}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        temporary = self.path / _NEXT_HOLDER
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            temporary.unlink(missing_ok=True)
             descriptor = os.open(temporary, flags, file_mode(self.path))
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(told)
             temporary.replace(self.path / _HOLDER)
         except OSError as error:
+            self.release()
             raise StorageError(f"{self.path}: {error.strerror}") from error
 
 
@@ -181,10 +203,10 @@ def find_run(state_dir: Path, text: str) -> RunDirectory:
     Raises:
         UsageError: there is none, or more than one.
     """
-    if "/" in text or (Path(text) / JOURNAL).is_file():
-        path = Path(text)
-        if (path / JOURNAL).is_file():
-            return RunDirectory(path.absolute())
+    named = RunDirectory(Path(text).absolute())
+    if "/" in text or (text and named.has_journal):
+        if named.has_journal:
+            return named
         raise UsageError(f"{text} is not a run directory: it holds no {JOURNAL}")
     found = [run for run in runs_in(state_dir) if run.has_journal]
     if text == "last":
@@ -206,13 +228,13 @@ def runs_in(state_dir: Path) -> list[RunDirectory]:
     return [RunDirectory(path) for path in sorted(_run_paths(state_dir), reverse=True)]
 
 
-def refuse_network_file_system(path: Path) -> None:
+def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
     """Refuse a place where a lock does not hold between hosts.
 
     Raises:
         SettingsError: it is on a network file system.
     """
-    kind = file_system_of(path)
+    kind = file_system_of(path, mounts=mounts)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise SettingsError(
             f"{path} is on a network file system ({kind}), where two hosts could work on one run."
@@ -222,7 +244,7 @@ def refuse_network_file_system(path: Path) -> None:
         )
 
 
-def file_system_of(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
     """The kind of file system that a path is (or would be) on; empty where nobody can tell."""
     try:
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
@@ -236,7 +258,7 @@ def file_system_of(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -
         parts = fields.split(" ")
         if len(parts) < 5 or not after:
             continue
-        mount = parts[4].encode("latin-1", "replace").decode("unicode_escape", "replace")
+        mount = _OCTAL.sub(lambda found: chr(int(found[1], 8)), parts[4])
         inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):
             best, kind = mount, after.split(" ")[0]
@@ -253,7 +275,7 @@ def _run_paths(state_dir: Path) -> Iterator[Path]:
 
 
 def _make_parents(path: Path) -> None:
-    """Make what is missing above a run directory, for us alone, or for the group of a setgid one."""
+    """Make what is missing above a run directory: for us alone, or for a setgid one's group."""
     if path.is_dir():
         return
     _make_parents(path.parent)
@@ -266,8 +288,8 @@ def _make_parents(path: Path) -> None:
 def _check_empty(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         raise UsageError(f"{path} is not a directory. Nothing was sent.")
-    foreign = sorted(child.name for child in path.iterdir() if child.name not in _LEFTOVERS)
-    foreign = [name for name in foreign if name != f".{_HOLDER}"]
+    names = sorted(child.name for child in path.iterdir())
+    foreign = [name for name in names if not _LEFTOVER.fullmatch(name)]
     if foreign:
         raise UsageError(
             f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
@@ -275,12 +297,20 @@ def _check_empty(path: Path) -> None:
         )
 
 
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the directory that was locked is the one that stands there by now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
 def _lock(descriptor: int) -> bool:
     for _ in range(_LOCK_TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_LOCK_TRY_S)
+            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - before any loop has anything to do
         else:
             return True
     return False
