@@ -198,7 +198,8 @@ class FakeWriter:
     @property
     def connection(self) -> sqlite3.Connection:
         """Where the journal is now."""
-        return self._store.connection
+        found: sqlite3.Connection = self._store.read(lambda connection: connection)
+        return found
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         return self._later(lambda: self._commit(operation))
