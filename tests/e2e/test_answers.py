@@ -157,7 +157,7 @@ async def test_a_database_error_that_passes_is_survived(tmp_path: Path, failures
 
 async def test_stubborn_campaigns_do_not_slow_the_others(tmp_path: Path) -> None:
     """[S13] Ten of two hundred never work: the others are through before their repeats are."""
-    stubborn = {ref(20 * number): DATABASE_ERROR for number in range(1, 11)}
+    stubborn = {ref(15 * number): DATABASE_ERROR for number in range(1, 11)}
     async with Stand(world=world_of(200)) as server:
         server.desk.faults = FaultPlan(always=stubborn)
         told = await pause_through(
