@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from orchestrator.cli import voice
 from orchestrator.cli.progress import Screen, show
 from orchestrator.cli.values import refuse
+from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events, Level, open_log
@@ -165,6 +166,9 @@ def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
             voice.say(f"run {result.run_id} was finished before: nothing was sent now")
         if result.run_dir is not None:
             voice.say(f"report: {result.run_dir}/results.csv")
+    if result.trouble:
+        voice.say(f"error: {for_terminal(result.trouble, limit=1000)}")
+        voice.say(f"do: {result.advice}")
     if as_json:
         run_dir = None if result.run_dir is None else str(result.run_dir)
         voice.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))

@@ -340,6 +340,16 @@ class Emergency:
 
     async def _pause_again(self, vdn: Vdn, started: Sequence[Sighting]) -> None:
         """Everything that a sweep shows as started is paused, the refusing ones once more."""
+        newly = [row for row in started if row.ref not in vdn.refused]
+        if newly:
+            told = ", ".join(str(row.ref.campaign_id) for row in newly[:_NAMES_SHOWN])
+            self.rig.progress.notice = f"VDN {vdn.vdn_id}: started meanwhile, paused: {told}"
+            self.rig.events.warning(
+                "campaigns.started_meanwhile",
+                vdn_id=vdn.vdn_id,
+                number=len(newly),
+                campaign_ids=told,
+            )
         await self._found(vdn, started)
         for row in started:
             self._begin(vdn, row)
