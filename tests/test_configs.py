@@ -10,9 +10,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.campaign import Refusal, read_campaign_id, read_vdn_id
+from orchestrator.cli.simulate import DEFAULT_PORT
+from orchestrator.core.campaign import (
+    CampaignRef,
+    Refusal,
+    Status,
+    read_campaign_id,
+    read_vdn_id,
+)
 from orchestrator.core.setting_table import SETTINGS
 from orchestrator.core.settings import file_layer, resolve
+from orchestrator.simulator import scenarios
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXAMPLE = (CONFIGS / "example.toml").read_text(encoding="utf-8")
@@ -76,10 +84,15 @@ def test_the_emergency_keeps_the_timeouts_of_pause_all() -> None:
     assert resolved.values["retry.max_attempts"] is None
 
 
+def demo_lines() -> list[tuple[str, str]]:
+    """Read configs/demo.csv."""
+    with (CONFIGS / "demo.csv").open(encoding="utf-8", newline="") as stream:
+        return [(line["vdn_id"], line["campaign_id"]) for line in csv.DictReader(stream)]
+
+
 def test_the_demo_list_is_a_good_list_with_two_repeats() -> None:
     """40 lines over the VDNs 1201 to 1203, every id readable, two lines said twice."""
-    with (CONFIGS / "demo.csv").open(encoding="utf-8", newline="") as stream:
-        lines = [(line["vdn_id"], line["campaign_id"]) for line in csv.DictReader(stream)]
+    lines = demo_lines()
 
     assert len(lines) == 40
     assert len(set(lines)) == 38
@@ -87,3 +100,25 @@ def test_the_demo_list_is_a_good_list_with_two_repeats() -> None:
     for vdn_id, campaign_id in lines:
         assert not isinstance(read_vdn_id(vdn_id), Refusal)
         assert not isinstance(read_campaign_id(campaign_id), Refusal)
+
+
+def test_the_demo_list_fits_the_batch_scenario() -> None:
+    """One id is missing there on purpose; the others run, are suspended, or are completed."""
+    world = scenarios.batch(seed=1).world
+    refs = {CampaignRef(int(vdn_id), int(number)) for vdn_id, number in demo_lines()}
+
+    missing = refs - set(world.refs())
+    statuses = {world.status_of(ref) for ref in refs - missing}
+
+    assert missing == {CampaignRef(1201, 9_999_998)}
+    assert statuses == {Status.STARTED, Status.SUSPENDED, Status.COMPLETED}
+
+
+def test_the_rehearsal_settings_open_the_simulator() -> None:
+    """Address and access key of configs/simulator.toml are those of `orchestrator simulate`."""
+    text = (CONFIGS / "simulator.toml").read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+
+    assert document["server"]["base_url"] == f"http://127.0.0.1:{DEFAULT_PORT}"
+    assert document["credentials"]["access_key"] == scenarios.ACCESS_KEY
+    assert f"ORCHESTRATOR_SECRET_KEY={scenarios.SECRET_KEY}" in text
