@@ -12,11 +12,17 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.report import ReportRow, SweepRecord
-
 from orchestrator.core.campaign import STATUS_NAMES, Action, CampaignRef, Status
-from orchestrator.core.outcome import Changed, Evidence, History, Outcome, decide_unseen
+from orchestrator.core.outcome import (
+    SUCCESSES,
+    Changed,
+    Evidence,
+    History,
+    Outcome,
+    decide_unseen,
+)
 from orchestrator.core.plan import Planned
+from orchestrator.core.report import ReportRow, SweepRecord
 from orchestrator.core.result_codes import name_of
 from orchestrator.core.verdict import CONSEQUENCES, Kind, Repeat
 
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
 _ATTEMPT_COLUMNS = (
     "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason"
 )
+#: a table is quicker than the enum itself, and a report asks four times a row
+_STATUSES = {int(status): status for status in Status}
 _NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
 
 
@@ -100,7 +108,7 @@ class Life:
 def vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
     """The VDNs of the plan that have something undecided, in order of first appearance."""
     rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"
+        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
         f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
         " AND (o.seq IS NULL OR o.standing <> 'stands')"
         " GROUP BY p.vdn_id ORDER BY min(p.seq)"
@@ -111,7 +119,7 @@ def vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
 def all_vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
     """Every VDN of the plan, in order of first appearance."""
     rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p"
+        "SELECT p.vdn_id, count(*) FROM plan p"  # noqa: S608 - ours
         f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
         " GROUP BY p.vdn_id ORDER BY min(p.seq)"
     )
@@ -123,8 +131,8 @@ def pending_campaigns(
 ) -> list[Planned]:
     """The next campaigns of a VDN without an outcome, in order."""
     rows = connection.execute(
-        "SELECT p.seq, p.campaign_id, l.status FROM plan p LEFT JOIN looks l ON l.seq = p.seq"
-        " WHERE p.vdn_id = ? AND p.problem = '' AND p.seq > ?"
+        "SELECT p.seq, p.campaign_id, l.status FROM plan p"  # noqa: S608 - ours
+        " LEFT JOIN looks l ON l.seq = p.seq WHERE p.vdn_id = ? AND p.problem = '' AND p.seq > ?"
         f" AND {_NOT_A_DUPLICATE}"
         " AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.seq = p.seq"
         " AND o.standing <> 'exhausted')"
@@ -191,7 +199,7 @@ def unlisted_campaigns(
 
 
 def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
-    """Everything that the journal knows of one VDN; for pause-all and restore, whose plans are short."""
+    """All that the journal knows of one VDN; for pause-all and restore, whose plans are short."""
     rows = connection.execute(
         "SELECT seq, campaign_id FROM plan WHERE vdn_id = ? AND problem = '' ORDER BY seq",
         (vdn_id,),
@@ -340,7 +348,6 @@ def _report_row(
         error,
         looked_at_ms,
     ) = row
-    history = _history(attempts, _status(status))
     sent = [one for one in attempts if one.state != "not_sent"]
     last = _last_answered(sent)
     if problem:
@@ -357,6 +364,7 @@ def _report_row(
             str(error or ""),
         )
     else:
+        history = _history(attempts, _status(status))
         ending = _without_outcome(action, history, _last_answered(attempts))
     first_sent = min((one.sent_at_ms for one in sent if one.sent_at_ms), default=None)
     return ReportRow(
@@ -395,6 +403,8 @@ def _without_outcome(
     reason = (last.reason or "") if last else ""
     ended = "the run ended before this campaign was settled"
     told = f"{ended}; last: {reason}" if reason else ended
+    if decision.outcome in SUCCESSES:
+        return decision.outcome, decision.evidence, decision.changed, ""
     repeatable = history.last is None or CONSEQUENCES[history.last].repeat is not Repeat.NEVER
     if decision.outcome is Outcome.FAILED and repeatable:
         return Outcome.UNATTEMPTED, Evidence.NONE, Changed.NO, told
@@ -405,7 +415,7 @@ def _known(connection: sqlite3.Connection, seq: int, ref: CampaignRef) -> Known 
     attempts = [
         _Attempt(*row)
         for row in connection.execute(
-            f"SELECT {_ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY number",  # noqa: S608
+            f"SELECT {_ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY number",  # noqa: S608 - ours
             (seq,),
         )
     ]
@@ -440,7 +450,7 @@ def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
 
 
 def _status(value: object) -> Status | None:
-    return Status(value) if isinstance(value, int) else None
+    return _STATUSES.get(value) if isinstance(value, int) else None
 
 
 def _state_name(value: object) -> str:

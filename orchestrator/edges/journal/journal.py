@@ -106,7 +106,7 @@ class Journal:
         return self._put("lives", (*row, busy_ms))
 
     def saw(self, sightings: Sequence[tuple[int, Sighting]], *, at_ms: int) -> asyncio.Future[None]:
-        """Record states before: kept only for campaigns without a look and without an intent."""
+        """Record states before: kept for campaigns without a look and without a PUT of ours."""
         rows = [
             (seq, int(seen.status) if seen.status else None, seen.name, seen.begin_time, at_ms)
             for seq, seen in sightings
@@ -118,11 +118,11 @@ class Journal:
         return self._writer.submit(keep_first)
 
     def named(self, names: Sequence[tuple[int, str]]) -> asyncio.Future[None]:
-        """Record names of campaigns that nobody looked at before; their state before stays unknown."""
+        """Record names of campaigns that nobody looked at; their state before stays unknown."""
 
         def keep_first(connection: sqlite3.Connection) -> None:
             rows: list[Row] = [
-                (seq, None, name, "", None) for seq, name in names if not _looked(connection, seq)
+                (seq, None, name, "", None) for seq, name in names if not _named(connection, seq)
             ]
             put_many(connection, "looks", rows)
 
@@ -246,9 +246,14 @@ class Journal:
 
 
 def _untouched(connection: sqlite3.Connection, seq: object) -> bool:
-    tried = connection.execute("SELECT 1 FROM attempts WHERE seq = ? LIMIT 1", (seq,)).fetchone()
-    return tried is None and not _looked(connection, seq)
+    """Nobody has looked at it, and no PUT of ours has left, or may have left."""
+    found = connection.execute(
+        "SELECT 1 FROM looks WHERE seq = ?1 AND seen_at_ms IS NOT NULL UNION ALL"
+        " SELECT 1 FROM attempts WHERE seq = ?1 AND state <> 'not_sent' LIMIT 1",
+        (seq,),
+    ).fetchone()
+    return found is None
 
 
-def _looked(connection: sqlite3.Connection, seq: object) -> bool:
+def _named(connection: sqlite3.Connection, seq: object) -> bool:
     return bool(connection.execute("SELECT 1 FROM looks WHERE seq = ?", (seq,)).fetchone())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.core.plan import PlanCounts
+from orchestrator.core.strict_json import storable
 from orchestrator.edges.journal.tables import (
     Row,
     create_tables,
@@ -21,7 +22,7 @@ from orchestrator.edges.journal.tables import (
     put_many,
     set_durable,
 )
-from orchestrator.errors import Problem, StorageError
+from orchestrator.errors import Problem, RefusedError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,14 +60,24 @@ class PlanWriter:
 
         Raises:
             StorageError: the part cannot be created.
+            RefusedError: there is a journal already; another process has worked here meanwhile.
         """
+        if path is not None and path.exists():
+            raise RefusedError(
+                f"{path} has just been made by another process. Nothing was sent.",
+                advice="start again: the same command continues that run or tells its result",
+            )
         self._path = path
         self._part = path.with_name(path.name + ".part") if path else None
         try:
             self.connection = self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"the journal cannot be created: {error}") from error
+        try:
             self.connection.execute(f"PRAGMA cache_size = {_CACHE_KIB}")
             create_tables(self.connection)
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
+            self.discard()
             raise StorageError(f"the journal cannot be created: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
@@ -74,7 +85,13 @@ class PlanWriter:
             return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._part.unlink(missing_ok=True)
         mode = 0o660 if self._part.parent.stat().st_mode & 0o2000 else 0o600
-        os.close(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode))
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._part, flags, mode)
+        try:
+            # The umask has its say when a file is created, and none in who shares this journal.
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
         connection = sqlite3.connect(self._part, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
@@ -127,9 +144,8 @@ class PlanWriter:
             total += 1
             if line.ref is None:
                 refused.add(line)
-                rows.append(
-                    (total, line.line, None, None, line.vdn_text, line.campaign_text, line.problem)
-                )
+                texts = (line.vdn_text, line.campaign_text, line.problem)
+                rows.append((total, line.line, None, None, *map(storable, texts)))
             else:
                 rows.append((total, line.line, line.ref.vdn_id, line.ref.campaign_id, "", "", ""))
             if len(rows) >= _CHUNK:

@@ -2,14 +2,18 @@
 
 Rule 1: an operation's future is done when its commit is: what was awaited is on the disk.
 Rule 2: operations are applied in the order in which they were submitted, reads among them.
-Rule 3: when the disk fails, a batch run stops (every later write is refused with the first error);
-        an emergency goes on: the journal moves into memory, once, and says so.
+Rule 3: when the disk fails, a batch run stops: every later write is refused with the first error.
+Rule 4: an emergency goes on: its journal is kept in memory too, from the start, so that nothing has
+        to be read from a disk that has just failed. An operation may therefore be applied twice.
+Rule 5: an operation that is itself at fault fails alone; only the disk ends a journal.
 Measured: 211,000 rows/s grouped against 400/s committed one by one (design.md §9).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -25,6 +29,17 @@ T = TypeVar("T")
 
 #: operations in one commit, at most
 _GROUP = 500
+
+#: what SQLite says about the operation, not about the disk
+_OPERATION_FAULTS = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+    sqlite3.ProgrammingError,
+)
+
+Operations = list["Callable[[sqlite3.Connection], Any]"]
 
 
 class Writer(Protocol):
@@ -52,33 +67,41 @@ class _Submitted:
 
 
 class _Store:
-    """The connection and what happens to it when the disk fails; no thread, no loop."""
+    """The connection and what happens when the disk fails; no thread, no loop."""
 
     def __init__(self, connection: sqlite3.Connection, *, keep_going: bool) -> None:
-        self.connection = connection
         self.failure: StorageError | None = None
-        self._keep_going = keep_going
-        self._in_memory = False
-
-    def apply(self, operations: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
-        """Apply all in one commit; an exception takes the place of a result that failed."""
-        if self.failure is not None and not self._in_memory:
-            return [self.failure] * len(operations)
+        self._disk = connection
+        self._memory = memory_connection() if keep_going else None
         try:
-            return self._commit(operations)
+            self._path: str = connection.execute("PRAGMA database_list").fetchone()[2]
+            if self._memory is not None:
+                connection.backup(self._memory)
         except sqlite3.Error as error:
-            self._roll_back()
-            return self._after_failure(operations, error)
-        except Exception as error:  # noqa: BLE001 - goes to whoever awaits the operation
-            self._roll_back()
-            if len(operations) == 1:
-                return [error]
-            return [result for one in operations for result in self.apply([one])]
+            raise StorageError(f"the journal cannot be read: {error}") from error
+        self._file = _file_at(self._path)
+
+    def apply(self, operations: Operations) -> list[Any]:
+        """Apply all in one commit; an exception takes the place of a result that failed."""
+        results = self._apply_to_disk(operations)
+        return results if self._memory is None else _apply(self._memory, operations)
+
+    def _apply_to_disk(self, operations: Operations) -> list[Any]:
+        if self.failure is None:
+            try:
+                results = _apply(self._disk, operations)
+            except sqlite3.Error as error:
+                self.failure = _lost(str(error), "free space on the state directory's disk, then")
+            else:
+                if self._file == _file_at(self._path):
+                    return results
+                self.failure = _lost("its file was removed or replaced", "put it back, then")
+        return [self.failure] * len(operations)
 
     def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
         """Read outside of any commit; an exception takes the place of the result."""
         try:
-            return operation(self.connection)
+            return operation(self._disk if self._memory is None else self._memory)
         except sqlite3.Error as error:
             return StorageError(f"the journal cannot be read: {error}")
         except Exception as error:  # noqa: BLE001 - goes to whoever awaits the operation
@@ -86,44 +109,53 @@ class _Store:
 
     def close(self) -> None:
         """Let go of the database."""
-        self.connection.close()
+        for connection in (self._disk, self._memory):
+            # What was committed is on the disk; closing only tidies the log up.
+            with contextlib.suppress(sqlite3.Error):
+                if connection is not None:
+                    connection.close()
 
-    def _commit(self, operations: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
-        self.connection.execute("BEGIN IMMEDIATE")
-        results = [operation(self.connection) for operation in operations]
-        self.connection.execute("COMMIT")
-        return results
 
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:
-            try:
-                self.connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                # The connection is lost with its disk; the failure that led here is reported.
-                return
+def _lost(why: str, cure: str) -> StorageError:
+    return StorageError(
+        f"the journal cannot be written: {why}", advice=f"{cure} `orchestrator continue`"
+    )
 
-    def _after_failure(
-        self, operations: list[Callable[[sqlite3.Connection], Any]], error: sqlite3.Error
-    ) -> list[Any]:
-        if self._in_memory:
-            return [error] * len(operations)
-        self.failure = StorageError(
-            f"the journal cannot be written: {error}",
-            advice="free space on the state directory's disk, then `orchestrator continue`",
-        )
-        if not self._keep_going:
-            return [self.failure] * len(operations)
-        self._move_into_memory()
-        return self.apply(operations)
 
-    def _move_into_memory(self) -> None:
-        memory = memory_connection()
-        try:
-            self.connection.backup(memory)
-        finally:
-            self.connection.close()
-        self.connection = memory
-        self._in_memory = True
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file now stands where the database was opened; None: none, or it was never a file."""
+    try:
+        found = os.stat(path) if path else None  # noqa: PTH116 - on the way of every commit
+    except OSError:
+        found = None
+    return (found.st_dev, found.st_ino) if found else None
+
+
+def _apply(connection: sqlite3.Connection, operations: Operations) -> list[Any]:
+    """Apply in one commit, or one by one when an operation is at fault.
+
+    Raises:
+        sqlite3.Error: the disk is.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        results = [operation(connection) for operation in operations]
+        connection.execute("COMMIT")
+    except Exception as error:
+        _roll_back(connection)
+        if isinstance(error, sqlite3.Error) and not isinstance(error, _OPERATION_FAULTS):
+            raise
+        if len(operations) == 1:
+            return [error]
+        return [result for one in operations for result in _apply(connection, [one])]
+    return results
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # The connection may be lost with its disk; the failure that led here is the one to report.
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 class ThreadWriter:
@@ -132,6 +164,7 @@ class ThreadWriter:
     def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
         self._store = _Store(connection, keep_going=keep_going)
         self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
@@ -152,11 +185,15 @@ class ThreadWriter:
         self, operation: Callable[[sqlite3.Connection], T], *, reads: bool
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Submitted(operation, future, reads))
+        if self._closed:
+            future.set_exception(StorageError("the journal is closed"))
+        else:
+            self._queue.put(_Submitted(operation, future, reads))
         return future
 
     async def close(self) -> None:
         """Finish what was submitted, end the thread, close the database."""
+        self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
