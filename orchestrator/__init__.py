@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from orchestrator.version import VERSION as __version__
+from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
     from orchestrator.core.outcome import Changed, Evidence, Outcome
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         report,
         restore,
     )
+
+__version__ = VERSION
 
 #: public name → where it lives; loaded on first use, because `--help` needs none of it
 _HOMES = {

@@ -59,7 +59,7 @@ def load_settings(
     """Find settings as the command line does: overrides, environment, file, defaults.
 
     Args:
-        overrides: TOML key to value, such as `{"server.base_url": "https://…", "pace.rate_per_s": 5}`.
+        overrides: TOML key to value, such as `{"pace.rate_per_s": 5}`.
         config: a settings file; None looks in the usual places.
         environ: instead of the process's environment.
         emergency: the defaults of pause-all.

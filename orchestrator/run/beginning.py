@@ -50,6 +50,15 @@ class Facts:
         return str(manifest["sha256"]) if isinstance(manifest, dict) else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An existing run, its directory held and its journal open and checked."""
+
+    directory: RunDirectory
+    connection: sqlite3.Connection
+    facts: Facts
+
+
 def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | None) -> RunDirectory:
     """Make and hold the directory of a new run, and see that a report can be written there.
 
@@ -172,7 +181,7 @@ def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str
     return _run_id(surroundings.clock)
 
 
-def open_journal(directory: RunDirectory) -> tuple[sqlite3.Connection, Facts]:
+def open_run(directory: RunDirectory) -> Opened:
     """Open the journal of an existing run, checked from end to end.
 
     Raises:
@@ -187,7 +196,7 @@ def open_journal(directory: RunDirectory) -> tuple[sqlite3.Connection, Facts]:
     except BaseException:
         connection.close()
         raise
-    return connection, facts
+    return Opened(directory, connection, facts)
 
 
 def read_run_facts(connection: sqlite3.Connection) -> Facts:

@@ -13,7 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import Action
+from orchestrator.core.outcome import (
+    COURSES,
+    Decision,
+    Evidence,
+    History,
+    Outcome,
+    decide_seen,
+)
+from orchestrator.core.verdict import Kind, Verdict
 from orchestrator.edges.journal import (
+    Settlement,
     VdnShare,
     all_vdn_shares,
     attempts_made,
@@ -21,10 +31,11 @@ from orchestrator.edges.journal import (
     undecided_campaigns,
     vdn_shares,
 )
-from orchestrator.run.look import decide_by_state, look_first, verify_vdn
+from orchestrator.run.look import look_first
 from orchestrator.run.pool import run_pool
-from orchestrator.run.settle_one import settle_one
+from orchestrator.run.settle_one import read_state, seen_settlement, settle_one
 from orchestrator.run.stopping import StoppedError
+from orchestrator.run.verify import decide_by_state, known_campaign, verify_vdn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -73,17 +84,53 @@ def _settler(
         before = 0
         if plan.continued or last_round:
             before = await rig.journal.read(lambda db: attempts_made(db, planned.seq))
+        if rig.look_is_required and not await _is_startable(rig, planned):
+            return
         await settle_one(rig, planned, attempts_before=before, last_round=last_round)
 
     return settle
 
 
+async def _is_startable(rig: Rig, planned: Planned) -> bool:
+    """Whether a campaign is in its source status now; if not, that is its outcome.
+
+    A slot is held on entry; it is given back while the state is read, and for good if not.
+    """
+    source = COURSES[rig.action].source
+    if planned.before is source and planned.ref.vdn_id not in rig.unseen_vdns:
+        return True
+    rig.sender.slots.release()
+    try:
+        seen = await read_state(rig, planned)
+    except StoppedError:
+        return False
+    if isinstance(seen, Verdict):
+        outcome = Outcome.NOT_FOUND if seen.kind is Kind.NOT_FOUND else Outcome.FAILED
+        await rig.settle(
+            Settlement(
+                seq=planned.seq,
+                ref=planned.ref,
+                decision=Decision(outcome),
+                standing="stands",
+                settled_at_ms=rig.clock.wall_ms(),
+                error=f"its state could not be read, so it was left as it is: {seen.reason}",
+            )
+        )
+        return False
+    if seen.status is not source:
+        known = await known_campaign(rig, planned.ref)
+        history = known.history if known else History()
+        decision = decide_seen(rig.action, history, seen.status, Evidence.READ)
+        await rig.settle(seen_settlement(rig, planned.seq, decision, seen, ""))
+        return False
+    await rig.sender.slots.acquire()
+    return True
+
+
 # -- look and pause ---------------------------------------------------------------------------
 
 
-async def _look_at_all(
-    rig: Rig, plan: BulkPlan, ready: asyncio.Queue[VdnShare | None]
-) -> None:
+async def _look_at_all(rig: Rig, plan: BulkPlan, ready: asyncio.Queue[VdnShare | None]) -> None:
     open_shares = await rig.journal.read(vdn_shares)
     rig.progress.campaigns = sum(share.campaigns for share in open_shares)
     shares = iter(open_shares)
@@ -107,13 +154,12 @@ async def _look_at_all(
 async def _look_at(rig: Rig, share: VdnShare) -> None:
     problem = await look_first(rig, share)
     if problem:
+        rig.unseen_vdns.add(share.vdn_id)
         rig.progress.notice = f"VDN {share.vdn_id} could not be looked at: {problem}"
         rig.events.warning("look.failed", vdn_id=share.vdn_id, reason=problem)
 
 
-async def _from_ready(
-    rig: Rig, ready: asyncio.Queue[VdnShare | None]
-) -> AsyncIterator[Planned]:
+async def _from_ready(rig: Rig, ready: asyncio.Queue[VdnShare | None]) -> AsyncIterator[Planned]:
     while (share := await ready.get()) is not None:
         rig.progress.phase = str(rig.action)
         after = 0

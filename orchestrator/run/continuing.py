@@ -2,7 +2,7 @@
 
 Rule 1: server, pace and verification come from the journal; the list is not read again.
 Rule 2: what an earlier life settled gets no PUT; what it left in doubt is looked at first.
-Rule 3: a run that was last written a day ago is not simply taken up: much may have been decided since.
+Rule 3: a run that was last written a day ago is not simply taken up again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from orchestrator.errors import RefusedError
 from orchestrator.run.beginning import (
     OLD_MS,
     Facts,
+    Opened,
     hold,
     last_written_ms,
-    open_journal,
+    open_run,
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
@@ -29,8 +30,6 @@ from orchestrator.run.reporting import RunResult, make_report, result_of
 from orchestrator.run.session import Undertaking, live
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from orchestrator.edges.run_directory import RunDirectory
     from orchestrator.edges.settings import Settings
     from orchestrator.run.options import ContinueOptions
@@ -52,21 +51,16 @@ async def continue_run(
     hold(surroundings, directory)
     try:
         written_ms = last_written_ms(directory)
-        connection, facts = await asyncio.to_thread(open_journal, directory)
+        opened = await asyncio.to_thread(open_run, directory)
         try:
-            past = lives(connection)
-            if facts.dry_run or (past and past[-1].ended == Ended.FINISHED.value):
-                stored = make_report(
-                    connection, directory.path, storage_failed=False, fallback=None
-                )
-                connection.close()
-                return result_of(stored, directory.path, repeated=True)
-            _check_age(surroundings, facts, written_ms, options)
-            settings = with_server_of(settings, facts)
+            if is_finished(opened):
+                return tell_again(opened)
+            _check_age(surroundings, opened.facts, written_ms, options)
+            settings = with_server_of(settings, opened.facts)
         except BaseException:
-            connection.close()
+            opened.connection.close()
             raise
-        return await continue_held(directory, connection, facts, settings, options, surroundings)
+        return await continue_held(opened, settings, options, surroundings)
     finally:
         directory.release()
 
@@ -83,15 +77,25 @@ def _check_age(
         )
 
 
-async def continue_held(  # noqa: PLR0913 - an opened run is all of these
-    directory: RunDirectory,
-    connection: sqlite3.Connection,
-    facts: Facts,
-    settings: Settings,
-    options: ContinueOptions,
-    surroundings: Surroundings,
+def is_finished(opened: Opened) -> bool:
+    """Whether nothing more is to be sent in this run."""
+    past = lives(opened.connection)
+    return opened.facts.dry_run or bool(past and past[-1].ended == Ended.FINISHED.value)
+
+
+def tell_again(opened: Opened) -> RunResult:
+    """Make the report of a finished run once more; closes its journal."""
+    folder = opened.directory.path
+    stored = make_report(opened.connection, folder, storage_failed=False, fallback=None)
+    opened.connection.close()
+    return result_of(stored, folder, repeated=True)
+
+
+async def continue_held(
+    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
 ) -> RunResult:
-    """Continue a run whose directory is held and whose journal is open and checked."""
+    """Continue an opened run of any kind."""
+    facts = opened.facts
     settings = with_server_of(settings, facts)
     told = facts.told
     settings = replace(
@@ -105,15 +109,11 @@ async def continue_held(  # noqa: PLR0913 - an opened run is all of these
     if facts.kind is RunKind.PAUSE_ALL:
         from orchestrator.run.pausing_all import continue_pause_all  # noqa: PLC0415
 
-        return await continue_pause_all(
-            directory, connection, facts, settings, options, surroundings
-        )
+        return await continue_pause_all(opened, settings, options, surroundings)
     if facts.kind is RunKind.RESTORE:
         from orchestrator.run.restoring import continue_restore  # noqa: PLC0415
 
-        return await continue_restore(
-            directory, connection, facts, settings, options, surroundings
-        )
+        return await continue_restore(opened, settings, options, surroundings)
     verify = bool(told["verify"])
 
     async def work(rig: Rig) -> None:
@@ -122,8 +122,8 @@ async def continue_held(  # noqa: PLR0913 - an opened run is all of these
     undertaking = Undertaking(
         kind=RunKind.PAUSE,
         settings=settings,
-        connection=connection,
-        directory=directory,
+        connection=opened.connection,
+        directory=opened.directory,
         deadline_s=options.deadline_s,
         decide_by_reading=not verify,
         max_failures=_limit(told["max_failures"]),

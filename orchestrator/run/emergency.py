@@ -18,10 +18,11 @@ from orchestrator.core.outcome import SUCCESSES, Changed, Decision, Evidence, Ou
 from orchestrator.core.plan import Planned, feasibility
 from orchestrator.core.sweep import GAP_S, Finding, Listing, QuietProof
 from orchestrator.edges.journal import Settlement, attempts_made
-from orchestrator.run.look import decide_by_state, known_campaign, read_listing
+from orchestrator.run.listing import read_listing
 from orchestrator.run.pool import note_bug, run_pool
 from orchestrator.run.settle_one import settle_one
 from orchestrator.run.stopping import Alarm, StoppedError
+from orchestrator.run.verify import decide_by_state, known_campaign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -193,19 +194,22 @@ class Emergency:
         vdn.left_open.clear()
 
     async def _until_at_rest(self, vdn: Vdn) -> None:
-        """Wait until no PUT of this VDN is pending or in flight, looking for newcomers meanwhile."""
+        """Wait until no PUT of this VDN is pending or in flight; look for newcomers meanwhile."""
         pages = 1
-        while vdn.open and not self._is_denied(vdn):
+        while self._is_at_work(vdn):
             self.rig.stopping.check()
             rate_per_s = self.rig.progress.ceiling_per_s or 1.0
             gap_s = max(_REDISCOVER_S, pages / (rate_per_s * _REDISCOVER_SHARE))
-            deadline_s = self.rig.clock.now_s() + gap_s
-            while vdn.open and not self._is_denied(vdn) and (left_s := deadline_s - self.rig.clock.now_s()) > 0:
-                await self.alarm.sleep(left_s)
+            look_again_s = self.rig.clock.now_s() + gap_s
+            while self._is_at_work(vdn) and self.rig.clock.now_s() < look_again_s:
+                await self.alarm.sleep(look_again_s - self.rig.clock.now_s())
                 self.rig.stopping.check()
-            if vdn.open and not self._is_denied(vdn):
+            if self._is_at_work(vdn):
                 seen = await self._discover(vdn)
                 pages = max(1, seen.pages)
+
+    def _is_at_work(self, vdn: Vdn) -> bool:
+        return bool(vdn.open) and not self._is_denied(vdn)
 
     async def _discover(self, vdn: Vdn) -> Listing:
         """Read the started campaigns, handing each page to the pool as it comes.
@@ -213,7 +217,6 @@ class Emergency:
         From the last page to the first: on a list that shrinks while it is read a campaign can
         only move towards pages that are still to come.
         """
-
         began_s = self.rig.clock.now_s()
 
         async def take(rows: Sequence[Sighting]) -> None:
@@ -306,9 +309,7 @@ class Emergency:
         async def keep(rows: Sequence[Sighting]) -> None:
             del rows
 
-        seen = await read_listing(
-            self.rig, vdn_id=vdn.vdn_id, status=Status.STARTED, take=keep
-        )
+        seen = await read_listing(self.rig, vdn_id=vdn.vdn_id, status=Status.STARTED, take=keep)
         started = seen.started()
         ended_s, ended_ms = clock.now_s(), clock.wall_ms()
         only_refusing = bool(started) and all(
@@ -381,7 +382,7 @@ class Emergency:
         )
 
     async def _control(self, vdn: Vdn) -> None:
-        """The positive control: the unfiltered listing must show that there are campaigns at all."""
+        """The positive control: the unfiltered listing must show that it has campaigns at all."""
         now_text = self.rig.clock.local_text()
         found: list[Sighting] = []
 
@@ -394,13 +395,12 @@ class Emergency:
             )
 
         vdn.may_start.clear()
+
         def enough(seen: Listing) -> bool:
-            """More pages than fit into the gap between two sweeps: the first one is proof enough."""
+            """More pages than fit into the gap between two sweeps: the first is proof enough."""
             return seen.pages_expected > max(1.0, self.rig.progress.ceiling_per_s * GAP_S)
 
-        seen = await read_listing(
-            self.rig, vdn_id=vdn.vdn_id, status=0, take=keep, enough=enough
-        )
+        seen = await read_listing(self.rig, vdn_id=vdn.vdn_id, status=0, take=keep, enough=enough)
         if seen.rows:
             vdn.has_campaigns = True
         elif seen.complete:

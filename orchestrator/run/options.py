@@ -1,4 +1,4 @@
-"""What a caller may ask of a run, besides settings. Plain values; the command line fills them in."""
+"""What a caller may ask of a run, besides settings: plain values."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.manifest import format_of, read_manifest
 from orchestrator.core.manifest_text import ManifestUnreadableError
 from orchestrator.core.report import RunKind
-from orchestrator.core.summary import Ended
-from orchestrator.edges.journal import PlanWriter, Refused, lives
+from orchestrator.edges.journal import PlanWriter, Refused
 from orchestrator.edges.manifest_file import open_manifest, open_stdin
 from orchestrator.edges.run_directory import RunDirectory
 from orchestrator.errors import (
@@ -26,17 +25,16 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.run.beginning import (
-    Facts,
     facts_text,
     give_up,
     hold,
     new_directory,
-    open_journal,
+    open_run,
     run_id_of,
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
-from orchestrator.run.continuing import continue_held
+from orchestrator.run.continuing import continue_held, is_finished, tell_again
 from orchestrator.run.options import ContinueOptions
 from orchestrator.run.reporting import RunResult, make_report, result_of
 from orchestrator.run.session import Undertaking, live
@@ -47,12 +45,10 @@ if TYPE_CHECKING:
 
     from orchestrator.core.plan import PlanCounts
     from orchestrator.edges.settings import Settings
+    from orchestrator.run.beginning import Opened
     from orchestrator.run.options import PauseOptions
     from orchestrator.run.rig import Rig
     from orchestrator.run.session import Surroundings
-
-#: ends of a life after which a run is finished: nothing more is to be sent in it
-_FINISHED = frozenset({Ended.FINISHED.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,23 +213,17 @@ async def _take_up(
     directory = RunDirectory(options.run_dir.absolute())
     hold(surroundings, directory)
     try:
-        connection, facts = await asyncio.to_thread(open_journal, directory)
+        opened = await asyncio.to_thread(open_run, directory)
         try:
             sha256 = await asyncio.to_thread(_fingerprint, manifest)
-            _check_same(facts, sha256, settings, options, directory)
-            past = lives(connection)
-            finished = facts.dry_run or bool(past and past[-1].ended in _FINISHED)
-            if finished:
-                stored = make_report(
-                    connection, directory.path, storage_failed=False, fallback=None
-                )
-                connection.close()
-                return result_of(stored, directory.path, repeated=True)
+            _check_same(opened, sha256, settings, options)
+            if is_finished(opened):
+                return tell_again(opened)
         except BaseException:
-            connection.close()
+            opened.connection.close()
             raise
         again = ContinueOptions(deadline_s=options.deadline_s, even_if_old=True)
-        return await continue_held(directory, connection, facts, settings, again, surroundings)
+        return await continue_held(opened, settings, again, surroundings)
     finally:
         directory.release()
 
@@ -246,13 +236,8 @@ def _fingerprint(manifest: Path | None) -> str:
     return digest.hexdigest()
 
 
-def _check_same(
-    facts: Facts,
-    sha256: str,
-    settings: Settings,
-    options: PauseOptions,
-    directory: RunDirectory,
-) -> None:
+def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseOptions) -> None:
+    facts = opened.facts
     other = ""
     if facts.kind is not RunKind.PAUSE or facts.dry_run != options.dry_run:
         kind = "dry run" if facts.dry_run else facts.kind.value
@@ -261,9 +246,8 @@ def _check_same(
         other = "a run of another list"
     if other:
         raise JournalMismatchError(
-            f"{directory.path} holds {other}. Nothing was sent.",
+            f"{opened.directory.path} holds {other}. Nothing was sent.",
             advice="give this run a directory of its own with --run-dir",
         )
     if settings.server.base_url:
         with_server_of(settings, facts)
-

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from orchestrator.edges.run_directory import RunDirectory
     from orchestrator.edges.settings import Settings
-    from orchestrator.run.beginning import Facts
+    from orchestrator.run.beginning import Opened
     from orchestrator.run.options import ContinueOptions, PauseAllOptions
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.rig import Rig
@@ -138,9 +138,7 @@ async def pause_all(
         connection = _journal(settings, options, surroundings, None)
     if problem is not None:
         surroundings.events.error("journal.in_memory", error=str(problem))
-    course = _Course(
-        settings, surroundings, options.vdns, options.hold_s, options.dry_run, confirm
-    )
+    course = _Course(settings, surroundings, options.vdns, options.hold_s, options.dry_run, confirm)
     undertaking = Undertaking(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
@@ -163,17 +161,12 @@ async def pause_all(
     return result
 
 
-async def continue_pause_all(  # noqa: PLR0913 - an opened run is all of these
-    directory: RunDirectory,
-    connection: sqlite3.Connection,
-    facts: Facts,
-    settings: Settings,
-    options: ContinueOptions,
-    surroundings: Surroundings,
+async def continue_pause_all(
+    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
 ) -> RunResult:
     """One more life for an interrupted pause-all."""
-    vdns = facts.told["vdns"]
-    hold_s = facts.told["hold_s"]
+    vdns = opened.facts.told["vdns"]
+    hold_s = opened.facts.told["hold_s"]
     assert isinstance(vdns, list)
     assert isinstance(hold_s, (int, float))
     course = _Course(
@@ -188,8 +181,8 @@ async def continue_pause_all(  # noqa: PLR0913 - an opened run is all of these
     undertaking = Undertaking(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
-        connection=connection,
-        directory=directory,
+        connection=opened.connection,
+        directory=opened.directory,
         deadline_s=options.deadline_s or 1800.0,
         decide_by_reading=True,
     )

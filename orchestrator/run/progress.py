@@ -1,7 +1,8 @@
 """How far a run is: numbers that the run floor keeps and faces read.
 
 Rule 1: only the run floor writes here; a face reads when it likes.
-Rule 2: nothing is decided from these numbers but what `left` and `useful_changes` say to the retry rules.
+Rule 2: nothing is decided from these numbers but what the retry rules take from `left` and
+        `useful_changes`.
 """
 
 from __future__ import annotations

@@ -212,9 +212,7 @@ def _proofs(meta: Mapping[str, str], told: Mapping[str, object]) -> tuple[VdnPro
 
 def _rows(connection: sqlite3.Connection, facts: RunFacts) -> Iterator[ReportRow]:
     action = Action.RESUME if facts.kind is RunKind.RESTORE else Action.PAUSE
-    return report_rows(
-        connection, action=action, run_id=facts.run_id, planned_only=facts.dry_run
-    )
+    return report_rows(connection, action=action, run_id=facts.run_id, planned_only=facts.dry_run)
 
 
 def _print_rows(

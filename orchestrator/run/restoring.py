@@ -34,7 +34,7 @@ from orchestrator.run.beginning import (
     hold,
     last_written_ms,
     new_directory,
-    open_journal,
+    open_run,
     run_id_of,
     with_server_of,
 )
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from orchestrator.core.campaign import CampaignRef
     from orchestrator.edges.journal import Restorable
     from orchestrator.edges.settings import Settings
+    from orchestrator.run.beginning import Opened
     from orchestrator.run.options import ContinueOptions, RestoreOptions
     from orchestrator.run.rig import Rig
     from orchestrator.run.session import Surroundings
@@ -100,30 +101,34 @@ async def restore(
             await _ask(confirm, settings, undone, candidates)
         directory = new_directory(surroundings, settings.state_dir, options.run_dir)
         try:
-            connection = _plan(settings, options, surroundings, directory, undone, candidates)
+            connection = _plan(
+                settings,
+                options,
+                surroundings,
+                directory=directory,
+                undone=undone,
+                candidates=candidates,
+            )
         except BaseException:
             give_up(directory)
             raise
         try:
             if options.dry_run:
                 return _tell(connection, directory, surroundings)
-            return await _live(connection, directory, settings, surroundings, undone, None)
+            return await _live(
+                connection, directory, settings, surroundings, undone=undone, deadline_s=None
+            )
         finally:
             directory.release()
     finally:
         await undone.close()
 
 
-async def continue_restore(  # noqa: PLR0913 - an opened run is all of these
-    directory: RunDirectory,
-    connection: sqlite3.Connection,
-    facts: Facts,
-    settings: Settings,
-    options: ContinueOptions,
-    surroundings: Surroundings,
+async def continue_restore(
+    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
 ) -> RunResult:
     """One more life for an interrupted restore."""
-    source = RunDirectory(Path(str(facts.told["source_dir"])))
+    source = RunDirectory(Path(str(opened.facts.told["source_dir"])))
     hold(surroundings, source)
     try:
         undone = await _remember(source, surroundings)
@@ -132,7 +137,12 @@ async def continue_restore(  # noqa: PLR0913 - an opened run is all of these
         raise
     try:
         return await _live(
-            connection, directory, settings, surroundings, undone, options.deadline_s
+            opened.connection,
+            opened.directory,
+            settings,
+            surroundings,
+            undone=undone,
+            deadline_s=options.deadline_s,
         )
     finally:
         await undone.close()
@@ -159,14 +169,14 @@ async def _open_source(
 
 
 async def _remember(source: RunDirectory, surroundings: Surroundings) -> _Source:
-    connection, facts = await asyncio.to_thread(open_journal, source)
-    journal = Journal(surroundings.make_writer(connection, keep_going=False))
+    opened = await asyncio.to_thread(open_run, source)
+    journal = Journal(surroundings.make_writer(opened.connection, keep_going=False))
     candidates = await journal.read(restorable)
     places = {one.ref: one.seq for one in candidates}
     by_seq = {one.seq: one.ref for one in candidates}
     marks = await journal.read(restored_marks)
     marked = {by_seq[seq]: state for seq, state in marks.items() if seq in by_seq}
-    return _Source(source, journal, facts, places, marked)
+    return _Source(source, journal, opened.facts, places, marked)
 
 
 def _check_age(
@@ -199,6 +209,7 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     settings: Settings,
     options: RestoreOptions,
     surroundings: Surroundings,
+    *,
     directory: RunDirectory,
     undone: _Source,
     candidates: list[Restorable],
@@ -279,6 +290,7 @@ async def _live(  # noqa: PLR0913 - a life is made of all of these
     directory: RunDirectory,
     settings: Settings,
     surroundings: Surroundings,
+    *,
     undone: _Source,
     deadline_s: float | None,
 ) -> RunResult:
@@ -329,4 +341,3 @@ async def _mark(
     await undone.journal.mark_restored(
         undone.places[ref], run_id=run_id, state=state, at_ms=surroundings.clock.wall_ms()
     )
-

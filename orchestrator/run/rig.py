@@ -42,6 +42,8 @@ class Rig:
     first_failures: dict[int, int] = field(default_factory=dict)
     #: nothing is sent to a campaign whose state was not seen (restore)
     look_is_required: bool = False
+    #: VDNs whose look failed in this life
+    unseen_vdns: set[int] = field(default_factory=set)
     #: VDNs that answered 403: nothing more is sent to them
     denied_vdns: set[int] = field(default_factory=set)
     #: VDNs whose listing answered 403

@@ -1,7 +1,7 @@
-"""The one door to the server: whose turn it is, when it leaves, what the answer teaches the run.
+"""The one door to the server: whose turn it is, when it leaves, what its answer teaches.
 
-Rule 1: nothing leaves but through `admit` and `exchange`: breaker, gate, pace and stop hold for all.
-Rule 2: until the server has taken one signature, requests go alone (a wrong key costs one request).
+Rule 1: nothing leaves but through `admit` and `exchange`: breaker, gate, pace, stop hold for all.
+Rule 2: until the server has taken one signature, requests go alone: a wrong key costs one.
 Rule 3: changes and reads have a breaker each; while changes are held back, so are reads.
 Rule 4: between the pacer's slot and the bytes on the wire nothing is awaited.
 """
@@ -426,9 +426,7 @@ class _Departure:
     async def slot(self) -> None:
         await self._sender.take_slot(self._admission)
 
-    def sign(
-        self, method: str, path: str, query_string: str, headers: Mapping[str, str]
-    ) -> str:
+    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         sender = self._sender
         signer = sender.signer
         self.generation = signer.generation

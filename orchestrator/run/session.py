@@ -288,9 +288,7 @@ def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journa
         max_attempts=settings.retry.max_attempts,
         decide_by_reading=undertaking.decide_by_reading,
     )
-    sender.is_pointless = lambda key: (
-        isinstance(key, CampaignRef) and key.vdn_id in rig.denied_vdns
-    )
+    sender.is_pointless = lambda key: isinstance(key, CampaignRef) and key.vdn_id in rig.denied_vdns
     if undertaking.max_failures is not None:
         rig.after_settled = _failure_watch(rig, undertaking.max_failures)
     return rig

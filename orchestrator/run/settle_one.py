@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from orchestrator.core.outcome import (
+    SUCCESSES,
     Decision,
     Evidence,
     History,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.core.campaign import Sighting
     from orchestrator.core.plan import Planned
     from orchestrator.run.rig import Rig
+    from orchestrator.run.sending import Heard
 
 
 @dataclass(slots=True)
@@ -194,7 +196,7 @@ async def _try_to_send(rig: Rig, case: _Case) -> Verdict | None:
                 case.free_repeat = True
         else:
             _charge(rig, case, verdict, probe=admission.probe)
-        await _record(rig, case, intent, verdict, heard.answer.sent_at_ms, heard.answer.answered_at_ms)
+        await _record(rig, case, intent, heard)
         return verdict
     finally:
         sender.leave(admission)
@@ -222,14 +224,8 @@ def _charge(rig: Rig, case: _Case, verdict: Verdict, *, probe: bool) -> None:
     )
 
 
-async def _record(  # noqa: PLR0913 - an answer has this many sides
-    rig: Rig,
-    case: _Case,
-    intent: Intent,
-    verdict: Verdict,
-    sent_at_ms: int | None,
-    answered_at_ms: int | None,
-) -> None:
+async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
+    verdict = heard.verdict
     if verdict.kind in {Kind.UNREACHABLE, Kind.TLS_REFUSED}:
         await rig.journal.not_sent(intent, verdict)
         return
@@ -239,15 +235,16 @@ async def _record(  # noqa: PLR0913 - an answer has this many sides
     case.disagreements += verdict.kind is Kind.CODES_DISAGREE
     settlement = None
     if not _is_repeated(rig, case, verdict) and not _needs_reading(rig, case, verdict):
-        settlement = _settlement(rig, case, verdict, decide_unseen(rig.action, _history(case, verdict)))
+        decision = decide_unseen(rig.action, _history(case, verdict))
+        settlement = _settlement(rig, case, verdict, decision)
     if verdict.kind is Kind.FORBIDDEN:
         # Before the record is awaited: what waits for its slot meanwhile must not leave.
         _deny_vdn(rig, case.planned.ref.vdn_id, verdict)
     await rig.journal.answered(
         intent,
         verdict,
-        sent_at_ms=sent_at_ms,
-        answered_at_ms=answered_at_ms,
+        sent_at_ms=heard.answer.sent_at_ms,
+        answered_at_ms=heard.answer.answered_at_ms,
         settlement=settlement,
     )
     if verdict.kind not in {Kind.FORBIDDEN, Kind.UNAUTHORIZED} and not verdict.foreign:
@@ -279,7 +276,7 @@ def _history(case: _Case, verdict: Verdict) -> History:
 def _settlement(
     rig: Rig, case: _Case, verdict: Verdict, decision: Decision, *, standing: str = ""
 ) -> Settlement:
-    reason = "" if decision.outcome is Outcome.PAUSED else verdict.reason
+    reason = "" if decision.outcome in SUCCESSES else verdict.reason
     if decision.outcome is Outcome.DENIED:
         # Nothing is known of the campaign: with the right key, `continue` takes it up again.
         standing = "exhausted"
@@ -345,31 +342,30 @@ async def _conclude_by_reading(rig: Rig, case: _Case, verdict: Verdict) -> None:
     await rig.settle(seen_settlement(rig, case.planned.seq, decision, seen, verdict.reason))
 
 
-def _may_be_raced(
-    rig: Rig, case: _Case, verdict: Verdict, seen: Sighting | Verdict
-) -> bool:
+def _may_be_raced(rig: Rig, case: _Case, verdict: Verdict, seen: Sighting | Verdict) -> bool:
     if isinstance(seen, Verdict) or case.raced or verdict.kind is not Kind.WRONG_STATE:
         return False
-    return decide_seen(
-        rig.action, _history(case, verdict), seen.status, Evidence.READ
-    ).outcome is Outcome.FAILED
+    return (
+        decide_seen(rig.action, _history(case, verdict), seen.status, Evidence.READ).outcome
+        is Outcome.FAILED
+    )
 
 
-def seen_settlement(
-    rig: Rig, seq: int, decision: Decision, seen: Sighting, reason: str
+def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
+    rig: Rig, seq: int, decision: Decision, seen: Sighting, reason: str, *, standing: str = ""
 ) -> Settlement:
-    """The settlement of a decision that rests on a sighting."""
+    """The settlement of a decision that rests on a sighting; `reason` explains what failed."""
     now_ms = rig.clock.wall_ms()
     return Settlement(
         seq=seq,
         ref=seen.ref,
         decision=decision,
-        standing="needs_state" if decision.needs_state else "stands",
+        standing=standing or ("needs_state" if decision.needs_state else "stands"),
         settled_at_ms=now_ms,
         state_after=seen.status,
         seen_at_ms=now_ms,
         may_start=may_start(rig, decision.outcome, seen),
-        error="" if decision.outcome in {Outcome.PAUSED, Outcome.ALREADY_PAUSED} else reason,
+        error="" if decision.outcome in SUCCESSES else reason,
     )
 
 
@@ -382,4 +378,3 @@ def may_start(rig: Rig, outcome: Outcome, seen: Sighting) -> str:
 
 def _identity(planned: Planned) -> dict[str, int]:
     return {"vdn_id": planned.ref.vdn_id, "campaign_id": planned.ref.campaign_id}
-

@@ -48,9 +48,7 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
     connection = connect(directory.journal)
     try:
         check_whole(connection, directory.journal)
-        stored = make_report(
-            connection, directory.path, storage_failed=False, fallback=fallback
-        )
+        stored = make_report(connection, directory.path, storage_failed=False, fallback=fallback)
         if stored.failure is not None:
             raise stored.failure
         return result_of(stored, directory.path, repeated=True)

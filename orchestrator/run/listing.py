@@ -1,0 +1,106 @@
+"""Reading a listing, page by page: the one way in which the run floor sees a whole VDN.
+
+Rule 1: whoever asks decides what to do with the rows; whether the listing is complete is told.
+Rule 2: pages that may be read in any order are read a few at a time, the first one always alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.core.requests import listing
+from orchestrator.core.sightings import read_page
+from orchestrator.core.sweep import Listing
+from orchestrator.core.verdict import Kind, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from orchestrator.core.campaign import Sighting
+    from orchestrator.run.rig import Rig
+
+#: pages of one listing that are asked for at a time, where the order of reading does not matter
+_PAGES_ABREAST = 4
+
+
+async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page
+    rig: Rig,
+    *,
+    vdn_id: int,
+    status: int,
+    take: Callable[[Sequence[Sighting]], Awaitable[None]],
+    enough: Callable[[Listing], bool] | None = None,
+    backwards: bool = False,
+) -> Listing:
+    """Read a listing, page by page, handing on the rows that are new in this pass.
+
+    Args:
+        rig: the parts of the run.
+        vdn_id: whose campaigns.
+        status: the filter, 0 for all.
+        take: receives the new rows of each page.
+        enough: asked after the first page; True ends the pass there (it is then not complete).
+        backwards: read the last page second, so that on a list that shrinks while it is read a
+            campaign can only move towards pages that are still to come.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    reading = _Reading(rig, vdn_id, status, take, Listing())
+    seen = reading.seen
+    await reading.read(1)
+    if enough is not None and enough(seen):
+        seen.fail("only the first page was read")
+        return seen
+    pages = range(2, seen.pages_expected + 1)
+    if backwards:
+        for page in reversed(pages):
+            await reading.read(page)
+    else:
+        await reading.read_abreast(pages)
+    seen.close()
+    return seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One pass over the pages of one listing."""
+
+    rig: Rig
+    vdn_id: int
+    status: int
+    take: Callable[[Sequence[Sighting]], Awaitable[None]]
+    seen: Listing
+
+    async def read(self, page: int) -> None:
+        """Read one page and hand on what is new on it."""
+        heard = await self.rig.sender.ask(
+            listing(self.vdn_id, status=self.status, page=page), key=("listing", self.vdn_id)
+        )
+        found = read_page(heard.answer, vdn_id=self.vdn_id, asked_status=self.status)
+        if isinstance(found, Verdict):
+            self._note_failed(page, found)
+        else:
+            await self.take(self.seen.add(found))
+
+    async def read_abreast(self, pages: range) -> None:
+        """Read pages a few at a time; the first problem ends the reading."""
+        left = iter(pages)
+
+        async def reader() -> None:
+            for page in left:
+                await self.read(page)
+                if self.seen.problem:
+                    return
+
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(min(_PAGES_ABREAST, len(pages))):
+                readers.create_task(reader())
+
+    def _note_failed(self, page: int, verdict: Verdict) -> None:
+        self.seen.fail(f"page {page}: {verdict.reason}")
+        if verdict.kind is Kind.FORBIDDEN:
+            self.rig.denied_listings.add(self.vdn_id)
+            self.rig.events.warning("listing.denied", vdn_id=self.vdn_id, reason=verdict.reason)
