@@ -163,7 +163,7 @@ def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
     """Give the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     if not quiet:
         if result.repeated:
-            voice.say(f"run {result.run_id} was finished before: nothing was sent now")
+            voice.say(f"run {result.run_id}: told again from its journal, nothing was sent now")
         if result.run_dir is not None:
             voice.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:

@@ -65,7 +65,8 @@ class RunVerdict(StrEnum):
 SIGNAL_EXIT_CODES = {
     Ended.SIGNAL_HUP: 129,
     Ended.SIGNAL_INT: 130,
-    Ended.KILLED: 137,
+    # no process is left to exit with a code of its own: told as what a supervisor asks for first
+    Ended.KILLED: 143,
     Ended.SIGNAL_TERM: 143,
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from orchestrator.core.summary import RunVerdict
 from orchestrator.edges.journal import check_whole, connect, counts, read_meta
 from orchestrator.edges.run_directory import runs_in
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.run.reporting import RunResult, make_report, read_facts, result_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,15 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
     """Make the report files of a run again from its journal.
 
     Raises:
+        RefusedError: a living process works on it.
         StorageError: the journal is damaged, or the files cannot be written.
         JournalMismatchError: another version wrote it.
     """
+    if directory.is_live:
+        raise RefusedError(
+            f"run {directory.path.name} is being worked on by {directory.holder() or 'a process'}",
+            advice="it writes its report itself when it ends; `orchestrator runs` shows how far it is",
+        )
     connection = connect(directory.journal)
     try:
         check_whole(connection, directory.journal)
