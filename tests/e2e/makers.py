@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orchestrator
@@ -22,6 +25,7 @@ from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.world import Campaign, World
+from tests.checks.tree import ROOT
 from tests.fault_server import Exchange, FaultServer, Script, Seen
 
 if TYPE_CHECKING:
@@ -54,6 +58,8 @@ class Stand(FaultServer):
     world: World = field(default_factory=lambda: world_of(1))
     faults: FaultPlan = field(default_factory=FaultPlan)
     signature: SignatureCheck | None = None
+    #: what listings meet instead of the desk
+    listing: Script | None = None
 
     def __post_init__(self) -> None:
         self.desk = Desk(self.world, faults=self.faults, signature=self.signature, ledger=Ledger())
@@ -109,6 +115,8 @@ class Stand(FaultServer):
             queue = self._scripts.get(seen.campaign_id) or self._scripts.get(None)
             if queue:
                 return queue.pop(0) if len(queue) > 1 else queue[0]
+        elif self.listing is not None and seen.campaign_id is None:
+            return self.listing
         return self.honest
 
 
@@ -226,3 +234,116 @@ def codes(result: object, returned: object = None, *, desc: str = "") -> bytes:
     document: dict[str, Any] = {"resultCode": result, "resultDesc": desc}
     document["returnCode"] = result if returned is None else returned
     return json.dumps(document | {"returnDesc": desc}, ensure_ascii=False).encode()
+
+
+# -- the real command --------------------------------------------------------------------------
+
+#: runs the command line and writes its peak memory, in KiB, where the first argument says
+_MEASURED = """
+import re, sys
+from orchestrator.cli.main import main
+code = main(sys.argv[2:])
+# not getrusage: its peak is that of the process which started us, if that was larger
+with open("/proc/self/status") as status, open(sys.argv[1], "w") as file:
+    file.write(re.search("VmHWM:\\s*([0-9]+)", status.read())[1])
+sys.exit(code)
+"""
+
+#: every wait short; plain text so that a test can see what it says
+SHORT = """
+[server]
+connect_timeout_s = 2
+attempt_timeout_s = 0.5
+[pace]
+rate_per_s = 1000
+[retry]
+max_attempts = 3
+backoff_base_s = 0.01
+backoff_cap_s = 0.05
+patience_s = 20
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child that has ended."""
+
+    code: int
+    out: str
+    err: str
+    peak_kib: int = 0
+
+
+def environment_of(folder: Path, base_url: str, *, secret: str = SK) -> dict[str, str]:
+    """All that a child is given: short waits, a secret file, a state directory of its own."""
+    config = folder / "config.toml"
+    if not config.exists():
+        config.write_text(SHORT)
+    secret_file = folder / "secret_key"
+    if not secret_file.exists():
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(secret + "\n")
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"}}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "ORCHESTRATOR_BASE_URL": base_url,
+        "ORCHESTRATOR_ACCESS_KEY": AK,
+        "ORCHESTRATOR_SECRET_KEY_FILE": str(secret_file),
+        "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
+    }
+
+
+async def start_command(
+    folder: Path,
+    base_url: str,
+    *arguments: str,
+    python: tuple[str, ...] = ("-m", "orchestrator"),
+    env: Mapping[str, str] | None = None,
+    **options: Any,
+) -> asyncio.subprocess.Process:
+    """Start the real command as a child, its streams in pipes."""
+    given = environment_of(folder, base_url) | dict(env or {})
+    config = () if "--config" in arguments else ("--config", str(folder / "config.toml"))
+    streams: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *python, *arguments, *config, env=given, **(streams | options)
+    )
+
+
+async def run_command(folder: Path, base_url: str, *arguments: str, **options: Any) -> Ended:
+    """Run the real command to its end."""
+    child = await start_command(folder, base_url, *arguments, **options)
+    return await ended(child)
+
+
+async def ended(child: asyncio.subprocess.Process) -> Ended:
+    """Wait for a child's end."""
+    try:
+        async with asyncio.timeout(100):
+            out, err = await child.communicate()
+    except BaseException:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        raise
+    assert child.returncode is not None
+    return Ended(child.returncode, out.decode(), err.decode())
+
+
+async def run_measured(folder: Path, base_url: str, *arguments: str) -> Ended:
+    """Run the command line in a child that tells its peak memory."""
+    peak = folder / "peak"
+    done = await run_command(folder, base_url, *arguments, python=("-c", _MEASURED, str(peak)))
+    return replace(done, peak_kib=int(peak.read_text()))
+
+
+def only_run(folder: Path) -> Path:
+    """The one run directory below the state directory."""
+    (found,) = (folder / "state" / "runs").iterdir()
+    return found
