@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,7 +74,10 @@ def test_any_changed_value_of_any_row_is_found(tmp_path: Path, table: str, colum
     check_whole(connection, path)
     connection.execute(f"UPDATE {table} SET {column} = coalesce({column}, 0) || '1'")  # noqa: S608
 
-    with pytest.raises(StorageError, match=f"a row of {table} fails its checksum"):
+    with (
+        closing(connection),
+        pytest.raises(StorageError, match=f"a row of {table} fails its checksum"),
+    ):
         check_whole(connection, path)
 
 

@@ -245,6 +245,22 @@ async def test_an_emergency_survives_a_disk_that_is_gone(make: Make) -> None:
     assert "no such table" in str(writer.failure)
 
 
+async def test_an_operation_with_a_bug_fails_alone_in_memory_too(make: Make) -> None:
+    """[P33] Without a disk there is no disk to blame, and nobody waits for ever."""
+    writer = make(keep_going=True)
+
+    found = await asyncio.gather(
+        writer.submit(note("1")),
+        writer.submit(lambda db: db.execute("DELETE FROM gone")),
+        writer.submit(note("2")),
+        return_exceptions=True,
+    )
+
+    assert [found[0], found[2]] == ["1", "2"]
+    assert isinstance(found[1], sqlite3.OperationalError)
+    assert await writer.read(keys) == ["1", "2"]
+
+
 GONE: dict[str, Callable[[Path], object]] = {
     "deleted": lambda path: path.unlink(),
     "replaced": lambda path: (path.rename(path.with_name("old")), path.write_bytes(b"new")),

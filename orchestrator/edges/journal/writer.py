@@ -84,7 +84,9 @@ class _Store:
     def apply(self, operations: Operations) -> list[Any]:
         """Apply all in one commit; an exception takes the place of a result that failed."""
         results = self._apply_to_disk(operations)
-        return results if self._memory is None else _apply(self._memory, operations)
+        if self._memory is None:
+            return results
+        return _apply(self._memory, operations, own_faults=sqlite3.Error)
 
     def _apply_to_disk(self, operations: Operations) -> list[Any]:
         if self.failure is None:
@@ -131,11 +133,16 @@ def _file_at(path: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found else None
 
 
-def _apply(connection: sqlite3.Connection, operations: Operations) -> list[Any]:
+def _apply(
+    connection: sqlite3.Connection,
+    operations: Operations,
+    *,
+    own_faults: type[sqlite3.Error] | tuple[type[sqlite3.Error], ...] = _OPERATION_FAULTS,
+) -> list[Any]:
     """Apply in one commit, or one by one when an operation is at fault.
 
     Raises:
-        sqlite3.Error: the disk is.
+        sqlite3.Error: the disk is; what counts as the operation's own fault is not raised.
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -143,11 +150,15 @@ def _apply(connection: sqlite3.Connection, operations: Operations) -> list[Any]:
         connection.execute("COMMIT")
     except Exception as error:
         _roll_back(connection)
-        if isinstance(error, sqlite3.Error) and not isinstance(error, _OPERATION_FAULTS):
+        if isinstance(error, sqlite3.Error) and not isinstance(error, own_faults):
             raise
         if len(operations) == 1:
             return [error]
-        return [result for one in operations for result in _apply(connection, [one])]
+        return [
+            result
+            for one in operations
+            for result in _apply(connection, [one], own_faults=own_faults)
+        ]
     return results
 
 
