@@ -24,18 +24,19 @@ class Alarm:
     """A place to sleep that can be woken early."""
 
     def __init__(self) -> None:
-        self._sleepers: set[asyncio.Future[None]] = set()
+        # a dict for its order: who slept first wakes first, and a seed repeats a run exactly
+        self._sleepers: dict[asyncio.Future[None], None] = {}
 
     async def sleep(self, wait_s: float | None) -> None:
         """Wait so many seconds, or until somebody rings; None waits for the ring alone."""
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
-        self._sleepers.add(sleeper)
+        self._sleepers[sleeper] = None
         timer = None if wait_s is None else loop.call_later(max(0.0, wait_s), _wake, sleeper)
         try:
             await sleeper
         finally:
-            self._sleepers.discard(sleeper)
+            self._sleepers.pop(sleeper, None)
             if timer is not None:
                 timer.cancel()
 
