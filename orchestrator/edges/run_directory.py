@@ -91,12 +91,7 @@ class RunDirectory:
             raise StorageError(f"{self.path}: {error.strerror}") from error
         if not _lock(descriptor):
             os.close(descriptor)
-            holder = self.holder()
-            who = str(holder) if holder else "another process"
-            raise RefusedError(
-                f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
-                advice="wait for it, or stop that process; `orchestrator runs` shows it",
-            )
+            raise self._taken()
         if not _is_still(self.path, descriptor):
             os.close(descriptor)
             raise StorageError(f"{self.path} was replaced while it was taken. Nothing was sent.")
@@ -119,6 +114,14 @@ class RunDirectory:
             return Holder(int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _taken(self) -> RefusedError:
+        holder = self.holder()
+        who = str(holder) if holder else "another process"
+        return RefusedError(
+            f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
+            advice="wait for it, or stop that process; `orchestrator runs` shows it",
+        )
 
     @property
     def is_live(self) -> bool:
@@ -291,6 +294,10 @@ def _check_empty(path: Path) -> None:
     names = sorted(child.name for child in path.iterdir())
     foreign = [name for name in names if not _LEFTOVER.fullmatch(name)]
     if foreign:
+        rival = RunDirectory(path)
+        if rival.is_live:
+            # the same command, started at the same moment, was quicker
+            raise rival._taken()  # noqa: SLF001 - the same words for the same refusal
         raise UsageError(
             f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
             advice="give --run-dir an empty or a new directory",

@@ -16,7 +16,7 @@ from orchestrator.core.server_url import server_fingerprint
 from orchestrator.edges.journal import check_whole, connect, read_meta, set_durable
 from orchestrator.edges.report_files import check_folder
 from orchestrator.edges.run_directory import RunDirectory, make_run_directory, new_run_id
-from orchestrator.errors import JournalMismatchError, StorageError
+from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -71,8 +71,14 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
     directory = make_run_directory(path)
     hold(surroundings, directory)
     try:
+        if directory.has_journal:
+            raise RefusedError(
+                f"{directory.path} was empty a moment ago, and another process has left a run in"
+                " it since. Nothing was sent.",
+                advice="run the same command again: it tells how that run ended, or continues it",
+            )
         check_folder(directory.path)
-    except StorageError:
+    except OrchestratorError:
         directory.release()
         raise
     return directory

@@ -33,6 +33,10 @@ class Arguments:
         """A whole number; thousands may be marked with `,` or `_`."""
         return int(self._given.get(key, str(default)).replace(",", "").replace("_", ""))
 
+    def text(self, key: str, default: str = "") -> str:
+        """A text."""
+        return self._given.get(key, default)
+
     def number(self, key: str, default: float) -> float:
         """Any number."""
         return float(self._given.get(key, default))

@@ -436,7 +436,7 @@ class Trial:
         )
         effects = effects_of(entries, self._change)
         looked = plan.verify or plan.command != "pause"
-        self.record.inferred += check_changed(rows, effects, looked)
+        self.record.inferred += check_changed(rows, effects, looked=looked)
         world = self.simulator.world
         statuses = {ref: world.status_of(ref) for ref in world.refs()}
         check_world(

@@ -125,7 +125,7 @@ class Cradle:
     async def live(self, life: Life) -> Death:
         """Let one life happen."""
         loop = asyncio.get_running_loop()
-        self._channel.setblocking(False)
+        self._channel.setblocking(False)  # noqa: FBT003 - the socket's own signature
         await loop.sock_sendall(self._channel, json.dumps(asdict(life)).encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
@@ -190,7 +190,7 @@ def _live(life: Life) -> int:
     except OrchestratorError as error:
         print(f"{type(error).__name__}: {error}", file=told)
         code = error.exit_code
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a child that breaks is told by its exit code
         sys.excepthook(*sys.exc_info())
         code = 98
     told.flush()
@@ -281,13 +281,13 @@ def _wrap_database(instants: Instants) -> None:
                 return super().execute(sql, *rest)
 
     def connect(path: Any, *rest: Any, **more: Any) -> sqlite3.Connection:
-        connection = real(path, *rest, factory=Connection, **more)
+        connection: Connection = real(path, *rest, factory=Connection, **more)
         if str(path).endswith(".part"):
             connection.place = "plan commit"
         return connection
 
     real: Callable[..., Any] = sqlite3.connect
-    sqlite3.connect = connect
+    sqlite3.connect = connect  # type: ignore[assignment]
 
 
 def _wrap_files(instants: Instants) -> None:
@@ -302,7 +302,7 @@ def _wrap_files(instants: Instants) -> None:
             real(source, target, **more)
 
     def fsync(descriptor: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         place = "plan fsync" if name.endswith("journal.db.part") else "report fsync"
         with instants.around(place):
             real_fsync(descriptor)
@@ -310,7 +310,7 @@ def _wrap_files(instants: Instants) -> None:
     real_fsync = os.fsync
     os.rename = partial(renaming, os.rename)
     os.replace = partial(renaming, os.replace)
-    os.fsync = fsync
+    os.fsync = fsync  # type: ignore[assignment]
 
 
 def _wrap_network(instants: Instants) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sqlite3
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.edges.journal import check_whole, connect
-from orchestrator.simulator.routes import Kind
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.simulator.ledger import Entry
+    from orchestrator.simulator.routes import Kind
 
 _REPORTS = ("results.csv", "failed.csv", "summary.json")
 #: outcomes that count as success, by what the run was for
@@ -231,7 +231,7 @@ def check_report(
 
 
 def check_changed(
-    rows: Iterable[Mapping[str, str]], effects: Mapping[CampaignRef, int], looked: bool
+    rows: Iterable[Mapping[str, str]], effects: Mapping[CampaignRef, int], *, looked: bool
 ) -> int:
     """`changed` is yes exactly where the ledger says so; gives the number of inferred rows.
 

@@ -91,8 +91,13 @@ class Server:
     def seen(self) -> Seen:
         """What it counted; after `stop`."""
         told = json.loads(self._counts.read_text())
-        rows = [array(kind, told[name]) for kind, name in (("H", "puts"), ("B", "effects"))]
-        return Seen(*rows, array("B", told["status"]), told["requests"], told["worst_1s"])
+        return Seen(
+            puts=array("H", told["puts"]),
+            effects=array("B", told["effects"]),
+            status=array("B", told["status"]),
+            requests=told["requests"],
+            worst_1s=told["worst_1s"],
+        )
 
 
 async def _serve(
@@ -121,9 +126,7 @@ async def _serve(
     for ref in scenario.world.refs():
         status[ref.campaign_id] = int(scenario.world.status_of(ref) or 0)
     told = {"puts": puts, "effects": effects, "status": status}
-    counts.write_text(
-        json.dumps({**told, "requests": ledger.total, "worst_1s": ledger.worst_1s})
-    )
+    counts.write_text(json.dumps({**told, "requests": ledger.total, "worst_1s": ledger.worst_1s}))
 
 
 @dataclass(frozen=True, slots=True)
