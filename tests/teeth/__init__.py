@@ -1,0 +1,1 @@
+"""Bugs that matter, sown on purpose to see whether the suite bites (./do teeth)."""
