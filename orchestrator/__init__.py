@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
+    from orchestrator.core.manifest import Format
     from orchestrator.core.outcome import Changed, Evidence, Outcome
     from orchestrator.errors import (
         CredentialsError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         PauseOptions,
         RestoreOptions,
         RunResult,
+        Settings,
         continue_run,
         load_settings,
         pause,
@@ -50,6 +52,7 @@ __version__ = VERSION
 _HOMES = {
     "Changed": "core.outcome",
     "Evidence": "core.outcome",
+    "Format": "core.manifest",
     "Outcome": "core.outcome",
     "CredentialsError": "errors",
     "JournalMismatchError": "errors",
@@ -66,6 +69,7 @@ _HOMES = {
     "PauseOptions": "library",
     "RestoreOptions": "library",
     "RunResult": "library",
+    "Settings": "library",
     "continue_run": "library",
     "load_settings": "library",
     "pause": "library",
@@ -80,6 +84,7 @@ __all__ = [
     "CredentialsError",
     "Evidence",
     "FailureLimit",
+    "Format",
     "JournalMismatchError",
     "ManifestError",
     "OrchestratorError",
@@ -90,6 +95,7 @@ __all__ = [
     "RestoreOptions",
     "RunResult",
     "ServerError",
+    "Settings",
     "SettingsError",
     "StorageError",
     "UsageError",

@@ -1,6 +1,8 @@
 """`orchestrator check`: the drill before 3 a.m."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from orchestrator.cli import flags, values
 from orchestrator.core.escaping import for_terminal
@@ -10,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def check(
-    *, vdn: flags.Vdn = None, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS
+    *,
+    vdn: Annotated[
+        str | None, Parameter(name="--vdn", help="N: the VDN to list; without it less is tried.")
+    ] = None,
+    json: flags.Json = False,
+    shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Try everything that an emergency needs, but the PUT."""
     import asyncio  # noqa: PLC0415 - `--help` does not wait for it
