@@ -1,0 +1,257 @@
+"""What users can meet stands in README.md or docs/, and what these say is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.cli.app import COMMANDS, make_app
+from orchestrator.cli.help_text import EXIT_CODES
+from orchestrator.core.outcome import Evidence, Outcome
+from orchestrator.core.report import COLUMNS, RunKind, SweepRecord, Tally
+from orchestrator.core.result_codes import RESULT_CODES
+from orchestrator.core.setting_table import SETTINGS
+from orchestrator.core.summary import Ended, RunFacts, RunVerdict, summary_document
+from orchestrator.simulator.scenarios import SCENARIOS
+from tests.cli.makers import environment, served, write_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+DOCUMENTS = README + "".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))
+)
+MARKDOWN = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+EVENT_CALLS = {"debug", "info", "warning", "error"}
+#: how the documents may show a command that has no place in a shell's history
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def quoted(name: str) -> bool:
+    """Whether a name stands in the documents as code, alone or with its value."""
+    return bool(re.search(rf"`{re.escape(name)}(?:[ =][^`]*)?`", DOCUMENTS))
+
+
+def flags_of(command: str) -> Iterator[str]:
+    """Every flag of a command, as cyclopts knows them."""
+    app = make_app()
+    for name in command.split():
+        app = app[name]
+    for argument in app.assemble_argument_collection():
+        if argument.index is None and argument.show and "*" not in argument.names:
+            yield from argument.names
+
+
+def section_of(command: str) -> str:
+    """What the reference says about one command, with what it says about all."""
+    everyone = REFERENCE.partition("### Flags of every command")[2].partition("\n### ")[0]
+    own = re.search(rf"### `orchestrator {command}\b[^\n]*\n(.*?)^##", REFERENCE, re.S | re.M)
+    assert own, command
+    return everyone + own[1]
+
+
+def events_in_code() -> dict[str, set[str]]:
+    """Every event name that the product says, with the names of its fields."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "orchestrator").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            speaker = node.func.value
+            name = speaker.attr if isinstance(speaker, ast.Attribute) else ""
+            name = speaker.id if isinstance(speaker, ast.Name) else name
+            if node.func.attr in EVENT_CALLS and name == "events":
+                assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}"
+                fields = {one.arg for one in node.keywords if one.arg}
+                found.setdefault(str(node.args[0].value), set()).update(fields - {"cause"})
+    return found
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as code forges make it."""
+    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return kept.replace(" ", "-")
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_flag_stands_in_the_section_of_its_command(command: str) -> None:
+    """A flag that is not in the reference of its command does not exist for readers."""
+    section = section_of(command)
+
+    missing = [one for one in flags_of(command) if not re.search(rf"`{one}[ `]", section)]
+
+    assert missing == []
+
+
+def test_no_section_names_a_flag_that_its_command_does_not_take() -> None:
+    """The first cell of each row of a command's own table is one of its flags."""
+    for command in COMMANDS:
+        own = section_of(command)
+        named = set(re.findall(r"^\| `(--?[a-z-]+)", own, re.MULTILINE))
+        assert named <= set(flags_of(command)), command
+
+
+@pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.key)
+def test_every_setting_stands_in_the_reference_with_its_variable_and_meaning(
+    spec: object,
+) -> None:
+    """One row: key, variable, flag, defaults, and the words of core/setting_table.py."""
+    from orchestrator.core.setting_table import SettingSpec
+
+    assert isinstance(spec, SettingSpec)
+    row = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `{spec.key}`"))
+
+    assert spec.meaning in row
+    for name in (spec.env, spec.flag):
+        assert name is None or f"`{name}`" in row
+    cell = row.split("|")[4]
+    if isinstance(spec.default, float):
+        assert f"{spec.default:g}" in cell
+    if isinstance(spec.emergency_default, float) and spec.emergency_default != spec.default:
+        assert f"({spec.emergency_default:g})" in cell
+
+
+def test_every_outcome_evidence_verdict_and_scenario_is_documented() -> None:
+    """Each value stands in the documents as code."""
+    values = [*Outcome, *Evidence, *RunVerdict, *RunKind, *SCENARIOS, *("yes", "no", "maybe")]
+
+    assert [str(value) for value in values if not quoted(str(value))] == []
+
+
+@pytest.mark.parametrize("code", [part for code in EXIT_CODES for part in code.split("/")])
+def test_every_exit_code_has_a_row_in_both_tables(code: str) -> None:
+    """Scripts are written by these tables."""
+    for text in (README, REFERENCE):
+        firsts = re.findall(r"^\| ([0-9, ]+) \|", text, re.MULTILINE)
+        assert code in {one for cell in firsts for one in cell.split(", ")}
+
+
+def test_every_result_code_stands_in_the_reference_with_its_name() -> None:
+    """The table of core/result_codes.py, row by row."""
+    for code, (_, name) in RESULT_CODES.items():
+        assert f"| `{code}` | `{name}` |" in REFERENCE
+
+
+def test_every_event_stands_in_the_reference_with_its_fields_and_no_other_does() -> None:
+    """Names and fields are found in the source; what the table adds is noticed too."""
+    rows = dict(re.findall(r"^\| `(\w+\.\w+)` \| \w+ \| ([^|]*)\|", REFERENCE, re.MULTILINE))
+    said = events_in_code()
+
+    assert set(rows) == set(said)
+    for name, fields in said.items():
+        assert fields <= set(re.findall(r"`(\w+)`", rows[name])), name
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_every_column_stands_in_the_reference(column: str) -> None:
+    """Of results.csv and failed.csv."""
+    assert f"`{column}`" in REFERENCE.partition("### Columns of")[2].partition("\n## ")[0]
+
+
+def test_every_key_of_the_summary_stands_in_the_reference() -> None:
+    """Of a pause-all with a list's facts, which has all keys; inner ones too."""
+    sweep = SweepRecord(1, 0, 0, 1, 0, 0, 0, complete=True, problem="")
+    facts = RunFacts(
+        run_id="r",
+        kind=RunKind.PAUSE_ALL,
+        reason="",
+        operator="o",
+        host="h",
+        version="v",
+        server="s",
+        settings={},
+        started_at_ms=0,
+        ended_at_ms=0,
+        ended=Ended.FINISHED,
+        manifest_path="list.csv",
+        sweeps=(sweep,),
+    )
+    document = summary_document(facts, Tally())
+    sweeps, rate, manifest = document["sweeps"], document["rate"], document["manifest"]
+    assert isinstance(sweeps, list)
+    assert isinstance(rate, dict)
+    assert isinstance(manifest, dict)
+    section = REFERENCE.partition("### Keys of summary.json")[2].partition("\n## ")[0]
+
+    for key in {*document, *sweeps[0], *rate, *manifest}:
+        assert f"`{key}`" in section, key
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    """A file or folder of this tree, and a heading of it when there is an anchor."""
+    for target in LINK.findall(BLOCK.sub("", path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        found = (path.parent / name).resolve() if name else path
+        assert found.exists(), target
+        assert found.is_relative_to(ROOT), target
+        if anchor:
+            headings = HEADING.findall(found.read_text(encoding="utf-8"))
+            assert anchor in {slug(one) for one in headings}, target
+
+
+def test_every_command_line_in_the_documents_can_be_parsed() -> None:
+    """Lines of shell blocks and code in sentences that begin with the command or ./do."""
+    blocks = "\n".join(text for kind, text in BLOCK.findall(README) if kind == "sh")
+    inline = re.findall(r"`((?:\./do )?orchestrator [^`]+)`", BLOCK.sub("", README))
+    app = make_app()
+    parsed = 0
+    for line in [*blocks.splitlines(), *inline]:
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["./do"]:
+            words = words[2:] if words[1] == "orchestrator" else words[1:]
+            if words[0] not in COMMANDS:
+                continue
+        elif words[:1] == ["orchestrator"]:
+            words = words[1:]
+        else:
+            continue
+        if words and not words[0].startswith(("-", "…", "COMMAND")):
+            app.parse_args(words, print_error=False, exit_on_error=False)
+            parsed += 1
+    assert parsed >= 10
+
+
+def test_the_readme_is_short_and_begins_with_the_emergency() -> None:
+    """At most 170 lines; whoever opens it at 3 a.m. sees the command first."""
+    assert len(README.splitlines()) <= 170
+    assert README.index("orchestrator pause-all --vdn") < README.index("./do demo")
+
+
+@pytest.mark.sockets
+def test_the_library_example_of_the_readme_runs(tmp_path: Path) -> None:
+    """As a user would run it: its own process, settings from the environment, a list beside it."""
+    (example,) = [text for kind, text in BLOCK.findall(README) if kind == "python"]
+    write_list(tmp_path, 1_234_001, 1_234_002).rename(tmp_path / "campaigns.csv")
+
+    with served() as simulator:
+        done = subprocess.run(
+            [sys.executable, "-c", example],
+            env=environment(tmp_path, simulator.base_url),
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 lines: 2 stopped (2 paused).")
