@@ -92,7 +92,7 @@ async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(tmp_path: Pa
 
 
 async def test_a_terminal_that_closes_ends_a_list_with_its_report(tmp_path: Path) -> None:
-    """Standard output is a terminal whose other end goes away: exit 129, report written [P10, P11]."""
+    """The other end of its terminal goes away: exit 129, report written [P10, P11]."""
     ours, theirs = pty.openpty()
     async with a_stage(tmp_path, campaigns=60) as stage:
         child = await stage.begin(*stage.pause_words(), stdout=theirs)
