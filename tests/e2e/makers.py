@@ -29,7 +29,7 @@ from tests.checks.tree import ROOT
 from tests.fault_server import Exchange, FaultServer, Script, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.library import PauseAllOptions, PauseOptions, RunResult, Settings
@@ -322,6 +322,16 @@ async def run_command(folder: Path, base_url: str, *arguments: str, **options: A
     return await ended(child)
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Look every few milliseconds, for half a minute at most, until something holds.
+
+    For what happens in another process, which can set no event of ours.
+    """
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.01)
+
+
 async def ended(child: asyncio.subprocess.Process) -> Ended:
     """Wait for a child's end."""
     try:
@@ -333,7 +343,7 @@ async def ended(child: asyncio.subprocess.Process) -> Ended:
             await child.wait()
         raise
     assert child.returncode is not None
-    return Ended(child.returncode, out.decode(), err.decode())
+    return Ended(child.returncode, out.decode(), (err or b"").decode())
 
 
 async def run_measured(folder: Path, base_url: str, *arguments: str) -> Ended:

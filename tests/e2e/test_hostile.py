@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.core.campaign import Status
 from tests.e2e.makers import (
     Ended,
     Stand,
@@ -146,4 +147,5 @@ async def test_a_hostile_listing_spares_nobody_its_put(tmp_path: Path, page: byt
 
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
-    assert server.puts_by_id == {1: 1, 2: 1, 3: 1}
+    assert set(server.puts_by_id) == {1, 2, 3}
+    assert {server.world.status_of(ref) for ref in refs_of(3)} == {Status.SUSPENDED}

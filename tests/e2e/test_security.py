@@ -1,0 +1,459 @@
+"""The Z rows that need the whole product: secrets, files, paths, imports, rights, the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import pty
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import orchestrator
+from orchestrator.core.campaign import Action, CampaignRef, Status
+from orchestrator.core.requests import change, details, listing
+from orchestrator.errors import ManifestError
+from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.signature import SignatureCheck
+from orchestrator.simulator.world import Campaign, World
+from tests.checks.tree import ROOT
+from tests.e2e.makers import (
+    AK,
+    VDN,
+    Stand,
+    ended,
+    environment_of,
+    only_run,
+    pause_through,
+    refs_of,
+    run_command,
+    settings_of,
+    start_command,
+    until,
+    world_of,
+    write_list,
+)
+from tests.fault_server import Exchange, FaultServer, reply, silence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.sockets
+
+#: characters that every encoding writes in its own way
+CANARY = 'kanarie"/+Zq7&wX9#vB2~mN4'
+
+
+def shapes_of(secret: str) -> Iterator[bytes]:
+    """The secret as it might have got out: raw, encoded, escaped, and each piece of eight."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    whole = (secret, encoded, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    for text in (*whole, secret.encode().hex()):
+        yield text.encode()
+    yield from (secret[start : start + 8].encode() for start in range(len(secret) - 7))
+
+
+def assert_nowhere(secret: str, folder: Path, *texts: str) -> None:
+    """No file below the folder but its own, and none of these texts, holds it."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "secret_key"]
+    assert len(files) >= 4, "a run leaves files"
+    held = {str(path): path.read_bytes() for path in files}
+    held |= {f"text {number}": text.encode() for number, text in enumerate(texts)}
+    for shape in shapes_of(secret):
+        for name, content in held.items():
+            assert shape not in content, f"{shape!r} stands in {name}"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+async def test_the_secret_is_in_no_file_log_or_stream(tmp_path: Path, log_format: str) -> None:
+    """[Z06] [Z07] -vv --debug in Python's developer mode, rich installed, faults of every kind."""
+    check = SignatureCheck(AK, CANARY)
+    plan = FaultPlan(seed=3, rates=FaultRates.mixed(0.4))
+    environment_of(tmp_path, "", secret=CANARY)
+    async with Stand(world=world_of(30), signature=check, faults=plan) as server:
+        server.answers(reply(b"\x00\xff not json"), server.honest, campaign_id=1)
+        listed = write_list(tmp_path, refs_of(31))
+        done = await run_command(
+            tmp_path,
+            server.url,
+            *("pause", str(listed), "-vv", "--debug", "--log-format", log_format),
+            *("--log-file", str(tmp_path / "log")),
+            python=("-X", "dev", "-m", "orchestrator"),
+            env={"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"},
+        )
+
+    assert done.code == 1, done.err
+    assert (tmp_path / "log").stat().st_size > 1000
+    assert any(seen.header("authorization") for seen in server.ledger)
+    assert_nowhere(CANARY, tmp_path, done.out, done.err)
+
+
+#: the command line with a bug planted in its way; --debug shows where it came from
+BUGGY = """
+import sys
+import orchestrator.run.sending as sending
+
+def broken(**named):
+    secret_key = named["secret_key"]
+    raise {error}
+
+sending.authorization = broken
+from orchestrator.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("ValueError(f'bad key {secret_key}')", 70),
+        ("KeyboardInterrupt(secret_key)", 130),
+        ("MemoryError(secret_key)", 70),
+    ],
+)
+async def test_the_secret_is_in_no_crash(tmp_path: Path, error: str, code: int) -> None:
+    """[Z07] [Z08] A bug beside the key, whose own message quotes it: masked, no local variables."""
+    environment_of(tmp_path, "", secret=CANARY)
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        done = await run_command(
+            tmp_path,
+            server.url,
+            *("pause", str(listed), "-vv", "--debug"),
+            python=("-X", "dev", "-X", "faulthandler", "-c", BUGGY.replace("{error}", error)),
+        )
+
+    assert done.code == code, done.err
+    assert server.ledger == []
+    assert_nowhere(CANARY, tmp_path, done.out, done.err)
+
+
+async def test_a_running_process_shows_no_secret_and_dumps_no_core(tmp_path: Path) -> None:
+    """[Z06] [Z08] /proc of a run that waits: not in cmdline or environ, and no core is allowed."""
+    environment_of(tmp_path, "", secret=CANARY)
+    async with FaultServer() as server:
+        server.answers(silence)
+        listed = write_list(tmp_path, refs_of(3))
+        child = await start_command(tmp_path, server.url, "pause", str(listed))
+        try:
+            await until(lambda: server.ledger)
+            proc = Path(f"/proc/{child.pid}")
+            shown = [(proc / name).read_bytes() for name in ("cmdline", "environ", "comm")]
+            limits = (proc / "limits").read_text()
+        finally:
+            child.terminate()
+            done = await ended(child)
+
+    assert done.code == 143
+    for shape in shapes_of(CANARY):
+        assert not any(shape in text for text in shown)
+    assert re.search(r"Max core file size +0 +0 ", limits)
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+async def test_what_a_run_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """[Z12] [Z13] Under umask 0: the directory 0700, every file 0600, nothing half made is left."""
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        done = await run_command(
+            tmp_path, server.url, "pause", str(listed), preexec_fn=lambda: os.umask(0)
+        )
+
+    run = only_run(tmp_path)
+    assert done.code == 0, done.err
+    assert stat.S_IMODE(run.stat().st_mode) == 0o700
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.iterdir()} == {
+        "journal.db": 0o600,
+        "results.csv": 0o600,
+        "failed.csv": 0o600,
+        "summary.json": 0o600,
+    }
+
+
+async def test_a_link_in_the_reports_place_is_refused_and_its_target_spared(
+    tmp_path: Path,
+) -> None:
+    """[Z12] Planted while the run works: exit 5, the report is not written through it."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    async with Stand(world=world_of(3)) as server:
+
+        async def plant(exchange: Exchange) -> None:
+            link = only_run(tmp_path) / "results.csv"
+            if not link.is_symlink():
+                link.symlink_to(victim)
+            await server.honest(exchange)
+
+        server.answers(plant)
+        listed = write_list(tmp_path, refs_of(3))
+        done = await run_command(tmp_path, server.url, "pause", str(listed))
+
+    assert done.code == 5, done.err
+    assert victim.read_text() == "precious"
+    assert "results.csv" in done.err
+
+
+#: prints what is opened for writing, made, renamed or removed, and every socket, one a line
+WATCH = """
+import os, sys
+def watch(event, args):
+    if event == "open":
+        path, mode, flags = args
+        writes = (isinstance(mode, str) and set(mode) & set("wax+")) or (
+            flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        )
+        if writes and not isinstance(path, int):
+            seen.append(f"open {path!r}")
+    elif event in {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate"}:
+        seen.append(f"{event} {args[:2]!r}")
+    elif event.startswith(("socket.", "subprocess.", "sqlite3.connect")):
+        seen.append(f"{event} {args!r}")
+seen = []
+sys.addaudithook(watch)
+"""
+
+IMPORT_ALL = """
+import importlib, pkgutil
+import orchestrator
+for one in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+    if not one.name.endswith("__main__"):
+        importlib.import_module(one.name)
+print(len(sys.modules))
+print("\\n".join(seen))
+"""
+
+
+def test_importing_everything_writes_nothing_and_opens_no_socket(tmp_path: Path) -> None:
+    """[Z22] Every module of the package, watched by an audit hook."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH + IMPORT_ALL],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    modules, *seen = done.stdout.split("\n", 1)
+    assert int(modules) > 200
+    assert "".join(seen).strip() == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+CALL = """
+from orchestrator.cli.main import main
+code = main(sys.argv[1:])
+sys.stderr.write("\\n".join("SEEN " + one for one in seen) + "\\n")
+sys.exit(code)
+"""
+
+
+async def test_no_text_from_list_or_server_forms_a_path(tmp_path: Path) -> None:
+    """[Z14] Names, descriptions and the reason are paths: only the run directory is written to."""
+    names = ("../../../../tmp/owned", "/etc/cron.d/owned", "a\x00b", "results.csv/../../x", "~root")
+    world = World({VDN: [Campaign(n, name=name) for n, name in enumerate(names, start=1)]})
+    async with Stand(world=world) as server:
+        listed = write_list(tmp_path, refs_of(6))
+        done = await run_command(
+            tmp_path,
+            server.url,
+            *("pause", str(listed), "--reason", "../../reason"),
+            python=("-c", WATCH + CALL),
+            env={"PYTHONDONTWRITEBYTECODE": "1"},
+        )
+
+    assert done.code == 1, done.err  # the sixth does not exist
+    state = f"{tmp_path}/state"
+    seen = [line for line in done.err.splitlines() if line.startswith("SEEN ")]
+    own = re.compile(
+        rf"SEEN (open|os\.\w+|sqlite3\.connect(/handle)?) .*{re.escape(state)}.*"
+        r"|SEEN (open|os\.\w+) \(?'\.?(results\.csv|failed\.csv|summary\.json)[\w.-]*'.*"
+        r"|SEEN open '/dev/null'"
+        r"|SEEN sqlite3\.connect/handle .*"
+        r"|SEEN socket\..*"
+    )
+    assert seen
+    assert [line for line in seen if not own.fullmatch(line)] == []
+    assert not any("owned" in line or "reason" in line for line in seen)
+
+
+# -- requests ----------------------------------------------------------------------------------
+
+TARGET = re.compile(
+    r"/rest/isales/v1/openapi/campaigns/[1-9][0-9]{0,3}"
+    r"(/[1-9][0-9]{0,18}(/(pause|resume))?"
+    r"|\?curPage=[0-9]+&deviceType=0&rowsPerPage=100&status=[0-4])"
+)
+
+
+@given(
+    vdn_id=st.integers(min_value=1, max_value=9999),
+    campaign_id=st.integers(min_value=1, max_value=2**63 - 1),
+    page=st.integers(min_value=1, max_value=200_000),
+    action=st.sampled_from(Action),
+)
+def test_a_url_is_built_from_numbers_only(
+    vdn_id: int, campaign_id: int, page: int, action: Action
+) -> None:
+    """[Z16] Whatever the numbers, nothing but the documented paths and queries comes out."""
+    ref = CampaignRef(vdn_id, campaign_id)
+    for request in (change(action, ref), details(ref), listing(vdn_id, status=0, page=page)):
+        query = request.query_string
+        assert TARGET.fullmatch(request.path + (f"?{query}" if query else ""))
+
+
+@pytest.mark.parametrize("text", ["../../etc", "5?x=", "5#", "5/../../resume", "5\r\nX: y", "%35"])
+async def test_an_id_that_is_no_number_reaches_no_url(tmp_path: Path, text: str) -> None:
+    """[I37] [Z16] The list is refused whole; the server never hears of it."""
+    async with Stand(world=world_of(5)) as server:
+        listed = tmp_path / "list.json"
+        listed.write_text(json.dumps([{"vdnId": VDN, "campaignId": text}]))
+        with pytest.raises(ManifestError):
+            await orchestrator.pause(listed, settings_of(server.url, tmp_path))
+
+    assert server.ledger == []
+
+
+async def test_everything_on_the_wire_is_a_documented_request_of_visible_ascii(
+    tmp_path: Path,
+) -> None:
+    """[Z16] [Z17] A run with faults: each target fits the documented form, each header is ASCII."""
+    plan = FaultPlan(seed=5, rates=FaultRates.mixed(0.3))
+    async with Stand(world=world_of(20), faults=plan) as server:
+        await pause_through(server, tmp_path, refs_of(21), retry__patience_s=20)
+
+    assert len(server.ledger) > 20
+    for seen in server.ledger:
+        assert TARGET.fullmatch(seen.target)
+        assert {name.lower() for name, _ in seen.headers} <= {
+            *("host", "authorization", "content-type", "content-length"),
+            *("accept", "accept-encoding", "user-agent"),
+        }
+        for name, value in seen.headers:
+            assert re.fullmatch(r"[!-~]+( [!-~]+)*", f"{name} {value}"), (name, value)
+
+
+# -- the guard ---------------------------------------------------------------------------------
+
+
+async def _answer_the_guard(tmp_path: Path, server: Stand, typed: bytes) -> tuple[int, int, str]:
+    """Type at the emergency's question; exit code, PUTs before the answer, and the screen."""
+    ours, theirs = pty.openpty()
+    screen = bytearray()
+    loop = asyncio.get_running_loop()
+    child = await start_command(
+        tmp_path,
+        server.url,
+        *("pause-all", "--vdn", str(VDN)),
+        stdin=theirs,
+        stderr=theirs,
+        env={"TERM": "dumb"},
+    )
+    os.close(theirs)
+
+    def read() -> None:
+        try:
+            screen.extend(os.read(ours, 4096))
+        except OSError:
+            loop.remove_reader(ours)
+
+    loop.add_reader(ours, read)
+    try:
+        # the listing does not wait for the answer: it is over before anything is typed
+        await until(lambda: b"Enter: " in screen and b"5 " in screen and server.ledger)
+        puts = len(server.puts)
+        os.write(ours, typed)
+        done = await ended(child)
+    finally:
+        loop.remove_reader(ours)
+        os.close(ours)
+    return done.code, puts, screen.decode("utf-8", "replace") + done.out
+
+
+async def test_the_emergency_goes_when_the_vdn_is_typed(tmp_path: Path) -> None:
+    """[Z24] Listed while the operator types, nothing paused before; then all, and quiet."""
+    async with Stand(world=world_of(5)) as server:
+        code, puts_before, screen = await _answer_the_guard(tmp_path, server, b"12\n")
+
+    assert (code, puts_before) == (0, 0), screen
+    assert len(server.puts) == 5
+    assert f"VDN {VDN}: no campaign started since" in screen
+
+
+@pytest.mark.parametrize("typed", [b"13\n", b"y\n", b"\n", b"\x04"])
+async def test_the_emergency_does_not_go_for_anything_else(tmp_path: Path, typed: bytes) -> None:
+    """[Z24] [C13] Another number, `y`, nothing, or the end of input: exit 7, no PUT."""
+    async with Stand(world=world_of(5)) as server:
+        code, _, screen = await _answer_the_guard(tmp_path, server, typed)
+
+    assert code == 7, screen
+    assert server.puts == []
+
+
+async def test_a_dry_run_of_the_emergency_shows_how_many(tmp_path: Path) -> None:
+    """[Z24] Without a question and without a PUT: five campaigns would be paused."""
+    async with Stand(world=world_of(5)) as server:
+        done = await run_command(tmp_path, server.url, "pause-all", "--vdn", "12", "--dry-run")
+
+    assert done.code == 0, done.err
+    assert "5 campaigns would be paused" in done.out
+    assert server.puts == []
+    assert {server.world.status_of(ref) for ref in refs_of(5)} == {Status.STARTED}
+
+
+# -- least privilege ---------------------------------------------------------------------------
+
+#: the command as nobody, who may gain nothing; everything is imported first, because this
+#: interpreter may lie where nobody may read
+AS_NOBODY = """
+import concurrent.futures.thread, ctypes, importlib, os, pkgutil, sys
+import encodings.idna, encodings.utf_8_sig, rich.table, structlog, structlog.dev, getpass, pwd
+import orchestrator
+for one in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+    if not one.name.endswith("__main__"):
+        importlib.import_module(one.name)
+assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+assert os.geteuid() != 0
+sys.exit(orchestrator.cli.main.main(sys.argv[1:]))
+"""
+
+
+def give_to_nobody(folder: Path) -> None:
+    """Let nobody own what lies here, and pass through what pytest made above it."""
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, 65534, 65534)
+    for path in list(folder.parents)[:2]:
+        path.chmod(path.stat().st_mode | 0o011)
+
+
+async def test_the_product_runs_as_a_plain_user(tmp_path: Path) -> None:
+    """[Z25] As nobody, with no-new-privileges: paused, report written, all of it nobody's."""
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        environment_of(tmp_path, server.url)
+        if os.geteuid() == 0:
+            give_to_nobody(tmp_path)
+        done = await run_command(
+            tmp_path, server.url, "pause", str(listed), python=("-c", AS_NOBODY)
+        )
+
+    assert done.code == 0, done.err
+    assert len(server.puts) == 3
+    assert (only_run(tmp_path) / "results.csv").stat().st_uid != 0
