@@ -11,15 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.campaign import Action, CampaignRef
+from orchestrator.core.outcome import Changed, Outcome
 from orchestrator.core.plan import PlanCounts
 from orchestrator.edges.journal import (
     PlanWriter,
     check_whole,
     connect,
+    pending_campaigns,
     plan_counts,
     planning,
     read_meta,
+    report_rows,
 )
+from orchestrator.edges.journal.fold import Restorable
 from orchestrator.errors import Problem, RefusedError, StorageError
 from tests.edges.journal_makers import bad_line, line
 
@@ -371,5 +376,44 @@ def test_tables_that_cannot_be_made_leave_no_part(
 
     with pytest.raises(StorageError, match="full"):
         PlanWriter(path)
+
+    assert not list(path.parent.iterdir())
+
+
+# -- restore ------------------------------------------------------------------------------------
+
+
+def test_the_plan_of_a_restore_is_what_a_run_changed(path: Path) -> None:
+    """In its order; what is left alone is settled from the start, with the reason."""
+    changed = [Restorable(7, CampaignRef(1234, 5), inferred=False),
+               Restorable(9, CampaignRef(9, 5), inferred=True)]  # fmt: skip
+    plan = PlanWriter(path)
+    plan.take_restorable(changed, {CampaignRef(9, 5): "excluded by --except"}, at_ms=1_000)
+    connection = plan.finish({})
+    check_whole(connection, path)
+
+    pending = pending_campaigns(connection, vdn_id=1234, after=0, limit=9)
+    rows = list(report_rows(connection, action=Action.RESUME, run_id="r2"))
+
+    assert [one.ref for one in pending] == [CampaignRef(1234, 5)]
+    assert pending_campaigns(connection, vdn_id=9, after=0, limit=9) == []
+    assert [(row.vdn_id, row.outcome, row.changed, row.error) for row in rows][1:] == [
+        ("9", Outcome.LEFT_ALONE, Changed.NO, "excluded by --except")
+    ]
+    connection.close()
+
+
+def test_a_full_disk_ends_the_plan_of_a_restore(path: Path) -> None:
+    """[P16] Exit 5, nothing sent."""
+    plan = PlanWriter(path)
+    full_soon(plan, 0)
+
+    with pytest.raises(StorageError, match=r"plan cannot be stored: .*full"):
+        plan.take_restorable(
+            [Restorable(one, CampaignRef(1, one), inferred=False) for one in range(1, 2_000)],
+            {},
+            at_ms=1_000,
+        )
+    plan.discard()
 
     assert not list(path.parent.iterdir())
