@@ -32,12 +32,10 @@ DOCUMENTS = README + "".join(
     path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))
 )
 MARKDOWN = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md")
-    for path in ROOT.glob(pattern)
+    path for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md") for path in ROOT.glob(pattern)
 )
 EVENT_CALLS = {"debug", "info", "warning", "error"}
-#: how the documents may show a command that has no place in a shell's history
+#: a fenced block: its language and its text
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -61,7 +59,8 @@ def flags_of(command: str) -> Iterator[str]:
 def section_of(command: str) -> str:
     """What the reference says about one command, with what it says about all."""
     everyone = REFERENCE.partition("### Flags of every command")[2].partition("\n### ")[0]
-    own = re.search(rf"### `orchestrator {command}\b[^\n]*\n(.*?)^##", REFERENCE, re.S | re.M)
+    pattern = rf"### `orchestrator {command}\b[^\n]*\n(.*?)^##"
+    own = re.search(pattern, REFERENCE, re.DOTALL | re.MULTILINE)
     assert own, command
     return everyone + own[1]
 

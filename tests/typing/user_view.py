@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_type
+from typing import assert_type
 
 import orchestrator
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 async def nightly(manifest: Path) -> int:
@@ -35,7 +33,7 @@ async def nightly(manifest: Path) -> int:
         assert_type(error.advice, str)
         return error.exit_code
     assert_type(result, orchestrator.RunResult)
-    assert_type(result.counts, "Mapping[str, int]")
+    assert_type(result.counts, Mapping[str, int])
     assert_type(result.run_dir, Path | None)
     assert_type(result.exit_code, int)
     return result.exit_code
