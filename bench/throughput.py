@@ -16,8 +16,7 @@ from pathlib import Path
 
 CAMPAIGNS = 20_000
 CONCURRENCY = 32
-_BARE = (
-    """
+_BARE = """
 import asyncio, sys, time, aiohttp
 from orchestrator.core.signing import SigningRules, authorization
 base, ak, sk = sys.argv[1:4]
@@ -34,11 +33,9 @@ async def worker(session):
             await answer.read()
 async def main():
     async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(worker(session) for _ in range(%d)))
+        await asyncio.gather(*(worker(session) for _ in range(int(sys.argv[6]))))
 asyncio.run(main())
 """
-    % CONCURRENCY
-)  # noqa: UP031 - the program has braces of its own
 
 
 def main() -> int:
@@ -57,7 +54,9 @@ def main() -> int:
             assert server.stdout is not None
             ready = json.loads(server.stdout.readline())
             keys = (ready["base_url"], ready["access_key"], ready["secret_key"])
-            bare_s, _ = _run([sys.executable, "-c", _BARE, *keys, "1", str(CAMPAIGNS + 1)], {})
+            bare_s, _ = _run(
+                [sys.executable, "-c", _BARE, *keys, "1", str(CAMPAIGNS + 1), str(CONCURRENCY)], {}
+            )
             ours_s, peak_mib = _ours(place, keys, verify=False)
         finally:
             server.terminate()
