@@ -12,7 +12,6 @@ Rule 4: a killed life leaves nothing: its writer and its wire are dead from that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import io
 import json
@@ -607,7 +606,11 @@ class Stage:
         return path
 
     async def pause(
-        self, refs: Iterable[CampaignRef] | None = None, *, manifest: Path | None = None, **wanted: Any
+        self,
+        refs: Iterable[CampaignRef] | None = None,
+        *,
+        manifest: Path | None = None,
+        **wanted: Any,
     ) -> RunResult:
         """Run `pause` over these campaigns, all of the world's unless given."""
         path = manifest or self.write_list(self.world.refs() if refs is None else refs)
@@ -674,36 +677,30 @@ class Stage:
     async def _live(self, run: Coroutine[Any, Any, RunResult]) -> RunResult:
         life = self.lives[-1]
         own = asyncio.ensure_future(run)
-        life.end = own.cancel
+        died = asyncio.get_running_loop().create_future()
+        life.end = lambda: died.done() or died.set_result(None)
         try:
-            return await own
-        except asyncio.CancelledError:
-            own.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await own
-            raise
-        finally:
+            await asyncio.wait({own, died}, return_when=asyncio.FIRST_COMPLETED)
             if life.dead:
-                await self._bury()
+                await self._bury(own)
+                raise asyncio.CancelledError
+            return await own
+        finally:
+            own.cancel()
 
-    async def _bury(self) -> None:
-        """Let the dead life's remaining coroutines unwind; none of them can do anything."""
-        me = asyncio.current_task()
-        for _ in range(50):
-            left = [one for one in asyncio.all_tasks() if one is not me and one in self._of_runs()]
+    async def _bury(self, own: asyncio.Future[RunResult]) -> None:
+        """Let every coroutine of the dead life unwind; none of them can do anything."""
+        for _ in range(1_000):
+            left = [one for one in asyncio.all_tasks() if _is_of_a_run(one)]
             if not left:
-                return
+                break
             for one in left:
                 one.cancel()
             await asyncio.sleep(0)
-
-    def _of_runs(self) -> set[asyncio.Task[Any]]:
-        mine = asyncio.current_task()
-        return {
-            one
-            for one in asyncio.all_tasks()
-            if one is not mine and "orchestrator" in str(getattr(one.get_coro(), "cr_code", ""))
-        }
+        else:
+            self.server.problems.append(f"{len(left)} coroutines survive their life: {left[0]}")
+        if not own.cancelled():
+            own.exception()
 
     # -- what is looked at afterwards ---------------------------------------------------------
 
@@ -781,6 +778,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """A report file as rows."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _is_of_a_run(one: asyncio.Task[Any]) -> bool:
+    """Whether this is the product's coroutine, not a test's."""
+    return "/orchestrator/" in getattr(getattr(one.get_coro(), "cr_code", None), "co_filename", "")
 
 
 def _kind(run_dir: Path) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 import shutil
 import sys
@@ -25,7 +26,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.summary import Ended
@@ -46,7 +47,7 @@ from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSet
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Stage
 from tests.harness import checker
 from tests.harness.arguments import Arguments
-from tests.virtual_time import VirtualTimeLoop
+from tests.virtual_time import HungError, VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -725,10 +726,14 @@ class Play:
 
 def play(seed: int) -> Outcome:
     """Play one seed from its beginning."""
-    folder = Path(tempfile.mkdtemp(prefix="simulation-"))
+    memory = Path("/dev/shm")  # noqa: S108 - what is not durable anyway need not wait for a disk
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=place))
     try:
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             return runner.run(Play(draw(seed), folder).play())
+    except HungError as error:
+        return Outcome(findings=[f"seed {seed}: {error}"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -786,8 +791,6 @@ def _play_one(seed: int) -> int:
     )
     return int(bool(first.findings) or not same)
 
-
-_Any = Any
 
 if __name__ == "__main__":
     sys.exit(main())
