@@ -72,6 +72,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         rate=rate,
         concurrency=concurrency,
         patience=patience,
+        reads=path,
     )
     from orchestrator.run.pausing import pause as start  # noqa: PLC0415 - after settings are usable
 

@@ -27,11 +27,15 @@ from orchestrator.run.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from orchestrator.cli.flags import Shared
     from orchestrator.edges.settings import Settings
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.session import Surroundings
+
+#: variables that name a file
+_READ_BY_ENVIRONMENT = ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_CA_FILE")
 
 
 @dataclass(slots=True)
@@ -105,9 +109,11 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     rate: str | None = None,
     concurrency: str | None = None,
     patience: str | None = None,
+    reads: Path | None = None,
 ) -> Settings:
     """Load the settings of a command from its flags, the environment and the file."""
     check_shared(shared)
+    _check_log_file(shared, reads)
     settings = load_settings(
         flags=shared.settings(rate=rate, concurrency=concurrency, patience=patience),
         environ=os.environ,
@@ -127,6 +133,18 @@ def check_shared(shared: Shared) -> None:
     """Check what is no setting among the flags of every command."""
     if shared.log_format not in {"console", "json"}:
         raise refuse("--log-format", f"must be console or json, not {shown(shared.log_format)}")
+
+
+def _check_log_file(shared: Shared, reads: Path | None) -> None:
+    """Refuse a log that would go into a file that this command reads [C12]."""
+    if shared.log_file is None:
+        return
+    named = (os.environ.get(name) for name in _READ_BY_ENVIRONMENT)
+    for read in (reads, shared.config, shared.ca_file, *named):
+        with contextlib.suppress(OSError, ValueError):
+            # what is not there, or cannot be a file, is nobody's business here
+            if read and os.path.samefile(shared.log_file, read):  # noqa: PTH121 - takes texts too
+                raise refuse("--log-file", f"{read} is read by this command")
 
 
 def make_events(shared: Shared, stream: TextIO) -> Events:

@@ -1,0 +1,157 @@
+"""Settings and flags of the real command that must not be got wrong at 3 a.m."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.makers import (
+    SHORT,
+    Stand,
+    environment_of,
+    pause_through,
+    refs_of,
+    run_command,
+    world_of,
+    write_list,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.sockets
+
+SECRET = "kanarie-Zq7-wX9-vB2-mN4"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--secret-key", "--token", "--sk", "--password", "--secret_key", "--SECRET", "--secret"],
+)
+@pytest.mark.parametrize("joined", [True, False])
+async def test_a_secret_on_the_command_line_is_refused_and_not_repeated(
+    tmp_path: Path,
+    flag: str,
+    joined: bool,  # noqa: FBT001 - a case, not an option
+) -> None:
+    """[C04] No flag takes it: exit 2, nothing is sent, and the right way is named."""
+    given = (f"{flag}={SECRET}",) if joined else (flag, SECRET)
+    async with Stand() as server:
+        listed = write_list(tmp_path, refs_of(1))
+        done = await run_command(tmp_path, server.url, "pause", str(listed), *given)
+
+    assert done.code == 2
+    assert "ORCHESTRATOR_SECRET_KEY_FILE" in done.err
+    assert SECRET not in done.out + done.err
+    assert server.ledger == []
+
+
+# -- files that would overwrite each other -----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["list.csv", "config.toml", "secret_key"])
+async def test_a_log_never_goes_into_a_file_that_the_run_reads(tmp_path: Path, name: str) -> None:
+    """[C12] --log-file names the list, the settings or the key: exit 2, the file is untouched."""
+    async with Stand() as server:
+        environment_of(tmp_path, server.url)
+        write_list(tmp_path, refs_of(1))
+        before = (tmp_path / name).read_bytes()
+        done = await run_command(
+            tmp_path,
+            server.url,
+            *("pause", str(tmp_path / "list.csv"), "--log-file", str(tmp_path / name), "-vv"),
+        )
+
+    assert done.code == 2, done.err
+    assert name in done.err
+    assert (tmp_path / name).read_bytes() == before
+    assert server.ledger == []
+
+
+@pytest.mark.parametrize("where", ["the list's directory", "the list itself", "a file below it"])
+async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path, where: str) -> None:
+    """[C12] A report would be written beside or over the list: exit 2 or 5, nothing is sent."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    async with Stand() as server:
+        listed = write_list(folder, refs_of(1))
+        before = listed.read_bytes()
+        chosen = {
+            "the list's directory": folder,
+            "the list itself": listed,
+            "a file below it": listed / "run",
+        }[where]
+        done = await run_command(
+            tmp_path, server.url, "pause", str(listed), "--run-dir", str(chosen)
+        )
+
+    assert done.code in {2, 5}, done.err
+    assert str(chosen) in done.err
+    assert (listed.read_bytes(), [one.name for one in folder.iterdir()]) == (before, ["list.csv"])
+    assert server.ledger == []
+
+
+async def test_a_report_may_be_the_next_list(tmp_path: Path) -> None:
+    """[C12] failed.csv of one run is the list of the next, whose directory is its own."""
+    async with Stand(world=world_of(2)) as server:
+        first = await pause_through(server, tmp_path, refs_of(3))
+        assert first.result.run_dir is not None
+        failed = first.result.run_dir / "failed.csv"
+        before = failed.read_bytes()
+        done = await run_command(tmp_path, server.url, "pause", str(failed))
+
+    assert (first.exit_code, done.code) == (1, 1)
+    assert failed.read_bytes() == before
+    assert server.puts_by_id == {1: 1, 2: 1, 3: 2}
+
+
+# -- the emergency's guard ---------------------------------------------------------------------
+
+
+async def test_the_emergency_never_defaults_to_a_vdn(tmp_path: Path) -> None:
+    """[C13] No --vdn: exit 2, even with --yes."""
+    async with Stand() as server:
+        done = await run_command(tmp_path, server.url, "pause-all", "--yes")
+
+    assert done.code == 2
+    assert "--vdn" in done.err
+    assert server.ledger == []
+
+
+@pytest.mark.parametrize("command", ["pause-all", "restore"])
+async def test_no_variable_and_no_setting_confirms(tmp_path: Path, command: str) -> None:
+    """[C13] Without a terminal and --yes: exit 7, whatever variables or files say."""
+    async with Stand(world=world_of(1)) as server:
+        run = (await pause_through(server, tmp_path, refs_of(1))).result.run_dir
+        before = len(server.ledger)
+        arguments = ("--vdn", "12") if command == "pause-all" else (str(run),)
+        done = await run_command(
+            tmp_path,
+            server.url,
+            *(command, *arguments),
+            env={
+                "ORCHESTRATOR_YES": "1",
+                "ORCHESTRATOR_PAUSE_ALL_YES": "true",
+                "ORCHESTRATOR_VDN": "12",
+                "YES": "1",
+            },
+        )
+
+    assert done.code == 7, done.err
+    assert "--yes" in done.err
+    assert len(server.ledger) == before
+
+
+async def test_a_settings_file_that_would_confirm_is_refused(tmp_path: Path) -> None:
+    """[C13] [C08] `yes = true` in the file is an unknown key: exit 2."""
+    config = tmp_path / "config.toml"
+    config.write_text(f"yes = true\n{SHORT}")
+    async with Stand() as server:
+        done = await run_command(
+            tmp_path, server.url, "pause-all", "--vdn", "12", "--yes", "--config", str(config)
+        )
+
+    assert done.code == 2
+    assert "yes" in done.err
+    assert server.ledger == []

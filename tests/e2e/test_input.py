@@ -1,0 +1,186 @@
+"""Lists and listings at their worst: a million lines, and pages that shift, repeat or end early."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator import PauseAllOptions
+from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.faults import FaultPlan, ListingFaults
+from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
+from tests.e2e.makers import Stand, only_run, pause_all_through, run_command, run_measured
+from tests.fakes import Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes import Sent
+
+VDN = 12
+LINES = 1_000_000
+
+
+def write_lines(path: Path, number: int, *, last: str = "") -> None:
+    with path.open("w") as listed:
+        listed.write("vdn_id,campaign_id\n")
+        listed.writelines(f"{1 + n % 40},{1_000_000 + n}\n" for n in range(number))
+        listed.write(last)
+
+
+@pytest.mark.sockets
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_million_lines_stream(tmp_path: Path) -> None:
+    """[I26] A dry run over 1,000,000 lines: all planned, under 150 MB at its peak."""
+    listed = tmp_path / "list.csv"
+    write_lines(listed, LINES)
+
+    done = await run_measured(tmp_path, "", "pause", str(listed), "--dry-run", "-q")
+
+    assert done.code == 0, done.err
+    assert "1,000,000 planned" in done.out
+    assert done.peak_kib < 150 * 1024
+    with (only_run(tmp_path) / "results.csv").open() as report:
+        assert sum(1 for _ in report) == LINES + 1
+
+
+@pytest.mark.sockets
+async def test_nothing_is_sent_before_the_last_line_is_checked(tmp_path: Path) -> None:
+    """[I26] [Z18] The last of 50,000 lines is bad: exit 2, its line is named, no request."""
+    listed = tmp_path / "list.csv"
+    write_lines(listed, 50_000, last="12,1e3\n")
+    async with Stand() as server:
+        done = await run_command(tmp_path, server.url, "pause", str(listed), "-q")
+
+    assert done.code == 2
+    assert "50002" in done.err.replace(",", "")
+    assert server.ledger == []
+    assert list((tmp_path / "state" / "runs").iterdir()) == []
+
+
+# -- listings ----------------------------------------------------------------------------------
+
+#: listings that are wrong for as long as they are
+BENT = {
+    "every page ends early": ListingFaults(rows_missing=1),
+    "the first page fails": ListingFaults(failing_pages=frozenset({1})),
+    "listings fail after the first answers": ListingFaults(answered=2),
+}
+#: ... and those that are wrong only while more than a page is running
+PASSING = {
+    "totalSize changes between pages": ListingFaults(total_size_off=3),
+    "the second page fails": ListingFaults(failing_pages=frozenset({2})),
+}
+
+
+def started(size: int, *, order: Order = Order.ID) -> World:
+    return World(
+        {VDN: [Campaign(number) for number in range(1, size + 1)]},
+        settings=WorldSettings(order=order),
+    )
+
+
+@pytest.mark.parametrize("bent", BENT.values(), ids=BENT)
+async def test_a_bent_listing_never_proves_quiet(tmp_path: Path, bent: ListingFaults) -> None:
+    """[I39] For ever bent: what was shown is paused, the verdict is not `quiet`, exit 6."""
+    world = started(150)
+    stage = Stage(tmp_path, world, faults=FaultPlan(listing_faults={VDN: bent}))
+
+    result = await stage.pause_all(VDN, deadline_s=60)
+
+    assert result.exit_code == 6
+    assert result.verdict in {"not_proven", "still_running"}
+    shown = 0 if 1 in bent.failing_pages else 90
+    assert world.counts()[Status.SUSPENDED] == result.counts.get("paused", 0) >= shown
+
+
+@pytest.mark.parametrize("bent", (BENT | PASSING).values(), ids=BENT | PASSING)
+async def test_a_listing_that_straightens_out_proves_quiet(
+    tmp_path: Path, bent: ListingFaults
+) -> None:
+    """[I39] Bent for the first eight requests only: all are paused, and quiet is proven."""
+    plan = FaultPlan(
+        listing_faults={
+            VDN: ListingFaults(
+                failing_pages=bent.failing_pages,
+                answered=bent.answered,
+                rows_missing=bent.rows_missing,
+                total_size_off=bent.total_size_off,
+                last_request=8,
+            )
+        }
+    )
+    world = started(150)
+    result = await Stage(tmp_path, world, faults=plan).pause_all(VDN, deadline_s=120)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert result.counts == {"paused": 150}
+    assert world.counts() == {Status.SUSPENDED: 150}
+
+
+async def test_pages_that_shift_while_we_pause_hide_nobody(tmp_path: Path) -> None:
+    """[I39] What changed last is listed first, so each pause moves the pages: all 350 are found."""
+    world = started(350, order=Order.RECENT)
+    result = await Stage(tmp_path, world).pause_all(VDN, deadline_s=120)
+
+    assert (result.exit_code, result.counts) == (0, {"paused": 350})
+
+
+def page_of(ids: list[object], *, total: int) -> bytes:
+    """A whole answer to a listing, its rows started."""
+    rows = [{"id": one, "name": "", "status": 2} for one in ids]
+    body = json.dumps(
+        {"resultCode": "0200000", "returnCode": "0200000", "totalSize": total, "data": rows}
+    ).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    ("ids", "total"),
+    [([1, 1], 2), ([1, 2, 2], 3), ([1, "x"], 2), ([1, -5], 2), ([1, True], 2), ([], 2)],
+    ids=["one twice", "the last twice", "no number", "negative", "true", "empty"],
+)
+async def test_repeated_or_foreign_rows_never_prove_quiet(
+    tmp_path: Path, ids: list[object], total: int
+) -> None:
+    """[I39] Rows that repeat or are no campaigns make a listing incomplete, however it adds up."""
+    world = started(2)
+    stage = Stage(tmp_path, world)
+    numbers = count()
+
+    def forge(sent: Sent) -> bytes | None:
+        is_filtered = "status=2" in sent.target
+        if not is_filtered:
+            return None
+        left = [one for one in ids if _is_started(world, one)]
+        # an honest first page, then the bent one without what has been paused
+        return None if next(numbers) == 0 else page_of(left, total=total if ids else 2)
+
+    stage.server.forge = forge
+    result = await stage.pause_all(VDN, deadline_s=30)
+
+    assert result.exit_code == 6
+    assert result.verdict != "quiet"
+    assert world.counts() == {Status.SUSPENDED: 2}
+
+
+def _is_started(world: World, one: object) -> bool:
+    if isinstance(one, int) and not isinstance(one, bool) and one > 0:
+        return world.status_of(CampaignRef(VDN, one)) is Status.STARTED
+    return True
+
+
+@pytest.mark.sockets
+async def test_an_empty_vdn_is_asked_about_not_called_quiet(tmp_path: Path) -> None:
+    """[I39] Over real sockets: a VDN without campaigns is not proven, exit 6, and named."""
+    async with Stand(world=started(1)) as server:
+        told = await pause_all_through(
+            server, tmp_path, PauseAllOptions(vdns=(1243,), deadline_s=30)
+        )
+
+    assert (told.exit_code, told.result.verdict) == (6, "not_proven")
+    assert "is 1243 the right VDN?" in told.result.line
