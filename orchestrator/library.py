@@ -113,7 +113,7 @@ async def restore(
     run: str | Path, settings: Settings, options: RestoreOptions | None = None
 ) -> RunResult:
     """Start again exactly what a run turned off. There is no confirmation here."""
-    directory = find_run(settings.state_dir, str(run))
+    directory = telling.find_undoable(settings.state_dir, str(run))
     return await restoring.restore(
         directory, settings, options or RestoreOptions(), _masking(settings), confirm=None
     )

@@ -43,8 +43,8 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     """Start again exactly the campaigns that RUN turned off."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.edges.run_directory import find_run  # noqa: PLC0415
     from orchestrator.run.options import RestoreOptions  # noqa: PLC0415
+    from orchestrator.run.telling import find_undoable  # noqa: PLC0415
 
     vdns = values.read_vdns(vdn or ())
     default_vdn = vdns[0] if len(vdns) == 1 else None
@@ -69,7 +69,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
         rate=rate,
         concurrency=concurrency,
     )
-    source = find_run(settings.state_dir, run)
+    source = find_undoable(settings.state_dir, run)
     from orchestrator.run.restoring import restore as start  # noqa: PLC0415 - after settings
 
     around = stage.Stage(shared)

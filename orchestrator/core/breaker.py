@@ -87,7 +87,7 @@ class Breaker:
         assert threshold >= 1
         self._base_s: Final = probe_base_s
         self._cap_s: Final = probe_cap_s
-        self._patience_s: Final = patience_s
+        self.patience_s: Final = patience_s
         self._threshold: Final = threshold
         self._state = _State.CLOSED
         self._row: set[Hashable] = set()
@@ -193,4 +193,4 @@ class Breaker:
 
     def _patience_end_s(self) -> float:
         assert self.opened_since_s is not None
-        return self.opened_since_s + self._patience_s
+        return self.opened_since_s + self.patience_s

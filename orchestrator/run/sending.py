@@ -109,6 +109,8 @@ class Sender:
     _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ever_answered: bool = False
+    _silent_since_s: float | None = None
     _foreign: set[Hashable] = field(default_factory=set)
     #: whether the last answers were of the throttling kind
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -249,6 +251,7 @@ class Sender:
 
     def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
         self.signer.note_accepted(has_query=has_query)
+        self._ever_answered = True
         was_open = admission.breaker.is_open
         admission.breaker.useful(now_s=now_s)
         admission.told = True
@@ -265,6 +268,7 @@ class Sender:
     ) -> None:
         breaker = admission.breaker
         was_open = breaker.is_open
+        self._give_up_on_silence(verdict, now_s)
         breaker.useless(ref=admission.key, now_s=now_s, explained=explained)
         admission.told = True
         self.refusal = verdict
@@ -273,6 +277,20 @@ class Sender:
             self.events.warning("breaker.opened", reason=verdict.reason)
         if admission.probe:
             self.alarm.ring()
+
+    def _give_up_on_silence(self, verdict: Verdict, now_s: float) -> None:
+        """A server that has never answered is given up after the patience, however short the list.
+
+        The breaker needs five campaigns to open; a list of three would else wait without a word.
+        """
+        if self._ever_answered or verdict.kind is not Kind.UNREACHABLE:
+            self._ever_answered = True
+            return
+        if self._silent_since_s is None:
+            self._silent_since_s = now_s
+        if now_s - self._silent_since_s >= self.changes.patience_s:
+            self.refusal = verdict
+            self.stopping.stop(Ended.SERVER, self._out_of_patience())
 
     def _prove(self, verdict: Verdict, admission: Admission) -> None:
         if verdict.foreign:

@@ -6,9 +6,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from orchestrator.core.report import RunKind
 from orchestrator.core.summary import RunVerdict
 from orchestrator.edges.journal import check_whole, connect, counts, read_meta
-from orchestrator.edges.run_directory import runs_in
+from orchestrator.edges.run_directory import find_run, runs_in
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.run.reporting import RunResult, make_report, read_facts, result_of
 
@@ -62,6 +63,35 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
         connection.close()
 
 
+def find_undoable(state_dir: Path, text: str) -> RunDirectory:
+    """Find a run to restore from; `last` is the newest one that turned something off.
+
+    Dry runs and restores are passed over: `restore last` after its own dry run, or a second time,
+    means the same run. One that cannot be read is not passed over: an older run is another matter.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    if text != "last":
+        return find_run(state_dir, text)
+    for directory in runs_in(state_dir):
+        if directory.has_journal and _may_be_undone(directory):
+            return directory
+    return find_run(state_dir, text)
+
+
+def _may_be_undone(directory: RunDirectory) -> bool:
+    try:
+        connection = connect(directory.journal)
+        try:
+            facts = read_facts(connection)
+        finally:
+            connection.close()
+    except (OrchestratorError, sqlite3.Error, KeyError, ValueError):
+        return True
+    return facts.kind is not RunKind.RESTORE and not facts.dry_run
+
+
 def list_runs(state_dir: Path) -> list[RunLine]:
     """Every run below a state directory, newest first."""
     return [_line(directory) for directory in runs_in(state_dir) if directory.has_journal]
@@ -75,7 +105,8 @@ def _line(directory: RunDirectory) -> RunLine:
         try:
             facts = read_facts(connection)
             recorded = counts(connection)
-            verdict = read_meta(connection).get("verdict", RunVerdict.INTERRUPTED.value)
+            unended = RunVerdict.PLANNED if facts.dry_run else RunVerdict.INTERRUPTED
+            verdict = read_meta(connection).get("verdict", unended.value)
         finally:
             connection.close()
     except (OrchestratorError, sqlite3.Error, KeyError, ValueError) as error:

@@ -354,7 +354,7 @@ def _report_row(
         ending = (Outcome.INVALID, Evidence.NONE, Changed.NO, str(problem))
     elif first_line is not None:
         ending = (Outcome.DUPLICATE, Evidence.NONE, Changed.NO, f"same as line {first_line}")
-    elif planned_only:
+    elif planned_only and outcome is None:
         ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
     elif outcome is not None:
         ending = (
