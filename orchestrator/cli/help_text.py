@@ -85,8 +85,8 @@ _NOTES = {
     " nothing started. Without a terminal --yes is needed.",
     "continue": "RUN: a run directory, a run id, a unique end of one, or `last`. Server, pace and"
     " verification are the run's own.",
-    "restore": "RUN: a run directory, a run id, a unique end of one, or `last`. Asks for the VDN"
-    " number(s) of the run, separated by spaces, as pause-all does.",
+    "restore": "RUN: a run directory, a run id, a unique end of one, or `last`, the newest that"
+    " turned something off. Asks for the VDN number(s) of the run, separated by spaces, as pause-all does.",
     "report": "RUN: a run directory, a run id, a unique end of one, or `last`. Nothing is sent.",
     "check": "Sends nothing but GETs. Exit 0 only when an emergency would work; without --vdn the"
     " signature and the listing are not tried, so that exit is 1 at best.",
