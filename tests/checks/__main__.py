@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.checks import forbidden, lock, minimum_versions, names
+from tests.checks import fault_table, forbidden, lock, minimum_versions, names
 
-#: fault_table belongs here as soon as tests/faults.md is written
-CHECKS = (lock, minimum_versions, forbidden, names)
+CHECKS = (lock, minimum_versions, forbidden, names, fault_table)
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: family -> its highest number
-FAMILIES = {"N": 30, "S": 46, "P": 36, "I": 39, "C": 14, "X": 5, "Z": 25}
+FAMILIES = {"N": 30, "S": 46, "P": 36, "I": 39, "C": 14, "X": 7, "Z": 25}
 ROWS = tuple(f"{family}{n:02}" for family, most in FAMILIES.items() for n in range(1, most + 1))
 #: rows that may need root or a special kernel
 MAY_GIVE_A_REASON = frozenset("PXZ")

@@ -34,7 +34,13 @@ BANS = (
     Ban(r"\bssl\s*=\s*False\b", "TLS is always verified", _CODE),
     Ban(r"\bCERT_NONE\b", "TLS is always verified", _CODE),
     Ban(r"\bcheck_hostname\s*=\s*False\b", "TLS is always verified", _CODE),
-    Ban(r"\bverify(_ssl)?\s*=\s*False\b", "TLS is always verified", _CODE),
+    Ban(r"\bverify_ssl\s*=\s*False\b", "TLS is always verified", _CODE),
+    # `verify=False` alone is ours: --no-verify, a run without a look
+    Ban(
+        r"\b(get|put|post|request|[sS]ession|[cC]lient)\([^()]*\bverify\s*=\s*False\b",
+        "TLS is always verified",
+        _CODE,
+    ),
     Ban(r"\btrust_env\s*=\s*True\b", "no proxy or netrc from the environment", _CODE),
     Ban(r"\b(import|from) (pickle|marshal|shelve)\b", "runs whatever it reads", (".py",), "orch"),
     Ban(r"\byaml\.(unsafe_)?load\(", "runs whatever it reads", _CODE),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import getpass
+import hashlib
 import json
 import os
 import pty
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -20,9 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import orchestrator
+from orchestrator import PauseOptions
 from orchestrator.core.campaign import Action, CampaignRef, Status
 from orchestrator.core.requests import change, details, listing
-from orchestrator.errors import ManifestError
+from orchestrator.errors import ManifestError, StorageError
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
@@ -288,6 +292,35 @@ async def test_no_text_from_list_or_server_forms_a_path(tmp_path: Path) -> None:
     assert seen
     assert [line for line in seen if not own.fullmatch(line)] == []
     assert not any("owned" in line or "reason" in line for line in seen)
+
+
+async def test_the_journal_says_who_ran_what_against_which_server(tmp_path: Path) -> None:
+    """[Z23] Operator, host, version, server, reason, list and its SHA-256; no record can change."""
+    async with Stand(world=world_of(2)) as server:
+        told = await pause_through(
+            server, tmp_path, refs_of(2), PauseOptions(reason="order of 23 November")
+        )
+
+    run = told.result.run_dir
+    assert run is not None
+    listed = tmp_path / "list.csv"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["manifest"] == {
+        "path": str(listed),
+        "sha256": hashlib.sha256(listed.read_bytes()).hexdigest(),
+        "lines": 2,
+    }
+    assert summary["reason"] == "order of 23 November"
+    assert summary["server"].startswith(server.url)
+    assert (summary["operator"], summary["host"]) == (getpass.getuser(), os.uname().nodename)
+    assert summary["version"] == orchestrator.__version__
+    # one record is changed behind the journal's back: it is refused whole
+    journal = sqlite3.connect(run / "journal.db")
+    journal.execute("UPDATE meta SET value = replace(value, 'November', 'December')")
+    journal.commit()
+    journal.close()
+    with pytest.raises(StorageError, match="damaged"):
+        orchestrator.report(run, settings_of(server.url, tmp_path))
 
 
 # -- requests ----------------------------------------------------------------------------------
