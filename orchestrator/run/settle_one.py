@@ -11,7 +11,7 @@ Rule 3: an intent whose PUT never left is closed as not sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -30,7 +30,7 @@ from orchestrator.core.retry import is_charged
 from orchestrator.core.sightings import read_details
 from orchestrator.core.verdict import Kind, Repeat, Verdict
 from orchestrator.edges.isales_client import NotSentError
-from orchestrator.edges.journal import Intent, Settlement
+from orchestrator.edges.journal import Intent, Settlement, known_campaigns
 from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class _Case:
     failures: int = 0
     doubted: bool = False
     accepted: bool = False
+    #: accepted in an earlier round or life; it may have been started again since
+    accepted_before: bool = False
     disagreements: int = 0
     #: a refused status that shows as startable has been tried once more
     raced: bool = False
@@ -79,6 +81,8 @@ async def settle_one(
     if useful_before is not None:
         # It failed in an earlier round: what others achieved since then explains its failures.
         case.failing_since_s, case.useful_before = rig.clock.now_s(), useful_before
+    if attempts_before:
+        await _remember(rig, case)
     try:
         verdict = await _attempt(rig, case)
         if _is_repeated(rig, case, verdict):
@@ -89,6 +93,22 @@ async def settle_one(
             await _conclude_by_reading(rig, case, verdict)
     except StoppedError:
         rig.events.debug("campaign.left_open", seq=planned.seq, **_identity(planned))
+
+
+async def _remember(rig: Rig, case: _Case) -> None:
+    """Take in what the journal knows of earlier rounds and lives: a doubt then is a doubt now."""
+    ref = case.planned.ref
+    try:
+        found = await rig.journal.read(
+            lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
+        )
+    except BaseException:
+        rig.sender.slots.release()
+        raise
+    for known in found:
+        case.sent = known.history.attempts
+        case.doubted = known.history.doubted
+        case.accepted_before = known.history.accepted
 
 
 async def read_state(rig: Rig, planned: Planned) -> Sighting | Verdict:
@@ -338,6 +358,7 @@ async def _conclude_by_reading(rig: Rig, case: _Case, verdict: Verdict) -> None:
             )
         )
         return
+    history = replace(history, accepted=case.accepted or case.accepted_before)
     decision = decide_seen(rig.action, history, seen.status, Evidence.READ)
     await rig.settle(seen_settlement(rig, case.planned.seq, decision, seen, verdict.reason))
 

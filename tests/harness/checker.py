@@ -177,6 +177,8 @@ def _successes(story: Story, rows: list[dict[str, str]]) -> list[str]:
             found.append(f"[undo] {where}, yet no PUT of ours took effect")
         if row["outcome"] in {"already_paused", "unattempted"} and effects:
             found.append(f"[undo] {where}, yet a PUT took effect")
+    if story.storage_failed:
+        return found
     known = {_pair(row) for row in _counted(rows)}
     found += [f"[1] {pair} got a PUT and has no row" for pair in puts if pair not in known]
     return found

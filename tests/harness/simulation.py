@@ -320,6 +320,7 @@ class Play:
         self.storage_failed = False
         self.ending = ""
         self.timers: list[asyncio.TimerHandle] = []
+        self.jumps: list[asyncio.TimerHandle] = []
 
     def visit(self, state: str) -> None:
         """Count a state."""
@@ -330,7 +331,7 @@ class Play:
         scenario, stage = self.scenario, self.stage
         loop = asyncio.get_running_loop()
         for at_s, jump_ms in scenario.jumps:
-            loop.call_later(at_s, self._jump, jump_ms)
+            self.jumps.append(loop.call_later(at_s, self._jump, jump_ms))
         try:
             result = await self._run("pause-all" if scenario.kind == "pause-all" else "pause")
             if scenario.kind == "restore" and result is not None:
@@ -441,10 +442,15 @@ class Play:
     def _heal(self) -> None:
         """From here on the server, the disk and the clock are well, but for stubborn campaigns."""
         stage = self.stage
+        # A pause-all asks a broken row until its deadline: that is no end.
         stubborn = {
             ref: fault
             for ref, fault in self.scenario.plan.always.items()
+            if self.scenario.kind != "pause-all" or fault is not faults.DATABASE_ERROR
         }
+        for timer in self.jumps:
+            timer.cancel()
+        stage.clock.jump_ms = 0
         stage.server.desk.faults = FaultPlan(always=stubborn)
         stage.server.unreachable = []
         disk = stage.disk
@@ -579,7 +585,7 @@ class Play:
         )
         for finding in checker.findings(story):
             self._find(finding)
-        jumped = self.scenario.jumps and self.stage.clock.jump_ms
+        jumped = bool(self.scenario.jumps)
         if kind == "pause-all" and not jumped:
             for finding in checker.proofs_hold(run_dir):
                 self._find(finding)

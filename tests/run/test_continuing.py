@@ -1,0 +1,201 @@
+"""`continue`: what earlier lives settled stays; what they left in doubt is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.core.campaign import Status
+from orchestrator.core.summary import Ended
+from orchestrator.errors import RefusedError
+from orchestrator.simulator import faults
+from orchestrator.simulator.faults import FaultPlan, ListingFaults
+from orchestrator.simulator.routes import Kind
+from tests.fakes import START_MS, VDN, Stage, ref, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes import Sent
+
+ONE = ref(1)
+
+
+async def killed_at(stage: Stage, put: int, **wanted: object) -> Path:
+    """Pause everything and die when the PUT of this number has reached the server."""
+
+    def watch(sent: Sent) -> None:
+        if len(stage.server.puts) == put and sent.is_change:
+            asyncio.get_running_loop().call_later(stage.server.there_s + 1e-6, stage.kill)
+
+    stage.server.on_sent = watch
+    result = await stage.until_killed(stage.pause(**wanted))
+    assert result is None
+    stage.server.on_sent = None
+    (run_dir,) = stage.run_dirs()
+    return run_dir
+
+
+@pytest.mark.parametrize("put", [1, 2, 17, 40])
+async def test_a_killed_run_is_finished_by_continue(tmp_path: Path, put: int) -> None:
+    """[P02, P03, P04] killed between effect and answer: all paused, all known to be ours."""
+    stage = Stage(tmp_path, started(40))
+    run_dir = await killed_at(stage, put)
+
+    result = await stage.continue_run(run_dir)
+
+    assert result.counts == {"paused": 40}
+    assert {row["changed"] for row in stage.rows(result)} == {"yes"}
+    assert all(stage.server.ledger.effects[one] == 1 for one in stage.world.refs())
+
+
+async def test_what_was_settled_gets_no_put_in_a_later_life(tmp_path: Path) -> None:
+    """[P27] paused in life 1 and started by an operator since: `still_running`, no PUT."""
+    stage = Stage(tmp_path, started(40))
+    run_dir = await killed_at(stage, 30)
+    stage.world.set_status(ONE, Status.STARTED)
+    before = len(stage.server.puts_to(ONE))
+
+    result = await stage.continue_run(run_dir)
+
+    assert stage.row(result, ONE)["outcome"] == "still_running"
+    assert stage.row(result, ONE)["changed"] == "yes"
+    assert len(stage.server.puts_to(ONE)) == before
+    assert stage.world.status_of(ONE) is Status.STARTED
+
+
+async def test_a_doubt_of_an_earlier_life_is_remembered_when_the_look_fails(tmp_path: Path) -> None:
+    """[P03] killed with a PUT in flight, no listing: ours, not `already_paused`."""
+    stage = Stage(tmp_path, started(40))
+    run_dir = await killed_at(stage, 1, verify=False)
+    pending = [one.ref for one in stage.server.puts]
+    stage.server.desk.faults = FaultPlan(
+        listing_faults={VDN: ListingFaults(answered=0)},
+    )
+
+    result = await stage.continue_run(run_dir)
+
+    assert pending == [ONE]
+    row = stage.row(result, ONE)
+    assert (row["outcome"], row["changed"]) == ("paused", "yes")
+
+
+async def test_a_doubt_of_the_first_round_is_remembered_in_the_last(tmp_path: Path) -> None:
+    """[S26] --no-verify: five landed 500s, then 0200011 in the last round: ours."""
+    stage = Stage(
+        tmp_path,
+        started(40),
+        faults=FaultPlan(scripted={ONE: [faults.with_http(500, effect=True)] * 5}),
+    )
+
+    result = await stage.pause(verify=False)
+
+    row = stage.row(result, ONE)
+    assert (row["outcome"], row["changed"]) == ("paused", "yes")
+
+
+async def test_five_kills_in_a_row_converge(tmp_path: Path) -> None:
+    """[P07] killed in every life, also while continuing: the sixth finishes it."""
+    stage = Stage(tmp_path, started(60))
+    run_dir = await killed_at(stage, 5)
+    for number in (9, 15, 22, 40):
+        stage.server.on_sent = lambda _, number=number: (
+            stage.kill() if len(stage.server.puts) >= number else None
+        )
+        assert await stage.until_killed(stage.continue_run(run_dir)) is None
+    stage.server.on_sent = None
+
+    result = await stage.continue_run(run_dir)
+
+    assert result.counts == {"paused": 60}
+    assert {row["changed"] for row in stage.rows(result)} == {"yes"}
+
+
+async def test_a_finished_run_is_told_again_without_a_request(tmp_path: Path) -> None:
+    """`continue` on a finished run: the same rows, the same exit code, nothing sent."""
+    stage = Stage(tmp_path, started(10))
+    first = await stage.pause()
+    assert first.run_dir is not None
+    rows, sent = stage.rows(first), len(stage.server.sent)
+
+    again = await stage.continue_run(first.run_dir)
+
+    assert again.repeated
+    assert stage.rows(again) == rows
+    assert again.exit_code == first.exit_code
+    assert len(stage.server.sent) == sent
+
+
+async def test_a_stopped_run_is_continued_without_another_put_for_the_settled(
+    tmp_path: Path,
+) -> None:
+    """Stopped after 20 PUTs: the second life sends the other ones only."""
+    stage = Stage(tmp_path, started(50))
+
+    def stop(sent: Sent) -> None:
+        if len(stage.server.puts) == 20 and stage.stopping is not None:
+            stage.stopping.stop(Ended.SIGNAL_INT, "told to")
+
+    stage.server.on_sent = stop
+    first = await stage.pause()
+    stage.server.on_sent = None
+    assert first.exit_code == 130
+    assert first.run_dir is not None
+
+    result = await stage.continue_run(first.run_dir)
+
+    assert result.exit_code == 0
+    assert max(stage.server.ledger.puts(one) for one in stage.world.refs()) == 1
+
+
+async def test_too_old_is_refused(tmp_path: Path) -> None:
+    """[P27] last written a day ago: refused with nothing sent, unless --even-if-old."""
+    stage = Stage(tmp_path, started(10))
+    run_dir = await killed_at(stage, 3)
+    sent = len(stage.server.sent)
+    for path in run_dir.iterdir():
+        os.utime(path, (START_MS / 1000 - 90_000,) * 2)
+
+    with pytest.raises(RefusedError):
+        await stage.continue_run(run_dir)
+
+    assert len(stage.server.sent) == sent
+    assert (await stage.continue_run(run_dir, even_if_old=True)).exit_code == 0
+
+
+async def test_a_killed_emergency_is_finished_by_continue(tmp_path: Path) -> None:
+    """[P03] pause-all killed in the middle: the next life pauses the rest and proves quiet."""
+    stage = Stage(tmp_path, started(150))
+    stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 60 else None
+    assert await stage.until_killed(stage.pause_all(VDN)) is None
+    stage.server.on_sent = None
+    (run_dir,) = stage.run_dirs()
+
+    result = await stage.continue_run(run_dir)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert result.counts == {"paused": 150}
+    assert {row["changed"] for row in stage.rows(result)} == {"yes"}
+
+
+async def test_an_emergency_leaves_alone_what_it_had_stopped_in_an_earlier_life(
+    tmp_path: Path,
+) -> None:
+    """[P27] started by an operator between two lives: no PUT, said, exit 6."""
+    stage = Stage(tmp_path, started(50))
+    stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 30 else None
+    assert await stage.until_killed(stage.pause_all(VDN)) is None
+    stage.server.on_sent = None
+    (run_dir,) = stage.run_dirs()
+    stage.world.set_status(ONE, Status.STARTED)
+    before = len(stage.server.puts_to(ONE))
+
+    result = await stage.continue_run(run_dir)
+
+    assert len(stage.server.puts_to(ONE)) == before
+    assert stage.row(result, ONE)["outcome"] == "still_running"
+    assert result.exit_code == 6
+    assert Kind.PAUSE in {one.kind for one in stage.server.sent}
