@@ -86,7 +86,8 @@ _NOTES = {
     "continue": "RUN: a run directory, a run id, a unique end of one, or `last`. Server, pace and"
     " verification are the run's own.",
     "restore": "RUN: a run directory, a run id, a unique end of one, or `last`, the newest that"
-    " turned something off. Asks for the VDN number(s) of the run, separated by spaces, as pause-all does.",
+    " turned something off. Asks for the VDN number(s) of the run, separated by spaces, as"
+    " pause-all does.",
     "report": "RUN: a run directory, a run id, a unique end of one, or `last`. Nothing is sent.",
     "check": "Sends nothing but GETs. Exit 0 only when an emergency would work; without --vdn the"
     " signature and the listing are not tried, so that exit is 1 at best.",

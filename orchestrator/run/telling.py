@@ -50,7 +50,7 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
     if directory.is_live:
         raise RefusedError(
             f"run {directory.path.name} is being worked on by {directory.holder() or 'a process'}",
-            advice="it writes its report itself at its end; `orchestrator runs` shows how far it is",
+            advice="it writes its report when it ends; `orchestrator runs` shows how far it is",
         )
     connection = connect(directory.journal)
     try:
