@@ -337,6 +337,35 @@ def test_every_failing_call_is_said_in_words(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@NAMES
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """[P08] All of it is synced before the rename, and the directory after it."""
+    synced: dict[int, int] = {}
+    named: list[tuple[str, bool]] = []
+    real_fsync, real_rename = os.fsync, os.rename
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        seen = os.fstat(descriptor)
+        synced[seen.st_ino] = seen.st_size
+
+    def rename(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        seen = os.stat(old, dir_fd=src_dir_fd)
+        named.append((new, synced.get(seen.st_ino) == seen.st_size > 0))
+        synced.pop(tmp_path.stat().st_ino, None)
+        real_rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    write(name, tmp_path)
+
+    assert (name, True) in named
+    assert all(whole for _, whole in named)
+    assert tmp_path.stat().st_ino in synced
+
+
 def test_a_journal_that_breaks_half_way_leaves_the_old_report(tmp_path: Path) -> None:
     """[P06] The rows end with an error of their own: it passes, and nothing is half written."""
 

@@ -42,7 +42,7 @@ _WIDER = ("tests/core", "tests/edges", "tests/run", "tests/cli", "tests/simulato
 #: bugs that are sown in the short form
 QUICK = 6
 #: seconds for one test, and for one whole answer of pytest
-_TEST_S = 60
+_TEST_S = 40
 _WHOLE_S = 900
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/\S+)", re.MULTILINE)
 #: what pytest's exit codes mean here
@@ -229,6 +229,8 @@ class Field:
 def _bite(bug: Bug, ran: Ran) -> Bite:
     if ran.exit_code == _PASSED:
         return Bite(bug, "", ran.took_s)
+    if ran.exit_code == _CAUGHT and "+++ Timeout +++" in ran.output:
+        return Bite(bug, f"a test hung for {_TEST_S} s", ran.took_s)
     if ran.exit_code == _CAUGHT and ran.failed:
         return Bite(bug, ran.failed[0], ran.took_s)
     last = ran.output.strip().splitlines()[-1:] or ["no word"]

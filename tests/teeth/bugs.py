@@ -54,6 +54,7 @@ _TEST_CLIENT = "edges/test_isales_client.py::test_"
 _TEST_SETTLE = "run/test_settle_one.py::test_"
 _TEST_SENDING = "run/test_sending.py::test_"
 _TEST_EMERGENCY = "run/test_emergency.py::test_"
+_TEST_LISTING = "run/test_listing.py::test_"
 _TEST_BULK = "run/test_bulk.py::test_"
 _TEST_LIVES = "run/test_lives.py::test_"
 _TEST_PLANNING = "edges/test_journal_planning.py::test_"
@@ -88,7 +89,7 @@ DURABILITY = (
     _bug(
         "report_renamed_unsynced",
         "a report is on the disk before it replaces the old one",
-        "edges/test_report_files.py::test_every_failing_call_is_said_in_words",
+        "edges/test_report_files.py::test_a_file_is_on_the_disk_before_it_has_its_name",
         changes=(
             Change(
                 _REPORT_FILES,
@@ -255,10 +256,9 @@ READING = (
         changes=(Change(_CLIENT, "allow_redirects=False", "allow_redirects=True"),),
     ),
     _bug(
-        "surplus_answer_believed",
-        "an answer is that of its own request",
-        f"{_TEST_CLIENT}a_surplus_answer_is_not_taken_for_the_next_campaigns",
-        f"{_TEST_CLIENT}a_surplus_answer_that_arrives_during_the_slot_is_not_taken",
+        "connection_not_looked_at",
+        "nothing is written into a connection that has ended or holds an answer nobody asked for",
+        f"{_TEST_CLIENT}an_end_that_the_loop_has_not_read_yet_is_noticed_too",
         changes=(
             Change(
                 _CLIENT, "    return may_hold_tickets or not _has_input(", "    return True or ("
@@ -283,9 +283,7 @@ TIMING = (
     _bug(
         "slot_before_connection",
         "the slot is taken with the connection in hand, so a slow handshake cannot bunch sends",
-        f"{_TEST_CLIENT}a_request_called_off_leaves_nothing_and_frees_its_connection",
-        f"{_TEST_CLIENT}waiting_for_the_slot_is_no_part_of_the_attempt",
-        "edges/test_isales_client_network.py",
+        "edges/test_isales_client_network.py::test_a_refused_connection_is_named_with_host_and_port",
         changes=(
             Change(
                 _CLIENT,
@@ -416,6 +414,11 @@ TIMING = (
                 "        self.stopping.stop(Ended.CREDENTIALS, heard.verdict.reason)\n",
                 "",
             ),
+            Change(
+                _SETTLE_ONE,
+                "        return not rig.stopping.is_stopping\n",
+                "        return False\n",
+            ),
         ),
     ),
     _bug(
@@ -534,7 +537,7 @@ EMERGENCY = (
     _bug(
         "forward_paging_trusted",
         "page numbers over a shrinking list prove nothing; only sweeps do",
-        f"{_TEST_EMERGENCY}all_that_runs_is_paused_and_proven",
+        f"{_TEST_EMERGENCY}all_that_runs_is_paused_and_proven[250-id]",
         changes=(
             Change(_EMERGENCY, "            backwards=True,\n", "            backwards=False,\n"),
             Change(
@@ -593,7 +596,7 @@ EMERGENCY = (
     _bug(
         "failed_page_is_an_empty_page",
         "a failed listing is never `nothing runs`",
-        f"{_TEST_EMERGENCY}listings_that_fail_after_the_first_prove_nothing",
+        f"{_TEST_LISTING}listings_of_what_runs_that_fail_prove_nothing",
         changes=(
             Change(
                 "orchestrator/run/listing.py",
