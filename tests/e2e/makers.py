@@ -335,7 +335,8 @@ async def until(condition: Callable[[], object]) -> None:
 async def ended(child: asyncio.subprocess.Process) -> Ended:
     """Wait for a child's end."""
     try:
-        async with asyncio.timeout(100):
+        # generous, for machines that are busy with other things; pytest has its own limit
+        async with asyncio.timeout(380):
             out, err = await child.communicate()
     except BaseException:
         if child.returncode is None:

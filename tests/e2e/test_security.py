@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -472,7 +473,9 @@ def give_to_nobody(folder: Path) -> None:
     """Let nobody own what lies here, and pass through what pytest made above it."""
     for path in (folder, *folder.iterdir()):
         os.chown(path, 65534, 65534)
-    for path in list(folder.parents)[:2]:
+    for path in folder.parents:
+        if path == Path(tempfile.gettempdir()) or path.parent == path:
+            return
         path.chmod(path.stat().st_mode | 0o011)
 
 
