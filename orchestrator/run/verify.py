@@ -30,7 +30,7 @@ from orchestrator.run.listing import read_listing
 from orchestrator.run.settle_one import read_state, seen_settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from orchestrator.core.campaign import CampaignRef
     from orchestrator.core.sweep import Listing
@@ -194,8 +194,16 @@ def _changed(history: History) -> Changed:
     return Changed.YES if history.accepted else Changed.MAYBE if history.doubted else Changed.NO
 
 
-async def decide_by_state(rig: Rig, planned: Planned) -> Sighting | None:
+async def decide_by_state(
+    rig: Rig, planned: Planned, *, acted_on: Container[Status | None] = ()
+) -> Sighting | None:
     """Let a campaign's state decide what its attempts came to; returns what was seen, if anything.
+
+    Args:
+        rig: the parts of the run.
+        planned: the campaign.
+        acted_on: in these states the caller goes on with it, so that nothing is settled: an outcome
+            on record would keep a later life from it if this one is killed now.
 
     Raises:
         StoppedError: the run is ending.
@@ -207,6 +215,8 @@ async def decide_by_state(rig: Rig, planned: Planned) -> Sighting | None:
     if isinstance(seen, Verdict):
         await settle_unread(rig, known, seen)
         return None
+    if seen.status in acted_on:
+        return seen
     decision = decide_seen(rig.action, known.history, seen.status, Evidence.READ)
     await rig.settle(seen_settlement(rig, planned.seq, decision, seen, known.error))
     return seen
