@@ -43,6 +43,8 @@ _FIRST_CHANGE_S = 5.0
 _TURN_S = 0.002
 #: first names that an operator is shown before confirming
 _NAMES_SHOWN = 5
+#: what is paused: started, and what we cannot read
+_RUNNING = frozenset({Status.STARTED, None})
 
 
 @dataclass(slots=True)
@@ -188,8 +190,8 @@ class Emergency:
         """What an earlier life left in doubt and is not listed as started: its state decides."""
         for ref in sorted(vdn.left_open):
             planned = Planned(vdn.places[ref], ref)
-            seen = await decide_by_state(self.rig, planned)
-            if seen is not None and seen.status in {Status.STARTED, None}:
+            seen = await decide_by_state(self.rig, planned, acted_on=_RUNNING)
+            if seen is not None and seen.status in _RUNNING:
                 self._begin(vdn, seen)
         vdn.left_open.clear()
 

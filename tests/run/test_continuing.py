@@ -12,8 +12,8 @@ from orchestrator.core.campaign import Status
 from orchestrator.core.summary import Ended
 from orchestrator.errors import RefusedError
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, ListingFaults
-from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
+from orchestrator.simulator.routes import CHANGES, Kind
 from tests.fakes import START_MS, VDN, Stage, ref, started
 
 if TYPE_CHECKING:
@@ -199,3 +199,31 @@ async def test_an_emergency_leaves_alone_what_it_had_stopped_in_an_earlier_life(
     assert stage.row(result, ONE)["outcome"] == "still_running"
     assert result.exit_code == 6
     assert Kind.PAUSE in {one.kind for one in stage.server.sent}
+
+
+async def test_a_life_that_only_looked_does_not_keep_the_next_one_from_pausing(
+    tmp_path: Path,
+) -> None:
+    """[P07] killed right after it had read what a killed life left open: all are paused later."""
+    stage = Stage(tmp_path, started(30))
+    stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 10 else None
+    assert await stage.until_killed(stage.pause_all(VDN)) is None
+    (run_dir,) = stage.run_dirs()
+
+    def late(sent: Sent) -> bool:
+        return sent.kind is Kind.DETAILS and sent.ref == ref(14)
+
+    # the listing fails, so what was left open is read one by one
+    stage.server.desk.faults = FaultPlan(
+        listing_faults={VDN: ListingFaults(answered=0)},
+        outages=(Outage(faults.RESET, kinds=frozenset(CHANGES)),),
+    )
+    stage.server.on_sent = lambda sent: stage.kill() if late(sent) else None
+    assert await stage.until_killed(stage.continue_run(run_dir)) is None
+    stage.server.on_sent = None
+    stage.server.desk.faults = FaultPlan()
+
+    result = await stage.continue_run(run_dir)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert result.counts == {"paused": 30}
