@@ -149,8 +149,7 @@ def decide_unseen(action: Action, history: History) -> Decision:
     if history.last is Kind.NOT_FOUND:
         return Decision(Outcome.NOT_FOUND)
     if history.doubted or history.last is Kind.WRONG_STATE:
-        changed = Changed.MAYBE if history.doubted else Changed.NO
-        return Decision(Outcome.UNKNOWN, changed=changed, needs_state=True)
+        return Decision(Outcome.UNKNOWN, changed=Changed.MAYBE, needs_state=True)
     return Decision(_refusal(history))
 
 

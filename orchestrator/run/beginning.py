@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from orchestrator.edges.settings import Settings
     from orchestrator.run.session import Surroundings
 
+#: draws of a run id before a taken one is an error
+_ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
 OLD_MS = 24 * 3600 * 1000
 
@@ -67,7 +69,7 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
         UsageError: it holds something else.
         RefusedError: another process works there.
     """
-    path = wanted.absolute() if wanted else state_dir / "runs" / _run_id(surroundings.clock)
+    path = wanted.absolute() if wanted else _free_path(surroundings, state_dir)
     directory = make_run_directory(path)
     hold(surroundings, directory)
     try:
@@ -82,6 +84,15 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
         directory.release()
         raise
     return directory
+
+
+def _free_path(surroundings: Surroundings, state_dir: Path) -> Path:
+    """A run directory that is not there yet: two starts in one second may draw the same id."""
+    for _ in range(_ID_TRIES):
+        path = state_dir / "runs" / _run_id(surroundings.clock)
+        if not path.exists():
+            break
+    return path
 
 
 def hold(surroundings: Surroundings, directory: RunDirectory) -> None:

@@ -114,8 +114,7 @@ async def settle_unread(rig: Rig, known: Known, verdict: Verdict) -> None:
         decision = Decision(Outcome.NOT_FOUND)
         reason = verdict.reason
     else:
-        changed = Changed.MAYBE if known.history.doubted else Changed.NO
-        decision = Decision(Outcome.UNKNOWN, changed=changed)
+        decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         reason = f"{known.error}; its state could not be read: {verdict.reason}"
     await rig.settle(
         Settlement(

@@ -94,8 +94,11 @@ def expected_unseen(action: Action, history: History) -> Decision:
         (history.accepted, Decision(NAMES[action][0], Evidence.ACCEPTED, Changed.YES)),
         (history.last is Kind.NOT_FOUND, Decision(Outcome.NOT_FOUND)),
         (history.doubted, Decision(Outcome.UNKNOWN, changed=Changed.MAYBE, needs_state=True)),
-        # 0200011 is decided by the state; we did not do it
-        (history.last is Kind.WRONG_STATE, Decision(Outcome.UNKNOWN, needs_state=True)),
+        # 0200011 is decided by the state; the table of §6 says maybe for every unknown
+        (
+            history.last is Kind.WRONG_STATE,
+            Decision(Outcome.UNKNOWN, changed=Changed.MAYBE, needs_state=True),
+        ),
         (True, Decision(BY_LAST_ANSWER.get(history.last or Kind.BROKEN, Outcome.FAILED))),
     ]
     return next(decision for fits, decision in table if fits)

@@ -211,6 +211,20 @@ async def test_the_last_outcome_counts(journal: Journal) -> None:
     ]  # fmt: skip
 
 
+async def test_an_outcome_stands_no_longer_once_the_campaign_is_tried_again(
+    journal: Journal,
+) -> None:
+    """Accepted, seen started, tried once more, killed: in doubt, not paused; row 2 is untouched."""
+    await journal.settle([settlement(), settlement(Outcome.FAILED, seq=2, standing="exhausted")])
+    await journal.intend(intent(number=2))
+    await journal.intend(intent(2, number=2))
+
+    assert await rows_of(journal, "outcomes") == [
+        (1, 1, "unknown", "accepted", "maybe", "needs_state", None, None, 1_090, "", ""),
+        (2, 1, "failed", "accepted", "yes", "exhausted", None, None, 1_090, "", ""),
+    ]
+
+
 # -- the rest -----------------------------------------------------------------------------------
 
 

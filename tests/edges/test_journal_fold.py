@@ -488,7 +488,7 @@ OPEN: list[tuple[Any, tuple[Outcome, Evidence, Changed, str]]] = [
      (Outcome.DENIED, Evidence.NONE, Changed.NO, f"{ENDED}; last: because of unauthorized")),
     # only a look could have decided it
     (lambda s: s.sent(1, kind=Kind.WRONG_STATE),
-     (Outcome.UNKNOWN, Evidence.NONE, Changed.NO, f"{ENDED}; last: because of wrong_state")),
+     (Outcome.UNKNOWN, Evidence.NONE, Changed.MAYBE, f"{ENDED}; last: because of wrong_state")),
     # nothing ever left
     (lambda s: s.not_sent(1, kind=Kind.UNREACHABLE),
      (Outcome.UNATTEMPTED, Evidence.NONE, Changed.NO, f"{ENDED}; last: because of unreachable")),

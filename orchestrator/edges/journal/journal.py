@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.edges.journal.tables import Row, put, put_many
+from orchestrator.edges.journal.tables import Row, put, put_many, reopen
 
 if TYPE_CHECKING:
     import asyncio
@@ -147,8 +147,17 @@ class Journal:
         return self._writer.submit(add)
 
     def intend(self, intent: Intent) -> asyncio.Future[None]:
-        """Record that a PUT is about to leave; await this before it does."""
-        return self._put("attempts", self._attempt(intent, state="intended"))
+        """Record that a PUT is about to leave; await this before it does.
+
+        An outcome that stood until now does so no longer: a kill leaves the campaign in doubt.
+        """
+        attempt = self._attempt(intent, state="intended")
+
+        def begin(connection: sqlite3.Connection) -> None:
+            put(connection, "attempts", attempt)
+            reopen(connection, intent.seq)
+
+        return self._writer.submit(begin)
 
     def not_sent(self, intent: Intent, verdict: Verdict | None = None) -> asyncio.Future[None]:
         """Close an intent whose PUT never left; the verdict says why, if anything went wrong."""

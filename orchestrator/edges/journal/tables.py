@@ -132,6 +132,18 @@ def put_many(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) ->
     connection.executemany(_INSERT[table], ((*row, crc(row)) for row in rows))
 
 
+def reopen(connection: sqlite3.Connection, seq: int) -> None:
+    """Let the outcome of a campaign that is tried once more wait for its state."""
+    outcome = connection.execute(
+        "SELECT * FROM outcomes WHERE seq = ? AND standing = 'stands'", (seq,)
+    ).fetchone()
+    if outcome is not None:
+        columns = [column.split(" ", 1)[0] for column in TABLES["outcomes"]]
+        row = dict(zip(columns, outcome, strict=False))
+        row |= {"outcome": "unknown", "changed": "maybe", "standing": "needs_state"}
+        put(connection, "outcomes", tuple(row.values()))
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make an empty journal in an empty database."""
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
