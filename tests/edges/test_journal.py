@@ -220,7 +220,7 @@ async def test_an_outcome_stands_no_longer_once_the_campaign_is_tried_again(
     await journal.intend(intent(2, number=2))
 
     assert await rows_of(journal, "outcomes") == [
-        (1, 1, "unknown", "accepted", "maybe", "needs_state", None, None, 1_090, "", ""),
+        (1, 1, "unknown", "none", "maybe", "needs_state", None, None, 1_090, "", ""),
         (2, 1, "failed", "accepted", "yes", "exhausted", None, None, 1_090, "", ""),
     ]
 

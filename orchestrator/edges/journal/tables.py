@@ -140,7 +140,8 @@ def reopen(connection: sqlite3.Connection, seq: int) -> None:
     if outcome is not None:
         columns = [column.split(" ", 1)[0] for column in TABLES["outcomes"]]
         row = dict(zip(columns, outcome, strict=False))
-        row |= {"outcome": "unknown", "changed": "maybe", "standing": "needs_state"}
+        row |= {"outcome": "unknown", "evidence": "none", "changed": "maybe"}
+        row["standing"] = "needs_state"
         put(connection, "outcomes", tuple(row.values()))
 
 
