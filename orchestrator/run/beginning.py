@@ -88,10 +88,11 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
 
 def _free_path(surroundings: Surroundings, state_dir: Path) -> Path:
     """A run directory that is not there yet: two starts in one second may draw the same id."""
+    path = state_dir / "runs" / _run_id(surroundings.clock)
     for _ in range(_ID_TRIES):
-        path = state_dir / "runs" / _run_id(surroundings.clock)
         if not path.exists():
             break
+        path = state_dir / "runs" / _run_id(surroundings.clock)
     return path
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.requests import listing
 from orchestrator.core.sightings import read_page
-from orchestrator.core.sweep import Listing
+from orchestrator.core.sweep import Listing, page_count
 from orchestrator.core.verdict import Kind, Verdict
+from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -57,7 +58,8 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     pages = range(2, seen.pages_expected + 1)
     if backwards:
         for page in reversed(pages):
-            await reading.read(page)
+            if not await reading.read(page):
+                break
     else:
         await reading.read_abreast(pages)
     seen.close()
@@ -74,16 +76,24 @@ class _Reading:
     take: Callable[[Sequence[Sighting]], Awaitable[None]]
     seen: Listing
 
-    async def read(self, page: int) -> None:
-        """Read one page and hand on what is new on it."""
+    async def read(self, page: int) -> bool:
+        """Read one page and hand on what is new on it; False: the listing is not to be believed.
+
+        A page that its own totalSize says exists and that is empty would else be asked for up to
+        the last of a huge number of pages.
+        """
         heard = await self.rig.sender.ask(
             listing(self.vdn_id, status=self.status, page=page), key=("listing", self.vdn_id)
         )
         found = read_page(heard.answer, vdn_id=self.vdn_id, asked_status=self.status)
         if isinstance(found, Verdict):
             self._note_failed(page, found)
-        else:
-            await self.take(self.seen.add(found))
+            return True
+        await self.take(self.seen.add(found))
+        if not found.rows and found.total_size and page <= page_count(found.total_size):
+            self.seen.fail(f"page {page} is empty, though totalSize is {found.total_size}")
+            return False
+        return True
 
     async def read_abreast(self, pages: range) -> None:
         """Read pages a few at a time; the first problem ends the reading."""
@@ -95,9 +105,17 @@ class _Reading:
                 if self.seen.problem:
                     return
 
-        async with asyncio.TaskGroup() as readers:
-            for _ in range(min(_PAGES_ABREAST, len(pages))):
-                readers.create_task(reader())
+        try:
+            async with asyncio.TaskGroup() as readers:
+                for _ in range(min(_PAGES_ABREAST, len(pages))):
+                    readers.create_task(reader())
+        except* StoppedError as stopped:
+            called_off = stopped.exceptions
+        else:
+            called_off = ()
+        if called_off:
+            # Told as one page alone would tell it: whoever reads a listing knows no groups.
+            raise StoppedError
 
     def _note_failed(self, page: int, verdict: Verdict) -> None:
         self.seen.fail(f"page {page}: {verdict.reason}")

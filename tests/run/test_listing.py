@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.simulator.faults import FaultPlan, ListingFaults
 from tests.fakes import VDN, Sent, Stage, started
 
 if TYPE_CHECKING:
@@ -25,3 +26,19 @@ async def test_listings_of_what_runs_that_fail_prove_nothing(tmp_path: Path) -> 
 
 def _refuse_started(sent: Sent) -> bytes | None:
     return _BROKEN if "status=2" in sent.target else None
+
+
+async def test_a_listing_that_promises_what_it_does_not_have_is_soon_given_up(
+    tmp_path: Path,
+) -> None:
+    """[I39] two campaigns, totalSize 20,000,000, empty pages: few requests, never quiet."""
+    stage = Stage(
+        tmp_path,
+        started(2),
+        faults=FaultPlan(listing_faults={VDN: ListingFaults(total_size_off=20_000_000)}),
+    )
+
+    result = await stage.pause_all(VDN, deadline_s=20)
+
+    assert (result.exit_code, result.counts) == (6, {"paused": 2})
+    assert len(stage.server.sent) < 200
