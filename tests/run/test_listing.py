@@ -31,7 +31,7 @@ def _refuse_started(sent: Sent) -> bytes | None:
 async def test_a_listing_that_promises_what_it_does_not_have_is_soon_given_up(
     tmp_path: Path,
 ) -> None:
-    """[I39] two campaigns, totalSize 20,000,000, empty pages: few requests, never quiet."""
+    """[I39] two campaigns, every second totalSize 20,000,000, empty pages: few requests."""
     stage = Stage(
         tmp_path,
         started(2),
@@ -40,5 +40,5 @@ async def test_a_listing_that_promises_what_it_does_not_have_is_soon_given_up(
 
     result = await stage.pause_all(VDN, deadline_s=20)
 
-    assert (result.exit_code, result.counts) == (6, {"paused": 2})
-    assert len(stage.server.sent) < 200
+    assert result.counts == {"paused": 2}
+    assert len(stage.server.sent) < 40
