@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from orchestrator.simulator.faults import FaultPlan, ListingFaults
 from tests.fakes import VDN, Sent, Stage, started
 
 if TYPE_CHECKING:
@@ -31,14 +31,27 @@ def _refuse_started(sent: Sent) -> bytes | None:
 async def test_a_listing_that_promises_what_it_does_not_have_is_soon_given_up(
     tmp_path: Path,
 ) -> None:
-    """[I39] two campaigns, every second totalSize 20,000,000, empty pages: few requests."""
-    stage = Stage(
-        tmp_path,
-        started(2),
-        faults=FaultPlan(listing_faults={VDN: ListingFaults(total_size_off=20_000_000)}),
-    )
+    """[I39] two campaigns, totalSize 20,000,000, empty pages: sweeps are made, and prove nothing."""
+    stage = Stage(tmp_path, started(2))
+    stage.server.forge = _promise_millions
 
     result = await stage.pause_all(VDN, deadline_s=20)
 
-    assert result.counts == {"paused": 2}
-    assert len(stage.server.sent) < 40
+    sweeps = stage.events.named("sweep.made")
+    assert (result.exit_code, result.counts) == (6, {"paused": 2})
+    assert len(sweeps) >= 3
+    assert not any(sweep["complete"] for sweep in sweeps)
+
+
+def _promise_millions(sent: Sent) -> bytes | None:
+    if "status=2" not in sent.target:
+        return None
+    rows = [{"id": ref.campaign_id, "status": 2} for ref in started(2).refs()]
+    body = json.dumps(
+        {
+            "resultCode": "0200000",
+            "totalSize": 20_000_000,
+            "data": rows if "curPage=1&" in sent.target else [],
+        }
+    ).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
