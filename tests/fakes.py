@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.core.answer import Answer, Fault
 from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.core.signing import SigningRules
 from orchestrator.edges.events import Events, Level
 from orchestrator.edges.isales_client import CONTENT_TYPE, NotSentError
 from orchestrator.edges.journal.writer import _Store
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.core.requests import ApiRequest
+    from orchestrator.core.signing import SigningRules
     from orchestrator.edges.clock import Clock
     from orchestrator.edges.isales_client import Departure
     from orchestrator.run.pausing_all import Confirm
@@ -176,7 +176,7 @@ class Disk:
 
 
 class FakeWriter:
-    """The journal's writer in virtual time: in order, a commit takes a while, a disk may be full."""
+    """The journal's writer in virtual time: in order, a commit takes a while, a disk may fill up."""
 
     def __init__(
         self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, life: Life
@@ -248,12 +248,17 @@ class FakeWriter:
         if self._life.dead or self.closed:
             return
         result = action()
-        if self._life.dead or future.done():
+        if self._is_over(future):
             return
         if isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)
+
+
+    def _is_over(self, future: asyncio.Future[Any]) -> bool:
+        """Whether nobody hears of it any more: the commit itself may have been a life's last act."""
+        return self._life.dead or future.done()
 
 
 class FakeServer:
@@ -509,7 +514,7 @@ class Stage:
         seed: int = 0,
         settings: Mapping[str, object] | None = None,
         signing: SigningRules | None = None,
-        **wire: float,
+        **wire: Any,
     ) -> None:
         """Prepare it.
 
@@ -677,8 +682,8 @@ class Stage:
     async def _live(self, run: Coroutine[Any, Any, RunResult]) -> RunResult:
         life = self.lives[-1]
         own = asyncio.ensure_future(run)
-        died = asyncio.get_running_loop().create_future()
-        life.end = lambda: died.done() or died.set_result(None)
+        died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        life.end = lambda: None if died.done() else died.set_result(None)
         try:
             await asyncio.wait({own, died}, return_when=asyncio.FIRST_COMPLETED)
             if life.dead:
@@ -690,6 +695,7 @@ class Stage:
 
     async def _bury(self, own: asyncio.Future[RunResult]) -> None:
         """Let every coroutine of the dead life unwind; none of them can do anything."""
+        left: list[asyncio.Task[Any]] = []
         for _ in range(1_000):
             left = [one for one in asyncio.all_tasks() if _is_of_a_run(one)]
             if not left:

@@ -105,14 +105,13 @@ class _Reading:
                 if self.seen.problem:
                     return
 
+        called_off = False
         try:
             async with asyncio.TaskGroup() as readers:
                 for _ in range(min(_PAGES_ABREAST, len(pages))):
                     readers.create_task(reader())
-        except* StoppedError as stopped:
-            called_off = stopped.exceptions
-        else:
-            called_off = ()
+        except* StoppedError:
+            called_off = True
         if called_off:
             # Told as one page alone would tell it: whoever reads a listing knows no groups.
             raise StoppedError

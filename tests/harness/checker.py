@@ -319,4 +319,7 @@ def touched_only(sent: Iterable[Sent], allowed: set[Pair]) -> list[str]:
         if pair not in allowed:
             found.append(f"[restore] {pair} was sent a start and is not ours")
         effects[pair] += one.entry is not None and one.entry.took_effect
-    return [*found, *(f"[restore] {pair} started {n} times" for pair, n in effects.items() if n > 1)]
+    return [
+        *found,
+        *(f"[restore] {pair} started {n} times" for pair, n in effects.items() if n > 1),
+    ]

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.session import Surroundings
+    from orchestrator.simulator.ledger import Entry
     from tests.fakes import Sent
     from tests.harness.checker import Pair
 
@@ -154,9 +155,7 @@ def draw(seed: int) -> Scenario:
     }
     refs = [CampaignRef(vdn, one.campaign_id) for vdn in vdns for one in members[vdn]]
     drifts = _drifts(rng, refs) if rng.random() < 0.3 else []
-    world = World(
-        members, settings=WorldSettings(order=rng.choice(list(Order))), drifts=drifts
-    )
+    world = World(members, settings=WorldSettings(order=rng.choice(list(Order))), drifts=drifts)
     lines = [*refs, *(CampaignRef(vdns[0], 9_000_000 + n) for n in range(rng.choice([0, 0, 2])))]
     rng.shuffle(lines)
     if rng.random() < 0.3:
@@ -286,9 +285,7 @@ def _outage(rng: random.Random, kind: str) -> Outage:
 
 def asking_for(wait_s: int) -> Fault:
     """A 503 with a Retry-After that the ledger shows."""
-    return replace(
-        with_http(503, retry_after=str(wait_s)), name=f"http 503, retry after {wait_s}"
-    )
+    return replace(with_http(503, retry_after=str(wait_s)), name=f"http 503, retry after {wait_s}")
 
 
 # -- one scenario -----------------------------------------------------------------------------
@@ -360,6 +357,7 @@ class Play:
         before = len(stage.lives)
         result: RunResult | None = None
         run_dir: Path | None = None
+        last = False
         for number in range(1, lives + 4):
             last = number >= lives and (number > lives or lives > 1)
             if last:
@@ -381,8 +379,10 @@ class Play:
             self._find("no life came to its end")
             return None
         if checker.last_end(run_dir) != "finished":
-            self._find(f"not finished after {len(stage.lives) - before} lives, the last one healthy")
-        elif len(stage.lives) - before > 1:
+            self._find(
+                f"not finished after {len(stage.lives) - before} lives, the last one healthy"
+            )
+        elif last and len(stage.lives) - before > 1:
             self._liveness(kind, run_dir)
         return result
 
@@ -597,7 +597,7 @@ class Play:
         """21: with a healthy server every campaign came to an outcome, and runs no more."""
         excused = self.scenario.stubborn | self.scenario.disturbed
         for row in checker.read_rows(run_dir / "results.csv"):
-            if row["outcome"] in {"duplicate", "not_found"}:
+            if row["outcome"] in {"duplicate", "not_found", "rejected"}:
                 continue
             pair = (int(row["vdn_id"]), int(row["campaign_id"]))
             if row["outcome"] == "unattempted":
@@ -629,7 +629,9 @@ class Play:
         first_sent = len(stage.server.sent)
         if rng.random() < 0.5:
             number = stage.disk.commits + rng.randint(2, 60)
-            stage.disk.after_commit = self._at(number, lambda: self._kill("after a commit, before anybody knew"))
+            stage.disk.after_commit = self._at(
+                number, lambda: self._kill("after a commit, before anybody knew")
+            )
         result = await stage.until_killed(stage.restore(paused.run_dir, even_if_old=True))
         run_dir = self._newest("restore")
         if result is None and run_dir is not None and (run_dir / "journal.db").exists():
@@ -678,24 +680,34 @@ class Play:
         if server.most_in_flight > self.scenario.concurrency:
             self._find(f"[12] {server.most_in_flight} in flight at C = {self.scenario.concurrency}")
         for one in server.sent:
-            entry = one.entry
-            if entry is None:
-                continue
-            if "disagree" in entry.fault and one.delivered:
-                self.visit("answer: codes disagree")
-            if entry.fault.startswith("hang"):
-                self.visit("answer: none within the timeout")
-            if "retry after" in entry.fault and one.delivered:
-                self.visit("retry-after: honoured")
-                left_s = self.scenario.deadline_s or 1e9
-                if one.at_s + float(entry.fault.rpartition(" ")[2]) > left_s:
-                    self.visit("retry-after: beyond the deadline")
-            if one.ref is None or one.kind is not Kind.PAUSE:
-                continue
-            if entry.took_effect and not one.delivered:
-                doubted[one.ref] = one
-            elif one.ref in doubted and entry.result_code == "0200011" and one.delivered:
-                self.visit("answer: lost, then 0200011")
+            if one.entry is not None:
+                self._look_at(one, one.entry, doubted)
+        self._look_at_reports(doubted)
+        self._look_at_events()
+        refused = [
+            o for o in server.sent if o.entry and o.entry.fault == "http 401" and o.delivered
+        ]
+        if refused and any(o.at_s > refused[-1].at_s and o.delivered for o in server.sent):
+            self.visit("answer: 401 waited out")
+
+    def _look_at(self, one: Sent, entry: Entry, doubted: dict[CampaignRef, Sent]) -> None:
+        if "disagree" in entry.fault and one.delivered:
+            self.visit("answer: codes disagree")
+        if entry.fault.startswith("hang"):
+            self.visit("answer: none within the timeout")
+        if "retry after" in entry.fault and one.delivered:
+            self.visit("retry-after: honoured")
+            left_s = self.scenario.deadline_s or 1e9
+            if one.at_s + float(entry.fault.rpartition(" ")[2]) > left_s:
+                self.visit("retry-after: beyond the deadline")
+        if one.ref is None or one.kind is not Kind.PAUSE:
+            return
+        if entry.took_effect and not one.delivered:
+            doubted[one.ref] = one
+        elif one.ref in doubted and entry.result_code == "0200011" and one.delivered:
+            self.visit("answer: lost, then 0200011")
+
+    def _look_at_reports(self, doubted: dict[CampaignRef, Sent]) -> None:
         for run_dir in self.stage.run_dirs():
             if not (run_dir / "results.csv").exists():
                 continue
@@ -705,6 +717,8 @@ class Play:
                 lost = doubted.get(CampaignRef(int(row["vdn_id"]), int(row["campaign_id"])))
                 if lost is not None and self.stage.lives[lost.life - 1].dead:
                     self.visit("answer: lost in a killed life, then known to be ours")
+
+    def _look_at_events(self) -> None:
         events = self.stage.events
         self.outcome.visited["breaker: opened"] += events.counts["breaker.opened"]
         if events.counts["breaker.probe_sent"] > events.counts["breaker.closed"] + 1:
@@ -712,9 +726,6 @@ class Play:
         for cure in events.named("signature.corrected"):
             if cure["cure"] in {"clock", "blank_query_line"}:
                 self.visit("clock: healed" if cure["cure"] == "clock" else "switch A: healed")
-        refused = [o for o in server.sent if o.entry and o.entry.fault == "http 401" and o.delivered]
-        if refused and any(o.at_s > refused[-1].at_s and o.delivered for o in server.sent):
-            self.visit("answer: 401 waited out")
 
     def _trace(self) -> str:
         digest = hashlib.sha256()

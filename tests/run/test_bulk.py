@@ -27,7 +27,12 @@ ONE = ref(1)
 async def test_what_is_suspended_gets_no_put(tmp_path: Path) -> None:
     """Every third is suspended before: `already_paused` from the listing, no PUT for it."""
     world = World(
-        {VDN: [Campaign(n, Status.SUSPENDED if n % 3 == 0 else Status.STARTED) for n in range(1, 31)]}
+        {
+            VDN: [
+                Campaign(n, Status.SUSPENDED if n % 3 == 0 else Status.STARTED)
+                for n in range(1, 31)
+            ]
+        }
     )
     stage = Stage(tmp_path, world)
 
@@ -73,7 +78,8 @@ async def test_a_vdns_puts_begin_while_others_are_looked_at(tmp_path: Path) -> N
     looks = max(
         one.at_s
         for one in stage.server.sent
-        if one.kind is Kind.LIST and one.at_s < min(p.at_s for p in stage.server.puts if p.vdn_id == 2)
+        if one.kind is Kind.LIST
+        and one.at_s < min(p.at_s for p in stage.server.puts if p.vdn_id == 2)
     )
     assert small < looks
 
@@ -180,7 +186,9 @@ async def test_a_campaign_that_starts_again_and_again_is_still_running(tmp_path:
 
 async def test_already_paused_and_started_meanwhile_is_paused_too(tmp_path: Path) -> None:
     """Suspended at the look, started by somebody during the run: the check pauses it."""
-    stage = Stage(tmp_path, World({VDN: [Campaign(1, Status.SUSPENDED), *map(Campaign, range(2, 30))]}))
+    stage = Stage(
+        tmp_path, World({VDN: [Campaign(1, Status.SUSPENDED), *map(Campaign, range(2, 30))]})
+    )
 
     def start(sent: Sent) -> None:
         if len(stage.server.puts) == 10:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ONE = ref(1)
 
 
-async def killed_at(stage: Stage, put: int, **wanted: object) -> Path:
+async def killed_at(stage: Stage, put: int, **wanted: Any) -> Path:
     """Pause everything and die when the PUT of this number has reached the server."""
 
     def watch(sent: Sent) -> None:

@@ -216,9 +216,7 @@ async def test_listings_that_recover_lead_to_the_proof(tmp_path: Path) -> None:
 
 async def test_a_stubborn_refuser_is_named_and_ends_it(tmp_path: Path) -> None:
     """Campaign 3 answers a parameter code for ever: `still_running`, exit 6, with its reason."""
-    stage = Stage(
-        tmp_path, started(30), faults=FaultPlan(always={ref(3): with_codes("02000007")})
-    )
+    stage = Stage(tmp_path, started(30), faults=FaultPlan(always={ref(3): with_codes("02000007")}))
 
     result = await stage.pause_all(VDN)
 
@@ -229,9 +227,7 @@ async def test_a_stubborn_refuser_is_named_and_ends_it(tmp_path: Path) -> None:
 
 async def test_a_campaign_with_a_broken_row_is_tried_until_the_deadline(tmp_path: Path) -> None:
     """0200006 for one campaign for ever: the others are paused at once; exit 6 at the deadline."""
-    stage = Stage(
-        tmp_path, started(30), faults=FaultPlan(always={ref(3): faults.DATABASE_ERROR})
-    )
+    stage = Stage(tmp_path, started(30), faults=FaultPlan(always={ref(3): faults.DATABASE_ERROR}))
 
     result = await stage.pause_all(VDN, deadline_s=90)
 
@@ -257,7 +253,7 @@ async def test_an_outage_in_the_middle_is_waited_out(
 
 
 async def test_401_after_accepted_requests_is_waited_out(tmp_path: Path) -> None:
-    """[S17] the key fails for 60 s in the middle: an outage, not the end; few requests meanwhile."""
+    """[S17] the key fails for 60 s in the middle: an outage, not the end; few requests."""
     outage = Outage(faults.UNAUTHORIZED, start_s=0.5, end_s=60.5)
     stage = Stage(tmp_path, started(200), faults=FaultPlan(outages=(outage,)))
 
@@ -317,7 +313,7 @@ async def test_a_sweep_begins_with_no_put_pending(tmp_path: Path) -> None:
 
 
 async def test_a_disk_that_fails_does_not_stop_the_stopping(tmp_path: Path) -> None:
-    """[P16] the journal's disk is full from the 50th commit on: all paused, rows to stdout, exit 5."""
+    """[P16] the journal's disk is full from the 50th commit on: all paused, rows shown, exit 5."""
     stage = Stage(tmp_path, started(100))
     stage.disk.fails_from = 50
 

@@ -12,7 +12,7 @@ from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults, Outage, with_http
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import BlankQueryLine, SignatureCheck
-from tests.fakes import ACCESS_KEY, SECRET_KEY, VDN, Sent, Stage, ref, several, started
+from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,7 +179,7 @@ async def test_403_everywhere_ends_the_run(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_given_up_during_an_outage(tmp_path: Path) -> None:
-    """20 s of 0200006 for all, in the middle: all paused, few requests meanwhile, done soon after."""
+    """20 s of 0200006 for all, in the middle: all paused, few requests, done soon after."""
     stage = Stage(
         tmp_path,
         started(200),
@@ -241,9 +241,7 @@ async def test_few_campaigns_are_not_given_up_within_a_minute(tmp_path: Path) ->
 
 async def test_few_campaigns_are_charged_after_a_minute(tmp_path: Path) -> None:
     """Four campaigns that fail for ever end `failed`, not before 60 s and not hours later."""
-    stage = Stage(
-        tmp_path, started(4), faults=FaultPlan(outages=(Outage(kinds=_CHANGES),))
-    )
+    stage = Stage(tmp_path, started(4), faults=FaultPlan(outages=(Outage(kinds=_CHANGES),)))
 
     result = await stage.pause()
 
@@ -253,9 +251,7 @@ async def test_few_campaigns_are_charged_after_a_minute(tmp_path: Path) -> None:
 
 async def test_a_stubborn_last_one_is_charged_when_others_succeed(tmp_path: Path) -> None:
     """[S13] three campaigns, one stubborn: it is given up without waiting for a minute."""
-    stage = Stage(
-        tmp_path, started(3), faults=FaultPlan(always={ref(1): faults.DATABASE_ERROR})
-    )
+    stage = Stage(tmp_path, started(3), faults=FaultPlan(always={ref(1): faults.DATABASE_ERROR}))
 
     result = await stage.pause()
 
@@ -283,7 +279,7 @@ async def test_retry_after_is_honoured_by_the_whole_run(tmp_path: Path, retry_af
     assert min(later) >= slowed.ended_s + 6.0 + (1.0 if retry_after == "7" else 0.0)
 
 
-@pytest.mark.parametrize("text", ["-1", "1e9", "inf", "nan", "", "٧", "999999999", "0"])
+@pytest.mark.parametrize("text", ["-1", "1e9", "inf", "nan", "", "7 s", "999999999", "0"])
 async def test_a_mad_retry_after_neither_stops_nor_speeds_the_run(
     tmp_path: Path, text: str
 ) -> None:
@@ -291,9 +287,7 @@ async def test_a_mad_retry_after_neither_stops_nor_speeds_the_run(
     stage = Stage(
         tmp_path,
         started(50),
-        faults=FaultPlan(scripted={ref(5): [with_http(429, retry_after="999999999")]})
-        if text == "٧"
-        else FaultPlan(scripted={ref(5): [with_http(429, retry_after=text)]}),
+        faults=FaultPlan(scripted={ref(5): [with_http(429, retry_after=text)]}),
     )
 
     result = await stage.pause()
@@ -416,4 +410,3 @@ async def test_signatures_are_made_in_their_slot(tmp_path: Path) -> None:
 
     assert result.counts == {"paused": 6}
     assert all(one.entry is not None and one.entry.authorised for one in stage.server.sent)
-    assert VDN == 1201

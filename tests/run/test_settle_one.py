@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ONE = ref(1)
 
 
-def of_one(tmp_path: Path, *script: Fault | None, **wanted: object) -> Stage:
+def of_one(tmp_path: Path, *script: Fault | None, **wanted: Any) -> Stage:
     """Ten campaigns, the first of which meets these faults at its first PUTs."""
     return Stage(tmp_path, started(10), faults=FaultPlan(scripted={ONE: script}), **wanted)
 
