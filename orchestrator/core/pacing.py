@@ -7,8 +7,8 @@ Rule 4: time that was not used is lost, but for a small slack: idleness and slee
 
 Law of the window: departure n leaves at least a window after departure n - L, where L is floor(R)
 and the window 1 s + guard; below 1 per second L is 1 and the window 1/R + guard. The guard is for
-the way to the server: a second there holds more than L only if one request is delayed 15 ms more
-than the L-th after it. It costs 1.5 % of R.
+the way to the server: a second there holds more than L only if one request is delayed 17 ms more
+than the L-th after it. It costs 1.7 % of R.
 
 Law of the spacing: departures are due window/L apart. Who is late (a timer wakes up to 1 ms late, a
 collection of garbage 10 ms) may catch up: 10 ms, or two intervals where requests are few enough for
@@ -16,7 +16,7 @@ three at once to be a fair beginning. So what leaves at once, after any silence,
 
 | R | 1 | 7 | 10 | 50 | 400 | 2,000 | 20,000 |
 |---|---|---|---|---|---|---|---|
-| burst | 1 | 1 | 2 | 3 | 4 | 20 | 198 |
+| burst | 1 | 1 | 2 | 3 | 4 | 20 | 197 |
 
 that is min(3, R/4), and 1 % of R + 1 where that is more; never R, unless R is 1.
 
@@ -32,7 +32,7 @@ import math
 from collections import deque
 
 #: how much longer than a second the window is: jitter on the way to the server that does no harm
-GUARD_S = 0.015
+GUARD_S = 0.017
 
 #: lateness that may be caught up at any rate: ten times what a timer oversleeps
 _SLACK_S = 0.010

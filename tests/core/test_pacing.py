@@ -165,7 +165,7 @@ def test_below_one_a_second_there_is_one_per_period() -> None:
 
     times_s = send_all(pacer, until_s=50)
 
-    assert times_s == pytest.approx([0, 10.14, 20.29, 30.44, 40.59], abs=1e-4)
+    assert times_s == pytest.approx([0, 10.16, 20.33, 30.50, 40.67], abs=1e-4)
     assert at_once(pacer, now_s=1000) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_ceiling_lowered_below_one_a_second_counts_from_the_last_departure() -
 
     pacer.set_ceiling(0.5)
 
-    assert pacer.wait_s(now_s=0) == pytest.approx(2.015)
+    assert pacer.wait_s(now_s=0) == pytest.approx(2.017)
 
 
 def test_the_log_holds_what_left_not_what_was_planned() -> None:
@@ -215,7 +215,7 @@ def test_a_departure_out_of_turn_is_a_bug() -> None:
 
 @pytest.mark.parametrize(
     ("rate_per_s", "burst"),
-    [(0.5, 1), (1, 1), (3, 1), (7, 1), (10, 2), (50, 3), (400, 4), (2_000, 20), (20_000, 198)],
+    [(0.5, 1), (1, 1), (3, 1), (7, 1), (10, 2), (50, 3), (400, 4), (2_000, 20), (20_000, 197)],
 )
 def test_silence_earns_a_few_requests_never_a_second_of_them(rate_per_s: float, burst: int) -> None:
     """New, after an hour, after a week: the same few leave at once [P12]."""
@@ -230,7 +230,7 @@ def test_silence_earns_a_few_requests_never_a_second_of_them(rate_per_s: float, 
 def test_departures_are_evenly_spaced(rate_per_s: float) -> None:
     """After the first few no two are closer than an interval, but for the 10 ms of slack."""
     times_s = send_all(Pacer(rate_per_s), until_s=8)
-    interval_s = 1.015 / rate_per_s
+    interval_s = 1.017 / rate_per_s
     few = max(3, math.ceil(0.01 * rate_per_s))
 
     for ahead in (1, few, int(rate_per_s) - 1):
@@ -259,7 +259,7 @@ def test_a_late_timer_catches_up() -> None:
     due_s = 0.01 + pacer.wait_s(now_s=0.01)
     pacer.depart(now_s=due_s + 0.005)
 
-    assert pacer.wait_s(now_s=due_s + 0.005) == pytest.approx(1.015 / 50 - 0.005)
+    assert pacer.wait_s(now_s=due_s + 0.005) == pytest.approx(1.017 / 50 - 0.005)
 
 
 def test_a_stop_of_ten_minutes_is_not_caught_up() -> None:
@@ -452,7 +452,7 @@ def test_a_lower_ceiling_holds_from_that_moment() -> None:
     pacer.set_ceiling(5)
     after_s = send_all(pacer, from_s=1, until_s=5)
 
-    assert after_s[0] == pytest.approx(before_s[-5] + 1.015)
+    assert after_s[0] == pytest.approx(before_s[-5] + 1.017)
     assert_window_law([*before_s[-5:], *after_s], 5)
     assert pacer.ceiling_per_s == pacer.rate_now_per_s(5) == 5
 
