@@ -3,9 +3,11 @@
 The real command pauses a list of n campaigns on a simulator in another process. Afterwards the
 server's counts, the journal and the report are compared campaign by campaign.
 
-Rule 1: the faults are those that repeating cures, without throttling: 429 and 503 cut the pace on
-        purpose, and their tests are elsewhere.
-Rule 2: the product's memory does not grow with the list: its peak is asserted at any n.
+Rule 1: the faults are the mixture without throttling: 429 and 503 cut the pace on purpose, and
+        their tests are elsewhere.
+Rule 2: every campaign is paused, with one exception. Codes that disagree are repeated once; a
+        campaign that meets them twice may end as `failed`, if it really runs. These are counted.
+Rule 3: the product's memory does not grow with the list: its peak is asserted at any n.
 """
 
 from __future__ import annotations
@@ -189,12 +191,17 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
     """
     run_dir = folder / "run"
     check_no_strays(run_dir)
+    disagreed: set[int] = set()
     intents = array("H", bytes(2 * (campaigns + 1)))
     with closing(connect(run_dir / "journal.db")) as connection:
         for seq, number in connection.execute(
             "SELECT seq, count(*) FROM attempts WHERE state <> 'not_sent' GROUP BY seq"
         ):
             intents[seq] = number
+        for (seq,) in connection.execute(
+            "SELECT seq FROM attempts WHERE kind = 'codes_disagree' GROUP BY seq HAVING count(*) > 1"
+        ):
+            disagreed.add(seq)
         (settled,) = connection.execute(
             "SELECT count(*) FROM outcomes WHERE standing = 'stands'"
         ).fetchone()
@@ -208,7 +215,7 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
         # the list is 1, 2, 3 …, so the line, the campaign and the row have the same number
         line = 0
         for line, row in enumerate(csv.DictReader(file), start=1):
-            _reckon_one(line, row, seen, intents)
+            _reckon_one(line, row, seen, intents, excused=line in disagreed)
             outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + 1
     agree(line == campaigns, f"{line} rows for {campaigns} lines")
     summary = json.loads((run_dir / "summary.json").read_text())
@@ -217,20 +224,26 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
     return outcomes
 
 
-def _reckon_one(line: int, row: dict[str, str], seen: Seen, intents: array[int]) -> None:
+def _reckon_one(
+    line: int, row: dict[str, str], seen: Seen, intents: array[int], *, excused: bool
+) -> None:
     campaign = f"campaign {line}"
     agree(row["line"] == str(line + 1), f"{campaign} stands in line {row['line']}")
     agree(row["campaign_id"] == str(line), f"{campaign} has the row of {row['campaign_id']}")
-    agree(seen.status[line] == Status.SUSPENDED, f"{campaign} runs, the row says {row['outcome']}")
-    agree(row["outcome"] == "paused", f"{campaign} was started, now {row['outcome']}: {row}")
-    agree(row["changed"] == "yes", f"{campaign}: changed={row['changed']}")
-    agree(seen.effects[line] == 1, f"{campaign} was changed {seen.effects[line]} times")
-    agree(row["evidence"] in {"listed", "read", "accepted"}, f"{campaign}: {row['evidence']}")
     agree(
         intents[line] >= seen.puts[line],
         f"{campaign}: {seen.puts[line]} PUTs, {intents[line]} intents",
     )
     agree(row["attempts"] == str(intents[line]), f"{campaign}: {row['attempts']} attempts told")
+    if excused and row["outcome"] == "failed":
+        untouched = seen.status[line] == Status.STARTED and seen.effects[line] == 0
+        agree(untouched and row["changed"] == "no", f"{campaign} is told as failed, wrongly: {row}")
+        return
+    agree(seen.status[line] == Status.SUSPENDED, f"{campaign} runs, the row says {row['outcome']}")
+    agree(row["outcome"] == "paused", f"{campaign} was started, now {row['outcome']}: {row}")
+    agree(row["changed"] == "yes", f"{campaign}: changed={row['changed']}")
+    agree(seen.effects[line] == 1, f"{campaign} was changed {seen.effects[line]} times")
+    agree(row["evidence"] in {"listed", "read", "accepted"}, f"{campaign}: {row['evidence']}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -252,9 +265,10 @@ def main(argv: Sequence[str]) -> int:
     finally:
         server.stop()
     try:
-        agree(ran.exit_code == 0, f"exit {ran.exit_code}")
+        agree(ran.exit_code in {0, 1}, f"exit {ran.exit_code}")
         seen = server.seen()
         outcomes = reckon(folder, campaigns, seen)
+        agree(ran.exit_code == int("failed" in outcomes), f"exit {ran.exit_code} for {outcomes}")
         agree(ran.peak_mb < MOST_MB, f"{ran.peak_mb:.0f} MB at its peak, {MOST_MB} allowed")
     except AssertionError as error:
         print(f"soak: FAILED: {error}\nkept: {folder}")
