@@ -199,7 +199,8 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
         ):
             intents[seq] = number
         for (seq,) in connection.execute(
-            "SELECT seq FROM attempts WHERE kind = 'codes_disagree' GROUP BY seq HAVING count(*) > 1"
+            "SELECT seq FROM attempts WHERE kind = 'codes_disagree'"
+            " GROUP BY seq HAVING count(*) > 1"
         ):
             disagreed.add(seq)
         (settled,) = connection.execute(
