@@ -407,7 +407,7 @@ TIMING = (
     _bug(
         "401_repeated_for_every_campaign",
         "refused credentials end the run at once",
-        f"{_TEST_SENDING}a_wrong_key_costs_one_or_two_requests",
+        "e2e/test_answers.py::test_a_refused_key_without_a_look_costs_one_put",
         changes=(
             Change(
                 _SENDING,
@@ -522,7 +522,7 @@ OUTCOMES = (
     _bug(
         "spreadsheet_escape_dropped",
         "no cell of a report is ever calculated",
-        "core/test_escaping.py::test_no_cell_is_ever_calculated",
+        "core/test_escaping.py::test_hostile_text_is_tame_in_both_sinks",
         changes=(
             Change(
                 "orchestrator/core/escaping.py",
@@ -560,6 +560,7 @@ EMERGENCY = (
     _bug(
         "one_clean_sweep",
         "quiet needs two clean sweeps",
+        "core/test_sweep.py::test_what_the_sweeps_amount_to",
         "core/test_sweep.py::test_quiet_is_only_said_after_two_clean_sweeps_with_nothing_between",
         changes=(
             Change(
@@ -572,6 +573,7 @@ EMERGENCY = (
     _bug(
         "sweeps_without_a_gap",
         "the two sweeps are at least 5 s apart",
+        "core/test_sweep.py::test_what_the_sweeps_amount_to",
         "core/test_sweep.py::test_quiet_is_only_said_after_two_clean_sweeps_with_nothing_between",
         changes=(
             Change(_SWEEP, "elif began_s - self.clean_since_s >= GAP_S:", "elif began_s >= 0:"),
