@@ -176,7 +176,7 @@ class Disk:
 
 
 class FakeWriter:
-    """The journal's writer in virtual time: in order, a commit takes a while, a disk may fill up."""
+    """The journal's writer in virtual time: in order, commits take a while, disks fill up."""
 
     def __init__(
         self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, life: Life
@@ -255,9 +255,8 @@ class FakeWriter:
         else:
             future.set_result(result)
 
-
     def _is_over(self, future: asyncio.Future[Any]) -> bool:
-        """Whether nobody hears of it any more: the commit itself may have been a life's last act."""
+        """Whether nobody hears of it: the commit may have been its life's last act."""
         return self._life.dead or future.done()
 
 
@@ -681,11 +680,11 @@ class Stage:
 
     async def _live(self, run: Coroutine[Any, Any, RunResult]) -> RunResult:
         life = self.lives[-1]
-        own = asyncio.ensure_future(run)
+        own = asyncio.create_task(run)
         died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         life.end = lambda: None if died.done() else died.set_result(None)
         try:
-            await asyncio.wait({own, died}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(_either(own, died), return_when=asyncio.FIRST_COMPLETED)
             if life.dead:
                 await self._bury(own)
                 raise asyncio.CancelledError
@@ -784,6 +783,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """A report file as rows."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _either(*futures: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:
+    return set(futures)
 
 
 def _is_of_a_run(one: asyncio.Task[Any]) -> bool:

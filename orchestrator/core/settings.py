@@ -213,8 +213,11 @@ def flag_layer(flags: Mapping[str, object]) -> dict[str, Given]:
     """Read the flags given: TOML key to value, None for a flag that was not given.
 
     Raises:
-        KeyError: a key that is no setting; the caller's mistake.
+        SettingsError: a key that is no setting, from a library caller. Its value is not shown.
     """
+    for key in flags:
+        if key not in SPECS:
+            raise _unknown_key(key, "overrides")
     return {
         key: Given(
             value, origin=SPECS[key].flag or f"argument {key}", is_text=isinstance(value, str)

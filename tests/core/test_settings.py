@@ -251,9 +251,9 @@ def test_an_unknown_key_is_refused_with_a_guess(document: dict[str, object], hin
     assert "\x1b" not in str(caught.value)
 
 
-def test_a_flag_that_is_no_setting_is_the_callers_mistake() -> None:
-    """Faces and table must agree; a typo in code is not a user's error."""
-    with pytest.raises(KeyError):
+def test_an_override_that_is_no_setting_is_refused_in_words() -> None:
+    """A library caller's typo is told like one in a file, not as a KeyError from our inside."""
+    with pytest.raises(SettingsError, match="unknown key"):
         flag_layer({"pace.rate": 1})
 
 

@@ -26,7 +26,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.summary import Ended
@@ -114,7 +114,7 @@ class Scenario:
     signature: SignatureCheck
     rate_per_s: float
     concurrency: int
-    wire: dict[str, float]
+    wire: dict[str, Any]
     commit_s: float
     settings: dict[str, object]
     verify: bool

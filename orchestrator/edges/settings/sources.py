@@ -186,7 +186,10 @@ class _UnusableError(Exception):
 
 
 def _read_regular(file: Path, *, most_bytes: int) -> _Content:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except ValueError as error:  # a NUL, half a surrogate pair: no file can be called that
+        raise _UnusableError("is no file name") from error
     with open(descriptor, "rb") as stream:  # noqa: PTH123 (a descriptor, not a path)
         rights = os.fstat(descriptor)
         if not stat.S_ISREG(rights.st_mode):
