@@ -772,16 +772,17 @@ def main(argv: list[str] | None = None) -> int:
         totals.update(
             lives=outcome.lives, requests=outcome.requests, hours=round(outcome.virtual_s)
         )
-        findings += outcome.findings
+        found = outcome.findings
         if seed % 20 == 0 and play(seed).trace != outcome.trace:
-            findings.append(f"seed {seed}: [27] played again, it left another trace")
+            found.append(f"seed {seed}: [27] played again, it left another trace")
+        for finding in found:
+            print(finding, file=sys.stderr, flush=True)
+        findings += found
         if len(findings) > 40:
             break
     never = [state for state in SOMETIMES if not visited[state]]
     for state in SOMETIMES:
         print(f"{visited[state]:>8}  {state}")
-    for finding in findings[:40]:
-        print(finding, file=sys.stderr)
     if never:
         print(f"never visited: {', '.join(never)}", file=sys.stderr)
     print(
