@@ -163,14 +163,16 @@ def _successes(story: Story, rows: list[dict[str, str]]) -> list[str]:
         effects = sum(1 for one in own if one.entry is not None and one.entry.took_effect)
         accepted = any(_was_accepted(one) for one in own)
         where = f"{pair} {row['outcome']}/{row['evidence']}/changed {row['changed']}"
-        if row["outcome"] == done and not own:
+        # An intent that a kill cut off before its PUT may be inferred to be ours: design.md §6.
+        if row["outcome"] == done and not own and row["evidence"] != "inferred":
             found.append(f"[3] {where} without a PUT")
         if row["evidence"] == "accepted" and row["outcome"] == done and not accepted:
             found.append(f"[3] {where}, no acceptance was delivered")
         # After its disk has failed, an emergency goes on; what it did then is on no disk.
         if story.storage_failed:
             continue
-        if effects and row["changed"] == "no":
+        # Who was started again by somebody shows no trace of an effect whose answer was lost.
+        if effects and row["changed"] == "no" and pair not in story.disturbed:
             found.append(f"[undo] {where}, yet {effects} of our PUTs took effect")
         claimed = row["changed"] == "yes" and row["evidence"] != "inferred"
         if claimed and not effects and not story.lies and pair not in story.disturbed:

@@ -605,7 +605,8 @@ class Play:
             status = self.scenario.world.status_of(CampaignRef(*pair))
             settled_early = any(pair in settled for settled in self.settled_before.values())
             runs = status is Status.STARTED
-            if row["stopped"] == "yes" and runs and pair not in self.scenario.disturbed:
+            believed = self.scenario.lies and not self.scenario.verify
+            if row["stopped"] == "yes" and runs and not believed and pair not in excused:
                 self._find(f"[21] {pair} is {row['outcome']} and runs")
             well = kind == "pause-all" or self.scenario.verify
             if runs and well and pair not in excused and not settled_early:
