@@ -88,7 +88,8 @@ def test_a_list_without_one_good_line_has_no_campaign() -> None:
 
 @pytest.mark.parametrize("fmt", Format)
 @pytest.mark.parametrize(
-    "content", [gzip.compress(b"5", mtime=0), "\ufeff5".encode("utf-16"), b"PK\x03\x04", b"5\x00", b"\xff"]
+    "content",
+    [gzip.compress(b"5", mtime=0), "\ufeff5".encode("utf-16"), b"PK\x03\x04", b"5\x00", b"\xff"],
 )
 def test_what_is_no_text_is_refused_in_every_format(content: bytes, fmt: Format) -> None:
     """By its first bytes, or by the first byte that is wrong [I02, I03, I21, I33]."""

@@ -1,4 +1,4 @@
-"""Lists and listings at their worst: a million lines, and pages that shift, repeat or end early."""
+"""Lists and listings at their worst: very long lists, and pages that shift, repeat or end early."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.fakes import Sent
 
 VDN = 12
-LINES = 1_000_000
+#: the million of the issue is tests.acceptance's `million_dry`; this one keeps the slope in sight
+LINES = 300_000
 
 
 def write_lines(path: Path, number: int, *, last: str = "") -> None:
@@ -33,17 +34,17 @@ def write_lines(path: Path, number: int, *, last: str = "") -> None:
 
 @pytest.mark.sockets
 @pytest.mark.slow
-@pytest.mark.timeout(400)
-async def test_a_million_lines_stream(tmp_path: Path) -> None:
-    """[I26] A dry run over 1,000,000 lines: all planned, under 150 MB at its peak."""
+@pytest.mark.timeout(200)
+async def test_hundreds_of_thousands_of_lines_stream(tmp_path: Path) -> None:
+    """[I26] A dry run over 300,000 lines: all planned, under 90 MB at its peak."""
     listed = tmp_path / "list.csv"
     write_lines(listed, LINES)
 
     done = await run_measured(tmp_path, "", "pause", str(listed), "--dry-run", "-q")
 
     assert done.code == 0, done.err
-    assert "1,000,000 planned" in done.out
-    assert done.peak_kib < 150 * 1024
+    assert "300,000 planned" in done.out
+    assert done.peak_kib < 90 * 1024
     with (only_run(tmp_path) / "results.csv").open() as report:
         assert sum(1 for _ in report) == LINES + 1
 

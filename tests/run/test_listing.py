@@ -31,7 +31,7 @@ def _refuse_started(sent: Sent) -> bytes | None:
 async def test_a_listing_that_promises_what_it_does_not_have_is_soon_given_up(
     tmp_path: Path,
 ) -> None:
-    """[I39] two campaigns, totalSize 20,000,000, empty pages: sweeps are made, and prove nothing."""
+    """[I39] two campaigns, totalSize 20,000,000, empty pages: the sweeps prove nothing."""
     stage = Stage(tmp_path, started(2))
     stage.server.forge = _promise_millions
 
