@@ -147,11 +147,12 @@ lint() {
 test_all() {
     cd "$ROOT"
     PATH=$VENV/bin:$PATH
-    # Two workers are quicker than one on two cores and steadier than four on any. Only core is
-    # measured: its coverage is asked file by file afterwards, each by its own tests.
-    python -m pytest -n 2 --dist worksteal --durations 5 \
+    # Two workers are quicker than one on two cores and steadier than four on any. Only the tests
+    # of core are measured, which slows them: its coverage is asked file by file, each by its own.
+    python -m pytest -n 2 --dist worksteal --durations 5 tests/core \
         --cov orchestrator.core --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
+    python -m pytest -n 2 --dist worksteal --durations 5 --ignore tests/core
 }
 
 test_some() {

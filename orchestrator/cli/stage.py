@@ -63,6 +63,7 @@ class Stage:
             as_json: give the summary instead of the lines for people.
             and_then: told the result, before anybody else.
         """
+        voice.mask_logging()
         result = asyncio.run(self._perform(start, hangup_ends=hangup_ends))
         if and_then is not None:
             and_then(result)

@@ -8,6 +8,7 @@ Rule 3: a secret that was loaded never gets out, whatever else goes wrong.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
@@ -75,6 +76,20 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """Print one warning on stderr."""
     say(f"warning: {for_terminal(text, limit=1000)}")
+
+
+class _MaskedLog(logging.Handler):
+    """What other people's code logs (asyncio, aiohttp): masked like everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+def mask_logging() -> None:
+    """Let nothing be logged past the mask: a library's traceback may quote what we hold."""
+    root = logging.getLogger()
+    if not any(isinstance(one, _MaskedLog) for one in root.handlers):
+        root.addHandler(_MaskedLog(level=logging.WARNING))
 
 
 def raw_stdout() -> BinaryIO | None:
