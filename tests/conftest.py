@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -43,3 +44,8 @@ def canned_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
     monkeypatch.setattr("aioresponses.core.ClientResponse", _ClientResponse)
     with aioresponses() as canned:
         yield canned
+
+
+# Under nohup, as some CI starts it, SIGHUP is ignored and every child inherits that: the tests of
+# what a lost terminal does would test nothing. Each of them sets what it needs.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
