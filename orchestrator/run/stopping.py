@@ -15,6 +15,10 @@ from orchestrator.core.summary import Ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: a shorter wait may be lost in the rounding of the clock, and whoever waits for an instant would
+#: ask again and again without time passing
+_LEAST_S = 1e-6
+
 
 class StoppedError(Exception):
     """The run is ending: whoever was waiting gives up what it was about to do."""
@@ -32,7 +36,7 @@ class Alarm:
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         self._sleepers[sleeper] = None
-        timer = None if wait_s is None else loop.call_later(max(0.0, wait_s), _wake, sleeper)
+        timer = None if wait_s is None else loop.call_later(max(_LEAST_S, wait_s), _wake, sleeper)
         try:
             await sleeper
         finally:

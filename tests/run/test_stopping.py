@@ -283,3 +283,15 @@ async def test_a_stop_before_anything_sends_nothing(tmp_path: Path) -> None:
     assert result.exit_code == 130
     assert stage.server.sent == []
     assert stage.row(result, ref(1))["outcome"] == "unattempted"
+
+
+async def test_a_wait_too_short_for_the_clock_still_passes_time() -> None:
+    """An instant that is 1e-18 s ahead is reached by sleeping for it once, not never."""
+    alarm = Alarm()
+    loop = asyncio.get_running_loop()
+    await alarm.sleep(10_000)
+    before_s = loop.time()
+
+    await alarm.sleep(1e-18)
+
+    assert loop.time() > before_s
