@@ -19,6 +19,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 
 #: every one of these must be visited in a run of so many seeds
 LONG = 1_000
+#: real seconds that one seed may take; most take a tenth of one
+ONE_SEED_S = 60
 SOMETIMES = (
     "kill: PUT in flight",
     "kill: before a commit",
@@ -742,17 +745,29 @@ class Play:
         return digest.hexdigest()
 
 
+class _EndlessError(BaseException):
+    """A scenario takes real minutes: something goes round and round without waiting."""
+
+
+def _too_long(number: int, frame: object) -> None:
+    del number, frame
+    raise _EndlessError(f"no end after {ONE_SEED_S} real seconds")
+
+
 def play(seed: int) -> Outcome:
     """Play one seed from its beginning."""
     memory = Path("/dev/shm")  # noqa: S108 - what is not durable anyway need not wait for a disk
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=place))
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(ONE_SEED_S)
     try:
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             return runner.run(Play(draw(seed), folder).play())
-    except HungError as error:
+    except (HungError, _EndlessError) as error:
         return Outcome(findings=[f"seed {seed}: {error}"])
     finally:
+        signal.alarm(0)
         shutil.rmtree(folder, ignore_errors=True)
 
 
