@@ -227,3 +227,25 @@ async def test_a_life_that_only_looked_does_not_keep_the_next_one_from_pausing(
 
     assert (result.exit_code, result.verdict) == (0, "quiet")
     assert result.counts == {"paused": 30}
+
+
+async def test_a_doubt_after_the_attempts_ran_out_is_in_the_report(tmp_path: Path) -> None:
+    """[N15] five 429, then in the last round a lost answer and a stop: `unknown`, maybe changed."""
+    script = [faults.THROTTLED] * 5 + [faults.ANSWER_LOST]
+    stage = Stage(tmp_path, started(40), faults=FaultPlan(scripted={ONE: script}))
+
+    def stop(sent: Sent) -> None:
+        if sent.ref == ONE and len(stage.server.puts_to(ONE)) == 6 and stage.stopping is not None:
+            stage.stopping.stop(Ended.SIGNAL_INT, "told to")
+
+    stage.server.on_sent = stop
+
+    first = await stage.pause()
+
+    assert stage.server.ledger.effects[ONE] == 1
+    row = stage.row(first, ONE)
+    assert (row["outcome"], row["changed"]) == ("unknown", "maybe")
+    stage.server.on_sent = None
+    assert first.run_dir is not None
+    row = stage.row(await stage.continue_run(first.run_dir), ONE)
+    assert (row["outcome"], row["changed"]) == ("paused", "yes")

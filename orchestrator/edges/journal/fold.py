@@ -296,7 +296,7 @@ def report_rows(
     plan = connection.execute(
         "SELECT p.seq, p.line, p.vdn_id, p.campaign_id, p.vdn_text, p.campaign_text, p.problem,"
         " d.first_line, l.status, l.name, o.outcome, o.evidence, o.changed, o.state_after,"
-        " o.seen_at_ms, o.settled_at_ms, o.may_start, o.error, l.seen_at_ms"
+        " o.seen_at_ms, o.settled_at_ms, o.may_start, o.error, l.seen_at_ms, o.standing"
         " FROM plan p LEFT JOIN duplicates d ON d.seq = p.seq LEFT JOIN looks l ON l.seq = p.seq"
         " LEFT JOIN outcomes o ON o.seq = p.seq ORDER BY p.seq"
     )
@@ -347,6 +347,7 @@ def _report_row(
         may_start,
         error,
         looked_at_ms,
+        standing,
     ) = row
     sent = [one for one in attempts if one.state != "not_sent"]
     last = _last_answered(sent)
@@ -356,7 +357,7 @@ def _report_row(
         ending = (Outcome.DUPLICATE, Evidence.NONE, Changed.NO, f"same as line {first_line}")
     elif planned_only and outcome is None:
         ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
-    elif outcome is not None:
+    elif outcome is not None and not _is_outdated(standing, changed, attempts):
         ending = (
             Outcome(str(outcome)),
             Evidence(str(evidence)),
@@ -394,6 +395,12 @@ def _report_row(
 
 def _last_answered(attempts: Sequence[_Attempt]) -> _Attempt | None:
     return next((one for one in reversed(attempts) if one.kind is not None), None)
+
+
+def _is_outdated(standing: object, changed: object, attempts: Sequence[_Attempt]) -> bool:
+    """It had run out of attempts unchanged, and was cut short when it was tried once more."""
+    undoubted = standing == "exhausted" and changed == Changed.NO.value
+    return undoubted and any(one.doubtful or one.kind == Kind.ACCEPTED for one in attempts)
 
 
 def _without_outcome(
