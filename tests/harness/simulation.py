@@ -15,6 +15,7 @@ Rule 2: a state worth testing is counted when it was visited; one that never was
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import hashlib
 import os
 import random
@@ -745,13 +746,11 @@ class Play:
         return digest.hexdigest()
 
 
-class _EndlessError(BaseException):
-    """A scenario takes real minutes: something goes round and round without waiting."""
-
-
-def _too_long(number: int, frame: object) -> None:
-    del number, frame
-    raise _EndlessError(f"no end after {ONE_SEED_S} real seconds")
+def _end(seed: int) -> None:
+    """Something goes round and round without waiting; nothing that we raise would get through."""
+    print(f"seed {seed}: no end after {ONE_SEED_S} real seconds", file=sys.stderr, flush=True)
+    faulthandler.dump_traceback()
+    os._exit(1)
 
 
 def play(seed: int) -> Outcome:
@@ -759,12 +758,12 @@ def play(seed: int) -> Outcome:
     memory = Path("/dev/shm")  # noqa: S108 - what is not durable anyway need not wait for a disk
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=place))
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGALRM, lambda *_: _end(seed))
     signal.alarm(ONE_SEED_S)
     try:
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             return runner.run(Play(draw(seed), folder).play())
-    except (HungError, _EndlessError) as error:
+    except HungError as error:
         return Outcome(findings=[f"seed {seed}: {error}"])
     finally:
         signal.alarm(0)
