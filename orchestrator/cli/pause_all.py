@@ -30,7 +30,7 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     """Find everything that runs in one or several VDNs, pause it, prove quiet."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.run.options import PauseAllOptions  # noqa: PLC0415
+    from orchestrator.run.options import EMERGENCY_DEADLINE_S, PauseAllOptions  # noqa: PLC0415
 
     vdns = values.read_vdns(vdn or ())
     if not vdns:
@@ -45,7 +45,7 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
         run_dir=run_dir,
         dry_run=dry_run,
         hold_s=values.read_seconds("--hold", hold) or 0.0,
-        deadline_s=1800.0 if deadline_s is None else deadline_s,
+        deadline_s=EMERGENCY_DEADLINE_S if deadline_s is None else deadline_s,
         reason=reason,
     )
     confirmed = yes or dry_run

@@ -246,6 +246,23 @@ def with_server_of(settings: Settings, facts: Facts) -> Settings:
     return replace(settings, server=replace(settings.server, base_url=facts.server))
 
 
+def refuse_if_old(
+    surroundings: Surroundings, facts: Facts, written_ms: int, *, even_if_old: bool, why: str
+) -> None:
+    """Refuse a run that was last written more than a day ago, unless the operator insists.
+
+    Raises:
+        RefusedError: it is that old.
+    """
+    age_ms = surroundings.clock.wall_ms() - written_ms
+    if age_ms > OLD_MS and not even_if_old:
+        raise RefusedError(
+            f"run {facts.run_id} was last written {age_ms // 3_600_000} hours ago{why}."
+            " Nothing was sent.",
+            advice="add --even-if-old if it is still wanted",
+        )
+
+
 def last_written_ms(directory: RunDirectory) -> int:
     """Wall-clock milliseconds of the last write to the journal."""
     newest = 0.0

@@ -33,9 +33,9 @@ from orchestrator.edges.journal import (
 )
 from orchestrator.run.look import look_first
 from orchestrator.run.pool import run_pool
-from orchestrator.run.settle_one import read_state, seen_settlement, settle_one
+from orchestrator.run.settle_one import known_campaign, read_state, seen_settlement, settle_one
 from orchestrator.run.stopping import StoppedError
-from orchestrator.run.verify import decide_by_state, known_campaign, verify_vdn
+from orchestrator.run.verify import decide_by_state, verify_vdn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

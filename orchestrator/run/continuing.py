@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import Ended
 from orchestrator.edges.journal import lives
-from orchestrator.errors import RefusedError
 from orchestrator.run.beginning import (
-    OLD_MS,
-    Facts,
     Opened,
     hold,
     last_written_ms,
     open_run,
+    refuse_if_old,
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
 from orchestrator.run.options import FailureLimit
-from orchestrator.run.reporting import RunResult, make_report, result_of
+from orchestrator.run.reporting import RunResult, tell
 from orchestrator.run.session import Undertaking, live
 
 if TYPE_CHECKING:
@@ -55,7 +53,13 @@ async def continue_run(
         try:
             if is_finished(opened):
                 return tell_again(opened)
-            _check_age(surroundings, opened.facts, written_ms, options)
+            refuse_if_old(
+                surroundings,
+                opened.facts,
+                written_ms,
+                even_if_old=options.even_if_old,
+                why=", and campaigns may have been started on purpose since",
+            )
             settings = with_server_of(settings, opened.facts)
         except BaseException:
             opened.connection.close()
@@ -63,18 +67,6 @@ async def continue_run(
         return await continue_held(opened, settings, options, surroundings)
     finally:
         directory.release()
-
-
-def _check_age(
-    surroundings: Surroundings, facts: Facts, written_ms: int, options: ContinueOptions
-) -> None:
-    age_ms = surroundings.clock.wall_ms() - written_ms
-    if age_ms > OLD_MS and not options.even_if_old:
-        raise RefusedError(
-            f"run {facts.run_id} was last written {age_ms // 3_600_000} hours ago, and campaigns"
-            " may have been started on purpose since. Nothing was sent.",
-            advice="add --even-if-old if it is still wanted",
-        )
 
 
 def is_finished(opened: Opened) -> bool:
@@ -85,10 +77,9 @@ def is_finished(opened: Opened) -> bool:
 
 def tell_again(opened: Opened) -> RunResult:
     """Make the report of a finished run once more; closes its journal."""
-    folder = opened.directory.path
-    stored = make_report(opened.connection, folder, storage_failed=False, fallback=None)
+    result = tell(opened.connection, opened.directory.path, fallback=None, repeated=True)
     opened.connection.close()
-    return result_of(stored, folder, repeated=True)
+    return result
 
 
 async def continue_held(

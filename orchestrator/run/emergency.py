@@ -20,9 +20,9 @@ from orchestrator.core.sweep import GAP_S, Finding, Listing, QuietProof
 from orchestrator.edges.journal import Settlement, attempts_made
 from orchestrator.run.listing import read_listing
 from orchestrator.run.pool import note_bug, run_pool
-from orchestrator.run.settle_one import settle_one
+from orchestrator.run.settle_one import known_campaign, settle_one
 from orchestrator.run.stopping import Alarm, StoppedError
-from orchestrator.run.verify import decide_by_state, known_campaign
+from orchestrator.run.verify import decide_by_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -126,11 +126,6 @@ class Emergency:
         for vdn in self.vdns.values():
             await self._discover(vdn)
             await self._control(vdn)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether every VDN is proven quiet."""
-        return all(vdn.finding is Finding.QUIET for vdn in self.vdns.values())
 
     async def _guarded(self, vdn: Vdn) -> None:
         try:
@@ -273,7 +268,7 @@ class Emergency:
 
     async def _found(self, vdn: Vdn, rows: Sequence[Sighting]) -> None:
         """Take started campaigns in: new ones are added to the plan and wait for the pool."""
-        started = [row for row in rows if row.status in {Status.STARTED, None}]
+        started = [row for row in rows if row.status in _RUNNING]
         fresh = [row for row in started if row.ref not in vdn.places]
         if fresh:
             places = await self.rig.journal.discovered(fresh, at_ms=self.rig.clock.wall_ms())

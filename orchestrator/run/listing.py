@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.core.plan import reads_are_cheaper
 from orchestrator.core.requests import listing
 from orchestrator.core.sightings import read_page
 from orchestrator.core.sweep import Listing, page_count
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from orchestrator.core.campaign import Sighting
+    from orchestrator.edges.journal import VdnShare
     from orchestrator.run.rig import Rig
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter
@@ -64,6 +66,17 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
         await reading.read_abreast(pages)
     seen.close()
     return seen
+
+
+def few_of_many(share: VdnShare) -> Callable[[Listing], bool]:
+    """For `enough`: the first page failed, or reading each campaign takes fewer requests."""
+
+    def enough(seen: Listing) -> bool:
+        return bool(seen.problem) or reads_are_cheaper(
+            campaigns=share.campaigns, total_size=seen.total_size or 0
+        )
+
+    return enough
 
 
 @dataclass(frozen=True, slots=True)

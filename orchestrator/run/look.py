@@ -24,13 +24,12 @@ from orchestrator.core.outcome import (
 from orchestrator.core.plan import reads_are_cheaper
 from orchestrator.core.verdict import Kind, Verdict
 from orchestrator.edges.journal import known_campaigns, pending_campaigns
-from orchestrator.run.listing import read_listing
+from orchestrator.run.listing import few_of_many, read_listing
 from orchestrator.run.settle_one import read_state, seen_settlement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.core.sweep import Listing
     from orchestrator.edges.journal import Known, Settlement, VdnShare
     from orchestrator.run.rig import Rig
 
@@ -47,12 +46,9 @@ async def look_first(rig: Rig, share: VdnShare) -> str:
     async def take(rows: Sequence[Sighting]) -> None:
         await _note_states(rig, rows, Evidence.LISTED)
 
-    def enough(seen: Listing) -> bool:
-        return bool(seen.problem) or reads_are_cheaper(
-            campaigns=share.campaigns, total_size=seen.total_size or 0
-        )
-
-    seen = await read_listing(rig, vdn_id=share.vdn_id, status=0, take=take, enough=enough)
+    seen = await read_listing(
+        rig, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
+    )
     if seen.complete:
         return ""
     cheaper = reads_are_cheaper(campaigns=share.campaigns, total_size=seen.total_size or 0)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from orchestrator.core.outcome import Outcome
 
 
+#: seconds after which a pause-all gives up, unless told otherwise
+EMERGENCY_DEADLINE_S = 1800.0
+
+
 @dataclass(frozen=True, slots=True)
 class FailureLimit:
     """How many campaigns may fail before a run ends: a number, or a share of the plan."""
@@ -54,7 +58,7 @@ class PauseAllOptions:
     run_dir: Path | None = None
     dry_run: bool = False
     hold_s: float = 0.0
-    deadline_s: float = 1800.0
+    deadline_s: float = EMERGENCY_DEADLINE_S
     reason: str = ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from orchestrator.run.beginning import (
 from orchestrator.run.bulk import BulkPlan, run_bulk
 from orchestrator.run.continuing import continue_held, is_finished, tell_again
 from orchestrator.run.options import ContinueOptions
-from orchestrator.run.reporting import RunResult, make_report, result_of
+from orchestrator.run.reporting import RunResult, tell
 from orchestrator.run.session import Undertaking, live
 
 if TYPE_CHECKING:
@@ -85,13 +86,10 @@ async def pause(
     directory = new_directory(surroundings, settings.state_dir, options.run_dir)
     try:
         connection = await _plan(manifest, settings, options, surroundings, directory)
-        try:
-            if options.dry_run:
-                return _tell_plan(connection, directory, surroundings)
-            return await _begin(connection, directory, settings, options, surroundings)
-        finally:
-            if options.dry_run:
-                connection.close()
+        if options.dry_run:
+            with closing(connection):
+                return tell(connection, directory.path, fallback=surroundings.fallback)
+        return await _begin(connection, directory, settings, options, surroundings)
     finally:
         directory.release()
 
@@ -166,15 +164,6 @@ def _check_size(counts: PlanCounts, options: PauseOptions) -> None:
             f" {options.max_campaigns:,}. Nothing was sent.",
             advice="check that it is the right list, then raise --max-campaigns",
         )
-
-
-def _tell_plan(
-    connection: sqlite3.Connection, directory: RunDirectory, surroundings: Surroundings
-) -> RunResult:
-    stored = make_report(
-        connection, directory.path, storage_failed=False, fallback=surroundings.fallback
-    )
-    return result_of(stored, directory.path)
 
 
 async def _begin(

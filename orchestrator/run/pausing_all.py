@@ -21,6 +21,7 @@ from orchestrator.edges.journal import PlanWriter, all_vdn_shares, known_of_vdn
 from orchestrator.errors import RefusedError, StorageError
 from orchestrator.run.beginning import facts_text, give_up, new_directory, run_id_of
 from orchestrator.run.emergency import Emergency, Vdn
+from orchestrator.run.options import EMERGENCY_DEADLINE_S
 from orchestrator.run.reporting import proofs_text
 from orchestrator.run.session import Undertaking, live
 
@@ -183,7 +184,7 @@ async def continue_pause_all(
         settings=settings,
         connection=opened.connection,
         directory=opened.directory,
-        deadline_s=options.deadline_s or 1800.0,
+        deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
         decide_by_reading=True,
     )
     return await live(surroundings, undertaking, course.work, before_report=course.conclude)

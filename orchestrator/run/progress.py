@@ -35,7 +35,6 @@ class Progress:
     requests: int = 0
     #: PUTs with an answer that shows the server works; tells a stubborn campaign from an outage
     useful_changes: int = 0
-    rate_now_per_s: float = 0.0
     ceiling_per_s: float = 0.0
     concurrency: int = 0
     #: empty while the breaker is closed

@@ -112,6 +112,18 @@ def make_report(
     return Stored(facts, tally, failure)
 
 
+def tell(
+    connection: sqlite3.Connection,
+    folder: Path,
+    *,
+    fallback: BinaryIO | None,
+    repeated: bool = False,
+) -> RunResult:
+    """Make the report of a run to which this process adds nothing."""
+    stored = make_report(connection, folder, storage_failed=False, fallback=fallback)
+    return result_of(stored, folder, repeated=repeated)
+
+
 def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
     """Put a report into a caller's words."""
     facts, tally = stored.facts, stored.tally

@@ -9,6 +9,7 @@ Rule 3: only what is suspended now is started; what cannot be looked at is left 
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,6 @@ from orchestrator.edges.journal import (
 from orchestrator.edges.run_directory import RunDirectory
 from orchestrator.errors import BugError, RefusedError, UsageError
 from orchestrator.run.beginning import (
-    OLD_MS,
     Facts,
     facts_text,
     give_up,
@@ -35,12 +35,13 @@ from orchestrator.run.beginning import (
     last_written_ms,
     new_directory,
     open_run,
+    refuse_if_old,
     run_id_of,
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
 from orchestrator.run.pausing_all import Confirm, Findings
-from orchestrator.run.reporting import RunResult, make_report, result_of
+from orchestrator.run.reporting import RunResult, tell
 from orchestrator.run.session import Undertaking, live
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ async def restore(
     written_ms = last_written_ms(source)
     undone, candidates = await _open_source(source, surroundings)
     try:
-        _check_age(undone.facts, surroundings, written_ms, options)
+        refuse_if_old(
+            surroundings,
+            undone.facts,
+            written_ms,
+            even_if_old=options.even_if_old,
+            why="; what should run may be different by now",
+        )
         settings = with_server_of(settings, undone.facts)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, undone, candidates)
@@ -114,7 +121,8 @@ async def restore(
             raise
         try:
             if options.dry_run:
-                return _tell(connection, directory, surroundings)
+                with closing(connection):
+                    return tell(connection, directory.path, fallback=surroundings.fallback)
             return await _live(
                 connection, directory, settings, surroundings, undone=undone, deadline_s=None
             )
@@ -177,18 +185,6 @@ async def _remember(source: RunDirectory, surroundings: Surroundings) -> _Source
     marks = await journal.read(restored_marks)
     marked = {by_seq[seq]: state for seq, state in marks.items() if seq in by_seq}
     return _Source(source, journal, opened.facts, places, marked)
-
-
-def _check_age(
-    facts: Facts, surroundings: Surroundings, written_ms: int, options: RestoreOptions
-) -> None:
-    age_ms = surroundings.clock.wall_ms() - written_ms
-    if age_ms > OLD_MS and not options.even_if_old:
-        raise RefusedError(
-            f"run {facts.run_id} was last written {age_ms // 3_600_000} hours ago; what should run"
-            " may be different by now. Nothing was sent.",
-            advice="add --even-if-old if it is still wanted",
-        )
 
 
 async def _ask(
@@ -268,18 +264,6 @@ def _reason(options: RestoreOptions, undone: _Source, one: Restorable) -> str:
     if one.inferred and not options.include_inferred:
         return "only inferred to be our doing; --include-inferred starts it too"
     return ""
-
-
-def _tell(
-    connection: sqlite3.Connection, directory: RunDirectory, surroundings: Surroundings
-) -> RunResult:
-    try:
-        stored = make_report(
-            connection, directory.path, storage_failed=False, fallback=surroundings.fallback
-        )
-        return result_of(stored, directory.path)
-    finally:
-        connection.close()
 
 
 # -- the life ---------------------------------------------------------------------------------

@@ -34,8 +34,9 @@ from orchestrator.edges.journal import Intent, Settlement, known_campaigns
 from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
-    from orchestrator.core.campaign import Sighting
+    from orchestrator.core.campaign import CampaignRef, Sighting
     from orchestrator.core.plan import Planned
+    from orchestrator.edges.journal import Known
     from orchestrator.run.rig import Rig
     from orchestrator.run.sending import Heard
 
@@ -97,18 +98,23 @@ async def settle_one(
 
 async def _remember(rig: Rig, case: _Case) -> None:
     """Take in what the journal knows of earlier rounds and lives: a doubt then is a doubt now."""
-    ref = case.planned.ref
     try:
-        found = await rig.journal.read(
-            lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
-        )
+        known = await known_campaign(rig, case.planned.ref)
     except BaseException:
         rig.sender.slots.release()
         raise
-    for known in found:
+    if known is not None:
         case.sent = known.history.attempts
         case.doubted = known.history.doubted
         case.accepted_before = known.history.accepted
+
+
+async def known_campaign(rig: Rig, ref: CampaignRef) -> Known | None:
+    """What the journal knows of one campaign; None when it is not in the plan."""
+    known = await rig.journal.read(
+        lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
+    )
+    return known[0] if known else None
 
 
 async def read_state(rig: Rig, planned: Planned) -> Sighting | Verdict:
@@ -208,12 +214,10 @@ async def _try_to_send(rig: Rig, case: _Case) -> Verdict | None:
         verdict = heard.verdict
         case.free_repeat = False
         if verdict.kind is Kind.UNAUTHORIZED:
-            if not sender.cure(heard):
-                verdict = heard.verdict
-            elif sender.signer.generation == heard.generation:
-                sender.note_outage(admission, verdict)
-            else:
-                case.free_repeat = True
+            if sender.cure(heard):
+                case.free_repeat = sender.signer.generation != heard.generation
+                if not case.free_repeat:
+                    sender.note_outage(admission, verdict)
         else:
             _charge(rig, case, verdict, probe=admission.probe)
         await _record(rig, case, intent, heard)

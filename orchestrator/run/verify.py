@@ -23,17 +23,16 @@ from orchestrator.core.outcome import (
     Outcome,
     decide_seen,
 )
-from orchestrator.core.plan import Planned, reads_are_cheaper
+from orchestrator.core.plan import Planned
 from orchestrator.core.verdict import Kind, Verdict
 from orchestrator.edges.journal import Settlement, known_campaigns, unlisted_campaigns
-from orchestrator.run.listing import read_listing
-from orchestrator.run.settle_one import read_state, seen_settlement
+from orchestrator.run.listing import few_of_many, read_listing
+from orchestrator.run.settle_one import known_campaign, read_state, seen_settlement
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from orchestrator.core.campaign import CampaignRef
-    from orchestrator.core.sweep import Listing
     from orchestrator.edges.journal import Known, VdnShare
     from orchestrator.run.rig import Rig
 
@@ -61,12 +60,9 @@ async def verify_vdn(rig: Rig, share: VdnShare) -> Verification:
     async def take(rows: Sequence[Sighting]) -> None:
         await _verify_rows(rig, rows, Evidence.LISTED, found)
 
-    def enough(seen: Listing) -> bool:
-        return bool(seen.problem) or reads_are_cheaper(
-            campaigns=share.campaigns, total_size=seen.total_size or 0
-        )
-
-    seen = await read_listing(rig, vdn_id=share.vdn_id, status=0, take=take, enough=enough)
+    seen = await read_listing(
+        rig, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
+    )
     readable = seen.complete or bool(seen.rows)
     found.problem = "" if readable else seen.problem
     await _verify_unlisted(rig, share, began_ms, found, all_rows=readable)
@@ -219,11 +215,3 @@ async def decide_by_state(
     decision = decide_seen(rig.action, known.history, seen.status, Evidence.READ)
     await rig.settle(seen_settlement(rig, planned.seq, decision, seen, known.error))
     return seen
-
-
-async def known_campaign(rig: Rig, ref: CampaignRef) -> Known | None:
-    """What the journal knows of one campaign; None when it is not in the plan."""
-    known = await rig.journal.read(
-        lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
-    )
-    return known[0] if known else None
