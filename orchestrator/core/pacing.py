@@ -7,8 +7,13 @@ Rule 4: time that was not used is lost, but for a small slack: idleness and slee
 
 Law of the window: departure n leaves at least a window after departure n - L, where L is floor(R)
 and the window 1 s + guard; below 1 per second L is 1 and the window 1/R + guard. The guard is for
-the way to the server: a second there holds more than L only if one request is delayed 17 ms more
-than the L-th after it. It costs 1.7 % of R.
+the way to the server: a second there holds more than L only if departure n - L is delayed there by
+more than its guard compared with departure n.
+
+Law of the guard: it is 17 ms, which costs 1.7 % of R, until an answer shows that less will do. An
+answer came, the least round trip and a little later at the most, after its request had arrived: so
+the request was late by no more than its own round trip is longer than the least one. Its guard is
+that, and 1 ms, but never more than 17 ms. On a steady way that costs 0.1 % of R.
 
 Law of the spacing: departures are due window/L apart. Who is late (a timer wakes up to 1 ms late, a
 collection of garbage 10 ms) may catch up: 10 ms, or two intervals where requests are few enough for
@@ -30,9 +35,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 
 #: how much longer than a second the window is: jitter on the way to the server that does no harm
 GUARD_S = 0.017
+#: the guard of a request whose round trip was as short as any: what clocks and sockets add
+LEAST_GUARD_S = 0.001
+#: round trips among which one is taken for the least that the way allows
+_TRIPS_KNOWN = 10
 
 #: lateness that may be caught up at any rate: ten times what a timer oversleeps
 _SLACK_S = 0.010
@@ -54,6 +64,15 @@ _FLOOR_PER_S = 0.2
 _ASK_AGAIN_S = 0.25
 
 
+@dataclass(slots=True)
+class Left:
+    """One departure, as the pacer remembers it."""
+
+    at_s: float
+    #: seconds until its answer; None until there is one
+    trip_s: float | None = None
+
+
 class Pacer:
     """Says when the next request may leave. One for everything that goes to one server.
 
@@ -70,7 +89,10 @@ class Pacer:
         """
         assert 100 * _TICK_S <= guard_s < 1
         self._guard_s = guard_s
-        self._log: deque[float] = deque()
+        self._log: deque[Left] = deque()
+        #: the shortest round trip so far, and how many there were
+        self._least_trip_s = math.inf
+        self._trips = 0
         self._last_second: deque[float] = deque()
         self._worst = 0
         #: when the last departure was due, or as late as the slack forgives
@@ -92,10 +114,13 @@ class Pacer:
         assert 0 < rate_per_s < math.inf
         self.ceiling_per_s = rate_per_s
         self._limit = max(1, math.floor(rate_per_s))
-        self._window_s = max(1.0, 1.0 / rate_per_s) + self._guard_s
+        #: without the guard
+        self._window_s = max(1.0, 1.0 / rate_per_s)
 
     def rate_now_per_s(self, now_s: float) -> float:
         """The rate in force, requests per second: the ceiling, or less after throttling."""
+        if self._cut_per_s == math.inf:
+            return self.ceiling_per_s
         growing_s = max(0.0, now_s - self._cut_from_s - _CUT_LASTS_S)
         grown_per_s = self._cut_per_s + self.ceiling_per_s * growing_s / _RECOVERY_S
         return min(self.ceiling_per_s, grown_per_s)
@@ -120,21 +145,40 @@ class Pacer:
             wait_s = max(wait_s, min(due_s, _ASK_AGAIN_S)) if recovering else due_s
         return wait_s if wait_s >= _TICK_S else 0.0
 
-    def depart(self, *, now_s: float) -> None:
-        """Record that a request leaves now; `wait_s` at this instant must be 0.0."""
-        assert self.wait_s(now_s=now_s) <= 0
+    def depart(self, *, now_s: float) -> Left:
+        """Record that a request leaves now; `wait_s` at this instant must be 0.0.
+
+        Returns:
+            What `heard` wants, should there be an answer.
+        """
+        due_s, frees_s = self._due_s(now_s), self._window_frees_s()
+        assert max(self._hold_until_s, frees_s, due_s) - now_s < _TICK_S
         # What the window cost is no lateness: else the first burst would come back every second.
-        blocked_until_s = self._window_frees_s() - _SLACK_S
-        self._slot_s = max(self._due_s(now_s), blocked_until_s, now_s - self._slack_s(now_s))
-        _forget(self._log, until_s=now_s - self._window_s)
-        self._log.append(now_s)
-        _forget(self._last_second, until_s=now_s - 1.0)
+        self._slot_s = max(due_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s))
+        left = Left(now_s)
+        while self._log and self._log[0].at_s <= now_s - self._window_s - self._guard_s:
+            self._log.popleft()
+        self._log.append(left)
+        while self._last_second and self._last_second[0] <= now_s - 1.0:
+            self._last_second.popleft()
         self._last_second.append(now_s)
         self._worst = max(self._worst, len(self._last_second))
         self.departed += 1
         if self.first_s is None:
             self.first_s = now_s
         self.last_s = now_s
+        return left
+
+    def heard(self, left: Left, *, now_s: float) -> None:
+        """Learn from an answer that has just come how late its request can have been.
+
+        Args:
+            left: from `depart`.
+            now_s: the present, seconds; a later instant than the answer's is safe, an earlier not.
+        """
+        left.trip_s = now_s - left.at_s
+        self._least_trip_s = min(self._least_trip_s, left.trip_s)
+        self._trips += 1
 
     def slow_down(self, *, now_s: float, until_s: float | None) -> None:
         """The server is throttling (429, 503): halve the rate, and hold everything if it said so.
@@ -160,21 +204,27 @@ class Pacer:
     def _window_frees_s(self) -> float:
         """When the departure that is L back is a window ago; the past when there is none."""
         beyond = len(self._log) - self._limit
-        return self._log[beyond] + self._window_s if beyond >= 0 else -math.inf
+        if beyond < 0:
+            return -math.inf
+        left = self._log[beyond]
+        return left.at_s + self._window_s + self._guard_of(left)
+
+    def _guard_of(self, left: Left) -> float:
+        """By how much a request may have been later than the next ones will be, seconds."""
+        if left.trip_s is None or self._trips < _TRIPS_KNOWN:
+            return self._guard_s
+        return min(self._guard_s, left.trip_s - self._least_trip_s + LEAST_GUARD_S)
 
     def _due_s(self, now_s: float) -> float:
         return self._slot_s + self._interval_s(now_s)
 
     def _interval_s(self, now_s: float) -> float:
-        interval_s = self._window_s / self._limit
+        log = self._log
+        guard_s = self._guard_of(log[max(0, len(log) - self._limit)]) if log else self._guard_s
+        interval_s = (self._window_s + guard_s) / self._limit
         rate_per_s = self.rate_now_per_s(now_s)
-        return max(interval_s, (1 + self._guard_s) / rate_per_s)
+        return max(interval_s, (1 + guard_s) / rate_per_s)
 
     def _slack_s(self, now_s: float) -> float:
         few = max(1, min(_FIRST_FEW, math.floor(self.rate_now_per_s(now_s) / 4)))
         return max(_SLACK_S, (few - 1) * self._interval_s(now_s))
-
-
-def _forget(log: deque[float], *, until_s: float) -> None:
-    while log and log[0] <= until_s:
-        log.popleft()

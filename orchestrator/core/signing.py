@@ -4,7 +4,8 @@ Rule 1: the second HMAC is keyed with the 64 characters of hex, not with the 32 
 Rule 2: `host` is always signed; a further name is signed only if the request carries it, since
     a verifier reads the list of names from the header and looks each one up.
 Rule 3: where public evidence conflicts there is a switch (SigningRules), never a guess.
-Rule 4: nothing is remembered between calls, the derived key least of all.
+Rule 4: nothing secret is remembered between calls, the derived key least of all; the text of a
+    second and an encoded header value are.
 Source: api.md §1.2, §1.3; vectors in §1.6.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hmac import digest
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 SCHEME = "auth-v2"
 
+_HOST_ALONE = ("host",)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -83,6 +86,8 @@ def authorization(  # noqa: PLR0913 - a signature covers all of these
 
 def signed_names(headers: Mapping[str, str], rules: SigningRules) -> list[str]:
     """The names that a request with these headers signs: sorted, `host` among them."""
+    if rules.signed_headers == _HOST_ALONE:
+        return ["host"]
     named = {name for name in rules.signed_headers if name in headers}
     named.add("host")
     return sorted(named)
@@ -117,7 +122,7 @@ def canonical_request(  # noqa: PLR0913 - one argument per line of the text
         lines.append(query_string)
     lines.append(";".join(signed))
     lines += sorted(f"{_percent(name)}:{_percent(headers[name].strip())}" for name in signed)
-    lines.append(_percent(body))
+    lines.append(quote(body, safe="") if body else "")
     return "\n".join(lines)
 
 
@@ -138,10 +143,15 @@ def signature(*, key: str, text: str) -> str:
 
 def timestamp(at_ms: int, rules: SigningRules) -> str:
     """The instant as the scheme writes it: UTC, seconds or milliseconds, ending in Z."""
-    instant = _EPOCH + timedelta(milliseconds=at_ms)
-    timespec = "milliseconds" if rules.millis else "seconds"
-    return f"{instant.isoformat(timespec=timespec).removesuffix('+00:00')}Z"
+    second, millis = divmod(at_ms, 1000)
+    return f"{_second_text(second)}.{millis:03d}Z" if rules.millis else f"{_second_text(second)}Z"
 
 
+@lru_cache(maxsize=4)
+def _second_text(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat().removesuffix("+00:00")
+
+
+@lru_cache(maxsize=64)
 def _percent(text: str) -> str:
     return quote(text, safe="")

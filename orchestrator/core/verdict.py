@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.core.result_codes import RESULT_CODES, Meaning, read_code
@@ -21,6 +22,8 @@ from orchestrator.core.strict_json import BadJsonError, read_json, storable
 _DESC_LIMIT = 500
 _SHOWN_BODY = 80
 _SHOWN_CODE = 40
+#: bytes of an answer whose verdict is remembered
+_SHORT = 256
 
 
 class Kind(StrEnum):
@@ -167,8 +170,16 @@ def judge(answer: Answer) -> Verdict:
     if status is None:
         return _verdict(Kind.BROKEN, answer, "no answer")
     if status == 200:
+        if len(answer.body) <= _SHORT and answer.content_encoding is None:
+            return _judge_short(answer.body)
         return _judge_ok(answer)
     return _judge_status(answer, status)
+
+
+@lru_cache(maxsize=32)
+def _judge_short(body: bytes) -> Verdict:
+    """Judge a short answer with HTTP 200: most of a run's are the same bytes (30 µs each)."""
+    return _judge_ok(Answer(http_status=200, body=body))
 
 
 def read_codes(answer: Answer) -> Codes:

@@ -86,7 +86,9 @@ def _settler(
             before = await rig.journal.read(lambda db: attempts_made(db, planned.seq))
         if rig.look_is_required and not await _is_startable(rig, planned):
             return
-        await settle_one(rig, planned, attempts_before=before, last_round=last_round)
+        await settle_one(
+            rig, planned, attempts_before=before, last_round=last_round, is_open=not last_round
+        )
 
     return settle
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.answer import Answer
     from orchestrator.core.credentials import Signer
-    from orchestrator.core.pacing import Pacer
+    from orchestrator.core.pacing import Left, Pacer
     from orchestrator.core.requests import ApiRequest
     from orchestrator.core.settings import CredentialSettings, RetrySettings
     from orchestrator.edges.clock import Clock
@@ -94,7 +94,10 @@ class Sender:
     reads: Breaker
     #: pause-all: a 401 after an accepted request is an outage to wait out
     waits_out_401: bool
+    #: campaigns and reads at work: in flight, or waiting for their records
     slots: asyncio.Semaphore
+    #: requests in flight
+    turns: asyncio.Semaphore
     #: rings when a breaker closes, the gate opens, or the run ends
     alarm: Alarm = field(default_factory=Alarm)
     #: changes that have lost their sense since they were asked for: their VDN refuses us
@@ -212,11 +215,14 @@ class Sender:
             NotSentError: it was called off before it left.
         """
         departure = _Departure(self, admission)
-        self.progress.in_flight += 1
-        try:
-            answer = await self.transport.send(request, departure)
-        finally:
-            self.progress.in_flight -= 1
+        async with self.turns:
+            self.progress.in_flight += 1
+            try:
+                answer = await self.transport.send(request, departure)
+            finally:
+                self.progress.in_flight -= 1
+        if departure.left is not None and answer.http_status is not None:
+            self.pacer.heard(departure.left, now_s=self.clock.now_s())
         verdict = judge(answer)
         has_query = bool(request.query)
         self._learn(verdict, answer, admission, has_query=has_query, explained=explained)
@@ -414,7 +420,7 @@ class Sender:
     def _is_held(admission: Admission) -> bool:
         return admission.breaker.is_open and not (admission.probe or admission.past_breaker)
 
-    async def take_slot(self, admission: Admission) -> None:
+    async def take_slot(self, admission: Admission) -> Left:
         """Wait in line for the pacer; returns when the request must leave at once."""
         async with self._queue:
             while True:
@@ -427,22 +433,27 @@ class Sender:
                 if wait_s <= 0:
                     break
                 await self.alarm.sleep(wait_s)
-            self.pacer.depart(now_s=now_s)
+            left = self.pacer.depart(now_s=now_s)
         self.progress.requests += 1
         if admission.breaker is self.changes:
             self.first_change_left = True
+        return left
 
 
 class _Departure:
     """One request's way out: the client asks it for the slot and for the signature."""
 
+    __slots__ = ("_admission", "_sender", "generation", "left")
+
     def __init__(self, sender: Sender, admission: Admission) -> None:
         self._sender = sender
         self._admission = admission
         self.generation = 0
+        #: the pacer's note of it; None: it has not left
+        self.left: Left | None = None
 
     async def slot(self) -> None:
-        await self._sender.take_slot(self._admission)
+        self.left = await self._sender.take_slot(self._admission)
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         sender = self._sender

@@ -48,6 +48,8 @@ class _Case:
     planned: Planned
     #: number of the last attempt, over all lives
     number: int
+    #: an outcome may stand
+    reopens: bool
     sent: int = 0
     charged: int = 0
     failures: int = 0
@@ -65,7 +67,12 @@ class _Case:
 
 
 async def settle_one(
-    rig: Rig, planned: Planned, *, attempts_before: int = 0, last_round: bool = False
+    rig: Rig,
+    planned: Planned,
+    *,
+    attempts_before: int = 0,
+    last_round: bool = False,
+    is_open: bool = False,
 ) -> None:
     """Bring one campaign to its outcome, or leave it open when the run ends first.
 
@@ -76,8 +83,9 @@ async def settle_one(
         planned: the campaign.
         attempts_before: the number of its last attempt so far.
         last_round: what runs out of attempts now gets no more.
+        is_open: it has no outcome that stands, so that the journal need not look for one.
     """
-    case = _Case(planned, number=attempts_before)
+    case = _Case(planned, number=attempts_before, reopens=not is_open)
     useful_before = rig.first_failures.pop(planned.seq, None)
     if useful_before is not None:
         # It failed in an earlier round: what others achieved since then explains its failures.
@@ -201,7 +209,9 @@ async def _try_to_send(rig: Rig, case: _Case) -> Verdict | None:
         if rig.before_intent is not None:
             await rig.before_intent(case.planned.seq)
         case.number += 1
-        intent = Intent(case.planned.seq, case.number, case.planned.before, rig.clock.wall_ms())
+        planned = case.planned
+        now_ms = rig.clock.wall_ms()
+        intent = Intent(planned.seq, case.number, planned.before, now_ms, case.reopens)
         await rig.journal.intend(intent)
         try:
             heard = await sender.exchange(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import math
 import select
 import socket
 import ssl
@@ -32,6 +33,7 @@ from aiohttp import hdrs, http_parser
 from yarl import URL
 
 from orchestrator.core.answer import Answer, Fault
+from orchestrator.edges.isales_client.deadlines import Deadline, Deadlines
 from orchestrator.edges.isales_client.reasons import LostError, broken, printable, unconnected
 
 if TYPE_CHECKING:
@@ -58,8 +60,6 @@ MAX_HEADERS = 100
 #: new connections in a row that end before we could send; then it counts as a refusal
 MAX_LOST_CONNECTIONS = 2
 
-_SIGNABLE = (hdrs.HOST, hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
-
 
 class NotSentError(Exception):
     """The departure called the request off after the connection was ready; nothing left."""
@@ -83,7 +83,7 @@ class Departure(Protocol):
             method: in upper case.
             path: as sent, with the base URL's prefix.
             query_string: as sent, "" for none.
-            headers: lower-case name to value: host, content-type, and content-length if sent.
+            headers: name, in whatever case, to value, of all that is sent.
         """
         ...
 
@@ -114,7 +114,11 @@ class _Trip:
     """One request on its way."""
 
     departure: Departure
-    deadline: asyncio.Timeout
+    #: with the prefix of the base URL
+    path: str
+    query_string: str
+    #: while a connection is sought it is the connection's, from the slot on the attempt's
+    deadline: Deadline
     #: wall-clock milliseconds; None until it left
     sent_at_ms: int | None = None
 
@@ -150,13 +154,15 @@ class IsalesClient:
         base = URL(base_url)
         self._place = f"{base.host_subcomponent}:{base.port}"
         self._host = base.host_port_subcomponent or ""
-        self._root = f"{base.scheme}://{self._host}{base.raw_path.rstrip('/')}"
+        self._prefix = base.raw_path.rstrip("/")
+        self._root = URL(f"{base.scheme}://{self._host}")
         self._is_tls = base.scheme == "https"
         self._ca_file = ca_file
         self._connect_timeout_s = connect_timeout_s
         self._attempt_timeout_s = attempt_timeout_s
         self._connections = connections
         self._turns = asyncio.Semaphore(connections)
+        self._deadlines = Deadlines()
         self._clock = clock
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
@@ -216,16 +222,27 @@ class IsalesClient:
             NotSentError: the departure called it off.
         """
         async with self._turns:
-            trip = _Trip(departure, asyncio.timeout(None))
+            trip = _Trip(
+                departure,
+                self._prefix + request.path,
+                request.query_string,
+                Deadline(self._deadlines),
+            )
             token = _TRIP.set(trip)
             try:
-                async with trip.deadline:
-                    return await self._exchange(request, trip)
+                with trip.deadline:
+                    return await self._exchange(request.method, trip)
             except _NoConnectionError as exc:
                 return Answer(fault=exc.fault, detail=exc.detail)
             except _TooLargeError as exc:
                 fault, detail = Fault.TOO_LARGE, f"{self._place} {exc}"
             except TimeoutError:
+                if trip.sent_at_ms is None:
+                    return Answer(
+                        fault=Fault.CONNECT_TIMEOUT,
+                        detail=f"{self._place}: no connection (name, TCP and TLS) "
+                        f"within {self._connect_timeout_s:g} s",
+                    )
                 fault = Fault.TIMEOUT
                 detail = (
                     f"{self._place} gave no complete answer within {self._attempt_timeout_s:g} s"
@@ -237,14 +254,15 @@ class IsalesClient:
                 _TRIP.reset(token)
             return Answer(fault=fault, detail=detail, sent_at_ms=trip.sent_at_ms)
 
-    async def _exchange(self, request: ApiRequest, trip: _Trip) -> Answer:
+    async def _exchange(self, method: str, trip: _Trip) -> Answer:
         if self._session is None:
             raise RuntimeError("the client is used outside its `async with`")
-        query = request.query_string
         # encoded=True: what is signed must be what is sent, to the byte.
-        url = URL(f"{self._root}{request.path}{'?' if query else ''}{query}", encoded=True)
-        limit = MAX_CHANGE_BODY_BYTES if request.method == hdrs.METH_PUT else MAX_READ_BODY_BYTES
-        response = await self._session.request(request.method, url, allow_redirects=False)
+        url = self._root.with_path(trip.path, encoded=True)
+        if trip.query_string:
+            url = URL(f"{url}?{trip.query_string}", encoded=True)
+        limit = MAX_CHANGE_BODY_BYTES if method == hdrs.METH_PUT else MAX_READ_BODY_BYTES
+        response = await self._session.request(method, url, allow_redirects=False)
         try:
             body = await _read(response, limit)
         finally:
@@ -297,7 +315,7 @@ class _PacedConnector(aiohttp.TCPConnector):
         trip = _TRIP.get()
         lost = 0
         while lost < MAX_LOST_CONNECTIONS:
-            connection = await self._open(req, traces, timeout)
+            connection = await self._open(req, traces, timeout, trip)
             try:
                 is_new = self._is_new(connection)
                 await trip.departure.slot()
@@ -319,19 +337,18 @@ class _PacedConnector(aiohttp.TCPConnector):
         req: aiohttp.ClientRequest,
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+        trip: _Trip,
     ) -> Connection:
+        trip.deadline.move(asyncio.get_running_loop().time() + self._connect_timeout_s)
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                return await super().connect(req, traces, timeout)
-        except TimeoutError as exc:
-            raise _NoConnectionError(
-                Fault.CONNECT_TIMEOUT,
-                f"{self._place}: no connection (name, TCP and TLS) "
-                f"within {self._connect_timeout_s:g} s",
-            ) from exc
+            connection = await super().connect(req, traces, timeout)
+        except TimeoutError:
+            raise  # the system's own, told like ours
         except (aiohttp.ClientError, OSError, UnicodeError) as exc:
             fault, words = unconnected(exc, now_ms=self._clock.wall_ms())
             raise _NoConnectionError(fault, f"{self._place}: {words}") from exc
+        trip.deadline.move(math.inf)
+        return connection
 
     def _is_new(self, connection: Connection) -> bool:
         protocol = connection.protocol
@@ -341,15 +358,11 @@ class _PacedConnector(aiohttp.TCPConnector):
         return True
 
     def _leave(self, req: aiohttp.ClientRequest, trip: _Trip) -> None:
-        url = req.url
         req.headers[hdrs.AUTHORIZATION] = trip.departure.sign(
-            req.method,
-            url.raw_path,
-            url.raw_query_string,
-            {name.lower(): req.headers[name] for name in _SIGNABLE if name in req.headers},
+            req.method, trip.path, trip.query_string, req.headers
         )
         trip.sent_at_ms = self._clock.wall_ms()
-        trip.deadline.reschedule(asyncio.get_running_loop().time() + self._attempt_timeout_s)
+        trip.deadline.move(asyncio.get_running_loop().time() + self._attempt_timeout_s)
 
 
 async def _never_again(
@@ -412,6 +425,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if room < 0:
             raise _TooLargeError(f"sent a body of more than {limit // 1024} KiB")
         pieces.append(piece)
+        if response.content.at_eof():
+            break
     return b"".join(pieces)
 
 

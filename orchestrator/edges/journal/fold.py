@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.campaign import STATUS_NAMES, Action, CampaignRef, Status
 from orchestrator.core.outcome import (
@@ -28,13 +28,17 @@ from orchestrator.core.verdict import CONSEQUENCES, Kind, Repeat
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _ATTEMPT_COLUMNS = (
     "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason"
 )
 #: a table is quicker than the enum itself, and a report asks four times a row
 _STATUSES = {int(status): status for status in Status}
+#: likewise, by what the journal holds
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_EVIDENCES = {evidence.value: evidence for evidence in Evidence}
+_KINDS = {kind.value: kind for kind in Kind}
 _NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
 
 
@@ -171,12 +175,8 @@ def known_campaigns(
         " AND p.campaign_id IN (SELECT value FROM json_each(?)) GROUP BY p.campaign_id"
         " ORDER BY 1",
         (vdn_id, json.dumps(list(campaign_ids))),
-    ).fetchall()
-    return [
-        known
-        for seq, campaign_id in rows
-        if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
-    ]
+    )
+    return _known(connection, {seq: CampaignRef(vdn_id, found) for seq, found in rows})
 
 
 def unlisted_campaigns(
@@ -190,12 +190,8 @@ def unlisted_campaigns(
         " AND o.outcome NOT IN ('not_found', 'denied', 'unattempted', 'left_alone')"
         " ORDER BY p.seq LIMIT ?",
         (vdn_id, after, seen_before_ms, limit),
-    ).fetchall()
-    return [
-        known
-        for seq, campaign_id in rows
-        if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
-    ]
+    )
+    return _known(connection, {seq: CampaignRef(vdn_id, found) for seq, found in rows})
 
 
 def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
@@ -203,12 +199,8 @@ def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
     rows = connection.execute(
         "SELECT seq, campaign_id FROM plan WHERE vdn_id = ? AND problem = '' ORDER BY seq",
         (vdn_id,),
-    ).fetchall()
-    return [
-        known
-        for seq, campaign_id in rows
-        if (known := _known(connection, seq, CampaignRef(vdn_id, campaign_id))) is not None
-    ]
+    )
+    return _known(connection, {seq: CampaignRef(vdn_id, found) for seq, found in rows})
 
 
 def pending_refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
@@ -315,6 +307,13 @@ def _grouped_attempts(
     rows = connection.execute(
         f"SELECT {_ATTEMPT_COLUMNS} FROM attempts ORDER BY seq, number"  # noqa: S608 - our own text
     )
+    return _by_campaign(rows)
+
+
+def _by_campaign(
+    rows: Iterable[tuple[Any, ...]],
+) -> Iterator[tuple[int, list[_Attempt]]]:
+    """Attempts that come in the order of their campaigns, campaign by campaign."""
     for seq, group in itertools.groupby((_Attempt(*row) for row in rows), key=lambda one: one.seq):
         yield seq, list(group)
 
@@ -418,24 +417,55 @@ def _without_outcome(
     return decision.outcome, decision.evidence, decision.changed, told
 
 
-def _known(connection: sqlite3.Connection, seq: int, ref: CampaignRef) -> Known | None:
-    attempts = [
-        _Attempt(*row)
-        for row in connection.execute(
-            f"SELECT {_ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY number",  # noqa: S608 - ours
-            (seq,),
+def _known(connection: sqlite3.Connection, refs: Mapping[int, CampaignRef]) -> list[Known]:
+    """What the journal knows of these campaigns, in their order: three questions for all of them.
+
+    One by one they were half of what a campaign costs the journal.
+    """
+    if not refs:
+        return []
+    asked = (json.dumps(list(refs)),)
+    attempts = dict(
+        _by_campaign(
+            connection.execute(
+                f"SELECT {_ATTEMPT_COLUMNS} FROM attempts"  # noqa: S608 - our own text
+                " WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number",
+                asked,
+            )
         )
+    )
+    looks = dict(
+        connection.execute(
+            "SELECT seq, status FROM looks WHERE seq IN (SELECT value FROM json_each(?))", asked
+        )
+    )
+    outcomes = {
+        seq: outcome
+        for seq, *outcome in connection.execute(
+            "SELECT seq, outcome, evidence, standing, life, error FROM outcomes"
+            " WHERE seq IN (SELECT value FROM json_each(?))",
+            asked,
+        )
+    }
+    return [
+        _known_campaign(seq, ref, attempts.get(seq, ()), looks.get(seq), outcomes.get(seq))
+        for seq, ref in refs.items()
     ]
-    look = connection.execute("SELECT status FROM looks WHERE seq = ?", (seq,)).fetchone()
-    outcome = connection.execute(
-        "SELECT outcome, evidence, standing, life, error FROM outcomes WHERE seq = ?", (seq,)
-    ).fetchone()
+
+
+def _known_campaign(
+    seq: int,
+    ref: CampaignRef,
+    attempts: Sequence[_Attempt],
+    status: object,
+    outcome: Sequence[Any] | None,
+) -> Known:
     return Known(
         seq=seq,
         ref=ref,
-        history=_history(attempts, _status(look[0]) if look else None),
-        outcome=Outcome(outcome[0]) if outcome else None,
-        evidence=Evidence(outcome[1]) if outcome else Evidence.NONE,
+        history=_history(attempts, _status(status)),
+        outcome=_OUTCOMES[outcome[0]] if outcome else None,
+        evidence=_EVIDENCES[outcome[1]] if outcome else Evidence.NONE,
         standing=outcome[2] if outcome else "",
         settled_life=outcome[3] if outcome else 0,
         error=outcome[4] if outcome else "",
@@ -443,16 +473,25 @@ def _known(connection: sqlite3.Connection, seq: int, ref: CampaignRef) -> Known 
 
 
 def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
-    sent = [one for one in attempts if one.state != "not_sent"]
-    doubtful = [one for one in sent if one.doubtful]
-    answered = [one for one in sent if one.kind is not None]
-    known_before = _status(doubtful[-1].before) if doubtful else None
+    sent, doubted, accepted = 0, False, False
+    last: str | None = None
+    known_before: Status | None = None
+    for one in attempts:
+        if one.state == "not_sent":
+            continue
+        sent += 1
+        if one.doubtful:
+            doubted = True
+            known_before = _status(one.before)
+        if one.kind is not None:
+            last = one.kind
+            accepted = accepted or last == Kind.ACCEPTED
     return History(
         before=known_before or before,
-        attempts=len(sent),
-        doubted=bool(doubtful),
-        accepted=any(one.kind == Kind.ACCEPTED for one in answered),
-        last=Kind(str(answered[-1].kind)) if answered else None,
+        attempts=sent,
+        doubted=doubted,
+        accepted=accepted,
+        last=_KINDS[last] if last else None,
     )
 
 

@@ -7,10 +7,12 @@ Rule 3: an answer and the outcome that it decides are one commit.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.edges.journal.tables import Row, put, put_many, reopen
+from orchestrator.edges.journal.writer import Rows
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +53,8 @@ class Intent:
     #: the status known just before it
     before: Status | None
     at_ms: int
+    #: it may have an outcome that stands
+    reopens: bool = True
 
 
 class Journal:
@@ -113,7 +117,8 @@ class Journal:
         ]
 
         def keep_first(connection: sqlite3.Connection) -> None:
-            put_many(connection, "looks", [row for row in rows if _untouched(connection, row[0])])
+            touched = _touched(connection, [seq for seq, _ in sightings])
+            put_many(connection, "looks", [row for row in rows if row[0] not in touched])
 
         return self._writer.submit(keep_first)
 
@@ -121,8 +126,9 @@ class Journal:
         """Record names of campaigns that nobody looked at; their state before stays unknown."""
 
         def keep_first(connection: sqlite3.Connection) -> None:
+            named = _named(connection, [seq for seq, _ in names])
             rows: list[Row] = [
-                (seq, None, name, "", None) for seq, name in names if not _named(connection, seq)
+                (seq, None, name, "", None) for seq, name in names if seq not in named
             ]
             put_many(connection, "looks", rows)
 
@@ -152,6 +158,8 @@ class Journal:
         An outcome that stood until now does so no longer: a kill leaves the campaign in doubt.
         """
         attempt = self._attempt(intent, state="intended")
+        if not intent.reopens:
+            return self._put("attempts", attempt)
 
         def begin(connection: sqlite3.Connection) -> None:
             put(connection, "attempts", attempt)
@@ -193,17 +201,11 @@ class Journal:
         if settlement is None:
             return self._put("attempts", attempt)
         outcome = self._outcome(settlement)
-
-        def both(connection: sqlite3.Connection) -> None:
-            put(connection, "attempts", attempt)
-            put(connection, "outcomes", outcome)
-
-        return self._writer.submit(both)
+        return self._writer.submit(Rows((("attempts", attempt), ("outcomes", outcome))))
 
     def settle(self, settlements: Sequence[Settlement]) -> asyncio.Future[None]:
         """Record outcomes."""
-        rows = [self._outcome(one) for one in settlements]
-        return self._writer.submit(lambda connection: put_many(connection, "outcomes", rows))
+        return self._writer.submit(Rows(("outcomes", self._outcome(one)) for one in settlements))
 
     def swept(self, row: Row) -> asyncio.Future[None]:
         """Record one sweep of a pause-all; the row is without its number."""
@@ -221,7 +223,7 @@ class Journal:
         return self._put("restored", (seq, run_id, state, at_ms))
 
     def _put(self, table: str, row: Row) -> asyncio.Future[None]:
-        return self._writer.submit(lambda connection: put(connection, table, row))
+        return self._writer.submit(Rows(((table, row),)))
 
     def _attempt(self, intent: Intent, *, state: str, answer: Row = (None,) * 8) -> Row:
         sent_at_ms, answered_at_ms, *judged = answer
@@ -254,15 +256,20 @@ class Journal:
         )
 
 
-def _untouched(connection: sqlite3.Connection, seq: object) -> bool:
-    """Nobody has looked at it, and no PUT of ours has left, or may have left."""
+def _touched(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+    """Those that somebody has looked at, or of which a PUT of ours has left, or may have left."""
     found = connection.execute(
-        "SELECT 1 FROM looks WHERE seq = ?1 AND seen_at_ms IS NOT NULL UNION ALL"
-        " SELECT 1 FROM attempts WHERE seq = ?1 AND state <> 'not_sent' LIMIT 1",
-        (seq,),
-    ).fetchone()
-    return found is None
+        "WITH asked AS (SELECT value AS seq FROM json_each(?))"
+        " SELECT l.seq FROM asked JOIN looks l ON l.seq = asked.seq WHERE seen_at_ms IS NOT NULL"
+        " UNION ALL"
+        " SELECT a.seq FROM asked JOIN attempts a ON a.seq = asked.seq WHERE state <> 'not_sent'",
+        (json.dumps(seqs),),
+    )
+    return {seq for (seq,) in found}
 
 
-def _named(connection: sqlite3.Connection, seq: object) -> bool:
-    return bool(connection.execute("SELECT 1 FROM looks WHERE seq = ?", (seq,)).fetchone())
+def _named(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+    found = connection.execute(
+        "SELECT seq FROM looks WHERE seq IN (SELECT value FROM json_each(?))", (json.dumps(seqs),)
+    )
+    return {seq for (seq,) in found}

@@ -6,6 +6,8 @@ Rule 3: when the disk fails, a batch run stops: every later write is refused wit
 Rule 4: an emergency goes on: its journal is kept in memory too, from the start, so that nothing has
         to be read from a disk that has just failed. An operation may therefore be applied twice.
 Rule 5: an operation that is itself at fault fails alone; only the disk ends a journal.
+Rule 6: commits of a busy run begin `_APART_S` apart, those of a quiet one at once: each costs
+        135 µs of processor time, whatever its size.
 Measured: 211,000 rows/s grouped against 400/s committed one by one (design.md §9).
 """
 
@@ -20,6 +22,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from orchestrator.edges.journal.tables import Row, put, put_many
 from orchestrator.errors import StorageError
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ T = TypeVar("T")
 
 #: operations in one commit, at most
 _GROUP = 500
+#: seconds between the end of one commit and the beginning of the next
+_APART_S = 0.004
 
 #: what SQLite says about the operation, not about the disk
 _OPERATION_FAULTS = (
@@ -38,6 +43,18 @@ _OPERATION_FAULTS = (
     sqlite3.NotSupportedError,
     sqlite3.ProgrammingError,
 )
+
+
+class Rows(tuple[tuple[str, Row], ...]):
+    """An operation that only puts rows, each with its table; neighbours become one statement."""
+
+    __slots__ = ()
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        """Put them by themselves."""
+        for table, row in self:
+            put(connection, table, row)
+
 
 Operations = list["Callable[[sqlite3.Connection], Any]"]
 
@@ -146,7 +163,7 @@ def _apply(
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
-        results = [operation(connection) for operation in operations]
+        results = _run(connection, operations)
         connection.execute("COMMIT")
     except Exception as error:
         _roll_back(connection)
@@ -160,6 +177,28 @@ def _apply(
             for result in _apply(connection, [one], own_faults=own_faults)
         ]
     return results
+
+
+def _run(connection: sqlite3.Connection, operations: Operations) -> list[Any]:
+    """Run operations in order; what only puts rows is gathered, table by table, until one reads."""
+    results: list[Any] = []
+    gathered: dict[str, list[Row]] = {}
+    for operation in operations:
+        if isinstance(operation, Rows):
+            for table, row in operation:
+                gathered.setdefault(table, []).append(row)
+            results.append(None)
+            continue
+        _put_gathered(connection, gathered)
+        results.append(operation(connection))
+    _put_gathered(connection, gathered)
+    return results
+
+
+def _put_gathered(connection: sqlite3.Connection, gathered: dict[str, list[Row]]) -> None:
+    for table, rows in gathered.items():
+        put_many(connection, table, rows)
+    gathered.clear()
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -176,6 +215,7 @@ class ThreadWriter:
         self._store = _Store(connection, keep_going=keep_going)
         self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
         self._closed = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
 
@@ -205,6 +245,7 @@ class ThreadWriter:
     async def close(self) -> None:
         """Finish what was submitted, end the thread, close the database."""
         self._closed = True
+        self._closing.set()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -217,6 +258,9 @@ class ThreadWriter:
                 _deliver(writes, self._store.apply([one.operation for one in writes]))
             for one in group[len(writes) :]:
                 _deliver([one], [self._store.read(one.operation)])
+            if writes:
+                # What comes meanwhile goes into the next commit.
+                self._closing.wait(_APART_S)
         self._store.close()
 
     def _next_group(self) -> tuple[list[_Submitted], bool]:
