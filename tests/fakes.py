@@ -427,8 +427,7 @@ class FakeTransport:
         if self._life.dead:
             raise asyncio.CancelledError
         sent.delivered = answer.fault is None
-        return replace(
-            answer,
+        return answer._replace(
             sent_at_ms=sent_at_ms,
             answered_at_ms=None if answer.fault else self._clock.wall_ms(),
         )

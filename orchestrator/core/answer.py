@@ -6,8 +6,8 @@ Rule 2: a fault says why there is no HTTP answer; `sent` says whether the server
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Fault(StrEnum):
@@ -44,8 +44,7 @@ BEFORE_SENDING = TLS_FAULTS | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One HTTP answer, or the fault that took its place."""
 
     #: None when there was no complete answer

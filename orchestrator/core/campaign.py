@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 MAX_CAMPAIGN_ID = 2**63 - 1
 MAX_VDN_ID = 9999
@@ -52,16 +53,14 @@ STATUS_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CampaignRef:
+class CampaignRef(NamedTuple):
     """One campaign of one VDN: all that a request needs."""
 
     vdn_id: int
     campaign_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """What the server said of one campaign in a listing row or a details call."""
 
     ref: CampaignRef

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from orchestrator.core.campaign import Action, Status
 from orchestrator.core.verdict import Kind
@@ -103,8 +104,7 @@ COURSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """What the journal knows of our attempts on one campaign."""
 
     #: the status seen before our first intent, None when nobody saw it
@@ -118,8 +118,7 @@ class History:
     last: Kind | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An outcome with its reason to be believed."""
 
     outcome: Outcome

@@ -7,7 +7,7 @@ Rule 2: an estimate is arithmetic over the pace: requests divided by the rate, n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.sweep import page_count
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.core.campaign import CampaignRef, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """One campaign to act on: its place in the journal and what was seen of it before."""
 
     seq: int

@@ -8,8 +8,7 @@ Source: api.md §1.2 (encoding), §2.1, §2.3-§2.5 (endpoints).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ CAMPAIGNS_PATH = "/rest/isales/v1/openapi/campaigns"
 MAX_ROWS_PER_PAGE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ApiRequest(NamedTuple):
     """One bodyless request, as the documentation names it."""
 
     method: str

@@ -19,7 +19,7 @@ from orchestrator.core.campaign import (
     read_status,
 )
 from orchestrator.core.strict_json import storable
-from orchestrator.core.verdict import Kind, Verdict, judge, read_codes
+from orchestrator.core.verdict import Kind, Verdict, judge
 
 if TYPE_CHECKING:
     from orchestrator.core.answer import Answer
@@ -40,15 +40,23 @@ class Page:
     problem: str = ""
 
 
-def read_page(answer: Answer, *, vdn_id: int, asked_status: int) -> Page | Verdict:
+def read_page(
+    answer: Answer, *, vdn_id: int, asked_status: int, verdict: Verdict | None = None
+) -> Page | Verdict:
     """Read a listing answer; the verdict instead when it was not a success.
 
     A row without a status was selected by the filter, so it has the status asked for.
+
+    Args:
+        answer: what came back.
+        vdn_id: whose campaigns were asked for.
+        asked_status: the filter.
+        verdict: what `judge` said of it, if it has been asked: a page is 100 rows to parse.
     """
-    verdict = judge(answer)
-    if verdict.kind is not Kind.ACCEPTED:
+    verdict = verdict or judge(answer)
+    document = verdict.document
+    if verdict.kind is not Kind.ACCEPTED or document is None:
         return verdict
-    document = read_codes(answer).document
     entries = document.get("data")
     if entries is None:
         entries = []
@@ -70,9 +78,9 @@ def read_page(answer: Answer, *, vdn_id: int, asked_status: int) -> Page | Verdi
 def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
     """Read a details answer; the verdict instead when it was not a success."""
     verdict = judge(answer)
-    if verdict.kind is not Kind.ACCEPTED:
+    if verdict.kind is not Kind.ACCEPTED or verdict.document is None:
         return verdict
-    shown = read_codes(answer).document.get("returnObject")
+    shown = verdict.document.get("returnObject")
     if not isinstance(shown, dict):
         return Verdict(
             kind=Kind.UNREADABLE,

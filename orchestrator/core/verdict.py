@@ -11,13 +11,17 @@ Source: design.md §6 and §8, api.md §3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.core.result_codes import RESULT_CODES, Meaning, read_code
 from orchestrator.core.strict_json import BadJsonError, read_json, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _DESC_LIMIT = 500
 _SHOWN_BODY = 80
@@ -135,6 +139,8 @@ class Verdict:
     #: the answer is nothing that this API sends: HTML, a redirect, a strange status
     foreign: bool = False
     fault: Fault | None = None
+    #: the answer's JSON object, for whoever wants more of it than its codes; None: it had none
+    document: Mapping[str, object] | None = field(default=None, compare=False, repr=False)
 
     @property
     def repeat(self) -> Repeat:
@@ -300,6 +306,7 @@ def _verdict(  # noqa: PLR0913 - one constructor, so that every field is filled 
         in_doubt=CONSEQUENCES[kind].in_doubt if in_doubt is None else in_doubt,
         foreign=foreign,
         fault=answer.fault,
+        document=codes.document if codes else None,
     )
 
 

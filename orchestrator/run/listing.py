@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.run.rig import Rig
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter
-_PAGES_ABREAST = 4
+_PAGES_ABREAST = 16
 
 
 async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page
@@ -98,7 +98,12 @@ class _Reading:
         heard = await self.rig.sender.ask(
             listing(self.vdn_id, status=self.status, page=page), key=("listing", self.vdn_id)
         )
-        found = read_page(heard.answer, vdn_id=self.vdn_id, asked_status=self.status)
+        found = read_page(
+            heard.answer,
+            vdn_id=self.vdn_id,
+            asked_status=self.status,
+            verdict=heard.verdict,
+        )
         if isinstance(found, Verdict):
             self._note_failed(page, found)
             return True

@@ -37,7 +37,8 @@ async def run_pool(
     begun: set[asyncio.Task[None]] = set()
     try:
         async for planned in source:
-            await _room(rig)
+            if rig.progress.backing_off >= MAX_BACKING_OFF:
+                await _room(rig)
             await rig.sender.slots.acquire()
             if rig.stopping.is_stopping:
                 rig.sender.slots.release()

@@ -12,7 +12,7 @@ import asyncio
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.core.answer import Fault
 from orchestrator.core.breaker import Breaker, Pass
@@ -22,6 +22,7 @@ from orchestrator.core.signing import authorization
 from orchestrator.core.summary import Ended
 from orchestrator.core.verdict import Health, Kind, Repeat, Verdict, judge
 from orchestrator.edges.isales_client import NotSentError
+from orchestrator.run.slots import Slots
 from orchestrator.run.stopping import Alarm, StoppedError
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class Admission:
     told: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """One answer with what is needed to act on it."""
 
     answer: Answer
@@ -94,10 +94,8 @@ class Sender:
     reads: Breaker
     #: pause-all: a 401 after an accepted request is an outage to wait out
     waits_out_401: bool
-    #: campaigns and reads at work: in flight, or waiting for their records
-    slots: asyncio.Semaphore
-    #: requests in flight
-    turns: asyncio.Semaphore
+    #: requests in flight at most
+    concurrency: int
     #: rings when a breaker closes, the gate opens, or the run ends
     alarm: Alarm = field(default_factory=Alarm)
     #: changes that have lost their sense since they were asked for: their VDN refuses us
@@ -109,6 +107,9 @@ class Sender:
     useful_change_s: float = -math.inf
     #: what made the run give up, for the last words
     refusal: Verdict | None = None
+    #: campaigns and reads at work: in flight, or waiting for their records
+    slots: Slots = field(init=False)
+    _turns: asyncio.Semaphore = field(init=False)
     _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -120,6 +121,8 @@ class Sender:
 
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
+        self.slots = Slots(self.concurrency, is_paced=self._queue.locked)
+        self._turns = asyncio.Semaphore(self.concurrency)
         self.stopping.on_stop(self.alarm.ring)
 
     # -- before a request ---------------------------------------------------------------------
@@ -215,12 +218,13 @@ class Sender:
             NotSentError: it was called off before it left.
         """
         departure = _Departure(self, admission)
-        async with self.turns:
-            self.progress.in_flight += 1
-            try:
-                answer = await self.transport.send(request, departure)
-            finally:
-                self.progress.in_flight -= 1
+        await self._turns.acquire()
+        self.progress.in_flight += 1
+        try:
+            answer = await self.transport.send(request, departure)
+        finally:
+            self.progress.in_flight -= 1
+            self._turns.release()
         if departure.left is not None and answer.http_status is not None:
             self.pacer.heard(departure.left, now_s=self.clock.now_s())
         verdict = judge(answer)

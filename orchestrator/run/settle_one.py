@@ -11,7 +11,7 @@ Rule 3: an intent whose PUT never left is closed as not sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -372,7 +372,7 @@ async def _conclude_by_reading(rig: Rig, case: _Case, verdict: Verdict) -> None:
             )
         )
         return
-    history = replace(history, accepted=case.accepted or case.accepted_before)
+    history = history._replace(accepted=case.accepted or case.accepted_before)
     decision = decide_seen(rig.action, history, seen.status, Evidence.READ)
     await rig.settle(seen_settlement(rig, case.planned.seq, decision, seen, verdict.reason))
 

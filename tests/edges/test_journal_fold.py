@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -274,10 +274,8 @@ def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
 
     last = known_of_vdn(story.connection, vdn_id=1234)[-1]
 
-    assert asdict(last) == asdict(
-        Known(
-            5, CampaignRef(1234, 103), History(), Outcome.PAUSED, Evidence.LISTED, "stands", 3, "e"
-        )
+    assert last == Known(
+        5, CampaignRef(1234, 103), History(), Outcome.PAUSED, Evidence.LISTED, "stands", 3, "e"
     )
 
 

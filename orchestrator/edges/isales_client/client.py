@@ -60,6 +60,8 @@ MAX_HEADERS = 100
 #: new connections in a row that end before we could send; then it counts as a refusal
 MAX_LOST_CONNECTIONS = 2
 
+_SIGNABLE = (hdrs.HOST, hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+
 
 class NotSentError(Exception):
     """The departure called the request off after the connection was ready; nothing left."""
@@ -83,7 +85,7 @@ class Departure(Protocol):
             method: in upper case.
             path: as sent, with the base URL's prefix.
             query_string: as sent, "" for none.
-            headers: name, in whatever case, to value, of all that is sent.
+            headers: lower-case name to value: host, content-type, and content-length if sent.
         """
         ...
 
@@ -359,7 +361,10 @@ class _PacedConnector(aiohttp.TCPConnector):
 
     def _leave(self, req: aiohttp.ClientRequest, trip: _Trip) -> None:
         req.headers[hdrs.AUTHORIZATION] = trip.departure.sign(
-            req.method, trip.path, trip.query_string, req.headers
+            req.method,
+            trip.path,
+            trip.query_string,
+            {name.lower(): req.headers[name] for name in _SIGNABLE if name in req.headers},
         )
         trip.sent_at_ms = self._clock.wall_ms()
         trip.deadline.move(asyncio.get_running_loop().time() + self._attempt_timeout_s)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.campaign import STATUS_NAMES, Action, CampaignRef, Status
 from orchestrator.core.outcome import (
@@ -42,8 +42,7 @@ _KINDS = {kind.value: kind for kind in Kind}
 _NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(NamedTuple):
     seq: int
     number: int
     before: int | None
@@ -61,8 +60,7 @@ class _Attempt:
         return bool(self.in_doubt) or self.state == "intended"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """One campaign of the plan as the journal knows it."""
 
     seq: int

@@ -8,8 +8,7 @@ Rule 3: an answer and the outcome that it decides are one commit.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from orchestrator.edges.journal.tables import Row, put, put_many, reopen
 from orchestrator.edges.journal.writer import Rows
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """One campaign's outcome as it goes on record."""
 
     seq: int
@@ -44,8 +42,7 @@ class Settlement:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A PUT that is about to leave."""
 
     seq: int

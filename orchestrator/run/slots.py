@@ -1,0 +1,72 @@
+"""How many campaigns are at work: one for each request that may be in flight, and a few ahead.
+
+Rule 1: who asked first gets a slot first.
+Rule 2: a few ahead of those in flight put their intents and outcomes on record meanwhile, so that
+    the disk takes nothing from the requests in flight: with none, commits of 5 ms cost 64 requests
+    of 50 ms 15 % of their throughput.
+Rule 3: while requests wait for the pacer nobody is ahead: it would gain nothing, and whatever is on
+    record and has not left when the process is killed counts as perhaps sent. Who asks for one
+    request at a time gets one campaign at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: enough for two commits' worth of campaigns at 3,000 a second
+_AHEAD_MAX = 32
+
+
+class Slots:
+    """Slots for campaigns at work."""
+
+    def __init__(self, in_flight: int, *, is_paced: Callable[[], bool]) -> None:
+        """All are free.
+
+        Args:
+            in_flight: requests in flight at most, at least 1.
+            is_paced: whether requests wait for the pacer now.
+        """
+        self._least = in_flight
+        self._most = in_flight + min(in_flight - 1, _AHEAD_MAX)
+        self._is_paced = is_paced
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        """Take a slot as soon as there is one."""
+        if not self._waiting and self._is_free():
+            self._taken += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it was given to us, and we are going
+            raise
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self._taken -= 1
+        while self._waiting and self._is_free():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._taken += 1
+                turn.set_result(None)
+
+    def _is_free(self) -> bool:
+        return self._taken < (self._least if self._is_paced() else self._most)
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
