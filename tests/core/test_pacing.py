@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.pacing import GUARD_S, Pacer
+from orchestrator.core.pacing import GUARD_S, LEAST_GUARD_S, Left, Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -539,3 +540,98 @@ def test_memory_is_two_seconds_of_departures() -> None:
 
     assert len(pacer._log) <= 400
     assert len(pacer._last_second) <= 400
+
+
+# -- the guard and what answers teach ---------------------------------------------------------
+
+
+def send_over(
+    pacer: Pacer, *, until_s: float, way: Callable[[int], tuple[float, float]]
+) -> tuple[list[float], list[float]]:
+    """Departures and arrivals of a caller for whom work always waits; `way` delays both ways."""
+    now_s = 0.0
+    left_s: list[float] = []
+    arrived_s: list[float] = []
+    coming: list[tuple[float, int, Left]] = []
+    while now_s < until_s:
+        while coming and coming[0][0] <= now_s:
+            answered_s, _, left = heappop(coming)
+            pacer.heard(left, now_s=answered_s)
+        wait_s = pacer.wait_s(now_s=now_s)
+        if wait_s > 0:
+            now_s += min(wait_s, 0.001)
+            continue
+        left = pacer.depart(now_s=now_s)
+        there_s, back_s = way(len(left_s))
+        heappush(coming, (now_s + there_s + back_s, len(left_s), left))
+        left_s.append(now_s)
+        arrived_s.append(now_s + there_s)
+        now_s += 1e-6
+    return left_s, sorted(arrived_s)
+
+
+@pytest.mark.parametrize("rate_per_s", [10, 50, 500, 2_000])
+def test_a_steady_way_costs_a_thousandth_of_the_rate(rate_per_s: float) -> None:
+    """Round trips of 20 ms, all alike: 99.5 % of R and more, and never more than R in a second."""
+    seconds = max(10.0, 100 / rate_per_s)
+
+    left_s, arrived_s = send_over(Pacer(rate_per_s), until_s=seconds, way=lambda _: (0.010, 0.010))
+
+    used = (len(left_s) - 1) / (left_s[-1] - left_s[0]) / rate_per_s
+    assert used >= 0.995
+    assert worst_second(arrived_s) <= rate_per_s
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    rate_per_s=st.sampled_from([7, 10, 50, 400]),
+    late_s=st.floats(0.0, GUARD_S - LEAST_GUARD_S),
+    late_share=st.floats(0.0, 1.0),
+)
+def test_a_request_late_on_its_way_makes_room_for_itself(
+    seed: int, rate_per_s: float, late_s: float, late_share: float
+) -> None:
+    """Any request late by up to 16 ms, any answer by up to 50 ms: no second there holds over R."""
+    chance = random.Random(seed)
+
+    def way(number: int) -> tuple[float, float]:
+        if number < 10:
+            return 0.005, 0.005
+        late = chance.random() * late_s if chance.random() < late_share else 0.0
+        return 0.005 + late, 0.005 + chance.random() * 0.050
+
+    _, arrived_s = send_over(Pacer(rate_per_s), until_s=5.0, way=way)
+
+    assert worst_second(arrived_s) <= rate_per_s
+
+
+def test_without_an_answer_a_request_may_be_as_late_as_the_whole_guard() -> None:
+    """Ten answers teach the pacer; what then stays unanswered still gets its 17 ms."""
+    pacer = Pacer(10)
+    now_s = 0.0
+    for _ in range(30):
+        now_s += pacer.wait_s(now_s=now_s)
+        pacer.heard(pacer.depart(now_s=now_s), now_s=now_s + 0.002)
+    left_s = []
+    for _ in range(11):
+        while (wait_s := pacer.wait_s(now_s=now_s)) > 0:
+            now_s += wait_s
+        pacer.depart(now_s=now_s)
+        left_s.append(now_s)
+
+    assert left_s[10] - left_s[0] == pytest.approx(1 + GUARD_S, abs=1e-5)
+
+
+def test_few_round_trips_teach_nothing() -> None:
+    """Nine answers are too few to know the least round trip: the whole guard stays."""
+    pacer = Pacer(1)
+    now_s, left_s = 0.0, []
+    for _ in range(12):
+        now_s += pacer.wait_s(now_s=now_s)
+        left_s.append(now_s)
+        pacer.heard(pacer.depart(now_s=now_s), now_s=now_s + 0.002)
+
+    gaps_s = [later - sooner for sooner, later in pairwise(left_s)]
+    assert gaps_s[:9] == pytest.approx([1 + GUARD_S] * 9)
+    assert gaps_s[9:] == pytest.approx([1 + LEAST_GUARD_S] * 2)
