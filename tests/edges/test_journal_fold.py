@@ -528,3 +528,14 @@ def test_rows_are_streamed(story: Story) -> None:
 
     assert next(rows).line == 2
     assert next(rows).line == 3
+
+
+def test_what_is_known_of_a_page_takes_four_questions(story: Story) -> None:
+    """However many campaigns a page has: the plan, attempts, looks, outcomes, once each."""
+    asked: list[str] = []
+    story.connection.set_trace_callback(asked.append)
+
+    found = known_campaigns(story.connection, vdn_id=1234, campaign_ids=range(1, 1_000))
+
+    assert len(found) > 1
+    assert len(asked) == 4

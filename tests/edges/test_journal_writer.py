@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.edges.journal import InlineWriter, ThreadWriter, connect, set_durable
 from orchestrator.edges.journal.tables import put
+from orchestrator.edges.journal.writer import Rows, _Store
 from orchestrator.errors import StorageError
 from tests.edges.journal_makers import make_journal
 
@@ -124,6 +125,72 @@ async def test_what_was_awaited_is_on_the_disk(make: Make, path: Path) -> None:
     for number in range(5):
         assert await writer.submit(note(f"{number}")) == f"{number}"
         assert on_disk(path)[-1] == f"{number}"
+
+
+async def test_rows_of_many_operations_are_one_statement_a_table(path: Path) -> None:
+    """300 operations with rows for two tables: one commit, first all of one, then of the other."""
+    connection = connect(path)
+    set_durable(connection)
+    said: list[str] = []
+    connection.set_trace_callback(said.append)
+    results = _Store(connection, keep_going=False).apply(
+        [
+            Rows((("meta", (f"{number}", "new")), ("restored", (number, "run", "intended", 1))))
+            for number in range(300)
+        ]
+    )
+
+    assert results == [None] * 300
+    assert said.count("BEGIN IMMEDIATE") == said.count("COMMIT") == 1
+    assert len(keys(connection)) == 300
+    order = [text.split(" INTO ")[1].split()[0] for text in said if " INTO " in text]
+    assert order == ["meta"] * 300 + ["restored"] * 300
+
+
+async def test_an_operation_that_reads_sees_the_rows_before_it_and_none_after(
+    make: Make,
+) -> None:
+    """Rows, a reading operation, rows again, submitted in one go: it sees the first ones only."""
+    writer = make()
+
+    first = writer.submit(Rows((("meta", ("1", "")),)))
+    between = writer.submit(keys)
+    second = writer.submit(Rows((("meta", ("2", "")),)))
+    after = writer.submit(keys)
+    await asyncio.gather(first, second)
+
+    assert (await between, await after) == (["1"], ["1", "2"])
+
+
+async def test_the_last_of_two_rows_with_one_key_stays(make: Make) -> None:
+    """An intent and its answer in one group: the answer is what the journal holds."""
+    writer = make()
+    same = [writer.submit(Rows((("meta", ("key", value)),))) for value in ("intended", "answered")]
+    await asyncio.gather(*same)
+
+    found = await writer.read(
+        lambda db: db.execute("SELECT value FROM meta WHERE key = 'key'").fetchall()
+    )
+
+    assert found == [("answered",)]
+
+
+async def test_commits_of_a_busy_run_are_few(path: Path) -> None:
+    """400 records, submitted one after another by 20 writers: far fewer commits than records."""
+    connection = connect(path)
+    set_durable(connection)
+    commits: list[str] = []
+    connection.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
+    writer = ThreadWriter(connection)
+
+    async def record(first: int) -> None:
+        for number in range(first, first + 20):
+            await writer.submit(note(f"{number}"))
+
+    await asyncio.gather(*(record(20 * number) for number in range(20)))
+    await writer.close()
+
+    assert len(commits) <= 40
 
 
 async def test_reads_come_in_the_order_of_submission(make: Make) -> None:
