@@ -93,7 +93,7 @@ def _call(tokens: list[str]) -> int:
 
     call = plain.read(tokens)
     if call is not None:
-        return call()
+        return call.command(*call.args, **call.kwargs)
     from cyclopts import CycloptsError  # noqa: PLC0415 - a plain call needs no cyclopts
 
     from orchestrator.cli.app import make_app  # noqa: PLC0415

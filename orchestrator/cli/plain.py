@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from orchestrator.cli.flags import Flag, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 #: the commands whose first request waits for nothing, and how many arguments they have
 _COMMANDS = {"pause": ("pause", 1), "pause-all": ("pause_all", 0)}
@@ -25,7 +25,15 @@ _COMMANDS = {"pause": ("pause", 1), "pause-all": ("pause_all", 0)}
 _DOUBTFUL = re.compile(r"[-\[{].*|none|null|\s*", re.IGNORECASE | re.DOTALL)
 
 
-def read(tokens: Sequence[str]) -> Callable[[], int] | None:
+class Call(NamedTuple):
+    """A command with its arguments."""
+
+    command: Callable[..., int]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def read(tokens: Sequence[str]) -> Call | None:
     """The call that a command line means; None when cyclopts has to read it."""
     if tokens[0] not in _COMMANDS:
         return None
@@ -51,10 +59,10 @@ def read(tokens: Sequence[str]) -> Callable[[], int] | None:
         return None
     if common:
         given["shared"] = Shared(**common)
-    return lambda: command(*arguments, **given)
+    return Call(command, tuple(arguments), given)
 
 
-def _take(into: dict[str, Any], field: str, kind: Any, rest: Any) -> bool:
+def _take(into: dict[str, Any], field: str, kind: Any, rest: Iterator[str]) -> bool:
     """Take one flag with its value, if it has one; False: this is not plain."""
     kinds = get_args(kind) or (kind,)
     if field in into and list[str] not in kinds:
