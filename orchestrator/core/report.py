@@ -170,7 +170,11 @@ def iso_time(at_ms: int | None) -> str:
     if at_ms is None:
         return ""
     whole_s, rest_ms = divmod(at_ms, 1000)
-    return f"{_iso_second(whole_s)}.{rest_ms:03}Z"
+    return _iso_second(whole_s) + _ISO_FRACTIONS[rest_ms]
+
+
+#: half of the time of writing them anew, three times a row
+_ISO_FRACTIONS = tuple(f".{rest_ms:03}Z" for rest_ms in range(1000))
 
 
 @lru_cache(maxsize=64)  # rows come in order of time, thousands to a second

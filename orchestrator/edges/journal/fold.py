@@ -7,6 +7,7 @@ Rule 3: what has no outcome on record gets the one that its history supports, an
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import operator
@@ -62,6 +63,10 @@ class _Attempt(NamedTuple):
     @property
     def doubtful(self) -> bool:
         return bool(self.in_doubt) or self.state == "intended"
+
+
+#: `_Attempt(*row)` without a Python call in between: 0.2 against 0.9 µs
+_to_attempt = functools.partial(tuple.__new__, _Attempt)
 
 
 class Known(NamedTuple):
@@ -316,7 +321,7 @@ def _by_campaign(
     rows: Iterable[tuple[Any, ...]],
 ) -> Iterator[tuple[int, list[_Attempt]]]:
     """Attempts that come in the order of their campaigns, campaign by campaign."""
-    for seq, group in itertools.groupby(map(_Attempt._make, rows), key=_SEQ_OF):
+    for seq, group in itertools.groupby(map(_to_attempt, rows), key=_SEQ_OF):
         yield seq, list(group)
 
 
