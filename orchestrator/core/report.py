@@ -88,7 +88,7 @@ class SweepRecord:
 class ReportRow(NamedTuple):
     """One row of results.csv: what became of one line of the list.
 
-    There are as many as lines: a frozen dataclass of so many fields takes five times as long.
+    There are as many as lines: a frozen dataclass of so many fields takes twice as long.
     """
 
     #: text, because an invalid line shows what stood there
@@ -247,8 +247,11 @@ class Tally:
         reason = main_reason(
             row.outcome, code=row.result_code, http_status=row.http_status, error=row.error
         )
-        self.reasons.setdefault(row.outcome, Counter())[reason] += 1
-        first = self.first.setdefault(row.outcome, [])
+        if row.outcome not in self.reasons:
+            self.reasons[row.outcome] = Counter()
+            self.first[row.outcome] = []
+        self.reasons[row.outcome][reason] += 1
+        first = self.first[row.outcome]
         if len(first) < NAMED_UNSTOPPED:
             first.append((self.lines, row))
 
