@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.manifest_csv import MAX_LINE_CHARS, MAX_RECORD_LINES, read_csv
-from orchestrator.core.manifest_line import LineReader, ManifestLine
+from orchestrator.core.manifest_line import GoodLines, LineReader, ManifestLine
 from orchestrator.core.manifest_text import ManifestUnreadableError
 
 UNCLOSED = "a quote opens on this line and is not closed"
 
 
 def lines_of(text: str, *, vdn: int | None = None) -> list[ManifestLine]:
-    return list(read_csv([text] if text else [], LineReader(vdn)))
+    return [line for found in read_csv([text] if text else [], LineReader(vdn))
+            for line in (found.lines() if isinstance(found, GoodLines) else [found])]  # fmt: skip
 
 
 def ids(text: str, *, vdn: int | None = None) -> list[tuple[int, int, int]]:
