@@ -152,11 +152,13 @@ def _plain_lines(layout: _Layout, default_vdn: int | None) -> re.Pattern[str] | 
 def _good_lines(run: str, first_line: int, layout: _Layout, default_vdn: int | None) -> GoodLines:
     """Read lines that `_plain_lines` has found: digits, delimiters and line ends, no more."""
     if layout.vdn_at is None:
-        campaign_ids = list(map(int, run.split()))
+        ids = list(map(int, run.split()))
         # without a column there is a --vdn, or the layout would have been refused
-        return GoodLines(first_line, False, [default_vdn or 0] * len(campaign_ids), campaign_ids)
+        vdns = [default_vdn or 0] * len(ids)
+        return GoodLines(first_line, vdn_written=False, vdn_ids=vdns, campaign_ids=ids)
     cells = list(map(int, run.replace(layout.delimiter, " ").split()))
-    return GoodLines(first_line, True, cells[layout.vdn_at :: 2], cells[layout.campaign_at :: 2])
+    vdns, ids = cells[layout.vdn_at :: 2], cells[layout.campaign_at :: 2]
+    return GoodLines(first_line, vdn_written=True, vdn_ids=vdns, campaign_ids=ids)
 
 
 def _one_line(lines: _Lines, layout: _Layout, reader: LineReader) -> ManifestLine | None:
