@@ -73,8 +73,14 @@ def test_a_run_of_good_lines_is_stored_as_its_lines_are(path: Path) -> None:
     ids = [*range(1, 121), 5, 5, 2**63 - 1]
     run = GoodLines(3, vdn_written=True, vdn_ids=[9] * 100 + [1] * 23, campaign_ids=ids)
     short = GoodLines(130, vdn_written=False, vdn_ids=[9], campaign_ids=[5])
-    in_runs = [bad_line(2), run, line(126, 7), bad_line(127), short]
-    alone = [bad_line(2), *run.lines(), line(126, 7), bad_line(127), *short.lines()]
+    in_runs: list[ManifestLine | GoodLines] = [bad_line(2), run, line(126, 7), bad_line(127), short]
+    alone: list[ManifestLine | GoodLines] = [
+        bad_line(2),
+        *run.lines(),
+        line(126, 7),
+        bad_line(127),
+        *short.lines(),
+    ]
     found = []
     for lines in (in_runs, alone):
         plan = PlanWriter(path)
