@@ -5,6 +5,8 @@ Rule 1: a line without a quote is split; a record with one goes to the csv modul
 Rule 2: a header is there when it names a campaign id column. Otherwise the first line is an entry
         when it looks like numbers, and a reason to refuse when it looks like names.
 Rule 3: cells lose the plain spaces and tabs around them and nothing else.
+Rule 4: lines of nothing but a VDN and an id, or an id, that are plainly good are read in runs; any
+        other line ends the run and is read alone. Both ways agree (tests).
 
 Passed over, wherever a record could begin: blank lines, rows of empty cells, lines that start with
 `#`. On the first line also Excel's `sep=;`, which then sets the delimiter.
@@ -21,13 +23,14 @@ from typing import TYPE_CHECKING, NoReturn
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.manifest_line import (
     ABSENT,
+    GoodLines,
     LineReader,
     ManifestLine,
     Meaning,
     Written,
     meaning_of,
 )
-from orchestrator.core.manifest_text import ManifestUnreadableError, physical_lines
+from orchestrator.core.manifest_text import ManifestUnreadableError, line_blocks, line_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,6 +44,12 @@ _NAMED_COLUMNS = 20
 
 _DELIMITERS = (",", ";", "\t")
 _SEP_LINE = re.compile(r'"?sep=([,;\t])"?\s*', re.IGNORECASE)
+
+#: 1..8999999999999999999 and nothing that would need a look at its size; the rest is read alone
+_PLAIN_ID = "(?:[1-8][0-9]{0,18}|9[0-9]{0,17})"
+_PLAIN_VDN = "[1-9][0-9]{0,3}"
+_END = r"(?:\n|\r\n?)"
+
 _BLANKS = " \t"
 _BLANKS_AND_ENDS = " \t\r\n"
 
@@ -55,7 +64,51 @@ class _Layout:
     vdn_at: int | None
 
 
-def read_csv(texts: Iterable[str], reader: LineReader) -> Iterator[ManifestLine]:
+class _Lines:
+    """The lines of a list, one by one or a run of them at once."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._blocks = line_blocks(texts, limit_chars=MAX_LINE_CHARS)
+        self._block = ""
+        self._at = 0
+        #: lines handed out so far: the number of the last one
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if not self.more():
+            raise StopIteration
+        start = self._at
+        self._at = line_end(self._block, start)
+        self.number += 1
+        return self._block[start : self._at]
+
+    def more(self) -> bool:
+        """Whether there is another line."""
+        while self._at == len(self._block):
+            self._block = next(self._blocks, "")
+            self._at = 0
+            if not self._block:
+                return False
+        return True
+
+    def step_back(self, line: str) -> None:
+        """Let the line that was handed out last be handed out once more."""
+        self._at -= len(line)
+        self.number -= 1
+
+    def run(self, pattern: re.Pattern[str]) -> str:
+        """Hand out what the pattern matches here: whole lines, which the caller counts."""
+        found = pattern.match(self._block, self._at)
+        if not found:
+            return ""
+        self._at = found.end()
+        return found[0]
+
+
+def read_csv(texts: Iterable[str], reader: LineReader) -> Iterator[ManifestLine | GoodLines]:
     """Read a CSV list.
 
     Args:
@@ -65,22 +118,59 @@ def read_csv(texts: Iterable[str], reader: LineReader) -> Iterator[ManifestLine]
     Raises:
         ManifestUnreadableError: no usable header, a quote left open, a line or cell too long.
     """
-    lines = physical_lines(texts, limit_chars=MAX_LINE_CHARS)
+    lines = _Lines(texts)
     found = _first_line(lines)
     if found is None:
         return
     number, first, delimiter = found
     layout, is_header = _layout(number, first, delimiter, reader)
     if not is_header:
-        lines = chain((first,), lines)
-        number -= 1
-    width, campaign_at, vdn_at = layout.width, layout.campaign_at, layout.vdn_at
-    for start, row in _rows(lines, layout.delimiter, number):
-        if len(row) == width and (campaign := row[campaign_at].strip(_BLANKS)):
-            vdn = ABSENT if vdn_at is None else row[vdn_at].strip(_BLANKS)
-            yield reader.read(Written(start, str(start), vdn, campaign))
-        elif any(cell.strip(_BLANKS) for cell in row):
-            yield _odd_row(start, row, layout, reader)
+        lines.step_back(first)
+    plain = _plain_lines(layout, reader.default_vdn)
+    while lines.more():
+        if plain and (run := lines.run(plain)):
+            good = _good_lines(run, lines.number + 1, layout, reader.default_vdn)
+            lines.number += len(good.campaign_ids)
+            yield good
+        elif line := _one_line(lines, layout, reader):
+            yield line
+
+
+def _plain_lines(layout: _Layout, default_vdn: int | None) -> re.Pattern[str] | None:
+    """Tell how lines look that are good beyond doubt; None when the list has other columns."""
+    if layout.vdn_at is None:
+        return re.compile(f"(?:{_PLAIN_ID}{_END})+") if layout.width == 1 else None
+    if layout.width != 2:
+        return None
+    # a VDN column must not contradict --vdn
+    cells = [_PLAIN_VDN if default_vdn is None else str(default_vdn), _PLAIN_ID]
+    if layout.vdn_at == 1:
+        cells.reverse()
+    return re.compile(f"(?:{layout.delimiter.join(cells)}{_END})+")
+
+
+def _good_lines(run: str, first_line: int, layout: _Layout, default_vdn: int | None) -> GoodLines:
+    """Read lines that `_plain_lines` has found: digits, delimiters and line ends, no more."""
+    if layout.vdn_at is None:
+        ids = list(map(int, run.split()))
+        # without a column there is a --vdn, or the layout would have been refused
+        vdns = [default_vdn or 0] * len(ids)
+        return GoodLines(first_line, vdn_written=False, vdn_ids=vdns, campaign_ids=ids)
+    cells = list(map(int, run.replace(layout.delimiter, " ").split()))
+    vdns, ids = cells[layout.vdn_at :: 2], cells[layout.campaign_at :: 2]
+    return GoodLines(first_line, vdn_written=True, vdn_ids=vdns, campaign_ids=ids)
+
+
+def _one_line(lines: _Lines, layout: _Layout, reader: LineReader) -> ManifestLine | None:
+    """Read one record; None when it says nothing."""
+    start = lines.number + 1
+    row = _row(lines, layout.delimiter)
+    if len(row) == layout.width and (campaign := row[layout.campaign_at].strip(_BLANKS)):
+        vdn = ABSENT if layout.vdn_at is None else row[layout.vdn_at].strip(_BLANKS)
+        return reader.read(Written(start, str(start), vdn, campaign))
+    if any(cell.strip(_BLANKS) for cell in row):
+        return _odd_row(start, row, layout, reader)
+    return None
 
 
 def _odd_row(start: int, row: list[str], layout: _Layout, reader: LineReader) -> ManifestLine:
@@ -107,28 +197,24 @@ def _cells(count: int) -> str:
     return "1 cell" if count == 1 else f"{count} cells"
 
 
-def _rows(lines: Iterator[str], delimiter: str, number: int) -> Iterator[tuple[int, list[str]]]:
-    """Cut lines into records, each with the number of the line on which it starts."""
-    for line in lines:
-        number += 1
-        if line[0] == "#":
-            continue
-        if '"' not in line:
-            yield number, line.rstrip("\r\n").split(delimiter)
-            continue
-        start = number
-        records = csv.reader(
-            chain((line,), islice(lines, MAX_RECORD_LINES)),
-            delimiter=delimiter,
-            skipinitialspace=True,
-            strict=True,
-        )
-        try:
-            row = next(records)
-        except csv.Error as error:
-            raise ManifestUnreadableError(str(start), _csv_words(error)) from error
-        number += records.line_num - 1
-        yield start, row
+def _row(lines: _Lines, delimiter: str) -> list[str]:
+    """Cut the next line into cells, or the record that begins there; none for a comment."""
+    line = next(lines)
+    if line[0] == "#":
+        return []
+    if '"' not in line:
+        return line.rstrip("\r\n").split(delimiter)
+    start = lines.number
+    records = csv.reader(
+        chain((line,), islice(lines, MAX_RECORD_LINES)),
+        delimiter=delimiter,
+        skipinitialspace=True,
+        strict=True,
+    )
+    try:
+        return next(records)
+    except csv.Error as error:
+        raise ManifestUnreadableError(str(start), _csv_words(error)) from error
 
 
 def _csv_words(error: csv.Error) -> str:

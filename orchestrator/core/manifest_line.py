@@ -1,6 +1,7 @@
 """One entry of a list: what was written, and which campaign it names.
 
-Rule 1: this is the only place where cells and JSON values become a CampaignRef.
+Rule 1: this is the only place where cells and JSON values become a CampaignRef. Blocks of plain
+        numbers (`GoodLines`) are recognised in manifest_csv.py, by a stricter rule than this one.
 Rule 2: `--vdn` fills in what an entry does not say, and never overrules what it says.
 """
 
@@ -10,9 +11,12 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.campaign import CampaignRef, Refusal, read_campaign_id, read_vdn_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: characters of what was written that are kept for the report
 TEXT_LIMIT = 200
@@ -67,6 +71,24 @@ class ManifestLine:
     campaign_text: str
     #: empty when the entry is good
     problem: str
+
+
+class GoodLines(NamedTuple):
+    """Entries that are all good and stand on lines that follow each other: a block at a time."""
+
+    first_line: int
+    #: False when they have their VDN from `--vdn`
+    vdn_written: bool
+    #: as long as each other
+    vdn_ids: list[int]
+    campaign_ids: list[int]
+
+    def lines(self) -> Iterator[ManifestLine]:
+        """Give the same entries one by one."""
+        pairs = map(CampaignRef, self.vdn_ids, self.campaign_ids)
+        for line, ref in enumerate(pairs, start=self.first_line):
+            vdn_text = str(ref.vdn_id) if self.vdn_written else ""
+            yield ManifestLine(line, str(line), ref, vdn_text, str(ref.campaign_id), "")
 
 
 class Written(NamedTuple):

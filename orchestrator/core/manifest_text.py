@@ -105,6 +105,21 @@ def physical_lines(texts: Iterable[str], *, limit_chars: int) -> Iterator[str]:
     Raises:
         ManifestUnreadableError: a line is longer; never more than it and one piece are held.
     """
+    for block in line_blocks(texts, limit_chars=limit_chars):
+        if block[-1] in "\r\n":
+            yield from _LINE.findall(block)
+        else:
+            yield block
+
+
+def line_blocks(texts: Iterable[str], *, limit_chars: int) -> Iterator[str]:
+    """Cut texts where a line ends, into pieces of any number of whole lines.
+
+    Args and errors are those of `physical_lines`.
+
+    Yields:
+        Non-empty texts. Only the last may lack its line end, and then it is that line alone.
+    """
     held = ""
     count = 0
     for text in texts:
@@ -112,14 +127,21 @@ def physical_lines(texts: Iterable[str], *, limit_chars: int) -> Iterator[str]:
         # a CR at the very end may be half of a line end; what has no end is not searched for lines,
         # since that would try again from each of its characters
         end = max(held.rfind("\n"), held.rfind("\r", 0, len(held) - 1)) + 1
-        lines = _LINE.findall(held, 0, end)
+        block = held[:end]
         if len(held) > limit_chars:
-            _refuse_long_lines([*lines, held[end:]], count, limit_chars)
-        count += len(lines)
+            _refuse_long_lines([*_LINE.findall(block), held[end:]], count, limit_chars)
+        count += block.count("\n") + block.count("\r") - block.count("\r\n")
         held = held[end:]
-        yield from lines
+        if block:
+            yield block
     if held:
         yield held
+
+
+def line_end(block: str, start: int) -> int:
+    """Tell where the line ends that begins at `start` in a block of `line_blocks`."""
+    found = _LINE.match(block, start)
+    return found.end() if found else len(block)
 
 
 def _sliced(chunks: Iterable[bytes]) -> Iterator[bytes]:

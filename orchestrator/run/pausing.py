@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.manifest import format_of, read_manifest
+from orchestrator.core.manifest import format_of, read_manifest_blocks
 from orchestrator.core.manifest_text import ManifestUnreadableError
 from orchestrator.core.report import RunKind
 from orchestrator.edges.journal import PlanWriter, Refused
@@ -141,7 +141,7 @@ def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _
             advice="add --format csv, json or jsonl",
         )
     with open_manifest(manifest) if manifest else open_stdin() as source:
-        lines = read_manifest(source.chunks(), chosen, default_vdn=options.vdn)
+        lines = read_manifest_blocks(source.chunks(), chosen, default_vdn=options.vdn)
         try:
             counts, refused = writer.take(lines)
         except ManifestUnreadableError as error:

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.core.manifest import (
     Format,
+    GoodLines,
     ManifestLine,
     ManifestUnreadableError,
     format_of,
     read_manifest,
+    read_manifest_blocks,
 )
 
 
@@ -95,6 +97,15 @@ def test_what_is_no_text_is_refused_in_every_format(content: bytes, fmt: Format)
     """By its first bytes, or by the first byte that is wrong [I02, I03, I21, I33]."""
     with pytest.raises(ManifestUnreadableError):
         lines_of(content, fmt)
+
+
+def test_runs_of_good_lines_come_in_one_piece() -> None:
+    """CSV only; `read_manifest` gives the same entries one by one [I26]."""
+    blocks = list(read_manifest_blocks([b"5\n6\nx\n"], Format.CSV, default_vdn=7))
+
+    assert blocks[0] == GoodLines(1, vdn_written=False, vdn_ids=[7, 7], campaign_ids=[5, 6])
+    assert [line.campaign_text for line in lines_of(b"5\n6\nx\n", Format.CSV)] == ["5", "6", "x"]
+    assert lines_of(b"5\n6\nx\n", Format.CSV)[2:] == blocks[1:]
 
 
 #: pieces that lists are made of, so that chance comes near to them

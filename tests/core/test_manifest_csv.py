@@ -2,21 +2,33 @@
 
 import csv
 import io
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core import manifest_csv
 from orchestrator.core.manifest_csv import MAX_LINE_CHARS, MAX_RECORD_LINES, read_csv
-from orchestrator.core.manifest_line import LineReader, ManifestLine
+from orchestrator.core.manifest_line import GoodLines, LineReader, ManifestLine
 from orchestrator.core.manifest_text import ManifestUnreadableError
 
 UNCLOSED = "a quote opens on this line and is not closed"
 
 
 def lines_of(text: str, *, vdn: int | None = None) -> list[ManifestLine]:
-    return list(read_csv([text] if text else [], LineReader(vdn)))
+    return list(one_by_one(read_csv([text] if text else [], LineReader(vdn))))
+
+
+def one_by_one(stream: Iterator[ManifestLine | GoodLines]) -> Iterator[ManifestLine]:
+    for found in stream:
+        if isinstance(found, GoodLines):
+            yield from found.lines()
+        else:
+            yield found
 
 
 def ids(text: str, *, vdn: int | None = None) -> list[tuple[int, int, int]]:
@@ -301,10 +313,124 @@ def test_millions_of_lines_are_read_one_by_one() -> None:
             asked += 1
             yield f"{asked}\n"
 
-    stream = read_csv(endless(), LineReader(7))
+    stream = one_by_one(read_csv(endless(), LineReader(7)))
 
     assert [line.line for line, _ in zip(stream, range(1000), strict=False)] == list(range(2, 1002))
     assert asked <= 1001
+
+
+# ------------------------------------------------------------------ runs of good lines
+
+
+def run(first: int, vdns: list[int], ids: list[int], *, vdn_written: bool = True) -> GoodLines:
+    return GoodLines(first, vdn_written, vdns, ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "vdn", "good"),
+    [
+        ("1,5\n2,6\n", None, run(1, [1, 2], [5, 6])),
+        ("vdn;campaign_id\r\n9999;8999999999999999999\r\n", None,
+         run(2, [9999], [8999999999999999999])),
+        ("campaign_id\tvdn\n5\t7\n6\t7\n", 7, run(2, [7, 7], [5, 6])),
+        ("5\r6\r\n", 7, run(1, [7, 7], [5, 6], vdn_written=False)),
+    ],
+)  # fmt: skip
+def test_plain_lines_are_read_in_one_piece(text: str, vdn: int | None, good: GoodLines) -> None:
+    """Any delimiter, order of the columns and line end [I26]."""
+    assert list(read_csv([text], LineReader(vdn))) == [good]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["0,5", "01,5", "10000,5", "1,0", "1,05", "1,9000000000000000000", "1,9223372036854775808",
+     "1,12345678901234567890", "1, 5", "1,5,", "1,\uff11", "+1,5", "1,5\x0b", '"1",5', "#1,5", "1,",
+     "", "1;5", ",5", "1,5e3"],
+)  # fmt: skip
+def test_any_other_line_is_read_alone(odd: str) -> None:
+    """It ends the run, and the next good line begins another [I26]."""
+    found = list(read_csv([f"1,5\n1,6\n{odd}\n1,7\n1,8\n"], LineReader(None)))
+
+    assert found[0] == run(1, [1, 1], [5, 6])
+    assert found[-1] == run(4, [1, 1], [7, 8])
+    assert not [one for one in found[1:-1] if isinstance(one, GoodLines)]
+
+
+def test_a_vdn_that_contradicts_the_flag_is_read_alone() -> None:
+    """`--vdn` never overrules what an entry says [I26]."""
+    first, odd, last = read_csv(["vdn,campaign_id\n7,5\n77,6\n7,7\n"], LineReader(7))
+
+    assert (first, last) == (run(2, [7], [5]), run(4, [7], [7]))
+    assert isinstance(odd, ManifestLine)
+    assert odd.problem == "the VDN is 77 here, but --vdn is 7"
+
+
+@pytest.mark.parametrize("header", ["campaign_id,name", "campaign_id,vdn,name"])
+def test_other_columns_are_read_one_by_one(header: str) -> None:
+    """What stands in them is not looked at, so nothing can be said of it in advance [I26]."""
+    found = list(read_csv([f"{header}\n5,7\n5,7,8\n"], LineReader(7)))
+
+    assert [type(one) for one in found] == [ManifestLine, ManifestLine]
+
+
+def test_a_run_makes_no_object_for_each_line() -> None:
+    """Reading a hundred times as many lines takes no more calls [I26]."""
+
+    def calls(lines: int) -> int:
+        text, made = "1,5\n" * lines, Counter[str]()
+        sys.setprofile(lambda _frame, event, _arg: made.update([event]))
+        try:
+            list(read_csv([text], LineReader(None)))
+        finally:
+            sys.setprofile(None)
+        return made["call"]
+
+    assert calls(10_000) == calls(100)
+
+
+#: what lines are made of, good and bad; the first line tells the layout
+FIRST = ["", "vdn,campaign_id", "campaign_id;vdn", "campaign_id", "campaign_id,name", "sep=;\n1;5",
+         "1,5", "5", "\ufeff5", "# x"]  # fmt: skip
+LINE = st.sampled_from(
+    ["1,5", "1;5", "5", "7,5", "7;5", "5,7", "9999,8999999999999999999", "1,9000000000000000000",
+     "1,9223372036854775808", "9223372036854775807", "0,5", "10000,5", "1,05", "007", "", " ",
+     ",", "#", '"1","5"', '"1', '5"', "1, 5", "1,5,", "1,5,x", "\ufeff1,5", "1,\uff15", "\uff15",
+     "x,y", "1,5\x0b", "1,5\u2028", "-1,5", "1e3", "1_0", '"1\n",5', "9" * 40]
+)  # fmt: skip
+END = st.sampled_from(["\n", "\n", "\n", "\r\n", "\r", "\n\n", "\n\r"])
+
+
+@settings(max_examples=300)
+@given(
+    first=st.sampled_from(FIRST),
+    rest=st.lists(st.tuples(END, LINE | st.text(' 15,;\t\r\n#"', max_size=6)), max_size=12),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+    vdn=st.sampled_from([None, 7]),
+    tail=st.sampled_from(["", "\n", "\r", "\r\n"]),
+)
+def test_a_run_and_one_by_one_agree(
+    first: str, rest: list[tuple[str, str]], cuts: list[int], vdn: int | None, tail: str
+) -> None:
+    """Any list, cut anywhere: the same lines and the same refusal, in a run or not [I26]."""
+    text = first + "".join(end + line for end, line in rest) + tail
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    texts = [text[a:b] for a, b in pairwise(edges) if a < b]
+
+    def outcome() -> tuple[list[ManifestLine], str]:
+        lines: list[ManifestLine] = []
+        try:
+            lines.extend(one_by_one(read_csv(texts, LineReader(vdn))))
+        except ManifestUnreadableError as error:
+            return lines, str(error)
+        return lines, ""
+
+    in_runs = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_csv, "_plain_lines", lambda _layout, _vdn: None)
+        alone = outcome()
+
+    event("refused" if alone[1] else "read")
+    assert in_runs == alone
 
 
 # ------------------------------------------------------------------ comments and Excel

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.core.manifest_line import (
     ABSENT,
+    GoodLines,
     LineReader,
     ManifestLine,
     Meaning,
@@ -134,3 +135,13 @@ def test_a_message_shows_what_cannot_be_seen(value: object, text: str) -> None:
 def test_names_are_matched_without_case_and_separators(names: str, meaning: Meaning | None) -> None:
     """The documented names, as people write them; `|` stands for a space [I10]."""
     assert {meaning_of(name.replace("|", " ")) for name in names.split()} == {meaning}
+
+
+@pytest.mark.parametrize("vdn", ["7", ABSENT])
+def test_a_good_line_is_the_same_alone_and_in_a_run(vdn: object) -> None:
+    """With the VDN in the list, or from `--vdn` [I26]."""
+    run = GoodLines(3, vdn_written=vdn == "7", vdn_ids=[7, 7], campaign_ids=[12, 12])
+    first, second = run.lines()
+
+    assert first == read(vdn, "12", default_vdn=7)
+    assert (second.line, second.place, second.ref) == (4, "4", first.ref)

@@ -14,6 +14,8 @@ from orchestrator.core.manifest_text import (
     PIECE_BYTES,
     ManifestUnreadableError,
     decoded,
+    line_blocks,
+    line_end,
     physical_lines,
 )
 
@@ -148,3 +150,37 @@ def test_a_refusal_names_the_file_when_it_is_known() -> None:
 
     assert str(error) == "the list, at 17: a reason. Nothing was sent."
     assert str(error.in_file("a.csv")) == "a.csv:17: a reason. Nothing was sent."
+
+
+@given(
+    texts=st.lists(st.text("a\r\n", min_size=1, max_size=8), max_size=6),
+    limit_chars=st.integers(1, 12),
+)
+def test_blocks_are_whole_lines(texts: list[str], limit_chars: int) -> None:
+    """Cut where lines end; lines and refusals are those of `physical_lines` [I13, I26]."""
+
+    def in_blocks() -> Iterator[str]:
+        for block in line_blocks(texts, limit_chars=limit_chars):
+            start = 0
+            while start < len(block):
+                end = line_end(block, start)
+                yield block[start:end]
+                start = end
+
+    def outcome(lines: Iterator[str]) -> tuple[list[str], str]:
+        found: list[str] = []
+        try:
+            found.extend(lines)
+        except ManifestUnreadableError as error:
+            return found, str(error)
+        return found, ""
+
+    wanted = io.StringIO("".join(texts), newline="").readlines()
+    too_long = [at for at, line in enumerate(wanted, start=1) if len(line) > limit_chars]
+    lines, refused = outcome(in_blocks())
+
+    assert (lines, refused) == outcome(physical_lines(texts, limit_chars=limit_chars))
+    if refused:
+        assert f"at {too_long[0]}: the line is longer" in refused
+    else:
+        assert lines == wanted

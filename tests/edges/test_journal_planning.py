@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.campaign import Action, CampaignRef
+from orchestrator.core.manifest_line import GoodLines
 from orchestrator.core.outcome import Changed, Outcome
 from orchestrator.core.plan import PlanCounts
 from orchestrator.edges.journal import (
@@ -65,6 +66,35 @@ def test_every_line_has_its_row_in_order(path: Path) -> None:
     assert read_meta(connection) == {"facts": "{}", "more": "x"}
     check_whole(connection, path)
     connection.close()
+
+
+def test_a_run_of_good_lines_is_stored_as_its_lines_are(path: Path) -> None:
+    """The same rows, checksums and duplicates, among bad lines and across statements."""
+    ids = [*range(1, 121), 5, 5, 2**63 - 1]
+    run = GoodLines(3, vdn_written=True, vdn_ids=[9] * 100 + [1] * 23, campaign_ids=ids)
+    short = GoodLines(130, vdn_written=False, vdn_ids=[9], campaign_ids=[5])
+    in_runs: list[ManifestLine | GoodLines] = [bad_line(2), run, line(126, 7), bad_line(127), short]
+    alone: list[ManifestLine | GoodLines] = [
+        bad_line(2),
+        *run.lines(),
+        line(126, 7),
+        bad_line(127),
+        *short.lines(),
+    ]
+    found = []
+    for lines in (in_runs, alone):
+        plan = PlanWriter(path)
+        counts, refused = plan.take(lines)
+        connection = plan.finish({})
+        check_whole(connection, path)
+        rows = [connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own
+                for table in ("plan", "duplicates")]  # fmt: skip
+        found.append((counts, refused, rows))
+        connection.close()
+        path.unlink()
+
+    assert found[0] == found[1]
+    assert found[0][0] == PlanCounts(lines=127, campaigns=123, duplicates=2, invalid=2)
 
 
 def test_duplicates_name_the_first_line(path: Path) -> None:

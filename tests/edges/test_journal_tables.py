@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.manifest_line import GoodLines
 from orchestrator.edges.journal import SCHEMA_VERSION, check_whole, connect, read_meta
-from orchestrator.edges.journal.tables import TABLES, crc, put
+from orchestrator.edges.journal.tables import TABLES, crc, put, put_good_lines
 from orchestrator.errors import JournalMismatchError, StorageError
 from tests.edges.journal_makers import SAMPLES, dump, fill, make_journal, sample_journal
 
@@ -93,6 +94,26 @@ def test_a_checksum_changes_with_every_value(row: list[Any], data: st.DataObject
 
     assert (crc(changed) == crc(row)) is (changed == row)
     assert crc(row) != crc([*row, None])
+
+
+POSITIVE = st.integers(1, 2**63 - 1)
+
+
+@given(POSITIVE, POSITIVE, st.lists(st.tuples(st.integers(1, 9999), POSITIVE), max_size=120))
+def test_good_lines_have_the_checksum_of_any_row(
+    seq: int, line: int, refs: list[tuple[int, int]]
+) -> None:
+    """[P23] Stored in groups, with a checksum that is made in another way, yet the same."""
+    seq, line = min(seq, 2**62), min(line, 2**62)
+    connection = make_journal([])
+    good = GoodLines(line, vdn_written=True, vdn_ids=[vdn for vdn, _ in refs],
+                     campaign_ids=[campaign for _, campaign in refs])  # fmt: skip
+    put_good_lines(connection, seq, good)
+    rows = connection.execute("SELECT * FROM plan ORDER BY seq").fetchall()
+    connection.close()
+
+    wanted = [(seq + at, line + at, *ref, "", "", "") for at, ref in enumerate(refs)]
+    assert rows == [(*row, crc(row)) for row in wanted]
 
 
 @given(st.lists(VALUE, min_size=2, max_size=2))

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.answer import Answer, Fault
 from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.core.manifest import Format, read_manifest
+from orchestrator.core.manifest import Format, read_manifest_blocks
 from orchestrator.core.manifest_text import ManifestUnreadableError
 from orchestrator.core.sightings import Page, read_details, read_page
 from orchestrator.core.verdict import Kind, judge
@@ -156,7 +156,8 @@ def fuzz_lists(bench: Bench, rng: random.Random) -> None:
     path = bench.folder / "fuzz.db"
     writer = PlanWriter(path)
     try:
-        writer.take(read_manifest(_chunks(rng, made), chosen, default_vdn=default_vdn))
+        blocks = read_manifest_blocks(_chunks(rng, made), chosen, default_vdn=default_vdn)
+        writer.take(blocks)
         connection = writer.finish({"facts": "{}"})
     except ManifestUnreadableError:
         bench.counts["lists refused whole"] += 1

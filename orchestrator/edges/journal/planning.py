@@ -12,6 +12,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.core.manifest_line import GoodLines
 from orchestrator.core.plan import PlanCounts
 from orchestrator.core.strict_json import storable
 from orchestrator.edges.journal.tables import (
@@ -19,6 +20,7 @@ from orchestrator.edges.journal.tables import (
     create_tables,
     index_plan,
     put,
+    put_good_lines,
     put_many,
     set_durable,
 )
@@ -97,7 +99,7 @@ class PlanWriter:
         connection.execute("PRAGMA synchronous = OFF")
         return connection
 
-    def take(self, lines: Iterable[ManifestLine]) -> tuple[PlanCounts, Refused]:
+    def take(self, lines: Iterable[ManifestLine | GoodLines]) -> tuple[PlanCounts, Refused]:
         """Store every line, find the duplicates.
 
         Raises:
@@ -137,10 +139,17 @@ class PlanWriter:
         except sqlite3.Error as error:
             raise StorageError(f"the plan cannot be stored: {error}") from error
 
-    def _store(self, lines: Iterable[ManifestLine], refused: Refused) -> int:
+    def _store(self, lines: Iterable[ManifestLine | GoodLines], refused: Refused) -> int:
         total = 0
         rows: list[Row] = []
         for line in lines:
+            if isinstance(line, GoodLines):
+                # the rows stay in order: a row at the end of the table is the cheapest to insert
+                put_many(self.connection, "plan", rows)
+                rows.clear()
+                put_good_lines(self.connection, total + 1, line)
+                total += len(line.campaign_ids)
+                continue
             total += 1
             if line.ref is None:
                 refused.add(line)
@@ -155,10 +164,16 @@ class PlanWriter:
         return total
 
     def _mark_duplicates(self) -> int:
+        # The groups come from the index in its order, and only theirs are looked at any further:
+        # 0.3 µs a line. A window over all rows takes 4 µs, since the line is not in the index.
         repeated = self.connection.execute(
-            "SELECT seq, first_line FROM (SELECT seq, first_value(line) OVER same AS first_line,"
-            " row_number() OVER same AS place FROM plan WHERE problem = ''"
-            " WINDOW same AS (PARTITION BY vdn_id, campaign_id ORDER BY seq)) WHERE place > 1"
+            "SELECT later.seq, earliest.line FROM (SELECT vdn_id, campaign_id, min(seq) AS seq"
+            " FROM plan INDEXED BY plan_by_campaign WHERE problem = ''"
+            " GROUP BY vdn_id, campaign_id HAVING count(*) > 1) AS same"
+            " CROSS JOIN plan AS earliest ON earliest.seq = same.seq"
+            " CROSS JOIN plan AS later INDEXED BY plan_by_campaign"
+            " ON later.problem = '' AND later.vdn_id = same.vdn_id"
+            " AND later.campaign_id = same.campaign_id AND later.seq > same.seq"
         )
         total = 0
         while chunk := repeated.fetchmany(_CHUNK):
