@@ -241,6 +241,7 @@ class Stage:
         own = {
             name: text for name, text in os.environ.items() if not name.startswith("ORCHESTRATOR_")
         }
+        own.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its .pyc files
         own |= {"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(self.folder / "no-settings")}
         if server is not None:
             own |= {

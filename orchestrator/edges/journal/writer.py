@@ -6,8 +6,8 @@ Rule 3: when the disk fails, a batch run stops: every later write is refused wit
 Rule 4: an emergency goes on: its journal is kept in memory too, from the start, so that nothing has
         to be read from a disk that has just failed. An operation may therefore be applied twice.
 Rule 5: an operation that is itself at fault fails alone; only the disk ends a journal.
-Rule 6: commits of a busy run begin `_APART_S` apart, those of a quiet one at once: each costs
-        135 µs of processor time, whatever its size.
+Rule 6: commits that many share stand `_APART_S` apart, one for a single operation is followed at
+        once: each costs 135 µs of processor time, whatever its size.
 Measured: 211,000 rows/s grouped against 400/s committed one by one (design.md §9).
 """
 
@@ -258,8 +258,8 @@ class ThreadWriter:
                 _deliver(writes, self._store.apply([one.operation for one in writes]))
             for one in group[len(writes) :]:
                 _deliver([one], [self._store.read(one.operation)])
-            if writes:
-                # What comes meanwhile goes into the next commit.
+            if len(writes) > 1:
+                # What comes meanwhile goes into the next commit. Who writes alone waits for nobody.
                 self._closing.wait(_APART_S)
         self._store.close()
 
