@@ -21,7 +21,11 @@ usage: ./do COMMAND [arguments]
   test k=EXPR           the tests whose names match, e.g. ./do test k=pacing
   test ARGS             whatever pytest takes, e.g. ./do test tests/core -x
   lint                  ruff, mypy, import-linter, the project's own checks
-  bench ...             figures, measured here
+  bench                 every figure, measured here (12 minutes) and written to bench/RESULTS.md
+  bench NAME ... | quick=1
+                        some of them, or all in a minute, printed only, e.g. ./do bench startup
+  profile [n=... tls=0 verify=0]
+                        where a campaign's CPU goes, as tables to paste into a change
   crash | soak | fuzz | simulation | teeth  [key=value ...]
                         the harnesses in their long form, e.g. ./do crash n=2000 seed=7
 
@@ -201,6 +205,10 @@ orchestrator)
 bench)
     setup
     run bench "$@"
+    ;;
+profile)
+    setup
+    run bench.profiling "$@"
     ;;
 crash | soak | fuzz | simulation | teeth)
     setup

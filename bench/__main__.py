@@ -1,34 +1,116 @@
-"""All benchmarks: `./do bench`, or `./do bench startup|throughput|pacing`."""
+"""`./do bench [NAME …] [quick=1] [full=1]`: the figures of this product, measured here.
+
+Rule 1: everything, in its usual or full form, is written to bench/RESULTS.md and results.json.
+Rule 2: some of it, or the quick form, is only printed.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import sqlite3
 import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import pacing, startup, throughput
+from bench import (
+    harm,
+    latency,
+    pacer,
+    pacing,
+    paused,
+    scale,
+    startup,
+    throughput,
+)
+from bench.figures import document, table
+from bench.stage import Form, leave_when_told, say, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
+    from types import ModuleType
 
-#: seconds of simulated time that each limiter is watched for
-PACING_S = 30.0
+    from bench.figures import Figure
 
-BENCHES: dict[str, Callable[[], object]] = {
-    "pacing": lambda: pacing.main(PACING_S),
-    "startup": startup.main,
-    "throughput": throughput.main,
+MEASURES: dict[str, ModuleType] = {
+    "startup": startup,
+    "throughput": throughput,
+    "latency": latency,
+    "pacing": pacing,
+    "paused": paused,
+    "harm": harm,
+    "scale": scale,
+    "pacer": pacer,
 }
+HERE = Path(__file__).parent
 
 
-def main() -> int:
-    """Run what was named, or everything."""
-    for name in sys.argv[1:] or list(BENCHES):
-        if name not in BENCHES:
-            print(f"there is no benchmark {name}: {', '.join(BENCHES)}", file=sys.stderr)
-            return 2
-        print(f"== {name}")
-        BENCHES[name]()
+def main(words: Sequence[str]) -> int:
+    """Measure what was named, or everything."""
+    options = {word for word in words if "=" in word}
+    names = [word for word in words if "=" not in word]
+    unknown = [name for name in names if name not in MEASURES]
+    unknown += sorted(options - {"quick=1", "full=1"})
+    if unknown:
+        there = ", ".join(MEASURES)
+        print(f"there is no {unknown[0]!r}: {there}, quick=1, full=1", file=sys.stderr)
+        return 2
+    form = Form(quick="quick=1" in options, full="full=1" in options)
+    machine = _machine()
+    began_s = time.monotonic()
+    measured: dict[str, tuple[str, Sequence[Figure]]] = {}
+    with stage() as made:
+        machine["disk"] = _disk(made.folder)
+        for name in names or MEASURES:
+            say(f"{name} (after {time.monotonic() - began_s:.0f} s)")
+            measured[name] = (MEASURES[name].TITLE, MEASURES[name].measure(made, form))
+            print(f"\n## {name}: {measured[name][0]}\n\n{table(measured[name][1])}\n", flush=True)
+    machine["took"] = f"{time.monotonic() - began_s:.0f} s"
+    if not names and not form.quick:
+        _write(machine, measured)
     return 0
 
 
-raise SystemExit(main())
+def _write(machine: dict[str, str], measured: dict[str, tuple[str, Sequence[Figure]]]) -> None:
+    (HERE / "RESULTS.md").write_text(document(machine, measured), "utf-8")
+    found = {
+        name: {"title": title, "figures": [one.document() for one in figures]}
+        for name, (title, figures) in measured.items()
+    }
+    text = json.dumps({"machine": machine, "measures": found}, indent=1, ensure_ascii=False)
+    (HERE / "results.json").write_text(text + "\n", "utf-8")
+    say("written: bench/RESULTS.md and bench/results.json")
+
+
+def _machine() -> dict[str, str]:
+    """What the figures depend on."""
+    load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": f"Python {platform.python_version()}, aiohttp {version('aiohttp')}, "
+        f"SQLite {sqlite3.sqlite_version}",
+        "load before": f"{load} (1, 5, 15 minutes)",
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _disk(folder: Path) -> str:
+    """The type of the file system below a folder: on tmpfs a commit costs nothing."""
+    mounts = [line.split(" ") for line in Path("/proc/mounts").read_text("utf-8").splitlines()]
+    below = [one for one in mounts if folder.is_relative_to(one[1])]
+    return max(below, key=lambda one: len(one[1]))[2]
+
+
+if __name__ == "__main__":
+    leave_when_told()
+    raise SystemExit(main(sys.argv[1:]))

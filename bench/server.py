@@ -4,8 +4,9 @@ Usage: python -m bench.server [--campaigns N] [--latency-ms L] … (bench/stage.
 
 Rule 1: it is quicker than any client measured against it, so it checks no signature and parses no
     more of a request than its first line.
-Rule 2: what arrived is timed when the kernel hands it over; `GET /seen` tells the figures, and
-    `GET /reset` forgets them and makes every campaign run again.
+Rule 2: a request is timed when its bytes are read, before anything is done about it; `GET /seen`
+    tells the figures, and `GET /reset` forgets them and makes every campaign run again. Both are
+    best asked at the control port: plain http, no faults.
 Rule 3: faults come from a campaign's number, so they fall on the same campaigns for every client.
 """
 
@@ -15,23 +16,24 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import socket
 import ssl
 import sys
 import time
 from array import array
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
-_OK = b'{"resultCode":"0200000","resultDesc":"","returnCode":"0200000","returnDesc":""}'
-_DATABASE = b'{"resultCode":"0200006","resultDesc":"db","returnCode":"0200006","returnDesc":"db"}'
+from bench.figures import worst_window
+
+OK = b'{"resultCode":"0200000","resultDesc":"","returnCode":"0200000","returnDesc":""}'
+DATABASE = b'{"resultCode":"0200006","resultDesc":"db","returnCode":"0200006","returnDesc":"db"}'
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=UTF-8\r\n%sContent-Length: %d\r\n"
     b"\r\n%s"
 )
 _ROWS = 100
-#: a multiplier that spreads neighbouring numbers over all of 0..9999
-_SPREAD = 7_919
+_SECOND_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -39,46 +41,71 @@ class World:
     """What the server knows: which campaigns it has stopped, and what has arrived when."""
 
     campaigns: int
-    #: of ten thousand PUTs so many are answered with a database error, each at its own try
-    failing: int
-    #: of ten thousand campaigns so many answer with a database error for ever
-    stubborn: int
+    #: share of PUTs that are answered with a database error
+    failing: float = 0.0
+    #: share of campaigns that answer with a database error for ever: every n-th one
+    stubborn: float = 0.0
     stopped: bytearray = field(init=False)
     tries: bytearray = field(init=False)
-    arrived_ns: array[int] = field(default_factory=lambda: array("q"))
-    stopped_count: int = 0
-    all_stopped_ns: int = 0
-    puts: int = 0
-    first_put_ns: int = 0
+    arrived_ns: array[int] = field(init=False)
+    stopped_count: int = field(init=False)
+    puts: int = field(init=False)
+    #: work waits until all but so many campaigns have been tried: a client's C, which it has begun
+    held: int = 0
+    tried_count: int = field(init=False)
+    #: of the first and the last PUT, of the last one while work waited, of the last campaign that
+    #: was stopped: when (monotonic), and how many requests had come by then
+    first_put: tuple[int, int] = field(init=False)
+    last_put: tuple[int, int] = field(init=False)
+    last_waiting: tuple[int, int] = field(init=False)
+    last_stopped: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        """Begin with every campaign running."""
         self.reset()
 
     def reset(self) -> None:
+        """Forget what arrived; every campaign runs again."""
         self.stopped = bytearray(self.campaigns + 1)
         self.tries = bytearray(self.campaigns + 1)
         self.arrived_ns = array("q")
-        self.stopped_count = self.all_stopped_ns = self.puts = self.first_put_ns = 0
+        self.stopped_count = self.tried_count = self.puts = 0
+        self.first_put = self.last_put = self.last_waiting = self.last_stopped = (0, 0)
 
     def pause(self, campaign_id: int, now_ns: int) -> bytes:
+        """Answer one PUT; campaigns beyond the last share the place of number 0."""
+        mark = (now_ns, len(self.arrived_ns))
         self.puts += 1
-        self.first_put_ns = self.first_put_ns or time.time_ns()
+        self.last_put = mark
+        if self.puts == 1:
+            self.first_put = mark
         if campaign_id > self.campaigns:
             campaign_id = 0
-        if self.stubborn and campaign_id * _SPREAD % 10_000 < self.stubborn:
-            return _DATABASE
-        if self.failing:
-            number = self.tries[campaign_id]
-            self.tries[campaign_id] = min(255, number + 1)
-            if (campaign_id * _SPREAD + number * 4_057) % 10_000 < self.failing:
-                return _DATABASE
+        number = self.tries[campaign_id]
+        self.tries[campaign_id] = min(255, number + 1)
+        self.tried_count += number == 0
+        if self.tried_count <= self.campaigns - self.held:
+            self.last_waiting = mark
+        if self.fails(campaign_id, number):
+            return DATABASE
         if not self.stopped[campaign_id]:
             self.stopped[campaign_id] = 1
             self.stopped_count += 1
-            self.all_stopped_ns = now_ns
-        return _OK
+            self.last_stopped = mark
+        return OK
+
+    def fails(self, campaign_id: int, number: int) -> bool:
+        """Whether this campaign's try of this number (0 is the first) goes wrong."""
+        if self.stubborn and campaign_id % round(1 / self.stubborn) == 0:
+            return True
+        if not self.failing:
+            return False
+        # A real digest: with a CRC or Python's hash, who fails once never fails twice.
+        chance = blake2b(b"%d.%d" % (campaign_id, number), digest_size=4).digest()
+        return int.from_bytes(chance) < self.failing * 2**32
 
     def row(self, campaign_id: int) -> str:
+        """One campaign as the listing shows it."""
         status = 3 if self.stopped[campaign_id] else 2
         return (
             f'{{"id":{campaign_id},"name":"c{campaign_id}","status":{status},"strBeginTime":'
@@ -86,14 +113,12 @@ class World:
         )
 
     def page(self, query: str) -> bytes:
+        """One page of the listing: what is started (status=2), or everything."""
         asked = dict(pair.split("=", 1) for pair in query.split("&"))
         page, status = int(asked["curPage"]), asked["status"]
-        if status == "2":
-            ids: list[int] | range = [
-                one for one in range(1, self.campaigns + 1) if not self.stopped[one]
-            ]
-        else:
-            ids = range(1, self.campaigns + 1)
+        ids: list[int] | range = range(1, self.campaigns + 1)
+        if status == "2" and self.stopped_count:
+            ids = [one for one in ids if not self.stopped[one]]
         rows = ",".join(map(self.row, ids[(page - 1) * _ROWS : page * _ROWS]))
         return (
             f'{{"resultCode":"0200000","resultDesc":"","returnCode":"0200000","returnDesc":"",'
@@ -102,33 +127,32 @@ class World:
         ).encode()
 
     def details(self, campaign_id: int) -> bytes:
-        return _OK[:-1] + b',"returnObject":' + self.row(campaign_id).encode() + b"}"
+        """One campaign by itself."""
+        return OK[:-1] + b',"returnObject":' + self.row(campaign_id).encode() + b"}"
 
-    def seen(self) -> bytes:
-        """The figures: requests, the worst second, and how long everything took."""
+    def seen(self) -> dict[str, float]:
+        """The figures: requests, the worst second, and when things happened.
+
+        Times are monotonic seconds, which every process of a Linux machine counts alike.
+        """
         times = sorted(self.arrived_ns)
-        worst = first = 0
-        for last, at_ns in enumerate(times):
-            while times[first] <= at_ns - 1_000_000_000:
-                first += 1
-            worst = max(worst, last - first + 1)
-        return json.dumps(
-            {
-                "requests": len(times),
-                "puts": self.puts,
-                "worst_1s": worst,
-                "span_s": (times[-1] - times[0]) / 1e9 if times else 0.0,
-                "first_put_wall_s": self.first_put_ns / 1e9,
-                "stopped": self.stopped_count,
-                "all_stopped_s": (self.all_stopped_ns - times[0]) / 1e9 if times else 0.0,
-            }
-        ).encode()
+        found: dict[str, float] = {
+            "requests": len(times),
+            "puts": self.puts,
+            "stopped": self.stopped_count,
+            "worst_1s": worst_window(times, _SECOND_NS),
+            "first_s": times[0] / 1e9 if times else 0.0,
+        }
+        for name in ("first_put", "last_put", "last_waiting", "last_stopped"):
+            at_ns, number = getattr(self, name)
+            found |= {f"{name}_s": at_ns / 1e9, f"{name}_number": number}
+        return found
 
 
 class Connection(asyncio.Protocol):
     """One connection: whole bodyless requests in, answers out."""
 
-    def __init__(self, world: World, latency_s: float, lifetime: int) -> None:
+    def __init__(self, world: World, latency_s: float = 0.0, lifetime: int = -1) -> None:
         self.world = world
         self.latency_s = latency_s
         self.left = lifetime
@@ -148,24 +172,9 @@ class Connection(asyncio.Protocol):
         self.held = data
 
     def answer(self, line: str, now_ns: int) -> None:
-        method, target, _ = line.split(" ")
-        path, _, query = target.partition("?")
-        world = self.world
-        if path == "/seen":
-            body = world.seen()
-        elif path == "/reset":
-            world.reset()
-            body = _OK
-        else:
-            world.arrived_ns.append(now_ns)
-            parts = path.rsplit("/", 2)
-            if method == "PUT":
-                body = world.pause(int(parts[1]), now_ns)
-            elif query:
-                body = world.page(query)
-            else:
-                body = world.details(int(parts[2]))
+        """Answer the request that begins with this line."""
         self.left -= 1
+        body = self.body(line, now_ns)
         closing = b"Connection: close\r\n" if self.left == 0 else b""
         answer = _HEAD % (closing, len(body), body)
         if self.latency_s:
@@ -173,26 +182,44 @@ class Connection(asyncio.Protocol):
         else:
             self.write(answer)
 
+    def body(self, line: str, now_ns: int) -> bytes:
+        """What the request is answered with."""
+        method, target, _ = line.split(" ")
+        path, _, query = target.partition("?")
+        world = self.world
+        if path == "/seen":
+            return json.dumps(world.seen()).encode()
+        if path == "/reset":
+            world.reset()
+            return OK
+        world.arrived_ns.append(now_ns)
+        parts = path.rsplit("/", 2)
+        if method == "PUT":
+            return world.pause(int(parts[1]), now_ns)
+        return world.page(query) if query else world.details(int(parts[2]))
+
     def write(self, answer: bytes) -> None:
+        """Send an answer; the last one of a connection's life closes it."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(answer)
             if self.left == 0:
                 self.transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.transport = None
 
 
 async def serve(options: argparse.Namespace) -> None:
     """Serve until stdin is closed: a bench that dies takes its server with it."""
     loop = asyncio.get_running_loop()
-    world = World(options.campaigns, round(options.failing * 1e4), round(options.stubborn * 1e4))
+    world = World(options.campaigns, options.failing, options.stubborn, options.held)
     context = None
     if options.cert:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.cert)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003 - the socket module's signature
+    control = await loop.create_server(lambda: Connection(world), "127.0.0.1", 0)
     kept: set[asyncio.Task[None]] = set()
 
     async def take(endpoint: socket.socket, stall_s: float) -> None:
@@ -218,12 +245,14 @@ async def serve(options: argparse.Namespace) -> None:
             one.add_done_callback(kept.discard)
 
     accepting = loop.create_task(accept())
-    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-    ended = loop.create_future()
-    loop.add_reader(sys.stdin.fileno(), lambda: ended.done() or ended.set_result(None))
-    await ended
+    ports = {"port": listener.getsockname()[1], "control": control.sockets[0].getsockname()[1]}
+    print(json.dumps(ports), flush=True)
+    ended = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), ended.set)
+    await ended.wait()
     accepting.cancel()
     listener.close()
+    control.close()
 
 
 def main() -> None:
@@ -233,14 +262,12 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--failing", type=float, default=0.0, help="share of PUTs")
     parser.add_argument("--stubborn", type=float, default=0.0, help="share of campaigns")
+    parser.add_argument("--held", type=int, default=0, help="campaigns begun and not tried yet")
     parser.add_argument("--lifetime", type=int, default=-1, help="requests on one connection")
     parser.add_argument("--stall-every", type=int, default=0, help="the n-th connection stalls …")
     parser.add_argument("--stall-s", type=float, default=2.5, help="… so long, before TLS begins")
     parser.add_argument("--cert", help="PEM file with certificate and key: https")
-    parser.add_argument("--core", type=int, help="the processor it runs on")
     options = parser.parse_args()
-    if options.core is not None:
-        os.sched_setaffinity(0, {options.core})
     gc.disable()  # a pause of the collector would be read as a burst of the client
     asyncio.run(serve(options))
 

@@ -1,106 +1,86 @@
-"""Campaigns per second: the whole product beside a bare loop of signed PUTs, and its peak memory.
+"""CPU, wall time and memory of 20,000 campaigns: the product beside a bare pool and curl.
 
-Both talk to the same simulator in another process, in turns. The bare loop keeps no journal, no
-pace, no report, and repeats nothing: what the product adds to it is the ratio.
+All send the same PUTs, 32 at a time, to a server on another core that answers at once. The product
+keeps its journal durable and writes its report; its pace is set so high that it never waits.
+`pause` also looks before and verifies after (a listing of 200 pages each time).
+
+Rule 1: CPU is the whole process from start to end, divided by the campaigns.
+Rule 2: the programs take turns, so that a slow minute of the machine is slow for all of them.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
+import shutil
+from typing import TYPE_CHECKING
 
-CAMPAIGNS = 20_000
+from bench.figures import Figure, Limits, ratios
+from bench.stage import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.stage import Form, Ran, Server, Stage
+
+TITLE = "what a campaign costs beside a bare aiohttp pool, 32 at a time"
 CONCURRENCY = 32
-_BARE = """
-import asyncio, sys, time, aiohttp
-from orchestrator.core.signing import SigningRules, authorization
-base, ak, sk = sys.argv[1:4]
-first, last = map(int, sys.argv[4:6])
-host = base.split("//")[1]
-left = iter(range(first, last))
-async def worker(session):
-    for campaign_id in left:
-        path = f"/rest/isales/v1/openapi/campaigns/1/{campaign_id}/pause"
-        signed = authorization(access_key=ak, secret_key=sk, method="PUT", path=path,
-            query_string="", headers={"host": host}, body="", at_ms=time.time_ns() // 1_000_000,
-            rules=SigningRules())
-        async with session.put(base + path, headers={"Authorization": signed}) as answer:
-            await answer.read()
-async def main():
-    async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(worker(session) for _ in range(int(sys.argv[6]))))
-asyncio.run(main())
-"""
+#: bare pool ÷ product, of CPU
+CPU_LIMITS = Limits(required=0.60, goal=0.75, at_most=False)
+
+_BARE, _CURL = "bare pool", "curl --parallel"
 
 
-def main() -> int:
-    """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "orchestrator.simulator", "--campaigns"),
-                *(str(CAMPAIGNS * 2), "--vdns", "1", "--faults", "0", "--port", "0"),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert server.stdout is not None
-            ready = json.loads(server.stdout.readline())
-            keys = (ready["base_url"], ready["access_key"], ready["secret_key"])
-            bare_s, _ = _run(
-                [sys.executable, "-c", _BARE, *keys, "1", str(CAMPAIGNS + 1), str(CONCURRENCY)], {}
-            )
-            ours_s, peak_mib = _ours(place, keys, verify=False)
-        finally:
-            server.terminate()
-            server.wait(10)
-    print(f"bare signed PUTs             {CAMPAIGNS / bare_s:7.0f} campaigns/s   x1.00")
-    print(
-        f"orchestrator pause           {CAMPAIGNS / ours_s:7.0f} campaigns/s"
-        f"   x{bare_s / ours_s:.2f}   peak memory {peak_mib} MiB at {CAMPAIGNS:,} campaigns"
-    )
-    return 0
+def measure(stage: Stage, form: Form) -> list[Figure]:
+    """Every program, https and http."""
+    return [*_measure(stage, form, tls=True), *_measure(stage, form, tls=False)]
 
 
-def _ours(place: Path, keys: tuple[str, str, str], *, verify: bool) -> tuple[float, int]:
-    manifest = place / "list.csv"
-    manifest.write_text(
-        "".join(f"1,{number}\n" for number in range(CAMPAIGNS + 1, 2 * CAMPAIGNS + 1)), "utf-8"
-    )
-    command = [sys.executable, "-m", "orchestrator", "pause", str(manifest), "-q"]
-    command += ["--rate", "100000", "--concurrency", str(CONCURRENCY)]
-    if not verify:
-        command.append("--no-verify")
-    base_url, access_key, secret_key = keys
-    environ = {
-        "ORCHESTRATOR_BASE_URL": base_url,
-        "ORCHESTRATOR_ACCESS_KEY": access_key,
-        "ORCHESTRATOR_SECRET_KEY": secret_key,
-        "ORCHESTRATOR_STATE_DIR": str(place / "state"),
+def _measure(stage: Stage, form: Form, *, tls: bool) -> list[Figure]:
+    scheme = "https" if tls else "http"
+    campaigns = form.pick(usual=20_000, quick=2_000)
+    with stage.server(tls=tls, campaigns=campaigns) as server:
+        programs = _programs(stage, server, campaigns)
+        ran: dict[str, list[Ran]] = {name: [] for name in programs}
+        for number in range(form.pick(usual=3 if tls else 2, quick=1)):
+            for name, run in programs.items():
+                ran[name].append(run())
+                stopped = server.seen()["stopped"]
+                if stopped != campaigns:
+                    raise RuntimeError(f"{name} has stopped {stopped:.0f} of {campaigns}")
+                last = ran[name][-1]
+                say(f"{scheme} {name}, round {number + 1}: {last.cpu_s:.1f} s CPU")
+    figures = []
+    for name, runs in ran.items():
+        title = f"{scheme}, {name}"
+        cpu_us = tuple(one.cpu_s / campaigns * 1e6 for one in runs)
+        figures += [
+            Figure(f"{title}: CPU per campaign", cpu_us, "µs"),
+            Figure(f"{title}: campaigns per second", _rates(runs, campaigns), "/s"),
+            Figure(f"{title}: peak memory", tuple(one.peak_mb for one in runs), "MB"),
+        ]
+        if name.startswith("pause"):
+            ratio = ratios([one.cpu_s for one in ran[_BARE]], [one.cpu_s for one in runs])
+            asked = CPU_LIMITS if tls else None
+            figures.append(Figure(f"{title}: CPU of bare pool ÷ product", ratio, "x", asked))
+            ratio = ratios([one.wall_s for one in ran[_BARE]], [one.wall_s for one in runs])
+            figures.append(Figure(f"{title}: wall of bare pool ÷ product", ratio, "x"))
+    if _CURL not in ran:
+        figures.append(Figure(f"{scheme}, {_CURL}", (), ""))
+    return figures
+
+
+def _programs(stage: Stage, server: Server, campaigns: int) -> dict[str, Callable[[], Ran]]:
+    words = ("1", str(campaigns), str(CONCURRENCY))
+    unpaced = ("--rate", "100000", "--concurrency", str(CONCURRENCY))
+    pause = ("pause", stage.list_of(range(1, campaigns + 1)), *unpaced)
+    programs: dict[str, Callable[[], Ran]] = {
+        _BARE: lambda: stage.reference("bare_pool", server, *words),
+        "pause --no-verify": lambda: stage.orchestrator(server, *pause, "--no-verify"),
+        "pause": lambda: stage.orchestrator(server, *pause),
     }
-    return _run(command, environ)
+    if shutil.which("curl"):
+        programs[_CURL] = lambda: stage.reference("curl_parallel", server, *words)
+    return programs
 
 
-def _run(command: list[str], environ: dict[str, str]) -> tuple[float, int]:
-    """Run to the end; returns seconds and peak memory in MiB."""
-    began_s = time.monotonic()
-    child = subprocess.Popen(
-        command, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert child.stderr is not None
-    said = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"{command[:4]} ended with {status}: {said.decode()[-500:]}")
-    return time.monotonic() - began_s, usage.ru_maxrss // 1024
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _rates(runs: list[Ran], campaigns: int) -> tuple[float, ...]:
+    return tuple(campaigns / one.wall_s for one in runs)

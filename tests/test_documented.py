@@ -32,7 +32,9 @@ DOCUMENTS = README + "".join(
     path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))
 )
 MARKDOWN = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md") for path in ROOT.glob(pattern)
+    path
+    for pattern in ("*.md", "bench/*.md", "docs/**/*.md", "tests/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 EVENT_CALLS = {"debug", "info", "warning", "error"}
 #: a fenced block: its language and its text

@@ -1,6 +1,6 @@
 """A bare aiohttp worker pool: signs each PUT and checks its resultCode, and nothing else.
 
-Usage: python bench/references/bare_pool.py BASE_URL ACCESS_KEY SECRET_KEY CA_FILE|- FIRST LAST C
+Usage: python -m bench.references.bare_pool BASE_URL ACCESS_KEY SECRET_KEY CA_FILE|- FIRST LAST C
 
 No journal, pace, repeats, look, report or limit on anything: what a good engineer writes in an
 afternoon to pause one list once, and what the product's price is measured against.
@@ -9,30 +9,18 @@ afternoon to pause one list once, and what the product's price is measured again
 from __future__ import annotations
 
 import asyncio
-import hmac
 import ssl
 import sys
-import time
-from urllib.parse import quote
 
 import aiohttp
 
-_PATH = "/rest/isales/v1/openapi/campaigns/1/{}/pause"
-
-
-def signed(path: str, host: str, access_key: str, secret_key: bytes) -> str:
-    """The Authorization header of a PUT without query and body (api.md §1.2)."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    prefix = f"auth-v2/{access_key}/{now}/host"
-    text = f"PUT\n{path}\nhost\nhost:{quote(host, safe='')}\n"
-    key = hmac.digest(secret_key, prefix.encode(), "sha256").hex()
-    return f"{prefix}/{hmac.digest(key.encode(), text.encode(), 'sha256').hex()}"
+from bench.references.signing import PATH, signed
 
 
 async def main(arguments: list[str]) -> int:
     """Pause the campaigns FIRST to LAST; 1 when one of them was not."""
-    base, access_key, secret, ca_file, first, last, concurrency = arguments
-    secret_key, host = secret.encode(), base.split("//")[1]
+    base, access_key, secret_key, ca_file, first, last, concurrency = arguments
+    host = base.split("//")[1]
     tls = ssl.create_default_context(cafile=ca_file) if ca_file != "-" else True
     ids = iter(range(int(first), int(last) + 1))
     failed = 0
@@ -42,7 +30,7 @@ async def main(arguments: list[str]) -> int:
         async def worker() -> None:
             nonlocal failed
             for campaign_id in ids:
-                path = _PATH.format(campaign_id)
+                path = PATH.format(campaign_id)
                 headers = {
                     "Content-Type": "application/json; charset=UTF-8",
                     "Authorization": signed(path, host, access_key, secret_key),

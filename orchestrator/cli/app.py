@@ -7,7 +7,10 @@ Rule 3: cyclopts neither prints nor exits: help is help_text.py, errors are usag
 
 from __future__ import annotations
 
-from cyclopts import App, Parameter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 #: name: what it does, in the order in which people need it
 COMMANDS = {
@@ -25,21 +28,23 @@ COMMANDS = {
 }
 
 _PLACES = {
-    "pause": "orchestrator.cli.pause:pause",
-    "pause-all": "orchestrator.cli.pause_all:pause_all",
-    "continue": "orchestrator.cli.continue_:continue_",
-    "restore": "orchestrator.cli.restore:restore",
-    "report": "orchestrator.cli.report:report",
-    "runs": "orchestrator.cli.runs:runs",
-    "check": "orchestrator.cli.check:check",
-    "simulate": "orchestrator.cli.simulate:simulate",
-    "demo": "orchestrator.cli.demo:demo",
-    "completion": "orchestrator.cli.completion:completion",
+    "pause": "orchestrator.cli.parameters:pause",
+    "pause-all": "orchestrator.cli.parameters:pause_all",
+    "continue": "orchestrator.cli.parameters:continue_",
+    "restore": "orchestrator.cli.parameters:restore",
+    "report": "orchestrator.cli.parameters:report",
+    "runs": "orchestrator.cli.parameters:runs",
+    "check": "orchestrator.cli.parameters:check",
+    "simulate": "orchestrator.cli.parameters:simulate",
+    "demo": "orchestrator.cli.parameters:demo",
+    "completion": "orchestrator.cli.parameters:completion",
 }
 
 
 def make_app() -> App:
     """The command line as cyclopts knows it; nothing is loaded yet."""
+    from cyclopts import App, Parameter  # noqa: PLC0415 - a plain call needs no cyclopts
+
     quiet = Parameter(negative=(), negative_iterable=(), negative_none=())
     app = App(
         name="orchestrator",
@@ -54,7 +59,7 @@ def make_app() -> App:
         app.command(place, name=name, help=COMMANDS[name], default_parameter=quiet)
     config = App(name="config", help="Settings.", help_flags=(), version_flags=())
     config.command(
-        "orchestrator.cli.config_show:show",
+        "orchestrator.cli.parameters:show",
         name="show",
         help=COMMANDS["config show"],
         default_parameter=quiet,

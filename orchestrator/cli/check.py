@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
 from orchestrator.cli import flags, values
 from orchestrator.core.escaping import for_terminal
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 def check(
     *,
     vdn: Annotated[
-        str | None, Parameter(name="--vdn", help="N: the VDN to list; without it less is tried.")
+        str | None, flags.Flag(name="--vdn", help="N: the VDN to list; without it less is tried.")
     ] = None,
     json: flags.Json = False,
     shared: flags.Common = flags.NO_FLAGS,

@@ -2,57 +2,60 @@
 
 Rule 1: every value is text; settings check theirs (edges/settings), values.py the rest.
 Rule 2: no environment variable reaches a flag: settings have their own, --yes has none.
-Rule 3: light: `--help` and shell completion import this file.
+Rule 3: light: a plain `pause` or `pause-all` reads these without cyclopts (plain.py), everything
+        else is read by cyclopts, for which parameters.py translates them.
 """
 
-# cyclopts reads annotations when it runs, so they are no strings here.
+# Annotations are read when this runs, so they are no strings here.
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
 
-Vdn = Annotated[str | None, Parameter(name="--vdn", help="N: VDN of a list without a VDN column.")]
+class Flag:
+    """What is said about one flag, in the words of `cyclopts.Parameter`."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, **said: Any) -> None:
+        self.said = said
+
+
+Vdn = Annotated[str | None, Flag(name="--vdn", help="N: VDN of a list without a VDN column.")]
 Vdns = Annotated[
-    list[str] | None, Parameter(name="--vdn", help="N: the VDN (tenant), 1 to 9999; repeatable.")
+    list[str] | None, Flag(name="--vdn", help="N: the VDN (tenant), 1 to 9999; repeatable.")
 ]
 RunDir = Annotated[
     Path | None,
-    Parameter(
+    Flag(
         name="--run-dir",
         help="DIR: the run directory itself. Default: a new one in the state directory.",
     ),
 ]
 Rate = Annotated[
     str | None,
-    Parameter(name="--rate", help="R: requests in any one second, at most 100,000. Default: 10."),
+    Flag(name="--rate", help="R: requests in any one second, at most 100,000. Default: 10."),
 ]
 Concurrency = Annotated[
     str | None,
-    Parameter(name="--concurrency", help="C: requests in flight, at most 1,024. Default: 8."),
+    Flag(name="--concurrency", help="C: requests in flight, at most 1,024. Default: 8."),
 ]
-DryRun = Annotated[
-    bool, Parameter(name="--dry-run", help="Show what would be done; change nothing.")
-]
+DryRun = Annotated[bool, Flag(name="--dry-run", help="Show what would be done; change nothing.")]
 Deadline = Annotated[
-    str | None, Parameter(name="--deadline", help="S: seconds after which nothing new is sent.")
+    str | None, Flag(name="--deadline", help="S: seconds after which nothing new is sent.")
 ]
-Reason = Annotated[
-    str, Parameter(name="--reason", help="TEXT: why, for the report. Never required.")
-]
+Reason = Annotated[str, Flag(name="--reason", help="TEXT: why, for the report. Never required.")]
 Yes = Annotated[
     bool,
-    Parameter(
+    Flag(
         name="--yes",
         help="Do not ask. Else the VDN number(s) must be typed; no variable stands for this.",
     ),
 ]
 EvenIfOld = Annotated[
-    bool, Parameter(name="--even-if-old", help="Although RUN was last written over 24 h ago.")
+    bool, Flag(name="--even-if-old", help="Although RUN was last written over 24 h ago.")
 ]
-Json = Annotated[
-    bool, Parameter(name="--json", help="One JSON document on one line, last on stdout.")
-]
+Json = Annotated[bool, Flag(name="--json", help="One JSON document on one line, last on stdout.")]
 #: which run is meant
 RUN_HELP = "A run directory, a run id, a unique end of one, or `last`."
 
@@ -61,28 +64,22 @@ RUN_HELP = "A run directory, a run id, a unique end of one, or `last`."
 class Shared:
     """What every command takes."""
 
-    verbose: Annotated[
-        int, Parameter(name="-v", count=True, help="Say more; -vv: say everything.")
-    ] = 0
-    quiet: Annotated[bool, Parameter(name="-q", help="Say only errors and results.")] = False
-    debug: Annotated[bool, Parameter(name="--debug", help="Show where an error came from.")] = False
+    verbose: Annotated[int, Flag(name="-v", count=True, help="Say more; -vv: say everything.")] = 0
+    quiet: Annotated[bool, Flag(name="-q", help="Say only errors and results.")] = False
+    debug: Annotated[bool, Flag(name="--debug", help="Show where an error came from.")] = False
     log_format: Annotated[
-        str, Parameter(name="--log-format", help="FORMAT: console or json. Default: console.")
+        str, Flag(name="--log-format", help="FORMAT: console or json. Default: console.")
     ] = "console"
     log_file: Annotated[
-        Path | None, Parameter(name="--log-file", help="FILE: log into it instead of stderr.")
+        Path | None, Flag(name="--log-file", help="FILE: log into it instead of stderr.")
     ] = None
-    config: Annotated[Path | None, Parameter(name="--config", help="FILE: the settings file.")] = (
-        None
-    )
+    config: Annotated[Path | None, Flag(name="--config", help="FILE: the settings file.")] = None
     base_url: Annotated[
-        str | None, Parameter(name="--base-url", help="URL: the server, https://HOST:28080.")
+        str | None, Flag(name="--base-url", help="URL: the server, https://HOST:28080.")
     ] = None
-    access_key: Annotated[
-        str | None, Parameter(name="--access-key", help="AK: the access key.")
-    ] = None
+    access_key: Annotated[str | None, Flag(name="--access-key", help="AK: the access key.")] = None
     ca_file: Annotated[
-        str | None, Parameter(name="--ca-file", help="FILE: certificates of a private authority.")
+        str | None, Flag(name="--ca-file", help="FILE: certificates of a private authority.")
     ] = None
 
     def settings(self, **more: str | None) -> dict[str, object]:
@@ -102,5 +99,5 @@ _KEYS = {
 }
 
 #: as the last parameter of a command
-Common = Annotated[Shared, Parameter(name="*")]
+Common = Annotated[Shared, Flag(name="*")]
 NO_FLAGS = Shared()

@@ -1,6 +1,7 @@
 """The command line's front door: arguments in, exit code out, never a traceback unasked for.
 
-Rule 1: help, version and refusals import neither the client nor anything that draws.
+Rule 1: help, version and refusals import neither the client nor anything that draws; a plain
+        pause or pause-all does not import cyclopts (plain.py).
 Rule 2: every error becomes two lines on stderr and its exit code; what nobody foresaw is 70.
 Rule 3: no core dump is ever written: it would hold the secret.
 """
@@ -77,7 +78,7 @@ def _run(tokens: list[str]) -> int:
 
 def _help_wanted(tokens: list[str]) -> str:
     """The command whose help is asked for; empty for none."""
-    from orchestrator.cli.app import COMMANDS  # noqa: PLC0415 - `--version` needs no cyclopts
+    from orchestrator.cli.app import COMMANDS  # noqa: PLC0415 - `--version` needs none
 
     before_end = tokens[: tokens.index("--")] if "--" in tokens else tokens
     if not {"--help", "-h"} & set(before_end):
@@ -88,7 +89,12 @@ def _help_wanted(tokens: list[str]) -> str:
 
 
 def _call(tokens: list[str]) -> int:
-    from cyclopts import CycloptsError  # noqa: PLC0415 - `--version` needs no cyclopts
+    from orchestrator.cli import plain  # noqa: PLC0415 - `--version` needs none
+
+    call = plain.read(tokens)
+    if call is not None:
+        return call.command(*call.args, **call.kwargs)
+    from cyclopts import CycloptsError  # noqa: PLC0415 - a plain call needs no cyclopts
 
     from orchestrator.cli.app import make_app  # noqa: PLC0415
     from orchestrator.cli.usage import refuse_secrets, usage_error  # noqa: PLC0415

@@ -3,45 +3,43 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
 
 def pause(  # noqa: PLR0913 - the flags of design.md §3
-    manifest: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    manifest: Annotated[str, flags.Flag(allow_leading_hyphen=True)],
     /,
     *,
     vdn: flags.Vdn = None,
     format_: Annotated[
-        str | None, Parameter(name="--format", help="F: csv, json or jsonl. Default: by suffix.")
+        str | None, flags.Flag(name="--format", help="F: csv, json or jsonl. Default: by suffix.")
     ] = None,
     run_dir: flags.RunDir = None,
     rate: flags.Rate = None,
     concurrency: flags.Concurrency = None,
     dry_run: flags.DryRun = False,
     skip_invalid: Annotated[
-        bool, Parameter(name="--skip-invalid", help="Pause the rest; bad lines are rows (exit 1).")
+        bool, flags.Flag(name="--skip-invalid", help="Pause the rest; bad lines are rows (exit 1).")
     ] = False,
     max_campaigns: Annotated[
-        str | None, Parameter(name="--max-campaigns", help="N: refuse a longer list.")
+        str | None, flags.Flag(name="--max-campaigns", help="N: refuse a longer list.")
     ] = None,
     max_failures: Annotated[
         str | None,
-        Parameter(name="--max-failures", help="N: end early at so many failures; or N% of all."),
+        flags.Flag(name="--max-failures", help="N: end early at so many failures; or N% of all."),
     ] = None,
     deadline: flags.Deadline = None,
     patience: Annotated[
         str | None,
-        Parameter(name="--patience", help="S: seconds to wait for an ill server. Default: 1800."),
+        flags.Flag(name="--patience", help="S: seconds to wait for an ill server. Default: 1800."),
     ] = None,
     no_verify: Annotated[
-        bool, Parameter(name="--no-verify", help="Neither look first nor check afterwards.")
+        bool, flags.Flag(name="--no-verify", help="Neither look first nor check afterwards.")
     ] = False,
     accept: Annotated[
         list[str] | None,
-        Parameter(name="--accept", help="OUTCOME: counts as success, as not_found; repeatable."),
+        flags.Flag(name="--accept", help="OUTCOME: counts as success, as not_found; repeatable."),
     ] = None,
     reason: flags.Reason = "",
     json: flags.Json = False,

@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
@@ -15,10 +13,10 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     dry_run: flags.DryRun = False,
     hold: Annotated[
         str | None,
-        Parameter(name="--hold", help="S: keep watching so long; pause again whatever starts."),
+        flags.Flag(name="--hold", help="S: keep watching so long; pause again whatever starts."),
     ] = None,
     deadline: Annotated[
-        str | None, Parameter(name="--deadline", help="S: seconds for all of it. Default: 1800.")
+        str | None, flags.Flag(name="--deadline", help="S: seconds for all of it. Default: 1800.")
     ] = None,
     run_dir: flags.RunDir = None,
     rate: flags.Rate = None,

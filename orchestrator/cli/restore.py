@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from orchestrator.cli import flags, values
 
 _NOTHING_STARTED = "Nothing was sent; what was paused stays paused."
@@ -16,21 +14,23 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     *,
     yes: flags.Yes = False,
     only: Annotated[
-        Path | None, Parameter(name="--only", help="FILE: a list; start these and no others.")
+        Path | None, flags.Flag(name="--only", help="FILE: a list; start these and no others.")
     ] = None,
     except_: Annotated[
-        Path | None, Parameter(name="--except", help="FILE: a list; leave these off.")
+        Path | None, flags.Flag(name="--except", help="FILE: a list; leave these off.")
     ] = None,
     vdn: Annotated[
-        list[str] | None, Parameter(name="--vdn", help="N: these VDNs only; repeatable.")
+        list[str] | None, flags.Flag(name="--vdn", help="N: these VDNs only; repeatable.")
     ] = None,
     dry_run: flags.DryRun = False,
     limit: Annotated[
-        str | None, Parameter(name="--limit", help="N: start at most so many campaigns.")
+        str | None, flags.Flag(name="--limit", help="N: start at most so many campaigns.")
     ] = None,
     include_inferred: Annotated[
         bool,
-        Parameter(name="--include-inferred", help="Also what was probably, not surely, our doing."),
+        flags.Flag(
+            name="--include-inferred", help="Also what was probably, not surely, our doing."
+        ),
     ] = False,
     even_if_old: flags.EvenIfOld = False,
     run_dir: flags.RunDir = None,

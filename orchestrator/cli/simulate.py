@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
 from orchestrator.cli import flags, values
 from orchestrator.errors import StorageError
 
@@ -18,26 +16,29 @@ def simulate(  # noqa: PLR0913 - a world is described by all of these
     *,
     scenario: Annotated[
         str,
-        Parameter(
+        flags.Flag(
             name="--scenario",
             help="NAME: emergency, batch, healthy, outage or stubborn. Default: emergency.",
         ),
     ] = "emergency",
     port: Annotated[
-        str, Parameter(name="--port", help="N: where to listen; 0: any free one. Default: 28080.")
+        str, flags.Flag(name="--port", help="N: where to listen; 0: any free one. Default: 28080.")
     ] = str(DEFAULT_PORT),
     seed: Annotated[
-        str, Parameter(name="--seed", help="N: decides which requests meet a fault. Default: 1.")
+        str, flags.Flag(name="--seed", help="N: decides which requests meet a fault. Default: 1.")
     ] = "1",
     campaigns: Annotated[
         str | None,
-        Parameter(name="--campaigns", help="N: a made-up world of so many, instead of a scenario."),
+        flags.Flag(
+            name="--campaigns", help="N: a made-up world of so many, instead of a scenario."
+        ),
     ] = None,
     vdns: Annotated[
-        str, Parameter(name="--vdns", help="N: VDNs of the made-up world. Default: 1.")
+        str, flags.Flag(name="--vdns", help="N: VDNs of the made-up world. Default: 1.")
     ] = "1",
     faults: Annotated[
-        str, Parameter(name="--faults", help="SHARE: of its changes that fail, 0 to 1. Default: 0.")
+        str,
+        flags.Flag(name="--faults", help="SHARE: of its changes that fail, 0 to 1. Default: 0."),
     ] = "0",
     json: flags.Json = False,
     shared: flags.Common = flags.NO_FLAGS,

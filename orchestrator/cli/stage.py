@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 from dataclasses import dataclass, field
@@ -75,6 +76,9 @@ class Stage:
     ) -> RunResult:
         from orchestrator.run.session import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
 
+        # What is loaded by now stays to the end: looking through it again and again for garbage
+        # took 4 % of a run's processor time, and pauses of 10 ms from its pace.
+        gc.freeze()
         clock = SystemClock()
         log = _open_log(self.shared)
         surroundings = Surroundings(

@@ -6,7 +6,6 @@ Rule 2: a refusal is one line that names the flag, exit 2; at this point nothing
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from orchestrator.core import setting_checks as checks
@@ -99,6 +98,8 @@ def read_accepted(names: Iterable[str]) -> frozenset[Outcome]:
     ]
     for name in names:
         if name not in allowed:
+            import difflib  # noqa: PLC0415 - for a refusal only
+
             near = difflib.get_close_matches(name.lower().replace("-", "_"), allowed, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise refuse(

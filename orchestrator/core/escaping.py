@@ -32,6 +32,9 @@ _UNSEEN = re.compile(
 #: OWASP's list, and the full-width forms that some spreadsheets fold to ASCII
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - the lookalikes are the point
 
+#: with one of these a printable ASCII text may be a formula, or may be one after some spaces
+_FORMULA_OR_SPACE = "=+-@ "
+
 
 def for_terminal(text: str, *, limit: int = TEXT_LIMIT) -> str:
     r"""Show a text on a terminal or in a log, as one line.
@@ -52,7 +55,13 @@ def for_spreadsheet(text: str) -> str:
     Returns:
         Printable text of at most TEXT_LIMIT characters. Digits stay as they are, so ids remain ids.
     """
-    if not text or (text.isalnum() and text.isascii() and len(text) <= TEXT_LIMIT):
+    # nearly every cell: printable ASCII that no formula begins with; a fifth of the way below
+    if not text or (
+        text.isascii()
+        and text.isprintable()
+        and text[0] not in _FORMULA_OR_SPACE
+        and len(text) <= TEXT_LIMIT
+    ):
         return text
     head = text[: TEXT_LIMIT + 1]
     guard = "'" if _FORMULA.match(head) else ""

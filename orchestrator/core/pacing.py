@@ -28,7 +28,7 @@ that is min(3, R/4), and 1 % of R + 1 where that is more; never R, unless R is 1
 Law of throttling: told to slow down, the rate is halved, stays 2 s, then grows by an eighth of the
 ceiling a second: from anywhere it is back 10 s after the last throttling.
 
-A token bucket lets 2 R through in one second, spacing alone R + 1 (bench/pacing.py).
+A token bucket lets 2 R through in one second, spacing alone R + 1 (bench/pacer.py).
 """
 
 from __future__ import annotations

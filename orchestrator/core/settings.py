@@ -8,7 +8,6 @@ Source: design.md §4.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -311,6 +310,8 @@ def _unknown_key(key: str, file: str) -> SettingsError:
 
 
 def _did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    import difflib  # noqa: PLC0415 - a run whose settings are in order does not wait for it
+
     # A key under the wrong section, or under none, is found by its last part.
     by_last_part = {candidate.rpartition(".")[2]: candidate for candidate in known}
     last_part = name.rpartition(".")[2]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.run.rig import Rig
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter
-_PAGES_ABREAST = 16
+_PAGES_ABREAST = 4
 
 
 async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page

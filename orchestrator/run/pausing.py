@@ -35,9 +35,7 @@ from orchestrator.run.beginning import (
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
-from orchestrator.run.continuing import continue_held, is_finished, tell_again
 from orchestrator.run.options import ContinueOptions
-from orchestrator.run.reporting import RunResult, tell
 from orchestrator.run.session import Undertaking, live
 
 if TYPE_CHECKING:
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.edges.settings import Settings
     from orchestrator.run.beginning import Opened
     from orchestrator.run.options import PauseOptions
+    from orchestrator.run.reporting import RunResult
     from orchestrator.run.rig import Rig
     from orchestrator.run.session import Surroundings
 
@@ -87,6 +86,8 @@ async def pause(
     try:
         connection = await _plan(manifest, settings, options, surroundings, directory)
         if options.dry_run:
+            from orchestrator.run.reporting import tell  # noqa: PLC0415 - not for a real run
+
             with closing(connection):
                 return tell(connection, directory.path, fallback=surroundings.fallback)
         return await _begin(connection, directory, settings, options, surroundings)
@@ -198,6 +199,12 @@ async def _take_up(
     surroundings: Surroundings,
 ) -> RunResult:
     """Continue an unfinished run of the same list and server, or tell a finished one again."""
+    from orchestrator.run.continuing import (  # noqa: PLC0415 - a new run does not need it
+        continue_held,
+        is_finished,
+        tell_again,
+    )
+
     assert options.run_dir is not None
     directory = RunDirectory(options.run_dir.absolute())
     hold(surroundings, directory)

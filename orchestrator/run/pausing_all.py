@@ -22,7 +22,6 @@ from orchestrator.errors import RefusedError, StorageError
 from orchestrator.run.beginning import facts_text, give_up, new_directory, run_id_of
 from orchestrator.run.emergency import Emergency, Vdn
 from orchestrator.run.options import EMERGENCY_DEADLINE_S
-from orchestrator.run.reporting import proofs_text
 from orchestrator.run.session import Undertaking, live
 
 if TYPE_CHECKING:
@@ -103,6 +102,8 @@ class _Course:
         """Put the proofs on record."""
         if self.emergency is None:
             return
+        from orchestrator.run.reporting import proofs_text  # noqa: PLC0415 - at the end
+
         await self.emergency.note_still_running()
         proofs = tuple(_proof(vdn) for vdn in self.emergency.vdns.values())
         await rig.journal.note("proofs", proofs_text(proofs))

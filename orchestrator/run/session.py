@@ -26,7 +26,6 @@ from orchestrator.edges.journal import Journal, ThreadWriter
 from orchestrator.errors import StorageError
 from orchestrator.run.pool import note_bug
 from orchestrator.run.progress import Progress
-from orchestrator.run.reporting import RunResult, make_report, result_of
 from orchestrator.run.rig import Rig
 from orchestrator.run.sending import Sender, Transport
 from orchestrator.run.stopping import StoppedError, Stopping
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.edges.run_directory import RunDirectory
     from orchestrator.edges.settings import Settings
     from orchestrator.run.options import FailureLimit
+    from orchestrator.run.reporting import RunResult
 
 #: the middle of this range is the breaker's first probe: 0.25 s
 _PROBE_BASE_S = 0.5
@@ -157,6 +157,8 @@ async def _recorded(surroundings: Surroundings, record: Awaitable[object]) -> No
 async def _report(
     surroundings: Surroundings, undertaking: Undertaking, journal: Journal
 ) -> RunResult:
+    from orchestrator.run.reporting import make_report, result_of  # noqa: PLC0415 - at the end
+
     folder = undertaking.directory.path if undertaking.directory else None
     failure = journal.failure or undertaking.storage_problem
     stored = await journal.read(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 _MADE_BY_TOOLS = {"__pycache__", "dist", "htmlcov"}
+_NOT_OURS = (".coverage", ".venv")
 _TEXT = {"", ".cfg", ".csv", ".ini", ".json", ".jsonl", ".md", ".py", ".sh", ".toml", ".txt"}
 
 
@@ -27,7 +28,8 @@ def files(root: Path = ROOT) -> Iterator[Path]:
         )
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix in _TEXT and not name.startswith((".coverage", ".venv")):
+            # `.git` is a file in a further work tree: git's own, with a path of this machine
+            if path.suffix in _TEXT and name != ".git" and not name.startswith(_NOT_OURS):
                 yield path
 
 

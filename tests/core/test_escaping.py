@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.core.escaping import TEXT_LIMIT, for_spreadsheet, for_terminal
@@ -13,6 +14,7 @@ from tests.report_makers import HOSTILE
 
 #: any text at all, lone surrogates included
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
+FORMULA_SIGNS = r"=+\-@＝＋－＠"  # noqa: RUF001 - as below
 FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001 - the lookalikes are the point
 hostile = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 
@@ -50,6 +52,21 @@ def test_no_cell_is_ever_calculated(text: str) -> None:
     assert is_tame(cell)
     assert cell.lstrip()[:1] not in set(FORMULA_STARTS)
     assert for_spreadsheet(cell) == cell
+
+
+@given(ANY_TEXT | st.text(st.sampled_from(" =+-@a1_.~\x7f\t\xa0é＝"), max_size=6))  # noqa: RUF001
+@example("x" * 500)
+@example("x" * 501)
+@example(" x" * 251)
+def test_the_short_way_gives_what_the_long_way_gives(text: str) -> None:
+    """[Z09] Printable ASCII takes a short way; escaped piece by piece it would be the same."""
+    head = text[: TEXT_LIMIT + 1]
+    guard = "'" if re.match(rf"\s*[{FORMULA_SIGNS}]|[\t\r\n]", head) else ""
+    whole = guard + for_terminal(head, limit=20 * TEXT_LIMIT)
+
+    cut = whole if len(whole) <= TEXT_LIMIT else whole[: TEXT_LIMIT - 1] + "…"
+
+    assert for_spreadsheet(text) == cut
 
 
 @pytest.mark.parametrize(

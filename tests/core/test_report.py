@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.campaign import MAX_CAMPAIGN_ID
+from orchestrator.core.campaign import MAX_CAMPAIGN_ID, STATUS_NAMES
 from orchestrator.core.escaping import for_spreadsheet
 from orchestrator.core.outcome import NOT_COUNTED, SUCCESSES, Changed, Evidence, Outcome
 from orchestrator.core.report import (
@@ -201,6 +202,27 @@ def test_hostile_text_stays_in_its_cell(text: str) -> None:
 def test_times_are_utc_with_milliseconds(at_ms: int | None, text: str) -> None:
     """Milliseconds since the epoch become ISO 8601 with a Z; nothing becomes nothing."""
     assert iso_time(at_ms) == text
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_any_time_is_what_datetime_makes_of_it(at_ms: int) -> None:
+    """Every millisecond from 1970 to the end of 9999, as datetime writes it."""
+    moment = datetime(1970, 1, 1) + timedelta(milliseconds=at_ms)  # noqa: DTZ001 - as UTC
+
+    assert iso_time(at_ms) == moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def test_only_our_own_words_are_not_escaped() -> None:
+    """Members, states and numbers are cells as they are; every other text is what escaping says."""
+    own = [*Outcome, *Evidence, *Changed, *STATUS_NAMES.values(), "20261123T230501Z-7f3a", "7", ""]
+    texts = ("vdn_id", "campaign_id", "campaign_name", "result_code", "result_name", "result_desc")
+    hostile: dict[str, Any] = dict.fromkeys((*texts, "error"), "=1")
+    row = make_row(**hostile)
+
+    shown = dict(zip(COLUMNS, cells(row), strict=True))
+
+    assert [for_spreadsheet(word) for word in own] == own
+    assert {name for name, cell in shown.items() if cell == "'=1"} == {*texts, "error"}
 
 
 @pytest.mark.parametrize(

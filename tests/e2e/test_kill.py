@@ -43,8 +43,8 @@ def die_at(
     return _DIE_AT.format(module=module, name=name, condition=condition, nth=nth, after=after)
 
 
-_INTENT = 'words[1] == "attempts" and words[2][5] == "intended"'
-_ANSWER = 'words[1] == "attempts" and words[2][5] == "answered"'
+_INTENT = 'words[1] == "attempts" and any(row[5] == "intended" for row in words[2])'
+_ANSWER = 'words[1] == "attempts" and any(row[5] == "answered" for row in words[2])'
 
 
 async def test_killed_before_the_journal_exists_nothing_was_sent_and_the_command_starts_afresh(
@@ -81,7 +81,7 @@ async def test_killed_while_it_looks_whether_a_report_can_be_written_the_command
     [
         (
             "intent written, not committed [P02]",
-            die_at("orchestrator.edges.journal.journal", "put", condition=_INTENT, nth=5),
+            die_at("orchestrator.edges.journal.writer", "put_many", condition=_INTENT, nth=3),
         ),
         (
             "intent durable, PUT not sent [P02]",
@@ -99,7 +99,7 @@ async def test_killed_while_it_looks_whether_a_report_can_be_written_the_command
         ),
         (
             "answer read, not recorded [P04]",
-            die_at("orchestrator.edges.journal.journal", "put", condition=_ANSWER, nth=5),
+            die_at("orchestrator.edges.journal.writer", "put_many", condition=_ANSWER, nth=3),
         ),
     ],
 )

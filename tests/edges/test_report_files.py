@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.core.outcome import Outcome
 from orchestrator.core.report import COLUMNS, RunKind, cells, is_unstopped
 from orchestrator.edges.report_files import (
     check_folder,
+    csv_line,
     write_rows,
     write_summary,
     write_to_stream,
@@ -108,6 +111,17 @@ def test_every_cell_is_quoted_and_lines_end_in_newline(tmp_path: Path) -> None:
     assert text.splitlines()[0] == b'"' + '","'.join(COLUMNS).encode() + b'"'
     assert text.splitlines()[1].startswith(b'"1201","146","spring","paused","yes"')
     assert text.endswith(b'"\n')
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=()) | st.sampled_from('",\n\r')), min_size=2)
+)
+def test_a_line_is_what_the_library_would_write(row: list[str]) -> None:
+    """Our line and that of csv.writer, for any text at all, escaped or not."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(row)
+
+    assert csv_line(row) == text.getvalue()
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:

@@ -287,9 +287,9 @@ TIMING = (
         changes=(
             Change(
                 _CLIENT,
-                "            connection = await self._open(req, traces, timeout)\n",
+                "            connection = await self._open(req, traces, timeout, trip)\n",
                 "            await trip.departure.slot()\n"
-                "            connection = await self._open(req, traces, timeout)\n",
+                "            connection = await self._open(req, traces, timeout, trip)\n",
             ),
             Change(
                 _CLIENT,
@@ -331,10 +331,59 @@ TIMING = (
         changes=(
             Change(
                 _PACING,
-                "return self._log[beyond] + self._window_s if beyond >= 0 else -math.inf",
-                "return -math.inf if beyond >= 0 else -math.inf",
+                "return left.at_s + self._window_s + self._guard_of(left)",
+                "return -math.inf",
             ),
             Change(_PACING, "_SLACK_S = 0.010", "_SLACK_S = 1.0"),
+        ),
+    ),
+    _bug(
+        "every_way_is_steady",
+        "a request that was late on its way keeps the next ones back for as long",
+        "core/test_pacing.py::test_a_request_late_on_its_way_makes_room_for_itself",
+        changes=(
+            Change(
+                _PACING,
+                "left.trip_s - self._least_trip_s + LEAST_GUARD_S",
+                "LEAST_GUARD_S",
+            ),
+        ),
+    ),
+    _bug(
+        "ahead_of_the_pace",
+        "while requests wait for the pacer no campaign is at work ahead of those in flight",
+        "run/test_slots.py::test_nobody_is_ahead_while_the_pace_holds_us_back",
+        changes=(
+            Change(
+                "orchestrator/run/slots.py",
+                "self._least if self._is_paced() else self._most",
+                "self._most",
+            ),
+        ),
+    ),
+    _bug(
+        "rows_after_who_reads_them",
+        "an operation that reads sees the rows that were submitted before it",
+        "edges/test_journal_writer.py::"
+        "test_an_operation_that_reads_sees_the_rows_before_it_and_none_after",
+        changes=(
+            Change(
+                f"{_JOURNAL}writer.py",
+                "        _put_gathered(connection, gathered)\n        results.append(",
+                "        results.append(",
+            ),
+        ),
+    ),
+    _bug(
+        "no_limit_is_watched",
+        "a request that has no answer in time is a timeout",
+        "edges/test_isales_client_deadlines.py::test_a_limit_that_passes_is_a_timeout",
+        changes=(
+            Change(
+                "orchestrator/edges/isales_client/deadlines.py",
+                "if deadline.at_s <= now_s:",
+                "if deadline.at_s <= now_s - 1e9:",
+            ),
         ),
     ),
     _bug(
@@ -466,7 +515,7 @@ OUTCOMES = (
         "a look made after an intent never replaces the state before",
         f"{_TEST_LIVES}a_look_after_an_intent_does_not_replace_the_state_before",
         changes=(
-            Change(f"{_JOURNAL}journal.py", "return found is None", "return found is None or True"),
+            Change(f"{_JOURNAL}journal.py", "if row[0] not in touched", "if True or touched"),
         ),
     ),
     _bug(

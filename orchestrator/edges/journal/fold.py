@@ -7,8 +7,10 @@ Rule 3: what has no outcome on record gets the one that its history supports, an
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,11 +37,14 @@ _ATTEMPT_COLUMNS = (
 )
 #: a table is quicker than the enum itself, and a report asks four times a row
 _STATUSES = {int(status): status for status in Status}
+_STATE_NAMES = {int(status): name for status, name in STATUS_NAMES.items()}
 #: likewise, by what the journal holds
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _EVIDENCES = {evidence.value: evidence for evidence in Evidence}
+_CHANGES = {changed.value: changed for changed in Changed}
 _KINDS = {kind.value: kind for kind in Kind}
 _NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
+_SEQ_OF = operator.itemgetter(0)
 
 
 class _Attempt(NamedTuple):
@@ -58,6 +63,10 @@ class _Attempt(NamedTuple):
     @property
     def doubtful(self) -> bool:
         return bool(self.in_doubt) or self.state == "intended"
+
+
+#: `_Attempt(*row)` without a Python call in between: 0.2 against 0.9 µs
+_to_attempt = functools.partial(tuple.__new__, _Attempt)
 
 
 class Known(NamedTuple):
@@ -312,12 +321,12 @@ def _by_campaign(
     rows: Iterable[tuple[Any, ...]],
 ) -> Iterator[tuple[int, list[_Attempt]]]:
     """Attempts that come in the order of their campaigns, campaign by campaign."""
-    for seq, group in itertools.groupby((_Attempt(*row) for row in rows), key=lambda one: one.seq):
+    for seq, group in itertools.groupby(map(_to_attempt, rows), key=_SEQ_OF):
         yield seq, list(group)
 
 
 def _report_row(
-    row: Sequence[object],
+    row: Sequence[Any],
     attempts: Sequence[_Attempt],
     action: Action,
     run_id: str,
@@ -346,48 +355,57 @@ def _report_row(
         looked_at_ms,
         standing,
     ) = row
-    sent = [one for one in attempts if one.state != "not_sent"]
-    last = _last_answered(sent)
+    sent, first_sent_at_ms, last = _sent(attempts)
     if problem:
-        ending = (Outcome.INVALID, Evidence.NONE, Changed.NO, str(problem))
+        ending = (Outcome.INVALID, Evidence.NONE, Changed.NO, problem)
     elif first_line is not None:
         ending = (Outcome.DUPLICATE, Evidence.NONE, Changed.NO, f"same as line {first_line}")
     elif planned_only and outcome is None:
         ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
     elif outcome is not None and not _is_outdated(standing, changed, attempts):
-        ending = (
-            Outcome(str(outcome)),
-            Evidence(str(evidence)),
-            Changed(str(changed)),
-            str(error or ""),
-        )
+        ending = (_OUTCOMES[outcome], _EVIDENCES[evidence], _CHANGES[changed], error or "")
     else:
         history = _history(attempts, _status(status))
         ending = _without_outcome(action, history, _last_answered(attempts))
-    first_sent = min((one.sent_at_ms for one in sent if one.sent_at_ms), default=None)
+    code = (last.code or "") if last else ""
     return ReportRow(
         vdn_id=str(vdn_text if problem else vdn_id),
         campaign_id=str(campaign_text if problem else campaign_id),
-        campaign_name=str(name or ""),
+        campaign_name=name or "",
         outcome=ending[0],
         evidence=ending[1],
         changed=ending[2],
-        may_start=str(may_start or ""),
-        state_before=_state_name(status),
-        state_after=_state_name(state_after),
-        state_seen_at_ms=_whole(seen_at_ms if seen_at_ms is not None else looked_at_ms),
-        attempts=len(sent),
-        result_code=(last.code or "") if last else "",
-        result_name=name_of(last.code or "") if last else "",
+        may_start=may_start or "",
+        state_before=_STATE_NAMES.get(status, ""),
+        state_after=_STATE_NAMES.get(state_after, ""),
+        state_seen_at_ms=looked_at_ms if seen_at_ms is None else seen_at_ms,
+        attempts=sent,
+        result_code=code,
+        result_name=name_of(code),
         result_desc=(last.descr or "") if last else "",
         http_status=last.http_status if last else None,
-        first_sent_at_ms=first_sent,
-        settled_at_ms=_whole(settled_at_ms),
-        line=_whole(line),
-        duplicate_of=_whole(first_line),
+        first_sent_at_ms=first_sent_at_ms,
+        settled_at_ms=settled_at_ms,
+        line=line,
+        duplicate_of=first_line,
         run_id=run_id,
         error=ending[3],
     )
+
+
+def _sent(attempts: Iterable[_Attempt]) -> tuple[int, int | None, _Attempt | None]:
+    """How many attempts left, when the first did, and the last of them that was answered."""
+    sent, first_at_ms, last = 0, None, None
+    for one in attempts:
+        if one.state == "not_sent":
+            continue
+        sent += 1
+        at_ms = one.sent_at_ms
+        if at_ms and (first_at_ms is None or at_ms < first_at_ms):
+            first_at_ms = at_ms
+        if one.kind is not None:
+            last = one
+    return sent, first_at_ms, last
 
 
 def _last_answered(attempts: Sequence[_Attempt]) -> _Attempt | None:
@@ -495,12 +513,3 @@ def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
 
 def _status(value: object) -> Status | None:
     return _STATUSES.get(value) if isinstance(value, int) else None
-
-
-def _state_name(value: object) -> str:
-    status = _status(value)
-    return STATUS_NAMES[status] if status else ""
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None

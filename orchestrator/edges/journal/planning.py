@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 _CHUNK = 5_000
 _SHOWN_PROBLEMS = 20
 #: memory that SQLite may use while it sorts, in KiB (negative: KiB, not pages)
-_CACHE_KIB = -32_000
+#: page cache and sorter take as much each: 60 MB at the peak of 10,000,000 lines instead of 106, at
+#: no cost in time
+_CACHE_KIB = -8_000
 
 
 @dataclass(slots=True)

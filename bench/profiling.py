@@ -1,0 +1,203 @@
+"""`./do profile [n=10000] [tls=1] [verify=1]`: where a campaign's CPU goes, as tables to paste.
+
+The product pauses n campaigns on bench/server.py three times: as it is (which gives the figures of
+the first table), under cProfile (the other two), and under strace where there is one.
+
+Rule 1: a profiler makes short functions look dear. Its times are scaled so that together they are
+    the CPU that the plain run used; their order is more to be trusted than their size.
+Rule 2: what a built-in function costs is its caller's; only the last table names it alone.
+Rule 3: the journal's thread has a profile of its own. Since Python 3.12 one profiler sees all
+    threads, mixed, which is said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.figures import text_of
+from bench.stage import leave_when_told, say, stage
+from tests.harness.arguments import Arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.stage import Ran, Server, Stage
+
+CONCURRENCY = 32
+_TOP = 20
+_SYSCALLS = 8
+
+#: the first pattern that is found in a file's path says to which group its functions belong
+GROUPS = (
+    ("importing", r"importlib|<frozen|zipimport|sre_|/re/|/dataclasses\.py"),
+    ("signing", r"orchestrator/core/signing|/hmac\.py"),
+    ("client", r"orchestrator/edges/isales_client"),
+    ("journal", r"orchestrator/edges/journal|/sqlite3/|/queue\.py"),
+    ("pace, breaker, retry", r"orchestrator/core/(pacing|breaker|retry)|tenacity"),
+    ("one campaign", r"orchestrator/run/(settle_one|sending|pool|bulk|rig|stopping)"),
+    ("look and verification", r"orchestrator/run/(look|listing|verify)|core/(sightings|sweep)"),
+    ("judgement", r"orchestrator/core/(answer|verdict|outcome|result_codes|strict_json)|/json/"),
+    ("list and plan", r"orchestrator/core/(manifest|plan)|orchestrator/edges/manifest_file"),
+    (
+        "report",
+        r"core/(report|summary|wording|escaping)|edges/report_files|run/(reporting|telling)",
+    ),
+    ("rest of the product", r"orchestrator/"),
+    ("aiohttp, yarl", r"/(aiohttp|yarl|multidict|propcache|frozenlist)/"),
+    ("asyncio and TLS", r"/asyncio/|/selectors\.py|/ssl\.py|/contextlib\.py|/weakref\.py"),
+    ("rest", r""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the three runs have told."""
+
+    campaigns: int
+    plain: Ran
+    own: Mapping[str, float]
+    functions: Sequence[Mapping[str, Any]]
+    #: the profiler could not tell the threads apart
+    mixed: bool
+    commits: int
+    #: name of a system call → how often; None without strace
+    syscalls: Mapping[str, int] | None
+
+
+def group_of(file: str) -> str:
+    """The group of a source file."""
+    return next(name for name, pattern in GROUPS if re.search(pattern, file))
+
+
+def by_group(functions: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Own seconds of each group: in the main thread, and in the others."""
+    found = {name: [0.0, 0.0] for name, _ in GROUPS}
+    for one in functions:
+        place = 0 if one["thread"] == "main" else 1
+        if one["file"] == "~" and one["callers"]:
+            for caller, own_s in one["callers"].items():
+                found[group_of("" if caller == "~" else caller)][place] += own_s
+        else:
+            found[group_of(one["file"])][place] += one["own_s"]
+    return found
+
+
+def syscalls_of(report: str) -> dict[str, int]:
+    """Calls by name, from the table of `strace -c`."""
+    rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", report, re.MULTILINE)
+    return {name: int(calls) for calls, name in rows if name != "total"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print."""
+    arguments = Arguments(argv, known=("n", "tls", "verify"))
+    campaigns = arguments.whole("n", 10_000)
+    tls, verify = bool(arguments.whole("tls", 1)), bool(arguments.whole("verify", 1))
+    with stage() as made, made.server(tls=tls, campaigns=campaigns) as server:
+        words = ["pause", made.list_of(range(1, campaigns + 1)), "-q", "--rate", "100000"]
+        words += ["--concurrency", str(CONCURRENCY), *([] if verify else ["--no-verify"])]
+        watched = _watch(made, server, campaigns, words)
+    way = f"{'https' if tls else 'http'}, {CONCURRENCY} at a time"
+    way += ", look and verification" if verify else ", --no-verify"
+    print(f"### `pause` of {campaigns:,} campaigns, {way}\n")
+    print(*_whole(watched), "", *_groups(watched), "", *_functions(watched), sep="\n")
+    if watched.mixed:
+        print("\nThis Python profiles all threads as one; PYTHON=python3.11 tells them apart.")
+    return 0
+
+
+def _watch(stage: Stage, server: Server, campaigns: int, words: list[str]) -> Watched:
+    plain, own = _run(stage, server, "plain", words)
+    say("the plain run is done, now the profiled one")
+    _, profiled = _run(stage, server, "profile", words)
+    say("now the system calls")
+    report = stage.folder / "strace"
+    strace = ("strace", "-c", "-f", "-o", str(report)) if shutil.which("strace") else ()
+    _, counted = _run(stage, server, "commits", words, under=strace)
+    return Watched(
+        campaigns=campaigns,
+        plain=plain,
+        own=own,
+        functions=profiled["functions"],
+        mixed=profiled["mixed"],
+        commits=counted["commits"],
+        syscalls=syscalls_of(report.read_text("utf-8")) if strace else None,
+    )
+
+
+def _run(
+    stage: Stage, server: Server, way: str, words: list[str], under: Sequence[str] = ()
+) -> tuple[Ran, dict[str, Any]]:
+    told = stage.folder / "told.json"
+    shutil.rmtree(stage.state, ignore_errors=True)
+    server.reset()
+    ran = stage.run("bench.profiled", way, str(told), *words, server=server, under=under)
+    found: dict[str, Any] = json.loads(told.read_text("utf-8"))
+    if found["exit_code"]:
+        raise RuntimeError(f"the run ended with {found['exit_code']}: {ran.said[-500:]}")
+    return ran, found
+
+
+def _whole(watched: Watched) -> list[str]:
+    n, plain = watched.campaigns, watched.plain
+    main_us, others_us = (watched.own[name] / n * 1e6 for name in ("main_s", "others_s"))
+    rows = [
+        ("campaigns per second", text_of(n / plain.wall_s, "/s")),
+        ("CPU per campaign", text_of(plain.cpu_s / n * 1e6, "µs")),
+        ("… main thread, other threads", f"{main_us:,.0f} µs, {others_us:,.0f} µs"),
+        ("peak memory", text_of(plain.peak_mb, "MB")),
+        ("commits", f"{watched.commits:,} ({n / max(1, watched.commits):,.1f} campaigns each)"),
+    ]
+    if watched.syscalls is None:
+        rows.append(("system calls per campaign", "strace is not on this machine"))
+    else:
+        calls = sorted(watched.syscalls.items(), key=lambda one: -one[1])
+        most = ", ".join(f"{name} {number / n:.2f}" for name, number in calls[:_SYSCALLS])
+        rows.append(("system calls per campaign", f"{sum(watched.syscalls.values()) / n:.2f}"))
+        rows.append(("… the most frequent", most))
+    return ["| | |", "|---|---|", *(f"| {name} | {what} |" for name, what in rows)]
+
+
+def _scale(watched: Watched) -> float:
+    """Microseconds a campaign for a second of the profile."""
+    profiled_s = sum(float(one["own_s"]) for one in watched.functions)
+    return watched.plain.cpu_s / profiled_s / watched.campaigns * 1e6
+
+
+def _groups(watched: Watched) -> list[str]:
+    scale = _scale(watched)
+    found = sorted(by_group(watched.functions).items(), key=lambda one: -sum(one[1]))
+    whole_s = sum(sum(both) for _, both in found)
+    lines = [
+        "| where | µs a campaign | share | main thread | other threads |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (main_s, others_s) in found:
+        shown = f"{(main_s + others_s) * scale:.0f} | {(main_s + others_s) / whole_s:.1%}"
+        lines.append(f"| {name} | {shown} | {main_s * scale:.0f} | {others_s * scale:.0f} |")
+    return lines
+
+
+def _functions(watched: Watched) -> list[str]:
+    scale = _scale(watched)
+    lines = ["| function, by own time | thread | calls a campaign | µs a campaign |"]
+    lines.append("|---|---|---|---|")
+    for one in sorted(watched.functions, key=lambda one: -one["own_s"])[:_TOP]:
+        file = (
+            "" if one["file"] == "~" else f"{'/'.join(Path(one['file']).parts[-2:])}:{one['line']} "
+        )
+        calls, own_us = one["calls"] / watched.campaigns, one["own_s"] * scale
+        name = one["name"].replace("|", "/")
+        lines.append(f"| `{file}{name}` | {one['thread']} | {calls:.2f} | {own_us:.1f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    leave_when_told()
+    raise SystemExit(main(sys.argv[1:]))

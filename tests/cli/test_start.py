@@ -1,0 +1,120 @@
+"""What is loaded on the way to the first PUT: nothing that it does not need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.makers import environment, served, write_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.simulator.server import Simulator
+
+pytestmark = pytest.mark.sockets
+
+#: each cost an emergency 2 to 110 ms of a processor before its first PUT
+LATE = {
+    "cyclopts",
+    "difflib",
+    "ijson",
+    "importlib.metadata",
+    "orchestrator.cli.help_text",
+    "orchestrator.cli.usage",
+    "orchestrator.core.manifest_json",
+    "orchestrator.core.wording",
+    "orchestrator.run.check",
+    "orchestrator.run.continuing",
+    "orchestrator.run.reporting",
+    "orchestrator.run.restoring",
+    "orchestrator.simulator",
+    "rich",
+    "structlog",
+    "tenacity",
+    "tomllib",
+}
+#: modules beyond those of `import aiohttp`, with some room: 86 to 92 on Python 3.11
+MOST_MODULES = 98
+
+#: runs a command line and tells what is loaded when the first PUT is handed to its connection
+_WATCH = """
+import sys
+bare = "import" if sys.argv[1:] == ["bare"] else ""
+if bare:
+    import asyncio, aiohttp, json
+    print(json.dumps(sorted(sys.modules)))
+    raise SystemExit
+from asyncio import selector_events
+from orchestrator.cli.main import main
+transport = selector_events._SelectorSocketTransport
+def watched(write):
+    def tell(self, data):
+        whole = data if isinstance(data, (bytes, bytearray, memoryview)) else b"".join(data)
+        if bytes(whole[:4]) == b"PUT ":
+            loaded = sorted(sys.modules)
+            import json, os
+            os.write(1, json.dumps(loaded).encode() + b"\\n")
+            os._exit(0)
+        return write(self, data if data is whole else [whole])
+    return tell
+transport.write = watched(transport.write)
+transport.writelines = watched(transport.writelines)
+code = main(sys.argv[1:])
+import json
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """One healthy server for the whole module."""
+    with served() as running:
+        yield running
+
+
+def _loaded(*arguments: str, env: dict[str, str]) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCH, *arguments],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", ["pause", "pause --no-verify", "pause-all"])
+def test_the_first_put_waits_for_no_import_that_it_does_not_need(
+    command: str, simulator: Simulator, workplace: Path
+) -> None:
+    """Neither the parser of odd command lines, nor repeats, the report, the log or the display."""
+    name, *more = command.split(" ")
+    what = [str(write_list(workplace, 1234001, 1234002))] if name == "pause" else ["--vdn", "1234"]
+    yes = ["--yes"] if name == "pause-all" else []
+    env = environment(workplace, simulator.base_url)
+
+    loaded = _loaded(name, *what, *more, *yes, "--rate", "100", env=env)
+
+    assert "orchestrator.run.sending" in loaded
+    assert loaded & LATE == set()
+    assert len(loaded - _loaded("bare", env=env)) <= MOST_MODULES
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_load_neither_the_client_nor_what_draws(
+    flag: str, workplace: Path
+) -> None:
+    """No aiohttp, no database, no rich; the version does without cyclopts too."""
+    loaded = _loaded(flag, env=environment(workplace))
+
+    heavy = {"aiohttp", "rich", "sqlite3", "structlog", "tenacity", "ijson", "orchestrator.run"}
+    assert loaded & heavy == set()
+    assert flag == "--help" or "cyclopts" not in loaded
