@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+
 from orchestrator.core.outcome import (
     SUCCESSES,
     Decision,
@@ -32,8 +34,6 @@ from orchestrator.edges.journal import Intent, Settlement, known_campaigns
 from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
-    from tenacity import RetryCallState
-
     from orchestrator.core.campaign import CampaignRef, Sighting
     from orchestrator.core.plan import Planned
     from orchestrator.edges.journal import Known
@@ -141,8 +141,6 @@ async def _repeat(rig: Rig, case: _Case, first: Verdict) -> Verdict:
         rig.progress.repeats += 1
         await rig.sender.slots.acquire()
         return await _attempt(rig, case)
-
-    from tenacity import AsyncRetrying, retry_if_result  # noqa: PLC0415 - for repeats only
 
     retrying = AsyncRetrying(
         retry=retry_if_result(lambda verdict: _is_repeated(rig, case, verdict)),

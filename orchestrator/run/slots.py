@@ -5,8 +5,8 @@ Rule 2: a few ahead of those in flight put their intents and outcomes on record 
     the disk takes nothing from the requests in flight: with none, commits of 5 ms cost 64 requests
     of 50 ms 15 % of their throughput.
 Rule 3: while requests wait for the pacer nobody is ahead: it would gain nothing, and whatever is on
-    record and has not left when the process is killed counts as perhaps sent. Who asks for one
-    request at a time gets one campaign at a time.
+    record and has not left when the process is killed counts as perhaps sent. For the same reason
+    nobody is ahead of few in flight, whose limit is nearly always the pace.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: requests in flight ahead of which nobody is at work: the default of `pace.concurrency`
+_FEW = 8
 #: enough for two commits' worth of campaigns at 3,000 a second
 _AHEAD_MAX = 32
 
@@ -33,7 +35,7 @@ class Slots:
             is_paced: whether requests wait for the pacer now.
         """
         self._least = in_flight
-        self._most = in_flight + min(in_flight - 1, _AHEAD_MAX)
+        self._most = in_flight + min(max(0, in_flight - _FEW), _AHEAD_MAX)
         self._is_paced = is_paced
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()

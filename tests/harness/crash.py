@@ -392,8 +392,7 @@ class Trial:
     def _explained(self, skipped: int) -> int:
         """Intents without a PUT that the deaths and the faults of the connection explain."""
         lost = sum(not one.answered for one in self.simulator.ledger.entries[skipped:])
-        at_work = 2 * _CONCURRENCY - 1  # run/slots.py: those in flight, and as many less one ahead
-        return self.deaths * at_work + lost
+        return self.deaths * _CONCURRENCY + lost
 
     def _after_death(self, dying: Dying | None, skipped: int) -> Told | None:
         told = read_journal(self.run_dir, self.folder / "scratch")

@@ -132,7 +132,7 @@ def check_intents(
     Args:
         told: the journal.
         puts: the ledger.
-        cut_off: intents that may never have reached the wire: campaigns at work at each kill.
+        cut_off: intents that may never have reached the wire: requests in flight at each kill.
         called_off: PUTs that the client gave up before the server had read them.
     """
     for ref, number in puts.items():

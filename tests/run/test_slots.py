@@ -23,9 +23,9 @@ async def leave(callers: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*callers, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("in_flight", "at_work"), [(1, 1), (2, 3), (8, 15), (64, 96)])
+@pytest.mark.parametrize(("in_flight", "at_work"), [(1, 1), (8, 8), (9, 10), (32, 56), (64, 96)])
 async def test_a_few_are_ahead_of_those_in_flight(in_flight: int, at_work: int) -> None:
-    """As many again less one, 32 at the most; one at a time means one campaign at work."""
+    """As many as are in flight beyond eight, 32 at the most; nobody ahead of eight or fewer."""
     taken, callers = await taken_at_once(Slots(in_flight, is_paced=lambda: False), 200)
     await leave(callers)
 
@@ -33,11 +33,11 @@ async def test_a_few_are_ahead_of_those_in_flight(in_flight: int, at_work: int) 
 
 
 async def test_nobody_is_ahead_while_the_pace_holds_us_back() -> None:
-    """Eight in flight and requests in line at the pacer: eight at work."""
-    taken, callers = await taken_at_once(Slots(8, is_paced=lambda: True), 200)
+    """Twenty in flight and requests in line at the pacer: twenty at work."""
+    taken, callers = await taken_at_once(Slots(20, is_paced=lambda: True), 200)
     await leave(callers)
 
-    assert taken == 8
+    assert taken == 20
 
 
 async def test_who_asked_first_gets_the_next_slot() -> None:
@@ -77,10 +77,10 @@ async def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
 async def test_a_slot_given_back_while_the_pace_holds_is_not_given_on_beyond_those_in_flight() -> (
     None
 ):
-    """Three at work, the pace begins to hold: one comes back, and nobody new is begun."""
+    """Ten at work, the pace begins to hold: one comes back, and nobody new is begun."""
     paced = False
-    slots = Slots(2, is_paced=lambda: paced)
-    for _ in range(3):
+    slots = Slots(9, is_paced=lambda: paced)
+    for _ in range(10):
         await slots.acquire()
     waiting = asyncio.create_task(slots.acquire())
     await asyncio.sleep(0)

@@ -14,6 +14,7 @@ import re
 import ssl
 import stat
 import sys
+import tomllib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,6 @@ def read_settings_file(file: Path, identity: Identity) -> dict[str, object]:
         raise _refused_file(file, _words(error)) from error
     if identity.uid == 0:
         _check_root_may_trust(file, link=link, target=content.rights)
-    import tomllib  # noqa: PLC0415 - most commands find no file
-
     try:
         # A byte order mark is what some editors put before perfectly good TOML.
         return tomllib.loads(content.text.decode("utf-8-sig"))
