@@ -59,7 +59,7 @@ class Deadlines:
 
 
 class Deadline:
-    """The limit of one request: `async with`, and `move` as often as wanted."""
+    """The limit of one request: `with`, and `move` as often as wanted."""
 
     __slots__ = ("_all", "_cancelling", "_expired", "_task", "at_s")
 
