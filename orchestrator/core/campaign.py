@@ -53,6 +53,12 @@ STATUS_NAMES = {
 }
 
 
+#: how a status may stand in JSON; a table is quicker than the enum itself
+_STATUS_OF: dict[object, Status] = {
+    written: status for status in Status for written in (int(status), str(int(status)))
+}
+
+
 class CampaignRef(NamedTuple):
     """One campaign of one VDN: all that a request needs."""
 
@@ -90,20 +96,17 @@ def read_vdn_id(value: object) -> int | Refusal:
 
 def read_status(value: object) -> Status | None:
     """Read a status from JSON, number or digit string; None when it is none that we know."""
-    if isinstance(value, str) and len(value) == 1 and value in "1234":
-        return Status(int(value))
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4:
-        return Status(value)
-    return None
+    # True and 1.0 equal 1, and are no status
+    return _STATUS_OF.get(value) if type(value) in (int, str) else None
 
 
 def _read_number(value: object, *, name: str, maximum: int) -> int | Refusal:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return Refusal(f"is not a {name}: {_kind_words(value)}")
-    if isinstance(value, int):
+    if type(value) is int:  # True is an int, and no number
         if 1 <= value <= maximum:
             return value
         return Refusal(f"is not a {name}: {_range_words(maximum)}")
+    if not isinstance(value, str):
+        return Refusal(f"is not a {name}: {_kind_words(value)}")
     if not _DIGITS.fullmatch(value):
         return Refusal(f"is not a {name}: {_shape_words(value)}")
     if value[0] == "0" and len(value) > 1:

@@ -139,7 +139,7 @@ class Pacer:
             0.0: it may leave now. Else seconds until it is worth asking again, at least 1 µs.
         """
         wait_s = max(self._hold_until_s, self._window_frees_s()) - now_s
-        due_s = self._due_s(now_s) - now_s
+        due_s = self._slot_s + self._interval_s(now_s) - now_s
         if due_s > wait_s:
             recovering = self.rate_now_per_s(now_s) < self.ceiling_per_s
             wait_s = max(wait_s, min(due_s, _ASK_AGAIN_S)) if recovering else due_s
@@ -151,10 +151,11 @@ class Pacer:
         Returns:
             What `heard` wants, should there be an answer.
         """
-        due_s, frees_s = self._due_s(now_s), self._window_frees_s()
+        interval_s, frees_s = self._interval_s(now_s), self._window_frees_s()
+        due_s = self._slot_s + interval_s
         assert max(self._hold_until_s, frees_s, due_s) - now_s < _TICK_S
         # What the window cost is no lateness: else the first burst would come back every second.
-        self._slot_s = max(due_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s))
+        self._slot_s = max(due_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s, interval_s))
         left = Left(now_s)
         while self._log and self._log[0].at_s <= now_s - self._window_s - self._guard_s:
             self._log.popleft()
@@ -215,16 +216,14 @@ class Pacer:
             return self._guard_s
         return min(self._guard_s, left.trip_s - self._least_trip_s + LEAST_GUARD_S)
 
-    def _due_s(self, now_s: float) -> float:
-        return self._slot_s + self._interval_s(now_s)
-
     def _interval_s(self, now_s: float) -> float:
         log = self._log
         guard_s = self._guard_of(log[max(0, len(log) - self._limit)]) if log else self._guard_s
         interval_s = (self._window_s + guard_s) / self._limit
-        rate_per_s = self.rate_now_per_s(now_s)
-        return max(interval_s, (1 + guard_s) / rate_per_s)
+        if self._cut_per_s == math.inf:
+            return interval_s
+        return max(interval_s, (1 + guard_s) / self.rate_now_per_s(now_s))
 
-    def _slack_s(self, now_s: float) -> float:
+    def _slack_s(self, now_s: float, interval_s: float) -> float:
         few = max(1, min(_FIRST_FEW, math.floor(self.rate_now_per_s(now_s) / 4)))
-        return max(_SLACK_S, (few - 1) * self._interval_s(now_s))
+        return max(_SLACK_S, (few - 1) * interval_s)

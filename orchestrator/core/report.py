@@ -191,7 +191,7 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
     return [
         for_spreadsheet(row.vdn_id),
         for_spreadsheet(row.campaign_id),
-        for_spreadsheet(row.campaign_name),
+        row.campaign_name and for_spreadsheet(row.campaign_name),
         row.outcome,
         stopped(row, kind),
         row.changed,
@@ -203,7 +203,7 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
         str(row.attempts),
         for_spreadsheet(row.result_code),
         for_spreadsheet(row.result_name),
-        for_spreadsheet(row.result_desc),
+        row.result_desc and for_spreadsheet(row.result_desc),
         _number(row.http_status),
         iso_time(row.first_sent_at_ms),
         iso_time(row.settled_at_ms),
@@ -211,7 +211,7 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
         _number(row.line),
         _number(row.duplicate_of),
         row.run_id,
-        for_spreadsheet(row.error),
+        row.error and for_spreadsheet(row.error),
     ]
 
 

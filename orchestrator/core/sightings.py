@@ -102,12 +102,12 @@ def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | No
     campaign_id = read_campaign_id(entry.get("id"))
     if isinstance(campaign_id, Refusal):
         return None
-    status = assumed if entry.get("status") is None else read_status(entry["status"])
+    status = entry.get("status")
     return Sighting(
-        ref=CampaignRef(vdn_id, campaign_id),
-        status=status,
-        name=_text(entry.get("name")),
-        begin_time=_text(entry.get("strBeginTime")),
+        CampaignRef(vdn_id, campaign_id),
+        assumed if status is None else read_status(status),
+        _text(entry.get("name")),
+        _text(entry.get("strBeginTime")),
     )
 
 

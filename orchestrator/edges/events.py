@@ -72,6 +72,10 @@ class Events:
         """Never show these from now on."""
         self._secrets += _spellings(secrets)
 
+    def shows(self, level: Level) -> bool:
+        """Whether events of this level are shown; ask where there is one for each campaign."""
+        return level >= self._level and not self._lost
+
     def debug(self, event: str, **fields: object) -> None:
         """What only somebody who looks for a fault wants to see."""
         self._say(Level.DEBUG, event, fields)
@@ -89,7 +93,7 @@ class Events:
         self._say(Level.ERROR, event, fields)
 
     def _say(self, level: Level, event: str, fields: Mapping[str, object]) -> None:
-        if level < self._level or self._lost:
+        if not self.shows(level):
             return
         shown = dict(fields)
         cause = shown.pop("cause", None)

@@ -8,7 +8,7 @@ Rule 3: when the run is ending nothing new is begun; what has begun is awaited.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from orchestrator.core.summary import Ended
 from orchestrator.errors import StorageError
@@ -46,11 +46,10 @@ async def run_pool(
             if planned.ref.vdn_id in rig.denied_vdns:
                 rig.sender.slots.release()
                 continue
-            one = asyncio.create_task(_guarded(rig, planned, settle))
-            begun.add(one)
-            one.add_done_callback(begun.discard)
+            begun.add(asyncio.create_task(_guarded(rig, planned, settle, begun)))
         while begun:
-            await asyncio.wait(begun)
+            ended, _ = await asyncio.wait(begun)
+            begun -= ended
     finally:
         for one in begun:
             one.cancel()
@@ -62,7 +61,10 @@ async def _room(rig: Rig) -> None:
 
 
 async def _guarded(
-    rig: Rig, planned: Planned, settle: Callable[[Planned], Awaitable[None]]
+    rig: Rig,
+    planned: Planned,
+    settle: Callable[[Planned], Awaitable[None]],
+    begun: set[asyncio.Task[None]],
 ) -> None:
     try:
         await settle(planned)
@@ -71,6 +73,9 @@ async def _guarded(
     except Exception as error:  # noqa: BLE001 - the last line of defence; it is told, not swallowed
         ref = planned.ref
         note_bug(rig, error, f"campaign {ref.campaign_id} of VDN {ref.vdn_id}")
+    finally:
+        # No callback for it: that would be one more step of the loop for each campaign.
+        begun.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
 
 def note_bug(rig: Rig, error: BaseException, where: str) -> None:

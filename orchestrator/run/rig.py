@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.core.outcome import Outcome
+from orchestrator.edges.events import Level
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,13 +68,14 @@ class Rig:
             self.progress.checked += 1
         elif settlement.standing != "exhausted" or decision.outcome is Outcome.DENIED:
             self.progress.outcomes[decision.outcome] += 1
-            self.events.info(
-                "campaign.settled",
-                vdn_id=settlement.ref.vdn_id,
-                campaign_id=settlement.ref.campaign_id,
-                outcome=decision.outcome.value,
-                evidence=decision.evidence.value,
-                error=settlement.error,
-            )
+            if self.events.shows(Level.INFO):
+                self.events.info(
+                    "campaign.settled",
+                    vdn_id=settlement.ref.vdn_id,
+                    campaign_id=settlement.ref.campaign_id,
+                    outcome=decision.outcome.value,
+                    evidence=decision.evidence.value,
+                    error=settlement.error,
+                )
         if self.after_settled is not None:
             self.after_settled(settlement)

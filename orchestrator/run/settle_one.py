@@ -62,6 +62,8 @@ class _Case:
     raced: bool = False
     failing_since_s: float | None = None
     useful_before: int = 0
+    #: its outcome is on record
+    settled: bool = False
     #: the last failure was a 401 or a cure: repeat without charge or backoff
     free_repeat: bool = False
 
@@ -94,6 +96,8 @@ async def settle_one(
         await _remember(rig, case)
     try:
         verdict = await _attempt(rig, case)
+        if case.settled:
+            return
         if _is_repeated(rig, case, verdict):
             verdict = await _repeat(rig, case, verdict)
         if _is_repeated(rig, case, verdict):
@@ -284,6 +288,7 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
     if verdict.kind not in {Kind.FORBIDDEN, Kind.UNAUTHORIZED} and not verdict.foreign:
         rig.open_vdns.add(case.planned.ref.vdn_id)
     if settlement:
+        case.settled = True
         rig.tell(settlement)
 
 

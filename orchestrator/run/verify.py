@@ -134,7 +134,9 @@ async def _verify_rows(
     known = await rig.journal.read(
         lambda db: known_campaigns(db, vdn_id=vdn_id, campaign_ids=list(by_id))
     )
-    await rig.journal.named([(one.seq, by_id[one.ref.campaign_id].name) for one in known])
+    unnamed = [(one.seq, by_id[one.ref.campaign_id].name) for one in known if not one.named]
+    if unnamed:
+        await rig.journal.named(unnamed)
     settlements: list[Settlement] = []
     for one in known:
         seen = by_id[one.ref.campaign_id]

@@ -60,7 +60,9 @@ MAX_HEADERS = 100
 #: new connections in a row that end before we could send; then it counts as a refusal
 MAX_LOST_CONNECTIONS = 2
 
-_SIGNABLE = (hdrs.HOST, hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+_SIGNABLE = tuple(
+    (name, name.lower()) for name in (hdrs.HOST, hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+)
 
 
 class NotSentError(Exception):
@@ -267,9 +269,10 @@ class IsalesClient:
         response = await self._session.request(method, url, allow_redirects=False)
         try:
             body = await _read(response, limit)
-        finally:
-            # A connection whose answer was read to its end is back in the pool by now.
+        except BaseException:
             response.close()
+            raise
+        # Its connection went back into the pool when the answer had been read to its end.
         headers = response.headers
         return Answer(
             http_status=response.status,
@@ -364,7 +367,7 @@ class _PacedConnector(aiohttp.TCPConnector):
             req.method,
             trip.path,
             trip.query_string,
-            {name.lower(): req.headers[name] for name in _SIGNABLE if name in req.headers},
+            {low: req.headers[name] for name, low in _SIGNABLE if name in req.headers},
         )
         trip.sent_at_ms = self._clock.wall_ms()
         trip.deadline.move(asyncio.get_running_loop().time() + self._attempt_timeout_s)

@@ -30,7 +30,7 @@ from orchestrator.core.verdict import CONSEQUENCES, Kind, Repeat
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _ATTEMPT_COLUMNS = (
     "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason"
@@ -76,13 +76,15 @@ class Known(NamedTuple):
     ref: CampaignRef
     history: History
     #: None: it has no outcome yet
-    outcome: Outcome | None
-    evidence: Evidence
+    outcome: Outcome | None = None
+    evidence: Evidence = Evidence.NONE
     #: stands, needs_state, exhausted, or empty without an outcome
-    standing: str
+    standing: str = ""
     #: the life in which the outcome was recorded
-    settled_life: int
-    error: str
+    settled_life: int = 0
+    error: str = ""
+    #: its name is on record
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,38 +178,37 @@ def known_campaigns(
     connection: sqlite3.Connection, *, vdn_id: int, campaign_ids: Iterable[int]
 ) -> list[Known]:
     """What the journal knows of those of these campaigns that are in the plan."""
-    rows = connection.execute(
-        "SELECT min(p.seq), p.campaign_id FROM plan p"
+    return _known(
+        connection,
+        "SELECT min(p.seq) AS seq, p.vdn_id, p.campaign_id FROM plan p"
         " WHERE p.vdn_id = ? AND p.problem = ''"
-        " AND p.campaign_id IN (SELECT value FROM json_each(?)) GROUP BY p.campaign_id"
-        " ORDER BY 1",
+        " AND p.campaign_id IN (SELECT value FROM json_each(?)) GROUP BY p.campaign_id",
         (vdn_id, json.dumps(list(campaign_ids))),
     )
-    return _known(connection, {seq: CampaignRef(vdn_id, found) for seq, found in rows})
 
 
 def unlisted_campaigns(
     connection: sqlite3.Connection, *, vdn_id: int, seen_before_ms: int, after: int, limit: int
 ) -> list[Known]:
     """Campaigns whose outcome a listing could not confirm and a single read still can."""
-    rows = connection.execute(
-        "SELECT p.seq, p.campaign_id FROM plan p JOIN outcomes o ON o.seq = p.seq"
+    return _known(
+        connection,
+        "SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p JOIN outcomes o ON o.seq = p.seq"
         " WHERE p.vdn_id = ? AND p.problem = '' AND p.seq > ?"
         " AND (o.seen_at_ms IS NULL OR o.seen_at_ms < ?)"
         " AND o.outcome NOT IN ('not_found', 'denied', 'unattempted', 'left_alone')"
         " ORDER BY p.seq LIMIT ?",
         (vdn_id, after, seen_before_ms, limit),
     )
-    return _known(connection, {seq: CampaignRef(vdn_id, found) for seq, found in rows})
 
 
 def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
     """All that the journal knows of one VDN; for pause-all and restore, whose plans are short."""
-    rows = connection.execute(
-        "SELECT seq, campaign_id FROM plan WHERE vdn_id = ? AND problem = '' ORDER BY seq",
+    return _known(
+        connection,
+        "SELECT seq, vdn_id, campaign_id FROM plan WHERE vdn_id = ? AND problem = ''",
         (vdn_id,),
     )
-    return _known(connection, {seq: CampaignRef(vdn_id, found) for seq, found in rows})
 
 
 def pending_refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
@@ -433,62 +434,51 @@ def _without_outcome(
     return decision.outcome, decision.evidence, decision.changed, told
 
 
-def _known(connection: sqlite3.Connection, refs: Mapping[int, CampaignRef]) -> list[Known]:
-    """What the journal knows of these campaigns, in their order: three questions for all of them.
+def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[object]) -> list[Known]:
+    """What the journal knows of chosen campaigns, in order: two questions for all of them.
 
     One by one they were half of what a campaign costs the journal.
+
+    Args:
+        connection: the journal.
+        chosen: a SELECT that gives seq, vdn_id and campaign_id of each.
+        arguments: what stands for its question marks.
     """
-    if not refs:
+    found = connection.execute(
+        "SELECT p.seq, p.vdn_id, p.campaign_id, l.status, l.seq,"  # noqa: S608 - our own text
+        f" o.outcome, o.evidence, o.standing, o.life, o.error FROM ({chosen}) p"
+        " LEFT JOIN looks l ON l.seq = p.seq LEFT JOIN outcomes o ON o.seq = p.seq",
+        arguments,
+    ).fetchall()
+    if not found:
         return []
-    asked = (json.dumps(list(refs)),)
+    found.sort(key=_SEQ_OF)
     attempts = dict(
         _by_campaign(
             connection.execute(
                 f"SELECT {_ATTEMPT_COLUMNS} FROM attempts"  # noqa: S608 - our own text
                 " WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number",
-                asked,
+                (json.dumps([row[0] for row in found]),),
             )
         )
     )
-    looks = dict(
-        connection.execute(
-            "SELECT seq, status FROM looks WHERE seq IN (SELECT value FROM json_each(?))", asked
-        )
-    )
-    outcomes = {
-        seq: outcome
-        for seq, *outcome in connection.execute(
-            "SELECT seq, outcome, evidence, standing, life, error FROM outcomes"
-            " WHERE seq IN (SELECT value FROM json_each(?))",
-            asked,
-        )
-    }
-    return [
-        _known_campaign(seq, ref, attempts.get(seq, ()), looks.get(seq), outcomes.get(seq))
-        for seq, ref in refs.items()
-    ]
+    return [_known_campaign(row, attempts.get(row[0], ())) for row in found]
 
 
-def _known_campaign(
-    seq: int,
-    ref: CampaignRef,
-    attempts: Sequence[_Attempt],
-    status: object,
-    outcome: Sequence[Any] | None,
-) -> Known:
-    return Known(
-        seq=seq,
-        ref=ref,
-        history=_history(attempts, _status(status)),
-        outcome=_OUTCOMES[outcome[0]] if outcome else None,
-        evidence=_EVIDENCES[outcome[1]] if outcome else Evidence.NONE,
-        standing=outcome[2] if outcome else "",
-        settled_life=outcome[3] if outcome else 0,
-        error=outcome[4] if outcome else "",
-    )
+def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
+    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, life, error = row
+    named = looked is not None
+    ref = CampaignRef(vdn_id, campaign_id)
+    history = _history(attempts, _status(status))
+    if outcome is None:
+        return Known(seq, ref, history, named=named)
+    judged = _OUTCOMES[outcome], _EVIDENCES[evidence]
+    return Known(seq, ref, history, *judged, standing, life, error, named)
 
 
 def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
+    if not attempts:
+        return History(before)
     sent, doubted, accepted = 0, False, False
     last: str | None = None
     known_before: Status | None = None
@@ -502,13 +492,7 @@ def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
         if one.kind is not None:
             last = one.kind
             accepted = accepted or last == Kind.ACCEPTED
-    return History(
-        before=known_before or before,
-        attempts=sent,
-        doubted=doubted,
-        accepted=accepted,
-        last=_KINDS[last] if last else None,
-    )
+    return History(known_before or before, sent, doubted, accepted, _KINDS[last] if last else None)
 
 
 def _status(value: object) -> Status | None:

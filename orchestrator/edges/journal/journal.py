@@ -187,7 +187,7 @@ class Journal:
             answer=(
                 sent_at_ms,
                 answered_at_ms,
-                verdict.kind.value,
+                str(verdict.kind),
                 int(verdict.in_doubt),
                 verdict.code,
                 verdict.desc,
@@ -241,9 +241,9 @@ class Journal:
         return (
             one.seq,
             self.life,
-            one.decision.outcome.value,
-            one.decision.evidence.value,
-            one.decision.changed.value,
+            str(one.decision.outcome),
+            str(one.decision.evidence),
+            str(one.decision.changed),
             one.standing,
             int(one.state_after) if one.state_after else None,
             one.seen_at_ms,
