@@ -35,6 +35,8 @@ class ApiRequest(NamedTuple):
 
         The written `name=value` pairs are sorted as wholes and a repeated pair is written once.
         """
+        if not self.query:
+            return ""
         return "&".join(sorted({f"{percent(name)}={percent(value)}" for name, value in self.query}))
 
 

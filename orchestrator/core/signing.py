@@ -121,7 +121,7 @@ def canonical_request(  # noqa: PLR0913 - one argument per line of the text
     if query_string or blank_query_line:
         lines.append(query_string)
     lines.append(";".join(signed))
-    lines += sorted(f"{_percent(name)}:{_percent(headers[name].strip())}" for name in signed)
+    lines += sorted([f"{_percent(name)}:{_percent(headers[name].strip())}" for name in signed])
     lines.append(quote(body, safe="") if body else "")
     return "\n".join(lines)
 

@@ -113,6 +113,8 @@ class Sender:
     _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: requests that wait for the pacer
+    _in_line: int = 0
     _ever_answered: bool = False
     _silent_since_s: float | None = None
     _foreign: set[Hashable] = field(default_factory=set)
@@ -121,7 +123,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
-        self.slots = Slots(self.concurrency, is_paced=self._queue.locked)
+        self.slots = Slots(self.concurrency, is_paced=lambda: self._in_line > 0)
         self._turns = asyncio.Semaphore(self.concurrency)
         self.stopping.on_stop(self.alarm.ring)
 
@@ -426,22 +428,30 @@ class Sender:
 
     async def take_slot(self, admission: Admission) -> Left:
         """Wait in line for the pacer; returns when the request must leave at once."""
-        async with self._queue:
-            while True:
-                if self.stopping.is_stopping or self._is_held(admission):
-                    raise NotSentError
-                if admission.breaker is self.changes and self.is_pointless(admission.key):
-                    raise NotSentError
-                now_s = self.clock.now_s()
-                wait_s = self.pacer.wait_s(now_s=now_s)
-                if wait_s <= 0:
-                    break
-                await self.alarm.sleep(wait_s)
-            left = self.pacer.depart(now_s=now_s)
+        left = None if self._in_line else self._depart(admission)
+        if left is None:
+            self._in_line += 1
+            try:
+                async with self._queue:
+                    while (left := self._depart(admission)) is None:
+                        await self.alarm.sleep(self.pacer.wait_s(now_s=self.clock.now_s()))
+            finally:
+                self._in_line -= 1
         self.progress.requests += 1
         if admission.breaker is self.changes:
             self.first_change_left = True
         return left
+
+    def _depart(self, admission: Admission) -> Left | None:
+        """Let it leave now; None: the pacer says not yet."""
+        if self.stopping.is_stopping or self._is_held(admission):
+            raise NotSentError
+        if admission.breaker is self.changes and self.is_pointless(admission.key):
+            raise NotSentError
+        now_s = self.clock.now_s()
+        if self.pacer.wait_s(now_s=now_s) > 0:
+            return None
+        return self.pacer.depart(now_s=now_s)
 
 
 class _Departure:

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from orchestrator.run.rig import Rig
     from orchestrator.run.sending import Heard
 
+#: the request cannot have reached the API
+_NEVER_LEFT = frozenset({Kind.UNREACHABLE, Kind.TLS_REFUSED})
+#: says nothing of whether the VDN is open to us
+_CLOSED_TO_US = frozenset({Kind.FORBIDDEN, Kind.UNAUTHORIZED})
+
 
 @dataclass(slots=True)
 class _Case:
@@ -264,7 +269,7 @@ def _charge(rig: Rig, case: _Case, verdict: Verdict, *, probe: bool) -> None:
 
 async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
     verdict = heard.verdict
-    if verdict.kind in {Kind.UNREACHABLE, Kind.TLS_REFUSED}:
+    if verdict.kind in _NEVER_LEFT:
         await rig.journal.not_sent(intent, verdict)
         return
     case.sent += 1
@@ -285,7 +290,7 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
         answered_at_ms=heard.answer.answered_at_ms,
         settlement=settlement,
     )
-    if verdict.kind not in {Kind.FORBIDDEN, Kind.UNAUTHORIZED} and not verdict.foreign:
+    if verdict.kind not in _CLOSED_TO_US and not verdict.foreign:
         rig.open_vdns.add(case.planned.ref.vdn_id)
     if settlement:
         case.settled = True
