@@ -220,8 +220,8 @@ class Pacer:
         log = self._log
         guard_s = self._guard_of(log[max(0, len(log) - self._limit)]) if log else self._guard_s
         interval_s = (self._window_s + guard_s) / self._limit
-        if self._cut_per_s == math.inf:
-            return interval_s
+        if self._cut_per_s == math.inf and self._window_s == 1.0:
+            return interval_s  # floor(R) in a second are no more than R
         return max(interval_s, (1 + guard_s) / self.rate_now_per_s(now_s))
 
     def _slack_s(self, now_s: float, interval_s: float) -> float:
