@@ -18,8 +18,7 @@ OrchestratorError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class OrchestratorError(Exception):
@@ -52,8 +51,7 @@ class SettingsError(OrchestratorError):
         self.key = key
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One unusable place in a list."""
 
     #: where it stands: a line number as text, or a JSON path

@@ -571,7 +571,7 @@ class Stage:
             ask_secret=None,
             warn=lambda _: None,
         )
-        return found if self._signing is None else replace(found, signing=self._signing)
+        return found if self._signing is None else found._replace(signing=self._signing)
 
     def birth(self) -> Surroundings:
         """The surroundings of one more life."""

@@ -20,7 +20,6 @@ def check(
     """Try everything that an emergency needs, but the PUT."""
     import asyncio  # noqa: PLC0415 - `--help` does not wait for it
     import json as json_text  # noqa: PLC0415 - the flag has its name
-    from dataclasses import asdict  # noqa: PLC0415
 
     from orchestrator.cli import stage, voice  # noqa: PLC0415
     from orchestrator.edges.clock import SystemClock  # noqa: PLC0415
@@ -45,7 +44,9 @@ def check(
     )
     code = exit_code_of(steps)
     if json:
-        voice.give(json_text.dumps({"exit_code": code, "steps": [asdict(step) for step in steps]}))
+        voice.give(
+            json_text.dumps({"exit_code": code, "steps": [step._asdict() for step in steps]})
+        )
         return code
     voice.give(_verdict(steps, code))
     return code

@@ -10,9 +10,8 @@ Rule 5: no chance is needed: there is one prober, so nobody to step out of line 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -30,8 +29,7 @@ class Pass(Enum):
     PROBE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Nothing may be sent; ask again after that many seconds, or when a probe has reported."""
 
     wait_s: float

@@ -9,7 +9,6 @@ Source: design.md §5, api.md §2; `int()` accepts too much (faults.md §0.8).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -77,8 +76,7 @@ class Sighting(NamedTuple):
     begin_time: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why a text is not an id, in words that follow the text itself."""
 
     reason: str

@@ -9,7 +9,7 @@ Source: design.md §8 "Credentials", api.md §1.3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -83,5 +83,5 @@ class Signer:
         return None
 
     def _flip(self) -> None:
-        self.rules = replace(self.rules, blank_query_line=not self.rules.blank_query_line)
+        self.rules = self.rules._replace(blank_query_line=not self.rules.blank_query_line)
         self.generation += 1

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.manifest_line import (
@@ -54,8 +53,7 @@ _BLANKS = " \t"
 _BLANKS_AND_ENDS = " \t\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """Where the columns are."""
 
     delimiter: str

@@ -8,7 +8,6 @@ Rule 2: `--vdn` fills in what an entry does not say, and never overrules what it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -56,8 +55,7 @@ _MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestLine:
+class ManifestLine(NamedTuple):
     """One entry of a list, good or bad."""
 
     #: CSV and JSON Lines: the physical line on which it starts; JSON: 1, 2, 3 …

@@ -8,7 +8,6 @@ Source: the tables of design.md §6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -74,8 +73,7 @@ SUCCESSES = frozenset(
 NOT_COUNTED = frozenset({Outcome.INVALID, Outcome.DUPLICATE, Outcome.PLANNED})
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """What one action calls its ends: from which status it moves campaigns, and to which."""
 
     source: Status

@@ -6,7 +6,6 @@ Rule 2: an estimate is arithmetic over the pace: requests divided by the rate, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.sweep import page_count
@@ -23,8 +22,7 @@ class Planned(NamedTuple):
     before: Status | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanCounts:
+class PlanCounts(NamedTuple):
     """What a list came to."""
 
     lines: int

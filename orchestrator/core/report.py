@@ -67,8 +67,7 @@ class RunKind(StrEnum):
     RESTORE = "restore"
 
 
-@dataclass(frozen=True, slots=True)
-class SweepRecord:
+class SweepRecord(NamedTuple):
     """One listing of a VDN's started campaigns, as the journal keeps it."""
 
     vdn_id: int

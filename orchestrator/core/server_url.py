@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.core.campaign import Refusal
 
@@ -37,8 +36,7 @@ _METADATA: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ServerUrl:
+class ServerUrl(NamedTuple):
     """A base URL that passed every rule, in parts."""
 
     scheme: str

@@ -8,8 +8,7 @@ Source: design.md §4; bounds from faults.md §3.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core import setting_checks as checks
 
@@ -29,8 +28,7 @@ _ATTEMPTS_MAX: Final = 1_000
 _PATIENCE_MAX_S: Final = 7 * 24 * 3_600
 
 
-@dataclass(frozen=True, slots=True)
-class SettingSpec:
+class SettingSpec(NamedTuple):
     """One row of the table of settings."""
 
     #: section.name, as in the TOML file

@@ -8,8 +8,7 @@ Source: design.md §4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.campaign import Refusal
 from orchestrator.core.secret import MASK, Secret
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 NOT_SET: Final = "not set"
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialSettings:
+class CredentialSettings(NamedTuple):
     """Who we are to the server."""
 
     #: "" for a command that needs no credentials and was given none
@@ -40,16 +38,14 @@ class CredentialSettings:
     secret_key: Secret | None
 
 
-@dataclass(frozen=True, slots=True)
-class PaceSettings:
+class PaceSettings(NamedTuple):
     """How much the server is asked to bear."""
 
     rate_per_s: float
     concurrency: int
 
 
-@dataclass(frozen=True, slots=True)
-class RetrySettings:
+class RetrySettings(NamedTuple):
     """How long to go on asking."""
 
     #: attempts for one campaign, the first included; None: no maximum
@@ -60,8 +56,7 @@ class RetrySettings:
     patience_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """One value as it was given, unchecked."""
 
     value: object
@@ -71,8 +66,7 @@ class Given:
     is_text: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """The value in use for every key of SETTINGS, and where it came from."""
 
     values: Mapping[str, object]

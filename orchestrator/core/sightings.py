@@ -7,8 +7,7 @@ Rule 3: unknown keys are ignored; a row without a usable id spoils its page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.campaign import (
     CampaignRef,
@@ -29,8 +28,7 @@ _TEXT_LIMIT = 200
 _COUNT_MAX = 10**10 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One readable page of a listing."""
 
     rows: tuple[Sighting, ...]

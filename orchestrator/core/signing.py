@@ -11,11 +11,10 @@ Source: api.md §1.2, §1.3; vectors in §1.6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hmac import digest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ _HOST_ALONE = ("host",)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class SigningRules:
+class SigningRules(NamedTuple):
     """The three switches of api.md §1.3."""
 
     #: keep an empty line where a request has no query

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.outcome import Outcome
 from orchestrator.core.report import UNSTOPPED, RunKind, SweepRecord, iso_time
@@ -90,8 +89,7 @@ _EARLY = frozenset({Ended.CREDENTIALS, Ended.SERVER, Ended.MAX_FAILURES, Ended.S
 _MAY_PASS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.STILL_RUNNING, Outcome.UNATTEMPTED})
 
 
-@dataclass(frozen=True, slots=True)
-class VdnProof:
+class VdnProof(NamedTuple):
     """What pause-all can say of one VDN in the end."""
 
     vdn_id: int
@@ -120,8 +118,7 @@ class VdnProof:
         return RunVerdict.STILL_RUNNING if self.started else RunVerdict.NOT_PROVEN
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunFacts(NamedTuple):
     """All that is known of a run besides its rows."""
 
     run_id: str

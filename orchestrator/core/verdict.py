@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.core.result_codes import RESULT_CODES, Meaning, read_code
@@ -74,8 +74,7 @@ class Health(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True)
-class Consequence:
+class Consequence(NamedTuple):
     """What follows from a kind of answer."""
 
     in_doubt: bool
@@ -153,8 +152,7 @@ class Verdict:
         return CONSEQUENCES[self.kind].health
 
 
-@dataclass(frozen=True, slots=True)
-class Codes:
+class Codes(NamedTuple):
     """The codes and the first description of one JSON answer."""
 
     result: str | None

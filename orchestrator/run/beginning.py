@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.report import RunKind, iso_time
 from orchestrator.core.server_url import server_fingerprint
@@ -34,8 +33,7 @@ _ID_TRIES = 20
 OLD_MS = 24 * 3600 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the journal says about a run from its beginning."""
 
     run_id: str
@@ -52,8 +50,7 @@ class Facts:
         return str(manifest["sha256"]) if isinstance(manifest, dict) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An existing run, its directory held and its journal open and checked."""
 
     directory: RunDirectory
@@ -243,7 +240,7 @@ def with_server_of(settings: Settings, facts: Facts) -> Settings:
             " Nothing was sent.",
             advice=f"add --base-url {facts.server}, or name another run",
         )
-    return replace(settings, server=replace(settings.server, base_url=facts.server))
+    return settings._replace(server=settings.server._replace(base_url=facts.server))
 
 
 def refuse_if_old(

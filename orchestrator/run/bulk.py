@@ -8,9 +8,8 @@ Rule 3: nothing is verified once the run is ending; what is on record is what th
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.campaign import Action
 from orchestrator.core.outcome import (
@@ -48,8 +47,7 @@ _CHUNK = 500
 _LOOKS_ABREAST = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BulkPlan:
+class BulkPlan(NamedTuple):
     """How a list is worked through."""
 
     #: look first and verify

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.credentials import Cure, Signer
@@ -61,8 +60,7 @@ class Finding(StrEnum):
     SKIP = "SKIP"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One step of the drill."""
 
     name: str

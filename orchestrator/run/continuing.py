@@ -8,7 +8,6 @@ Rule 3: a run that was last written a day ago is not simply taken up again.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.core.report import RunKind
@@ -89,10 +88,8 @@ async def continue_held(
     facts = opened.facts
     settings = with_server_of(settings, facts)
     told = facts.told
-    settings = replace(
-        settings,
-        pace=replace(
-            settings.pace,
+    settings = settings._replace(
+        pace=settings.pace._replace(
             rate_per_s=options.rate_per_s or _number(told["rate_per_s"]),
             concurrency=options.concurrency or round(_number(told["concurrency"])),
         ),

@@ -7,8 +7,7 @@ Rule 2: pages that may be read in any order are read a few at a time, the first 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.plan import reads_are_cheaper
 from orchestrator.core.requests import listing
@@ -79,8 +78,7 @@ def few_of_many(share: VdnShare) -> Callable[[Listing], bool]:
     return enough
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     """One pass over the pages of one listing."""
 
     rig: Rig

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 EMERGENCY_DEADLINE_S = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
-class FailureLimit:
+class FailureLimit(NamedTuple):
     """How many campaigns may fail before a run ends: a number, or a share of the plan."""
 
     number: float
@@ -29,8 +27,7 @@ class FailureLimit:
         return failures > 0 and failures >= limit
 
 
-@dataclass(frozen=True, slots=True)
-class PauseOptions:
+class PauseOptions(NamedTuple):
     """What `pause` may be told."""
 
     #: the VDN of lists that have no such column
@@ -50,8 +47,7 @@ class PauseOptions:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PauseAllOptions:
+class PauseAllOptions(NamedTuple):
     """What `pause-all` may be told."""
 
     vdns: tuple[int, ...]
@@ -62,17 +58,16 @@ class PauseAllOptions:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreOptions:
+class RestoreOptions(NamedTuple):
     """What `restore` may be told."""
 
     run_dir: Path | None = None
     #: campaigns to restore, all others left alone; None: all
     only: frozenset[tuple[int, int]] | None = None
     #: campaigns to leave alone
-    except_: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    except_: frozenset[tuple[int, int]] = frozenset()
     #: VDNs to restore; empty: all
-    vdns: frozenset[int] = field(default_factory=frozenset)
+    vdns: frozenset[int] = frozenset()
     dry_run: bool = False
     limit: int | None = None
     include_inferred: bool = False
@@ -80,8 +75,7 @@ class RestoreOptions:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ContinueOptions:
+class ContinueOptions(NamedTuple):
     """What `continue` may be told; None keeps what the journal says."""
 
     rate_per_s: float | None = None

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.manifest import format_of, read_manifest_blocks
 from orchestrator.core.manifest_text import ManifestUnreadableError
@@ -51,8 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.run.session import Surroundings
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
+class _List(NamedTuple):
     """A list that has been read into a plan."""
 
     path: str

@@ -7,8 +7,7 @@ Rule 2: a report that cannot be stored goes to whatever still works, and says so
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.core.campaign import Action
 from orchestrator.core.outcome import Outcome
@@ -39,8 +38,7 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(NamedTuple):
     """How a run ended: everything that a caller needs."""
 
     run_id: str
@@ -65,8 +63,7 @@ class RunResult:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What was made of a journal."""
 
     facts: RunFacts
@@ -100,7 +97,7 @@ def make_report(
             failure = error
     if tally is None or storage_failed:
         tally = _print_rows(connection, facts, fallback)
-    facts = replace(facts, storage_failed=storage_failed or failure is not None or folder is None)
+    facts = facts._replace(storage_failed=storage_failed or failure is not None or folder is None)
     lines, _, _ = plan_counts(connection)
     tally.check(lines)
     if folder is not None and failure is None:
@@ -108,7 +105,7 @@ def make_report(
             write_summary(folder, summary_document(facts, tally))
         except StorageError as error:
             failure = error
-            facts = replace(facts, storage_failed=True)
+            facts = facts._replace(storage_failed=True)
     return Stored(facts, tally, failure)
 
 
@@ -211,7 +208,7 @@ def _with_cures(
 
 def proofs_text(proofs: tuple[VdnProof, ...]) -> str:
     """The proofs of a pause-all as the journal keeps them."""
-    return json.dumps([asdict(proof) for proof in proofs])
+    return json.dumps([proof._asdict() for proof in proofs])
 
 
 def _proofs(meta: Mapping[str, str], told: Mapping[str, object]) -> tuple[VdnProof, ...]:

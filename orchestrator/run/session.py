@@ -13,7 +13,7 @@ import math
 import os
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.core.breaker import Breaker
 from orchestrator.core.campaign import Action, CampaignRef
@@ -77,8 +77,7 @@ class Surroundings:
         return ThreadWriter(connection, keep_going=keep_going)
 
 
-@dataclass(frozen=True, slots=True)
-class Undertaking:
+class Undertaking(NamedTuple):
     """What this life is to do."""
 
     kind: RunKind

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import RunVerdict
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.edges.run_directory import RunDirectory
 
 
-@dataclass(frozen=True, slots=True)
-class RunLine:
+class RunLine(NamedTuple):
     """One run in the list of runs."""
 
     run_id: str

@@ -9,7 +9,6 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +152,7 @@ def test_shown_settings_are_all_there_and_hide_the_secret(world: World) -> None:
         str(world.secret_file),
         "ORCHESTRATOR_SECRET_KEY_FILE",
     ) in rows
-    assert CANARY not in f"{rows}{settings!r}{asdict(settings)}"
+    assert CANARY not in f"{rows}{settings!r}{settings._asdict()}"
 
 
 def test_shown_settings_without_any_credentials(world: World) -> None:

@@ -11,7 +11,6 @@ import functools
 import itertools
 import json
 import operator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.campaign import STATUS_NAMES, Action, CampaignRef, Status
@@ -87,8 +86,7 @@ class Known(NamedTuple):
     named: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Restorable:
+class Restorable(NamedTuple):
     """One campaign that a run turned off."""
 
     seq: int
@@ -97,16 +95,14 @@ class Restorable:
     inferred: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VdnShare:
+class VdnShare(NamedTuple):
     """How much of the plan belongs to one VDN, in order of first appearance."""
 
     vdn_id: int
     campaigns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(NamedTuple):
     """One process that worked on the run."""
 
     life: int

@@ -8,9 +8,8 @@ Rule 3: the secret key is read last, when everything else is known to be usable.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from orchestrator.core import setting_checks as checks
 from orchestrator.core.campaign import Refusal
@@ -75,8 +74,7 @@ STILL_DIALLING: Final = "Nothing was sent; campaigns are still dialling."
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
+class ServerSettings(NamedTuple):
     """Where the server is and how long to wait for it."""
 
     #: normalised; "" for a command that needs no server and was given none
@@ -88,8 +86,7 @@ class ServerSettings:
     attempt_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything that can be set, checked, with where each value came from."""
 
     server: ServerSettings
@@ -229,7 +226,7 @@ def _with_whole_paths(
         text = given.value
         if SPECS[key].is_path and isinstance(text, str) and text.strip():
             found = home / text[2:] if home and text.startswith("~/") else base / text
-            whole[key] = replace(given, value=str(found))
+            whole[key] = given._replace(value=str(found))
     return whole
 
 
@@ -250,12 +247,12 @@ def _with_secret(
             raise refused(SECRET_KEY, chosen.origin, secret.reason)
     else:
         secret = read_secret(Path(str(chosen.value)), origin=chosen.origin, identity=identity)
-    credentials = replace(settings.credentials, secret_key=secret)
-    return _with_secret_origin(replace(settings, credentials=credentials), chosen.origin)
+    credentials = settings.credentials._replace(secret_key=secret)
+    return _with_secret_origin(settings._replace(credentials=credentials), chosen.origin)
 
 
 def _with_secret_origin(settings: Settings, origin: str) -> Settings:
-    return replace(settings, origins={**settings.origins, SECRET_KEY: origin})
+    return settings._replace(origins={**settings.origins, SECRET_KEY: origin})
 
 
 def _settings(resolved: Resolved) -> Settings:

@@ -16,9 +16,8 @@ import stat
 import sys
 import tomllib
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.campaign import Refusal
 from orchestrator.core.setting_checks import read_secret_file
@@ -40,8 +39,7 @@ _NOT_ASCII: Final = re.compile(rb"[^\x00-\x7f]")
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who is running us, as far as the rights of files are concerned."""
 
     uid: int
@@ -60,8 +58,7 @@ class Identity:
         return cls(uid, frozenset({os.getegid(), *os.getgroups()}), home)
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
+class _Content(NamedTuple):
     rights: os.stat_result
     text: bytes
 
