@@ -79,6 +79,7 @@ class Stage:
         # What is loaded by now stays to the end: looking through it again and again for garbage
         # took 4 % of a run's processor time, and pauses of 10 ms from its pace.
         gc.freeze()
+        gc.enable()
         clock = SystemClock()
         log = _open_log(self.shared)
         surroundings = Surroundings(
