@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.session import Surroundings
 
+#: objects that come to be before garbage among them is looked for: 4 MB of them
+_YOUNG_OBJECTS = 20_000
 #: variables that name a file
 _READ_BY_ENVIRONMENT = ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_CA_FILE")
 
@@ -77,8 +79,10 @@ class Stage:
         from orchestrator.run.session import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
 
         # What is loaded by now stays to the end: looking through it again and again for garbage
-        # took 4 % of a run's processor time, and pauses of 10 ms from its pace.
+        # took 4 % of a run's processor time, and pauses of 10 ms from its pace. A campaign leaves
+        # none behind (117 objects in 20,000), so that looking 30 times less often saves 3 % more.
         gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS)
         gc.enable()
         clock = SystemClock()
         log = _open_log(self.shared)
