@@ -76,8 +76,8 @@ class Left:
 class Pacer:
     """Says when the next request may leave. One for everything that goes to one server.
 
-    The caller asks `wait_s`, sleeps while it is above 0, and calls `depart` in the very step in
-    which the request leaves. Memory: two seconds' departures; a call costs O(1), amortised.
+    The caller calls `depart_if_due` in the very step in which the request would leave, and when it
+    may not, sleeps for `wait_s`. Memory: two seconds' departures; a call costs O(1), amortised.
     """
 
     def __init__(self, rate_per_s: float, *, guard_s: float = GUARD_S) -> None:
@@ -146,14 +146,21 @@ class Pacer:
         return wait_s if wait_s >= _TICK_S else 0.0
 
     def depart(self, *, now_s: float) -> Left:
-        """Record that a request leaves now; `wait_s` at this instant must be 0.0.
+        """Record that a request leaves now; `wait_s` at this instant must be 0.0."""
+        left = self.depart_if_due(now_s=now_s)
+        assert left is not None
+        return left
+
+    def depart_if_due(self, *, now_s: float) -> Left | None:
+        """Record that a request leaves now, if it may.
 
         Returns:
-            What `heard` wants, should there be an answer.
+            What `heard` wants, should there be an answer; None: it may not, ask `wait_s`.
         """
         interval_s, frees_s = self._interval_s(now_s), self._window_frees_s()
         due_s = self._slot_s + interval_s
-        assert max(self._hold_until_s, frees_s, due_s) - now_s < _TICK_S
+        if max(self._hold_until_s, frees_s, due_s) - now_s >= _TICK_S:
+            return None
         # What the window cost is no lateness: else the first burst would come back every second.
         self._slot_s = max(due_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s, interval_s))
         left = Left(now_s)

@@ -24,6 +24,7 @@ class Progress:
     #: campaigns to act on, as far as known
     campaigns: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    #: requests under way, those included that wait for the pace or a connection
     in_flight: int = 0
     backing_off: int = 0
     #: campaigns that were settled and had to be begun again (pause-all)

@@ -48,7 +48,7 @@ _FOREIGN_LIMIT = 2
 
 
 class Transport(Protocol):
-    """Who carries a request to the server: the client, or a fake in virtual time."""
+    """Who carries requests to the server, C at a time: the client, or a fake in virtual time."""
 
     async def send(self, request: ApiRequest, departure: Departure) -> Answer:
         """Send one request when the departure lets it."""
@@ -109,7 +109,6 @@ class Sender:
     refusal: Verdict | None = None
     #: campaigns and reads at work: in flight, or waiting for their records
     slots: Slots = field(init=False)
-    _turns: asyncio.Semaphore = field(init=False)
     _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -124,7 +123,6 @@ class Sender:
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
         self.slots = Slots(self.concurrency, is_paced=lambda: self._in_line > 0)
-        self._turns = asyncio.Semaphore(self.concurrency)
         self.stopping.on_stop(self.alarm.ring)
 
     # -- before a request ---------------------------------------------------------------------
@@ -135,7 +133,11 @@ class Sender:
         Raises:
             StoppedError: the run is ending, or this change has lost its sense.
         """
-        admission = await self._pass_breaker(key, change=change)
+        breaker = self.changes if change else self.reads
+        if breaker.is_open or self.changes.is_open or self.stopping.is_stopping:
+            admission = await self._pass_breaker(key, change=change)
+        else:
+            admission = Admission(key, breaker)
         if change and self.is_pointless(key):
             self.leave(admission)
             raise StoppedError
@@ -220,32 +222,22 @@ class Sender:
             NotSentError: it was called off before it left.
         """
         departure = _Departure(self, admission)
-        await self._turns.acquire()
         self.progress.in_flight += 1
         try:
             answer = await self.transport.send(request, departure)
         finally:
             self.progress.in_flight -= 1
-            self._turns.release()
-        if departure.left is not None and answer.http_status is not None:
-            self.pacer.heard(departure.left, now_s=self.clock.now_s())
-        verdict = judge(answer)
-        has_query = bool(request.query)
-        self._learn(verdict, answer, admission, has_query=has_query, explained=explained)
-        return Heard(answer, verdict, departure.generation, has_query)
-
-    def _learn(
-        self,
-        verdict: Verdict,
-        answer: Answer,
-        admission: Admission,
-        *,
-        has_query: bool,
-        explained: bool,
-    ) -> None:
         now_s = self.clock.now_s()
+        if departure.left is not None and answer.http_status is not None:
+            self.pacer.heard(departure.left, now_s=now_s)
+        heard = Heard(answer, judge(answer), departure.generation, bool(request.query))
+        self._learn(heard, admission, now_s=now_s, explained=explained)
+        return heard
+
+    def _learn(self, heard: Heard, admission: Admission, *, now_s: float, explained: bool) -> None:
+        answer, verdict = heard.answer, heard.verdict
         if verdict.health is Health.WELL:
-            self._note_well(admission, now_s, has_query=has_query)
+            self._note_well(admission, now_s, has_query=heard.has_query)
         elif verdict.health is Health.ILL:
             self._note_ill(admission, now_s, verdict, explained=explained)
         if verdict.kind is Kind.THROTTLED and self._is_throttling(answer):
@@ -448,10 +440,7 @@ class Sender:
             raise NotSentError
         if admission.breaker is self.changes and self.is_pointless(admission.key):
             raise NotSentError
-        now_s = self.clock.now_s()
-        if self.pacer.wait_s(now_s=now_s) > 0:
-            return None
-        return self.pacer.depart(now_s=now_s)
+        return self.pacer.depart_if_due(now_s=self.clock.now_s())
 
 
 class _Departure:

@@ -277,9 +277,10 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
     case.accepted = case.accepted or verdict.kind is Kind.ACCEPTED
     case.disagreements += verdict.kind is Kind.CODES_DISAGREE
     settlement = None
-    if not _is_repeated(rig, case, verdict) and not _needs_reading(rig, case, verdict):
+    if not _is_repeated(rig, case, verdict):
         decision = decide_unseen(rig.action, _history(case, verdict))
-        settlement = _settlement(rig, case, verdict, decision)
+        if not (decision.needs_state and rig.decide_by_reading):
+            settlement = _settlement(rig, case, verdict, decision)
     if verdict.kind is Kind.FORBIDDEN:
         # Before the record is awaited: what waits for its slot meanwhile must not leave.
         _deny_vdn(rig, case.planned.ref.vdn_id, verdict)

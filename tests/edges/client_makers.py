@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
 
 from orchestrator.core.campaign import Action, CampaignRef
 from orchestrator.core.requests import ApiRequest, change
@@ -32,7 +33,7 @@ class Going:
     rules: SigningRules = field(default_factory=SigningRules)
     slots: int = 0
     #: (method, path, query, headers) of everything that was signed
-    signed: list[tuple[str, str, str, dict[str, str]]] = field(default_factory=list)
+    signed: list[tuple[str, str, str, CIMultiDict[str]]] = field(default_factory=list)
 
     async def slot(self) -> None:
         self.slots += 1
@@ -40,7 +41,7 @@ class Going:
             await self.before()
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        self.signed.append((method, path, query_string, dict(headers)))
+        self.signed.append((method, path, query_string, CIMultiDict(headers)))
         return authorization(
             access_key=AK,
             secret_key=SK,

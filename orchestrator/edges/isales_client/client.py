@@ -60,10 +60,6 @@ MAX_HEADERS = 100
 #: new connections in a row that end before we could send; then it counts as a refusal
 MAX_LOST_CONNECTIONS = 2
 
-_SIGNABLE = tuple(
-    (name, name.lower()) for name in (hdrs.HOST, hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
-)
-
 
 class NotSentError(Exception):
     """The departure called the request off after the connection was ready; nothing left."""
@@ -87,7 +83,7 @@ class Departure(Protocol):
             method: in upper case.
             path: as sent, with the base URL's prefix.
             query_string: as sent, "" for none.
-            headers: lower-case name to value: host, content-type, and content-length if sent.
+            headers: all that is sent, by names in any case.
         """
         ...
 
@@ -367,7 +363,7 @@ class _PacedConnector(aiohttp.TCPConnector):
             req.method,
             trip.path,
             trip.query_string,
-            {low: req.headers[name] for name, low in _SIGNABLE if name in req.headers},
+            req.headers,
         )
         trip.sent_at_ms = self._clock.wall_ms()
         trip.deadline.move(asyncio.get_running_loop().time() + self._attempt_timeout_s)
