@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import JournalMismatchError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from orchestrator.core.manifest_line import GoodLines
@@ -111,9 +111,14 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: rows of one statement, the largest first. SQLite is asked once for each statement, and each time
+#: the journal's thread lets go of the interpreter and has to get it back
+_AT_ONCE = (32, 8, 1)
 _INSERT = {
-    name: f"INSERT OR REPLACE INTO {name} VALUES (?{',?' * len(columns)})"  # noqa: S608 - our own
+    (name, rows): f"INSERT OR REPLACE INTO {name} VALUES "  # noqa: S608 - our own
+    + ", ".join([f"(?{',?' * len(columns)})"] * rows)
     for name, columns in TABLES.items()
+    for rows in _AT_ONCE
 }
 
 _GOOD_VALUES = "(?, ?, ?, ?, '', '', '', ?)"
@@ -132,12 +137,20 @@ def crc(row: Sequence[int | str | None]) -> int:
 
 def put(connection: sqlite3.Connection, table: str, row: Row) -> None:
     """Insert or replace one row with its checksum."""
-    connection.execute(_INSERT[table], (*row, crc(row)))
+    connection.execute(_INSERT[table, 1], (*row, crc(row)))
 
 
-def put_many(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
+def put_many(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
     """Insert or replace many rows with their checksums."""
-    connection.executemany(_INSERT[table], ((*row, crc(row)) for row in rows))
+    done = 0
+    for size in _AT_ONCE:
+        while len(rows) - done >= size:
+            values: list[int | str | None] = []
+            for row in rows[done : done + size]:
+                values += row
+                values.append(crc(row))
+            connection.execute(_INSERT[table, size], values)
+            done += size
 
 
 def put_good_lines(connection: sqlite3.Connection, first_seq: int, good: GoodLines) -> None:
