@@ -28,18 +28,24 @@ _LATE_S = 0.01
 #: complete sweeps that may show nothing but refusals before the run ends
 REFUSAL_SWEEPS = 3
 ROWS_PER_PAGE = 100
+#: started, or of a status that we cannot read
+_MAY_RUN = frozenset({Status.STARTED, None})
 #: a listing longer than this is not believed
 MAX_PAGES = 200_000
 
 
 @dataclass(slots=True)
 class Listing:
-    """One pass over the pages of a listing, accumulated."""
+    """One pass over the pages of a VDN's listing, accumulated."""
 
-    rows: dict[CampaignRef, Sighting] = field(default_factory=dict)
+    #: keep the rows that may be running; a list of 100,000 has no use for them, and they are 40 MB
+    keeps_started: bool = False
+    #: the campaigns that were seen
+    ids: set[int] = field(default_factory=set)
     total_size: int | None = None
     pages: int = 0
     problem: str = ""
+    _started: dict[CampaignRef, Sighting] = field(default_factory=dict)
 
     def add(self, page: Page) -> tuple[Sighting, ...]:
         """Take one page in; returns the rows that were not seen before in this pass."""
@@ -50,10 +56,19 @@ class Listing:
             self.total_size = page.total_size
         elif page.total_size is not None and page.total_size != self.total_size:
             self.fail(f"totalSize went from {self.total_size} to {page.total_size} between pages")
-        fresh = tuple(row for row in page.rows if row.ref not in self.rows)
-        for row in page.rows:
-            self.rows[row.ref] = row
+        fresh = tuple(row for row in page.rows if row.ref.campaign_id not in self.ids)
+        self.ids.update(row.ref.campaign_id for row in page.rows)
+        if self.keeps_started:
+            self._note_started(page)
         return fresh
+
+    def _note_started(self, page: Page) -> None:
+        """What was seen of a row last counts."""
+        for row in page.rows:
+            if row.status in _MAY_RUN:
+                self._started[row.ref] = row
+            else:
+                self._started.pop(row.ref, None)
 
     def fail(self, problem: str) -> None:
         """Note why this listing proves nothing; the first reason stays."""
@@ -61,8 +76,8 @@ class Listing:
 
     def close(self) -> None:
         """Compare what was seen with what was promised; call once, after the last page."""
-        if not self.problem and len(self.rows) != self.total_size:
-            self.fail(f"{len(self.rows)} rows seen, totalSize says {self.total_size}")
+        if not self.problem and len(self.ids) != self.total_size:
+            self.fail(f"{len(self.ids)} rows seen, totalSize says {self.total_size}")
 
     @property
     def pages_expected(self) -> int:
@@ -75,8 +90,8 @@ class Listing:
         return not self.problem
 
     def started(self) -> tuple[Sighting, ...]:
-        """The rows that are started, or of a status that we cannot read."""
-        return tuple(row for row in self.rows.values() if row.status in {Status.STARTED, None})
+        """The rows that are started, or of a status that we cannot read, where they are kept."""
+        return tuple(self._started.values())
 
 
 def page_count(total_size: int) -> int:

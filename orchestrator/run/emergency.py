@@ -233,6 +233,7 @@ class Emergency:
             take=take,
             enough=enough,
             backwards=True,
+            keep_started=True,
         )
         if seen.problem:
             vdn.problem = seen.problem
@@ -252,10 +253,10 @@ class Emergency:
             await self.alarm.sleep(_TURN_S)
 
     def _tell_feasibility(self, vdn: Vdn, seen: Listing) -> None:
-        running = seen.total_size if seen.total_size is not None else len(seen.rows)
+        running = seen.total_size if seen.total_size is not None else len(seen.ids)
         rate_per_s = self.rig.progress.ceiling_per_s
         told = feasibility(running=running, rate_per_s=rate_per_s, more=seen.total_size is None)
-        names = [row.name for row in list(seen.rows.values())[:_NAMES_SHOWN] if row.name]
+        names = [row.name for row in seen.started()[:_NAMES_SHOWN] if row.name]
         if seen.problem:
             told = f"could not be listed: {seen.problem}"
         elif not running:
@@ -306,7 +307,9 @@ class Emergency:
         async def keep(rows: Sequence[Sighting]) -> None:
             del rows
 
-        seen = await read_listing(self.rig, vdn_id=vdn.vdn_id, status=Status.STARTED, take=keep)
+        seen = await read_listing(
+            self.rig, vdn_id=vdn.vdn_id, status=Status.STARTED, take=keep, keep_started=True
+        )
         started = seen.started()
         ended_s, ended_ms = clock.now_s(), clock.wall_ms()
         only_refusing = bool(started) and all(
@@ -361,7 +364,7 @@ class Emergency:
                 began_ms,
                 ended_ms,
                 seen.pages,
-                len(seen.rows),
+                len(seen.ids),
                 seen.total_size,
                 started,
                 int(seen.complete),
@@ -372,7 +375,7 @@ class Emergency:
             "sweep.made",
             vdn_id=vdn.vdn_id,
             pages=seen.pages,
-            rows=len(seen.rows),
+            rows=len(seen.ids),
             started=started,
             complete=seen.complete,
             problem=seen.problem,
@@ -398,7 +401,7 @@ class Emergency:
             return seen.pages_expected > max(1.0, self.rig.progress.ceiling_per_s * GAP_S)
 
         seen = await read_listing(self.rig, vdn_id=vdn.vdn_id, status=0, take=keep, enough=enough)
-        if seen.rows:
+        if seen.ids:
             vdn.has_campaigns = True
         elif seen.complete:
             vdn.has_campaigns = False

@@ -35,6 +35,7 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     take: Callable[[Sequence[Sighting]], Awaitable[None]],
     enough: Callable[[Listing], bool] | None = None,
     backwards: bool = False,
+    keep_started: bool = False,
 ) -> Listing:
     """Read a listing, page by page, handing on the rows that are new in this pass.
 
@@ -46,11 +47,12 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
         enough: asked after the first page; True ends the pass there (it is then not complete).
         backwards: read the last page second, so that on a list that shrinks while it is read a
             campaign can only move towards pages that are still to come.
+        keep_started: the listing is asked for what is started when it is through.
 
     Raises:
         StoppedError: the run is ending.
     """
-    reading = _Reading(rig, vdn_id, status, take, Listing())
+    reading = _Reading(rig, vdn_id, status, take, Listing(keeps_started=keep_started))
     seen = reading.seen
     await reading.read(1)
     if enough is not None and enough(seen):

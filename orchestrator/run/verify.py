@@ -63,7 +63,7 @@ async def verify_vdn(rig: Rig, share: VdnShare) -> Verification:
     seen = await read_listing(
         rig, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
     )
-    readable = seen.complete or bool(seen.rows)
+    readable = seen.complete or bool(seen.ids)
     found.problem = "" if readable else seen.problem
     await _verify_unlisted(rig, share, began_ms, found, all_rows=readable)
     return found

@@ -33,7 +33,7 @@ def page(*campaign_ids: int, total_size: int | None, problem: str = "") -> Page:
 
 def listing(*pages: Page) -> Listing:
     """A listing of these pages, closed."""
-    seen = Listing()
+    seen = Listing(keeps_started=True)
     for one in pages:
         seen.add(one)
     seen.close()
@@ -115,6 +115,24 @@ def test_an_unknown_status_counts_as_started() -> None:
     seen = listing(Page(rows, total_size=5))
 
     assert [one.status for one in seen.started()] == [Status.STARTED, None]
+
+
+def test_what_was_seen_of_a_campaign_last_counts() -> None:
+    """A row may move to another page while the list is read, and be started or stopped by then."""
+    rows = [row(1), row(2, Status.SUSPENDED), row(1, Status.SUSPENDED), row(2), row(3)]
+    seen = listing(*(Page((one,), total_size=3) for one in rows))
+
+    assert seen.complete
+    assert seen.started() == (row(2), row(3))
+
+
+def test_a_listing_keeps_rows_only_for_whoever_asks_for_them() -> None:
+    """A list of 100,000 campaigns is looked at without all of them in memory."""
+    seen = Listing()
+    seen.add(page(1, 2, total_size=2))
+
+    assert seen.ids == {1, 2}
+    assert seen.started() == ()
 
 
 @pytest.mark.parametrize(
