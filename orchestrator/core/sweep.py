@@ -56,8 +56,8 @@ class Listing:
             self.total_size = page.total_size
         elif page.total_size is not None and page.total_size != self.total_size:
             self.fail(f"totalSize went from {self.total_size} to {page.total_size} between pages")
-        fresh = tuple(row for row in page.rows if row.ref.campaign_id not in self.ids)
-        self.ids.update(row.ref.campaign_id for row in page.rows)
+        fresh = tuple([row for row in page.rows if row.ref.campaign_id not in self.ids])
+        self.ids.update([row.ref.campaign_id for row in page.rows])
         if self.keeps_started:
             self._note_started(page)
         return fresh

@@ -35,7 +35,7 @@ _ATTEMPT_COLUMNS = (
     "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason"
 )
 #: a table is quicker than the enum itself, and a report asks four times a row
-_STATUSES = {int(status): status for status in Status}
+_STATUSES: dict[int | None, Status] = {int(status): status for status in Status}
 _STATE_NAMES = {int(status): name for status, name in STATUS_NAMES.items()}
 #: likewise, by what the journal holds
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -149,7 +149,7 @@ def pending_campaigns(
         (vdn_id, after, limit),
     )
     return [
-        Planned(seq, CampaignRef(vdn_id, campaign_id), _status(status))
+        Planned(seq, CampaignRef(vdn_id, campaign_id), _STATUSES.get(status))
         for seq, campaign_id, status in rows
     ]
 
@@ -165,7 +165,7 @@ def undecided_campaigns(
         (standing, after, limit),
     )
     return [
-        Planned(seq, CampaignRef(vdn_id, campaign_id), _status(status))
+        Planned(seq, CampaignRef(vdn_id, campaign_id), _STATUSES.get(status))
         for seq, vdn_id, campaign_id, status in rows
     ]
 
@@ -362,7 +362,7 @@ def _report_row(
     elif outcome is not None and not _is_outdated(standing, changed, attempts):
         ending = (_OUTCOMES[outcome], _EVIDENCES[evidence], _CHANGES[changed], error or "")
     else:
-        history = _history(attempts, _status(status))
+        history = _history(attempts, _STATUSES.get(status))
         ending = _without_outcome(action, history, _last_answered(attempts))
     code = (last.code or "") if last else ""
     return ReportRow(
@@ -465,7 +465,7 @@ def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
     seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, life, error = row
     named = looked is not None
     ref = CampaignRef(vdn_id, campaign_id)
-    history = _history(attempts, _status(status))
+    history = _history(attempts, _STATUSES.get(status))
     if outcome is None:
         return Known(seq, ref, history, named=named)
     judged = _OUTCOMES[outcome], _EVIDENCES[evidence]
@@ -484,12 +484,8 @@ def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:
         sent += 1
         if one.doubtful:
             doubted = True
-            known_before = _status(one.before)
+            known_before = _STATUSES.get(one.before)
         if one.kind is not None:
             last = one.kind
             accepted = accepted or last == Kind.ACCEPTED
     return History(known_before or before, sent, doubted, accepted, _KINDS[last] if last else None)
-
-
-def _status(value: object) -> Status | None:
-    return _STATUSES.get(value) if isinstance(value, int) else None
