@@ -58,9 +58,10 @@ gc.callbacks.append(lambda phase, _: looked.append(phase))
 freeze = gc.freeze
 gc.freeze = lambda: (freeze(), looked.append("a run begins"))
 def found():
-    ours = [(name, vars(one)) for name, one in sys.modules.items() if "orchestrator" in name]
-    classes = {id(c) for name, all in ours for c in all.values()
-               if isinstance(c, type) and "__dataclass_fields__" in vars(c) and c.__module__ == name}
+    ours = [one for name, one in sys.modules.items() if "orchestrator" in name]
+    classes = {id(c) for module in ours for c in vars(module).values()
+               if isinstance(c, type) and c.__module__ == module.__name__
+               and "__dataclass_fields__" in vars(c)}
     before = looked.index("a run begins") if "a run begins" in looked else len(looked)
     return [sorted(sys.modules), len(classes), looked[:before].count("start")]
 transport = selector_events._SelectorSocketTransport

@@ -640,7 +640,7 @@ EMERGENCY = (
         "core/test_sweep.py::test_a_listing_is_complete_or_says_why_not",
         changes=(
             Change(
-                _SWEEP, "if not self.problem and len(self.rows) != self.total_size:", "if False:"
+                _SWEEP, "if not self.problem and len(self.ids) != self.total_size:", "if False:"
             ),
         ),
     ),
