@@ -74,21 +74,6 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, ...]:
     return tuple(one / other for one, other in zip(above, below, strict=True))
 
 
-def worst_window(times: Sequence[float], window: float) -> int:
-    """The most instants in any half-open window [t, t + window).
-
-    Args:
-        times: in order; in the unit of `window`.
-        window: its length.
-    """
-    worst = first = 0
-    for last, at in enumerate(times):
-        while times[first] <= at - window:
-            first += 1
-        worst = max(worst, last - first + 1)
-    return worst
-
-
 def text_of(value: float, unit: str) -> str:
     """A value as people read it: two digits behind the point for a ratio, else three in all."""
     places = 0 if abs(value) >= 100 or not unit else 1 if abs(value) >= 10 else 2

@@ -14,8 +14,9 @@ import math
 import random
 from typing import TYPE_CHECKING, Protocol
 
-from bench.figures import Figure, worst_window
+from bench.figures import Figure
 from orchestrator.core.pacing import Pacer
+from orchestrator.simulator.windows import fullest_window
 
 if TYPE_CHECKING:
     from bench.stage import Form, Stage
@@ -118,10 +119,10 @@ def measure(stage: Stage, form: Form) -> list[Figure]:  # noqa: ARG001 - it need
             share = max(1.0, rate)
             title = f"R = {rate:,}, {name}"
             figures += [
-                Figure(f"{title}: worst second, sent", (worst_window(left, 1) / share,), "x"),
+                Figure(f"{title}: worst second, sent", (fullest_window(left, 1) / share,), "x"),
                 Figure(
                     f"{title}: worst second, server",
-                    (worst_window(arrivals(left, 8), 1) / share,),
+                    (fullest_window(arrivals(left, 8), 1) / share,),
                     "x",
                 ),
                 Figure(f"{title}: use of R", (100 * used,), "%"),

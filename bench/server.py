@@ -24,7 +24,7 @@ from array import array
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from bench.figures import worst_window
+from orchestrator.simulator.windows import fullest_window
 
 OK = b'{"resultCode":"0200000","resultDesc":"","returnCode":"0200000","returnDesc":""}'
 DATABASE = b'{"resultCode":"0200006","resultDesc":"db","returnCode":"0200006","returnDesc":"db"}'
@@ -140,7 +140,7 @@ class World:
             "requests": len(times),
             "puts": self.puts,
             "stopped": self.stopped_count,
-            "worst_1s": worst_window(times, _SECOND_NS),
+            "worst_1s": fullest_window(times, _SECOND_NS),
             "first_s": times[0] / 1e9 if times else 0.0,
         }
         for name in ("first_put", "last_put", "last_waiting", "last_stopped"):

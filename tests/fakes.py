@@ -38,6 +38,7 @@ from orchestrator.simulator.faults import Ending, FaultPlan
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import CHANGES, Kind, read_call
 from orchestrator.simulator.signature import SignatureCheck
+from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 
 if TYPE_CHECKING:
@@ -318,13 +319,7 @@ class FakeServer:
 
     def worst_window(self) -> int:
         """The most departures within any one second [t, t + 1 s)."""
-        times = [one.at_s for one in self.sent]
-        worst = start = 0
-        for end, at_s in enumerate(times):
-            while times[start] <= at_s - 1.0 + 1e-9:
-                start += 1
-            worst = max(worst, end - start + 1)
-        return worst
+        return _worst_window(self.sent)
 
 
 class FakeTransport:
@@ -770,12 +765,8 @@ class Stage:
 
 
 def _worst_window(sent: list[Sent]) -> int:
-    worst = start = 0
-    for end, one in enumerate(sent):
-        while sent[start].at_s <= one.at_s - 1.0 + 1e-9:
-            start += 1
-        worst = max(worst, end - start + 1)
-    return worst
+    # Virtual time is exact but for the rounding of its sums.
+    return fullest_window([one.at_s for one in sent], 1.0 - 1e-9)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

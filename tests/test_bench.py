@@ -10,11 +10,12 @@ import pytest
 
 from bench import harm, latency, pacer, pacing, paused, scale, startup, throughput
 from bench.__main__ import HERE, MEASURES
-from bench.figures import Figure, Limits, document, ratios, table, text_of, worst_window
+from bench.figures import Figure, Limits, document, ratios, table, text_of
 from bench.profiling import GROUPS, by_group, group_of, syscalls_of
 from bench.scale import ids_in_no_order
 from bench.server import DATABASE, OK, World
 from bench.stage import Form, stage
+from orchestrator.simulator.windows import fullest_window
 
 AT_LEAST = Limits(required=0.6, goal=0.75, at_most=False)
 AT_MOST = Limits(required=1.8, goal=1.35)
@@ -40,7 +41,7 @@ def decoded(body: bytes) -> dict[str, Any]:
 )
 def test_the_worst_window_is_the_fullest_half_open_one(times: list[float], worst: int) -> None:
     """Requests at 0, 0.5 and 1 s: at most two of them in one second."""
-    assert worst_window(times, 1.0) == worst
+    assert fullest_window(times, 1.0) == worst
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.simulator.windows import fullest_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,10 +163,4 @@ def worst_window(entries: Iterable[Entry], *, window_s: float = 1.0) -> int:
         entries: in any order.
         window_s: its length in seconds; two arrivals exactly that far apart do not share one.
     """
-    times = sorted(entry.at_s for entry in entries)
-    worst = start = 0
-    for end, at_s in enumerate(times):
-        while times[start] <= at_s - window_s:
-            start += 1
-        worst = max(worst, end - start + 1)
-    return worst
+    return fullest_window(sorted(entry.at_s for entry in entries), window_s)
