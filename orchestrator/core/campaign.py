@@ -84,8 +84,6 @@ class Refusal(NamedTuple):
 
 def read_campaign_id(value: object) -> int | Refusal:
     """Read a campaign id from a cell (str) or a JSON value (int or str)."""
-    if type(value) is int and 1 <= value <= MAX_CAMPAIGN_ID:
-        return value  # a listing has a hundred of these on a page
     return _read_number(value, name="campaign id", maximum=MAX_CAMPAIGN_ID)
 
 

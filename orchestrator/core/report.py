@@ -190,7 +190,7 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
     return [
         _repeated(row.vdn_id),
         for_spreadsheet(row.campaign_id),
-        row.campaign_name and for_spreadsheet(row.campaign_name),
+        for_spreadsheet(row.campaign_name),
         row.outcome,
         stopped(row, kind),
         row.changed,

@@ -110,9 +110,7 @@ def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | No
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        return ""
-    return value[:_TEXT_LIMIT] if value.isascii() else storable(value[:_TEXT_LIMIT])
+    return storable(value[:_TEXT_LIMIT]) if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int | None:

@@ -134,6 +134,7 @@ class Sender:
             StoppedError: the run is ending, or this change has lost its sense.
         """
         breaker = self.changes if change else self.reads
+        # Nearly always nothing holds it, and then there is nothing to await.
         if breaker.is_open or self.changes.is_open or self.stopping.is_stopping:
             admission = await self._pass_breaker(key, change=change)
         else:
