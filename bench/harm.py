@@ -25,7 +25,7 @@ def measure(stage: Stage, form: Form) -> list[Figure]:
     list_path = stage.list_of(range(1, campaigns + 1))
     wanted = campaigns - round(campaigns * _SHARE)
     found: dict[float, list[float]] = {0.0: [], _SHARE: []}
-    for _ in range(form.pick(usual=1, quick=1)):
+    for _ in range(form.pick(usual=2, quick=1)):
         for stubborn, times_s in found.items():
             with (
                 stage.server(campaigns=campaigns, stubborn=stubborn) as server,

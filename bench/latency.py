@@ -40,7 +40,7 @@ def measure(stage: Stage, form: Form) -> list[Figure]:
         }
         rates: dict[str, list[float]] = {name: [] for name in programs}
         walls: dict[str, list[float]] = {name: [] for name in programs}
-        for number in range(form.pick(usual=2, quick=1)):
+        for number in range(form.pick(usual=4, quick=1)):
             for name, run in programs.items():
                 walls[name].append(run().wall_s)
                 seen = server.seen()
