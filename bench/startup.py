@@ -41,7 +41,7 @@ def _measure(stage: Stage, form: Form, *, tls: bool) -> list[Figure]:
     }
     found: dict[str, list[_Start]] = {_LONE: [], **{name: [] for name in ways}}
     with stage.server(tls=tls, campaigns=CAMPAIGNS) as server:
-        for _ in range(form.pick(usual=10, quick=3)):
+        for _ in range(form.pick(usual=21, quick=3)):
             found[_LONE].append(_lone(stage, server))
             for name, words in ways.items():
                 with stage.orchestrating(server, *words) as child:

@@ -40,7 +40,7 @@ def _measure(stage: Stage, form: Form, *, tls: bool) -> list[Figure]:
     with stage.server(tls=tls, campaigns=campaigns) as server:
         programs = _programs(stage, server, campaigns)
         ran: dict[str, list[Ran]] = {name: [] for name in programs}
-        for number in range(form.pick(usual=5 if tls else 2, quick=1)):
+        for number in range(form.pick(usual=9 if tls else 3, quick=1)):
             for name, run in programs.items():
                 ran[name].append(run())
                 stopped = server.seen()["stopped"]
