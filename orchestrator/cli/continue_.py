@@ -29,6 +29,7 @@ def continue_(  # noqa: PLR0913 - the flags of design.md §3
         deadline_s=deadline_s,
         even_if_old=even_if_old,
     )
+    stage.load_client()
     from orchestrator.run.continuing import continue_run  # noqa: PLC0415 - after settings
 
     return stage.Stage(shared).perform(

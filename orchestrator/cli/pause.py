@@ -72,6 +72,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         patience=patience,
         reads=path,
     )
+    stage.load_client()
     from orchestrator.run.pausing import pause as start  # noqa: PLC0415 - after settings are usable
 
     return stage.Stage(shared).perform(

@@ -49,6 +49,7 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     confirmed = yes or dry_run
     refuse_without_terminal("pause-all", confirmed=confirmed)
     settings = stage.load(shared, emergency=True, rate=rate, concurrency=concurrency)
+    stage.load_client()
     from orchestrator.run.pausing_all import pause_all as start  # noqa: PLC0415 - after settings
 
     around = stage.Stage(shared)

@@ -70,6 +70,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
         concurrency=concurrency,
     )
     source = find_undoable(settings.state_dir, run)
+    stage.load_client()
     from orchestrator.run.restoring import restore as start  # noqa: PLC0415 - after settings
 
     around = stage.Stage(shared)

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+import trustme
 
 from tests.cli.makers import environment, served, write_list
 
@@ -48,7 +49,7 @@ import sys
 bare = "import" if sys.argv[1:] == ["bare"] else ""
 if bare:
     import asyncio, aiohttp, json
-    print(json.dumps([sorted(sys.modules), 0, 0]))
+    print(json.dumps([sorted(sys.modules), 0, 0, 0]))
     raise SystemExit
 from asyncio import selector_events
 from orchestrator.cli.main import main
@@ -63,7 +64,9 @@ def found():
                if isinstance(c, type) and c.__module__ == module.__name__
                and "__dataclass_fields__" in vars(c)}
     before = looked.index("a run begins") if "a run begins" in looked else len(looked)
-    return [sorted(sys.modules), len(classes), looked[:before].count("start")]
+    connector = sys.modules.get("aiohttp.connector")
+    trusted = connector._SSL_CONTEXT_VERIFIED.cert_store_stats()["x509_ca"] if connector else 0
+    return [sorted(sys.modules), len(classes), looked[:before].count("start"), trusted]
 transport = selector_events._SelectorSocketTransport
 def watched(write):
     def tell(self, data):
@@ -91,6 +94,8 @@ class Start(NamedTuple):
     dataclasses: int
     #: how often garbage was looked for before the run began
     collections: int
+    #: of the system's authorities, read for a TLS context that nobody uses
+    authorities: int
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +115,8 @@ def _start(*arguments: str, env: dict[str, str]) -> Start:
         text=True,
         timeout=60,
     )
-    loaded, dataclasses, collections = json.loads(done.stdout.splitlines()[-1])
-    return Start(set(loaded), dataclasses, collections)
+    loaded, *counts = json.loads(done.stdout.splitlines()[-1])
+    return Start(set(loaded), *counts)
 
 
 @pytest.mark.parametrize("command", ["pause", "pause --no-verify", "pause-all"])
@@ -122,7 +127,9 @@ def test_the_first_put_waits_for_no_import_that_it_does_not_need(
     name, *more = command.split(" ")
     what = [str(write_list(workplace, 1234001, 1234002))] if name == "pause" else ["--vdn", "1234"]
     yes = ["--yes"] if name == "pause-all" else []
-    env = environment(workplace, simulator.base_url)
+    system = workplace / "system.pem"
+    trustme.CA().cert_pem.write_to_path(str(system))
+    env = environment(workplace, simulator.base_url) | {"SSL_CERT_FILE": str(system)}
 
     start = _start(name, *what, *more, *yes, "--rate", "100", env=env)
 
@@ -131,6 +138,7 @@ def test_the_first_put_waits_for_no_import_that_it_does_not_need(
     assert len(start.loaded - _start("bare", env=env).loaded) <= MOST_MODULES
     assert 0 < start.dataclasses <= MOST_DATACLASSES
     assert start.collections == 0
+    assert start.authorities == 0
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
