@@ -8,7 +8,7 @@ Rule 3: met or not is said of the median as measured, not as rounded for the tab
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -109,9 +109,17 @@ def _cells(one: Figure) -> list[str]:
 def document(
     machine: Mapping[str, str], measured: Mapping[str, tuple[str, Sequence[Figure]]]
 ) -> str:
-    """RESULTS.md: the machine, then each measure with its title and its table."""
+    """RESULTS.md: the machine, what is asked for, then each measure with its title and table."""
     parts = ["# Results", "", "Made by `./do bench`; [README.md](README.md) says what each means."]
     parts += ["", *(f"- {name}: {what}" for name, what in machine.items()), ""]
+    limited = [
+        replace(one, name=f"{name}: {one.name}")
+        for name, (_, figures) in measured.items()
+        for one in figures
+        if one.limits
+    ]
+    if limited:
+        parts += ["## What is asked for, and what was reached", "", table(limited), ""]
     for name, (title, figures) in measured.items():
         parts += [f"## {name}: {title}", "", table(figures), ""]
     return "\n".join(parts)

@@ -110,6 +110,19 @@ def test_the_document_begins_with_the_machine() -> None:
     assert "\n## harm: of failures\n" in text
 
 
+def test_what_is_asked_for_stands_before_everything_else() -> None:
+    """The figures that have limits, of all measures, in one table; the others are not in it."""
+    figures = [Figure("start", (1.2,), "x", AT_MOST), Figure("wall", (3.0,), "s")]
+
+    text = document({}, {"startup": ("of a process", figures)})
+
+    first, second = text.split("\n## ")[1:]
+    assert "| startup: start | 1.20 x |" in first
+    assert "goal met" in first
+    assert "wall" not in first
+    assert second.startswith("startup: of a process")
+
+
 def test_a_figure_in_the_json_says_what_the_table_says() -> None:
     """With every round's value."""
     assert Figure("start", (1.2, 1.4), "x", AT_MOST).document() == {
