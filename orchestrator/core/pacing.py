@@ -145,12 +145,6 @@ class Pacer:
             wait_s = max(wait_s, min(due_s, _ASK_AGAIN_S)) if recovering else due_s
         return wait_s if wait_s >= _TICK_S else 0.0
 
-    def depart(self, *, now_s: float) -> Left:
-        """Record that a request leaves now; `wait_s` at this instant must be 0.0."""
-        left = self.depart_if_due(now_s=now_s)
-        assert left is not None
-        return left
-
     def depart_if_due(self, *, now_s: float) -> Left | None:
         """Record that a request leaves now, if it may.
 
@@ -181,7 +175,7 @@ class Pacer:
         """Learn from an answer that has just come how late its request can have been.
 
         Args:
-            left: from `depart`.
+            left: from `depart_if_due`.
             now_s: the present, seconds; a later instant than the answer's is safe, an earlier not.
         """
         left.trip_s = now_s - left.at_s

@@ -34,6 +34,13 @@ def late_timers(seed: int, *, late_up_to_s: float = 0.001) -> Callable[[float], 
     return lambda due_s: math.ceil(due_s * 1000) / 1000 + chance.random() * late_up_to_s
 
 
+def leave(pacer: Pacer, *, now_s: float) -> Left:
+    """Let a request leave at an instant at which one may."""
+    left = pacer.depart_if_due(now_s=now_s)
+    assert left is not None
+    return left
+
+
 def send_all(
     pacer: Pacer,
     *,
@@ -49,7 +56,7 @@ def send_all(
         if wait_s > 0:
             now_s = wake_s(now_s + wait_s)
         else:
-            pacer.depart(now_s=now_s)
+            leave(pacer, now_s=now_s)
             left_s.append(now_s)
             now_s += 1e-6
     return left_s
@@ -59,7 +66,7 @@ def at_once(pacer: Pacer, *, now_s: float) -> int:
     """How many may leave in this very instant."""
     count = 0
     while pacer.wait_s(now_s=now_s) == 0:
-        pacer.depart(now_s=now_s)
+        leave(pacer, now_s=now_s)
         count += 1
     return count
 
@@ -116,7 +123,7 @@ def test_no_way_of_asking_gets_more_than_the_rate(
     for gap_s in gaps_s:
         wait_s = pacer.wait_s(now_s=now_s)
         if wait_s == 0:
-            pacer.depart(now_s=now_s)
+            leave(pacer, now_s=now_s)
             times_s.append(now_s)
         now_s += wait_s + gap_s / 100 if patient else gap_s
 
@@ -143,7 +150,7 @@ def test_whoever_waits_as_told_soon_may_leave(
             assert now_s + wait_s > now_s
             now_s += wait_s
             asked += 1
-        pacer.depart(now_s=now_s)
+        leave(pacer, now_s=now_s)
         assert asked <= (100 if throttled else 1)
         if throttled:
             pacer.slow_down(now_s=now_s, until_s=None)
@@ -173,7 +180,7 @@ def test_below_one_a_second_there_is_one_per_period() -> None:
 def test_a_ceiling_lowered_below_one_a_second_counts_from_the_last_departure() -> None:
     """One has left at 50/s; at 0.5/s the next leaves two seconds and a guard later."""
     pacer = Pacer(50)
-    pacer.depart(now_s=0)
+    leave(pacer, now_s=0)
 
     pacer.set_ceiling(0.5)
 
@@ -183,7 +190,7 @@ def test_a_ceiling_lowered_below_one_a_second_counts_from_the_last_departure() -
 def test_the_log_holds_what_left_not_what_was_planned() -> None:
     """Ten that left 0.9 s late push the next ten as far back."""
     pacer = Pacer(10)
-    pacer.depart(now_s=0)
+    leave(pacer, now_s=0)
     late_s = send_all(pacer, from_s=0.9, until_s=1.85)
 
     assert_window_law([0, *late_s], 10)
@@ -203,10 +210,10 @@ def test_jitter_on_the_way_within_the_guard_breaks_nothing() -> None:
 def test_a_departure_out_of_turn_is_a_bug() -> None:
     """Leaving without asking is caught at once, and not logged."""
     pacer = Pacer(1)
-    pacer.depart(now_s=5)
+    leave(pacer, now_s=5)
 
     with pytest.raises(AssertionError):
-        pacer.depart(now_s=5.5)
+        leave(pacer, now_s=5.5)
 
     assert pacer.departed == 1
 
@@ -258,7 +265,7 @@ def test_a_late_timer_catches_up() -> None:
     send_all(pacer, until_s=0.01)
 
     due_s = 0.01 + pacer.wait_s(now_s=0.01)
-    pacer.depart(now_s=due_s + 0.005)
+    leave(pacer, now_s=due_s + 0.005)
 
     assert pacer.wait_s(now_s=due_s + 0.005) == pytest.approx(1.017 / 50 - 0.005)
 
@@ -356,7 +363,7 @@ def test_the_rate_is_never_cut_to_nothing(rate_per_s: float, floor_per_s: float)
     for _ in range(100):
         while (wait_s := pacer.wait_s(now_s=now_s)) > 0:
             now_s += wait_s
-        pacer.depart(now_s=now_s)
+        leave(pacer, now_s=now_s)
         now_s += 0.5
         pacer.slow_down(now_s=now_s, until_s=None)
         lowest_per_s = min(lowest_per_s, pacer.rate_now_per_s(now_s))
@@ -377,7 +384,7 @@ def test_a_brown_out_is_offered_a_fifth_and_left_behind_in_ten_seconds(rate_per_
         if wait_s > 0:
             now_s += wait_s
             continue
-        pacer.depart(now_s=now_s)
+        leave(pacer, now_s=now_s)
         offered += now_s > 5
         if chance.random() < 0.9:
             pacer.slow_down(now_s=now_s + 0.02, until_s=None)
@@ -430,7 +437,7 @@ def test_throttling_only_ever_slows(rate_per_s: float, steps: list[tuple[str, fl
         if kind == "send":
             if pacer.wait_s(now_s=now_s) == 0:
                 assert now_s >= held_until_s - TICK_S
-                pacer.depart(now_s=now_s)
+                leave(pacer, now_s=now_s)
                 times_s.append(now_s)
         else:
             until_s = now_s + 3 if kind == "hold" else None
@@ -527,7 +534,7 @@ def test_a_second_is_half_open() -> None:
     pacer = Pacer(3)
 
     for now_s in (0, 0.5, 1):
-        pacer.depart(now_s=now_s)
+        leave(pacer, now_s=now_s)
 
     assert pacer.worst_window() == 2
 
@@ -561,7 +568,7 @@ def send_over(
         if wait_s > 0:
             now_s += min(wait_s, 0.001)
             continue
-        left = pacer.depart(now_s=now_s)
+        left = leave(pacer, now_s=now_s)
         there_s, back_s = way(len(left_s))
         heappush(coming, (now_s + there_s + back_s, len(left_s), left))
         left_s.append(now_s)
@@ -612,12 +619,12 @@ def test_without_an_answer_a_request_may_be_as_late_as_the_whole_guard() -> None
     now_s = 0.0
     for _ in range(30):
         now_s += pacer.wait_s(now_s=now_s)
-        pacer.heard(pacer.depart(now_s=now_s), now_s=now_s + 0.002)
+        pacer.heard(leave(pacer, now_s=now_s), now_s=now_s + 0.002)
     left_s = []
     for _ in range(11):
         while (wait_s := pacer.wait_s(now_s=now_s)) > 0:
             now_s += wait_s
-        pacer.depart(now_s=now_s)
+        leave(pacer, now_s=now_s)
         left_s.append(now_s)
 
     assert left_s[10] - left_s[0] == pytest.approx(1 + GUARD_S, abs=1e-5)
@@ -630,7 +637,7 @@ def test_few_round_trips_teach_nothing() -> None:
     for _ in range(12):
         now_s += pacer.wait_s(now_s=now_s)
         left_s.append(now_s)
-        pacer.heard(pacer.depart(now_s=now_s), now_s=now_s + 0.002)
+        pacer.heard(leave(pacer, now_s=now_s), now_s=now_s + 0.002)
 
     gaps_s = [later - sooner for sooner, later in pairwise(left_s)]
     assert gaps_s[:9] == pytest.approx([1 + GUARD_S] * 9)
