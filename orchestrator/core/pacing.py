@@ -76,8 +76,8 @@ class Left:
 class Pacer:
     """Says when the next request may leave. One for everything that goes to one server.
 
-    The caller calls `depart_if_due` in the very step in which the request would leave, and when it
-    may not, sleeps for `wait_s`. Memory: two seconds' departures; a call costs O(1), amortised.
+    The caller calls `depart` in the very step in which the request would leave, and sleeps for as
+    long as it says when it may not. Memory: two seconds' departures; a call costs O(1), amortised.
     """
 
     def __init__(self, rate_per_s: float, *, guard_s: float = GUARD_S) -> None:
@@ -138,25 +138,23 @@ class Pacer:
         Returns:
             0.0: it may leave now. Else seconds until it is worth asking again, at least 1 µs.
         """
-        wait_s = max(self._hold_until_s, self._window_frees_s()) - now_s
-        due_s = self._slot_s + self._interval_s(now_s) - now_s
-        if due_s > wait_s:
-            recovering = self.rate_now_per_s(now_s) < self.ceiling_per_s
-            wait_s = max(wait_s, min(due_s, _ASK_AGAIN_S)) if recovering else due_s
-        return wait_s if wait_s >= _TICK_S else 0.0
+        return self._wait_s(now_s, *self._next(now_s))
 
-    def depart_if_due(self, *, now_s: float) -> Left | None:
+    def depart(self, *, now_s: float) -> Left | float:
         """Record that a request leaves now, if it may.
 
         Returns:
-            What `heard` wants, should there be an answer; None: it may not, ask `wait_s`.
+            What `heard` wants, should there be an answer; or, since it may not, seconds until it is
+            worth asking again, as `wait_s`.
         """
-        interval_s, frees_s = self._interval_s(now_s), self._window_frees_s()
-        due_s = self._slot_s + interval_s
-        if max(self._hold_until_s, frees_s, due_s) - now_s >= _TICK_S:
-            return None
+        interval_s, frees_s = self._next(now_s)
+        wait_s = self._wait_s(now_s, interval_s, frees_s)
+        if wait_s > 0:
+            return wait_s
         # What the window cost is no lateness: else the first burst would come back every second.
-        self._slot_s = max(due_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s, interval_s))
+        self._slot_s = max(
+            self._slot_s + interval_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s, interval_s)
+        )
         left = Left(now_s)
         while self._log and self._log[0].at_s <= now_s - self._window_s - self._guard_s:
             self._log.popleft()
@@ -175,7 +173,7 @@ class Pacer:
         """Learn from an answer that has just come how late its request can have been.
 
         Args:
-            left: from `depart_if_due`.
+            left: from `depart`.
             now_s: the present, seconds; a later instant than the answer's is safe, an earlier not.
         """
         left.trip_s = now_s - left.at_s
@@ -203,27 +201,31 @@ class Pacer:
         # Silence is no sign of health: the cut lasts from the end of the hold.
         self._cut_from_s = max(now_s, self._hold_until_s)
 
-    def _window_frees_s(self) -> float:
-        """When the departure that is L back is a window ago; the past when there is none."""
-        beyond = len(self._log) - self._limit
-        if beyond < 0:
-            return -math.inf
-        left = self._log[beyond]
-        return left.at_s + self._window_s + self._guard_of(left)
+    def _wait_s(self, now_s: float, interval_s: float, frees_s: float) -> float:
+        wait_s = max(self._hold_until_s, frees_s) - now_s
+        due_s = self._slot_s + interval_s - now_s
+        if due_s > wait_s:
+            recovering = self.rate_now_per_s(now_s) < self.ceiling_per_s
+            wait_s = max(wait_s, min(due_s, _ASK_AGAIN_S)) if recovering else due_s
+        return wait_s if wait_s >= _TICK_S else 0.0
+
+    def _next(self, now_s: float) -> tuple[float, float]:
+        """Seconds between two departures, and when the one that is L back is a window ago."""
+        log = self._log
+        beyond = len(log) - self._limit
+        oldest = log[max(0, beyond)] if log else None
+        guard_s = self._guard_of(oldest) if oldest else self._guard_s
+        frees_s = oldest.at_s + self._window_s + guard_s if oldest and beyond >= 0 else -math.inf
+        interval_s = (self._window_s + guard_s) / self._limit
+        if self._cut_per_s < math.inf or self._window_s > 1.0:  # else floor(R) a second suffice
+            interval_s = max(interval_s, (1 + guard_s) / self.rate_now_per_s(now_s))
+        return interval_s, frees_s
 
     def _guard_of(self, left: Left) -> float:
         """By how much a request may have been later than the next ones will be, seconds."""
         if left.trip_s is None or self._trips < _TRIPS_KNOWN:
             return self._guard_s
         return min(self._guard_s, left.trip_s - self._least_trip_s + LEAST_GUARD_S)
-
-    def _interval_s(self, now_s: float) -> float:
-        log = self._log
-        guard_s = self._guard_of(log[max(0, len(log) - self._limit)]) if log else self._guard_s
-        interval_s = (self._window_s + guard_s) / self._limit
-        if self._cut_per_s == math.inf and self._window_s == 1.0:
-            return interval_s  # floor(R) in a second are no more than R
-        return max(interval_s, (1 + guard_s) / self.rate_now_per_s(now_s))
 
     def _slack_s(self, now_s: float, interval_s: float) -> float:
         few = max(1, min(_FIRST_FEW, math.floor(self.rate_now_per_s(now_s) / 4)))

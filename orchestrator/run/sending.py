@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from orchestrator.core.answer import Fault
 from orchestrator.core.breaker import Breaker, Pass
 from orchestrator.core.credentials import Cure
+from orchestrator.core.pacing import Left
 from orchestrator.core.retry import backoff_s, retry_after_s
 from orchestrator.core.signing import authorization
 from orchestrator.core.summary import Ended
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.answer import Answer
     from orchestrator.core.credentials import Signer
-    from orchestrator.core.pacing import Left, Pacer
+    from orchestrator.core.pacing import Pacer
     from orchestrator.core.requests import ApiRequest
     from orchestrator.core.settings import CredentialSettings, RetrySettings
     from orchestrator.edges.clock import Clock
@@ -421,27 +422,31 @@ class Sender:
 
     async def take_slot(self, admission: Admission) -> Left:
         """Wait in line for the pacer; returns when the request must leave at once."""
-        left = None if self._in_line else self._depart(admission)
-        if left is None:
-            self._in_line += 1
-            try:
-                async with self._queue:
-                    while (left := self._depart(admission)) is None:
-                        await self.alarm.sleep(self.pacer.wait_s(now_s=self.clock.now_s()))
-            finally:
-                self._in_line -= 1
+        left = 0.0 if self._in_line else self._depart(admission)
+        if not isinstance(left, Left):
+            left = await self._wait_in_line(admission)
         self.progress.requests += 1
         if admission.breaker is self.changes:
             self.first_change_left = True
         return left
 
-    def _depart(self, admission: Admission) -> Left | None:
-        """Let it leave now; None: the pacer says not yet."""
+    async def _wait_in_line(self, admission: Admission) -> Left:
+        self._in_line += 1
+        try:
+            async with self._queue:
+                while not isinstance(left := self._depart(admission), Left):
+                    await self.alarm.sleep(left)
+                return left
+        finally:
+            self._in_line -= 1
+
+    def _depart(self, admission: Admission) -> Left | float:
+        """Let it leave now; or the pacer says not yet, and for how many seconds."""
         if self.stopping.is_stopping or self._is_held(admission):
             raise NotSentError
         if admission.breaker is self.changes and self.is_pointless(admission.key):
             raise NotSentError
-        return self.pacer.depart_if_due(now_s=self.clock.now_s())
+        return self.pacer.depart(now_s=self.clock.now_s())
 
 
 class _Departure:

@@ -36,8 +36,8 @@ def late_timers(seed: int, *, late_up_to_s: float = 0.001) -> Callable[[float], 
 
 def leave(pacer: Pacer, *, now_s: float) -> Left:
     """Let a request leave at an instant at which one may."""
-    left = pacer.depart_if_due(now_s=now_s)
-    assert left is not None
+    left = pacer.depart(now_s=now_s)
+    assert isinstance(left, Left)
     return left
 
 
@@ -90,6 +90,16 @@ def assert_window_law(times_s: list[float], rate_per_s: float) -> None:
 
 
 # ------------------------------------------------------------------------------------ the window
+
+
+def test_who_may_not_leave_is_told_how_long_to_wait() -> None:
+    """`depart` says what `wait_s` says, and such a departure is not recorded."""
+    pacer = Pacer(10)
+    assert at_once(pacer, now_s=0.0) == 2
+    wait_s = pacer.wait_s(now_s=0.0)
+
+    assert pacer.depart(now_s=0.0) == wait_s > 0
+    assert pacer.departed == 2
 
 
 @pytest.mark.parametrize("rate_per_s", RATES)

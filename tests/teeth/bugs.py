@@ -331,8 +331,8 @@ TIMING = (
         changes=(
             Change(
                 _PACING,
-                "return left.at_s + self._window_s + self._guard_of(left)",
-                "return -math.inf",
+                "oldest.at_s + self._window_s + guard_s if oldest and beyond >= 0 else -math.inf",
+                "-math.inf",
             ),
             Change(_PACING, "_SLACK_S = 0.010", "_SLACK_S = 1.0"),
         ),
