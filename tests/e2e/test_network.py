@@ -22,6 +22,7 @@ from orchestrator.edges.events import Events
 from orchestrator.run import pausing
 from orchestrator.run.session import Surroundings
 from tests.checks.tree import ROOT
+from tests.cli.makers import Ended, child, environment
 from tests.e2e.makers import (
     Stand,
     pause_through,
@@ -184,6 +185,29 @@ async def test_a_certificate_that_stops_verifying_in_mid_run_stops_the_run(
     assert "not trusted" in told.result.line
     assert told.counts["unattempted"] >= 10
     assert told.counts["paused"] == len(server.puts) == sum(told.intents.values())
+
+
+async def test_without_a_ca_file_the_command_trusts_the_system_s_authorities(
+    tmp_path: Path,
+) -> None:
+    """Signed by one of them: paused. Signed by nobody among them: exit 4 and no request."""
+    served_by = authority_at(tmp_path, "127.0.0.1")
+    others = tmp_path / "others.pem"
+    trustme.CA().cert_pem.write_to_path(str(others))
+    async with Stand(tls=served_by, world=world_of(2)) as server:
+        words = ("pause", str(write_list(tmp_path, refs_of(2))))
+
+        async def run(system: Path) -> Ended:
+            place = f"https://127.0.0.1:{server.port}"
+            env = environment(tmp_path, place, SSL_CERT_FILE=str(system))
+            return await asyncio.to_thread(child, *words, env=env)
+
+        strange = await run(others)
+        assert not server.ledger
+        known = await run(tmp_path / "ca.pem")
+
+    assert (strange.code, known.code) == (4, 0)
+    assert "not trusted" in strange.out
 
 
 # -- answers that are lost ---------------------------------------------------------------------
