@@ -169,9 +169,15 @@ def file_mode(directory: Path) -> int:
     return 0o660 if directory.stat().st_mode & 0o2000 else 0o600
 
 
-def new_run_id(*, now: str, chance: float) -> str:
-    """A run id from a UTC time like `20261123T230501Z` and a number in [0, 1)."""
-    return f"{now}-{int(chance * 65536):04x}"
+def new_run_id(*, second: str, ms: int, chance: float) -> str:
+    """A run id; ids sort as their runs began, so that `last` is the last of one second too.
+
+    Args:
+        second: UTC, like `20261123T230501Z`.
+        ms: milliseconds of that second, 0 to 999.
+        chance: a number in [0, 1), for two starts in one millisecond.
+    """
+    return f"{second}-{ms * 64 + int(chance * 64):04x}"
 
 
 def make_run_directory(path: Path) -> RunDirectory:

@@ -84,7 +84,7 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
 
 
 def _free_path(surroundings: Surroundings, state_dir: Path) -> Path:
-    """A run directory that is not there yet: two starts in one second may draw the same id."""
+    """A run directory that is not there yet: two starts in one millisecond may draw the same id."""
     path = state_dir / "runs" / _run_id(surroundings.clock)
     for _ in range(_ID_TRIES):
         if not path.exists():
@@ -272,7 +272,8 @@ def last_written_ms(directory: RunDirectory) -> int:
 
 
 def _run_id(clock: Clock) -> str:
-    return new_run_id(now=_compact(clock.wall_ms()), chance=clock.chance())
+    now_ms = clock.wall_ms()
+    return new_run_id(second=_compact(now_ms), ms=now_ms % 1000, chance=clock.chance())
 
 
 def _compact(at_ms: int) -> str:

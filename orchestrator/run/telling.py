@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import RunVerdict
-from orchestrator.edges.journal import check_whole, connect, counts, read_meta
+from orchestrator.edges.journal import (
+    check_whole,
+    connect,
+    counts,
+    may_have_changed,
+    read_meta,
+)
 from orchestrator.edges.run_directory import find_run, runs_in
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.run.reporting import RunResult, make_report, read_facts, result_of
@@ -65,7 +71,8 @@ def find_undoable(state_dir: Path, text: str) -> RunDirectory:
     """Find a run to restore from; `last` is the newest one that turned something off.
 
     Dry runs and restores are passed over: `restore last` after its own dry run, or a second time,
-    means the same run. One that cannot be read is not passed over: an older run is another matter.
+    means the same run. So are runs that changed nothing: a second pause-all, to be sure, finds all
+    paused. One that cannot be read is not passed over: an older run is another matter.
 
     Raises:
         UsageError: there is none, or more than one.
@@ -83,11 +90,12 @@ def _may_be_undone(directory: RunDirectory) -> bool:
         connection = connect(directory.journal)
         try:
             facts = read_facts(connection)
+            changed = may_have_changed(connection)
         finally:
             connection.close()
     except (OrchestratorError, sqlite3.Error, KeyError, ValueError):
         return True
-    return facts.kind is not RunKind.RESTORE and not facts.dry_run
+    return facts.kind is not RunKind.RESTORE and not facts.dry_run and changed
 
 
 def list_runs(state_dir: Path) -> list[RunLine]:

@@ -432,14 +432,28 @@ def test_a_directory_that_cannot_be_looked_into_has_no_journal(
     assert not run.has_journal
 
 
-@pytest.mark.parametrize(("chance", "end"), [(0.0, "0000"), (0.5, "8000"), (1 - 2**-53, "ffff")])
-def test_a_run_id_is_a_time_and_a_chance(tmp_path: Path, chance: float, end: str) -> None:
+@pytest.mark.parametrize(
+    ("ms", "chance", "end"),
+    [(0, 0.0, "0000"), (1, 0.5, "0060"), (999, 1 - 2**-53, "f9ff")],
+)
+def test_a_run_id_is_a_time_and_a_chance(tmp_path: Path, ms: int, chance: float, end: str) -> None:
     """Four hexadecimal digits, never five; and it is found again as a run."""
-    run_id = new_run_id(now="20261123T230501Z", chance=chance)
+    run_id = new_run_id(second="20261123T230501Z", ms=ms, chance=chance)
 
     assert run_id == f"20261123T230501Z-{end}"
     finished(tmp_path, run_id)
     assert find_run(tmp_path, "last").path.name == run_id
+
+
+def test_the_last_run_of_one_second_is_the_one_that_began_last(tmp_path: Path) -> None:
+    """A millisecond counts for more than any chance."""
+    earlier = new_run_id(second="20261123T230501Z", ms=414, chance=0.999)
+    later = new_run_id(second="20261123T230501Z", ms=415, chance=0.0)
+    for run_id in (later, earlier):
+        finished(tmp_path, run_id)
+
+    assert find_run(tmp_path, "last").path.name == later
+    assert [run.path.name for run in runs_in(tmp_path)] == [later, earlier]
 
 
 # -- file systems -------------------------------------------------------------------------------

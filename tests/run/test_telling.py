@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.edges.run_directory import runs_in
 from orchestrator.errors import UsageError
 from orchestrator.run.telling import find_undoable, list_runs
+from orchestrator.simulator.signature import SignatureCheck
 from tests.fakes import VDN, Stage, started
 
 if TYPE_CHECKING:
@@ -34,6 +36,37 @@ async def test_last_passes_over_dry_runs_and_restores(tmp_path: Path) -> None:
     found = find_undoable(stage.settings().state_dir, "last")
 
     assert found.path == paused.run_dir
+
+
+async def test_last_passes_over_runs_that_turned_nothing_off(tmp_path: Path) -> None:
+    """Paused, once more to be sure, and with a wrong key: `restore last` means the first."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause_all(VDN)
+    again = await stage.pause_all(VDN)
+    locked_out = Stage(tmp_path, started(3), signature=SignatureCheck("AK", "another"))
+    refused = await locked_out.pause()
+
+    found = find_undoable(stage.settings().state_dir, "last")
+
+    assert paused.run_dir is not None
+    assert (again.exit_code, refused.exit_code) == (0, 3)
+    assert found.path == paused.run_dir
+
+
+async def test_last_does_not_pass_over_a_run_that_was_killed_with_a_put_under_way(
+    tmp_path: Path,
+) -> None:
+    """It may have turned something off; an older run would be the wrong one."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause_all(VDN)
+    killed = Stage(tmp_path, started(3))
+    killed.server.on_sent = lambda sent: killed.kill() if sent.is_change else None
+    assert await killed.until_killed(killed.pause()) is None
+
+    found = find_undoable(stage.settings().state_dir, "last")
+
+    assert found.path == runs_in(stage.settings().state_dir)[0].path
+    assert found.path != paused.run_dir
 
 
 async def test_a_run_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:

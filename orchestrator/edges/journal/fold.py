@@ -226,6 +226,16 @@ def restorable(connection: sqlite3.Connection) -> list[Restorable]:
     ]
 
 
+def may_have_changed(connection: sqlite3.Connection) -> bool:
+    """Whether this run turned something off, or may have: an answer was lost, or it was killed."""
+    (may_have,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM outcomes WHERE changed <> 'no')"
+        " OR EXISTS (SELECT 1 FROM attempts a LEFT JOIN outcomes o ON o.seq = a.seq WHERE"
+        " o.seq IS NULL AND (a.state = 'intended' OR a.in_doubt OR a.kind = 'accepted'))"
+    ).fetchone()
+    return bool(may_have)
+
+
 def restored_marks(connection: sqlite3.Connection) -> dict[int, str]:
     """Place → what a restore wrote of it: intended, restored, cleared."""
     return dict(connection.execute("SELECT seq, state FROM restored"))
