@@ -66,6 +66,10 @@ def progress_line(progress: Progress, pulse: Pulse) -> str:
     )
     if counts:
         parts.append(counts)
+    if progress.ending:
+        parts.append(f"ending: {for_terminal(progress.ending, limit=80)}")
+        parts.append(f"{progress.in_flight:,} in flight")
+        return " · ".join(parts)
     parts.append(_pace(progress, pulse))
     if progress.repeats:
         parts.append(f"{progress.repeats:,} repeat{'s' if progress.repeats > 1 else ''}")

@@ -12,14 +12,16 @@ import contextlib
 import gc
 import json
 import os
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
 from orchestrator.cli import voice
 from orchestrator.cli.progress import Screen, show
 from orchestrator.cli.values import refuse
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
+from orchestrator.core.summary import SIGNAL_EXIT_CODES
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events, Level, open_log
 from orchestrator.edges.loading import load_aiohttp
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 #: objects that come to be before garbage among them is looked for: 4 MB of them
 _YOUNG_OBJECTS = 20_000
+#: seconds that the last words of a process may take that was told twice to leave
+_LAST_WORDS_S = 0.5
 #: variables that name a file
 _READ_BY_ENVIRONMENT = ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_CA_FILE")
 
@@ -94,7 +98,8 @@ class Stage:
             progress=self.progress,
             fallback=voice.raw_stdout(),
         )
-        heed_signals(self.stopping, hangup_ends=hangup_ends, leave=os._exit)
+        heed_signals(self.stopping, hangup_ends=hangup_ends, leave=self._leave)
+        self.stopping.on_stop(self._tell_of_signal)
         display: asyncio.Task[None] | None = None
         if not self.shared.quiet:
             display = asyncio.create_task(show(self.progress, self.screen, clock))
@@ -108,6 +113,22 @@ class Stage:
             if log is not None:
                 with contextlib.suppress(OSError):
                     log.close()
+
+    def _tell_of_signal(self) -> None:
+        """Say that the first signal was taken: what is in flight may take its time to end."""
+        if self.stopping.ended in SIGNAL_EXIT_CODES and not self.shared.quiet:
+            why = self.stopping.why
+            self.screen.write(f"{why}: ending with what is in flight; once more leaves at once\n")
+            self.screen.flush()
+
+    def _leave(self, code: int) -> NoReturn:
+        """Leave at once, and the terminal as it was; not even a stuck terminal holds us."""
+        threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
+        self.screen.close()
+        voice.say(
+            "left at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
+        )
+        os._exit(code)
 
 
 def load(  # noqa: PLR0913 - what a command needs of its settings

@@ -40,6 +40,8 @@ class Progress:
     concurrency: int = 0
     #: empty while the breaker is closed
     breaker: str = ""
+    #: why the run is ending; empty while it goes on
+    ending: str = ""
     #: the last thing worth a line: a cure, a VDN that could not be looked at
     notice: str = ""
 

@@ -289,10 +289,15 @@ def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journa
         max_attempts=settings.retry.max_attempts,
         decide_by_reading=undertaking.decide_by_reading,
     )
+    stopping.on_stop(lambda: _note_ending(rig))
     sender.is_pointless = lambda key: isinstance(key, CampaignRef) and key.vdn_id in rig.denied_vdns
     if undertaking.max_failures is not None:
         rig.after_settled = _failure_watch(rig, undertaking.max_failures)
     return rig
+
+
+def _note_ending(rig: Rig) -> None:
+    rig.progress.ending = rig.stopping.why
 
 
 def _breaker(cap_s: float, patience_s: float) -> Breaker:

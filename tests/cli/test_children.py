@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import Status
-from orchestrator.simulator.scenarios import DRILL_VDN
+from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.faults import HANG, FaultPlan
+from orchestrator.simulator.scenarios import DRILL_VDN, healthy
 from tests.cli.makers import child, environment, served, write_list
 
 if TYPE_CHECKING:
@@ -189,6 +191,29 @@ def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: P
     assert code in {7, 130}
     assert simulator.ledger.puts_by_campaign() == puts
     assert "Traceback" not in terminal.seen
+
+
+def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
+    """The first is acknowledged, the second gives the cursor back and says what can be done."""
+    scenario = healthy(seed=1)
+    hanging = CampaignRef(DRILL_VDN, 1234003)
+    scenario = replace(scenario, faults=FaultPlan(always={hanging: HANG}))
+    with served(scenario) as simulator:
+        path = str(write_list(workplace, 1234001, 1234003))
+        env = environment(workplace, simulator.base_url, TERM="xterm")
+        terminal = Terminal("pause", path, env=env)
+        terminal.read_until("\x1b[?25l")
+        while not simulator.ledger.puts(hanging):
+            terminal.read_until("")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.read_until("SIGINT received: ending with what is in flight")
+        terminal.read_until("ending: SIGINT received")
+        terminal.process.send_signal(signal.SIGINT)
+        code, out = terminal.end()
+
+    assert (code, out) == (130, "")
+    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
+    assert "left at once; `orchestrator continue RUN` finishes it" in terminal.seen
 
 
 def test_a_terminal_for_stdin_is_help_not_a_hang(simulator: Simulator, workplace: Path) -> None:

@@ -57,6 +57,16 @@ def test_an_open_breaker_is_said_instead_of_a_time() -> None:
     assert "left" not in line
 
 
+def test_a_run_that_is_ending_says_so_instead_of_how_long_it_will_take() -> None:
+    """Why, and how many answers are still awaited."""
+    line = progress_line(_progress(ending="SIGINT received"), Pulse(settled_per_s=9.5))
+
+    assert line == (
+        "pausing 1,204/3,000 · 1,100 paused, 104 already paused"
+        " · ending: SIGINT received · 3 in flight"
+    )
+
+
 def test_the_look_has_no_total_yet() -> None:
     """Before anything is known only the phase and the pace are said."""
     assert progress_line(Progress(phase="looking", ceiling_per_s=10), Pulse()) == (
