@@ -108,7 +108,7 @@ def _run(stage: Stage, sizes: tuple[int, ...]) -> list[Figure]:
 
 def plan_alone(list_path: Path, folder: Path) -> float:
     """Read a list into a finished plan; returns the seconds that took, imports left out."""
-    from orchestrator.core.manifest import Format, read_manifest  # noqa: PLC0415 - the child's
+    from orchestrator.core.manifest import Format, read_manifest_blocks  # noqa: PLC0415 - the child's
     from orchestrator.edges.journal import PlanWriter  # noqa: PLC0415
     from orchestrator.edges.manifest_file import open_manifest  # noqa: PLC0415
 
@@ -117,7 +117,7 @@ def plan_alone(list_path: Path, folder: Path) -> float:
     began_s = time.monotonic()
     writer = PlanWriter(journal)
     with open_manifest(list_path) as source:
-        lines = read_manifest(source.chunks(), Format.CSV, default_vdn=None)
+        lines = read_manifest_blocks(source.chunks(), Format.CSV, default_vdn=None)
         counts, _ = writer.take(lines)
     writer.finish({"facts": "{}"}).close()
     took_s = time.monotonic() - began_s

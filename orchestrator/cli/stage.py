@@ -21,7 +21,6 @@ from orchestrator.cli.progress import Screen, show
 from orchestrator.cli.values import refuse
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
-from orchestrator.core.summary import SIGNAL_EXIT_CODES
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events, Level, open_log
 from orchestrator.edges.loading import load_aiohttp
@@ -98,8 +97,9 @@ class Stage:
             progress=self.progress,
             fallback=voice.raw_stdout(),
         )
-        heed_signals(self.stopping, hangup_ends=hangup_ends, leave=self._leave)
-        self.stopping.on_stop(self._tell_of_signal)
+        heed_signals(
+            self.stopping, hangup_ends=hangup_ends, taken=self._acknowledge, leave=self._leave
+        )
         display: asyncio.Task[None] | None = None
         if not self.shared.quiet:
             display = asyncio.create_task(show(self.progress, self.screen, clock))
@@ -114,11 +114,11 @@ class Stage:
                 with contextlib.suppress(OSError):
                     log.close()
 
-    def _tell_of_signal(self) -> None:
+    def _acknowledge(self, name: str) -> None:
         """Say that the first signal was taken: what is in flight may take its time to end."""
-        if self.stopping.ended in SIGNAL_EXIT_CODES and not self.shared.quiet:
-            why = self.stopping.why
-            self.screen.write(f"{why}: ending with what is in flight; once more leaves at once\n")
+        if not self.shared.quiet:
+            told = "ending with what is in flight; once more leaves at once"
+            self.screen.write(f"{name} received: {told}\n")
             self.screen.flush()
 
     def _leave(self, code: int) -> NoReturn:

@@ -48,7 +48,7 @@ class Listing:
     _started: dict[CampaignRef, Sighting] = field(default_factory=dict)
 
     def add(self, page: Page) -> tuple[Sighting, ...]:
-        """Take one page in; returns the rows that were not seen before in this pass."""
+        """Take one page in; returns the rows that were not seen before in this pass, once each."""
         self.pages += 1
         if page.problem:
             self.fail(page.problem)
@@ -56,11 +56,11 @@ class Listing:
             self.total_size = page.total_size
         elif page.total_size is not None and page.total_size != self.total_size:
             self.fail(f"totalSize went from {self.total_size} to {page.total_size} between pages")
-        fresh = tuple([row for row in page.rows if row.ref.campaign_id not in self.ids])
+        fresh = {one.ref: one for one in page.rows if one.ref.campaign_id not in self.ids}
         self.ids.update([row.ref.campaign_id for row in page.rows])
         if self.keeps_started:
             self._note_started(page)
-        return fresh
+        return tuple(fresh.values())
 
     def _note_started(self, page: Page) -> None:
         """What was seen of a row last counts."""

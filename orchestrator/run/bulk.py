@@ -25,14 +25,19 @@ from orchestrator.edges.journal import (
     Settlement,
     VdnShare,
     all_vdn_shares,
-    attempts_made,
     pending_campaigns,
     undecided_campaigns,
     vdn_shares,
 )
 from orchestrator.run.look import look_first
 from orchestrator.run.pool import run_pool
-from orchestrator.run.settle_one import known_campaign, read_state, seen_settlement, settle_one
+from orchestrator.run.settle_one import (
+    known_campaign,
+    last_attempt_number,
+    read_state,
+    seen_settlement,
+    settle_one,
+)
 from orchestrator.run.stopping import StoppedError
 from orchestrator.run.verify import decide_by_state, verify_vdn
 
@@ -81,7 +86,7 @@ def _settler(
     async def settle(planned: Planned) -> None:
         before = 0
         if plan.continued or last_round:
-            before = await rig.journal.read(lambda db: attempts_made(db, planned.seq))
+            before = await last_attempt_number(rig, planned)
         if rig.look_is_required and not await _is_startable(rig, planned):
             return
         await settle_one(
@@ -231,7 +236,7 @@ async def _each(campaigns: Sequence[Planned]) -> AsyncIterator[Planned]:
 
 async def _pause_again(rig: Rig, planned: Planned) -> None:
     """Pause once more what was seen started after the last answer, then let its state decide."""
-    number = await rig.journal.read(lambda db: attempts_made(db, planned.seq))
+    number = await last_attempt_number(rig, planned)
     await settle_one(rig, planned, attempts_before=number, last_round=True)
     if not rig.stopping.is_stopping:
         await decide_by_state(rig, planned)

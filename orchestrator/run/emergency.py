@@ -17,10 +17,10 @@ from orchestrator.core.campaign import CampaignRef, Sighting, Status
 from orchestrator.core.outcome import SUCCESSES, Changed, Decision, Evidence, Outcome
 from orchestrator.core.plan import Planned, feasibility
 from orchestrator.core.sweep import GAP_S, Finding, Listing, QuietProof
-from orchestrator.edges.journal import Settlement, attempts_made
+from orchestrator.edges.journal import Settlement
 from orchestrator.run.listing import read_listing
 from orchestrator.run.pool import note_bug, run_pool
-from orchestrator.run.settle_one import known_campaign, settle_one
+from orchestrator.run.settle_one import known_campaign, last_attempt_number, settle_one
 from orchestrator.run.stopping import Alarm, StoppedError
 from orchestrator.run.verify import decide_by_state
 
@@ -270,13 +270,15 @@ class Emergency:
     async def _found(self, vdn: Vdn, rows: Sequence[Sighting]) -> None:
         """Take started campaigns in: new ones are added to the plan and wait for the pool."""
         started = [row for row in rows if row.status in _RUNNING]
-        fresh = [row for row in started if row.ref not in vdn.places]
+        fresh = {row.ref: row for row in started if row.ref not in vdn.places}
         if fresh:
-            places = await self.rig.journal.discovered(fresh, at_ms=self.rig.clock.wall_ms())
+            places = await self.rig.journal.discovered(
+                tuple(fresh.values()), at_ms=self.rig.clock.wall_ms()
+            )
             vdn.places.update(places)
             self.rig.progress.campaigns += len(fresh)
         for row in started:
-            if row in fresh or row.ref in vdn.left_open:
+            if row.ref in fresh or row.ref in vdn.left_open:
                 self._begin(vdn, row)
 
     def _begin_restarted(self, vdn: Vdn, rows: Sequence[Sighting], began_s: float) -> None:
@@ -430,7 +432,7 @@ class Emergency:
         vdn = self.vdns[planned.ref.vdn_id]
         self.rig.progress.phase = "pausing"
         try:
-            number = await self.rig.journal.read(lambda db: attempts_made(db, planned.seq))
+            number = await last_attempt_number(self.rig, planned)
             await settle_one(self.rig, planned, attempts_before=number, last_round=True)
         finally:
             vdn.open.discard(planned.ref)

@@ -329,7 +329,13 @@ def _failure_watch(rig: Rig, limit: FailureLimit) -> Callable[[Settlement], None
     return watch
 
 
-def heed_signals(stopping: Stopping, *, hangup_ends: bool, leave: Callable[[int], None]) -> None:
+def heed_signals(
+    stopping: Stopping,
+    *,
+    hangup_ends: bool,
+    taken: Callable[[str], None],
+    leave: Callable[[int], None],
+) -> None:
     """Let the first SIGINT, SIGTERM (and SIGHUP) end the run, the second one leave at once.
 
     A SIGHUP that was ignored at the start stays ignored; in a pause-all none ends it.
@@ -337,14 +343,20 @@ def heed_signals(stopping: Stopping, *, hangup_ends: bool, leave: Callable[[int]
     Args:
         stopping: learns of the first.
         hangup_ends: whether a lost terminal ends the run.
+        taken: called with the name of the first.
         leave: called with the exit code on the second signal; must not return.
     """
     loop = asyncio.get_running_loop()
+    # Not `stopping.ended`: the run may be ending for another reason already.
+    is_second = False
 
     def on_signal(number: signal.Signals) -> None:
-        if stopping.ended in _SIGNALS.values():
+        nonlocal is_second
+        if is_second:
             leave(128 + number)
+        is_second = True
         stopping.stop(_SIGNALS[number], f"{number.name} received")
+        taken(number.name)
 
     for number in _SIGNALS:
         if number is signal.SIGHUP and not hangup_ends:

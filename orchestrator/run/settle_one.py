@@ -30,7 +30,7 @@ from orchestrator.core.retry import is_charged
 from orchestrator.core.sightings import read_details
 from orchestrator.core.verdict import Kind, Repeat, Verdict
 from orchestrator.edges.isales_client import NotSentError
-from orchestrator.edges.journal import Intent, Settlement, known_campaigns
+from orchestrator.edges.journal import Intent, Settlement, attempts_made, known_campaigns
 from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
@@ -115,15 +115,18 @@ async def settle_one(
 
 async def _remember(rig: Rig, case: _Case) -> None:
     """Take in what the journal knows of earlier rounds and lives: a doubt then is a doubt now."""
-    try:
+    with rig.sender.slots.given_back_on_failure():
         known = await known_campaign(rig, case.planned.ref)
-    except BaseException:
-        rig.sender.slots.release()
-        raise
     if known is not None:
         case.sent = known.history.attempts
         case.doubted = known.history.doubted
         case.accepted_before = known.history.accepted
+
+
+async def last_attempt_number(rig: Rig, planned: Planned) -> int:
+    """The number of a campaign's last attempt; a slot is held, and given back if this fails."""
+    with rig.sender.slots.given_back_on_failure():
+        return await rig.journal.read(lambda db: attempts_made(db, planned.seq))
 
 
 async def known_campaign(rig: Rig, ref: CampaignRef) -> Known | None:

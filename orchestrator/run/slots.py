@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 #: requests in flight ahead of which nobody is at work: the default of `pace.concurrency`
 _FEW = 8
@@ -62,6 +63,15 @@ class Slots:
             if not turn.done():
                 self._taken += 1
                 turn.set_result(None)
+
+    @contextmanager
+    def given_back_on_failure(self) -> Iterator[None]:
+        """Around what is awaited while a slot is held that somebody else will give back."""
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def _is_free(self) -> bool:
         return self._taken < (self._least if self._is_paced() else self._most)

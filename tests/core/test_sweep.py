@@ -99,6 +99,14 @@ def test_each_row_is_new_once() -> None:
     assert seen.add(page(2, 3, total_size=3)) == (row(3),)
 
 
+def test_a_row_that_stands_twice_on_a_page_is_new_once() -> None:
+    """What stands there last counts; as two it would be two rows of a report."""
+    seen = Listing()
+    suspended = row(1, Status.SUSPENDED)
+
+    assert seen.add(Page((row(1), row(2), suspended), total_size=2)) == (suspended, row(2))
+
+
 def test_a_failed_page_spoils_the_listing() -> None:
     """A page that could not be read is told to the listing, and all rows cannot mend that."""
     seen = Listing()

@@ -66,6 +66,25 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
         assert len(stage.rows()) == 5
 
 
+async def test_two_signals_end_a_run_that_was_ending_for_another_reason(tmp_path: Path) -> None:
+    """Its deadline is over and an answer never comes: the second Ctrl-C leaves [P10]."""
+    async with a_stage(tmp_path, campaigns=3) as stage:
+        ref = stage.simulator.world.refs()[0]
+        stage.simulator.desk.faults = FaultPlan(always={ref: HANG})
+        child = await stage.begin(*stage.pause_words("--deadline", "0.01"))
+        await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
+        await asyncio.sleep(0.2)
+        child.send(signal.SIGINT)
+        await asyncio.sleep(0.2)
+        still_there = child.process.returncode is None
+        child.send(signal.SIGINT)
+        ended = await child.ended()
+
+    assert still_there
+    assert ended.code == 130
+    assert "left at once" in ended.err
+
+
 async def test_a_lost_terminal_does_not_stop_an_emergency(tmp_path: Path) -> None:
     """pause-all goes on after SIGHUP until quiet is proven [P11]."""
     async with a_stage(tmp_path, campaigns=40) as stage:

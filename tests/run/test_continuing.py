@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.core.campaign import Status
 from orchestrator.core.summary import Ended
 from orchestrator.errors import RefusedError
+from orchestrator.run import settle_one
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
 from orchestrator.simulator.routes import CHANGES, Kind
@@ -250,3 +252,21 @@ async def test_a_doubt_after_the_attempts_ran_out_is_in_the_report(tmp_path: Pat
     assert first.run_dir is not None
     row = stage.row(await stage.continue_run(first.run_dir), ONE)
     assert (row["outcome"], row["changed"]) == ("paused", "yes")
+
+
+async def test_a_journal_that_cannot_be_read_ends_the_run_and_does_not_hang_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every slot is given back: exit 5, and the rows add up."""
+    stage = Stage(tmp_path, started(40))
+    run_dir = await killed_at(stage, 5)
+
+    def fail(*_: object) -> int:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(settle_one, "attempts_made", fail)
+    async with asyncio.timeout(3600):
+        result = await stage.continue_run(run_dir)
+
+    assert result.exit_code == 5
+    assert sum(result.counts.values()) == 40
