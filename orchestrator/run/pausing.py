@@ -216,10 +216,21 @@ async def _take_up(
         except BaseException:
             opened.connection.close()
             raise
-        again = ContinueOptions(deadline_s=options.deadline_s, even_if_old=True)
+        pace = settings.pace
+        again = ContinueOptions(
+            rate_per_s=pace.rate_per_s if _is_given(settings, "pace.rate_per_s") else None,
+            concurrency=pace.concurrency if _is_given(settings, "pace.concurrency") else None,
+            deadline_s=options.deadline_s,
+            even_if_old=True,
+        )
         return await continue_held(opened, settings, again, surroundings)
     finally:
         directory.release()
+
+
+def _is_given(settings: Settings, key: str) -> bool:
+    """Whether a setting comes from this very call: then it counts for more than the journal."""
+    return settings.origins[key].startswith(("--", "argument "))
 
 
 def _fingerprint(manifest: Path | None) -> str:

@@ -22,7 +22,7 @@ from orchestrator.core.pacing import Pacer
 from orchestrator.core.report import UNSTOPPED, RunKind
 from orchestrator.core.summary import Ended
 from orchestrator.edges.isales_client import IsalesClient
-from orchestrator.edges.journal import Journal, ThreadWriter
+from orchestrator.edges.journal import Journal, ThreadWriter, read_meta
 from orchestrator.errors import StorageError
 from orchestrator.run.pool import note_bug
 from orchestrator.run.progress import Progress
@@ -139,6 +139,7 @@ async def live(
         )
         await _recorded(surroundings, journal.note("why", surroundings.stopping.why))
         await _recorded(surroundings, journal.note("cures", _cures(rig.sender.signer)))
+        await _recorded(surroundings, _note_rate(journal, undertaking.settings.pace.rate_per_s))
         return await _report(surroundings, undertaking, journal)
     finally:
         await journal.close()
@@ -188,10 +189,17 @@ def _cures(signer: Signer) -> str:
     )
 
 
+async def _note_rate(journal: Journal, rate_per_s: float) -> None:
+    """Keep the highest rate of all lives, which the busiest second of all belongs to."""
+    before = (await journal.read(read_meta)).get("rate_per_s", "0")
+    await journal.note("rate_per_s", str(max(rate_per_s, float(before))))
+
+
 def _busy_ms(pacer: Pacer) -> int:
+    """From the first request to the last; a second at least, or three at once were 3,000/s."""
     if pacer.first_s is None or pacer.last_s is None:
         return 0
-    return max(1, round((pacer.last_s - pacer.first_s) * 1000))
+    return max(1000, round((pacer.last_s - pacer.first_s) * 1000))
 
 
 # -- the work ---------------------------------------------------------------------------------

@@ -21,9 +21,17 @@ from tests.fakes import START_MS, VDN, Stage, ref, started
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.run.reporting import RunResult
     from tests.fakes import Sent
 
 ONE = ref(1)
+
+
+def rate_of(result: RunResult) -> dict[str, float]:
+    """What the summary says of the pace."""
+    rate = result.summary["rate"]
+    assert isinstance(rate, dict)
+    return rate
 
 
 async def killed_at(stage: Stage, put: int, **wanted: Any) -> Path:
@@ -270,3 +278,42 @@ async def test_a_journal_that_cannot_be_read_ends_the_run_and_does_not_hang_it(
 
     assert result.exit_code == 5
     assert sum(result.counts.values()) == 40
+
+
+async def test_a_rate_given_with_the_same_run_dir_again_is_the_one_that_counts(
+    tmp_path: Path,
+) -> None:
+    """Ten a second was too slow: with 200 the other 35 campaigns take no 3 s, and it is told so."""
+    stage = Stage(tmp_path, started(40), rate_per_s=10)
+    run_dir = await killed_at(stage, 5)
+    faster = Stage(tmp_path, stage.world, rate_per_s=200)
+    began_s = faster.clock.now_s()
+
+    result = await faster.pause(run_dir=run_dir, manifest=tmp_path / "list.csv")
+
+    assert result.counts == {"paused": 40}
+    assert faster.clock.now_s() - began_s < 3
+    assert rate_of(result)["ceiling_per_s"] == 200
+    assert rate_of(result)["worst_1s"] > 10
+
+
+async def test_the_rate_told_is_the_highest_of_all_lives(tmp_path: Path) -> None:
+    """Slow, then fast, then slow again: the busiest second of all lives is not above it."""
+    stage = Stage(tmp_path, started(40), rate_per_s=100)
+    run_dir = await killed_at(stage, 30)
+    slow = await stage.continue_run(run_dir, rate_per_s=7.0, deadline_s=0.5)
+    fast = await stage.continue_run(run_dir, rate_per_s=50.0)
+
+    assert rate_of(slow)["ceiling_per_s"] == 7
+    rate = rate_of(fast)
+    assert rate["ceiling_per_s"] == 50
+    assert rate["worst_1s"] <= 50
+
+
+async def test_the_mean_of_a_moment_is_no_rate(tmp_path: Path) -> None:
+    """One request is one in a second, not a thousand."""
+    stage = Stage(tmp_path, started(1))
+
+    result = await stage.pause(verify=False)
+
+    assert rate_of(result)["mean_per_s"] == 1
