@@ -21,7 +21,7 @@ usage: ./do COMMAND [arguments]
   test k=EXPR           the tests whose names match, e.g. ./do test k=pacing
   test ARGS             whatever pytest takes, e.g. ./do test tests/core -x
   lint                  ruff, mypy, import-linter, the project's own checks
-  bench                 every figure, measured here (12 minutes) and written to bench/RESULTS.md
+  bench                 every figure, measured here (15 minutes) and written to bench/RESULTS.md
   bench NAME ... | quick=1
                         some of them, or all in a minute, printed only, e.g. ./do bench startup
   profile [n=... tls=0 verify=0]

@@ -98,6 +98,8 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print."""
     arguments = Arguments(argv, known=("n", "tls", "verify"))
     campaigns = arguments.whole("n", 10_000)
+    if campaigns < 1:
+        raise SystemExit("n: at least one campaign is needed")
     tls, verify = bool(arguments.whole("tls", 1)), bool(arguments.whole("verify", 1))
     with stage() as made, made.server(tls=tls, campaigns=campaigns) as server:
         words = ["pause", made.list_of(range(1, campaigns + 1)), "-q", "--rate", "100000"]

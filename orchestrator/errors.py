@@ -64,12 +64,22 @@ class ManifestError(OrchestratorError):
 
     exit_code = 2
 
-    def __init__(self, path: str, problems: tuple[Problem, ...], *, total: int) -> None:
+    def __init__(
+        self, path: str, problems: tuple[Problem, ...], *, total: int, skippable: bool = False
+    ) -> None:
+        """Make it.
+
+        Args:
+            path: of the list.
+            problems: the first ones, in order, at least one.
+            total: how many there are.
+            skippable: other lines of the list are good.
+        """
         first = problems[0]
         more = f" ({total:,} problems in all)" if total > 1 else ""
         super().__init__(
             f"{path}:{first.place}: {first.reason}{more}. Nothing was sent.",
-            advice="correct the list, or add --skip-invalid to pause the rest",
+            advice="correct the list" + (", or add --skip-invalid to pause the rest" * skippable),
         )
         self.path = path
         self.problems = problems

@@ -97,13 +97,15 @@ def open_manifest(path: Path) -> Iterator[ManifestSource]:
     except OSError as error:
         reason = _kind_of(path) or _words(error)
         raise UsageError(
-            f"cannot open the list {path}: {reason}. {_NOT_SENT}", advice=_advice(path)
+            f"cannot open the list {path}: {reason}. {_NOT_SENT}",
+            advice="name a file that exists and can be read",
         ) from error
     try:
         kind = _kind_words(os.fstat(fd).st_mode)
         if kind:
             raise UsageError(
-                f"cannot open the list {path}: {kind}. {_NOT_SENT}", advice=_advice(path)
+                f"cannot open the list {path}: {kind}. {_NOT_SENT}",
+                advice="name a file that exists and can be read",
             )
         yield ManifestSource(fd, name=str(path), real_path=Path(os.path.realpath(path)))
     finally:
@@ -145,10 +147,6 @@ def _kind_words(mode: int) -> str:
         if is_kind(mode):
             return f"it is {words}, not a file"
     return ""
-
-
-def _advice(path: Path) -> str:
-    return f"name a file that exists and can be read, or pipe it in: cat {path} | … pause -"
 
 
 def _words(error: OSError) -> str:

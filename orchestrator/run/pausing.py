@@ -151,7 +151,9 @@ def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _
 
 def _check_lines(name: str, counts: PlanCounts, refused: Refused, options: PauseOptions) -> None:
     if refused.total and (not options.skip_invalid or counts.campaigns == 0):
-        raise ManifestError(name, tuple(refused.shown), total=refused.total)
+        raise ManifestError(
+            name, tuple(refused.shown), total=refused.total, skippable=counts.campaigns > 0
+        )
     if counts.campaigns == 0:
         raise ManifestError(name, (Problem("1", "there are no campaigns in it"),), total=1)
 

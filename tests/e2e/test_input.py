@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import PauseAllOptions
 from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.errors import ManifestError
 from orchestrator.simulator.faults import FaultPlan, ListingFaults
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
 from tests.e2e.makers import Stand, only_run, pause_all_through, run_command, run_measured
@@ -61,6 +62,33 @@ async def test_nothing_is_sent_before_the_last_line_is_checked(tmp_path: Path) -
     assert "50002" in done.err.replace(",", "")
     assert server.ledger == []
     assert list((tmp_path / "state" / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "helps"),
+    [
+        (b"1234,7\n1234,1e3\n", True),
+        (b"1234,1e3\n", False),
+        (b"", False),
+        ("1234,7\n".encode("utf-16"), False),
+        (b"name,colour\na,b\n", False),
+    ],
+)
+async def test_skipping_bad_lines_is_advised_only_where_good_ones_are_left(
+    tmp_path: Path, content: bytes, *, helps: bool
+) -> None:
+    """An operator who follows advice must not meet the same refusal again."""
+    stage = Stage(tmp_path, World({}))
+    listed = tmp_path / "list.csv"
+    listed.write_bytes(content)
+
+    with pytest.raises(ManifestError) as refused:
+        await stage.pause(manifest=listed)
+
+    assert ("--skip-invalid" in refused.value.advice) is helps
+    if not helps:
+        with pytest.raises(ManifestError):
+            await stage.pause(manifest=listed, skip_invalid=True)
 
 
 # -- listings ----------------------------------------------------------------------------------
