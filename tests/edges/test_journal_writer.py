@@ -499,3 +499,34 @@ async def test_many_writers_of_one_loop_get_their_own_answers(make: Make) -> Non
         return f"{number}" in await writer.read(keys)
 
     assert all(await asyncio.gather(*(one(number) for number in range(200))))
+
+
+class Pauses:
+    """Stands for the event that a writer waits for between commits."""
+
+    def __init__(self) -> None:
+        self.waits_s: list[float] = []
+
+    def wait(self, wait_s: float) -> None:
+        self.waits_s.append(wait_s)
+
+    def set(self) -> None:
+        return
+
+
+@pytest.mark.parametrize(("operations", "pauses_s"), [(1, []), (3, [0.004])])
+async def test_only_a_commit_that_several_share_is_followed_by_a_pause(
+    path: Path, operations: int, pauses_s: list[float]
+) -> None:
+    """Who writes alone waits for nobody; what comes during the pause shares the next commit."""
+    writer = ThreadWriter(connect(path))
+    writer._closing = pauses = Pauses()  # type: ignore[assignment]
+    let_go = threading.Event()
+    held = writer.read(lambda _: let_go.wait(10))
+    waiting = [writer.submit(note(f"{number}")) for number in range(operations)]
+    let_go.set()
+    await held
+    await asyncio.gather(*waiting)
+    await writer.close()
+
+    assert pauses.waits_s == pauses_s

@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 #: tells how many authorities aiohttp's own context knows, then a new one's, then the variables
 _TELL = """
 import json, os, ssl, sys
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name == "aiohttp":
+            seen.update(os.environ)
+seen = {}
+sys.meta_path.insert(0, Watch())
 if sys.argv[1] == "quick":
     from orchestrator.edges.loading import load_aiohttp
     load_aiohttp()
 from aiohttp import connector
 known = [context.cert_store_stats()["x509_ca"] for context in
          (connector._SSL_CONTEXT_VERIFIED, ssl.create_default_context())]
-print(json.dumps([*known, {name: os.environ.get(name) for name in ("SSL_CERT_FILE",
-                                                                   "SSL_CERT_DIR")}]))
+names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+print(json.dumps([*known, *([of.get(name) for name in names] for of in (seen, os.environ))]))
 """
 
 
@@ -35,7 +41,9 @@ class Told(NamedTuple):
     aiohttps: int
     #: authorities that a context knows which is made afterwards
     later: int
-    variables: dict[str, str | None]
+    #: SSL_CERT_FILE and SSL_CERT_DIR while aiohttp was loaded, and afterwards
+    meanwhile: list[str | None]
+    afterwards: list[str | None]
 
 
 def _told(way: str, authorities: Path) -> Told:
@@ -66,4 +74,5 @@ def test_the_system_s_authorities_are_there_again_afterwards(authorities: Path) 
     quick = _told("quick", authorities)
 
     assert quick.later == 1
-    assert quick.variables == {"SSL_CERT_FILE": str(authorities), "SSL_CERT_DIR": None}
+    assert quick.meanwhile == [os.devnull, os.devnull]
+    assert quick.afterwards == [str(authorities), None]

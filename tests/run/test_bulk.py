@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -346,3 +347,19 @@ async def test_several_vdns_with_mixed_faults_reconcile(tmp_path: Path) -> None:
     assert {row["changed"] for row in stage.rows(result)} == {"yes"}
     assert all(one.kind in CHANGES or one.kind is Kind.LIST for one in stage.server.sent)
     assert CampaignRef(1, 10_001) in stage.outcomes(result)
+
+
+async def test_a_campaign_that_has_come_to_rest_leaves_no_task_behind(tmp_path: Path) -> None:
+    """Of 400 campaigns, 8 at a time, fewer than 50 tasks are ever in memory."""
+    stage = Stage(tmp_path, started(400), rate_per_s=10_000)
+    tasks: list[int] = []
+
+    def count(sent: Sent) -> None:
+        if sent.is_change and len(stage.server.puts) % 100 == 0:
+            tasks.append(sum(type(one) is asyncio.Task for one in gc.get_objects()))
+
+    stage.server.on_sent = count
+    await stage.pause(verify=False)
+
+    assert len(tasks) == 4
+    assert max(tasks) < 50

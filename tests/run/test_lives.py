@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -226,3 +228,26 @@ async def test_a_start_is_remembered_before_it_is_sent(tmp_path: Path) -> None:
 
     assert stage.world.status_of(cut_off) is Status.SUSPENDED
     assert stage.outcomes(result)[cut_off] == "left_alone"
+
+
+async def test_an_outcome_does_not_stand_while_the_campaign_is_sent_once_more(
+    tmp_path: Path,
+) -> None:
+    """Paused, started by somebody, killed as the second PUT leaves: it is not told as paused."""
+    stage = Stage(tmp_path, started(3))
+    one = ref(1)
+
+    def act(sent: Sent) -> None:
+        puts = stage.server.puts_to(one)
+        if sent.kind is Kind.LIST and len(puts) == 1 and puts[0].delivered:
+            stage.world.set_status(one, Status.STARTED)
+        if sent.ref == one and len(puts) == 2:
+            stage.kill()
+
+    stage.server.on_sent = act
+    assert await stage.until_killed(stage.pause_all(VDN)) is None
+
+    (run_dir,) = stage.run_dirs()
+    with closing(sqlite3.connect(run_dir / "journal.db")) as journal:
+        asked = "SELECT p.campaign_id, o.standing FROM outcomes o JOIN plan p ON p.seq = o.seq"
+        assert dict(journal.execute(asked)) == {1: "needs_state", 2: "stands", 3: "stands"}

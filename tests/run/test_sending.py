@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -410,3 +412,48 @@ async def test_signatures_are_made_in_their_slot(tmp_path: Path) -> None:
 
     assert result.counts == {"paused": 6}
     assert all(one.entry is not None and one.entry.authorised for one in stage.server.sent)
+
+
+async def test_answers_teach_the_pacer_how_steady_the_way_is(tmp_path: Path) -> None:
+    """Once a hundred have come, 100 a second are 99.5 in fact, not the 98.3 of the whole guard."""
+    stage = Stage(tmp_path, started(600), rate_per_s=100)
+
+    await stage.pause(verify=False)
+
+    left_s = [sent.at_s for sent in stage.server.puts]
+    assert (len(left_s) - 251) / (left_s[-1] - left_s[250]) >= 99.5
+
+
+async def test_while_the_pace_holds_us_back_nobody_begins_ahead_of_those_in_flight(
+    tmp_path: Path,
+) -> None:
+    """Killed with twenty at a time: twenty campaigns may have been sent, and not one more."""
+    stage = Stage(tmp_path, started(100), rate_per_s=10, concurrency=20)
+
+    def kill(sent: Sent) -> None:
+        if sent.is_change and len(stage.server.puts) == 30:
+            stage.kill()
+
+    stage.server.on_sent = kill
+    assert await stage.until_killed(stage.pause()) is None
+
+    (run_dir,) = stage.run_dirs()
+    with closing(sqlite3.connect(run_dir / "journal.db")) as journal:
+        asked = "SELECT count(*) FROM attempts WHERE state = 'intended'"
+        (intended,) = journal.execute(asked).fetchone()
+    assert 0 < intended <= 20
+
+
+async def test_reads_wait_while_changes_are_held_back(tmp_path: Path) -> None:
+    """PUTs fail for a minute: the other VDNs' listings, which would be answered, wait with them."""
+    outage = Outage(start_s=0.0, end_s=60.0, kinds=_CHANGES)
+    world = several({1: 20, 2: 3_000, 3: 3_000})
+    stage = Stage(tmp_path, world, rate_per_s=20, faults=FaultPlan(outages=(outage,)))
+
+    result = await stage.pause()
+
+    # sixty pages would be read in three seconds
+    early = [sent for sent in stage.server.sent if sent.at_s < 20]
+    assert sum(sent.is_change for sent in early) > 10
+    assert sum(not sent.is_change for sent in early) < 10
+    assert result.counts == {"paused": 6_020}

@@ -91,3 +91,22 @@ async def test_a_slot_given_back_while_the_pace_holds_is_not_given_on_beyond_tho
     assert not waiting.done()
     slots.release()
     await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
+    """The pace has let go, so there is room ahead: it goes to whoever asked first."""
+    paced = True
+    slots = Slots(10, is_paced=lambda: paced)
+    _, callers = await taken_at_once(slots, 11)
+    paced = False
+
+    newcomer = asyncio.create_task(slots.acquire())
+    await asyncio.sleep(0)
+    waited = not newcomer.done()
+    slots.release()
+    await asyncio.sleep(0)
+    first_served = callers[-1].done()
+    await leave([*callers, newcomer])
+
+    assert waited
+    assert first_served
