@@ -179,7 +179,13 @@ def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         first = _FIRST[Ended.STORAGE]
     if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
-        return f"{first}orchestrator continue {facts.run_id}"
+        step = f"{first}orchestrator continue {facts.run_id}"
+        if facts.ended is Ended.SERVER and not facts.worst_1s:
+            # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
+            step += (
+                f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
+            )
+        return step
     if not tally.unstopped(facts.accept):
         return ""
     if facts.kind is RunKind.RESTORE:

@@ -85,11 +85,20 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             ),
         ),
         (
-            {"ended": Ended.SERVER, "why": "no useful answer for 1,800 s\x1b[2J"},
+            {"ended": Ended.SERVER, "why": "no useful answer for 1,800 s\x1b[2J", "worst_1s": 3},
             {"unattempted": 1},
             (
                 "Ended early (no useful answer for 1,800 s\\x1b[2J): 1 line: 0 stopped,"
                 f" 1 NOT: 1 not attempted. Next: orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {"ended": Ended.SERVER, "why": "connection refused", "server": "https://h:1"},
+            {"unattempted": 1},
+            (
+                "Ended early (connection refused): 1 line: 0 stopped, 1 NOT: 1 not attempted."
+                f" Next: orchestrator continue {RUN}; if https://h:1 is wrong, the same command"
+                " with the right URL"
             ),
         ),
         (
