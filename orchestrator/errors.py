@@ -79,7 +79,9 @@ class ManifestError(OrchestratorError):
         more = f" ({total:,} problems in all)" if total > 1 else ""
         super().__init__(
             f"{path}:{first.place}: {first.reason}{more}. Nothing was sent.",
-            advice="correct the list" + (", or add --skip-invalid to pause the rest" * skippable),
+            advice="correct the list, or add --skip-invalid to pause the rest"
+            if skippable
+            else "correct the list",
         )
         self.path = path
         self.problems = problems

@@ -16,6 +16,7 @@ def continue_(  # noqa: PLR0913 - the flags of design.md §3
 ) -> int:
     """Finish a run that was interrupted."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
     from orchestrator.edges.run_directory import find_run  # noqa: PLC0415
     from orchestrator.run.options import ContinueOptions  # noqa: PLC0415
 
@@ -29,7 +30,7 @@ def continue_(  # noqa: PLR0913 - the flags of design.md §3
         deadline_s=deadline_s,
         even_if_old=even_if_old,
     )
-    stage.load_client()
+    load_aiohttp()
     from orchestrator.run.continuing import continue_run  # noqa: PLC0415 - after settings
 
     return stage.Stage(shared).perform(

@@ -47,6 +47,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
 ) -> int:
     """Pause every campaign in a CSV or JSON list."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
     from orchestrator.run.options import PauseOptions  # noqa: PLC0415
 
     path = _list_path(manifest)
@@ -72,7 +73,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         patience=patience,
         reads=path,
     )
-    stage.load_client()
+    load_aiohttp()
     from orchestrator.run.pausing import pause as start  # noqa: PLC0415 - after settings are usable
 
     return stage.Stage(shared).perform(

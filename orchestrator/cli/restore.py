@@ -43,6 +43,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     """Start again exactly the campaigns that RUN turned off."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
+    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
     from orchestrator.run.options import RestoreOptions  # noqa: PLC0415
     from orchestrator.run.telling import find_undoable  # noqa: PLC0415
 
@@ -70,7 +71,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
         concurrency=concurrency,
     )
     source = find_undoable(settings.state_dir, run)
-    stage.load_client()
+    load_aiohttp()
     from orchestrator.run.restoring import restore as start  # noqa: PLC0415 - after settings
 
     around = stage.Stage(shared)

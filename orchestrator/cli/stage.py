@@ -23,7 +23,6 @@ from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events, Level, open_log
-from orchestrator.edges.loading import load_aiohttp
 from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
 from orchestrator.run.progress import Progress
 from orchestrator.run.stopping import Stopping
@@ -159,11 +158,6 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     )
     voice.never_show(settings.credentials.secret_key)
     return settings
-
-
-def load_client() -> None:
-    """Load what talks to the server, the quick way; call it when the settings are usable."""
-    load_aiohttp()
 
 
 def check_shared(shared: Shared) -> None:

@@ -13,8 +13,8 @@ more than its guard compared with departure n.
 Law of the guard: it is 17 ms, which costs 1.7 % of R, until an answer shows that less will do: a
 request was late by no more than its round trip is longer than the least that the way allows. Its
 guard is that, and 1 ms, but never more than 17 ms. On a steady way that costs 0.1 % of R. The least
-of a hundred round trips is taken for that least; of ten it is too long by more than the 1 ms where
-every trip varies by 5 ms, and the server then saw up to 3 runs of 20 above R.
+of a hundred round trips is taken for that least. The least of ten is too long by more than the 1 ms
+where every way varies by 5 ms: in 3 of 20 simulated runs the server then saw more than R.
 
 Law of the spacing: departures are due window/L apart. Who is late (a timer wakes up to 1 ms late, a
 collection of garbage 10 ms) may catch up: 10 ms, or two intervals where requests are few enough for

@@ -202,6 +202,11 @@ def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
         yield "ORCHESTRATOR_SECRET_KEY_FILE is used, ORCHESTRATOR_SECRET_KEY is ignored"
 
 
+def origin_of_call(key: str) -> str:
+    """The origin of a setting that the call itself gives: its flag, or a library's argument."""
+    return SPECS[key].flag or f"argument {key}"
+
+
 def flag_layer(flags: Mapping[str, object]) -> dict[str, Given]:
     """Read the flags given: TOML key to value, None for a flag that was not given.
 
@@ -212,9 +217,7 @@ def flag_layer(flags: Mapping[str, object]) -> dict[str, Given]:
         if key not in SPECS:
             raise _unknown_key(key, "overrides")
     return {
-        key: Given(
-            value, origin=SPECS[key].flag or f"argument {key}", is_text=isinstance(value, str)
-        )
+        key: Given(value, origin=origin_of_call(key), is_text=isinstance(value, str))
         for key, value in flags.items()
         if value is not None
     }

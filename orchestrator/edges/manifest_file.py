@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 65_536
 
+_ADVICE = "name a file that exists and can be read"
 _NOT_SENT = "Nothing was sent."
 _STDIN = 0
 
@@ -98,14 +99,14 @@ def open_manifest(path: Path) -> Iterator[ManifestSource]:
         reason = _kind_of(path) or _words(error)
         raise UsageError(
             f"cannot open the list {path}: {reason}. {_NOT_SENT}",
-            advice="name a file that exists and can be read",
+            advice=_ADVICE,
         ) from error
     try:
         kind = _kind_words(os.fstat(fd).st_mode)
         if kind:
             raise UsageError(
                 f"cannot open the list {path}: {kind}. {_NOT_SENT}",
-                advice="name a file that exists and can be read",
+                advice=_ADVICE,
             )
         yield ManifestSource(fd, name=str(path), real_path=Path(os.path.realpath(path)))
     finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.core.manifest import format_of, read_manifest_blocks
 from orchestrator.core.manifest_text import ManifestUnreadableError
 from orchestrator.core.report import RunKind
+from orchestrator.core.settings import origin_of_call
 from orchestrator.edges.journal import PlanWriter, Refused
 from orchestrator.edges.manifest_file import open_manifest, open_stdin
 from orchestrator.edges.run_directory import RunDirectory
@@ -232,7 +233,7 @@ async def _take_up(
 
 def _is_given(settings: Settings, key: str) -> bool:
     """Whether a setting comes from this very call: then it counts for more than the journal."""
-    return settings.origins[key].startswith(("--", "argument "))
+    return settings.origins[key] == origin_of_call(key)
 
 
 def _fingerprint(manifest: Path | None) -> str:
