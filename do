@@ -100,7 +100,7 @@ build_venv() {
         "$python" -m venv --clear "$VENV" || stop "no virtual environment could be made in $VENV." \
             "On Debian or Ubuntu: apt-get install python3-venv"
     fi
-    pip install --require-hashes --only-binary :all: -r "$ROOT/requirements.txt" ||
+    pip install --no-deps --require-hashes --only-binary :all: -r "$ROOT/requirements.txt" ||
         stop "the pinned packages could not be installed (the lines above say why)." \
             "A package index must be reachable; repeat the command to go on."
     pip install --no-deps --no-build-isolation --no-index --editable "$ROOT" ||
