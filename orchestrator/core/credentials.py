@@ -4,19 +4,27 @@ Rule 1: two cures, each tried once a run: the server's clock, and the other form
 Rule 2: switch A shows itself when requests with a query are accepted and those without never were.
 Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
 Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
-Source: design.md §8 "Credentials", api.md §1.3.
+Rule 5: one 403 is about one request. A VDN is closed to us by ten different campaigns in a row (or
+        all, if fewer), none of whose PUTs was ever accepted; in an emergency by 30 s of nothing else.
+Source: design.md §8 "Credentials" and "Evidence", rule 6; api.md §1.3.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from orchestrator.core.retry import clock_offset_ms
 
 if TYPE_CHECKING:
+    from orchestrator.core.campaign import CampaignRef
     from orchestrator.core.signing import SigningRules
+
+#: so many different campaigns in a row answered with 403 close a VDN
+CLOSED_BY = 10
+#: in an emergency a VDN is closed by a time of nothing but refusals, seconds
+CLOSED_AFTER_S = 30.0
 
 
 class Cure(StrEnum):
@@ -85,3 +93,46 @@ class Signer:
     def _flip(self) -> None:
         self.rules = self.rules._replace(blank_query_line=not self.rules.blank_query_line)
         self.generation += 1
+
+
+@dataclass(slots=True)
+class VdnAccess:
+    """Which VDNs refuse us."""
+
+    #: a time closes a VDN, not a number
+    emergency: bool
+    #: VDN → its campaigns in this run; unknown: as many as it takes
+    sizes: dict[int, int] = field(default_factory=dict)
+    #: nothing more is sent to these
+    closed: set[int] = field(default_factory=set)
+    #: something was accepted in these, or answered by the API itself
+    opened: set[int] = field(default_factory=set)
+    _row: dict[int, set[CampaignRef]] = field(default_factory=dict)
+    _since_s: dict[int, float] = field(default_factory=dict)
+
+    def note_answered(self, vdn_id: int) -> None:
+        """The API itself has answered a PUT to this VDN."""
+        self.opened.add(vdn_id)
+        self._row.pop(vdn_id, None)
+        self._since_s.pop(vdn_id, None)
+
+    def note_refused(self, ref: CampaignRef, *, now_s: float) -> bool:
+        """A PUT was answered with 403; returns whether that closes its VDN."""
+        vdn_id = ref.vdn_id
+        if vdn_id in self.closed:
+            return False
+        row = self._row.setdefault(vdn_id, set())
+        row.add(ref)
+        since_s = self._since_s.setdefault(vdn_id, now_s)
+        if self.emergency:
+            is_closed = now_s - since_s >= CLOSED_AFTER_S
+        else:
+            is_closed = len(row) >= min(CLOSED_BY, self.sizes.get(vdn_id, CLOSED_BY))
+        if not is_closed or vdn_id in self.opened:
+            return False
+        self.closed.add(vdn_id)
+        return True
+
+    def row_of(self, vdn_id: int) -> int:
+        """How many different campaigns of a VDN were answered with 403 in a row."""
+        return len(self._row.get(vdn_id, ()))

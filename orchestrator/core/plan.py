@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.sweep import page_count
+from orchestrator.core.listing import page_count
 
 if TYPE_CHECKING:
     from orchestrator.core.campaign import CampaignRef, Status

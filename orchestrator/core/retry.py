@@ -23,8 +23,12 @@ OFFSET_MAX_MS = 24 * 3600 * 1000
 
 #: with this many campaigns left the breaker can still see five different ones fail
 ENOUGH_FOR_THE_BREAKER = 5
-#: how long one of the last campaigns may fail before that is held against it
-BENEFIT_OF_DOUBT_S = 60.0
+#: seconds between the attempts on one of the last campaigns: the breaker cannot tell an outage from
+#: a stubborn campaign any more, so that the attempts are to outlast a short one
+_LAST_WAITS_S = (2.0, 5.0, 10.0, 20.0, 30.0)
+#: how long all of these waits together take, seconds, at least and at most
+_LAST_LEAST_S = 60.0
+_LAST_MOST_S = 80.0
 
 #: 2**64 times any base that the settings allow is far above any cap
 _DOUBLINGS_MAX = 64
@@ -108,31 +112,43 @@ def clock_offset_ms(date: str | None, *, now_ms: int) -> int | None:
     return offset_ms if OFFSET_MIN_MS <= abs(offset_ms) <= OFFSET_MAX_MS else None
 
 
-def is_charged(
-    *, breaker_open: bool, probe: bool, left: int, succeeded_since: bool, failing_for_s: float
-) -> bool:
+def is_charged(*, breaker_open: bool, probe: bool, left: int, read_works: bool | None) -> bool:
     """Whether a failed attempt counts against its campaign's attempts.
 
-    | breaker open, or a probe | campaigns left | another succeeded since | failing for | charged |
-    |---|---|---|---|---|
-    | yes | any | any | any | no: the server is ill, not the campaign |
-    | no | 5 or more | any | any | yes: were the server ill, the breaker would open |
-    | no | 4 or fewer | yes | any | yes: the server works, this one is stubborn |
-    | no | 4 or fewer | no | 60 s or more | yes: long enough for an outage to end |
-    | no | 4 or fewer | no | less | no: the breaker cannot see five, so nobody knows |
+    | campaigns left | breaker open, or a probe | a read of its VDN works | charged |
+    |---|---|---|---|
+    | 5 or more | yes | any | no: the server is ill, not the campaign |
+    | 5 or more | no | any | yes: were the server ill, the breaker would open |
+    | 4 or fewer | any | yes | yes: the server works, this one is stubborn |
+    | 4 or fewer | any | no | no: the breaker cannot see five, and the server does not work |
 
     Args:
         breaker_open: the breaker is open now that this failure has been told to it.
         probe: this attempt was the breaker's probe.
         left: campaigns without an outcome, this one included.
-        succeeded_since: another campaign's PUT succeeded after this one's first failure.
-        failing_for_s: seconds since this campaign's first failure.
+        read_works: a read that followed the failure had a good answer; None: none was made.
     """
-    if breaker_open or probe:
-        return False
-    if left >= ENOUGH_FOR_THE_BREAKER:
-        return True
-    return succeeded_since or failing_for_s >= BENEFIT_OF_DOUBT_S
+    if left < ENOUGH_FOR_THE_BREAKER:
+        return bool(read_works)
+    return not (breaker_open or probe)
+
+
+def last_wait_s(*, failed: int, max_attempts: int, patience_s: float) -> float:
+    """Seconds before the next attempt on one of the last campaigns.
+
+    With five attempts 2, 5, 10, 20 and 30 s, the last one before the one more at the end of the
+    run. With any other number they are stretched or squeezed, so that all of them together take
+    60 to 80 s; never longer than the patience.
+
+    Args:
+        failed: attempts that have failed, from 1 on.
+        max_attempts: how many there may be, without the one more.
+        patience_s: how long the server may fail, seconds.
+    """
+    waits_s = [_LAST_WAITS_S[min(at, len(_LAST_WAITS_S) - 1)] for at in range(max_attempts)]
+    whole_s = sum(waits_s)
+    wanted_s = min(max(whole_s, _LAST_LEAST_S), _LAST_MOST_S, patience_s)
+    return waits_s[min(max(failed, 1), max_attempts) - 1] * wanted_s / whole_s
 
 
 def _date_ms(text: str | None) -> int | None:

@@ -1,8 +1,9 @@
 """Reading what the server says it has: one listing page, one details answer.
 
-Rule 1: a page that cannot be read whole is a problem in words, never an empty page.
+Rule 1: what can be read of a page is taken; what cannot be makes it a problem in words, never an
+        empty page. Discovery is lenient, a proof is strict: a page with a problem proves nothing.
 Rule 2: `data` may be null, missing or empty; ids may be numbers or digit strings (api.md §2.4).
-Rule 3: unknown keys are ignored; a row without a usable id spoils its page.
+Rule 3: unknown keys are ignored; a row without a usable id or status spoils its page as a proof.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def read_page(
 ) -> Page | Verdict:
     """Read a listing answer; the verdict instead when it was not a success.
 
-    A row without a status was selected by the filter, so it has the status asked for.
+    A row without a status was selected by the filter, so it has the status asked for; in an
+    unfiltered listing it makes the page a problem.
 
     Args:
         answer: what came back.
@@ -51,7 +53,7 @@ def read_page(
         asked_status: the filter.
         verdict: what `judge` said of it, if it has been asked: a page is 100 rows to parse.
     """
-    verdict = verdict or judge(answer)
+    verdict = verdict or judge(answer, reads=True)
     document = verdict.document
     if verdict.kind is not Kind.ACCEPTED or document is None:
         return verdict
@@ -63,20 +65,22 @@ def read_page(
         return Page(rows=(), total_size=total_size, problem="`data` is not a list")
     assumed = read_status(asked_status)
     rows: list[Sighting] = []
-    problem = "" if total_size is not None else "the listing has no totalSize"
+    problem = verdict.flaw or ("" if total_size is not None else "the listing has no totalSize")
     for entry in entries:
         sighting = _row(entry, vdn_id=vdn_id, assumed=assumed)
         if sighting is None:
             problem = "a row of the listing has no usable id"
-        else:
-            rows.append(sighting)
+            continue
+        rows.append(sighting)
+        if sighting.status is None and not _is_number(entry.get("status")):
+            problem = problem or "a row of the listing has no readable status"
     return Page(rows=tuple(rows), total_size=total_size, problem=problem)
 
 
 def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
     """Read a details answer; the verdict instead when it was not a success."""
-    verdict = judge(answer)
-    if verdict.kind is not Kind.ACCEPTED or verdict.document is None:
+    verdict = judge(answer, reads=True)
+    if verdict.kind is not Kind.ACCEPTED or verdict.document is None or verdict.flaw:
         return verdict
     shown = verdict.document.get("returnObject")
     if not isinstance(shown, dict):
@@ -107,6 +111,11 @@ def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | No
         _text(entry.get("name")),
         _text(entry.get("strBeginTime")),
     )
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a status, though perhaps one that we do not know."""
+    return type(value) is int or (isinstance(value, str) and value.isascii() and value.isdigit())
 
 
 def _text(value: object) -> str:

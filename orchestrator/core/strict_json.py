@@ -1,6 +1,7 @@
 """JSON as a careful reader takes it: one document, no repeated keys, no NaN, no depth bombs.
 
-Rule 1: what Python's reader would silently bend (a repeated key, NaN, Infinity) is refused.
+Rule 1: what Python's reader would silently bend (a repeated key, NaN, Infinity) is refused; a
+        control character in a text bends nothing, and is allowed.
 Rule 2: every refusal is a `BadJsonError` with a reason in words; nothing else leaves this file.
 Rule 3: half a character (a lone surrogate, left where a server has cut a name) is legal JSON but
         no storable text: whoever keeps a text passes it through `storable` first.
@@ -21,21 +22,24 @@ class BadJsonError(ValueError):
     """The text is not the JSON that we accept; the message says why."""
 
 
-def read_json(body: bytes) -> object:
-    """Parse one JSON document, UTF-8 with or without a byte order mark.
+def without_mark(body: bytes) -> bytes:
+    """The same bytes without a byte order mark.
+
+    Not "utf-8-sig": Python loads that codec from a file, and files may have run out.
+    """
+    return body.removeprefix(BOM_UTF8)
+
+
+def read_json(text: str) -> object:
+    """Parse one JSON document.
 
     Raises:
         BadJsonError: for anything that is not one strict document.
     """
-    try:
-        # Not "utf-8-sig": Python loads that codec from a file, and files may have run out.
-        text = body.removeprefix(BOM_UTF8).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
     if not text.strip():
         raise BadJsonError("the answer is empty")
     try:
-        careful = _MANY_DIGITS in body.translate(_AS_ZEROS)
+        careful = _MANY_DIGITS in text.encode("utf-8", "replace").translate(_AS_ZEROS)
         return (_CAREFUL_DECODER if careful else _DECODER).decode(text)
     except RecursionError as error:
         raise BadJsonError("nested too deeply") from error
@@ -78,7 +82,10 @@ def _bounded_float(digits: str) -> float:
 
 #: made once: `json.loads` with hooks makes one a call, a quarter of what a short answer costs
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_bounded_float
+    object_pairs_hook=_unique_keys,
+    parse_constant=_refuse_constant,
+    parse_float=_bounded_float,
+    strict=False,
 )
 #: for a text that may hold a whole number that is too long: a call for each of them is a third of
 #: what a page takes, and finding out that none is so long a thirtieth
@@ -87,6 +94,7 @@ _CAREFUL_DECODER = json.JSONDecoder(
     parse_constant=_refuse_constant,
     parse_int=_bounded_int,
     parse_float=_bounded_float,
+    strict=False,
 )
 _AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS = b"0" * _MAX_NUMBER_CHARS

@@ -4,6 +4,7 @@ Rule 1: success needs HTTP 200, strict JSON, at least one code, and every code p
 Rule 2: HTTP 5xx is never success, whatever its body says.
 Rule 3: what a verdict entails (repeat it? in doubt? is the server well?) is a table, not branches.
 Rule 4: an answer decides about its own request only; the state of a campaign is outcome.py's.
+Rule 5: a body that cannot be read may tell a refusal or throttling by its code, never a success.
 
 *In doubt*: sent, and answered neither by a definite code nor by a 3xx/4xx.
 Source: design.md §6 and §8, api.md §3.
@@ -17,8 +18,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
+from orchestrator.core.body import codes_by_pattern, read_document, read_listing_document
 from orchestrator.core.result_codes import RESULT_CODES, Meaning, read_code
-from orchestrator.core.strict_json import BadJsonError, read_json, storable
+from orchestrator.core.strict_json import BadJsonError, storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,9 +108,17 @@ CONSEQUENCES: dict[Kind, Consequence] = {
         in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
     ),
     Kind.TLS_REFUSED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
-    Kind.UNAUTHORIZED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
-    Kind.FORBIDDEN: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
-    Kind.NOT_THE_API: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+    # One answer is about one thing: a firewall refuses a request, a gateway is gone for a second.
+    Kind.UNAUTHORIZED: Consequence(
+        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
+    # Whether it says anything of the server is known by a read of the same VDN only.
+    Kind.FORBIDDEN: Consequence(
+        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.SILENT
+    ),
+    Kind.NOT_THE_API: Consequence(
+        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
+    ),
 }
 
 #: what a code's meaning makes of an answer, and the reason in words (empty: the code's own name)
@@ -138,6 +148,8 @@ class Verdict:
     #: the answer is nothing that this API sends: HTML, a redirect, a strange status
     foreign: bool = False
     fault: Fault | None = None
+    #: why a listing that could be read in part proves nothing; empty: it was read whole
+    flaw: str = ""
     #: the answer's JSON object, for whoever wants more of it than its codes; None: it had none
     document: Mapping[str, object] | None = field(default=None, compare=False, repr=False)
 
@@ -159,6 +171,7 @@ class Codes(NamedTuple):
     returned: str | None
     desc: str
     document: dict[str, object]
+    flaw: str = ""
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -166,8 +179,14 @@ class Codes(NamedTuple):
         return tuple(code for code in (self.result, self.returned) if code is not None)
 
 
-def judge(answer: Answer) -> Verdict:
-    """Judge the answer to one pause or resume."""
+def judge(answer: Answer, *, reads: bool = False) -> Verdict:
+    """Judge the answer to one request.
+
+    Args:
+        answer: what came back.
+        reads: it was a listing or a details call, which is taken as far as it can be read; the
+            verdict's `flaw` then says why it is no proof.
+    """
     if answer.fault is not None:
         return _judge_fault(answer, answer.fault)
     status = answer.http_status
@@ -175,35 +194,32 @@ def judge(answer: Answer) -> Verdict:
         return _verdict(Kind.BROKEN, answer, "no answer")
     if status == 200:
         if len(answer.body) <= _SHORT and answer.content_encoding is None:
-            return _judge_short(answer.body)
-        return _judge_ok(answer)
+            return _judge_short(answer.body, reads=reads)
+        return _judge_ok(answer, reads=reads)
     return _judge_status(answer, status)
 
 
 @lru_cache(maxsize=32)
-def _judge_short(body: bytes) -> Verdict:
+def _judge_short(body: bytes, *, reads: bool) -> Verdict:
     """Judge a short answer with HTTP 200: most of a run's are the same bytes (30 µs each)."""
-    return _judge_ok(Answer(http_status=200, body=body))
+    return _judge_ok(Answer(http_status=200, body=body), reads=reads)
 
 
-def read_codes(answer: Answer) -> Codes:
+def read_codes(answer: Answer, *, reads: bool = False) -> Codes:
     """Read the codes of an answer's JSON object.
 
     Raises:
         BadJsonError: the body is not a strict JSON object.
     """
-    if answer.content_encoding not in (None, "", "identity"):
-        encoding = _quoted(answer.content_encoding[:20])
-        raise BadJsonError(f"compressed ({encoding}), which was not asked for")
-    document = read_json(answer.body)
-    if not isinstance(document, dict):
-        raise BadJsonError("not a JSON object")
+    read = read_listing_document if reads else read_document
+    document, flaw = read(answer.body, content_encoding=answer.content_encoding)
     desc = document.get("resultDesc") or document.get("returnDesc") or ""
     return Codes(
         result=_code_in(document, "resultCode"),
         returned=_code_in(document, "returnCode"),
         desc=storable(str(desc)[:_DESC_LIMIT]),
         document=document,
+        flaw=flaw,
     )
 
 
@@ -212,18 +228,39 @@ def _code_in(document: dict[str, object], key: str) -> str | None:
     return None if value is None else read_code(value)
 
 
-def _judge_ok(answer: Answer) -> Verdict:
+def _judge_ok(answer: Answer, *, reads: bool) -> Verdict:
     try:
-        codes = read_codes(answer)
+        codes = read_codes(answer, reads=reads)
     except BadJsonError as error:
+        told = _told_by_pattern(answer)
+        if told is not None:
+            return told
         shown = _shown(answer.body)
         reason = f"HTTP 200 without a readable answer: {error}" + (f": {shown}" if shown else "")
         return _verdict(Kind.UNREADABLE, answer, reason, foreign=_looks_like_markup(answer.body))
     return _judge_codes(answer, codes)
 
 
+#: what the code of a body that cannot be read may tell
+_TOLD_BY_PATTERN = frozenset(
+    {Kind.THROTTLED, Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE, Kind.DATABASE_ERROR}
+)
+
+
+def _told_by_pattern(answer: Answer) -> Verdict | None:
+    """A refusal or throttling whose code alone can be made out; a success never can."""
+    present = codes_by_pattern(answer.body, content_encoding=answer.content_encoding)
+    if len(present) != 1:
+        return None
+    verdict = _judge_codes(answer, Codes(present[0], None, "", {}))
+    return verdict if verdict.kind in _TOLD_BY_PATTERN else None
+
+
 def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
     present = codes.present
+    if not present and codes.flaw and codes.document.get("data"):
+        # Half a listing: its rows are worth pausing, and it proves nothing.
+        return _verdict(Kind.ACCEPTED, answer, "read in part", codes=codes)
     if not present:
         return _verdict(Kind.UNREADABLE, answer, "HTTP 200 without a result code", codes=codes)
     if len(set(present)) > 1:
@@ -304,6 +341,7 @@ def _verdict(  # noqa: PLR0913 - one constructor, so that every field is filled 
         in_doubt=CONSEQUENCES[kind].in_doubt if in_doubt is None else in_doubt,
         foreign=foreign,
         fault=answer.fault,
+        flaw=codes.flaw if codes else "",
         document=codes.document if codes else None,
     )
 

@@ -7,12 +7,13 @@ Rule 2: pages that may be read in any order are read a few at a time, the first 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from orchestrator.core.listing import Listing, page_count
 from orchestrator.core.plan import reads_are_cheaper
 from orchestrator.core.requests import listing
 from orchestrator.core.sightings import read_page
-from orchestrator.core.sweep import Listing, page_count
 from orchestrator.core.verdict import Kind, Verdict
 from orchestrator.run.stopping import StoppedError
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter
 _PAGES_ABREAST = 4
+#: pages that may be unreadable before the rest is not asked for
+_PAGES_FAILED_MAX = 3
 
 
 async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page
@@ -32,10 +35,11 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     *,
     vdn_id: int,
     status: int,
-    take: Callable[[Sequence[Sighting]], Awaitable[None]],
+    take: Callable[[Sequence[Sighting]], Awaitable[None]] | None = None,
     enough: Callable[[Listing], bool] | None = None,
     backwards: bool = False,
     keep_started: bool = False,
+    yields: bool = False,
 ) -> Listing:
     """Read a listing, page by page, handing on the rows that are new in this pass.
 
@@ -43,16 +47,18 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
         rig: the parts of the run.
         vdn_id: whose campaigns.
         status: the filter, 0 for all.
-        take: receives the new rows of each page.
+        take: receives the new rows of each page, if anybody wants them.
         enough: asked after the first page; True ends the pass there (it is then not complete).
         backwards: read the last page second, so that on a list that shrinks while it is read a
             campaign can only move towards pages that are still to come.
         keep_started: the listing is asked for what is started when it is through.
+        yields: while a PUT waits, this listing gets a part of the rate only.
 
     Raises:
         StoppedError: the run is ending.
     """
-    reading = _Reading(rig, vdn_id, status, take, Listing(keeps_started=keep_started))
+    blank = Listing(status=status, keeps_started=keep_started)
+    reading = _Reading(rig, vdn_id, status, take, blank, yields)
     seen = reading.seen
     await reading.read(1)
     if enough is not None and enough(seen):
@@ -80,14 +86,17 @@ def few_of_many(share: VdnShare) -> Callable[[Listing], bool]:
     return enough
 
 
-class _Reading(NamedTuple):
+@dataclass(slots=True)
+class _Reading:
     """One pass over the pages of one listing."""
 
     rig: Rig
     vdn_id: int
     status: int
-    take: Callable[[Sequence[Sighting]], Awaitable[None]]
+    take: Callable[[Sequence[Sighting]], Awaitable[None]] | None
     seen: Listing
+    yields: bool
+    pages_failed: int = 0
 
     async def read(self, page: int) -> bool:
         """Read one page and hand on what is new on it; False: the listing is not to be believed.
@@ -96,7 +105,9 @@ class _Reading(NamedTuple):
         the last of a huge number of pages.
         """
         heard = await self.rig.sender.ask(
-            listing(self.vdn_id, status=self.status, page=page), key=("listing", self.vdn_id)
+            listing(self.vdn_id, status=self.status, page=page),
+            key=("listing", self.vdn_id),
+            yields=self.yields,
         )
         found = read_page(
             heard.answer,
@@ -107,20 +118,21 @@ class _Reading(NamedTuple):
         if isinstance(found, Verdict):
             self._note_failed(page, found)
             return True
-        await self.take(self.seen.add(found))
+        fresh = self.seen.add(found)
+        if self.take is not None:
+            await self.take(fresh)
         if not found.rows and found.total_size and page <= page_count(found.total_size):
             self.seen.fail(f"page {page} is empty, though totalSize is {found.total_size}")
             return False
         return True
 
     async def read_abreast(self, pages: range) -> None:
-        """Read pages a few at a time; the first problem ends the reading."""
+        """Read pages a few at a time, until too many cannot be read."""
         left = iter(pages)
 
         async def reader() -> None:
             for page in left:
-                await self.read(page)
-                if self.seen.problem:
+                if not await self.read(page) or self.pages_failed >= _PAGES_FAILED_MAX:
                     return
 
         called_off = False
@@ -135,6 +147,7 @@ class _Reading(NamedTuple):
             raise StoppedError
 
     def _note_failed(self, page: int, verdict: Verdict) -> None:
+        self.pages_failed += 1
         self.seen.fail(f"page {page}: {verdict.reason}")
         if verdict.kind is Kind.FORBIDDEN:
             self.rig.denied_listings.add(self.vdn_id)

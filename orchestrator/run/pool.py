@@ -43,7 +43,7 @@ async def run_pool(
             if rig.stopping.is_stopping:
                 rig.sender.slots.release()
                 break
-            if planned.ref.vdn_id in rig.denied_vdns:
+            if planned.ref.vdn_id in rig.access.closed:
                 rig.sender.slots.release()
                 continue
             begun.add(asyncio.create_task(_guarded(rig, planned, settle, begun)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.core.credentials import VdnAccess
 from orchestrator.core.outcome import Outcome
 from orchestrator.edges.events import Level
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from orchestrator.core.campaign import Action
+    from orchestrator.core.campaign import Action, CampaignRef
+    from orchestrator.core.verdict import Verdict
     from orchestrator.edges.clock import Clock
     from orchestrator.edges.events import Events
     from orchestrator.edges.journal import Journal, Settlement
@@ -39,18 +42,24 @@ class Rig:
     before_intent: Callable[[int], Awaitable[None]] | None = None
     #: called with every outcome on record
     after_settled: Callable[[Settlement], None] | None = None
+    #: called with every answer to a PUT, once it is on record
+    after_answer: Callable[[CampaignRef, Verdict], None] | None = None
+    #: seconds that the server may fail before the run gives up
+    patience_s: float = math.inf
     #: campaigns that ran out of attempts → useful answers to others before their first failure
     first_failures: dict[int, int] = field(default_factory=dict)
+    #: … and when, monotonic seconds
+    ran_out_s: dict[int, float] = field(default_factory=dict)
+    #: whether our acceptance of a campaign's pause still holds, as far as the listings know
+    is_still_accepted: Callable[[CampaignRef], bool] = lambda _: True
     #: nothing is sent to a campaign whose state was not seen (restore)
     look_is_required: bool = False
     #: VDNs whose look failed in this life
     unseen_vdns: set[int] = field(default_factory=set)
-    #: VDNs that answered 403: nothing more is sent to them
-    denied_vdns: set[int] = field(default_factory=set)
-    #: VDNs whose listing answered 403
+    #: which VDNs refuse us
+    access: VdnAccess = field(default_factory=lambda: VdnAccess(emergency=False))
+    #: VDNs whose newest listing answered 403
     denied_listings: set[int] = field(default_factory=set)
-    #: VDNs in which something was accepted
-    open_vdns: set[int] = field(default_factory=set)
     #: something unforeseen was raised; the run ends as a bug
     bugs: list[str] = field(default_factory=list)
 

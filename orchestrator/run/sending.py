@@ -2,6 +2,7 @@
 
 Rule 1: nothing leaves but through `admit` and `exchange`: breaker, gate, pace, stop hold for all.
 Rule 2: until the server has taken one signature, requests go alone: a wrong key costs one.
+        What is not the API ends a run only before the API has answered as itself.
 Rule 3: changes and reads have a breaker each; while changes are held back, so are reads.
 Rule 4: between the pacer's slot and the bytes on the wire nothing is awaited.
 """
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.core.answer import Fault
 from orchestrator.core.breaker import Breaker, Pass
+from orchestrator.core.campaign import CampaignRef
 from orchestrator.core.credentials import Cure
 from orchestrator.core.pacing import Left
+from orchestrator.core.quiet import PASS_SHARE
 from orchestrator.core.retry import backoff_s, retry_after_s
 from orchestrator.core.signing import authorization
 from orchestrator.core.summary import Ended
@@ -27,7 +30,7 @@ from orchestrator.run.slots import Slots
 from orchestrator.run.stopping import Alarm, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from orchestrator.core.answer import Answer
     from orchestrator.core.credentials import Signer
@@ -46,6 +49,23 @@ READ_ATTEMPTS = 4
 _RECENT = 10
 #: answers that are not this API's, to different requests, before the run ends
 _FOREIGN_LIMIT = 2
+#: an emergency meets such answers for so long, one request a second, before it ends
+_FOREIGN_TRIES_S = 10.0
+_FOREIGN_APART_S = 1.0
+#: so many different campaigns whose answers cannot be read are looked into
+_UNREADABLE_ROW = 5
+#: what only the API itself says
+_API_KINDS = frozenset(
+    {
+        Kind.ACCEPTED,
+        Kind.WRONG_STATE,
+        Kind.NOT_FOUND,
+        Kind.REJECTED,
+        Kind.CODE_UNKNOWN,
+        Kind.DATABASE_ERROR,
+        Kind.CODES_DISAGREE,
+    }
+)
 
 
 class Transport(Protocol):
@@ -93,8 +113,8 @@ class Sender:
     events: Events
     changes: Breaker
     reads: Breaker
-    #: pause-all: a 401 after an accepted request is an outage to wait out
-    waits_out_401: bool
+    #: nothing is given up for what may be an outage
+    emergency: bool
     #: requests in flight at most
     concurrency: int
     #: rings when a breaker closes, the gate opens, or the run ends
@@ -113,11 +133,23 @@ class Sender:
     _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: requests that wait for the pacer
+    #: requests that wait for the pacer, and the PUTs among them
     _in_line: int = 0
+    _changes_in_line: int = 0
+    _yielding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: when a read that yields was last let through, monotonic seconds
+    _yielded_s: float = -math.inf
     _ever_answered: bool = False
     _silent_since_s: float | None = None
+    #: the API has answered as itself
+    _is_itself: bool = False
     _foreign: set[Hashable] = field(default_factory=set)
+    _foreign_since_s: float | None = None
+    _foreign_last_s: float = -math.inf
+    #: different changes in a row whose answers could not be read
+    _unreadable: dict[Hashable, None] = field(default_factory=dict)
+    #: answers cannot be read and PUTs take effect: the states decide
+    trusts_states: bool = False
     #: whether the last answers were of the throttling kind
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
@@ -147,6 +179,7 @@ class Sender:
             return admission
         await self._alone.acquire()
         admission.alone = True
+        await self._keep_strangers_apart()
         if self.stopping.is_stopping:
             self.leave(admission)
             raise StoppedError
@@ -157,6 +190,14 @@ class Sender:
 
     def _is_proven(self) -> bool:
         return self._proven
+
+    async def _keep_strangers_apart(self) -> None:
+        """While something that is not the API answers, an emergency asks once a second."""
+        while self._foreign_since_s is not None and not self.stopping.is_stopping:
+            wait_s = self._foreign_last_s + _FOREIGN_APART_S - self.clock.now_s()
+            if wait_s <= 0:
+                break
+            await self.alarm.sleep(wait_s)
 
     async def _pass_breaker(self, key: Hashable, *, change: bool) -> Admission:
         breaker = self.changes if change else self.reads
@@ -177,7 +218,7 @@ class Sender:
                     self.events.debug("breaker.probe_sent", waiting=self.progress.left)
                     return Admission(key, breaker, probe=True)
                 if breaker.out_of_patience(now_s):
-                    self.stopping.stop(Ended.SERVER, self._out_of_patience())
+                    self.stopping.stop(self._why_out_of_patience, self._out_of_patience())
                     raise StoppedError
                 if change and not waiting:
                     waiting = True
@@ -195,7 +236,7 @@ class Sender:
         since_s = self.reads.opened_since_s
         return (
             since_s is not None
-            and not self.waits_out_401
+            and not self.emergency
             and not self.changes.is_open
             and self.useful_change_s >= since_s
         )
@@ -232,28 +273,42 @@ class Sender:
         now_s = self.clock.now_s()
         if departure.left is not None and answer.http_status is not None:
             self.pacer.heard(departure.left, now_s=now_s)
-        heard = Heard(answer, judge(answer), departure.generation, bool(request.query))
+        verdict = judge(answer, reads=request.method == "GET")
+        heard = Heard(answer, verdict, departure.generation, bool(request.query))
         self._learn(heard, admission, now_s=now_s, explained=explained)
         return heard
 
     def _learn(self, heard: Heard, admission: Admission, *, now_s: float, explained: bool) -> None:
         answer, verdict = heard.answer, heard.verdict
-        if verdict.health is Health.WELL:
+        is_unreadable = admission.breaker is self.changes and verdict.kind is Kind.UNREADABLE
+        if is_unreadable and not admission.probe:
+            self._note_unreadable(admission, now_s, has_query=heard.has_query)
+        elif verdict.health is Health.WELL:
             self._note_well(admission, now_s, has_query=heard.has_query)
         elif verdict.health is Health.ILL:
             self._note_ill(admission, now_s, verdict, explained=explained)
+        if admission.breaker is self.changes and not is_unreadable:
+            self._unreadable.clear()
         if verdict.kind is Kind.THROTTLED and self._is_throttling(answer):
             self._slow_down(answer, now_s)
         self._throttled.append(verdict.kind is Kind.THROTTLED)
         if verdict.kind is Kind.TLS_REFUSED or self._is_wrong_name(verdict):
             self.refusal = verdict
             self.stopping.stop(Ended.SERVER, verdict.reason)
-        if not self._proven:
+        if not (self._proven and self._is_itself):
             self._prove(verdict, admission)
 
     def _is_wrong_name(self, verdict: Verdict) -> bool:
         """Nothing ever left, and the server's name does not exist: a slip, not an outage."""
         return verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
+
+    def _note_unreadable(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
+        """Whether it says that the server is ill is known when the states have been looked at."""
+        self._ever_answered = True
+        if self.trusts_states:
+            self._note_well(admission, now_s, has_query=has_query)
+        else:
+            self._unreadable[admission.key] = None
 
     def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
         self.signer.note_accepted(has_query=has_query)
@@ -299,16 +354,34 @@ class Sender:
             self.stopping.stop(Ended.SERVER, self._out_of_patience())
 
     def _prove(self, verdict: Verdict, admission: Admission) -> None:
-        if verdict.foreign:
-            self._foreign.add(admission.key)
-            if len(self._foreign) >= _FOREIGN_LIMIT:
-                self.refusal = verdict
-                self.stopping.stop(
-                    Ended.SERVER, f"this is not the CC-iSales interface: {verdict.reason}"
-                )
-            return
-        if verdict.kind not in {Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.UNREACHABLE}:
-            self._proven = verdict.kind is not Kind.TLS_REFUSED
+        self._is_itself = self._is_itself or verdict.kind in _API_KINDS
+        if verdict.kind in {Kind.FORBIDDEN, Kind.NOT_THE_API} or verdict.foreign:
+            self._proven = False
+            self._note_foreign(verdict, admission.key)
+        elif verdict.kind not in {Kind.UNAUTHORIZED, Kind.UNREACHABLE}:
+            self._proven = self._proven or verdict.kind is not Kind.TLS_REFUSED
+
+    def _note_foreign(self, verdict: Verdict, key: Hashable) -> None:
+        """Something answers that is not the API, or does not let us in, and the API never has."""
+        now_s = self.clock.now_s()
+        self._foreign.add(key)
+        self._foreign_last_s = now_s
+        self.refusal = verdict
+        is_refused = verdict.kind is Kind.FORBIDDEN
+        why = verdict.reason
+        if not is_refused:
+            why = f"this is not the CC-iSales interface: {why}"
+        if self._foreign_since_s is None:
+            self._foreign_since_s = now_s
+            if self.emergency:
+                self.progress.notice = f"{why}; trying for {_FOREIGN_TRIES_S:.0f} s"
+                self.events.warning("server.strange", reason=why)
+        if self.emergency:
+            is_over = now_s - self._foreign_since_s >= _FOREIGN_TRIES_S
+        else:
+            is_over = len(self._foreign) >= _FOREIGN_LIMIT
+        if is_over:
+            self.stopping.stop(Ended.CREDENTIALS if is_refused else Ended.SERVER, why)
 
     def _is_throttling(self, answer: Answer) -> bool:
         """A 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
@@ -319,6 +392,11 @@ class Sender:
         until_s = None if wait_s is None else now_s + wait_s
         self.pacer.slow_down(now_s=now_s, until_s=until_s)
         self.events.warning("pace.slowed_down", wait_s=round(wait_s or 0.0, 3))
+
+    @property
+    def _why_out_of_patience(self) -> Ended:
+        refused = self.refusal is not None and self.refusal.kind is Kind.UNAUTHORIZED
+        return Ended.CREDENTIALS if refused else Ended.SERVER
 
     def _out_of_patience(self) -> str:
         reason = f": {self.refusal.reason}" if self.refusal else ""
@@ -346,44 +424,115 @@ class Sender:
                 blank_query_line=self.signer.rules.blank_query_line,
             )
             return True
-        if self.waits_out_401 and self.signer.accepted:
-            return True
+        if self.signer.accepted:
+            # The key was good a moment ago: an outage in an emergency, a failed attempt else.
+            return self.emergency
         self.refusal = heard.verdict
         self.stopping.stop(Ended.CREDENTIALS, heard.verdict.reason)
         return False
 
     def note_outage(self, admission: Admission, verdict: Verdict) -> None:
         """A 401 that is waited out: hold everything back behind single probes."""
-        now_s = self.clock.now_s()
-        if admission.probe:
-            admission.breaker.useless(ref=admission.key, now_s=now_s, explained=True)
-            admission.told = True
-        else:
-            admission.breaker.outage(now_s=now_s)
+        admission.breaker.outage(now_s=self.clock.now_s())
         self.progress.breaker = verdict.reason
         self.refusal = verdict
         self.alarm.ring()
 
-    async def ask(self, request: ApiRequest, *, key: Hashable) -> Heard:
+    def note_look(self, *, works: bool, verdict: Verdict) -> None:
+        """A failed PUT was followed by a read, which tells an outage from a stubborn campaign."""
+        now_s = self.clock.now_s()
+        was_open = self.changes.is_open
+        if not works:
+            self.changes.outage(now_s=now_s)
+            self.progress.breaker = verdict.reason
+            self.refusal = verdict
+            if not was_open:
+                self.events.warning("breaker.opened", reason=verdict.reason)
+        elif was_open:
+            self.changes.useful(now_s=now_s)
+            self.progress.breaker = ""
+            self.events.info("breaker.closed")
+            self.alarm.ring()
+
+    @property
+    def is_unreadable_row(self) -> bool:
+        """Whether the answers to so many different changes in a row could not be read."""
+        return len(self._unreadable) >= _UNREADABLE_ROW
+
+    def take_unreadable_row(self) -> list[CampaignRef]:
+        """The campaigns of that row, which begins anew."""
+        refs = [key for key in self._unreadable if isinstance(key, CampaignRef)]
+        self._unreadable.clear()
+        return refs
+
+    def note_unreadable(self, refs: Sequence[CampaignRef], *, took_effect: bool) -> None:
+        """The states of campaigns whose answers could not be read have been looked at."""
+        now_s = self.clock.now_s()
+        if took_effect:
+            self.trusts_states = True
+            self.useful_change_s = now_s
+            self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
+            self.events.warning("answers.unreadable", took_effect=True)
+            return
+        self.events.warning("answers.unreadable", took_effect=False)
+        for ref in refs:
+            self.changes.useless(ref=ref, now_s=now_s, explained=False)
+        if self.changes.is_open:
+            self.progress.breaker = "answers cannot be read"
+
+    async def ask(self, request: ApiRequest, *, key: Hashable, yields: bool = False) -> Heard:
         """Send a reading request, again while that is worth it.
+
+        Args:
+            request: what to send.
+            key: whose failure it would be.
+            yields: while a PUT waits, such requests get PASS_SHARE of the rate.
 
         Raises:
             StoppedError: the run is ending.
         """
         failures = 0
         while True:
+            if yields:
+                await self._let_changes_pass()
             heard, charged = await self._ask_once(request, key)
             verdict = heard.verdict
             if verdict.kind is Kind.UNAUTHORIZED:
-                if not self.cure(heard):
+                if self.cure(heard):
+                    continue
+                if self.stopping.is_stopping:
                     return heard
-                continue
             if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
                 return heard
             failures += charged
             if failures >= READ_ATTEMPTS:
                 return heard
             await self.stopping.sleep(self.backoff_s(failures))
+
+    async def try_read(self, request: ApiRequest, *, key: Hashable) -> Heard:
+        """Send a reading request once, whatever the breakers say.
+
+        Raises:
+            StoppedError: the run is ending.
+        """
+        async with self.slots:
+            self.stopping.check()
+            admission = Admission(key, self.reads, past_breaker=True)
+            try:
+                return await self.exchange(request, admission)
+            except NotSentError:
+                raise StoppedError from None
+
+    async def _let_changes_pass(self) -> None:
+        """Return when a read may be sent beside the PUTs that wait."""
+        async with self._yielding:
+            while self._changes_in_line and not self.stopping.is_stopping:
+                due_s = self._yielded_s + 1 / (PASS_SHARE * self.pacer.ceiling_per_s)
+                wait_s = due_s - self.clock.now_s()
+                if wait_s <= 0:
+                    break
+                await self.alarm.sleep(wait_s)
+            self._yielded_s = self.clock.now_s()
 
     async def _ask_once(self, request: ApiRequest, key: Hashable) -> tuple[Heard, int]:
         while True:
@@ -402,7 +551,7 @@ class Sender:
 
     def _is_outage(self, heard: Heard) -> bool:
         return (
-            self.waits_out_401
+            self.emergency
             and self.signer.accepted
             and heard.generation == self.signer.generation
         )
@@ -431,7 +580,9 @@ class Sender:
         return left
 
     async def _wait_in_line(self, admission: Admission) -> Left:
+        is_change = admission.breaker is self.changes
         self._in_line += 1
+        self._changes_in_line += is_change
         try:
             async with self._queue:
                 while not isinstance(left := self._depart(admission), Left):
@@ -439,6 +590,7 @@ class Sender:
                 return left
         finally:
             self._in_line -= 1
+            self._changes_in_line -= is_change
 
     def _depart(self, admission: Admission) -> Left | float:
         """Let it leave now; or the pacer says not yet, and for how many seconds."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from orchestrator.core.outcome import (
+    COURSES,
     SUCCESSES,
     Decision,
     Evidence,
@@ -25,8 +26,9 @@ from orchestrator.core.outcome import (
     decide_seen,
     decide_unseen,
 )
-from orchestrator.core.requests import change, details
-from orchestrator.core.retry import is_charged
+from orchestrator.core.campaign import Status
+from orchestrator.core.requests import change, details, listing
+from orchestrator.core.retry import ENOUGH_FOR_THE_BREAKER, is_charged, last_wait_s
 from orchestrator.core.sightings import read_details
 from orchestrator.core.verdict import Kind, Repeat, Verdict
 from orchestrator.edges.isales_client import NotSentError
@@ -42,8 +44,22 @@ if TYPE_CHECKING:
 
 #: the request cannot have reached the API
 _NEVER_LEFT = frozenset({Kind.UNREACHABLE, Kind.TLS_REFUSED})
-#: says nothing of whether the VDN is open to us
-_CLOSED_TO_US = frozenset({Kind.FORBIDDEN, Kind.UNAUTHORIZED})
+#: the API itself has answered
+_FROM_THE_API = frozenset(
+    {
+        Kind.ACCEPTED,
+        Kind.WRONG_STATE,
+        Kind.NOT_FOUND,
+        Kind.REJECTED,
+        Kind.CODE_UNKNOWN,
+        Kind.DATABASE_ERROR,
+        Kind.CODES_DISAGREE,
+    }
+)
+#: 403 to so many different campaigns in a row is looked into by a read of their VDN
+_FORBIDDEN_ROW = 5
+#: a wait that is worth a word on the live line, seconds
+_WORTH_TELLING_S = 2.0
 
 
 @dataclass(slots=True)
@@ -71,6 +87,8 @@ class _Case:
     settled: bool = False
     #: the last failure was a 401 or a cure: repeat without charge or backoff
     free_repeat: bool = False
+    #: the last attempt was the breaker's probe
+    probed: bool = False
 
 
 async def settle_one(
@@ -100,6 +118,8 @@ async def settle_one(
     if attempts_before:
         await _remember(rig, case)
     try:
+        if last_round:
+            await _wait_for_the_last(rig, case)
         verdict = await _attempt(rig, case)
         if case.settled:
             return
@@ -120,7 +140,7 @@ async def _remember(rig: Rig, case: _Case) -> None:
     if known is not None:
         case.sent = known.history.attempts
         case.doubted = known.history.doubted
-        case.accepted_before = known.history.accepted
+        case.accepted_before = known.history.accepted and rig.is_still_accepted(case.planned.ref)
 
 
 async def last_attempt_number(rig: Rig, planned: Planned) -> int:
@@ -143,6 +163,32 @@ async def read_state(rig: Rig, planned: Planned) -> Sighting | Verdict:
     return read_details(heard.answer, ref=planned.ref)
 
 
+async def _wait_for_the_last(rig: Rig, case: _Case) -> None:
+    """The one more attempt of the last few campaigns stands apart from those before it.
+
+    A slot is held on entry and on return; not while it waits.
+    """
+    ran_out_s = rig.ran_out_s.pop(case.planned.seq, None)
+    if ran_out_s is None or rig.max_attempts is None or not _is_one_of_the_last(rig):
+        return
+    wait_s = last_wait_s(
+        failed=rig.max_attempts, max_attempts=rig.max_attempts, patience_s=rig.patience_s
+    )
+    left_s = ran_out_s + wait_s - rig.clock.now_s()
+    if left_s <= 0:
+        return
+    rig.sender.slots.release()
+    try:
+        _tell_wait(rig, case, left_s)
+        await _back_off(rig, left_s)
+    finally:
+        await rig.sender.slots.acquire()
+
+
+def _is_one_of_the_last(rig: Rig) -> bool:
+    return rig.max_attempts is not None and rig.progress.left < ENOUGH_FOR_THE_BREAKER
+
+
 async def _repeat(rig: Rig, case: _Case, first: Verdict) -> Verdict:
     """Drive the repeats; the first verdict stands in for the first call."""
     waiting: list[Verdict] = [first]
@@ -156,13 +202,35 @@ async def _repeat(rig: Rig, case: _Case, first: Verdict) -> Verdict:
 
     retrying = AsyncRetrying(
         retry=retry_if_result(lambda verdict: _is_repeated(rig, case, verdict)),
-        wait=lambda _: 0.0 if case.free_repeat else rig.sender.backoff_s(max(1, case.failures)),
+        wait=lambda _: _wait_s(rig, case),
         stop=lambda _: _is_spent(rig, case),
         sleep=lambda wait_s: _back_off(rig, wait_s),
         retry_error_callback=_last_verdict,
     )
     verdict: Verdict = await retrying(again)
     return verdict
+
+
+def _wait_s(rig: Rig, case: _Case) -> float:
+    """Seconds before the next attempt."""
+    if case.free_repeat:
+        return 0.0
+    wait_s = rig.sender.backoff_s(max(1, case.failures))
+    if rig.max_attempts is not None and _is_one_of_the_last(rig) and case.charged:
+        wait_s = last_wait_s(
+            failed=case.charged, max_attempts=rig.max_attempts, patience_s=rig.patience_s
+        )
+    _tell_wait(rig, case, wait_s)
+    return wait_s
+
+
+def _tell_wait(rig: Rig, case: _Case, wait_s: float) -> None:
+    if wait_s >= _WORTH_TELLING_S:
+        of = f" of {rig.max_attempts + 1}" if rig.max_attempts is not None else ""
+        rig.progress.notice = (
+            f"waiting {wait_s:.0f} s before trying campaign {case.planned.ref.campaign_id} again"
+            f" (attempt {case.number + 1}{of})"
+        )
 
 
 def _last_verdict(state: RetryCallState) -> Verdict:
@@ -185,8 +253,10 @@ async def _back_off(rig: Rig, wait_s: float) -> None:
 
 def _is_repeated(rig: Rig, case: _Case, verdict: Verdict) -> bool:
     """Whether the same PUT is to be sent again, attempts permitting."""
-    if verdict.kind is Kind.UNAUTHORIZED:
-        return not rig.stopping.is_stopping
+    if verdict.kind is Kind.UNAUTHORIZED and rig.stopping.is_stopping:
+        return False
+    if verdict.kind is Kind.UNREADABLE and rig.sender.trusts_states:
+        return False
     if verdict.repeat is Repeat.NEVER:
         return False
     if verdict.repeat is Repeat.ONCE:
@@ -207,9 +277,12 @@ async def _attempt(rig: Rig, case: _Case) -> Verdict:
         while True:
             verdict = await _try_to_send(rig, case)
             if verdict is not None:
-                return verdict
+                break
     finally:
         rig.sender.slots.release()
+    if verdict.repeat is Repeat.WHILE_ATTEMPTS_LAST and not case.settled:
+        await _look_into(rig, case, verdict)
+    return verdict
 
 
 async def _try_to_send(rig: Rig, case: _Case) -> Verdict | None:
@@ -235,13 +308,11 @@ async def _try_to_send(rig: Rig, case: _Case) -> Verdict | None:
             return None
         verdict = heard.verdict
         case.free_repeat = False
-        if verdict.kind is Kind.UNAUTHORIZED:
-            if sender.cure(heard):
-                case.free_repeat = sender.signer.generation != heard.generation
-                if not case.free_repeat:
-                    sender.note_outage(admission, verdict)
-        else:
-            _charge(rig, case, verdict, probe=admission.probe)
+        case.probed = admission.probe
+        if verdict.kind is Kind.UNAUTHORIZED and sender.cure(heard):
+            case.free_repeat = True
+            if sender.signer.generation == heard.generation:
+                sender.note_outage(admission, verdict)
         await _record(rig, case, intent, heard)
         return verdict
     finally:
@@ -253,21 +324,48 @@ def _is_explained(rig: Rig, case: _Case) -> bool:
     return case.failing_since_s is not None and rig.progress.useful_changes > case.useful_before
 
 
-def _charge(rig: Rig, case: _Case, verdict: Verdict, *, probe: bool) -> None:
-    if verdict.repeat is not Repeat.WHILE_ATTEMPTS_LAST:
-        return
+async def _look_into(rig: Rig, case: _Case, verdict: Verdict) -> None:
+    """A failed attempt that may be repeated: is it the server, the VDN, or this campaign?"""
     now_s = rig.clock.now_s()
     if case.failing_since_s is None:
         case.failing_since_s = now_s
         case.useful_before = rig.progress.useful_changes
     case.failures += 1
+    if case.free_repeat or rig.stopping.is_stopping:
+        return
+    vdn_id = case.planned.ref.vdn_id
+    if verdict.kind is Kind.UNREADABLE and rig.sender.is_unreadable_row:
+        await _read_what_was_unreadable(rig)
+    works: bool | None = None
+    if _is_one_of_the_last(rig) or (
+        verdict.kind is Kind.FORBIDDEN and rig.access.row_of(vdn_id) >= _FORBIDDEN_ROW
+    ):
+        works = await _reads_work(rig, vdn_id)
+        rig.sender.note_look(works=works, verdict=verdict)
     case.charged += is_charged(
         breaker_open=rig.sender.changes.is_open,
-        probe=probe,
-        left=rig.progress.left,
-        succeeded_since=rig.progress.useful_changes > case.useful_before,
-        failing_for_s=now_s - case.failing_since_s,
+        probe=case.probed,
+        left=rig.progress.left if rig.max_attempts is not None else ENOUGH_FOR_THE_BREAKER,
+        read_works=works,
     )
+
+
+async def _reads_work(rig: Rig, vdn_id: int) -> bool:
+    request = listing(vdn_id, status=Status.STARTED, page=1)
+    heard = await rig.sender.try_read(request, key=("listing", vdn_id))
+    return heard.verdict.kind is Kind.ACCEPTED
+
+
+async def _read_what_was_unreadable(rig: Rig) -> None:
+    """Five answers in a row could not be read: whether their PUTs took effect decides."""
+    refs = rig.sender.take_unreadable_row()
+    target = COURSES[rig.action].target
+    reached = 0
+    for ref in refs:
+        heard = await rig.sender.try_read(details(ref), key=("read", ref))
+        seen = read_details(heard.answer, ref=ref)
+        reached += not isinstance(seen, Verdict) and seen.status is target
+    rig.sender.note_unreadable(refs, took_effect=reached == len(refs))
 
 
 async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
@@ -284,9 +382,8 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
         decision = decide_unseen(rig.action, _history(case, verdict))
         if not (decision.needs_state and rig.decide_by_reading):
             settlement = _settlement(rig, case, verdict, decision)
-    if verdict.kind is Kind.FORBIDDEN:
-        # Before the record is awaited: what waits for its slot meanwhile must not leave.
-        _deny_vdn(rig, case.planned.ref.vdn_id, verdict)
+    # Before the record is awaited: what waits for its slot meanwhile must not leave.
+    _note_access(rig, case.planned.ref, verdict)
     await rig.journal.answered(
         intent,
         verdict,
@@ -294,29 +391,34 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
         answered_at_ms=heard.answer.answered_at_ms,
         settlement=settlement,
     )
-    if verdict.kind not in _CLOSED_TO_US and not verdict.foreign:
-        rig.open_vdns.add(case.planned.ref.vdn_id)
+    if rig.after_answer is not None:
+        rig.after_answer(case.planned.ref, verdict)
     if settlement:
         case.settled = True
         rig.tell(settlement)
 
 
-def _deny_vdn(rig: Rig, vdn_id: int, verdict: Verdict) -> None:
-    if vdn_id not in rig.denied_vdns:
-        rig.denied_vdns.add(vdn_id)
+def _note_access(rig: Rig, ref: CampaignRef, verdict: Verdict) -> None:
+    if verdict.kind in _FROM_THE_API:
+        rig.access.note_answered(ref.vdn_id)
+    elif verdict.kind is Kind.FORBIDDEN and rig.access.note_refused(
+        ref, now_s=rig.clock.now_s()
+    ):
         rig.sender.refusal = verdict
-        rig.events.warning("vdn.denied", vdn_id=vdn_id, reason=verdict.reason)
+        rig.events.warning("vdn.denied", vdn_id=ref.vdn_id, reason=verdict.reason)
 
 
 # -- outcomes ---------------------------------------------------------------------------------
 
 
 def _history(case: _Case, verdict: Verdict) -> History:
+    # 0200011 after our own acceptance: it is suspended, and the listing that said otherwise is old.
+    is_old_listing = case.accepted_before and verdict.kind is Kind.WRONG_STATE
     return History(
         before=case.planned.before,
         attempts=case.sent,
         doubted=case.doubted,
-        accepted=case.accepted,
+        accepted=case.accepted or is_old_listing,
         last=verdict.kind,
     )
 
@@ -350,6 +452,8 @@ async def _run_out(rig: Rig, case: _Case, verdict: Verdict, *, last_round: bool)
     decision = decide_unseen(rig.action, _history(case, verdict))
     if case.sent == 0:
         decision = Decision(Outcome.FAILED)
+    if not last_round:
+        rig.ran_out_s[case.planned.seq] = rig.clock.now_s()
     if last_round and decision.needs_state and rig.decide_by_reading:
         await _conclude_by_reading(rig, case, verdict)
         return
