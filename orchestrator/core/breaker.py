@@ -98,6 +98,15 @@ class Breaker:
         self.probes = 0
         self.probes_failed = 0
 
+    def renewed(self) -> Breaker:
+        """A closed one with the same numbers."""
+        return Breaker(
+            probe_base_s=self._base_s,
+            probe_cap_s=self._cap_s,
+            patience_s=self.patience_s,
+            threshold=self._threshold,
+        )
+
     @property
     def is_open(self) -> bool:
         """Whether everything but a probe is held back."""

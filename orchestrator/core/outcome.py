@@ -189,6 +189,20 @@ def decide_seen(
     return Decision(_refusal(history))
 
 
+def is_contradicted(action: Action, history: History, outcome: Outcome, now: Status | None) -> bool:
+    """Whether a look disagrees with what we know, so that it needs time and another look.
+
+    Seen where we started from, though the PUT was accepted, or refused for its state, or may have
+    arrived, or though it was seen done before: the age of an answer is not the age of the state.
+    """
+    course = COURSES[action]
+    if now is not course.source:
+        return False
+    if history.attempts:
+        return history.accepted or history.doubted or history.last is Kind.WRONG_STATE
+    return outcome in {course.done, course.already}
+
+
 def _at_target(course: Course, history: History, evidence: Evidence) -> Decision:
     if history.accepted:
         return Decision(course.done, evidence, Changed.YES)

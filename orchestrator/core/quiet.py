@@ -187,6 +187,10 @@ class LagMeter:
         self._accepted_s[ref] = at_s
         self._stale.discard(ref)
 
+    def accepted_once(self, ref: CampaignRef, *, at_s: float) -> None:
+        """Our PUT was accepted then; told again with every look."""
+        self._accepted_s.setdefault(ref, at_s)
+
     def look(
         self,
         refs: Collection[CampaignRef],
@@ -249,9 +253,12 @@ class Tries:
     passes: int = 0
     #: no PUT before this instant
     due_s: float = -math.inf
+    #: the last PUT was answered with 0200011 after our acceptance: it is suspended
+    listing_is_old: bool = False
 
     def note(self, effect: Effect, *, now_s: float) -> None:
         """One PUT was answered, or given up on."""
+        self.listing_is_old = effect is Effect.OLD_LISTING
         match effect:
             case Effect.ACCEPTED:
                 self.accepted += 1

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 #: what a quiet VDN may still be doing; said every time
-NOT_COVERED = ("calls in progress", "call batches", "reserved calls")
+NOT_COVERED = ("calls already in progress", "appointments (reserved calls)")
+#: a lag of the listings that is worth a word, seconds
+LAG_TOLD_S = 5.0
 
 
 class Ended(StrEnum):
@@ -54,6 +56,8 @@ class RunVerdict(StrEnum):
     INCOMPLETE = "incomplete"
     INTERRUPTED = "interrupted"
     ENDED_EARLY = "ended_early"
+    #: everything is done, and the look after it could not confirm all of it
+    UNVERIFIED = "unverified"
     QUIET = "quiet"
     STILL_RUNNING = "still_running"
     NOT_PROVEN = "not_proven"
@@ -93,11 +97,11 @@ class VdnProof(NamedTuple):
     """What pause-all can say of one VDN in the end."""
 
     vdn_id: int
-    #: wall-clock milliseconds since which nothing was started; None: quiet is not proven
+    #: wall-clock milliseconds of the end of the first clean pass; None: quiet is not proven
     quiet_since_ms: int | None = None
-    #: complete sweeps without a started campaign since then
+    #: only in journals of earlier versions
     clean_sweeps: int = 2
-    #: campaigns that the last complete sweep showed as started, and when it ended
+    #: campaigns that the newest pass showed as started, and when it ended
     started: int = 0
     seen_at_ms: int | None = None
     #: either moment on the operator's own clock, such as `17:41`; empty: not said
@@ -109,6 +113,12 @@ class VdnProof(NamedTuple):
     #: campaigns with a begin time ahead, and the first of these times as the server writes it
     may_start: int = 0
     first_start: str = ""
+    #: wall-clock milliseconds of the start of the newest clean pass; None: in earlier versions
+    again_at_ms: int | None = None
+    #: … of the end of the last complete unfiltered listing
+    whole_at_ms: int | None = None
+    #: a hold: the longest time between two clean looks, seconds
+    longest_gap_s: float = 0.0
 
     @property
     def verdict(self) -> RunVerdict:
@@ -152,6 +162,10 @@ class RunFacts(NamedTuple):
     sweeps: tuple[SweepRecord, ...] = ()
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...] = ()
+    #: how far the server's listings lagged behind, as far as this run has seen it, seconds
+    lag_s: float = 0.0
+    #: campaigns that count as done, and that no later look could confirm
+    unverified: int = 0
 
     @property
     def quiet(self) -> bool:
@@ -173,7 +187,8 @@ def _applying(facts: RunFacts, tally: Tally) -> set[int]:
     if _is_whole_dry_run(facts):
         return codes
     if facts.kind is not RunKind.PAUSE_ALL:
-        return codes | {1} if _falls_short(tally, facts.accept) else codes
+        falls_short = _falls_short(tally, facts.accept) or facts.unverified > 0
+        return codes | {1} if falls_short else codes
     return codes - set(SIGNAL_EXIT_CODES.values()) if facts.quiet else codes | {6}
 
 
@@ -197,7 +212,7 @@ def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
         return RunVerdict.ENDED_EARLY
     if _falls_short(tally, facts.accept):
         return RunVerdict.INCOMPLETE
-    return RunVerdict.COMPLETE
+    return RunVerdict.UNVERIFIED if facts.unverified else RunVerdict.COMPLETE
 
 
 def _emergency_verdict(facts: RunFacts) -> RunVerdict:
@@ -220,7 +235,9 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
             proof.verdict is not RunVerdict.QUIET and not proof.no_campaigns
             for proof in facts.proofs
         )
-    return any(tally.counts[outcome] for outcome in _MAY_PASS - facts.accept)
+    return facts.unverified > 0 or any(
+        tally.counts[outcome] for outcome in _MAY_PASS - facts.accept
+    )
 
 
 def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
@@ -241,21 +258,32 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         "started_at": _moment(facts.started_at_ms),
         "ended_at": _moment(facts.ended_at_ms),
         "counts": _counts(tally.counts),
-        "by_vdn": {
-            vdn: _counts(tally.by_vdn[vdn])
-            for vdn in sorted(tally.by_vdn, key=lambda vdn: (len(vdn), vdn))
-        },
+        "by_vdn": _by_vdn(facts, tally),
         "rate": {
             "ceiling_per_s": _plain(facts.rate_ceiling_per_s),
             "worst_1s": facts.worst_1s,
             "mean_per_s": _plain(facts.mean_per_s),
         },
+        "lag_s": _plain(facts.lag_s),
         "rerun_may_help": rerun_may_help(facts, tally),
     }
     if facts.kind is RunKind.PAUSE_ALL:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
         document["not_covered"] = list(NOT_COVERED)
     return document
+
+
+def _by_vdn(facts: RunFacts, tally: Tally) -> dict[str, dict[str, object]]:
+    """Outcomes by VDN; for pause-all with its verdict, also where no campaign was found."""
+    verdicts = {str(proof.vdn_id): proof.verdict.value for proof in facts.proofs}
+    if facts.kind is not RunKind.PAUSE_ALL or _is_whole_dry_run(facts):
+        verdicts = {}
+    found: dict[str, dict[str, object]] = {}
+    for vdn in sorted({*tally.by_vdn, *verdicts}, key=lambda vdn: (len(vdn), vdn)):
+        found[vdn] = dict(_counts(tally.by_vdn.get(vdn, {})))
+        if vdn in verdicts:
+            found[vdn]["verdict"] = verdicts[vdn]
+    return found
 
 
 def _manifest(facts: RunFacts) -> dict[str, object] | None:

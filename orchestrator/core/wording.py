@@ -1,7 +1,8 @@
 """The lines that people read at the end of a run, or have read out to them.
 
 Rule 1: one line says how many stopped, how many did not and why, and what to type next.
-Rule 2: "no campaign started" is said only of a proven VDN, with the moment and what it leaves out.
+Rule 2: "quiet" is said only of a proven VDN, with both moments and what it leaves out; it claims no
+        more than the listings showed.
 Rule 3: bad news first: with several VDNs, those that are not quiet lead.
 Rule 4: names and reasons come from the server and pass `for_terminal`.
 Source: the two sentences of design.md §7.
@@ -15,6 +16,7 @@ from orchestrator.core.escaping import for_terminal
 from orchestrator.core.outcome import Outcome
 from orchestrator.core.report import UNSTOPPED, RunKind, iso_time
 from orchestrator.core.summary import (
+    LAG_TOLD_S,
     NOT_COVERED,
     SIGNAL_EXIT_CODES,
     Ended,
@@ -95,6 +97,8 @@ def verdict_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.cs
         f"{_plural(tally.lines, 'line')}: ",
         _dry_parts(tally) if facts.dry_run else _parts(facts, tally),
         ".",
+        _unverified(facts),
+        _lag(facts),
         " The report could not be stored." if facts.storage_failed else "",
     ]
     following = _next_step(facts, tally, failed_path)
@@ -118,6 +122,22 @@ def _unstopped_line(row: ReportRow) -> str:
     shown = f": {for_terminal(reason, limit=_REASON_LIMIT)}" if reason else ""
     tries = f" after {_plural(row.attempts, 'attempt')}" if row.attempts else ""
     return f"VDN {row.vdn_id} campaign {row.campaign_id}{name}: {_WORDS[row.outcome]}{shown}{tries}"
+
+
+def _unverified(facts: RunFacts) -> str:
+    if not facts.unverified:
+        return ""
+    were = "was" if facts.unverified == 1 else "were"
+    return (
+        f" {_plural(facts.unverified, 'campaign')} {were} accepted and could not be checked"
+        " afterwards."
+    )
+
+
+def _lag(facts: RunFacts) -> str:
+    if facts.lag_s <= LAG_TOLD_S:
+        return ""
+    return f" The server's listings were up to {facts.lag_s:.0f} s old."
 
 
 # -- pause and restore ------------------------------------------------------------------------
@@ -187,7 +207,7 @@ def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
             )
         return step
     if not tally.unstopped(facts.accept):
-        return ""
+        return f"orchestrator continue {facts.run_id}" if facts.unverified else ""
     if facts.kind is RunKind.RESTORE:
         return f"orchestrator restore {facts.source_run}"
     return f"orchestrator pause {failed_path}"
@@ -208,7 +228,7 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
         return _dry_emergency_line(facts, tally)
     ranked = sorted(facts.proofs, key=lambda proof: proof.verdict is RunVerdict.QUIET)
     sentences = [_proof_sentence(facts, tally, proof) for proof in ranked]
-    sentences.append(f"Not covered: {', '.join(NOT_COVERED)}.")
+    sentences.append(f"Not covered: {'; '.join(NOT_COVERED)}.{_lag(facts)}")
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         sentences.append("The journal or the report could not be stored.")
     if not facts.quiet:
@@ -230,18 +250,29 @@ def _dry_emergency_line(facts: RunFacts, tally: Tally) -> str:
 
 
 def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
-    paused = f"{_of_vdn(tally, proof, Outcome.PAUSED):,} paused by us."
+    number = _of_vdn(tally, proof, Outcome.PAUSED)
+    paused = f"We paused {number:,}."
     match proof.verdict:
         case RunVerdict.QUIET:
-            times = "twice" if proof.clean_sweeps == 2 else f"{proof.clean_sweeps:,} times"
-            since = _clock(proof.quiet_since_ms, proof.local_time)
-            said = f"no campaign started since {since}, checked {times}. {paused}"
+            again_ms = proof.again_at_ms or proof.seen_at_ms or proof.quiet_since_ms
+            said = (
+                "is quiet: the server's listings showed nothing running at"
+                f" {_clock(proof.quiet_since_ms, '')} and again at"
+                f" {_clock(again_ms, proof.local_time)}. {paused}"
+            )
+            if not number:
+                said += " Since nothing was paused, the age of these listings was not measured."
+            if proof.longest_gap_s:
+                said += (
+                    f" The longest time between two clean looks was {proof.longest_gap_s:.0f} s."
+                )
         case RunVerdict.STILL_RUNNING:
             seen = f" at {_clock(proof.seen_at_ms, proof.local_time)}" if proof.seen_at_ms else ""
-            said = f"STILL RUNNING: {_plural(proof.started, 'campaign')} started{seen}. {paused}"
+            runs = f"{_plural(proof.started, 'campaign')} started{seen}"
+            said = f"is STILL RUNNING: {runs}. {paused}"
         case _:
-            said = f"NOT PROVEN quiet: {_why_unproven(facts, proof)} {paused}"
-    return f"VDN {proof.vdn_id}: {said}{_may_start(proof)}"
+            said = f"is NOT PROVEN quiet: {_why_unproven(facts, proof)} {paused}"
+    return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
 
 
 def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
@@ -250,16 +281,18 @@ def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
     if proof.problem:
         return f"{for_terminal(proof.problem, limit=_REASON_LIMIT)}."
     words = _ended_words(facts)
-    return f"{words[:1].lower()}{words[1:]}." if words else "no two clean sweeps."
+    return f"{words[:1].lower()}{words[1:]}." if words else "no two clean passes."
 
 
 def _may_start(proof: VdnProof) -> str:
     if not proof.may_start:
         return ""
     first = for_terminal(proof.first_start, limit=_NAME_LIMIT)
-    return f" May start: {proof.may_start:,}" + (
-        f", first at {first} server time." if first else "."
-    )
+    one = proof.may_start == 1
+    scheduled = f" {proof.may_start:,} more {'is' if one else 'are'} scheduled to start"
+    if not first:
+        return f"{scheduled}."
+    return f"{scheduled}, {'' if one else 'the first '}at {first} server time."
 
 
 def _of_vdn(tally: Tally, proof: VdnProof, outcome: Outcome) -> int:

@@ -24,6 +24,7 @@ import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from orchestrator.core.report import COLUMNS, RunKind, Tally, cells, is_unstopped
+from orchestrator.core.server_url import server_fingerprint
 from orchestrator.errors import StorageError
 
 if TYPE_CHECKING:
@@ -108,6 +109,40 @@ def write_to_stream(
     except OSError as error:
         raise StorageError(f"cannot print the results: {_in_words(error)}") from error
     return tally
+
+
+#: summaries that are read for the lag of earlier runs, the newest first
+_SUMMARIES_READ = 300
+
+
+def earlier_lag_s(state_dir: Path, base_url: str) -> float:
+    """The largest lag that earlier runs saw of this server, seconds; 0 where none is known.
+
+    Args:
+        state_dir: whose runs; a summary that cannot be read says nothing.
+        base_url: of the server.
+    """
+    wanted = server_fingerprint(base_url)
+    try:
+        runs = sorted((state_dir / "runs").iterdir(), reverse=True)[:_SUMMARIES_READ]
+    except OSError:
+        return 0.0
+    largest_s = 0.0
+    for run in runs:
+        try:
+            document = json.loads((run / SUMMARY).read_bytes())
+            lag_s = document["lag_s"]
+            is_same = server_fingerprint(document["server"]) == wanted
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if is_same and isinstance(lag_s, (int, float)):
+            largest_s = max(largest_s, lag_s)
+    return largest_s
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether the report that people are pointed to is there."""
+    return all((folder / name).is_file() for name in (RESULTS, SUMMARY))
 
 
 def check_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import Ended
-from orchestrator.edges.journal import lives
+from orchestrator.edges.journal import lives, unverified
 from orchestrator.run.beginning import (
     Opened,
     hold,
@@ -71,7 +71,8 @@ async def continue_run(
 def is_finished(opened: Opened) -> bool:
     """Whether nothing more is to be sent in this run."""
     past = lives(opened.connection)
-    return opened.facts.dry_run or bool(past and past[-1].ended == Ended.FINISHED.value)
+    is_through = bool(past) and past[-1].ended == Ended.FINISHED.value
+    return opened.facts.dry_run or (is_through and not unverified(opened.connection))
 
 
 def tell_again(opened: Opened) -> RunResult:

@@ -79,7 +79,8 @@ def few_of_many(share: VdnShare) -> Callable[[Listing], bool]:
     """For `enough`: the first page failed, or reading each campaign takes fewer requests."""
 
     def enough(seen: Listing) -> bool:
-        return bool(seen.problem) or reads_are_cheaper(
+        is_broken = bool(seen.problem) and not seen.is_miscounted
+        return is_broken or reads_are_cheaper(
             campaigns=share.campaigns, total_size=seen.total_size or 0
         )
 

@@ -25,7 +25,8 @@ from orchestrator.core.plan import reads_are_cheaper
 from orchestrator.core.verdict import Kind, Verdict
 from orchestrator.edges.journal import known_campaigns, pending_campaigns
 from orchestrator.run.listing import few_of_many, read_listing
-from orchestrator.run.settle_one import read_state, seen_settlement
+from orchestrator.run.settle_one import read_state, seen_settlement, standing_of
+from orchestrator.run.verify import was_perhaps_sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from orchestrator.run.rig import Rig
 
 _CHUNK = 200
+#: of a campaign that a killed restore may have started
+PERHAPS_STARTED = (
+    "this restore was interrupted and may have started it before; it was not started again;"
+    " --include-inferred starts it"
+)
 
 
 async def look_first(rig: Rig, share: VdnShare) -> str:
@@ -97,19 +103,36 @@ async def _note_states(rig: Rig, rows: Sequence[Sighting], evidence: Evidence) -
 def _settle_by_look(
     rig: Rig, known: Known, seen: Sighting, evidence: Evidence
 ) -> Settlement | None:
-    if known.standing == "stands":
+    if known.standing in {"stands", "unchecked"}:
         return None
+    if was_perhaps_sent(rig.action, known, life=rig.journal.life):
+        return settle_perhaps_sent(rig, known, seen)
     if known.history.attempts == 0:
         decision = decide_untouched(rig.action, seen.status)
         if decision.outcome is Outcome.UNATTEMPTED:
             return None
         decision = Decision(decision.outcome, evidence)
-    elif seen.status is COURSES[rig.action].source or seen.status is None:
+        return seen_settlement(
+            rig, known.seq, decision, seen, known.error, standing=standing_of(rig, decision)
+        )
+    if seen.status is COURSES[rig.action].source or seen.status is None:
         if known.standing != "needs_state":
             return None
         # Looked at again in a later life and still to be done: it gets its attempts.
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         return seen_settlement(rig, known.seq, decision, seen, known.error, standing="exhausted")
-    else:
-        decision = decide_seen(rig.action, known.history, seen.status, evidence)
-    return seen_settlement(rig, known.seq, decision, seen, known.error)
+    decision = decide_seen(rig.action, known.history, seen.status, evidence)
+    return seen_settlement(
+        rig, known.seq, decision, seen, known.error, standing=standing_of(rig, decision)
+    )
+
+
+def settle_perhaps_sent(rig: Rig, known: Known, seen: Sighting) -> Settlement:
+    """A start that a killed process may have sent is never sent again; a second look decides."""
+    course = COURSES[rig.action]
+    reason = known.error or PERHAPS_STARTED
+    if seen.status is course.target:
+        decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
+        return seen_settlement(rig, known.seq, decision, seen, reason, standing="unchecked")
+    decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
+    return seen_settlement(rig, known.seq, decision, seen, reason, standing="needs_state")

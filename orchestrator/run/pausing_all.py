@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import Ended, VdnProof
-from orchestrator.core.sweep import Finding
-from orchestrator.edges.journal import PlanWriter, all_vdn_shares, known_of_vdn
+from orchestrator.edges.journal import PlanWriter, all_vdn_shares, known_of_vdn, read_meta
 from orchestrator.errors import RefusedError, StorageError
 from orchestrator.run.beginning import facts_text, give_up, new_directory, run_id_of
-from orchestrator.run.emergency import Emergency, Vdn
+from orchestrator.run.emergency import Emergency, End, Vdn
 from orchestrator.run.options import EMERGENCY_DEADLINE_S
 from orchestrator.run.session import Undertaking, live
 
@@ -68,7 +67,10 @@ class _Course:
         emergency = Emergency(rig, {one: Vdn(one) for one in self.vdns}, hold_s=self.hold_s)
         self.emergency = emergency
         rig.after_settled = emergency.note_settled
+        rig.after_answer = emergency.note_answer
+        rig.is_pointless = emergency.is_pointless
         if self.continued:
+            emergency.held_s = float((await rig.journal.read(read_meta)).get("held_s", "0"))
             for share in await rig.journal.read(all_vdn_shares):
                 emergency.remember(
                     await rig.journal.read(partial(known_of_vdn, vdn_id=share.vdn_id))
@@ -105,7 +107,10 @@ class _Course:
         from orchestrator.run.reporting import proofs_text  # noqa: PLC0415 - at the end
 
         await self.emergency.note_still_running()
-        proofs = tuple(_proof(vdn) for vdn in self.emergency.vdns.values())
+        proofs = tuple(
+            _proof(vdn, is_quiet=self.emergency.is_quiet(vdn), hold_s=self.hold_s)
+            for vdn in self.emergency.vdns.values()
+        )
         await rig.journal.note("proofs", proofs_text(proofs))
 
 
@@ -224,20 +229,21 @@ def _journal(
         raise
 
 
-def _proof(vdn: Vdn) -> VdnProof:
-    quiet = vdn.finding is Finding.QUIET
-    since_ms = vdn.quiet_since_ms if quiet else None
-    seen_ms = vdn.last_sweep_ms
-    moment_ms = since_ms if quiet else seen_ms
+def _proof(vdn: Vdn, *, is_quiet: bool, hold_s: float) -> VdnProof:
+    first, newest, clean = vdn.proof.first, vdn.proof.newest, vdn.proof.clean
+    since_ms = first.ended_ms if is_quiet and first else None
+    moment_ms = newest.began_ms if newest else None
     return VdnProof(
         vdn_id=vdn.vdn_id,
         quiet_since_ms=since_ms,
-        clean_sweeps=vdn.proof.clean_sweeps,
-        started=0 if quiet else len(vdn.still_started),
-        seen_at_ms=seen_ms,
+        again_at_ms=clean.began_ms if is_quiet and clean else None,
+        started=0 if is_quiet else len(vdn.started),
+        seen_at_ms=newest.ended_ms if newest else None,
         local_time=time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else "",
-        problem="" if quiet else vdn.problem,
-        no_campaigns=vdn.has_campaigns is False,
+        problem="" if is_quiet else vdn.problem,
+        no_campaigns=vdn.end is End.NO_CAMPAIGNS,
         may_start=len(vdn.may_start),
         first_start=min(vdn.may_start, default=""),
+        whole_at_ms=vdn.whole_ms,
+        longest_gap_s=vdn.proof.longest_gap_s if hold_s else 0.0,
     )

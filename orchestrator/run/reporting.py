@@ -14,8 +14,15 @@ from orchestrator.core.outcome import Outcome
 from orchestrator.core.report import RunKind, Tally
 from orchestrator.core.summary import Ended, RunFacts, VdnProof, run_verdict, summary_document
 from orchestrator.core.wording import unstopped_lines, verdict_line
-from orchestrator.edges.journal import lives, plan_counts, read_meta, report_rows, sweep_records
-from orchestrator.edges.report_files import write_rows, write_summary, write_to_stream
+from orchestrator.edges.journal import (
+    lives,
+    plan_counts,
+    read_meta,
+    report_rows,
+    sweep_records,
+    unverified,
+)
+from orchestrator.edges.report_files import is_stored, write_rows, write_summary, write_to_stream
 from orchestrator.errors import StorageError
 
 if TYPE_CHECKING:
@@ -106,6 +113,10 @@ def make_report(
         except StorageError as error:
             failure = error
             facts = facts._replace(storage_failed=True)
+        else:
+            if not is_stored(folder):
+                failure = StorageError(f"the report in {folder} has vanished")
+                facts = facts._replace(storage_failed=True)
     return Stored(facts, tally, failure)
 
 
@@ -169,6 +180,7 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
     manifest = told.get("manifest") or {}
     departures = sum(life.departures for life in past)
     busy_ms = sum(life.busy_ms for life in past)
+    is_restore = told["kind"] == RunKind.RESTORE
     return RunFacts(
         run_id=told["run_id"],
         kind=RunKind(told["kind"]),
@@ -193,6 +205,8 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
         source_run=told.get("source_run", ""),
         sweeps=sweep_records(connection),
         proofs=_proofs(meta, told),
+        lag_s=float(meta.get("lag_s", "0")),
+        unverified=unverified(connection) if told["verify"] or is_restore else 0,
     )
 
 

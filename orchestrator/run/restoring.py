@@ -4,6 +4,7 @@ Rule 1: candidates are the campaigns that the run changed; what it found paused 
 Rule 2: the undone run's journal remembers each start before it is sent, so that repeating a restore
         starts nothing twice: an operator may have stopped one again on purpose.
 Rule 3: only what is suspended now is started; what cannot be looked at is left as it is.
+Rule 4: a start that a killed restore may have sent is not sent again, by whoever comes later.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from orchestrator.core.report import RunKind
 from orchestrator.edges.journal import (
     Journal,
     PlanWriter,
+    Reason,
     known_of_vdn,
     pending_refs,
     restorable,
@@ -48,12 +50,16 @@ if TYPE_CHECKING:
     import sqlite3
 
     from orchestrator.core.campaign import CampaignRef
-    from orchestrator.edges.journal import Restorable
+    from orchestrator.edges.journal import Mark, Restorable
     from orchestrator.edges.settings import Settings
     from orchestrator.run.beginning import Opened
     from orchestrator.run.options import ContinueOptions, RestoreOptions
     from orchestrator.run.rig import Rig
     from orchestrator.run.session import Surroundings
+
+
+#: intents that may be open at a time: what a kill leaves as perhaps sent
+_INTENTS_MAX = 8
 
 
 @dataclass(slots=True)
@@ -65,8 +71,8 @@ class _Source:
     facts: Facts
     #: campaign → its place in that run's journal
     places: dict[CampaignRef, int]
-    #: campaigns that a restore has started, or may have
-    marked: dict[CampaignRef, str]
+    #: campaigns that a restore has started, or may have; and which run it was
+    marked: dict[CampaignRef, Mark]
 
     async def close(self) -> None:
         await self.journal.close()
@@ -183,7 +189,7 @@ async def _remember(source: RunDirectory, surroundings: Surroundings) -> _Source
     places = {one.ref: one.seq for one in candidates}
     by_seq = {one.seq: one.ref for one in candidates}
     marks = await journal.read(restored_marks)
-    marked = {by_seq[seq]: state for seq, state in marks.items() if seq in by_seq}
+    marked = {by_seq[seq]: mark for seq, mark in marks.items() if seq in by_seq}
     return _Source(source, journal, opened.facts, places, marked)
 
 
@@ -223,8 +229,7 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     writer = PlanWriter(directory.journal)
     try:
         now_ms = surroundings.clock.wall_ms()
-        reasons = _left_alone(options, undone, candidates)
-        writer.take_restorable(candidates, reasons, at_ms=now_ms)
+        writer.take_restorable(candidates, _left_alone(options, undone, candidates), at_ms=now_ms)
         return writer.finish({"facts": text})
     except BaseException:
         writer.discard()
@@ -233,28 +238,32 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
 
 def _left_alone(
     options: RestoreOptions, undone: _Source, candidates: list[Restorable]
-) -> dict[CampaignRef, str]:
-    """Why some of the candidates are not started."""
-    reasons: dict[CampaignRef, str] = {}
+) -> dict[CampaignRef, Reason]:
+    """Why some of the candidates are not started; for the perhaps started ones, what is known."""
+    reasons: dict[CampaignRef, Reason] = {}
     wanted = 0
     for one in candidates:
-        reason = _reason(options, undone, one)
+        mark = undone.marked.get(one.ref)
+        reason = _reason(options, undone, one, mark)
         if not reason and options.limit is not None and wanted >= options.limit:
             reason = f"over --limit {options.limit}"
         if reason:
-            reasons[one.ref] = reason
+            reasons[one.ref] = Reason(reason)
+        elif mark is not None and mark.state == "intended" and not options.include_inferred:
+            reasons[one.ref] = Reason(
+                f"restore {mark.run_id} was interrupted and may have started it; it was not started"
+                f" again: `orchestrator restore {undone.facts.run_id} --include-inferred` starts it",
+                is_doubt=True,
+            )
         else:
             wanted += 1
     return reasons
 
 
-def _reason(options: RestoreOptions, undone: _Source, one: Restorable) -> str:
+def _reason(options: RestoreOptions, undone: _Source, one: Restorable, mark: Mark | None) -> str:
     pair = (one.ref.vdn_id, one.ref.campaign_id)
-    state = undone.marked.get(one.ref, "")
-    if state == "restored":
+    if mark is not None and mark.state == "restored":
         return f"restored from {undone.facts.run_id} before"
-    if state == "intended":
-        return f"a restore from {undone.facts.run_id} sent its start and was cut off; see that run"
     if options.only is not None and pair not in options.only:
         return "not in --only"
     if pair in options.except_:
@@ -297,15 +306,17 @@ async def _live(  # noqa: PLR0913 - a life is made of all of these
         """Tell the undone run's journal what came of each start."""
         for vdn_id in {ref.vdn_id for ref in undone.places}:
             for known in await rig.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
-                if known.history.attempts == 0 or known.ref not in undone.places:
-                    continue
                 started = known.history.accepted or known.outcome is Outcome.RESTORED
+                is_untouched = known.history.attempts == 0 and not started
+                if is_untouched or known.ref not in undone.places:
+                    continue
                 state = "restored" if started else _unstarted(known.history.doubted, known.outcome)
                 await _mark(undone, surroundings, known.ref, run_id, state)
 
+    few = min(settings.pace.concurrency, _INTENTS_MAX)
     undertaking = Undertaking(
         kind=RunKind.RESTORE,
-        settings=settings,
+        settings=settings._replace(pace=settings.pace._replace(concurrency=few)),
         connection=connection,
         directory=directory,
         deadline_s=deadline_s,

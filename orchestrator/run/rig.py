@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.credentials import VdnAccess
 from orchestrator.core.outcome import Outcome
+from orchestrator.core.quiet import LagMeter, gap_between_s
 from orchestrator.edges.events import Level
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ class Rig:
     max_attempts: int | None
     #: read the state at once when only it can decide (pause-all, --no-verify)
     decide_by_reading: bool
+    #: what counts as done is confirmed by a later look before it stands
+    verifies: bool = False
+    #: how far the listings lag behind, as far as this run has seen it
+    lag: LagMeter = field(default_factory=LagMeter)
+    #: the largest lag that earlier runs saw of this server, seconds
+    earlier_lag_s: float = 0.0
+    #: ends the watch for the deadline, which bounds only the time until quiet
+    lift_deadline: Callable[[], object] = lambda: None
     #: called before an intent is recorded: a restore marks the undone run's journal
     before_intent: Callable[[int], Awaitable[None]] | None = None
     #: called with every outcome on record
@@ -50,6 +59,8 @@ class Rig:
     first_failures: dict[int, int] = field(default_factory=dict)
     #: … and when, monotonic seconds
     ran_out_s: dict[int, float] = field(default_factory=dict)
+    #: PUTs that have lost their sense since they were asked for
+    is_pointless: Callable[[CampaignRef], bool] = lambda _: False
     #: whether our acceptance of a campaign's pause still holds, as far as the listings know
     is_still_accepted: Callable[[CampaignRef], bool] = lambda _: True
     #: nothing is sent to a campaign whose state was not seen (restore)
@@ -63,17 +74,32 @@ class Rig:
     #: something unforeseen was raised; the run ends as a bug
     bugs: list[str] = field(default_factory=list)
 
-    async def settle(self, *settlements: Settlement) -> None:
-        """Put outcomes on record, then tell whoever counts them."""
+    @property
+    def gap_s(self) -> float:
+        """Seconds between two looks that are to confirm each other."""
+        return gap_between_s(seen_s=self.lag.lag_s, earlier_s=self.earlier_lag_s)
+
+    def begin_last_look(self, stopping: Stopping) -> None:
+        """Let reads go on under another reason to end; the breakers begin anew."""
+        self.stopping = stopping
+        self.sender.begin_anew(stopping)
+
+    async def settle(self, *settlements: Settlement, confirms: bool = False) -> None:
+        """Put outcomes on record, then tell whoever counts them.
+
+        Args:
+            settlements: the outcomes.
+            confirms: the campaigns have been counted before.
+        """
         if settlements:
             await self.journal.settle(settlements)
             for one in settlements:
-                self.tell(one)
+                self.tell(one, confirms=confirms)
 
-    def tell(self, settlement: Settlement) -> None:
+    def tell(self, settlement: Settlement, *, confirms: bool = False) -> None:
         """An outcome is on record."""
         decision = settlement.decision
-        if self.progress.phase == "checking":
+        if confirms:
             self.progress.checked += 1
         elif settlement.standing != "exhausted" or decision.outcome is Outcome.DENIED:
             self.progress.outcomes[decision.outcome] += 1

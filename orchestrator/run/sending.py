@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orchestrator.core.answer import Fault
+from orchestrator.core.answer import Answer, Fault
 from orchestrator.core.breaker import Breaker, Pass
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.core.credentials import Cure
@@ -32,7 +32,6 @@ from orchestrator.run.stopping import Alarm, StoppedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from orchestrator.core.answer import Answer
     from orchestrator.core.credentials import Signer
     from orchestrator.core.pacing import Pacer
     from orchestrator.core.requests import ApiRequest
@@ -151,12 +150,26 @@ class Sender:
     #: answers cannot be read and PUTs take effect: the states decide
     trusts_states: bool = False
     #: whether the last answers were of the throttling kind
+    _limits: set[asyncio.Timeout] = field(default_factory=set)
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
         self.slots = Slots(self.concurrency, is_paced=lambda: self._in_line > 0)
         self.stopping.on_stop(self.alarm.ring)
+
+    def begin_anew(self, stopping: Stopping) -> None:
+        """Ask another reason to end from now on, with breakers that are closed."""
+        self.stopping = stopping
+        stopping.on_stop(self.alarm.ring)
+        self.changes = self.changes.renewed()
+        self.reads = self.reads.renewed()
+
+    def drain_within(self, limit_s: float) -> None:
+        """What is in flight gets so many seconds more for its answer; then it is in doubt."""
+        at_s = asyncio.get_running_loop().time() + limit_s
+        for limit in self._limits:
+            limit.reschedule(at_s)
 
     # -- before a request ---------------------------------------------------------------------
 
@@ -266,9 +279,18 @@ class Sender:
         """
         departure = _Departure(self, admission)
         self.progress.in_flight += 1
+        limit = asyncio.timeout(None)
+        self._limits.add(limit)
         try:
-            answer = await self.transport.send(request, departure)
+            async with limit:
+                answer = await self.transport.send(request, departure)
+        except TimeoutError:
+            if departure.left is None:
+                raise NotSentError from None
+            detail = "no answer came before the run had to end"
+            answer = Answer(fault=Fault.TIMEOUT, detail=detail, sent_at_ms=departure.left_at_ms)
         finally:
+            self._limits.discard(limit)
             self.progress.in_flight -= 1
         now_s = self.clock.now_s()
         if departure.left is not None and answer.http_status is not None:
@@ -551,9 +573,7 @@ class Sender:
 
     def _is_outage(self, heard: Heard) -> bool:
         return (
-            self.emergency
-            and self.signer.accepted
-            and heard.generation == self.signer.generation
+            self.emergency and self.signer.accepted and heard.generation == self.signer.generation
         )
 
     def backoff_s(self, repeats: int) -> float:
@@ -604,7 +624,7 @@ class Sender:
 class _Departure:
     """One request's way out: the client asks it for the slot and for the signature."""
 
-    __slots__ = ("_admission", "_sender", "generation", "left")
+    __slots__ = ("_admission", "_sender", "generation", "left", "left_at_ms")
 
     def __init__(self, sender: Sender, admission: Admission) -> None:
         self._sender = sender
@@ -612,9 +632,12 @@ class _Departure:
         self.generation = 0
         #: the pacer's note of it; None: it has not left
         self.left: Left | None = None
+        #: wall-clock milliseconds
+        self.left_at_ms: int | None = None
 
     async def slot(self) -> None:
         self.left = await self._sender.take_slot(self._admission)
+        self.left_at_ms = self._sender.clock.wall_ms()
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         sender = self._sender

@@ -13,17 +13,20 @@ import math
 import os
 import signal
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.core.breaker import Breaker
 from orchestrator.core.campaign import Action, CampaignRef
-from orchestrator.core.credentials import Signer
+from orchestrator.core.credentials import Signer, VdnAccess
 from orchestrator.core.pacing import Pacer
 from orchestrator.core.report import UNSTOPPED, RunKind
-from orchestrator.core.summary import Ended
+from orchestrator.core.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.edges.isales_client import IsalesClient
-from orchestrator.edges.journal import Journal, ThreadWriter, read_meta
+from orchestrator.edges.journal import Journal, ThreadWriter, find_damage, read_meta
+from orchestrator.edges.report_files import earlier_lag_s
 from orchestrator.errors import StorageError
+from orchestrator.run.last_look import look_at_doubts
 from orchestrator.run.pool import note_bug
 from orchestrator.run.progress import Progress
 from orchestrator.run.rig import Rig
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
 _PROBE_BASE_S = 0.5
 #: the longest range between probes; its middle is what a recovery may go unnoticed
 _PROBE_CAP_S = 6.0
+
+#: seconds that answers get after a signal; with the last look and the report it is 9 at most
+_DRAIN_S = 3.0
 
 _SIGNALS = {
     signal.SIGINT: Ended.SIGNAL_INT,
@@ -139,6 +145,7 @@ async def live(
         )
         await _recorded(surroundings, journal.note("why", surroundings.stopping.why))
         await _recorded(surroundings, journal.note("cures", _cures(rig.sender.signer)))
+        await _recorded(surroundings, journal.note("lag_s", f"{rig.lag.lag_s:.3f}"))
         await _recorded(surroundings, _note_rate(journal, undertaking.settings.pace.rate_per_s))
         return await _report(surroundings, undertaking, journal)
     finally:
@@ -161,6 +168,13 @@ async def _report(
 
     folder = undertaking.directory.path if undertaking.directory else None
     failure = journal.failure or undertaking.storage_problem
+    if undertaking.directory is not None and failure is None:
+        failure = await journal.read(
+            partial(find_damage, path=undertaking.directory.journal, life=journal.life)
+        )
+        if failure is not None:
+            surroundings.stopping.stop(Ended.STORAGE, str(failure))
+            surroundings.events.error("journal.damaged", error=str(failure))
     stored = await journal.read(
         lambda db: make_report(
             db, folder, storage_failed=failure is not None, fallback=surroundings.fallback
@@ -176,7 +190,7 @@ async def _report(
 def _ended(stopping: Stopping, rig: Rig) -> Ended:
     if rig.bugs:
         return Ended.BUG
-    if rig.denied_vdns and not rig.open_vdns and stopping.ended is Ended.FINISHED:
+    if rig.access.closed and not rig.access.opened and stopping.ended is Ended.FINISHED:
         stopping.why = rig.sender.refusal.reason if rig.sender.refusal else "access refused"
         return Ended.CREDENTIALS
     return stopping.ended
@@ -212,15 +226,20 @@ async def _work(
     work: Callable[[Rig], Awaitable[None]],
 ) -> None:
     watch = asyncio.create_task(_watch_deadline(rig, undertaking.deadline_s))
+    rig.lift_deadline = watch.cancel
+    learning = asyncio.create_task(_learn_earlier_lag(rig, undertaking.settings))
     transport = rig.sender.transport
     try:
         if isinstance(transport, IsalesClient):
             async with transport:
                 await _guarded(rig, work)
+                await _guarded(rig, look_at_doubts)
         else:
             await _guarded(rig, work)
+            await _guarded(rig, look_at_doubts)
     finally:
         watch.cancel()
+        learning.cancel()
     for bug in rig.bugs:
         surroundings.events.error("run.bug_found", what=bug)
 
@@ -256,6 +275,12 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
+async def _learn_earlier_lag(rig: Rig, settings: Settings) -> None:
+    """What earlier runs saw of this server's lag; read beside the first requests."""
+    state_dir, base_url = settings.state_dir, settings.server.base_url
+    rig.earlier_lag_s = await asyncio.to_thread(earlier_lag_s, state_dir, base_url)
+
+
 async def _watch_deadline(rig: Rig, deadline_s: float | None) -> None:
     if deadline_s is not None and math.isfinite(deadline_s):
         await rig.stopping.sleep(deadline_s)
@@ -283,7 +308,7 @@ def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journa
         events=surroundings.events,
         changes=_breaker(cap_s, patience_s),
         reads=_breaker(cap_s, patience_s),
-        waits_out_401=emergency,
+        emergency=emergency,
         concurrency=settings.pace.concurrency,
     )
     rig = Rig(
@@ -296,9 +321,14 @@ def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journa
         events=surroundings.events,
         max_attempts=settings.retry.max_attempts,
         decide_by_reading=undertaking.decide_by_reading,
+        access=VdnAccess(emergency=emergency),
+        patience_s=patience_s,
     )
     stopping.on_stop(lambda: _note_ending(rig))
-    sender.is_pointless = lambda key: isinstance(key, CampaignRef) and key.vdn_id in rig.denied_vdns
+    stopping.on_stop(lambda: _drain(rig))
+    sender.is_pointless = lambda key: (
+        isinstance(key, CampaignRef) and (key.vdn_id in rig.access.closed or rig.is_pointless(key))
+    )
     if undertaking.max_failures is not None:
         rig.after_settled = _failure_watch(rig, undertaking.max_failures)
     return rig
@@ -306,6 +336,12 @@ def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journa
 
 def _note_ending(rig: Rig) -> None:
     rig.progress.ending = rig.stopping.why
+
+
+def _drain(rig: Rig) -> None:
+    """After a signal answers are not waited for as long as usual."""
+    if rig.stopping.ended in SIGNAL_EXIT_CODES:
+        rig.sender.drain_within(_DRAIN_S)
 
 
 def _breaker(cap_s: float, patience_s: float) -> Breaker:

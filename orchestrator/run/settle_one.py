@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
+from orchestrator.core.campaign import Status
 from orchestrator.core.outcome import (
     COURSES,
     SUCCESSES,
@@ -26,7 +27,6 @@ from orchestrator.core.outcome import (
     decide_seen,
     decide_unseen,
 )
-from orchestrator.core.campaign import Status
 from orchestrator.core.requests import change, details, listing
 from orchestrator.core.retry import ENOUGH_FOR_THE_BREAKER, is_charged, last_wait_s
 from orchestrator.core.sightings import read_details
@@ -401,9 +401,7 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
 def _note_access(rig: Rig, ref: CampaignRef, verdict: Verdict) -> None:
     if verdict.kind in _FROM_THE_API:
         rig.access.note_answered(ref.vdn_id)
-    elif verdict.kind is Kind.FORBIDDEN and rig.access.note_refused(
-        ref, now_s=rig.clock.now_s()
-    ):
+    elif verdict.kind is Kind.FORBIDDEN and rig.access.note_refused(ref, now_s=rig.clock.now_s()):
         rig.sender.refusal = verdict
         rig.events.warning("vdn.denied", vdn_id=ref.vdn_id, reason=verdict.reason)
 
@@ -434,10 +432,17 @@ def _settlement(
         seq=case.planned.seq,
         ref=case.planned.ref,
         decision=decision,
-        standing=standing or ("needs_state" if decision.needs_state else "stands"),
+        standing=standing or standing_of(rig, decision),
         settled_at_ms=rig.clock.wall_ms(),
         error=reason,
     )
+
+
+def standing_of(rig: Rig, decision: Decision) -> str:
+    """How firm a decision is that no second look has confirmed."""
+    if decision.needs_state:
+        return "needs_state"
+    return "unchecked" if rig.verifies and decision.outcome in SUCCESSES else "stands"
 
 
 def _needs_reading(rig: Rig, case: _Case, verdict: Verdict) -> bool:

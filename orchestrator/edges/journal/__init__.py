@@ -7,11 +7,15 @@
 from orchestrator.edges.journal.fold import (
     Known,
     Life,
+    Mark,
     Restorable,
     VdnShare,
     all_vdn_shares,
     attempts_made,
     counts,
+    doubtful_campaigns,
+    first_seen_ms,
+    has_exhausted,
     known_campaigns,
     known_of_vdn,
     lives,
@@ -25,14 +29,16 @@ from orchestrator.edges.journal.fold import (
     sweep_records,
     undecided_campaigns,
     unlisted_campaigns,
+    unverified,
     vdn_shares,
 )
 from orchestrator.edges.journal.journal import Intent, Journal, Settlement
-from orchestrator.edges.journal.planning import PlanWriter, Refused
+from orchestrator.edges.journal.planning import PlanWriter, Reason, Refused
 from orchestrator.edges.journal.tables import (
     SCHEMA_VERSION,
     check_whole,
     connect,
+    find_damage,
     read_meta,
     set_durable,
 )
@@ -45,7 +51,9 @@ __all__ = [
     "Journal",
     "Known",
     "Life",
+    "Mark",
     "PlanWriter",
+    "Reason",
     "Refused",
     "Restorable",
     "Settlement",
@@ -57,6 +65,10 @@ __all__ = [
     "check_whole",
     "connect",
     "counts",
+    "doubtful_campaigns",
+    "find_damage",
+    "first_seen_ms",
+    "has_exhausted",
     "known_campaigns",
     "known_of_vdn",
     "lives",
@@ -73,5 +85,6 @@ __all__ = [
     "sweep_records",
     "undecided_campaigns",
     "unlisted_campaigns",
+    "unverified",
     "vdn_shares",
 ]

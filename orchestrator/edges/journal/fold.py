@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _ATTEMPT_COLUMNS = (
-    "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason"
+    "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason,"
+    " life, answered_at_ms"
 )
 #: a table is quicker than the enum itself, and a report asks four times a row
 _STATUSES: dict[int | None, Status] = {int(status): status for status in Status}
@@ -58,6 +59,8 @@ class _Attempt(NamedTuple):
     descr: str | None
     http_status: int | None
     reason: str | None
+    life: int
+    answered_at_ms: int | None
 
     @property
     def doubtful(self) -> bool:
@@ -77,13 +80,20 @@ class Known(NamedTuple):
     #: None: it has no outcome yet
     outcome: Outcome | None = None
     evidence: Evidence = Evidence.NONE
-    #: stands, needs_state, exhausted, or empty without an outcome
+    #: stands, unchecked, needs_state, exhausted, or empty without an outcome
     standing: str = ""
     #: the life in which the outcome was recorded
     settled_life: int = 0
     error: str = ""
     #: its name is on record
     named: bool = False
+    settled_at_ms: int | None = None
+    #: when its state was seen before we touched it
+    looked_at_ms: int | None = None
+    #: when a PUT of ours was last accepted
+    accepted_at_ms: int | None = None
+    #: the lives in which a PUT of ours was left in doubt
+    doubted_lives: frozenset[int] = frozenset()
 
 
 class Restorable(NamedTuple):
@@ -93,6 +103,15 @@ class Restorable(NamedTuple):
     ref: CampaignRef
     #: it was in doubt, and the state before was not known: it may have been somebody else
     inferred: bool
+
+
+class Mark(NamedTuple):
+    """What a restore wrote of one campaign into the journal of the run that it undoes."""
+
+    #: intended, restored, cleared
+    state: str
+    #: the restore
+    run_id: str
 
 
 class VdnShare(NamedTuple):
@@ -236,9 +255,33 @@ def may_have_changed(connection: sqlite3.Connection) -> bool:
     return bool(may_have)
 
 
-def restored_marks(connection: sqlite3.Connection) -> dict[int, str]:
-    """Place → what a restore wrote of it: intended, restored, cleared."""
-    return dict(connection.execute("SELECT seq, state FROM restored"))
+def unverified(connection: sqlite3.Connection) -> int:
+    """How many campaigns count as done, and could not be checked."""
+    done = ", ".join(f"'{outcome.value}'" for outcome in SUCCESSES)
+    (number,) = connection.execute(
+        "SELECT count(*) FROM outcomes WHERE standing = 'unchecked' AND standing <> 'stands'"  # noqa: S608 - ours
+        f" AND outcome IN ({done})"
+    ).fetchone()
+    return int(number)
+
+
+def doubtful_campaigns(connection: sqlite3.Connection) -> list[Known]:
+    """Campaigns of which only their state can tell what became of them, as a run ends."""
+    return _known(
+        connection,
+        "SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p JOIN outcomes o ON o.seq = p.seq"
+        " WHERE o.standing <> 'stands' AND o.standing <> 'unchecked' AND o.outcome = 'unknown'"
+        " UNION SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p"
+        " JOIN attempts a ON a.seq = p.seq AND (a.state = 'intended' OR a.in_doubt"
+        " OR a.kind = 'wrong_state') LEFT JOIN outcomes o ON o.seq = p.seq WHERE o.seq IS NULL",
+        (),
+    )
+
+
+def restored_marks(connection: sqlite3.Connection) -> dict[int, Mark]:
+    """Place → what a restore wrote of it."""
+    rows = connection.execute("SELECT seq, state, run_id FROM restored")
+    return {seq: Mark(state, run_id) for seq, state, run_id in rows}
 
 
 def attempts_made(connection: sqlite3.Connection, seq: int) -> int:
@@ -247,6 +290,28 @@ def attempts_made(connection: sqlite3.Connection, seq: int) -> int:
         "SELECT coalesce(max(number), 0) FROM attempts WHERE seq = ?", (seq,)
     ).fetchone()
     return int(number)
+
+
+def first_seen_ms(connection: sqlite3.Connection, *, vdn_id: int) -> int | None:
+    """When a look last counted a campaign as done that needs a second one; None: none did."""
+    (at_ms,) = connection.execute(
+        "SELECT max(o.seen_at_ms) FROM outcomes o JOIN plan p ON p.seq = o.seq"
+        " WHERE o.standing <> 'stands' AND p.vdn_id = ?"
+        " AND o.outcome IN ('already_paused', 'already_running', 'restored', 'unknown')"
+        " AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.seq = o.seq AND a.kind = 'accepted')",
+        (vdn_id,),
+    ).fetchone()
+    return None if at_ms is None else int(at_ms)
+
+
+def has_exhausted(connection: sqlite3.Connection, *, vdn_id: int) -> bool:
+    """Whether a campaign of a VDN still gets its one more attempt."""
+    (found,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM outcomes o JOIN plan p ON p.seq = o.seq"
+        " WHERE o.standing = 'exhausted' AND o.standing <> 'stands' AND p.vdn_id = ?)",
+        (vdn_id,),
+    ).fetchone()
+    return bool(found)
 
 
 def lives(connection: sqlite3.Connection) -> list[Life]:
@@ -452,7 +517,8 @@ def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[obje
     """
     found = connection.execute(
         "SELECT p.seq, p.vdn_id, p.campaign_id, l.status, l.seq,"  # noqa: S608 - our own text
-        f" o.outcome, o.evidence, o.standing, o.life, o.error FROM ({chosen}) p"
+        " o.outcome, o.evidence, o.standing, o.life, o.error, o.settled_at_ms, l.seen_at_ms"
+        f" FROM ({chosen}) p"
         " LEFT JOIN looks l ON l.seq = p.seq LEFT JOIN outcomes o ON o.seq = p.seq",
         arguments,
     ).fetchall()
@@ -472,14 +538,24 @@ def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[obje
 
 
 def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
-    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, life, error = row
-    named = looked is not None
-    ref = CampaignRef(vdn_id, campaign_id)
-    history = _history(attempts, _STATUSES.get(status))
-    if outcome is None:
-        return Known(seq, ref, history, named=named)
-    judged = _OUTCOMES[outcome], _EVIDENCES[evidence]
-    return Known(seq, ref, history, *judged, standing, life, error, named)
+    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, life, error, *times = row
+    settled_at_ms, looked_at_ms = times
+    accepted = [one.answered_at_ms for one in attempts if one.kind == Kind.ACCEPTED]
+    return Known(
+        seq,
+        CampaignRef(vdn_id, campaign_id),
+        _history(attempts, _STATUSES.get(status)),
+        _OUTCOMES[outcome] if outcome is not None else None,
+        _EVIDENCES[evidence] if outcome is not None else Evidence.NONE,
+        standing or "",
+        life or 0,
+        error or "",
+        named=looked is not None,
+        settled_at_ms=settled_at_ms,
+        looked_at_ms=looked_at_ms,
+        accepted_at_ms=accepted[-1] if accepted else None,
+        doubted_lives=frozenset(one.life for one in attempts if one.doubtful),
+    )
 
 
 def _history(attempts: Sequence[_Attempt], before: Status | None) -> History:

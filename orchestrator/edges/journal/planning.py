@@ -56,6 +56,14 @@ class Refused:
             self.shown.append(Problem(line.place, line.problem))
 
 
+class Reason(NamedTuple):
+    """Why a campaign is not simply started by a restore."""
+
+    text: str
+    #: a killed restore may have started it: its state is looked at, and it gets no PUT
+    is_doubt: bool = False
+
+
 class PlanWriter:
     """`journal.db.part` while it is being built; `finish` turns it into the journal."""
 
@@ -120,7 +128,11 @@ class PlanWriter:
         return PlanCounts(total, campaigns, duplicates, refused.total), refused
 
     def take_restorable(
-        self, candidates: Iterable[Restorable], left_alone: Mapping[CampaignRef, str], *, at_ms: int
+        self,
+        candidates: Iterable[Restorable],
+        left_alone: Mapping[CampaignRef, Reason],
+        *,
+        at_ms: int,
     ) -> None:
         """Store what a run changed, as the plan of its restore; some of it settled from the start.
 
@@ -135,7 +147,9 @@ class PlanWriter:
                 reason = left_alone.get(ref)
                 if reason is not None:
                     outcome = ("left_alone", "none", "no", "stands")
-                    row = (seq, 1, *outcome, None, None, at_ms, "", reason)
+                    if reason.is_doubt:
+                        outcome = ("unknown", "none", "maybe", "needs_state")
+                    row = (seq, 1, *outcome, None, None, at_ms, "", reason.text)
                     put(self.connection, "outcomes", row)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:

@@ -71,7 +71,8 @@ TABLES: dict[str, tuple[str, ...]] = {
         "outcome TEXT",
         "evidence TEXT",
         "changed TEXT",
-        # stands, needs_state (only a look decides), exhausted (gets one more round)
+        # stands, unchecked (to be confirmed by a look), needs_state (only a look decides),
+        # exhausted (gets one more round)
         "standing TEXT",
         "state_after INTEGER",
         "seen_at_ms INTEGER",
@@ -174,7 +175,7 @@ def put_good_lines(connection: sqlite3.Connection, first_seq: int, good: GoodLin
 def reopen(connection: sqlite3.Connection, seq: int) -> None:
     """Let the outcome of a campaign that is tried once more wait for its state."""
     outcome = connection.execute(
-        "SELECT * FROM outcomes WHERE seq = ? AND standing = 'stands'", (seq,)
+        "SELECT * FROM outcomes WHERE seq = ? AND standing IN ('stands', 'unchecked')", (seq,)
     ).fetchone()
     if outcome is not None:
         columns = [column.split(" ", 1)[0] for column in TABLES["outcomes"]]
@@ -260,6 +261,47 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path, str(error)) from error
     except UnicodeDecodeError as error:
         raise _damaged(path, "a text is not UTF-8") from error
+
+
+#: rows of each table whose checksums are read back
+_LAST_ROWS = 100
+_READ_BACK = {"plan": "seq", "attempts": "seq", "outcomes": "seq", "lives": "life"}
+
+
+def find_damage(connection: sqlite3.Connection, *, path: Path, life: int) -> StorageError | None:
+    """Read the journal back from its file, as somebody would who opens it tomorrow.
+
+    Args:
+        connection: the one that wrote it; what it knows should be in the file.
+        path: the file.
+        life: of this process.
+
+    Returns:
+        What is wrong with it; None when numbers and last rows are as they were written.
+    """
+    try:
+        with contextlib.closing(connect(path)) as other:
+            for name, key in _READ_BACK.items():
+                count = f"SELECT count(*) FROM {name}"  # noqa: S608 - our own table names
+                found, wanted = (one.execute(count).fetchone() for one in (other, connection))
+                if found != wanted:
+                    return _damaged_meanwhile(path, f"{name} has {found[0]} rows, not {wanted[0]}")
+                last = f"SELECT * FROM {name} ORDER BY {key} DESC LIMIT {_LAST_ROWS}"  # noqa: S608
+                if any(row[-1] != crc(row[:-1]) for row in other.execute(last)):
+                    return _damaged_meanwhile(path, f"a row of {name} fails its checksum")
+            newest = other.execute("SELECT max(life) FROM lives").fetchone()
+            if newest != (life,):
+                return _damaged_meanwhile(path, "this process is not in it")
+    except (sqlite3.Error, StorageError, JournalMismatchError) as error:
+        return _damaged_meanwhile(path, str(error))
+    return None
+
+
+def _damaged_meanwhile(path: Path, finding: str) -> StorageError:
+    return StorageError(
+        f"the journal {path} was changed by something else while the run went on: {finding}",
+        advice="keep the directory for examination; what was paused cannot be restored from it",
+    )
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
