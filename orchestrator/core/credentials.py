@@ -4,8 +4,8 @@ Rule 1: two cures, each tried once a run: the server's clock, and the other form
 Rule 2: switch A shows itself when requests with a query are accepted and those without never were.
 Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
 Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
-Rule 5: one 403 is about one request. A VDN is closed by ten different campaigns in a row (or all, if
-        fewer) where no PUT was ever accepted; in an emergency by 30 s of nothing else.
+Rule 5: one 403 is about one request. A VDN is closed by ten different campaigns in a row (or all,
+        if fewer) where no PUT was ever accepted; in an emergency by 30 s of nothing else.
 Source: design.md §8 "Credentials" and "Evidence", rule 6; api.md §1.3.
 """
 

@@ -46,6 +46,8 @@ async def look_at_doubts(rig: Rig) -> None:
     if not doubts:
         return
     limit_s = SIGNAL_LOOK_S if ended in SIGNAL_EXIT_CODES else LOOK_S
+    if rig.sender.pacer.wait_s(now_s=rig.clock.now_s()) >= limit_s:
+        return  # the server has asked for longer silence than there is time
     stopping = rig.stopping
     # Everything that waits or sends asks whether the run is ending; reads may go on for a moment.
     rig.begin_last_look(Stopping())

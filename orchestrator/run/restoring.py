@@ -251,8 +251,8 @@ def _left_alone(
             reasons[one.ref] = Reason(reason)
         elif mark is not None and mark.state == "intended" and not options.include_inferred:
             reasons[one.ref] = Reason(
-                f"restore {mark.run_id} was interrupted and may have started it; it was not started"
-                f" again: `orchestrator restore {undone.facts.run_id} --include-inferred` starts it",
+                f"restore {mark.run_id} was interrupted and may have started it; it is left as it"
+                f" is: `orchestrator restore {undone.facts.run_id} --include-inferred` starts it",
                 is_doubt=True,
             )
         else:
