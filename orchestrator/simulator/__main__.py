@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.simulator import serve
+from orchestrator.simulator.lies import LIES, with_lies
 from orchestrator.simulator.scenarios import SCENARIOS, Scenario, generated, named
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--faults", type=float, default=0.0, help="mixed fault rate of the generated world, 0 to 1"
     )
     parser.add_argument("--seed", type=int, default=1)
+    told = "; ".join(f"{name}: {help_text}" for name, help_text in LIES.items())
+    parser.add_argument(
+        "--lie",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE][@START[-END]]",
+        help=f"may be repeated. {told}",
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--ledger", type=Path, help="JSON Lines file to add to")
@@ -78,7 +87,7 @@ async def _serve(chosen: argparse.Namespace) -> None:
         sys.stdout.flush()
 
     await serve.serve(
-        _scenario(chosen),
+        with_lies(_scenario(chosen), *chosen.lie),
         on_ready=on_ready,
         host=chosen.host,
         port=chosen.port,

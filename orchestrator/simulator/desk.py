@@ -62,6 +62,8 @@ class _Answer:
     content_type: str
     result_code: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    #: what `body` was made from, if from JSON
+    document: dict[str, object] | None = None
 
 
 class Desk:
@@ -129,17 +131,18 @@ class Desk:
             request_number=number,
             now_s=now_s,
             page=call.query.page if call.query else 0,
+            filtered=call.query is not None and call.query.status is not None,
         )
         if problem:
             if call.kind in CHANGES and call.ref is not None:
                 self._refused_puts[call.ref] += 1
             fault = self.faults.outage(asked)
             if fault is None or fault.effect:
-                return self._play(_refusal(self.signature), None, entry, wall_ms)
+                return self._play(_refusal(self.signature), None, entry, asked)
         else:
             fault = self.faults.decide(asked)
         truth, took_effect = self._truth(call, asked, fault)
-        return self._play(truth, fault, replace(entry, took_effect=took_effect), wall_ms)
+        return self._play(truth, fault, replace(entry, took_effect=took_effect), asked)
 
     def refuses_connections(self, *, now_s: float) -> bool:
         """Whether a new connection is reset at once, in an outage of that kind."""
@@ -186,18 +189,33 @@ class Desk:
     def _look(self, call: Call, asked: Asked) -> _Answer:
         if call.http_status != 200:
             return _page(call.http_status)
+        as_of_s = max(0.0, asked.now_s - self.faults.lag_s(asked))
         if call.query is not None and call.vdn_id is not None:
-            page = self.faults.bend(self.world.listing(call.vdn_id, call.query), asked)
+            query = call.query
+            if not self.faults.filters(asked):
+                query = replace(query, status=None)
+            shown = self.world.listing(call.vdn_id, query, as_of_s=as_of_s)
+            page = self.faults.bend(shown, asked)
             return _document(replies.listing(page, self.world.settings))
-        campaign = self.world.campaign(call.ref) if call.ref is not None else None
+        campaign = None
+        if call.ref is not None:
+            campaign = self.world.campaign(call.ref, as_of_s=as_of_s)
         if campaign is None:
             return _document(replies.result(call.refusal or NOT_FOUND))
         return _document(replies.details(campaign, self.world.settings))
 
-    def _play(self, truth: _Answer, fault: Fault | None, entry: Entry, wall_ms: int) -> Played:
-        """Bend the true answer as the fault wants and write it as bytes."""
-        server_s = wall_ms / 1000 + (self.signature.clock_offset_s if self.signature else 0.0)
+    def _play(self, truth: _Answer, fault: Fault | None, entry: Entry, asked: Asked) -> Played:
+        """Bend the true answer as the fault wants, dress it, and write it as bytes."""
+        server_s = entry.wall_ms / 1000
+        if self.signature is not None:
+            server_s += self.signature.clock_offset_s
         answer = truth if fault is None else _bent(truth, fault, server_s)
+        wrapping = self.faults.wrapping(asked)
+        if wrapping is not None and answer.document is not None:
+            headers = answer.headers + wrapping.headers
+            answer = replace(answer, body=wrapping.body(answer.document), headers=headers)
+        if fault is not None and fault.cut_body_bytes is not None:
+            answer = replace(answer, body=answer.body[: fault.cut_body_bytes], result_code="")
         whole = replies.wire(
             answer.http_status,
             answer.body,
@@ -233,8 +251,6 @@ def _bent(truth: _Answer, fault: Fault, server_s: float) -> _Answer:
     return replace(
         answer,
         http_status=fault.http_status if fault.http_status != 200 else answer.http_status,
-        body=answer.body[: fault.cut_body_bytes],
-        result_code=answer.result_code if fault.cut_body_bytes is None else "",
         headers=headers,
     )
 
@@ -250,7 +266,8 @@ def _cut(whole: bytes, fault: Fault) -> bytes:
 def _document(document: dict[str, object], *, numeric: bool = False) -> _Answer:
     shown = replies.with_numeric_codes(document) if numeric else document
     code = shown.get("resultCode", "")
-    return _Answer(200, replies.encode(shown), replies.JSON_TYPE, str(code))
+    body = replies.encode(shown)
+    return _Answer(200, body, replies.JSON_TYPE, str(code), document=shown)
 
 
 def _page(status: int) -> _Answer:

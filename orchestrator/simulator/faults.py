@@ -18,7 +18,7 @@ from itertools import accumulate, count
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.simulator.replies import HTML_TYPE, JSON_TYPE, LOGIN_PAGE, html
+from orchestrator.simulator.replies import HTML_TYPE, JSON_TYPE, LOGIN_PAGE, Wrapping, html
 from orchestrator.simulator.routes import CHANGES, Kind
 
 if TYPE_CHECKING:
@@ -136,6 +136,16 @@ CUT_OFF = Fault("cut off", Ending.CLOSE, effect=True, cut_wire_bytes=60)
 EMPTY = Fault("empty", body=b"", content_type=JSON_TYPE)
 #: success is claimed and nothing has happened
 LIE = with_codes("0200000", name="success without effect")
+TOO_FAST = with_codes("0200022", name="called too fast")
+NOT_NOW = with_codes("0200011", name="status not allowed")
+#: what a gateway says while it knows no server behind it
+NO_BACKEND = replace(
+    with_http(404, body=b"default backend - 404"), name="no backend", content_type="text/plain"
+)
+#: what a web application firewall says of a request that it dislikes
+WAF = replace(
+    with_http(403, body=b"<html><body>Request blocked. Event ID 7f3a</body></html>"), name="waf"
+)
 REFUSED = Fault("refused", Ending.REFUSE)
 
 
@@ -185,6 +195,8 @@ class FaultRates:
     empty: float = 0.0
     lie: float = 0.0
     slow: float = 0.0
+    too_fast: float = 0.0
+    waf: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what is no probability."""
@@ -243,6 +255,8 @@ class Asked:
     now_s: float = 0.0
     #: which page a listing wants
     page: int = 0
+    #: a listing that asks for one status only
+    filtered: bool = False
 
 
 _EVERY_KIND = frozenset(Kind)
@@ -262,6 +276,10 @@ class Outage:
     #: None: every VDN
     vdn_id: int | None = None
     kinds: frozenset[Kind] = _EVERY_KIND
+    #: None: every campaign
+    refs: frozenset[CampaignRef] | None = None
+    #: None: listings of both kinds; else those with a status filter, or those without
+    filtered: bool | None = None
 
     def hits(self, asked: Asked) -> bool:
         """Whether this request falls into the window."""
@@ -270,7 +288,47 @@ class Outage:
             and self.first_request <= asked.request_number <= self.last_request
             and self.vdn_id in {None, asked.vdn_id}
             and asked.kind in self.kinds
+            and (self.refs is None or asked.ref in self.refs)
+            and self.filtered in {None, asked.filtered}
         )
+
+
+class StatusFilter(StrEnum):
+    """What a listing's status filter does."""
+
+    WORKS = "works"
+    #: the listing shows every campaign, as if all had been asked for
+    IGNORED = "ignored"
+    #: the listing shows none
+    EMPTY = "empty"
+
+
+class Read(StrEnum):
+    """The three ways to learn a campaign's status."""
+
+    #: a listing with a status filter
+    FILTERED = "filtered"
+    UNFILTERED = "unfiltered"
+    DETAILS = "details"
+
+
+_EVERY_READ = frozenset(Read)
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Reads answer from a replica that is behind."""
+
+    #: seconds
+    lag_s: float
+    #: each request is behind by anything from 0 to `lag_s`, decided by the seed
+    varies: bool = False
+    reads: frozenset[Read] = _EVERY_READ
+    #: None: every VDN
+    vdn_id: int | None = None
+    #: seconds since the server started; the end is no longer inside
+    start_s: float = 0.0
+    end_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,24 +343,41 @@ class ListingFaults:
     rows_missing: int = 0
     #: totalSize is so much too high in every second answer
     total_size_off: int = 0
+    #: so many rows at the end of each page are its first row once more, so that the sum is right
+    rows_repeated: int = 0
+    status_filter: StatusFilter = StatusFilter.WORKS
+    #: seconds since the server started between which any of this holds; the end is not inside
+    start_s: float = 0.0
+    end_s: float = inf
     #: after so many listing requests all is well again
     last_request: float = inf
     fault: Fault = field(default_factory=lambda: with_http(500))
 
     def refuses(self, asked: Asked) -> bool:
         """Whether this listing request fails outright."""
-        if asked.nth > self.last_request:
+        if not self._holds(asked):
             return False
         over = self.answered is not None and asked.nth > self.answered
         return over or asked.page in self.failing_pages
 
-    def bend(self, page: Page, nth: int) -> Page:
+    def bend(self, page: Page, asked: Asked) -> Page:
         """The page as this server shows it."""
-        if nth > self.last_request:
+        if not self._holds(asked):
             return page
-        shown = max(0, len(page.rows) - self.rows_missing)
-        off = self.total_size_off if nth % 2 == 0 else 0
-        return replace(page, rows=page.rows[:shown], total_size=max(0, page.total_size + off))
+        shown = max(0, len(page.rows) - self.rows_missing - self.rows_repeated)
+        again = page.rows[:1] * min(self.rows_repeated, len(page.rows) - shown)
+        off = self.total_size_off if asked.nth % 2 == 0 else 0
+        total_size = max(0, page.total_size + off)
+        if asked.filtered and self.status_filter is StatusFilter.EMPTY:
+            return replace(page, rows=(), total_size=0)
+        return replace(page, rows=page.rows[:shown] + again, total_size=total_size)
+
+    def filters(self, asked: Asked) -> bool:
+        """Whether the status filter is heeded."""
+        return self.status_filter is not StatusFilter.IGNORED or not self._holds(asked)
+
+    def _holds(self, asked: Asked) -> bool:
+        return asked.nth <= self.last_request and self.start_s <= asked.now_s < self.end_s
 
 
 Script = Mapping["CampaignRef", "Sequence[Fault | None]"]
@@ -337,6 +412,10 @@ class FaultPlan:
     retry_after_s: int = 1
     #: how late the seeded slow answers are, in seconds
     slow_s: float = 0.05
+    #: reads that are behind; the first that applies counts
+    lags: tuple[Lag, ...] = ()
+    #: how answers are dressed; the first that applies counts
+    wrappings: tuple[Wrapping, ...] = ()
 
     def outage(self, asked: Asked) -> Fault | None:
         """The fault of the first outage that hits this request."""
@@ -360,7 +439,35 @@ class FaultPlan:
     def bend(self, page: Page, asked: Asked) -> Page:
         """The page of a listing as this server shows it."""
         listing = self._listing_faults(asked)
-        return page if listing is None else listing.bend(page, asked.nth)
+        return page if listing is None else listing.bend(page, asked)
+
+    def filters(self, asked: Asked) -> bool:
+        """Whether this listing heeds its status filter."""
+        listing = self._listing_faults(asked)
+        return listing is None or listing.filters(asked)
+
+    def lag_s(self, asked: Asked) -> float:
+        """How far behind the answer to this read is, in seconds."""
+        read = Read.DETAILS
+        if asked.kind is Kind.LIST:
+            read = Read.FILTERED if asked.filtered else Read.UNFILTERED
+        for lag in self.lags:
+            inside = lag.start_s <= asked.now_s < lag.end_s
+            if inside and read in lag.reads and lag.vdn_id in {None, asked.vdn_id}:
+                return lag.lag_s * (self._chance("lag", asked) if lag.varies else 1.0)
+        return 0.0
+
+    def wrapping(self, asked: Asked) -> Wrapping | None:
+        """How the answer to this request is dressed."""
+        for number, one in enumerate(self.wrappings):
+            inside = one.start_s <= asked.now_s < one.end_s
+            if inside and self._chance(f"wrapping {number}", asked) < one.share:
+                return one
+        return None
+
+    def _chance(self, purpose: str, asked: Asked) -> float:
+        about = asked.ref or asked.vdn_id
+        return draw(self.seed, asked.kind, about, asked.nth, purpose=purpose)[0]
 
     def _listing_faults(self, asked: Asked) -> ListingFaults | None:
         if asked.kind is not Kind.LIST or asked.vdn_id is None:
@@ -438,6 +545,8 @@ _FAULTS = {
     "truncated": (TRUNCATED, CUT_OFF),
     "empty": (EMPTY, landed(EMPTY)),
     "lie": (LIE,),
+    "too_fast": (TOO_FAST,),
+    "waf": (WAF,),
 }
 
 _Table = tuple[tuple[float, str], ...]
@@ -457,12 +566,14 @@ def _cumulative(rates: FaultRates) -> _Table:
 _LADDERS: dict[FaultRates, _Table] = {}
 
 
-def draw(seed: int, kind: Kind, about: CampaignRef | int | None, nth: int) -> tuple[float, float]:
+def draw(
+    seed: int, kind: Kind, about: CampaignRef | int | None, nth: int, *, purpose: str = ""
+) -> tuple[float, float]:
     """Two numbers in [0, 1) that depend on nothing but the arguments."""
     # pause and resume share their count, so they share their luck too
     family = "change" if kind in CHANGES else kind.value
     where = about if isinstance(about, int) or about is None else _place(about)
-    digest = blake2b(f"{seed}/{family}/{where}/{nth}".encode(), digest_size=14).digest()
+    digest = blake2b(f"{seed}/{family}/{where}/{nth}{purpose}".encode(), digest_size=14).digest()
     # 56 bits, cut to 53: a float in [0, 1) holds no more without rounding up to 1
     return (
         (int.from_bytes(digest[:7]) >> 3) / 2**53,

@@ -7,10 +7,14 @@ Source: api.md §2 (shapes), §3 (codes). Descriptions are our own words: nobody
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING
 
 from orchestrator.simulator.world import EmptyRows, Page, WorldSettings
@@ -30,6 +34,7 @@ DESCRIPTIONS = {
     "0200006": "database operation error",
     "0200007": "the campaign does not exist",
     "0200011": "the present status of the campaign does not allow this",
+    "0200022": "called too fast",
     "02000001": "a mandatory parameter is empty",
     "02000002": "a parameter has characters that are not allowed",
     "02000003": "a parameter is too long",
@@ -42,6 +47,14 @@ DESCRIPTIONS = {
     "02000010": "hour and minute do not go together",
     "02000011": "too many parameters",
 }
+
+#: the same in Chinese; in Big5 the last byte of the first one is a backslash
+CHINESE = {
+    "0200000": "\u6210\u529f",
+    "0200006": "\u6570\u636e\u5e93\u64cd\u4f5c\u9519\u8bef",
+    "0200007": "\u5916\u547c\u6d3b\u52a8\u4e0d\u5b58\u5728",
+}
+CHINESE_ELSE = "\u5931\u6557"
 
 _WORDS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -105,8 +118,62 @@ def with_numeric_codes(document: dict[str, object]) -> dict[str, object]:
 
 
 def encode(document: object) -> bytes:
-    """JSON as the wire carries it."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON as the wire carries it; a name may hold stray bytes (surrogateescape)."""
+    return _compact(document).encode(errors="surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    r"""How a server dresses answers that mean what they should.
+
+    Names with stray bytes need none of this: `"caf\udce9"` has a latin-1 byte, `"caf\udcc3"` half a
+    UTF-8 character, in every answer.
+    """
+
+    #: utf-8, gb18030 or big5; Content-Type says UTF-8 all the same
+    charset: str = "utf-8"
+    #: resultDesc and returnDesc are Chinese
+    chinese: bool = False
+    #: control characters in texts are written as they are, which JSON forbids
+    raw_controls: bool = False
+    #: Content-Encoding, asked for by nobody: gzip and deflate are, others are only said
+    coding: str = ""
+    #: of so many answers each, decided by the seed, 0 to 1
+    share: float = 1.0
+    #: seconds since the server started; the end is no longer inside
+    start_s: float = 0.0
+    end_s: float = inf
+
+    def body(self, document: dict[str, object]) -> bytes:
+        """The answer's bytes."""
+        shown = document
+        if self.chinese:
+            shown = document | {
+                name: CHINESE.get(str(document.get(code)), CHINESE_ELSE)
+                for name, code in (("resultDesc", "resultCode"), ("returnDesc", "returnCode"))
+                if name in document
+            }
+        text = _compact(shown)
+        if self.raw_controls:
+            for character in "\t\n\r\b\f":
+                text = text.replace(json.dumps(character)[1:-1], character)
+        body = text.encode(self.charset, errors="surrogateescape")
+        match self.coding:
+            case "gzip":
+                return gzip.compress(body, mtime=0)
+            case "deflate":
+                return zlib.compress(body)
+            case _:
+                return body
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What the head says of it."""
+        return (("Content-Encoding", self.coding),) if self.coding else ()
+
+
+def _compact(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def html(status: int) -> bytes:

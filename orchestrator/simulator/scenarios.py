@@ -7,7 +7,7 @@ Rule 2: the credentials are invented and say so; they open nothing but this simu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,10 @@ from orchestrator.simulator.faults import (
     DATABASE_ERROR,
     FaultPlan,
     FaultRates,
+    Lag,
     Outage,
 )
+from orchestrator.simulator.replies import Wrapping
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 
@@ -42,8 +44,12 @@ STUBBORN_CAMPAIGN = CampaignRef(DRILL_VDN, 1_234_005)
 SCENARIOS = {
     "batch": "VDNs 1201-1203, 100 campaigns, 8 % database errors and 3 % others",
     "emergency": "VDN 1234 dials: 60 campaigns run, two start by themselves after 6 s and 12 s",
+    "foreign": "VDN 1234, 40 campaigns; GBK descriptions, half of the answers gzipped, stray bytes "
+    "in a name",
     "healthy": "VDN 1234, 40 campaigns, nothing goes wrong",
+    "lagging": "VDN 1234, 40 campaigns; listings and details are 8 s behind",
     "outage": "VDN 1234, 200 campaigns; every request fails from second 5 to 25",
+    "restless": "VDN 1234, 40 campaigns; one starts again 3 s after each pause, one at second 9",
     "stubborn": "VDN 1234, 40 campaigns; campaign 1234005 answers 0200006 for ever",
 }
 
@@ -156,6 +162,35 @@ def stubborn(*, seed: int) -> Scenario:
     )
 
 
+def foreign(*, seed: int) -> Scenario:
+    """Answers that mean what they should, dressed as no client expects."""
+    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
+    first = world.campaign(CampaignRef(DRILL_VDN, 1_234_001))
+    assert first is not None
+    first.name = "caf\udce9\tspring"
+    plain = Wrapping(charset="gb18030", chinese=True, raw_controls=True)
+    zipped = replace(plain, coding="gzip", share=0.5)
+    faults = FaultPlan(seed=seed, wrappings=(zipped, plain))
+    return Scenario("foreign", world, faults, _check(), tuple(world.refs()))
+
+
+def lagging(*, seed: int) -> Scenario:
+    """Reads come from a replica that is 8 seconds behind."""
+    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
+    faults = FaultPlan(seed=seed, lags=(Lag(8.0),))
+    return Scenario("lagging", world, faults, _check(), tuple(world.refs()))
+
+
+def restless(*, seed: int) -> Scenario:
+    """Somebody, or something, starts campaigns again."""
+    drifts = [
+        Drift(CampaignRef(DRILL_VDN, 1_234_001), after_pause_s=3.0),
+        Drift(CampaignRef(DRILL_VDN, 1_234_007), at_s=9.0),
+    ]
+    world = World({DRILL_VDN: _some(DRILL_VDN, 40)}, drifts=drifts)
+    return Scenario("restless", world, FaultPlan(seed=seed), _check(), tuple(world.refs()))
+
+
 def named(name: str, *, seed: int, now: datetime) -> Scenario:
     """Build a scenario by its name.
 
@@ -176,6 +211,12 @@ def named(name: str, *, seed: int, now: datetime) -> Scenario:
             return healthy(seed=seed)
         case "outage":
             return outage(seed=seed)
+        case "foreign":
+            return foreign(seed=seed)
+        case "lagging":
+            return lagging(seed=seed)
+        case "restless":
+            return restless(seed=seed)
         case "stubborn":
             return stubborn(seed=seed)
         case _:

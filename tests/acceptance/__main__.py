@@ -16,18 +16,25 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.acceptance import scenarios_emergency, scenarios_pause, scenarios_survival, selfcheck
+from tests.acceptance import (
+    scenarios_emergency,
+    scenarios_evidence,
+    scenarios_pause,
+    scenarios_survival,
+    selfcheck,
+)
 from tests.acceptance.case import Case, tell
 from tests.acceptance.child import ROOT, command
 from tests.acceptance.registry import SCENARIOS, Scenario
 
-LOADED = (scenarios_pause, scenarios_emergency, scenarios_survival)
+LOADED = (scenarios_pause, scenarios_emergency, scenarios_survival, scenarios_evidence)
 
 
-def chosen(names: list[str], issue: int | None) -> list[Scenario]:
+def chosen(names: list[str], issue: int | None, *, short: bool = False) -> list[Scenario]:
     """The scenarios of these names; a name may be a beginning followed by *."""
     if not names:
-        return [one for one in SCENARIOS.values() if issue in {None, one.issue}]
+        every = [one for one in SCENARIOS.values() if issue in {None, one.issue}]
+        return [one for one in every if one.short or not short]
     found = []
     for name in names:
         if name.endswith("*"):
@@ -89,12 +96,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="names and promises")
     parser.add_argument("--dry", action="store_true", help="check the instrument alone")
     parser.add_argument("--issue", type=int, help="only the scenarios of this issue")
+    parser.add_argument("--short", action="store_true", help="the short form of --issue 12")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's files here")
     parser.add_argument("--terse", action="store_true", help="show failed checks only")
     asked = parser.parse_args()
     if asked.list:
-        for one in SCENARIOS.values():
-            tell(f"{one.issue}  {one.name:24} {one.promise}")
+        for one in chosen(asked.names, asked.issue, short=asked.short):
+            tell(f"{one.issue:2}  {one.name:24} {one.promise}{' (short)' if one.short else ''}")
         return 0
     if asked.dry:
         return dry()
@@ -107,7 +115,7 @@ def main() -> int:
     home.mkdir(parents=True, exist_ok=True)
     results: dict[str, bool | None] = {}
     try:
-        for one in chosen(asked.names, asked.issue):
+        for one in chosen(asked.names, asked.issue, short=asked.short):
             if one.root and os.geteuid() != 0:
                 tell(f"SKIP {one.name}: needs root to mount a small file system")
                 results[one.name] = None

@@ -15,18 +15,20 @@ class Scenario:
     promise: str
     act: Callable[[Case], None]
     root: bool = False
+    #: part of the short form: quick, and a kind of its own
+    short: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    issue: int, promise: str, *, root: bool = False
+    issue: int, promise: str, *, root: bool = False, short: bool = False
 ) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
     """Enter a function under its own name."""
 
     def enter(act: Callable[[Case], None]) -> Callable[[Case], None]:
-        SCENARIOS[act.__name__] = Scenario(act.__name__, issue, promise, act, root)
+        SCENARIOS[act.__name__] = Scenario(act.__name__, issue, promise, act, root, short)
         return act
 
     return enter

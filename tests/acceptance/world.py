@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote_plus
 
 NOT_STARTED, STARTED, SUSPENDED, COMPLETED = 1, 2, 3, 4
@@ -42,6 +42,16 @@ class Campaign:
     changed: float = 0.0
     name: str = ""
     begin: str = "2025-01-01 08:00:00"
+    story: list[tuple[float, int]] = field(default_factory=list)
+
+    def at(self, at_s: float) -> int:
+        """The true status at a monotonic instant; before its first change it is the first one."""
+        told = self.story[0][1] if self.story else self.status
+        for since_s, status in self.story:
+            if since_s > at_s:
+                break
+            told = status
+        return told
 
 
 @dataclass(slots=True)
@@ -121,6 +131,8 @@ class World:
     ids_as_text: bool = False
     latency_s: float = 0.002
     fault: Fault | None = None
+    #: seconds that the answer to a read is behind
+    lag: Callable[[Entry], float] | None = None
     down: str = ""
     campaigns: dict[int, dict[int, Campaign]] = field(default_factory=dict)
     ledger: list[Entry] = field(default_factory=list)
@@ -156,8 +168,11 @@ class World:
     def turn(self, vdn_id: int, campaign_id: int, status: int) -> None:
         """Change a status, as an operator, a schedule or a request would."""
         campaign = self.campaigns[vdn_id][campaign_id]
+        if not campaign.story:
+            campaign.story.append((0.0, campaign.status))
         campaign.status = status
         campaign.changed = time.monotonic()
+        campaign.story.append((campaign.changed, status))
         self.version += 1
 
     def with_status(self, status: int) -> set[tuple[int, int]]:
@@ -168,6 +183,20 @@ class World:
             for number, campaign in there.items()
             if campaign.status == status
         }
+
+    def started_since(self, at_s: float) -> set[tuple[int, int]]:
+        """Every (VDN, id) that was started at some instant from then on."""
+        return {
+            (vdn_id, number)
+            for vdn_id, there in self.campaigns.items()
+            for number, one in there.items()
+            if one.at(at_s) == STARTED or any(t >= at_s and s == STARTED for t, s in one.story)
+        }
+
+    @property
+    def began_s(self) -> float:
+        """When the first request came, monotonic; 0 before it."""
+        return self.ledger[0].at_s if self.ledger else 0.0
 
     # -- what a request means ------------------------------------------------
 
@@ -212,7 +241,8 @@ class World:
         if campaign is None:
             return coded(MISSING, "the outbound campaign does not exist")
         if entry.kind == "read":
-            body = four(OK, more={"returnObject": self.row(campaign) | {"description": ""}})
+            then = self._as_shown([campaign], entry)[0]
+            body = four(OK, more={"returnObject": self.row(then) | {"description": ""}})
             return Reply(body=body, code=OK)
         wanted = STARTED if entry.kind == "pause" else SUSPENDED
         if campaign.status != wanted:
@@ -266,6 +296,11 @@ class World:
         self._cache[key] = self.version, rows
         return rows
 
+    def _as_shown(self, campaigns: Iterable[Campaign], entry: Entry) -> list[Campaign]:
+        """These campaigns as a read shows them that is behind."""
+        shown_s = entry.at_s - (self.lag(entry) if self.lag else 0.0)
+        return [replace(one, status=one.at(shown_s), story=[]) for one in campaigns]
+
     def _listing(self, entry: Entry) -> Reply:
         asked = self._asked(entry.query)
         for name in ("status", "deviceType", "curPage", "rowsPerPage"):
@@ -276,7 +311,12 @@ class World:
             return coded(BAD_VALUE, "status or deviceType")
         if not size.isdigit() or not 1 <= int(size) <= 100 or not page.lstrip("-").isdigit():
             return coded(BAD_VALUE, "rowsPerPage or curPage")
-        rows = self.rows_of(entry.vdn_id, asked["status"])
+        if self.lag:
+            wanted = _LISTABLE[asked["status"]]
+            every = self._as_shown(self.rows_of(entry.vdn_id, "0"), entry)
+            rows = [one for one in every if wanted in {None, one.status}]
+        else:
+            rows = self.rows_of(entry.vdn_id, asked["status"])
         number, count = max(1, int(page)), int(size)
         shown = [self.row(campaign) for campaign in rows[(number - 1) * count : number * count]]
         return listing(number, len(rows), count, shown or self.empty_data)

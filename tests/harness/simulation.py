@@ -2,6 +2,7 @@
 
     ./do simulation seeds=2000          scenarios of the seeds 0 … 1999
     ./do simulation seed=1234           one of them again, twice, with its story
+    ./do simulation only=lies …         the histories of evidence.py alone; only=faults: the rest
 
 A scenario draws a world, a mixture of faults, outages of up to hours, jumps of the wall clock,
 throttling, full disks, stops and kills, and lets several lives work on one journal; the last one
@@ -19,6 +20,7 @@ import faulthandler
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -28,7 +30,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.summary import Ended
@@ -47,18 +49,20 @@ from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import BlankQueryLine, SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Stage
-from tests.harness import checker
+from tests.harness import checker, evidence
 from tests.harness.arguments import Arguments
 from tests.virtual_time import HungError, VirtualTimeLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.session import Surroundings
     from orchestrator.simulator.ledger import Entry
     from tests.fakes import Sent
     from tests.harness.checker import Pair
+
+T = TypeVar("T")
 
 #: every one of these must be visited in a run of so many seeds
 LONG = 1_000
@@ -755,6 +759,21 @@ def _end(seed: int) -> None:
 
 def play(seed: int) -> Outcome:
     """Play one seed from its beginning."""
+    return _play_in(seed, lambda folder: Play(draw(seed), folder).play(), Outcome)
+
+
+def play_lies(seed: int) -> evidence.Verdict:
+    """Play the history with lies of one seed from its beginning."""
+    return _play_in(
+        seed,
+        lambda folder: evidence.History(evidence.draw(seed), folder).play(),
+        evidence.Verdict,
+    )
+
+
+def _play_in(
+    seed: int, begin: Callable[[Path], Coroutine[Any, Any, T]], empty: Callable[..., T]
+) -> T:
     memory = Path("/dev/shm")  # noqa: S108 - what is not durable anyway need not wait for a disk
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=place))
@@ -762,55 +781,80 @@ def play(seed: int) -> Outcome:
     signal.alarm(ONE_SEED_S)
     try:
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            return runner.run(Play(draw(seed), folder).play())
+            return runner.run(begin(folder))
     except HungError as error:
-        return Outcome(findings=[f"seed {seed}: {error}"])
+        return empty(findings=[f"seed {seed}: {error}"])
     finally:
         signal.alarm(0)
         shutil.rmtree(folder, ignore_errors=True)
 
 
+#: what `only` may be: how a seed is played, and the states that a long run must visit
+FAMILIES: dict[str, tuple[Callable[[int], Outcome | evidence.Verdict], tuple[str, ...]]] = {
+    "faults": (play, SOMETIMES),
+    "lies": (play_lies, evidence.SOMETIMES),
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Play many seeds, or one of them twice."""
-    given = Arguments(sys.argv[1:] if argv is None else argv, known=("seeds", "seed", "first"))
+    known = ("seeds", "seed", "first", "only", "stop")
+    given = Arguments(sys.argv[1:] if argv is None else argv, known=known)
+    only = given.text("only")
+    if only not in {"", *FAMILIES}:
+        raise SystemExit(f"only={only} is not understood; there is: {' '.join(FAMILIES)}")
+    families = [only] if only else list(FAMILIES)
     one = given.whole("seed", -1)
     if one >= 0:
-        return _play_one(one)
+        return max(_play_one(one, family) for family in families)
     seeds, first = given.whole("seeds", LONG), given.whole("first", 0)
+    return max(_play_many(family, first, seeds, given.whole("stop", 40)) for family in families)
+
+
+def _play_many(family: str, first: int, seeds: int, most: int) -> int:
+    """Play a range of seeds; after more than `most` findings it is enough."""
+    play_seed, sometimes = FAMILIES[family]
     began_s = time.perf_counter()
     visited: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     findings: list[str] = []
+    played = 0
     for seed in range(first, first + seeds):
-        outcome = play(seed)
+        outcome = play_seed(seed)
+        played += 1
         visited.update(outcome.visited)
         totals.update(
             lives=outcome.lives, requests=outcome.requests, hours=round(outcome.virtual_s)
         )
         found = outcome.findings
-        if seed % 20 == 0 and play(seed).trace != outcome.trace:
+        if seed % 20 == 0 and play_seed(seed).trace != outcome.trace:
             found.append(f"seed {seed}: [27] played again, it left another trace")
         for finding in found:
             print(finding, file=sys.stderr, flush=True)
         findings += found
-        if len(findings) > 40:
+        if len(findings) > most:
             break
-    never = [state for state in SOMETIMES if not visited[state]]
-    for state in SOMETIMES:
+    never = [state for state in sometimes if not visited[state]]
+    shown = sometimes if family == "faults" else sorted({*sometimes, *visited})
+    for state in shown:
         print(f"{visited[state]:>8}  {state}")
     if never:
         print(f"never visited: {', '.join(never)}", file=sys.stderr)
+    kinds = Counter(found[0] for one in findings if (found := re.findall(r"\[[^\]]+\]", one)))
+    for kind, number in kinds.most_common() if family == "lies" else ():
+        print(f"{number:>8}  findings of {kind}")
     print(
-        f"simulation: {seeds} seeds from {first}, {totals['lives']} lives,"
+        f"simulation of {family}: {played} seeds from {first}, {totals['lives']} lives,"
         f" {totals['requests']:,} requests, {totals['hours'] / 3600:.0f} virtual hours in"
-        f" {time.perf_counter() - began_s:.0f} s; {len(SOMETIMES) - len(never)} of"
-        f" {len(SOMETIMES)} hard states visited; {len(findings)} findings"
+        f" {time.perf_counter() - began_s:.0f} s; {len(sometimes) - len(never)} of"
+        f" {len(sometimes)} hard states visited; {len(findings)} findings"
     )
     return int(bool(findings) or (bool(never) and seeds >= LONG))
 
 
-def _play_one(seed: int) -> int:
-    outcomes = [play(seed), play(seed)]
+def _play_one(seed: int, family: str) -> int:
+    play_seed, _ = FAMILIES[family]
+    outcomes = [play_seed(seed), play_seed(seed)]
     first = outcomes[0]
     for state, number in sorted(first.visited.items()):
         print(f"{number:>8}  {state}")
@@ -818,7 +862,7 @@ def _play_one(seed: int) -> int:
         print(finding, file=sys.stderr)
     same = first.trace == outcomes[1].trace
     print(
-        f"simulation: seed {seed}, {first.lives} lives, {first.requests} requests,"
+        f"simulation of {family}: seed {seed}, {first.lives} lives, {first.requests} requests,"
         f" {first.virtual_s:.1f} virtual s, trace {first.trace[:16]}"
         f" {'twice' if same else 'AND ANOTHER'}; {len(first.findings)} findings"
     )
