@@ -16,7 +16,7 @@ from orchestrator.run import settle_one
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
 from orchestrator.simulator.routes import CHANGES, Kind
-from tests.fakes import START_MS, VDN, Stage, ref, started
+from tests.fakes import START_MS, VDN, Stage, ref, started, started_refs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,10 +191,8 @@ async def test_a_killed_emergency_is_finished_by_continue(tmp_path: Path) -> Non
     assert {row["changed"] for row in stage.rows(result)} == {"yes"}
 
 
-async def test_an_emergency_leaves_alone_what_it_had_stopped_in_an_earlier_life(
-    tmp_path: Path,
-) -> None:
-    """[P27] started by an operator between two lives: no PUT, said, exit 6."""
+async def test_continue_of_an_emergency_is_an_emergency(tmp_path: Path) -> None:
+    """[P27] started between two lives: paused again, and quiet is proven."""
     stage = Stage(tmp_path, started(50))
     stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 30 else None
     assert await stage.until_killed(stage.pause_all(VDN)) is None
@@ -205,9 +203,10 @@ async def test_an_emergency_leaves_alone_what_it_had_stopped_in_an_earlier_life(
 
     result = await stage.continue_run(run_dir)
 
-    assert len(stage.server.puts_to(ONE)) == before
-    assert stage.row(result, ONE)["outcome"] == "still_running"
-    assert result.exit_code == 6
+    assert len(stage.server.puts_to(ONE)) == before + 1
+    assert stage.row(result, ONE)["outcome"] == "paused"
+    assert started_refs(stage.world) == []
+    assert (result.exit_code, result.verdict) == (0, "quiet")
     assert Kind.PAUSE in {one.kind for one in stage.server.sent}
 
 

@@ -21,7 +21,7 @@ async def test_listings_of_what_runs_that_fail_prove_nothing(tmp_path: Path) -> 
     result = await stage.pause_all(VDN, deadline_s=60)
 
     assert (result.exit_code, result.verdict) == (6, "not_proven")
-    assert [sweep["complete"] for sweep in stage.events.named("sweep.made")].count(True) == 0
+    assert [sweep["complete"] for sweep in stage.events.named("pass.made")].count(True) == 0
 
 
 def _refuse_started(sent: Sent) -> bytes | None:
@@ -37,7 +37,7 @@ async def test_a_listing_that_promises_what_it_does_not_have_is_soon_given_up(
 
     result = await stage.pause_all(VDN, deadline_s=20)
 
-    sweeps = stage.events.named("sweep.made")
+    sweeps = stage.events.named("pass.made")
     assert (result.exit_code, result.counts) == (6, {"paused": 2})
     assert len(sweeps) >= 3
     assert not any(sweep["complete"] for sweep in sweeps)

@@ -135,7 +135,7 @@ async def test_what_was_only_inferred_is_left_alone_unless_wanted(tmp_path: Path
 
 
 async def test_a_killed_restore_is_continued_without_starting_any_twice(tmp_path: Path) -> None:
-    """[P03] killed after 10 starts, continued: each campaign was started exactly once."""
+    """[P03] killed after 10 of 30 starts, continued: what was perhaps sent is left alone, exit 1."""
     stage = Stage(tmp_path, started(30))
     run_dir = await paused(stage)
     stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
@@ -145,16 +145,18 @@ async def test_a_killed_restore_is_continued_without_starting_any_twice(tmp_path
 
     result = await stage.continue_run(restoring)
 
-    assert result.counts == {"restored": 30}
-    assert all(
-        sum(
-            1
-            for s in stage.server.puts_to(one)
-            if s.kind is Kind.RESUME and s.entry and s.entry.took_effect
-        )
-        == 1
-        for one in stage.world.refs()
-    )
+    unknown = result.counts.get("unknown", 0)
+    assert result.counts["restored"] == 30 - unknown
+    assert unknown <= 8
+    assert (result.exit_code, len(started_refs(stage.world))) == (1, 30 - unknown)
+    assert {stage.server.ledger.effects[one] for one in stage.world.refs()} <= {1, 2}
+    named = [row["error"] for row in stage.rows(result) if row["outcome"] == "unknown"]
+    assert all("--include-inferred" in error for error in named)
+
+    again = await stage.restore(run_dir, include_inferred=True)
+
+    assert again.counts == {"restored": unknown, "left_alone": 30 - unknown}
+    assert {stage.server.ledger.effects[one] for one in stage.world.refs()} == {2}
 
 
 async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_started(
@@ -170,9 +172,13 @@ async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_
 
     result = await stage.restore(run_dir)
 
-    # those that were marked and had not left yet when it was killed are left alone too
-    assert len(tried) <= result.counts["left_alone"] <= len(tried) + 8
-    assert result.counts["restored"] == 30 - result.counts["left_alone"]
+    assert set(result.counts) == {"restored", "unknown"}
+    assert result.exit_code == 1
+    # those that were marked and had not left yet when it was killed are left as they are too
+    left = {one for one, outcome in stage.outcomes(result).items() if outcome == "unknown"}
+    assert len(left) <= 8
+    assert {stage.world.status_of(one) for one in left} == {Status.SUSPENDED}
+    assert len(tried) <= 30 - len(left)
     assert {one: stage.server.ledger.puts(one) for one in stage.world.refs()} == {
         one: 1 + (one.campaign_id in resumed(stage)) for one in stage.world.refs()
     }
