@@ -430,12 +430,18 @@ class Emergency:
 
     async def _discover_whole(self, vdn: Vdn) -> None:
         """Read the unfiltered listing too: what the filter does not show may run all the same."""
-        seen = await self._read_whole(vdn)
+        seen = await self._read_whole(vdn, discovers=True)
         if not vdn.is_told:
             self._tell_feasibility(vdn, seen)
 
-    async def _read_whole(self, vdn: Vdn) -> Listing:
-        """Read every campaign of a VDN; again, where only the count is wrong."""
+    async def _read_whole(self, vdn: Vdn, *, discovers: bool = False) -> Listing:
+        """Read every campaign of a VDN; again, where only the count is wrong.
+
+        Args:
+            vdn: whose campaigns.
+            discovers: pause at once what it shows as started; else only what is new to us, since
+                the filtered listing has not been heard yet.
+        """
         now_text = self.rig.clock.local_text()
         seen = Listing()
         for _ in range(_REREADS + 1):
@@ -457,7 +463,11 @@ class Emergency:
                 rested.extend(
                     row for row in rows if row.ref in vdn.unstopped and row.status not in MAY_RUN
                 )
-                started = [row for row in rows if row.status is Status.STARTED]
+                started = [
+                    row
+                    for row in rows
+                    if row.status is Status.STARTED and (discovers or row.ref not in vdn.places)
+                ]
                 await self._take_started(vdn, started, began_s)
 
             seen = await read_listing(

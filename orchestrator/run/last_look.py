@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.core.campaign import Sighting
-from orchestrator.core.outcome import COURSES, Decision, Evidence, Outcome, decide_seen
+from orchestrator.core.outcome import (
+    COURSES,
+    Decision,
+    Evidence,
+    Outcome,
+    decide_seen,
+    is_contradicted,
+)
 from orchestrator.core.plan import Planned
 from orchestrator.core.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.edges.journal import VdnShare, doubtful_campaigns
+from orchestrator.edges.journal import VdnShare, doubtful_campaigns, known_campaigns
 from orchestrator.run.listing import few_of_many, read_listing
 from orchestrator.run.settle_one import read_state, seen_settlement, standing_of
 from orchestrator.run.stopping import StoppedError, Stopping
+from orchestrator.run.verify import decide_contradicted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +41,7 @@ SIGNAL_LOOK_S = 5.0
 
 #: there is nobody to ask, or nothing to write the answer to
 _NO_LOOK = frozenset({Ended.CREDENTIALS, Ended.STORAGE, Ended.BUG})
+_CONTRADICTED = "listed as unchanged when the run ended"
 _LEFT_RUNNING = "the run ended before this campaign was settled; the last look showed it unchanged"
 
 
@@ -62,14 +72,27 @@ async def look_at_doubts(rig: Rig) -> None:
 
 async def _look_at(rig: Rig, vdn_id: int, doubts: dict[int, Known]) -> None:
     async def take(rows: Sequence[Sighting]) -> None:
-        found = [row for row in rows if row.ref.campaign_id in doubts]
-        await rig.settle(
-            *(
-                _decided(rig, doubts.pop(row.ref.campaign_id), row, Evidence.LISTED)
-                for row in found
-            ),
-            confirms=True,
-        )
+        ids = [row.ref.campaign_id for row in rows]
+        known = {
+            one.ref: one
+            for one in await rig.journal.read(
+                partial(known_campaigns, vdn_id=vdn_id, campaign_ids=ids)
+            )
+        }
+        settlements = []
+        for row in rows:
+            one = known.get(row.ref)
+            if one is None:
+                continue
+            if doubts.pop(row.ref.campaign_id, None) is not None:
+                settlements.append(_decided(rig, one, row, Evidence.LISTED))
+            elif one.outcome and is_contradicted(rig.action, one.history, one.outcome, row.status):
+                decision = decide_contradicted(rig.action, one)
+                standing = "unchecked" if one.history.attempts else "exhausted"
+                settlements.append(
+                    seen_settlement(rig, one.seq, decision, row, _CONTRADICTED, standing=standing)
+                )
+        await rig.settle(*settlements, confirms=True)
 
     share = VdnShare(vdn_id, len(doubts))
     await read_listing(rig, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))

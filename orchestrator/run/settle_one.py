@@ -78,6 +78,8 @@ class _Case:
     accepted: bool = False
     #: accepted in an earlier round or life; it may have been started again since
     accepted_before: bool = False
+    #: … and no complete look has shown it at rest since, so that nobody can have started it again
+    is_still_accepted: bool = True
     disagreements: int = 0
     #: a refused status that shows as startable has been tried once more
     raced: bool = False
@@ -140,7 +142,8 @@ async def _remember(rig: Rig, case: _Case) -> None:
     if known is not None:
         case.sent = known.history.attempts
         case.doubted = known.history.doubted
-        case.accepted_before = known.history.accepted and rig.is_still_accepted(case.planned.ref)
+        case.accepted_before = known.history.accepted
+        case.is_still_accepted = rig.is_still_accepted(case.planned.ref)
 
 
 async def last_attempt_number(rig: Rig, planned: Planned) -> int:
@@ -411,7 +414,9 @@ def _note_access(rig: Rig, ref: CampaignRef, verdict: Verdict) -> None:
 
 def _history(case: _Case, verdict: Verdict) -> History:
     # 0200011 after our own acceptance: it is suspended, and the listing that said otherwise is old.
-    is_old_listing = case.accepted_before and verdict.kind is Kind.WRONG_STATE
+    is_old_listing = (
+        case.accepted_before and case.is_still_accepted and verdict.kind is Kind.WRONG_STATE
+    )
     return History(
         before=case.planned.before,
         attempts=case.sent,

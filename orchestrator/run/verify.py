@@ -311,8 +311,12 @@ class _Verification:
         rig = self.rig
         source = COURSES[rig.action].source
         began_ms = rig.clock.wall_ms()
+
+        async def take(rows: Sequence[Sighting]) -> None:
+            await self._take(rows, Evidence.LISTED, began_ms=began_ms)
+
         seen = await read_listing(
-            rig, vdn_id=self.share.vdn_id, status=source, enough=few_of_many(self.share)
+            rig, vdn_id=self.share.vdn_id, status=source, take=take, enough=few_of_many(self.share)
         )
         if seen.complete:
             return not any(ref.campaign_id in seen.ids for ref in self.suspects)
