@@ -30,7 +30,7 @@ from orchestrator.run.slots import Slots
 from orchestrator.run.stopping import Alarm, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping
 
     from orchestrator.core.credentials import Signer
     from orchestrator.core.pacing import Pacer
@@ -331,6 +331,10 @@ class Sender:
             self._note_well(admission, now_s, has_query=has_query)
         else:
             self._unreadable[admission.key] = None
+            if self.is_unreadable_row:
+                # Nothing more is sent until the states have been looked at.
+                admission.breaker.outage(now_s=now_s)
+                self.progress.breaker = "answers cannot be read"
 
     def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
         self.signer.note_accepted(has_query=has_query)
@@ -487,20 +491,19 @@ class Sender:
         self._unreadable.clear()
         return refs
 
-    def note_unreadable(self, refs: Sequence[CampaignRef], *, took_effect: bool) -> None:
+    def note_unreadable(self, *, took_effect: bool) -> None:
         """The states of campaigns whose answers could not be read have been looked at."""
         now_s = self.clock.now_s()
         if took_effect:
             self.trusts_states = True
             self.useful_change_s = now_s
+            self.changes.useful(now_s=now_s)
+            self.progress.breaker = ""
+            self.alarm.ring()
             self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
             self.events.warning("answers.unreadable", took_effect=True)
             return
         self.events.warning("answers.unreadable", took_effect=False)
-        for ref in refs:
-            self.changes.useless(ref=ref, now_s=now_s, explained=False)
-        if self.changes.is_open:
-            self.progress.breaker = "answers cannot be read"
 
     async def ask(self, request: ApiRequest, *, key: Hashable, yields: bool = False) -> Heard:
         """Send a reading request, again while that is worth it.

@@ -260,6 +260,8 @@ def _is_repeated(rig: Rig, case: _Case, verdict: Verdict) -> bool:
         return False
     if verdict.kind is Kind.UNREADABLE and rig.sender.trusts_states:
         return False
+    if verdict.kind is Kind.FORBIDDEN and rig.max_attempts is None:
+        return False  # an emergency tries it again with its next look, and holds up nobody else
     if verdict.repeat is Repeat.NEVER:
         return False
     if verdict.repeat is Repeat.ONCE:
@@ -362,13 +364,15 @@ async def _reads_work(rig: Rig, vdn_id: int) -> bool:
 async def _read_what_was_unreadable(rig: Rig) -> None:
     """Five answers in a row could not be read: whether their PUTs took effect decides."""
     refs = rig.sender.take_unreadable_row()
+    if not refs:
+        return  # somebody else looks into it
     target = COURSES[rig.action].target
     reached = 0
     for ref in refs:
         heard = await rig.sender.try_read(details(ref), key=("read", ref))
         seen = read_details(heard.answer, ref=ref)
         reached += not isinstance(seen, Verdict) and seen.status is target
-    rig.sender.note_unreadable(refs, took_effect=reached == len(refs))
+    rig.sender.note_unreadable(took_effect=bool(refs) and reached == len(refs))
 
 
 async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:

@@ -80,6 +80,8 @@ class _Verification:
     fresh: dict[CampaignRef, Known] = field(default_factory=dict)
     #: perhaps sent by a killed process, and two looks do not agree yet
     disagreeing: set[CampaignRef] = field(default_factory=set)
+    #: a PUT has left since the last look
+    needs_look: bool = False
     #: listed as started so soon after the stop that nobody can know
     doubted: set[CampaignRef] = field(default_factory=set)
     #: had their one PUT more
@@ -102,16 +104,12 @@ class _Verification:
             await self._look()
         await self._outlast_doubts()
         for number in range(1, ROUNDS + 1):
-            if self.fresh and number < ROUNDS:
-                await self._put_again(tuple(self.fresh.values()))
-                await self._look()
             await self._give_time()
-            again = self._due() if number < ROUNDS else []
-            if again:
-                await self._put_again(again)
-                await self._look()
-            elif not self.fresh:
+            if number < ROUNDS:
+                await self._put_again(self._due())
+            if not self.needs_look:
                 break
+            await self._look()
         await self._settle_suspects()
 
     async def _settle_suspects(self) -> None:
@@ -130,8 +128,7 @@ class _Verification:
         """Restored soon after the stop: what is listed as started may only be listed so."""
         waits_s = iter(_DOUBT_WAITS_S)
         while self.doubted:
-            if self.fresh:
-                await self._put_again(tuple(self.fresh.values()))
+            await self._put_again(tuple(self.fresh.values()))
             left_s = (self.rig.doubted_until_ms - self.rig.clock.wall_ms()) / 1000
             wait_s = next(waits_s, _DOUBT_WAITS_S[-1])
             self.rig.progress.notice = (
@@ -157,6 +154,7 @@ class _Verification:
 
     async def _look(self) -> None:
         """One look at every row: the listing, and single reads for what it does not show."""
+        self.needs_look = False
         began_ms = self.rig.clock.wall_ms()
         seen = await self._listing(began_ms)
         await self._read_singly(began_ms, is_listed=seen.complete or bool(seen.ids))
@@ -322,6 +320,7 @@ class _Verification:
         rig = self.rig
         waited_s = 0.0
         for wait_s in WAITS_S:
+            await self._put_again(tuple(self.fresh.values()))
             if not self.suspects:
                 return
             names = f"{len(self.suspects)} campaigns" if len(self.suspects) > 1 else "1 campaign"
@@ -334,6 +333,7 @@ class _Verification:
             if await self._is_cleared():
                 await self._look()
             self._drop_doubts(waited_s)
+        await self._put_again(tuple(self.fresh.values()))
 
     async def _is_cleared(self) -> bool:
         """Whether one filtered listing shows none of the suspects where they should not be."""
@@ -379,21 +379,25 @@ class _Verification:
         )
 
     async def _put_again(self, again: Sequence[Known]) -> None:
+        if not again:
+            return
         rig = self.rig
+        self.needs_look = True
         rig.events.warning("campaigns.started_again", vdn_id=self.share.vdn_id, number=len(again))
         self.paused_again.update(one.ref for one in again if one.history.attempts)
-        self.suspects.clear()
-        self.fresh.clear()
+        for known in again:
+            self.suspects.pop(known.ref, None)
+            self.fresh.pop(known.ref, None)
         rig.progress.reopened += len(again)
         source = COURSES[rig.action].source
         wanted = [Planned(one.seq, one.ref, source) for one in again]
         await run_pool(rig, _each(wanted), self._put_once_more)
         accepted = {one.ref for one in again if one.history.accepted}
         for one in wanted:
-            known = await known_campaign(rig, one.ref)
-            if known and one.ref in accepted and known.history.last is Kind.WRONG_STATE:
+            now = await known_campaign(rig, one.ref)
+            if now and one.ref in accepted and now.history.last is Kind.WRONG_STATE:
                 self.outdated.add(one.ref)
-                await self._note_outdated(known)
+                await self._note_outdated(now)
 
     async def _note_outdated(self, known: Known) -> None:
         """It is suspended: the server says so; only the listing does not know yet."""

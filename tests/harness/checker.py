@@ -275,7 +275,7 @@ def _exit_code(story: Story, rows: list[dict[str, str]]) -> list[str]:
         order = [70, 3, *signals.values(), 6, 5]
     else:
         wells = STOPPED if story.kind != "restore" else RESTORED_WELL
-        applying += [1] if outcomes - wells else []
+        applying += [1] if outcomes - wells or summary["verdict"] == "unverified" else []
         order = [70, 5, 3, *signals.values(), 4, 1]
     wanted = next((code for code in order if code in applying), 0)
     found = []

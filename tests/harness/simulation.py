@@ -617,7 +617,9 @@ class Play:
             if row["stopped"] == "yes" and runs and not believed and pair not in excused:
                 self._find(f"[21] {pair} is {row['outcome']} and runs")
             well = kind == "pause-all" or self.scenario.verify
-            if runs and well and pair not in excused and not settled_early:
+            # accepted in an earlier life and without effect: `continue` sends no PUT, and says so
+            is_said = row["outcome"] == "still_running" and self.scenario.lies
+            if runs and well and pair not in excused and not settled_early and not is_said:
                 self._find(f"[21] {pair} runs after a healthy life: {row['outcome']}")
 
     async def _restore(self, paused: RunResult) -> None:
