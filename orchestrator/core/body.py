@@ -1,8 +1,8 @@
 """From the bytes of an answer to its JSON object, whatever the wrapping.
 
 Rule 1: the code decides, not its wrapping: gzip and deflate are unpacked within a bound, codings
-        that are none are ignored, text is UTF-8, else gb18030, else Big5; control characters in a
-        text are no fault.
+        that are none are ignored, text is UTF-8, else gb18030, which finds its way through Big5
+        too; control characters in a text are no fault.
 Rule 2: what none of these can read may still tell a refusal by a strict pattern, never a success.
 Rule 3: a listing is read as far as it can be: what cannot be decoded is replaced, a row that is
         broken is doubted alone. `flaw` says why such a listing proves nothing.
@@ -11,6 +11,7 @@ Source: design.md §8 "Evidence", rules 7 and 8.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import zlib
@@ -28,8 +29,9 @@ _DEFLATE = "deflate"
 #: compressions that we cannot undo; any other name of a coding changes nothing about the bytes
 _UNREADABLE_CODINGS = frozenset({"br", "compress", "x-compress", "zstd", "dcb", "dcz"})
 _GZIP_MAGIC = b"\x1f\x8b"
-#: a trail byte of both can be a backslash, so that replacing bad bytes would break the JSON
-_CODECS = ("utf-8", "gb18030", "big5")
+#: a trail byte can be a backslash, so that replacing bad bytes would break the JSON; gb18030 takes
+#: the bytes of Big5 in the same pairs (each of its 13,710), so that a code beside them is readable
+_CODECS = ("utf-8", "gb18030")
 
 _CODE = re.compile(rb'"(?:resultCode|returnCode)"\s*:\s*"([0-9]{7,8})"')
 #: an object without objects in it: a row of a listing
@@ -112,7 +114,9 @@ def unpack(body: bytes, content_encoding: str | None) -> bytes:
         try:
             return _inflate(body, zlib.MAX_WBITS)
         except BadJsonError:
-            return _inflate(body, -zlib.MAX_WBITS)
+            with contextlib.suppress(BadJsonError):
+                return _inflate(body, -zlib.MAX_WBITS)
+            raise
     if _GZIP.intersection(codings) and body.lstrip()[:1] not in {b"{", b""}:
         raise BadJsonError("called gzip, and is not")
     return body
