@@ -274,6 +274,10 @@ class Tries:
                 self.since_s = now_s if self.since_s is None else self.since_s
             case Effect.UNHEARD:
                 self.unheard += 1
+                if not self.accepted:
+                    # What may have arrived is no refusal: the row of nothing but refusals is over.
+                    self.since_s = None
+                    self.passes = 0
 
     @property
     def was_accepted(self) -> bool:
