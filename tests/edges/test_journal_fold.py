@@ -16,6 +16,7 @@ from orchestrator.core.verdict import Kind
 from orchestrator.edges.journal import (
     Known,
     Life,
+    Mark,
     VdnShare,
     all_vdn_shares,
     attempts_made,
@@ -259,8 +260,17 @@ def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
     last = known_of_vdn(story.connection, vdn_id=1234)[-1]
 
     assert last == Known(
-        5, CampaignRef(1234, 103), History(), Outcome.PAUSED, Evidence.LISTED, "stands", 3, "e"
+        5,
+        CampaignRef(1234, 103),
+        History(),
+        Outcome.PAUSED,
+        Evidence.LISTED,
+        "stands",
+        3,
+        "e",
+        settled_at_ms=last.settled_at_ms,
     )
+    assert last.settled_at_ms is not None
 
 
 @pytest.mark.parametrize(
@@ -345,7 +355,7 @@ def test_what_can_be_restored_is_what_this_run_changed(story: Story) -> None:
         Restorable(1, CampaignRef(1234, 101), inferred=False),
         Restorable(2, CampaignRef(9, 102), inferred=True),
     ]
-    assert restored_marks(story.connection) == {1: "restored"}
+    assert restored_marks(story.connection) == {1: Mark("restored", "r2")}
 
 
 def test_lives_sweeps_and_counts_are_read_back(story: Story) -> None:
