@@ -15,12 +15,9 @@ import contextlib
 import json
 import re
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.core.strict_json import BadJsonError, read_json, without_mark
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: an unpacked body may have so many bytes; the same bound as for one that came unpacked
 MAX_BODY_BYTES = 1024 * 1024
@@ -29,9 +26,6 @@ _DEFLATE = "deflate"
 #: compressions that we cannot undo; any other name of a coding changes nothing about the bytes
 _UNREADABLE_CODINGS = frozenset({"br", "compress", "x-compress", "zstd", "dcb", "dcz"})
 _GZIP_MAGIC = b"\x1f\x8b"
-#: a trail byte can be a backslash, so that replacing bad bytes would break the JSON; gb18030 takes
-#: the bytes of Big5 in the same pairs (each of its 13,710), so that a code beside them is readable
-_CODECS = ("utf-8", "gb18030")
 
 _CODE = re.compile(rb'"(?:resultCode|returnCode)"\s*:\s*"([0-9]{7,8})"')
 #: an object without objects in it: a row of a listing
@@ -55,16 +49,7 @@ def read_document(body: bytes, *, content_encoding: str | None) -> Document:
     Raises:
         BadJsonError: it has none that may be believed; the message says why.
     """
-    unpacked = unpack(body, content_encoding)
-    problem: BadJsonError | None = None
-    for text in _decoded(unpacked):
-        try:
-            found = read_json(text)
-        except BadJsonError as error:
-            problem = problem or error
-        else:
-            return Document(_as_object(found))
-    raise problem or BadJsonError(f"not UTF-8 at byte {_bad_byte(unpacked)}")
+    return Document(_as_object(read_json(_decode(unpack(body, content_encoding)))))
 
 
 def read_listing_document(body: bytes, *, content_encoding: str | None) -> Document:
@@ -135,21 +120,21 @@ def _inflate(body: bytes, window_bits: int) -> bytes:
     return unpacked
 
 
-def _decoded(body: bytes) -> Iterator[str]:
+def _decode(body: bytes) -> str:
+    """Read bytes as UTF-8, else as gb18030.
+
+    A trail byte of gb18030 can be a backslash, so that replacing bad bytes would break the JSON.
+    It takes the bytes of Big5 in the same pairs (each of its 13,710): a code beside them is
+    readable, whatever becomes of the words.
+    """
     plain = without_mark(body)
-    for codec in _CODECS:
-        try:
-            yield plain.decode(codec)
-        except UnicodeDecodeError:
-            continue
-
-
-def _bad_byte(body: bytes) -> int:
     try:
-        body.decode("utf-8")
+        return plain.decode("utf-8")
     except UnicodeDecodeError as error:
-        return error.start
-    return 0
+        try:
+            return plain.decode("gb18030")
+        except UnicodeDecodeError:
+            raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
 
 
 def _as_object(found: object) -> dict[str, object]:

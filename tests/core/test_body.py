@@ -159,6 +159,16 @@ def test_big5_with_backslash_bytes_does_not_hide_the_code(text: str) -> None:
     assert read_document(body, content_encoding=None).members["resultCode"] == "0200006"
 
 
+def test_what_is_utf_8_is_read_in_no_other_way() -> None:
+    """In gb18030 the last byte of a character would swallow the backslash, and end the text."""
+    body = '{"d":"据\\","resultCode":"0200000"}'.encode()
+    swallowed = body.decode("gb18030")
+    assert json.loads(swallowed)["resultCode"] == "0200000"
+
+    with pytest.raises(BadJsonError, match="not JSON"):
+        read_document(body, content_encoding=None)
+
+
 REFUSED: list[tuple[bytes, str]] = [
     (b"", "empty"),
     (b"null", "not a JSON object"),
