@@ -124,6 +124,7 @@ def facts_text(  # noqa: PLR0913 - the facts of a run are many
     vdns: tuple[int, ...] = (),
     source_run: str = "",
     source_dir: str = "",
+    source_written_ms: int = 0,
     max_failures: tuple[float, bool] | None = None,
     hold_s: float = 0.0,
 ) -> str:
@@ -150,6 +151,7 @@ def facts_text(  # noqa: PLR0913 - the facts of a run are many
             "vdns": list(vdns),
             "source_run": source_run,
             "source_dir": source_dir,
+            "source_written_ms": source_written_ms,
             "max_failures": max_failures,
             "hold_s": hold_s,
         }

@@ -58,8 +58,10 @@ if TYPE_CHECKING:
 _REDISCOVER_S = 5.0
 #: such a look may cost this share of the pace at most
 _REDISCOVER_SHARE = 0.05
-#: seconds before the next pass when the last one could not be completed, or nothing was due
+#: seconds before the next pass when nothing was due in the last one
 _AGAIN_S = 1.0
+#: … when the first, second, … pass in a row could not be completed
+_FAILED_AGAIN_S = (1.0, 1.0, 2.0, 3.0, 5.0)
 #: seconds between two looks at a quiet VDN that is being held; one round's time where that is more
 _HOLD_LOOK_S = 2.0
 #: how long the second page may wait for the first PUT, and how often it looks
@@ -118,6 +120,8 @@ class Vdn:
     #: when the unfiltered listing was last complete, monotonic seconds and wall-clock milliseconds
     whole_s: float = -math.inf
     whole_ms: int | None = None
+    #: passes in a row that could not be completed
+    failed_passes: int = 0
     #: complete looks in a row that showed no campaign at all
     empty_looks: int = 0
     #: begin times that are ahead
@@ -267,7 +271,8 @@ class Emergency:
             self.rig.events.info("vdn.quiet", vdn_id=vdn.vdn_id)
             self.alarm.ring()
         elif vdn.end is None and not vdn.is_at_work() and (vdn.problem or vdn.started or vdn.open):
-            await self._pause_for(_AGAIN_S)
+            failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
+            await self._pause_for(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
 
     async def _pause_for(self, wait_s: float) -> None:
         self.rig.stopping.check()
@@ -579,6 +584,7 @@ class Emergency:
             started=len(started),
         )
         vdn.started = started
+        vdn.failed_passes = vdn.failed_passes + 1 if problem else 0
         vdn.problem = problem or (f"{len(started)} still started" if started else "")
         vdn.proof.take(made)
         self._note_empty(vdn, whole, filtered)
@@ -762,6 +768,14 @@ class Emergency:
             vdn.open.discard(planned.ref)
             vdn.called_off.discard(planned.ref)
             self.alarm.ring()
+
+    def unproven_vdns(self) -> list[int]:
+        """Where something of ours may run although it was paused."""
+        if not self.confirmed.is_set():
+            return []
+        return [
+            vdn_id for vdn_id, vdn in self.vdns.items() if vdn.places and not self.is_quiet(vdn)
+        ]
 
     def is_pointless(self, ref: CampaignRef) -> bool:
         """Whether a PUT has lost its sense since it was asked for."""

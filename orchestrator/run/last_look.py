@@ -23,7 +23,8 @@ from orchestrator.core.outcome import (
 )
 from orchestrator.core.plan import Planned
 from orchestrator.core.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.edges.journal import VdnShare, doubtful_campaigns, known_campaigns
+from orchestrator.core.verdict import Kind
+from orchestrator.edges.journal import VdnShare, doubtful_campaigns, known_campaigns, known_of_vdn
 from orchestrator.run.listing import few_of_many, read_listing
 from orchestrator.run.settle_one import read_state, seen_settlement, standing_of
 from orchestrator.run.stopping import StoppedError, Stopping
@@ -53,11 +54,12 @@ async def look_at_doubts(rig: Rig) -> None:
     doubts: dict[int, dict[int, Known]] = defaultdict(dict)
     for one in await rig.journal.read(doubtful_campaigns):
         doubts[one.ref.vdn_id][one.ref.campaign_id] = one
-    if not doubts:
-        return
+    for vdn_id in rig.unproven_vdns():
+        for one in await rig.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
+            doubts[vdn_id].setdefault(one.ref.campaign_id, one)
     limit_s = SIGNAL_LOOK_S if ended in SIGNAL_EXIT_CODES else LOOK_S
-    if rig.sender.pacer.wait_s(now_s=rig.clock.now_s()) >= limit_s:
-        return  # the server has asked for longer silence than there is time
+    if not doubts or rig.sender.pacer.wait_s(now_s=rig.clock.now_s()) >= limit_s:
+        return  # nothing to ask, or the server has asked for longer silence than there is time
     stopping = rig.stopping
     # Everything that waits or sends asks whether the run is ending; reads may go on for a moment.
     rig.begin_last_look(Stopping())
@@ -71,36 +73,51 @@ async def look_at_doubts(rig: Rig) -> None:
 
 
 async def _look_at(rig: Rig, vdn_id: int, doubts: dict[int, Known]) -> None:
+    """One listing of a VDN, and single reads of what it does not show or where they are fewer."""
+
     async def take(rows: Sequence[Sighting]) -> None:
         ids = [row.ref.campaign_id for row in rows]
-        known = {
-            one.ref: one
-            for one in await rig.journal.read(
-                partial(known_campaigns, vdn_id=vdn_id, campaign_ids=ids)
-            )
-        }
-        settlements = []
-        for row in rows:
-            one = known.get(row.ref)
-            if one is None:
-                continue
-            if doubts.pop(row.ref.campaign_id, None) is not None:
-                settlements.append(_decided(rig, one, row, Evidence.LISTED))
-            elif one.outcome and is_contradicted(rig.action, one.history, one.outcome, row.status):
-                decision = decide_contradicted(rig.action, one)
-                standing = "unchecked" if one.history.attempts else "exhausted"
-                settlements.append(
-                    seen_settlement(rig, one.seq, decision, row, _CONTRADICTED, standing=standing)
-                )
-        await rig.settle(*settlements, confirms=True)
+        known = await rig.journal.read(partial(known_campaigns, vdn_id=vdn_id, campaign_ids=ids))
+        by_ref = {row.ref: row for row in rows}
+        for one in known:
+            doubts.pop(one.ref.campaign_id, None)
+        await _settle(rig, [(one, by_ref[one.ref]) for one in known], Evidence.LISTED)
 
     share = VdnShare(vdn_id, len(doubts))
     await read_listing(rig, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))
-    left = tuple(doubts.values())
-    seen = await asyncio.gather(*(read_state(rig, Planned(one.seq, one.ref)) for one in left))
-    for one, state in zip(left, seen, strict=True):
-        if isinstance(state, Sighting):
-            await rig.settle(_decided(rig, one, state, Evidence.READ), confirms=True)
+
+    async def read(one: Known) -> None:
+        seen = await read_state(rig, Planned(one.seq, one.ref))
+        if isinstance(seen, Sighting):
+            await _settle(rig, [(one, seen)], Evidence.READ)
+
+    await asyncio.gather(*(read(one) for one in tuple(doubts.values())))
+
+
+async def _settle(rig: Rig, pairs: Sequence[tuple[Known, Sighting]], evidence: Evidence) -> None:
+    made = [_judge(rig, known, seen, evidence) for known, seen in pairs]
+    await rig.settle(*(one for one in made if one is not None), confirms=True)
+
+
+def _judge(rig: Rig, known: Known, seen: Sighting, evidence: Evidence) -> Settlement | None:
+    """What a last look changes: what is in doubt, and what it contradicts."""
+    in_doubt = known.outcome is Outcome.UNKNOWN or (
+        known.outcome is None and known.history.attempts > 0
+    )
+    if in_doubt and known.standing not in {"stands", "unchecked"}:
+        return _decided(rig, known, seen, evidence)
+    if known.outcome is None or _is_old_listing(known):
+        return None
+    if not is_contradicted(rig.action, known.history, known.outcome, seen.status):
+        return None
+    decision = decide_contradicted(rig.action, known)
+    standing = "unchecked" if known.history.attempts else "exhausted"
+    return seen_settlement(rig, known.seq, decision, seen, _CONTRADICTED, standing=standing)
+
+
+def _is_old_listing(known: Known) -> bool:
+    """0200011 after our acceptance: the server itself says that it is suspended."""
+    return known.history.accepted and known.history.last is Kind.WRONG_STATE
 
 
 def _decided(rig: Rig, known: Known, seen: Sighting, evidence: Evidence) -> Settlement:

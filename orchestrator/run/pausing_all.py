@@ -69,6 +69,7 @@ class _Course:
         rig.after_settled = emergency.note_settled
         rig.after_answer = emergency.note_answer
         rig.is_pointless = emergency.is_pointless
+        rig.unproven_vdns = emergency.unproven_vdns
         if self.continued:
             emergency.held_s = float((await rig.journal.read(read_meta)).get("held_s", "0"))
             for share in await rig.journal.read(all_vdn_shares):

@@ -10,6 +10,7 @@ Rule 4: a start that a killed restore may have sent is not sent again, by whoeve
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.outcome import Outcome
+from orchestrator.core.quiet import GAP_MAX_S
 from orchestrator.core.report import RunKind
 from orchestrator.edges.journal import (
     Journal,
@@ -24,6 +26,7 @@ from orchestrator.edges.journal import (
     Reason,
     known_of_vdn,
     pending_refs,
+    read_meta,
     restorable,
     restored_marks,
 )
@@ -121,6 +124,7 @@ async def restore(
                 directory=directory,
                 undone=undone,
                 candidates=candidates,
+                written_ms=written_ms,
             )
         except BaseException:
             give_up(directory)
@@ -215,6 +219,7 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     directory: RunDirectory,
     undone: _Source,
     candidates: list[Restorable],
+    written_ms: int,
 ) -> sqlite3.Connection:
     text = facts_text(
         surroundings,
@@ -225,6 +230,7 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
         dry_run=options.dry_run,
         source_run=undone.facts.run_id,
         source_dir=str(undone.directory.path),
+        source_written_ms=written_ms,
     )
     writer = PlanWriter(directory.journal)
     try:
@@ -300,6 +306,10 @@ async def _live(  # noqa: PLR0913 - a life is made of all of these
 
         rig.before_intent = before_intent
         rig.look_is_required = True
+        facts = json.loads((await rig.journal.read(read_meta))["facts"])
+        written_ms = facts.get("source_written_ms", 0)
+        # A stop so young may be hidden by a lag that nobody has seen yet.
+        rig.doubted_until_ms = min(written_ms, rig.clock.wall_ms()) + round(GAP_MAX_S * 1000)
         await run_bulk(rig, BulkPlan(verify=True, continued=True))
 
     async def remember(rig: Rig) -> None:

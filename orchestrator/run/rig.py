@@ -12,7 +12,7 @@ from orchestrator.core.quiet import LagMeter, gap_between_s
 from orchestrator.edges.events import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from orchestrator.core.campaign import Action, CampaignRef
     from orchestrator.core.verdict import Verdict
@@ -43,6 +43,9 @@ class Rig:
     verifies: bool = False
     #: how far the listings lag behind, as far as this run has seen it
     lag: LagMeter = field(default_factory=LagMeter)
+    #: restore: a campaign that is listed as started before this instant may be one that the undone
+    #: run has just stopped, wall-clock milliseconds
+    doubted_until_ms: int = 0
     #: the largest lag that earlier runs saw of this server, seconds
     earlier_lag_s: float = 0.0
     #: ends the watch for the deadline, which bounds only the time until quiet
@@ -59,6 +62,8 @@ class Rig:
     first_failures: dict[int, int] = field(default_factory=dict)
     #: … and when, monotonic seconds
     ran_out_s: dict[int, float] = field(default_factory=dict)
+    #: VDNs that an emergency could not prove quiet: a last look is had at their campaigns
+    unproven_vdns: Callable[[], Iterable[int]] = tuple
     #: PUTs that have lost their sense since they were asked for
     is_pointless: Callable[[CampaignRef], bool] = lambda _: False
     #: whether our acceptance of a campaign's pause still holds, as far as the listings know

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _CHUNK = 200
 #: seconds between the looks at what contradicts itself
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+#: seconds between looks at what may only be listed as started
+_DOUBT_WAITS_S = (3.0, 7.0, 15.0)
 #: rounds of PUTs after a look
 ROUNDS = 3
 #: seconds before a listing that could not be read is asked for again
@@ -78,6 +80,8 @@ class _Verification:
     fresh: dict[CampaignRef, Known] = field(default_factory=dict)
     #: perhaps sent by a killed process, and two looks do not agree yet
     disagreeing: set[CampaignRef] = field(default_factory=set)
+    #: listed as started so soon after the stop that nobody can know
+    doubted: set[CampaignRef] = field(default_factory=set)
     #: had their one PUT more
     paused_again: set[CampaignRef] = field(default_factory=set)
     #: 0200011 to the one PUT more: the listing is older than our acceptance
@@ -96,6 +100,7 @@ class _Verification:
                 break
             await self._pause_for(self.rig.gap_s)
             await self._look()
+        await self._outlast_doubts()
         for number in range(1, ROUNDS + 1):
             if self.fresh and number < ROUNDS:
                 await self._put_again(tuple(self.fresh.values()))
@@ -120,6 +125,22 @@ class _Verification:
         )
 
     # -- looks --------------------------------------------------------------------------------
+
+    async def _outlast_doubts(self) -> None:
+        """Restored soon after the stop: what is listed as started may only be listed so."""
+        waits_s = iter(_DOUBT_WAITS_S)
+        while self.doubted:
+            if self.fresh:
+                await self._put_again(tuple(self.fresh.values()))
+            left_s = (self.rig.doubted_until_ms - self.rig.clock.wall_ms()) / 1000
+            wait_s = next(waits_s, _DOUBT_WAITS_S[-1])
+            self.rig.progress.notice = (
+                f"VDN {self.share.vdn_id}: {len(self.doubted)} campaigns are listed as started, so"
+                f" soon after the stop; looking again in {wait_s:g} s"
+            )
+            await self._pause_for(min(wait_s, max(0.0, left_s) + 0.01))
+            self.doubted.clear()
+            await self._look()
 
     async def _wait_for_second_look(self) -> None:
         rig = self.rig
@@ -237,7 +258,15 @@ class _Verification:
             return self._settlement(known, decision, seen, standing=standing)
         self.suspects.pop(known.ref, None)
         confirmed = _confirmed(rig, known, seen, evidence)
-        return None if confirmed is None else self._settlement(known, confirmed, seen)
+        if confirmed is None:
+            return None
+        is_doubted = (
+            confirmed.outcome is Outcome.ALREADY_RUNNING and began_ms < rig.doubted_until_ms
+        )
+        if is_doubted:
+            self.doubted.add(known.ref)
+        standing = "unchecked" if is_doubted else ""
+        return self._settlement(known, confirmed, seen, standing=standing)
 
     def _judge_perhaps_sent(
         self, known: Known, seen: Sighting, evidence: Evidence
@@ -345,7 +374,7 @@ class _Verification:
     def _gets_a_put(self, known: Known) -> bool:
         return (
             self.rig.action is Action.PAUSE
-            and known.settled_life == self.rig.journal.life
+            and known.tried_life == self.rig.journal.life
             and known.ref not in self.paused_again
         )
 

@@ -10,10 +10,12 @@ import importlib.util
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.acceptance import (
@@ -72,6 +74,25 @@ def play(one: Scenario, home: Path, *, terse: bool) -> bool:
     return passed
 
 
+def side_by_side(scenarios: list[Scenario], jobs: int) -> int:
+    """Scenarios wait more than they work: several at a time, each in a process of its own."""
+
+    def alone(one: Scenario) -> tuple[str, bool]:
+        words = [sys.executable, "-m", "tests.acceptance", one.name, "--terse"]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+        own = [line for line in ended.stdout.splitlines() if line[:4] in {"PASS", "FAIL", "    "}]
+        tell("\n".join(own) + ended.stderr)
+        return one.name, ended.returncode == 0
+
+    with ThreadPoolExecutor(jobs) as pool:
+        results = list(pool.map(alone, scenarios))
+    failed = [name for name, passed in results if not passed]
+    tell(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    if failed:
+        tell("failed: " + " ".join(failed))
+    return 1 if failed else 0
+
+
 def dry() -> int:
     """Check the instrument alone: no product is started."""
     failed: list[str] = []
@@ -99,6 +120,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="the short form of --issue 12")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's files here")
     parser.add_argument("--terse", action="store_true", help="show failed checks only")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at a time, each on its own")
     asked = parser.parse_args()
     if asked.list:
         for one in chosen(asked.names, asked.issue, short=asked.short):
@@ -111,6 +133,8 @@ def main() -> int:
         or importlib.util.find_spec("orchestrator")
     ):
         raise SystemExit(f"nothing to test: {shlex.join(command())} does not exist")
+    if asked.jobs > 1:
+        return side_by_side(chosen(asked.names, asked.issue, short=asked.short), asked.jobs)
     home = asked.keep or Path(tempfile.mkdtemp(prefix="acceptance-"))
     home.mkdir(parents=True, exist_ok=True)
     results: dict[str, bool | None] = {}

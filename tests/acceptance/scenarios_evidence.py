@@ -1578,49 +1578,86 @@ def damping_list(case: Case) -> None:
 # -- identity checked, content not ------------------------------------------------------------
 
 
-def damage(run: Path, *, keep: float) -> None:
-    """Cut the journal in place, and its log of late writes too."""
-    for name in ("journal.db", "journal.db-wal"):
-        path = run / name
+BOTH, MAIN, LOG = ("journal.db", "journal.db-wal"), ("journal.db",), ("journal.db-wal",)
+
+
+def damage(run: Path, names: Iterable[str], *, keep: float) -> None:
+    """Cut files in place, at a page of theirs."""
+    for path in (run / name for name in names):
         if path.exists():
             with path.open("r+b") as file:
                 file.truncate(int(path.stat().st_size * keep) // 4096 * 4096)
 
 
-def damaged(case: Case, *, command: str, keep: float) -> None:
-    """The journal is cut under a run that works: never a good end."""
+def damaged(case: Case, names: Iterable[str], *, command: str, keep: float) -> None:
+    """The journal is cut under a run that works: no good end that cannot be undone."""
     world = running(40)
     keys = every(world)
     server = case.serve(world)
-    if command == "pause":
-        child = start_list(case, server, keys, rate=10)
-    else:
-        child = start_all(case, server, rate=10)
+    listed = command == "pause"
+    child = start_list(case, server, keys, rate=10) if listed else start_all(case, server, rate=10)
     case.until(lambda: len(puts(world)) >= 20, 30)
-    damage(case.folder / "run", keep=keep)
+    damage(case.folder / "run", names, keep=keep)
     ended = child.wait(90)
-    case.exits(ended, {5, 6} if command == "pause-all" else 5)
-    if command == "pause-all":
+    case.exits(ended, {0, 5} if listed else {0, 5, 6})
+    if not listed:
         case.all_suspended(world, keys)
     case.check("no traceback", "Traceback" not in ended.said)
+    undo = case.run(server, "restore", case.folder / "run", "--yes", "--run-dir", case.folder / "u")
+    off = set(keys) & world.with_status(SUSPENDED)
+    case.check(
+        "exit 0 only for what can be undone",
+        ended.exit_code != 0 or (undo.exit_code == 0 and not off),
+        f"restore: exit {undo.exit_code}, {len(off)} of {len(keys)} stay off; {undo.err[-200:]!r}",
+    )
 
 
-@scenario(12, "a list's journal truncated in place: exit 5, not 0", short=True)
+@scenario(12, "a list's journal loses its second half in place", short=True)
 def journal_half(case: Case) -> None:
-    """Half of it is gone."""
-    damaged(case, command="pause", keep=0.5)
+    """The file and its log."""
+    damaged(case, BOTH, command="pause", keep=0.5)
 
 
-@scenario(12, "a list's journal emptied in place: exit 5, not 0")
+@scenario(12, "a list's journal loses its last tenth in place")
+def journal_tenth(case: Case) -> None:
+    """The file and its log."""
+    damaged(case, BOTH, command="pause", keep=0.9)
+
+
+@scenario(12, "a list's journal is emptied in place, its log stays")
 def journal_empty(case: Case) -> None:
-    """All of it is gone."""
-    damaged(case, command="pause", keep=0.0)
+    """The file alone."""
+    damaged(case, MAIN, command="pause", keep=0.0)
 
 
-@scenario(12, "an emergency's journal emptied in place: everything stops, not 0")
+@scenario(12, "the log of a list's journal is emptied in place", short=True)
+def journal_log(case: Case) -> None:
+    """The log alone: it holds what was committed last."""
+    damaged(case, LOG, command="pause", keep=0.0)
+
+
+@scenario(12, "the log of a list's journal loses its second half in place")
+def journal_log_half(case: Case) -> None:
+    """The log alone."""
+    damaged(case, LOG, command="pause", keep=0.5)
+
+
+@scenario(12, "an emergency's journal is emptied in place: everything stops all the same")
 def journal_empty_all(case: Case) -> None:
     """Nothing may stop the stopping."""
-    damaged(case, command="pause-all", keep=0.0)
+    damaged(case, BOTH, command="pause-all", keep=0.0)
+
+
+@scenario(12, "an emergency's journal loses its second half in place")
+def journal_half_all(case: Case) -> None:
+    """The file and its log."""
+    damaged(case, BOTH, command="pause-all", keep=0.5)
+
+
+@scenario(12, "the log of an emergency's journal is emptied in place")
+def journal_log_all(case: Case) -> None:
+    """The log alone."""
+    damaged(case, LOG, command="pause-all", keep=0.0)
 
 
 @scenario(12, "a list's journal emptied after its last PUT: exit 5, not 0")
@@ -1639,7 +1676,7 @@ def journal_late(case: Case) -> None:
     child = start_list(case, case.serve(world), keys)
     case.until(lambda: len(puts(world)) >= len(keys), 30)
     time.sleep(0.7)
-    damage(case.folder / "run", keep=0.0)
+    damage(case.folder / "run", BOTH, keep=0.0)
     case.exits(child.wait(60), 5)
 
 

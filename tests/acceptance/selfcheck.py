@@ -4,6 +4,7 @@ The signature vectors, the documented answers, every way a reply can travel, the
 of the server, and the arithmetic of the checks.
 """
 
+import gzip
 import http.client
 import json
 import socket
@@ -12,12 +13,14 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from tests.acceptance import lies
 from tests.acceptance.report import worst_second
 from tests.acceptance.server import Server, bomb
 from tests.acceptance.signature import Signed, sign, wrong_vectors
 from tests.acceptance.world import (
     COMPLETED,
     NOT_STARTED,
+    STARTED,
     SUSPENDED,
     Reply,
     World,
@@ -77,6 +80,7 @@ def instrument(check: Callable[[str, object, object], object]) -> None:
         _documented(check, world, Caller(server))
         _refusals(check, world, server)
         _ways(check, world, server)
+        _lies(check, world, Caller(server))
         _speed(check, world, server)
 
 
@@ -114,6 +118,44 @@ def _refusals(check: Callable[[str, object, object], object], world: World, serv
     check("switch A, list", Caller(server).ask("GET", f"{P}/12", LIST.format(1, 0))[0] == 200, "")
     check("switch A, healed", Caller(server, blank=True).ask("GET", f"{P}/12/201")[0] == 200, "")
     world.blank_query_line = False
+
+
+def _lies(check: Callable[[str, object, object], object], world: World, me: Caller) -> None:
+    """What is shown is a lie, what is kept is the truth."""
+
+    def shown(status: int = 0) -> list[int]:
+        page = json.loads(me.ask("GET", f"{P}/30", LIST.format(1, status))[1])
+        return [row["status"] for row in page["data"]]
+
+    world.fault = None
+    world.add(30, [1, 2, 3])
+    began_s = time.monotonic()
+    me.code("PUT", f"{P}/30/1/pause")
+    world.lag = lies.lagging(60)
+    check("lag: the past", (shown(), shown(2)) == ([2, 2, 2], [2, 2, 2]), shown())
+    world.lag = lies.lagging(60, only="filtered")
+    check("lag of the filter alone", (shown(), shown(2)) == ([3, 2, 2], [2, 2, 2]), shown())
+    world.lag = None
+    check("no lag: the present", (shown(), shown(2)) == ([3, 2, 2], [2, 2]), shown())
+    campaign = world.campaigns[30][1]
+    told = campaign.at(began_s), campaign.at(time.monotonic())
+    check("the truth has its times", told == (STARTED, SUSPENDED), campaign.story)
+    check("started since", (30, 1) not in world.started_since(time.monotonic()), "")
+    for everything, wanted in ((True, [3, 2, 2]), (False, [])):
+        world.fault = lies.shows(everything=everything)
+        check(f"filter shows {everything}", shown(2) == wanted and len(shown()) == 3, shown(2))
+    world.fault = lies.short()
+    check("short listing", shown() == [2, 2], shown())
+    world.fault = lies.without_effect([(30, 2)])
+    codes = [me.code("PUT", f"{P}/30/2/pause") for _ in range(3)]
+    check("no effect once", codes == ["0200000", "0200000", "0200011"], codes)
+    world.fault = lies.foreign("big5")
+    body = me.ask("GET", f"{P}/30", LIST.format(1, 0))[1]
+    check("Big5 has a backslash within a character", b"\xa5\\" in body, body[:60])
+    world.fault = lies.foreign(coding="gzip")
+    packed = me.ask("GET", f"{P}/30", LIST.format(1, 0))[1]
+    check("gzip", len(json.loads(gzip.decompress(packed))["data"]) == 3, len(packed))
+    world.fault = None
 
 
 def _ways(check: Callable[[str, object, object], object], world: World, server: Server) -> None:

@@ -207,7 +207,9 @@ def _attempts(story: Story) -> list[str]:
 
 
 def _settled(story: Story) -> list[str]:
-    """9: no PUT for what was settled in an earlier life."""
+    """9: no PUT for what was settled in an earlier life; an emergency pauses what runs by now."""
+    if story.kind == "pause-all":
+        return []
     return [
         f"[9] {one.ref} was settled before life {one.life} and got a PUT in it"
         for one in story.sent
@@ -218,12 +220,14 @@ def _settled(story: Story) -> list[str]:
 
 
 def _stops(story: Story) -> list[str]:
-    """13: nothing leaves after the stop, and the end comes soon."""
+    """13: no PUT leaves after the stop, reads for a last look only, and the end comes soon."""
     found = []
     for life, (at_s, ended_s) in story.stops.items():
         late = [one for one in story.sent if one.life == life and one.at_s > at_s + 1e-9]
-        if late:
-            found.append(f"[13] life {life}: {len(late)} requests left after the stop")
+        if any(one.is_change for one in late):
+            found.append(f"[13] life {life}: a PUT left after the stop")
+        if any(one.at_s > at_s + 18 for one in late):
+            found.append(f"[13] life {life}: a last look of more than 18 s")
         if ended_s - at_s > story.grace_s:
             found.append(f"[13] life {life} took {ended_s - at_s:.1f} s to end")
     return found

@@ -456,7 +456,7 @@ class History:
         for kill_s in [*draft.kills, inf]:
             self._end_later(kill_s)
             if run_dir is not None:
-                run = stage.continue_run(run_dir, even_if_old=True)
+                run = stage.continue_run(run_dir, even_if_old=True, deadline_s=draft.deadline_s)
             elif draft.kind == "pause":
                 lines = draft.world.refs()
                 run = stage.pause(lines, verify=draft.verify, deadline_s=draft.deadline_s)
@@ -575,11 +575,16 @@ class History:
             ref = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
             status, since_s = self._since(ref, now_s)
             said = row["outcome"]
+            tried = [one.at_s for one in sent if one.ref == ref and one.kind is Kind.RESUME]
             if said in {"restored", "already_running"} and status is Status.SUSPENDED and not acts:
                 seen_s = self._seen(ref, since_s, looks[ref.vdn_id], reads[ref])
-                if seen_s is not None or result.exit_code == 0:
-                    self._find(f"[false {said}] {ref} is suspended since {since_s:.1f} s")
-            tried = [one.at_s for one in sent if one.ref == ref and one.kind is Kind.RESUME]
+                if seen_s is not None:
+                    self._find(
+                        f"[false {said}] {ref} is suspended since {since_s:.1f} s, a look of"
+                        f" {seen_s:.1f} s shows it, exit {result.exit_code}"
+                    )
+                elif result.exit_code == 0 and tried:
+                    self._judge_looked(ref, said, max(tried), (*looks[ref.vdn_id], *reads[ref]))
             known = status is Status.STARTED and now_s - since_s > self.draft.lag_s + LAST_LOOK_S
             if said == "unknown" and known and self._readable(ref.vdn_id, now_s) and tried:
                 self._find(f"[unknown] {ref} is started since {since_s:.1f} s, end {now_s:.1f} s")
@@ -674,13 +679,20 @@ class History:
                 f" {seen_s:.1f} s shows it, end {now_s:.1f} s, exit {result.exit_code}"
             )
         elif good and self.draft.verify and accepted:
-            looked = [one.at_s for one in (*looks, *reads) if one.good and one.at_s > last_s]
-            if since_s < last_s:
+            newest_s = max((one.at_s for one in (*looks, *reads) if one.good), default=-inf)
+            if since_s < last_s and newest_s - self.draft.lag_s > since_s:
                 self._find(
                     f"[false {row['outcome']}] {said}: the PUT of {last_s:.1f} s did nothing"
                 )
-            elif not looked:
-                self._find(f"[no look] {said}: none after the PUT of {last_s:.1f} s")
+            else:
+                self._judge_looked(ref, said, last_s, (*looks, *reads))
+
+    def _judge_looked(
+        self, ref: CampaignRef, said: str, last_s: float, looks: Iterable[Look]
+    ) -> None:
+        """After the last PUT comes a look."""
+        if not any(one.good and one.at_s > last_s for one in looks):
+            self._find(f"[no look] {ref} {said}: none after the PUT of {last_s:.1f} s")
 
     def _judge_still_running(self, ref: CampaignRef, now_s: float) -> None:
         """Called running although it is suspended for longer than any wait."""
@@ -778,9 +790,12 @@ class History:
         return bent is not None and bent.status_filter is StatusFilter.EMPTY
 
     def _bent(self, vdn_id: int, at_s: float) -> bool:
-        """Whether rows were missing."""
+        """Whether rows were missing; a single row that stands twice is itself."""
         bent = self._listing_faults(vdn_id, at_s)
-        return bent is not None and bool(bent.rows_missing or bent.rows_repeated)
+        if bent is None:
+            return False
+        several = sum(self.draft.world.counts(vdn_id).values()) > 1
+        return bool(bent.rows_missing or (bent.rows_repeated and several))
 
     def _readable(self, vdn_id: int, now_s: float) -> bool:
         """Whether listings and details of this VDN worked for as long as a last look may take."""

@@ -168,7 +168,7 @@ async def test_listings_that_fail_after_the_first_prove_nothing(tmp_path: Path) 
 
     assert (result.exit_code, result.verdict) == (6, "not_proven")
     assert result.counts["paused"] >= 100
-    assert stage.clock.now_s() <= 121
+    assert stage.clock.now_s() <= 120 + 11  # a last look takes 10 s at most
 
 
 async def test_a_short_listing_is_never_quiet(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ async def test_the_deadline_ends_it_unproven(tmp_path: Path) -> None:
     result = await stage.pause_all(VDN, deadline_s=20)
 
     assert result.exit_code == 6
-    assert max(one.at_s for one in stage.server.sent) <= 20
+    assert max(one.at_s for one in stage.server.puts) <= 20
     assert stage.clock.now_s() < 40
 
 

@@ -82,8 +82,6 @@ class Known(NamedTuple):
     evidence: Evidence = Evidence.NONE
     #: stands, unchecked, needs_state, exhausted, or empty without an outcome
     standing: str = ""
-    #: the life in which the outcome was recorded
-    settled_life: int = 0
     error: str = ""
     #: its name is on record
     named: bool = False
@@ -92,6 +90,8 @@ class Known(NamedTuple):
     looked_at_ms: int | None = None
     #: when a PUT of ours was last accepted
     accepted_at_ms: int | None = None
+    #: the life of the last attempt; 0 without one
+    tried_life: int = 0
     #: the lives in which a PUT of ours was left in doubt
     doubted_lives: frozenset[int] = frozenset()
 
@@ -517,7 +517,7 @@ def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[obje
     """
     found = connection.execute(
         "SELECT p.seq, p.vdn_id, p.campaign_id, l.status, l.seq,"  # noqa: S608 - our own text
-        " o.outcome, o.evidence, o.standing, o.life, o.error, o.settled_at_ms, l.seen_at_ms"
+        " o.outcome, o.evidence, o.standing, o.error, o.settled_at_ms, l.seen_at_ms"
         f" FROM ({chosen}) p"
         " LEFT JOIN looks l ON l.seq = p.seq LEFT JOIN outcomes o ON o.seq = p.seq",
         arguments,
@@ -538,7 +538,7 @@ def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[obje
 
 
 def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
-    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, life, error, *times = row
+    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, error, *times = row
     settled_at_ms, looked_at_ms = times
     accepted = [one.answered_at_ms for one in attempts if one.kind == Kind.ACCEPTED]
     return Known(
@@ -548,12 +548,12 @@ def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
         _OUTCOMES[outcome] if outcome is not None else None,
         _EVIDENCES[evidence] if outcome is not None else Evidence.NONE,
         standing or "",
-        life or 0,
         error or "",
         named=looked is not None,
         settled_at_ms=settled_at_ms,
         looked_at_ms=looked_at_ms,
         accepted_at_ms=accepted[-1] if accepted else None,
+        tried_life=attempts[-1].life if attempts else 0,
         doubted_lives=frozenset(one.life for one in attempts if one.doubtful),
     )
 
