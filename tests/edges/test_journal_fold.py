@@ -253,7 +253,7 @@ def test_only_campaigns_of_the_plan_are_known(story: Story) -> None:
         (1, CampaignRef(1234, 101)),
         (5, CampaignRef(1234, 103)),
     ]
-    assert found[0] == Known(1, CampaignRef(1234, 101), History(), None, Evidence.NONE, "", 0, "")
+    assert found[0] == Known(1, CampaignRef(1234, 101), History(), None, Evidence.NONE, "", "")
     assert known_campaigns(story.connection, vdn_id=1234, campaign_ids=[]) == []
 
 
@@ -270,7 +270,6 @@ def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
         Outcome.PAUSED,
         Evidence.LISTED,
         "stands",
-        3,
         "e",
         settled_at_ms=last.settled_at_ms,
     )
@@ -583,7 +582,8 @@ def test_a_campaign_knows_when_it_was_accepted_and_which_processes_left_it_in_do
 
     one = known(story)
 
-    assert (one.looked_at_ms, one.accepted_at_ms, one.doubted_lives) == (10, 1_080, frozenset({2, 3}))
+    assert (one.looked_at_ms, one.accepted_at_ms, one.tried_life) == (10, 1_080, 3)
+    assert one.doubted_lives == frozenset({2, 3})
     assert (one.outcome, one.standing, one.settled_at_ms) == (None, "", None)
 
 
