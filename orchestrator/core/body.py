@@ -1,8 +1,8 @@
 """From the bytes of an answer to its JSON object, whatever the wrapping.
 
 Rule 1: the code decides, not its wrapping: gzip and deflate are unpacked within a bound, codings
-        that are none are ignored, text is UTF-8, else gb18030, else Big5; control characters in a
-        text are no fault.
+        that are none are ignored, text is UTF-8, else gb18030, which finds its way through Big5
+        too; control characters in a text are no fault.
 Rule 2: what none of these can read may still tell a refusal by a strict pattern, never a success.
 Rule 3: a listing is read as far as it can be: what cannot be decoded is replaced, a row that is
         broken is doubted alone. `flaw` says why such a listing proves nothing.
@@ -11,15 +11,13 @@ Source: design.md §8 "Evidence", rules 7 and 8.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.core.strict_json import BadJsonError, read_json, without_mark
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: an unpacked body may have so many bytes; the same bound as for one that came unpacked
 MAX_BODY_BYTES = 1024 * 1024
@@ -28,8 +26,6 @@ _DEFLATE = "deflate"
 #: compressions that we cannot undo; any other name of a coding changes nothing about the bytes
 _UNREADABLE_CODINGS = frozenset({"br", "compress", "x-compress", "zstd", "dcb", "dcz"})
 _GZIP_MAGIC = b"\x1f\x8b"
-#: a trail byte of both can be a backslash, so that replacing bad bytes would break the JSON
-_CODECS = ("utf-8", "gb18030", "big5")
 
 _CODE = re.compile(rb'"(?:resultCode|returnCode)"\s*:\s*"([0-9]{7,8})"')
 #: an object without objects in it: a row of a listing
@@ -53,16 +49,7 @@ def read_document(body: bytes, *, content_encoding: str | None) -> Document:
     Raises:
         BadJsonError: it has none that may be believed; the message says why.
     """
-    unpacked = unpack(body, content_encoding)
-    problem: BadJsonError | None = None
-    for text in _decoded(unpacked):
-        try:
-            found = read_json(text)
-        except BadJsonError as error:
-            problem = problem or error
-        else:
-            return Document(_as_object(found))
-    raise problem or BadJsonError(f"not UTF-8 at byte {_bad_byte(unpacked)}")
+    return Document(_as_object(read_json(_decode(unpack(body, content_encoding)))))
 
 
 def read_listing_document(body: bytes, *, content_encoding: str | None) -> Document:
@@ -112,7 +99,9 @@ def unpack(body: bytes, content_encoding: str | None) -> bytes:
         try:
             return _inflate(body, zlib.MAX_WBITS)
         except BadJsonError:
-            return _inflate(body, -zlib.MAX_WBITS)
+            with contextlib.suppress(BadJsonError):
+                return _inflate(body, -zlib.MAX_WBITS)
+            raise
     if _GZIP.intersection(codings) and body.lstrip()[:1] not in {b"{", b""}:
         raise BadJsonError("called gzip, and is not")
     return body
@@ -131,21 +120,21 @@ def _inflate(body: bytes, window_bits: int) -> bytes:
     return unpacked
 
 
-def _decoded(body: bytes) -> Iterator[str]:
+def _decode(body: bytes) -> str:
+    """Read bytes as UTF-8, else as gb18030.
+
+    A trail byte of gb18030 can be a backslash, so that replacing bad bytes would break the JSON.
+    It takes the bytes of Big5 in the same pairs (each of its 13,710): a code beside them is
+    readable, whatever becomes of the words.
+    """
     plain = without_mark(body)
-    for codec in _CODECS:
-        try:
-            yield plain.decode(codec)
-        except UnicodeDecodeError:
-            continue
-
-
-def _bad_byte(body: bytes) -> int:
     try:
-        body.decode("utf-8")
+        return plain.decode("utf-8")
     except UnicodeDecodeError as error:
-        return error.start
-    return 0
+        try:
+            return plain.decode("gb18030")
+        except UnicodeDecodeError:
+            raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
 
 
 def _as_object(found: object) -> dict[str, object]:

@@ -272,8 +272,12 @@ class Tries:
                 self.refused += 1
                 self.due_s = now_s + _step(_REFUSED_S, self.refused)
                 self.since_s = now_s if self.since_s is None else self.since_s
-            case Effect.UNHEARD:
+            case _:
                 self.unheard += 1
+                if not self.accepted:
+                    # What may have arrived is no refusal: the row of nothing but refusals is over.
+                    self.since_s = None
+                    self.passes = 0
 
     @property
     def was_accepted(self) -> bool:

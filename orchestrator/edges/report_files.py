@@ -131,9 +131,9 @@ def earlier_lag_s(state_dir: Path, base_url: str) -> float:
     for run in runs:
         try:
             document = json.loads((run / SUMMARY).read_bytes())
-            lag_s = document["lag_s"]
-            is_same = server_fingerprint(document["server"]) == wanted
-        except (OSError, ValueError, KeyError, TypeError):
+            lag_s, server = document["lag_s"], document["server"]
+            is_same = isinstance(server, str) and server_fingerprint(server) == wanted
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if is_same and isinstance(lag_s, (int, float)):
             largest_s = max(largest_s, lag_s)

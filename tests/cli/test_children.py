@@ -157,7 +157,7 @@ def test_a_typed_vdn_confirms_the_emergency(workplace: Path) -> None:
         code, out = terminal.end()
 
         assert code == 0, terminal.seen
-        assert re.match(r"VDN 1234: no campaign started since ", out)
+        assert re.match(r"VDN 1234 is quiet: ", out)
         assert "127.0.0.1" in terminal.seen
         assert _started(dialling) == 0
 

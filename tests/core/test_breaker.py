@@ -422,6 +422,26 @@ def test_a_server_that_recovers_is_found_within_a_spacing_and_two_answers(
     assert found_after_s <= CAP_S / 2 + 2 * answer_after_s + asked_every_s
 
 
+def test_a_renewed_one_is_closed_and_behaves_alike() -> None:
+    """Open, probed and failed before: the new one opens by as many, and asks at the same times."""
+    old = opened()
+    old.may_pass(now_s=OPENED_S + CAP_S, ref=1)
+    old.useless(ref=1, now_s=OPENED_S + CAP_S, explained=False)
+
+    new = old.renewed()
+
+    assert (new.is_open, new.times_opened, new.probes, new.probes_failed) == (False, 0, 0, 0)
+    assert old.is_open
+    assert new.patience_s == old.patience_s
+    fresh = opened()
+    for ref in range(100):
+        if new.is_open:
+            break
+        new.useless(ref=ref, now_s=OPENED_S, explained=False)
+    assert new.opened_since_s == fresh.opened_since_s
+    assert new.may_pass(now_s=OPENED_S) == fresh.may_pass(now_s=OPENED_S)
+
+
 @pytest.mark.parametrize(
     ("base_s", "cap_s", "patience_s", "threshold"),
     [

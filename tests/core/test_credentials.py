@@ -1,10 +1,13 @@
-"""What to make of a 401: two cures, each tried once, and taken back when it does not help."""
+"""What to make of a 401 and a 403: cures that are tried once, and when a VDN is closed to us."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestrator.core.credentials import Cure, Signer
+from orchestrator.core.campaign import CampaignRef
+from orchestrator.core.credentials import Cure, Signer, VdnAccess
 from orchestrator.core.signing import SigningRules
 
 NOON_MS = 1_795_435_200_000
@@ -131,3 +134,115 @@ def test_what_was_accepted_is_remembered() -> None:
     assert (signer.accepted, signer.accepted_with_query, signer.accepted_without_query) == (
         True, True, True,
     )  # fmt: skip
+
+
+# -- 403 ------------------------------------------------------------------------------------------
+
+
+def refusals(access: VdnAccess, *campaign_ids: int, vdn_id: int = 1) -> list[bool]:
+    """A 403 to each of these, a second after one another: which of them closes the VDN."""
+    return [
+        access.note_refused(CampaignRef(vdn_id, one), now_s=now_s)
+        for now_s, one in enumerate(campaign_ids)
+    ]
+
+
+def test_one_403_is_about_one_request() -> None:
+    """[findings.md §8] One PUT of 40 gets 403 from a WAF, again and again: the VDN stays open."""
+    access = VdnAccess(emergency=False, sizes={1: 40})
+
+    assert not any(refusals(access, *[7] * 100))
+    assert access.closed == set()
+    assert access.row_of(1) == 1
+
+
+def test_ten_different_campaigns_in_a_row_close_their_vdn_once() -> None:
+    """The tenth closes it, and only it; another VDN is not concerned."""
+    access = VdnAccess(emergency=False, sizes={1: 40, 2: 40})
+
+    assert refusals(access, *range(1, 12)) == [*[False] * 9, True, False]
+    assert not any(refusals(access, *range(1, 10), vdn_id=2))
+    assert access.closed == {1}
+    assert (access.row_of(1), access.row_of(2), access.row_of(3)) == (10, 9, 0)
+
+
+@pytest.mark.parametrize(("size", "needed"), [(1, 1), (3, 3), (9, 9), (10, 10), (500, 10)])
+def test_in_a_small_vdn_all_of_its_campaigns_are_enough(size: int, needed: int) -> None:
+    """Three campaigns and no more: the third 403 closes it."""
+    access = VdnAccess(emergency=False, sizes={1: size})
+
+    assert refusals(access, *range(1, needed + 1)) == [*[False] * (needed - 1), True]
+
+
+def test_a_vdn_of_unknown_size_takes_ten() -> None:
+    """Nobody has counted its campaigns."""
+    assert refusals(VdnAccess(emergency=False), *range(1, 11)).index(True) == 9
+
+
+def test_an_answer_of_the_api_in_between_ends_the_row_for_good() -> None:
+    """Where a PUT was answered by the API itself, a 403 stays the campaign's own affair."""
+    access = VdnAccess(emergency=False, sizes={1: 40})
+    refusals(access, *range(1, 10))
+    access.note_answered(1)
+
+    assert access.row_of(1) == 0
+    assert not any(refusals(access, *range(10, 40)))
+    assert access.opened == {1}
+
+
+@pytest.mark.parametrize(("after_s", "closes"), [(0.0, False), (29.9, False), (30.0, True)])
+def test_in_an_emergency_a_time_closes_a_vdn_and_no_number(after_s: float, *, closes: bool) -> None:
+    """Fifty campaigns refused within a second are no reason to give up; 30 s of it are."""
+    access = VdnAccess(emergency=True, sizes={1: 3})
+    for campaign_id in range(1, 51):
+        assert not access.note_refused(CampaignRef(1, campaign_id), now_s=100.0)
+
+    assert access.note_refused(CampaignRef(1, 1), now_s=100.0 + after_s) is closes
+
+
+def test_in_an_emergency_the_time_begins_anew_after_an_answer() -> None:
+    """The first refusal was at 0, the API answered at 20: it stays open at 40, and for good."""
+    access = VdnAccess(emergency=True)
+    access.note_refused(CampaignRef(1, 1), now_s=0.0)
+    access.note_answered(1)
+
+    assert not access.note_refused(CampaignRef(1, 1), now_s=40.0)
+    assert not access.note_refused(CampaignRef(1, 1), now_s=400.0)
+    assert access.closed == set()
+
+
+@given(
+    st.booleans(),
+    st.lists(
+        st.tuples(
+            st.integers(1, 2), st.integers(1, 14), st.floats(0, 10), st.sampled_from([0, 0, 0, 1])
+        ),
+        max_size=60,
+    ),
+)
+def test_a_vdn_is_closed_only_by_nothing_but_refusals(
+    emergency: bool,  # noqa: FBT001 - drawn
+    moments: list[tuple[int, int, float, int]],
+) -> None:
+    """Any course of 403s and answers: never closed where the API has answered, or too soon."""
+    access, now_s = VdnAccess(emergency=emergency), 0.0
+    refused: dict[int, set[int]] = {1: set(), 2: set()}
+    first_s: dict[int, float] = {}
+    answered: set[int] = set()
+    for vdn_id, campaign_id, later_s, is_answer in moments:
+        now_s += later_s
+        if vdn_id in access.closed:
+            assert not access.note_refused(CampaignRef(vdn_id, campaign_id), now_s=now_s)
+            continue
+        if is_answer:
+            access.note_answered(vdn_id)
+            answered.add(vdn_id)
+            continue
+        refused[vdn_id].add(campaign_id)
+        first_s.setdefault(vdn_id, now_s)
+        if access.note_refused(CampaignRef(vdn_id, campaign_id), now_s=now_s):
+            assert vdn_id not in answered
+            if emergency:
+                assert now_s - first_s[vdn_id] >= 30.0
+            else:
+                assert len(refused[vdn_id]) == 10

@@ -19,6 +19,7 @@ from orchestrator.core.outcome import (
     decide_seen,
     decide_unseen,
     decide_untouched,
+    is_contradicted,
 )
 from orchestrator.core.verdict import CONSEQUENCES, Kind
 
@@ -217,3 +218,52 @@ def test_every_outcome_has_its_place() -> None:
         Outcome.UNATTEMPTED,
     }
     assert set(COURSES) == set(Action)
+
+
+# -- contradictions -------------------------------------------------------------------------------
+
+#: history, outcome so far, seen now, whether they contradict each other; of a pause
+CONTRADICTIONS = [
+    # [findings.md §8] reads lag behind writes: accepted, and listed as started
+    (History(Status.STARTED, 1, accepted=True, last=Kind.ACCEPTED), Outcome.PAUSED, True),
+    (History(None, 2, doubted=True, accepted=True), Outcome.PAUSED, True),
+    # it may have arrived, and the listing may be older
+    (History(Status.STARTED, 1, doubted=True, last=Kind.BROKEN), Outcome.UNKNOWN, True),
+    # refused for its state, and listed in the state from which it could be paused
+    (History(None, 1, last=Kind.WRONG_STATE), Outcome.UNKNOWN, True),
+    # already paused by a listing alone
+    (History(Status.SUSPENDED), Outcome.ALREADY_PAUSED, True),
+    (History(None), Outcome.PAUSED, True),
+    # nothing of ours took effect, as far as anybody knows
+    (History(Status.STARTED, 3, last=Kind.NOT_FOUND), Outcome.NOT_FOUND, False),
+    (History(Status.STARTED, 3, last=Kind.THROTTLED), Outcome.FAILED, False),
+    (History(Status.STARTED), Outcome.UNATTEMPTED, False),
+]
+
+
+@pytest.mark.parametrize(("history", "outcome", "contradicted"), CONTRADICTIONS)
+def test_a_look_that_shows_it_started_contradicts_what_should_have_stopped_it(
+    history: History, outcome: Outcome, *, contradicted: bool
+) -> None:
+    """The age of an answer is not the age of the state: such a look gets time and another look."""
+    assert is_contradicted(Action.PAUSE, history, outcome, Status.STARTED) is contradicted
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_only_the_state_it_came_from_contradicts(action: Action) -> None:
+    """Every history with every other state: nothing waits for another look."""
+    for history, now, outcome in itertools.product(histories(), SEEN, Outcome):
+        if now is not FROM_TO[action][0]:
+            assert not is_contradicted(action, history, outcome, now)
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_success_seen_undone_always_gets_another_look(action: Action) -> None:
+    """What counts as done, or was done before, is never taken away by one look alone."""
+    source = FROM_TO[action][0]
+    for history in histories():
+        outcome = decide_unseen(action, history).outcome
+        if outcome is NAMES[action][0]:
+            assert is_contradicted(action, history, outcome, source), history
+    untouched = NAMES[action][:2]
+    assert all(is_contradicted(action, History(), outcome, source) for outcome in untouched)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.listing import page_count
 from orchestrator.core.plan import feasibility, reads_are_cheaper, seconds_needed, spoken_s
-from orchestrator.core.sweep import page_count
 
 CHEAPER = [
     # campaigns, rows in the VDN, whether single reads take fewer requests than pages 2 …

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.retry import backoff_s, clock_offset_ms, is_charged, retry_after_s
+from orchestrator.core.retry import (
+    backoff_s,
+    clock_offset_ms,
+    is_charged,
+    last_wait_s,
+    retry_after_s,
+)
 
 #: 2025-01-02T03:04:05Z, a Thursday
 NOW_MS = 1_735_787_045_000
@@ -246,40 +252,96 @@ def test_an_unreadable_date_corrects_nothing(date: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "succeeded_since", "failing_for_s", "charged"),
+    ("left", "read_works", "charged"),
     [
-        (3000, False, 0.0, True),
-        (5, False, 0.0, True),
-        (4, False, 0.0, False),
-        (4, False, 59.9, False),
-        (4, False, 60.0, True),
-        (4, True, 0.0, True),
-        (1, False, 1.0, False),
-        (1, True, 1.0, True),
-        (1, False, 61.0, True),
+        (3000, None, True),
+        (3000, False, True),
+        (5, None, True),
+        # the breaker cannot see five different ones: a read of the VDN decides
+        (4, True, True),
+        (4, False, False),
+        (4, None, False),
+        (1, True, True),
+        (1, False, False),
     ],
 )
-def test_the_last_few_are_charged_only_when_it_is_known_to_be_them(
-    left: int, *, succeeded_since: bool, failing_for_s: float, charged: bool
+def test_with_a_closed_breaker_a_failure_is_its_campaigns(
+    left: int, *, read_works: bool | None, charged: bool
 ) -> None:
-    """With fewer than five left: after another's success, or after 60 s of failing."""
-    assert charged is is_charged(
-        breaker_open=False,
-        probe=False,
-        left=left,
-        succeeded_since=succeeded_since,
-        failing_for_s=failing_for_s,
-    )
+    """Were the server ill, five would open it; with four left a read that works says the same."""
+    assert charged is is_charged(breaker_open=False, probe=False, left=left, read_works=read_works)
 
 
 @pytest.mark.parametrize(("breaker_open", "probe"), [(True, False), (False, True), (True, True)])
 def test_an_outage_is_charged_to_nobody(*, breaker_open: bool, probe: bool) -> None:
-    """A probe's failure, or one while the breaker is open, is the server's in every other case."""
-    for left, succeeded_since, failing_for_s in product((1, 4, 5, 3000), (True, False), (0, 1e6)):
+    """A probe's failure, or one while the breaker is open, is the server's while five are left."""
+    for left, read_works in product((5, 3000), (True, False, None)):
         assert not is_charged(
-            breaker_open=breaker_open,
-            probe=probe,
-            left=left,
-            succeeded_since=succeeded_since,
-            failing_for_s=failing_for_s,
+            breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
         )
+
+
+@pytest.mark.parametrize("breaker_open", [False, True])
+@pytest.mark.parametrize("probe", [False, True])
+@pytest.mark.parametrize("left", [1, 4])
+def test_one_stubborn_campaign_is_charged_whatever_the_breaker_does(
+    left: int, *, breaker_open: bool, probe: bool
+) -> None:
+    """[issue 12] 0200006 for ever beside one unknown id: reads work, so its attempts run out."""
+    for read_works in (True, False, None):
+        charged = is_charged(
+            breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
+        )
+        assert charged is bool(read_works)
+
+
+# ------------------------------------------------------------------------------ the last waits
+
+
+def last_waits_s(max_attempts: int, *, patience_s: float = 1800.0) -> list[float]:
+    """Every wait between the attempts on one of the last campaigns, the one more included."""
+    return [
+        last_wait_s(failed=failed, max_attempts=max_attempts, patience_s=patience_s)
+        for failed in range(1, max_attempts + 1)
+    ]
+
+
+def test_five_attempts_and_one_more_span_67_seconds() -> None:
+    """The five waits of design.md §8 stand as they are written there."""
+    assert last_waits_s(5) == pytest.approx([2, 5, 10, 20, 30])
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "waits_s"),
+    [
+        (1, [60.0]),
+        (2, [60 * 2 / 7, 60 * 5 / 7]),
+        (6, [one * 80 / 97 for one in (2, 5, 10, 20, 30, 30)]),
+    ],
+)
+def test_another_number_of_attempts_spans_as_long(max_attempts: int, waits_s: list[float]) -> None:
+    """Two attempts are stretched to a minute, six are squeezed into 80 s."""
+    assert last_waits_s(max_attempts) == pytest.approx(waits_s)
+
+
+@settings(deadline=None)
+@given(max_attempts=st.integers(1, 100), patience_s=st.floats(0.0, 1e5))
+def test_the_last_waits_outlast_a_short_outage_and_never_the_patience(
+    max_attempts: int, patience_s: float
+) -> None:
+    """60 to 80 s together, or the patience where that is shorter; never shrinking."""
+    waits_s = last_waits_s(max_attempts, patience_s=patience_s)
+
+    assert waits_s == sorted(waits_s)
+    assert (
+        min(60.0, patience_s) * 0.999 - 1e-9 <= sum(waits_s) <= min(80.0, patience_s) * 1.001 + 1e-9
+    )
+
+
+@settings(deadline=None)
+@given(failed=st.integers(-1, 10**6), max_attempts=st.integers(1, 100))
+def test_any_count_of_failures_has_a_wait(failed: int, max_attempts: int) -> None:
+    """A campaign that failed more often than it may waits like at its last attempt."""
+    wait_s = last_wait_s(failed=failed, max_attempts=max_attempts, patience_s=1800.0)
+
+    assert last_waits_s(max_attempts)[0] <= wait_s <= last_waits_s(max_attempts)[-1]

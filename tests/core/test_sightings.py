@@ -114,12 +114,10 @@ def test_a_row_is_read_as_far_as_it_is_clear(
     written: dict[str, object], sighting: Sighting
 ) -> None:
     """Unknown keys are ignored; a status is a status, or nothing, or the filter's when absent."""
-    assert page(totalSize=1, data=[{**written, "extra": {}}]) == Page((sighting,), 1)
+    read = page(totalSize=1, data=[{**written, "extra": {}}])
 
-
-def test_an_unfiltered_listing_lends_no_status() -> None:
-    """With status 0 asked for, a row without a status has none."""
-    assert page(asked_status=0, totalSize=1, data=[{"id": 146}]) == Page((row(None),), 1)
+    assert isinstance(read, Page)
+    assert (read.rows, read.total_size) == ((sighting,), 1)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +130,99 @@ def test_a_row_without_a_usable_id_spoils_its_page(entry: object) -> None:
     read = page(totalSize=2, data=[entry, {"id": 7}])
 
     assert read == Page((row(campaign_id=7),), 2, "a row of the listing has no usable id")
+
+
+STATUSES: list[tuple[object, Status | None, bool]] = [
+    # realistic
+    (2, Status.STARTED, False),
+    ("3", Status.SUSPENDED, False),
+    # one that we do not know is a status all the same
+    (9, None, False),
+    ("9", None, False),
+    ("", None, True),
+    # no status at all
+    (None, None, True),
+    ("started", None, True),
+    (True, None, True),
+    (2.0, None, True),
+    ([], None, True),
+    ("\uff12", None, True),
+]
+
+
+@pytest.mark.parametrize(("written", "status", "spoils"), STATUSES)
+def test_a_row_of_the_unfiltered_listing_without_a_status_spoils_its_page(
+    written: object, status: Status | None, *, spoils: bool
+) -> None:
+    """The row is kept, and the page is no proof: nobody knows whether this campaign runs."""
+    read = page(asked_status=0, totalSize=1, data=[{"id": 146, "status": written}])
+
+    assert isinstance(read, Page)
+    assert read.rows == (row(status),)
+    assert read.problem == ("a row of the listing has no readable status" if spoils else "")
+
+
+#: a page as it came, the campaigns on it, whether it can prove anything
+LENIENT: list[tuple[bytes, list[int], bool]] = [
+    # [findings.md §8] a TAB, a latin-1 byte or half a UTF-8 character in one name
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,"name":"a\tb"},{"id":2}]}',
+     [1, 2], True),
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,"name":"Caf\xe9"},{"id":2}]}',
+     [1, 2], True),
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,"name":"\xe6\x98"},{"id":2}]}',
+     [1, 2], True),
+    # a page that is bent, or not whole: paused from, and no proof
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,"id":1},{"id":2}]}', [1, 2], False),
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1},{"id":2},{"i', [1, 2], False),
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,,},{"id":2}]}', [1, 2], False),
+    (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1},7,{"id":2}]}', [1, 2], False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "campaign_ids", "proves"), LENIENT)
+def test_discovery_is_lenient_and_proof_is_strict(
+    body: bytes, campaign_ids: list[int], *, proves: bool
+) -> None:
+    """The text of a name alone spoils nothing; whatever else is wrong costs the proof, no row."""
+    read = read_page(Answer(http_status=200, body=body), vdn_id=1234, asked_status=2)
+
+    assert isinstance(read, Page)
+    assert [one.ref.campaign_id for one in read.rows] == campaign_ids
+    assert bool(read.problem) is not proves
+
+
+def test_the_first_thing_that_is_wrong_with_a_page_is_told() -> None:
+    """No totalSize, and a row without a status: one reason; a row without an id weighs most."""
+    rows: list[object] = [{"id": 1}, {"id": 2}]
+
+    plain = page(asked_status=0, data=rows)
+    worse = page(asked_status=0, data=[*rows, 7])
+
+    assert isinstance(plain, Page)
+    assert isinstance(worse, Page)
+    assert plain.problem == "the listing has no totalSize"
+    assert worse.problem == "a row of the listing has no usable id"
+
+
+def test_details_that_are_not_whole_are_no_state() -> None:
+    """A read of one campaign settles contradictions, so it is believed as a whole or not at all."""
+    body = b'{"resultCode":"0200000","returnObject":{"status":3},"x":NaN}'
+
+    shown = read_details(Answer(http_status=200, body=body), ref=REF)
+
+    assert isinstance(shown, Verdict)
+    assert shown.flaw
+
+
+def test_a_page_that_was_judged_before_is_not_judged_again() -> None:
+    """The verdict that is handed in is the one that counts."""
+    given_answer = answer(OK | {"totalSize": 0})
+
+    read = read_page(
+        given_answer, vdn_id=1, asked_status=2, verdict=Verdict(Kind.SERVER_ERROR, "HTTP 500")
+    )
+
+    assert read == Verdict(Kind.SERVER_ERROR, "HTTP 500")
 
 
 @pytest.mark.parametrize("entries", [{}, "[]", 7, True, {"id": 146}])

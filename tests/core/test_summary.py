@@ -63,25 +63,31 @@ def check_exit_code(facts: RunFacts, tally: Tally) -> int:
         return 3
     if ended in {"server", "max_failures"}:
         return 4
-    return signals.get(ended) or int(short > 0)
+    return signals.get(ended) or int(short > 0 or facts.unverified > 0)
 
 
 PROOFS = [(), (QUIET,), (QUIET, RUNNING), (UNPROVEN, EMPTY)]
 
 
 def every_situation() -> Iterator[RunFacts]:
-    """Every kind of run with every end, stored or not, dry or not, quiet or not."""
-    for kind, ended, storage_failed, dry_run, proofs in product(
-        RunKind, Ended, [False, True], [False, True], PROOFS
+    """Every kind of run with every end, stored, dry, quiet, verified or not."""
+    for kind, ended, storage_failed, dry_run, proofs, unverified in product(
+        RunKind, Ended, [False, True], [False, True], PROOFS, [0, 3]
     ):
         if proofs and kind is not RunKind.PAUSE_ALL:
             continue
         yield make_facts(
-            kind, ended=ended, storage_failed=storage_failed, dry_run=dry_run, proofs=proofs
+            kind,
+            ended=ended,
+            storage_failed=storage_failed,
+            dry_run=dry_run,
+            proofs=proofs,
+            unverified=unverified,
         )
 
 
 SITUATIONS = list(every_situation())
+FACTS = ("ended", "storage_failed", "dry_run", "unverified")
 ACCEPT = st.frozensets(st.sampled_from([Outcome.NOT_FOUND, Outcome.DENIED, Outcome.UNKNOWN]))
 COUNTS = st.dictionaries(st.sampled_from([outcome.value for outcome in Outcome]), st.just(1))
 
@@ -91,7 +97,7 @@ def test_the_exit_code_follows_from_outcomes_and_end(
     facts: RunFacts, accept: frozenset[Outcome], counts: dict[str, int]
 ) -> None:
     """Invariant 20: two independent readings of design.md §6 agree on every run."""
-    changes = {name: getattr(facts, name) for name in ("ended", "storage_failed", "dry_run")}
+    changes = {name: getattr(facts, name) for name in FACTS}
     own = make_facts(facts.kind, accept=accept, proofs=facts.proofs, **changes)
     tally = tally_of(**counts)
 
@@ -125,6 +131,15 @@ def test_every_situation_has_the_exit_code_of_the_design(counts: dict[str, int])
         ("pause", {"ended": Ended.MAX_FAILURES}, {"failed": 1}, 4, "ended_early"),
         ("pause", {"ended": Ended.STORAGE}, {"unattempted": 1}, 5, "ended_early"),
         ("pause", {"ended": Ended.BUG}, {"unattempted": 1}, 70, "ended_early"),
+        # a check that failed is not a check that passed
+        ("pause", {"unverified": 8}, {"paused": 40}, 1, "unverified"),
+        ("restore", {"unverified": 1}, {"restored": 40}, 1, "unverified"),
+        ("pause", {"unverified": 8}, {"paused": 39, "failed": 1}, 1, "incomplete"),
+        ("pause", {"unverified": 8, "ended": Ended.DEADLINE}, {"paused": 40}, 1, "unverified"),
+        ("pause", {"unverified": 8, "ended": Ended.SIGNAL_INT}, {}, 130, "interrupted"),
+        ("pause", {"unverified": 8, "ended": Ended.SERVER}, {"paused": 40}, 4, "ended_early"),
+        ("pause", {"unverified": 8, "dry_run": True}, {"planned": 3}, 0, "planned"),
+        ("pause-all", {"unverified": 8, "proofs": (QUIET,)}, {"paused": 8}, 0, "quiet"),
         ("restore", {}, {"restored": 3, "left_alone": 1, "not_running": 1}, 0, "complete"),
         ("restore", {}, {"restored": 3, "failed": 1}, 1, "incomplete"),
         ("pause-all", {"proofs": (QUIET,)}, {"not_found": 1}, 0, "quiet"),
@@ -165,6 +180,9 @@ def test_runs_end_as_the_design_says(
         ("pause", {"accept": frozenset({Outcome.UNKNOWN})}, {"unknown": 1}, False),
         ("pause", {"ended": Ended.CREDENTIALS}, {"unattempted": 1}, False),
         ("pause", {"dry_run": True}, {"unattempted": 1}, False),
+        ("pause", {"unverified": 1}, {"paused": 1}, True),
+        ("restore", {"unverified": 1}, {"restored": 1}, True),
+        ("pause", {"unverified": 1, "ended": Ended.CREDENTIALS}, {"paused": 1}, False),
         ("pause-all", {"proofs": (QUIET,)}, {}, False),
         ("pause-all", {"proofs": (QUIET, RUNNING)}, {}, True),
         ("pause-all", {"proofs": (EMPTY, QUIET)}, {}, False),
@@ -190,6 +208,7 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         rate_ceiling_per_s=10,
         worst_1s=10,
         mean_per_s=9.81234,
+        lag_s=8.25,
         accept=frozenset({Outcome.NOT_FOUND}),
     )
     tally = tally_of(
@@ -227,6 +246,7 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
             },
         ),
         ("rate", {"ceiling_per_s": 10, "worst_1s": 10, "mean_per_s": 9.812}),
+        ("lag_s", 8.25),
         ("rerun_may_help", True),
     ]
     assert list(document["by_vdn"]) == ["7", "1201", "1300", "invalid"]  # type: ignore[call-overload]
@@ -265,7 +285,43 @@ def test_the_summary_of_a_pause_all_shows_its_sweeps() -> None:
             "problem": "page 2 failed",
         }
     ]
-    assert document["not_covered"] == ["calls in progress", "call batches", "reserved calls"]
+    assert document["not_covered"] == [
+        "calls already in progress",
+        "appointments (reserved calls)",
+    ]
+
+
+def test_the_summary_of_a_pause_all_has_a_verdict_for_each_vdn() -> None:
+    """Beside its outcomes; a VDN in which nothing was found to pause has one too."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(EMPTY, UNPROVEN, RUNNING, QUIET))
+    tally = tally_of(make_row(vdn_id="1234"), make_row(Outcome.FAILED, vdn_id="1235"))
+
+    by_vdn = summary_document(facts, tally)["by_vdn"]
+
+    assert isinstance(by_vdn, dict)
+    assert list(by_vdn.items()) == [
+        ("1234", {"paused": 1, "verdict": "quiet"}),
+        ("1235", {"failed": 1, "verdict": "still_running"}),
+        ("1236", {"verdict": "not_proven"}),
+        ("1243", {"verdict": "not_proven"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (RunKind.PAUSE, {}),
+        (RunKind.RESTORE, {}),
+        (RunKind.PAUSE_ALL, {"dry_run": True, "proofs": (UNPROVEN,)}),
+    ],
+)
+def test_where_nothing_was_to_be_proven_no_vdn_has_a_verdict(
+    kind: RunKind, changes: dict[str, Any]
+) -> None:
+    """A list, a restore and a dry run count outcomes only."""
+    document = summary_document(make_facts(kind, **changes), tally_of(make_row(vdn_id="1236")))
+
+    assert document["by_vdn"] == {"1236": {"paused": 1}}
 
 
 def test_no_secret_gets_into_the_summary() -> None:

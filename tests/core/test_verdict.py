@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,9 @@ from orchestrator.core.verdict import (
     judge,
     read_codes,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SUCCESS = b'{"resultCode":"0200000","resultDesc":"success","returnCode":"0200000"}'
 
@@ -218,23 +222,119 @@ def test_the_content_type_does_not_matter() -> None:
     assert judge(answer(SUCCESS)).kind is Kind.ACCEPTED
 
 
+PACKED = gzip.compress(SUCCESS, mtime=0)
+
+
 @pytest.mark.parametrize(
-    ("encoding", "kind"),
+    ("body", "encoding", "kind"),
     [
-        (None, Kind.ACCEPTED),
-        ("", Kind.ACCEPTED),
-        ("identity", Kind.ACCEPTED),
-        ("gzip", Kind.UNREADABLE),
-        ("br\x1b[31m\udcff", Kind.UNREADABLE),
+        (SUCCESS, None, Kind.ACCEPTED),
+        (SUCCESS, "", Kind.ACCEPTED),
+        (SUCCESS, "identity", Kind.ACCEPTED),
+        # [findings.md §8] gzip unasked; `Content-Encoding: UTF-8`
+        (SUCCESS, "UTF-8", Kind.ACCEPTED),
+        (SUCCESS, "x\x1b[31m\udcff", Kind.ACCEPTED),
+        (SUCCESS, "gzip", Kind.ACCEPTED),
+        (PACKED, "gzip", Kind.ACCEPTED),
+        (PACKED, None, Kind.ACCEPTED),
+        (SUCCESS, "br", Kind.UNREADABLE),
+        (PACKED[:-5], "gzip", Kind.UNREADABLE),
     ],
 )
-def test_compression_that_was_not_asked_for_is_not_read(encoding: str | None, kind: Kind) -> None:
-    """[S37] Nothing is ever inflated, and the header's text is shown harmless."""
-    verdict = judge(answer(SUCCESS, content_encoding=encoding))
+def test_the_code_decides_and_not_its_wrapping(
+    body: bytes, encoding: str | None, kind: Kind
+) -> None:
+    """[S37] What can be unpacked is; what cannot is in doubt, and shown harmless."""
+    verdict = judge(answer(body, content_encoding=encoding))
 
     assert verdict.kind is kind
     verdict.reason.encode()
     assert verdict.reason.isprintable()
+
+
+#: [findings.md §8] words hide a readable code: the body is no JSON in any encoding
+BY_PATTERN = [
+    (b'{"resultCode":"0200007","resultDesc":"\xff"}', Kind.NOT_FOUND),
+    (b'{"resultCode":"0200001","resultDesc":"a"b"}', Kind.REJECTED),
+    (b'{"resultCode":"0200011","resultDesc":"', Kind.WRONG_STATE),
+    (b'{"returnCode":"0200006","resultDesc":"\xff"}', Kind.DATABASE_ERROR),
+    (b'{"resultCode":"0200006","returnCode":"0200006",', Kind.DATABASE_ERROR),
+    # never a success, nor anything that is not known or not alone
+    (b'{"resultCode":"0200000","resultDesc":"\xff"}', Kind.UNREADABLE),
+    (b'{"resultCode":"0200000","returnCode":"0200000",', Kind.UNREADABLE),
+    (b'{"resultCode":"0200006","returnCode":"0200000",', Kind.UNREADABLE),
+    (b'{"resultCode":"0200007","returnCode":"0200006",', Kind.UNREADABLE),
+    (b'{"resultCode":"0299999","resultDesc":"\xff"}', Kind.UNREADABLE),
+    (b'{"resultDesc":"\xff"}', Kind.UNREADABLE),
+]
+
+
+@pytest.mark.parametrize(("body", "kind"), BY_PATTERN)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_an_unreadable_body_may_tell_a_refusal_and_never_a_success(
+    body: bytes, kind: Kind, pack: Callable[[bytes], bytes]
+) -> None:
+    """The one code in it counts when it refuses or throttles."""
+    verdict = judge(answer(pack(body)))
+
+    assert verdict.kind is kind
+    assert verdict.in_doubt is CONSEQUENCES[kind].in_doubt
+    assert verdict.reason
+
+
+@pytest.mark.parametrize("codec", ["gbk", "gb18030", "big5"])
+@pytest.mark.parametrize(
+    ("code", "kind"), [("0200000", Kind.ACCEPTED), ("0200006", Kind.DATABASE_ERROR)]
+)
+def test_a_chinese_description_hides_no_code(codec: str, code: str, kind: Kind) -> None:
+    """[findings.md §8] Code "0200000", description in GBK, or in Big5 with backslash bytes."""
+    words = "許功蓋" if codec == "big5" else "数据库操作错误"
+    body = json.dumps({"resultDesc": words, "resultCode": code}, ensure_ascii=False).encode(codec)
+
+    verdict = judge(answer(body))
+
+    assert (verdict.kind, verdict.code) == (kind, code)
+    assert codec == "big5" or verdict.desc == words
+
+
+# -- reads ----------------------------------------------------------------------------------------
+
+READS: list[tuple[bytes, Kind, bool]] = [
+    # whole
+    (b'{"resultCode":"0200000","data":[]}', Kind.ACCEPTED, False),
+    (b'{"resultCode":"0200000","data":[{"id":7,"name":"\xff"}]}', Kind.ACCEPTED, False),
+    # in part: the rows count, as a proof it does not
+    (b'{"resultCode":"0200000","data":[{"id":7}],"x":NaN}', Kind.ACCEPTED, True),
+    (b'{"resultCode":"0200000","data":[{"id":7},{"id":', Kind.ACCEPTED, True),
+    # refused is refused, in part or not
+    (b'{"resultCode":"0200006","data":[{"id":7}],"x":NaN}', Kind.DATABASE_ERROR, True),
+    # nothing to take
+    (b'{"resultCode":"0200000","data":[', Kind.UNREADABLE, False),
+    (b'{"data":[],"x":NaN}', Kind.UNREADABLE, True),
+    (b'{"resultCode":"0200006","data":[', Kind.DATABASE_ERROR, False),
+    (b"<html>", Kind.UNREADABLE, False),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "flawed"), READS)
+@pytest.mark.parametrize("padding", [0, 300])
+def test_a_read_is_taken_as_far_as_it_can_be_read(
+    body: bytes, kind: Kind, padding: int, *, flawed: bool
+) -> None:
+    """A listing that is broken gives its rows and says that it proves nothing; short or long."""
+    verdict = judge(answer(b" " * padding + body), reads=True)
+
+    assert (verdict.kind, bool(verdict.flaw)) == (kind, flawed)
+    assert verdict.in_doubt is CONSEQUENCES[kind].in_doubt
+
+
+def test_what_is_read_leniently_is_not_believed_of_a_put() -> None:
+    """The same bytes, remembered or not: rows for a listing, doubt for an order."""
+    body = b'{"resultCode":"0200000","data":[{"id":7}],"x":NaN}'
+
+    kinds = [judge(answer(body), reads=reads).kind for reads in (True, False, True)]
+
+    assert kinds == [Kind.ACCEPTED, Kind.UNREADABLE, Kind.ACCEPTED]
 
 
 # -- statuses -----------------------------------------------------------------------------------
@@ -386,6 +486,10 @@ def test_every_kind_has_its_consequence() -> None:
         Kind.THROTTLED,
         Kind.BROKEN,
         Kind.UNREACHABLE,
+        # one answer is about one request: a firewall, a gateway that is gone for a second
+        Kind.UNAUTHORIZED,
+        Kind.FORBIDDEN,
+        Kind.NOT_THE_API,
     }
     assert {kind for kind, one in CONSEQUENCES.items() if one.health is Health.WELL} == {
         Kind.ACCEPTED,
@@ -394,6 +498,10 @@ def test_every_kind_has_its_consequence() -> None:
         Kind.REJECTED,
         Kind.CODE_UNKNOWN,
         Kind.CODES_DISAGREE,
+    }
+    assert {kind for kind, one in CONSEQUENCES.items() if one.health is Health.SILENT} == {
+        Kind.TLS_REFUSED,
+        Kind.FORBIDDEN,
     }
 
 
@@ -473,7 +581,7 @@ def test_a_remembered_verdict_is_for_these_bytes_alone() -> None:
         judge(Answer(http_status=200, body=body)).kind,
         judge(Answer(http_status=200, body=body + b"x")).kind,
         judge(Answer(http_status=500, body=body)).kind,
-        judge(Answer(http_status=200, body=body, content_encoding="gzip")).kind,
+        judge(Answer(http_status=200, body=body, content_encoding="br")).kind,
     ]
 
     assert kinds == [Kind.ACCEPTED, Kind.UNREADABLE, Kind.SERVER_ERROR, Kind.UNREADABLE]

@@ -15,8 +15,14 @@ from tests.report_makers import HOSTILE, database_failure, make_facts, make_row,
 RUN = "20261123T230501Z-7f3a"
 #: 10:41:07Z
 SINCE_MS = 1_795_430_467_000
-QUIET = VdnProof(1234, quiet_since_ms=SINCE_MS, local_time="17:41")
-NOT_COVERED = "Not covered: calls in progress, call batches, reserved calls."
+AGAIN_MS = SINCE_MS + 5_000
+QUIET = VdnProof(1234, quiet_since_ms=SINCE_MS, again_at_ms=AGAIN_MS, local_time="17:41")
+IS_QUIET = (
+    "is quiet: the server's listings showed nothing running at 10:41:07Z and again at 10:41:12Z"
+    " (17:41 here)."
+)
+NOT_MEASURED = "Since nothing was paused, the age of these listings was not measured."
+NOT_COVERED = "Not covered: calls already in progress; appointments (reserved calls)."
 AGAIN = f"{NOT_COVERED} Next: orchestrator pause-all --vdn 1234"
 
 
@@ -33,15 +39,13 @@ def test_the_sentence_of_the_design_for_a_list() -> None:
 
 def test_the_sentence_of_the_design_for_an_emergency() -> None:
     """VDN 1234 is quiet: the very sentence of design.md §7."""
-    proof = VdnProof(
-        1234, quiet_since_ms=SINCE_MS, local_time="17:41", may_start=2, first_start="08:00"
-    )
+    proof = QUIET._replace(may_start=2, first_start="08:00")
     tally = tally_of(*[make_row(vdn_id="1234") for _ in range(38)])
 
     assert verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally) == (
-        "VDN 1234: no campaign started since 10:41:07Z (17:41 here), checked twice."
-        " 38 paused by us. May start: 2, first at 08:00 server time."
-        " Not covered: calls in progress, call batches, reserved calls."
+        "VDN 1234 is quiet: the server's listings showed nothing running at 10:41:07Z and again at"
+        " 10:41:12Z (17:41 here). We paused 38. 2 more are scheduled to start, the first at 08:00"
+        " server time. Not covered: calls already in progress; appointments (reserved calls)."
     )
 
 
@@ -122,6 +126,30 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"unattempted": 1},
             f"1 line: 0 stopped, 1 NOT: 1 not attempted. Next: orchestrator continue {RUN}",
         ),
+        # a check that failed is not a check that passed, and `continue` makes it again
+        (
+            {"unverified": 8},
+            {"paused": 40},
+            (
+                "40 lines: 40 stopped (40 paused). 8 campaigns were accepted and could not be"
+                f" checked afterwards. Next: orchestrator continue {RUN}"
+            ),
+        ),
+        (
+            {"unverified": 1},
+            {"paused": 1, "not_found": 1},
+            (
+                "2 lines: 1 stopped (1 paused), 1 NOT: 1 not found. 1 campaign was accepted and"
+                " could not be checked afterwards. Next: orchestrator pause failed.csv"
+            ),
+        ),
+        # a lag is said when it is over 5 s
+        ({"lag_s": 5.0}, {"paused": 1}, "1 line: 1 stopped (1 paused)."),
+        (
+            {"lag_s": 8.4},
+            {"paused": 1},
+            "1 line: 1 stopped (1 paused). The server's listings were up to 8 s old.",
+        ),
     ],
 )
 def test_the_last_line_of_a_pause(
@@ -155,52 +183,88 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
 @pytest.mark.parametrize(
     ("proof", "changes", "line"),
     [
+        (QUIET, {}, f"{IS_QUIET} We paused 1. {NOT_COVERED}"),
+        # a hold names the longest time between two clean looks
         (
-            VdnProof(1234, quiet_since_ms=SINCE_MS, clean_sweeps=14),
+            QUIET._replace(longest_gap_s=10.4),
             {},
-            f"no campaign started since 10:41:07Z, checked 14 times. 1 paused by us. {NOT_COVERED}",
+            (
+                f"{IS_QUIET} We paused 1. The longest time between two clean looks was 10 s."
+                f" {NOT_COVERED}"
+            ),
+        ),
+        # a lag is said when it is over 5 s
+        (
+            QUIET,
+            {"lag_s": 7.6},
+            f"{IS_QUIET} We paused 1. {NOT_COVERED} The server's listings were up to 8 s old.",
+        ),
+        # a journal of an earlier version knows the last look, or the first only
+        (
+            VdnProof(1234, quiet_since_ms=SINCE_MS, seen_at_ms=AGAIN_MS, clean_sweeps=14),
+            {},
+            f"{IS_QUIET.replace(' (17:41 here)', '')} We paused 1. {NOT_COVERED}",
+        ),
+        (
+            VdnProof(1234, quiet_since_ms=SINCE_MS),
+            {},
+            (
+                "is quiet: the server's listings showed nothing running at 10:41:07Z and again at"
+                f" 10:41:07Z. We paused 1. {NOT_COVERED}"
+            ),
         ),
         (
             VdnProof(1234, started=3, seen_at_ms=SINCE_MS, local_time="17:41", may_start=1),
             {},
             (
-                "STILL RUNNING: 3 campaigns started at 10:41:07Z (17:41 here). 1 paused by us."
-                f" May start: 1. {AGAIN}"
+                "is STILL RUNNING: 3 campaigns started at 10:41:07Z (17:41 here). We paused 1."
+                f" 1 more is scheduled to start. {AGAIN}"
             ),
         ),
         (
-            VdnProof(1234, started=1),
+            VdnProof(1234, started=1, may_start=1, first_start="08:00"),
             {},
-            f"STILL RUNNING: 1 campaign started. 1 paused by us. {AGAIN}",
+            (
+                "is STILL RUNNING: 1 campaign started. We paused 1. 1 more is scheduled to start,"
+                f" at 08:00 server time. {AGAIN}"
+            ),
+        ),
+        (
+            VdnProof(1234, started=1, may_start=2),
+            {},
+            (
+                "is STILL RUNNING: 1 campaign started. We paused 1. 2 more are scheduled to start."
+                f" {AGAIN}"
+            ),
         ),
         (
             VdnProof(1234, problem="page 3 of the listing failed"),
             {},
-            f"NOT PROVEN quiet: page 3 of the listing failed. 1 paused by us. {AGAIN}",
+            f"is NOT PROVEN quiet: page 3 of the listing failed. We paused 1. {AGAIN}",
         ),
         (
             VdnProof(1234, no_campaigns=True),
             {},
             (
-                "NOT PROVEN quiet: it has no campaigns at all, is 1234 the right VDN?"
-                f" 1 paused by us. {AGAIN}"
+                "is NOT PROVEN quiet: it has no campaigns at all, is 1234 the right VDN?"
+                f" We paused 1. {AGAIN}"
             ),
         ),
         (
             VdnProof(1234),
             {"ended": Ended.DEADLINE},
-            f"NOT PROVEN quiet: out of time. 1 paused by us. {AGAIN}",
+            f"is NOT PROVEN quiet: out of time. We paused 1. {AGAIN}",
         ),
         (
             VdnProof(1234),
             {},
-            f"NOT PROVEN quiet: no two clean sweeps. 1 paused by us. {AGAIN}",
+            f"is NOT PROVEN quiet: no two clean passes. We paused 1. {AGAIN}",
         ),
         (
             VdnProof(1234),
             {"ended": Ended.CREDENTIALS},
             (
-                "NOT PROVEN quiet: ended early (credentials refused). 1 paused by us."
+                "is NOT PROVEN quiet: ended early (credentials refused). We paused 1."
                 f" {NOT_COVERED} Next: correct the credentials,"
                 " then orchestrator pause-all --vdn 1234"
             ),
@@ -209,8 +273,8 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
             QUIET,
             {"storage_failed": True},
             (
-                "no campaign started since 10:41:07Z (17:41 here), checked twice. 1 paused by us."
-                f" {NOT_COVERED} The journal or the report could not be stored."
+                f"{IS_QUIET} We paused 1. {NOT_COVERED}"
+                " The journal or the report could not be stored."
             ),
         ),
     ],
@@ -219,7 +283,14 @@ def test_the_last_line_of_an_emergency(proof: VdnProof, changes: dict[str, Any],
     """Quiet, still running, or not proven and why; never quiet by default."""
     facts = make_facts(RunKind.PAUSE_ALL, proofs=(proof,), **changes)
 
-    assert verdict_line(facts, tally_of(make_row(vdn_id="1234"))) == f"VDN 1234: {line}"
+    assert verdict_line(facts, tally_of(make_row(vdn_id="1234"))) == f"VDN 1234 {line}"
+
+
+def test_where_nothing_was_paused_the_age_of_the_listings_is_not_claimed() -> None:
+    """Without an acceptance of ours a lag cannot be seen, and the sentence says so."""
+    line = verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,)), tally_of())
+
+    assert line == f"VDN 1234 {IS_QUIET} We paused 0. {NOT_MEASURED} {NOT_COVERED}"
 
 
 def test_with_several_vdns_bad_news_comes_first() -> None:
@@ -227,7 +298,7 @@ def test_with_several_vdns_bad_news_comes_first() -> None:
     proofs = (QUIET, VdnProof(7, started=1), VdnProof(8))
     line = verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=proofs), tally_of())
 
-    assert line.startswith("VDN 7: STILL RUNNING: 1 campaign started. 0 paused by us. VDN 8: NOT")
+    assert line.startswith("VDN 7 is STILL RUNNING: 1 campaign started. We paused 0. VDN 8 is NOT")
     assert line.endswith("Next: orchestrator pause-all --vdn 7 --vdn 8")
 
 

@@ -424,7 +424,7 @@ async def test_the_emergency_goes_when_the_vdn_is_typed(tmp_path: Path) -> None:
 
     assert (code, puts_before) == (0, 0), screen
     assert len(server.puts) == 5
-    assert f"VDN {VDN}: no campaign started since" in screen
+    assert f"VDN {VDN} is quiet: " in screen
 
 
 @pytest.mark.parametrize("typed", [b"13\n", b"y\n", b"\n", b"\x04"])

@@ -16,10 +16,14 @@ from orchestrator.core.verdict import Kind
 from orchestrator.edges.journal import (
     Known,
     Life,
+    Mark,
     VdnShare,
     all_vdn_shares,
     attempts_made,
     counts,
+    doubtful_campaigns,
+    first_seen_ms,
+    has_exhausted,
     known_campaigns,
     known_of_vdn,
     lives,
@@ -31,6 +35,7 @@ from orchestrator.edges.journal import (
     sweep_records,
     undecided_campaigns,
     unlisted_campaigns,
+    unverified,
     vdn_shares,
 )
 from orchestrator.edges.journal.fold import Restorable
@@ -248,7 +253,7 @@ def test_only_campaigns_of_the_plan_are_known(story: Story) -> None:
         (1, CampaignRef(1234, 101)),
         (5, CampaignRef(1234, 103)),
     ]
-    assert found[0] == Known(1, CampaignRef(1234, 101), History(), None, Evidence.NONE, "", 0, "")
+    assert found[0] == Known(1, CampaignRef(1234, 101), History(), None, Evidence.NONE, "", "")
     assert known_campaigns(story.connection, vdn_id=1234, campaign_ids=[]) == []
 
 
@@ -259,8 +264,16 @@ def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
     last = known_of_vdn(story.connection, vdn_id=1234)[-1]
 
     assert last == Known(
-        5, CampaignRef(1234, 103), History(), Outcome.PAUSED, Evidence.LISTED, "stands", 3, "e"
+        5,
+        CampaignRef(1234, 103),
+        History(),
+        Outcome.PAUSED,
+        Evidence.LISTED,
+        "stands",
+        "e",
+        settled_at_ms=last.settled_at_ms,
     )
+    assert last.settled_at_ms is not None
 
 
 @pytest.mark.parametrize(
@@ -345,7 +358,7 @@ def test_what_can_be_restored_is_what_this_run_changed(story: Story) -> None:
         Restorable(1, CampaignRef(1234, 101), inferred=False),
         Restorable(2, CampaignRef(9, 102), inferred=True),
     ]
-    assert restored_marks(story.connection) == {1: "restored"}
+    assert restored_marks(story.connection) == {1: Mark("restored", "r2")}
 
 
 def test_lives_sweeps_and_counts_are_read_back(story: Story) -> None:
@@ -512,3 +525,85 @@ def test_rows_are_streamed(story: Story) -> None:
 
     assert next(rows).line == 2
     assert next(rows).line == 3
+
+
+# -- what a later look still owes --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "standing", "counted"),
+    [
+        (Outcome.PAUSED, "unchecked", 1),
+        (Outcome.ALREADY_PAUSED, "unchecked", 1),
+        (Outcome.RESTORED, "unchecked", 1),
+        (Outcome.PAUSED, "stands", 0),
+        (Outcome.UNKNOWN, "needs_state", 0),
+        (Outcome.FAILED, "unchecked", 0),
+    ],
+)
+def test_what_counts_as_done_and_was_not_checked_is_unverified(
+    story: Story, outcome: Outcome, standing: str, counted: int
+) -> None:
+    """A check that failed is not a check that passed."""
+    story.settled(1, outcome, standing=standing)
+
+    assert unverified(story.connection) == counted
+
+
+@pytest.mark.parametrize(
+    ("tell", "in_doubt"),
+    [
+        (lambda s: s.settled(1, Outcome.UNKNOWN, standing="needs_state"), True),
+        (lambda s: s.sent(1), True),
+        (lambda s: s.sent(1, kind=Kind.BROKEN), True),
+        (lambda s: s.sent(1, kind=Kind.WRONG_STATE), True),
+        (lambda s: s.sent(1, kind=Kind.THROTTLED), False),
+        (lambda s: s.not_sent(1, kind=Kind.UNREACHABLE), False),
+        (lambda s: (s.sent(1), s.settled(1, Outcome.PAUSED)), False),
+        (lambda s: s.settled(1, Outcome.PAUSED, standing="unchecked"), False),
+        (lambda s: s.saw(1, Status.STARTED), False),
+    ],
+)
+def test_doubts_are_what_only_a_look_can_decide(story: Story, tell: Any, *, in_doubt: bool) -> None:
+    """However a run ends, these are looked at before the report."""
+    tell(story)
+
+    assert [one.seq for one in doubtful_campaigns(story.connection)] == [1] * in_doubt
+
+
+def test_a_campaign_knows_when_it_was_accepted_and_which_processes_left_it_in_doubt(
+    story: Story,
+) -> None:
+    """The look before, the last acceptance, and the lives with a PUT that may have arrived."""
+    story.saw(1, Status.STARTED, at_ms=10)
+    story.sent(1, kind=Kind.ACCEPTED)
+    story.sent(1, 2, life=2)
+    story.sent(1, 3, kind=Kind.BROKEN, life=3)
+
+    one = known(story)
+
+    assert (one.looked_at_ms, one.accepted_at_ms, one.tried_life) == (10, 1_080, 3)
+    assert one.doubted_lives == frozenset({2, 3})
+    assert (one.outcome, one.standing, one.settled_at_ms) == (None, "", None)
+
+
+def test_the_second_listing_is_counted_from_the_last_look_that_needs_it(story: Story) -> None:
+    """Two listings a gap apart: what stands, or was accepted, waits for none."""
+    assert first_seen_ms(story.connection, vdn_id=1234) is None
+    story.settled(1, Outcome.ALREADY_PAUSED, standing="unchecked", seen_at_ms=500)
+    story.settled(5, Outcome.PAUSED, standing="unchecked", seen_at_ms=900)
+    story.settled(2, Outcome.ALREADY_PAUSED, standing="unchecked", seen_at_ms=700)
+
+    assert first_seen_ms(story.connection, vdn_id=1234) == 500
+    assert first_seen_ms(story.connection, vdn_id=9) == 700
+    story.sent(1, kind=Kind.ACCEPTED)
+    assert first_seen_ms(story.connection, vdn_id=1234) is None
+
+
+def test_one_more_attempt_is_known_vdn_by_vdn(story: Story) -> None:
+    """The verification of a VDN waits for its own exhausted campaigns, not for another's."""
+    story.settled(1, Outcome.FAILED, standing="exhausted")
+    story.settled(2, Outcome.FAILED)
+
+    assert has_exhausted(story.connection, vdn_id=1234)
+    assert not has_exhausted(story.connection, vdn_id=9)

@@ -17,6 +17,7 @@ from orchestrator.core.outcome import Changed, Outcome
 from orchestrator.core.plan import PlanCounts
 from orchestrator.edges.journal import (
     PlanWriter,
+    Reason,
     check_whole,
     connect,
     pending_campaigns,
@@ -24,6 +25,7 @@ from orchestrator.edges.journal import (
     planning,
     read_meta,
     report_rows,
+    undecided_campaigns,
 )
 from orchestrator.edges.journal.fold import Restorable
 from orchestrator.errors import Problem, RefusedError, StorageError
@@ -414,11 +416,14 @@ def test_tables_that_cannot_be_made_leave_no_part(
 
 
 def test_the_plan_of_a_restore_is_what_a_run_changed(path: Path) -> None:
-    """In its order; what is left alone is settled from the start, with the reason."""
+    """In its order; what is left alone is settled, and what may be started waits for a look."""
     changed = [Restorable(7, CampaignRef(1234, 5), inferred=False),
-               Restorable(9, CampaignRef(9, 5), inferred=True)]  # fmt: skip
+               Restorable(9, CampaignRef(9, 5), inferred=True),
+               Restorable(11, CampaignRef(9, 6), inferred=False)]  # fmt: skip
+    reasons = {CampaignRef(9, 5): Reason("excluded by --except"),
+               CampaignRef(9, 6): Reason("perhaps started by run r1", is_doubt=True)}  # fmt: skip
     plan = PlanWriter(path)
-    plan.take_restorable(changed, {CampaignRef(9, 5): "excluded by --except"}, at_ms=1_000)
+    plan.take_restorable(changed, reasons, at_ms=1_000)
     connection = plan.finish({})
     check_whole(connection, path)
 
@@ -428,8 +433,11 @@ def test_the_plan_of_a_restore_is_what_a_run_changed(path: Path) -> None:
     assert [one.ref for one in pending] == [CampaignRef(1234, 5)]
     assert pending_campaigns(connection, vdn_id=9, after=0, limit=9) == []
     assert [(row.vdn_id, row.outcome, row.changed, row.error) for row in rows][1:] == [
-        ("9", Outcome.LEFT_ALONE, Changed.NO, "excluded by --except")
+        ("9", Outcome.LEFT_ALONE, Changed.NO, "excluded by --except"),
+        ("9", Outcome.UNKNOWN, Changed.MAYBE, "perhaps started by run r1"),
     ]
+    doubtful = undecided_campaigns(connection, standing="needs_state", after=0, limit=9)
+    assert [one.ref for one in doubtful] == [CampaignRef(9, 6)]
     connection.close()
 
 

@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,13 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.manifest_line import GoodLines
-from orchestrator.edges.journal import SCHEMA_VERSION, check_whole, connect, read_meta
+from orchestrator.edges.journal import (
+    SCHEMA_VERSION,
+    check_whole,
+    connect,
+    find_damage,
+    read_meta,
+)
 from orchestrator.edges.journal.tables import TABLES, crc, put, put_good_lines
 from orchestrator.errors import JournalMismatchError, StorageError
-from tests.edges.journal_makers import SAMPLES, dump, fill, make_journal, sample_journal
+from tests.edges.journal_makers import SAMPLES, dump, fill, line, make_journal, sample_journal
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 FLIPS = 300
 TAILS = 120
@@ -344,3 +351,66 @@ def test_odd_characters_in_a_path_are_no_options(tmp_path: Path) -> None:
 
     assert reopened(path) is not None
     assert not (tmp_path / "50% of ").exists()
+
+
+# -- read back before the end --------------------------------------------------------------------
+
+
+def test_a_journal_as_it_was_written_is_found_whole(tmp_path: Path) -> None:
+    """With rows that are still in the write-ahead log."""
+    path = tmp_path / "journal.db"
+    with closing(sample_journal(path)) as connection:
+        assert find_damage(connection, path=path, life=1) is None
+
+
+def emptied(path: Path) -> None:
+    """[findings.md §8] Truncated in place: the same file, nothing in it."""
+    with path.open("r+b") as journal:
+        journal.truncate(0)
+
+
+def shortened(path: Path) -> None:
+    """Half of it is gone."""
+    with path.open("r+b") as journal:
+        journal.truncate(path.stat().st_size // 2)
+
+
+def replaced(path: Path) -> None:
+    """Another journal lies there, with as many rows of a plan."""
+    path.unlink()
+    make_journal([line(one, one) for one in range(1, 40)], path).close()
+
+
+@pytest.mark.parametrize("change", [emptied, shortened, replaced, Path.unlink])
+def test_a_journal_that_was_changed_meanwhile_is_found_damaged(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """Nothing could be restored from it, so no good end is said; the one that writes notices."""
+    path = tmp_path / "journal.db"
+    with closing(sample_journal(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        change(path)
+
+        damage = find_damage(connection, path=path, life=1)
+
+    assert damage is not None
+    assert str(path) in str(damage)
+
+
+def test_a_row_that_was_changed_meanwhile_is_found_by_its_checksum(tmp_path: Path) -> None:
+    """Another program has set an outcome right."""
+    path = tmp_path / "journal.db"
+    with closing(sample_journal(path)) as connection:
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE outcomes SET outcome = 'paused'")
+
+        damage = find_damage(connection, path=path, life=1)
+
+    assert "a row of outcomes fails its checksum" in str(damage)
+
+
+def test_a_journal_that_does_not_know_this_process_is_damaged(tmp_path: Path) -> None:
+    """Its newest life is another's."""
+    path = tmp_path / "journal.db"
+    with closing(sample_journal(path)) as connection:
+        assert "this process is not in it" in str(find_damage(connection, path=path, life=2))

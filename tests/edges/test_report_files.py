@@ -28,6 +28,8 @@ from orchestrator.core.report import COLUMNS, RunKind, cells, is_unstopped
 from orchestrator.edges.report_files import (
     check_folder,
     csv_line,
+    earlier_lag_s,
+    is_stored,
     write_rows,
     write_summary,
     write_to_stream,
@@ -513,3 +515,77 @@ def test_killed_anywhere_the_report_is_old_or_new(tmp_path: Path) -> None:
         write_rows(place, [make_row(campaign_id="1")] * 2)
         write_summary(place, {"new": False})
         assert {path.name: path.read_bytes() for path in place.iterdir()} == old
+
+
+# -- what earlier runs left ----------------------------------------------------------------------
+
+SERVER = "https://isales.example.com:28080"
+
+
+def ran(state_dir: Path, name: str, document: object) -> None:
+    """An earlier run with this summary."""
+    folder = state_dir / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(
+        document if isinstance(document, str) else json.dumps(document), encoding="utf-8"
+    )
+
+
+def test_the_largest_lag_of_earlier_runs_against_this_server_counts(tmp_path: Path) -> None:
+    """Another server's lag is its own; the same server may be written in another way."""
+    ran(tmp_path, "1", {"server": SERVER, "lag_s": 3.5})
+    ran(tmp_path, "2", {"server": "HTTPS://isales.EXAMPLE.com:28080/", "lag_s": 8})
+    ran(tmp_path, "3", {"server": "https://other.example.com:28080", "lag_s": 20.0})
+
+    assert earlier_lag_s(tmp_path, SERVER) == 8
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "[]",
+        "null",
+        {"lag_s": 8.0},
+        {"server": SERVER},
+        {"server": SERVER, "lag_s": None},
+        {"server": SERVER, "lag_s": "8"},
+        {"server": None, "lag_s": 8.0},
+        {"server": 7, "lag_s": 8.0},
+        {"server": "no url", "lag_s": 8.0},
+        '{"server": "https://isales.example.com:28080", "lag_s": NaN}',
+    ],
+)
+def test_a_summary_that_says_nothing_of_a_lag_changes_nothing(
+    tmp_path: Path, document: object
+) -> None:
+    """Of an earlier version, half written, or not ours: the others count all the same."""
+    ran(tmp_path, "2", document)
+    assert earlier_lag_s(tmp_path, SERVER) == 0.0
+
+    ran(tmp_path, "1", {"server": SERVER, "lag_s": 2.0})
+    assert earlier_lag_s(tmp_path, SERVER) == 2.0
+
+
+def test_without_earlier_runs_no_lag_is_known(tmp_path: Path) -> None:
+    """A fresh state directory, and a run directory without a report."""
+    assert earlier_lag_s(tmp_path, SERVER) == 0.0
+    (tmp_path / "runs" / "1").mkdir(parents=True)
+    (tmp_path / "runs" / "file").touch()
+    assert earlier_lag_s(tmp_path, SERVER) == 0.0
+
+
+def test_a_report_is_stored_when_rows_and_summary_are_there(tmp_path: Path) -> None:
+    """What people are pointed to exists; a directory of that name is no report."""
+    found = [is_stored(tmp_path)]
+    write("results.csv", tmp_path)
+    found.append(is_stored(tmp_path))
+    write("summary.json", tmp_path)
+    found.append(is_stored(tmp_path))
+    (tmp_path / "results.csv").unlink()
+    (tmp_path / "results.csv").mkdir()
+    found.append(is_stored(tmp_path))
+
+    assert found == [False, False, True, False]

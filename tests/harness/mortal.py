@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator import library
-from orchestrator.core import sweep
+from orchestrator.core import quiet
 from orchestrator.errors import OrchestratorError
-from orchestrator.run import emergency
 from orchestrator.run.options import (
     ContinueOptions,
     PauseAllOptions,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 #: seconds after which a life that should have ended counts as hanging
 LIFE_S = 60.0
-#: instead of 5 s between the two sweeps of an emergency, so that thousands fit into an hour
+#: instead of 5 s between the two passes of an emergency, so that thousands fit into an hour
 _SHORT_GAP_S = 0.05
 
 #: what is passed on the way through a run, each with a before and an after
@@ -261,8 +260,7 @@ def _wrap(instants: Instants) -> None:
     _wrap_database(instants)
     _wrap_files(instants)
     _wrap_network(instants)
-    sweep.GAP_S = _SHORT_GAP_S
-    emergency.GAP_S = _SHORT_GAP_S  # type: ignore[attr-defined]
+    quiet.GAP_S = _SHORT_GAP_S
 
 
 def _wrap_database(instants: Instants) -> None:
