@@ -1,7 +1,9 @@
 """What to make of a 401: heal the signature once, or stop.
 
-Rule 1: two cures, each tried once a run: the server's clock, and the other form of switch A.
-Rule 2: switch A shows itself when requests with a query are accepted and those without never were.
+Rule 1: three cures, each tried once a run: the server's clock, the other form of switch A, and
+        the other form of switch B.
+Rule 2: switch A shows itself when requests with a query are accepted and those without never were;
+        switch B is tried while nothing was ever accepted. So a wrong key costs three requests.
 Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
 Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
 Rule 5: one 403 is about one request. A VDN is closed by ten different campaigns in a row (or all,
@@ -34,6 +36,7 @@ class Cure(StrEnum):
     STALE = "stale"
     CLOCK = "clock"
     BLANK_QUERY_LINE = "blank_query_line"
+    MILLIS = "millis"
 
 
 @dataclass(slots=True)
@@ -52,12 +55,24 @@ class Signer:
     clock_tried: bool = False
     blank_tried: bool = False
     blank_undone: bool = False
+    millis_tried: bool = False
+    millis_undone: bool = False
+    #: the last cure, until a request that was signed with it is accepted
+    untested: Cure | None = None
 
     def note_accepted(self, *, has_query: bool) -> None:
         """The server took a signature."""
         self.accepted = True
         self.accepted_with_query = self.accepted_with_query or has_query
         self.accepted_without_query = self.accepted_without_query or not has_query
+
+    def confirm(self, *, has_query: bool, generation: int) -> Cure | None:
+        """The cure that this accepted request shows to have helped, once; None: none does."""
+        cure = self.untested
+        if generation < self.generation or (cure is Cure.BLANK_QUERY_LINE and has_query):
+            return None
+        self.untested = None
+        return cure
 
     def cure(
         self, *, date: str | None, now_ms: int, has_query: bool, generation: int
@@ -72,6 +87,13 @@ class Signer:
         """
         if generation < self.generation:
             return Cure.STALE
+        self.untested = self._cure(date=date, now_ms=now_ms, has_query=has_query)
+        return self.untested
+
+    def _cure(self, *, date: str | None, now_ms: int, has_query: bool) -> Cure | None:
+        if self.millis_tried and not (self.accepted or self.millis_undone):
+            self.millis_undone = True
+            self._flip_millis()
         if not self.clock_tried:
             offset_ms = clock_offset_ms(date, now_ms=now_ms)
             if offset_ms is not None:
@@ -79,6 +101,12 @@ class Signer:
                 self.offset_ms = offset_ms
                 self.generation += 1
                 return Cure.CLOCK
+        if not self.accepted:
+            if self.millis_tried:
+                return None
+            self.millis_tried = True
+            self._flip_millis()
+            return Cure.MILLIS
         if has_query or not self.accepted_with_query or self.accepted_without_query:
             return None
         if not self.blank_tried:
@@ -90,8 +118,19 @@ class Signer:
             self._flip()
         return None
 
+    def text_of(self, cure: Cure) -> str:
+        """What a cure has set, for people."""
+        if cure is Cure.CLOCK:
+            return "the server's clock"
+        value = self.rules.millis if cure is Cure.MILLIS else self.rules.blank_query_line
+        return f"signing.{cure.value} = {str(value).lower()}"
+
     def _flip(self) -> None:
         self.rules = self.rules._replace(blank_query_line=not self.rules.blank_query_line)
+        self.generation += 1
+
+    def _flip_millis(self) -> None:
+        self.rules = self.rules._replace(millis=not self.rules.millis)
         self.generation += 1
 
 

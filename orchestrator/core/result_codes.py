@@ -2,7 +2,7 @@
 
 Rule 1: codes are exact text: 0200001 and 02000001 differ, and nothing is stripped or padded.
 Rule 2: a code that is not in the table is unknown, never "probably the same as".
-Rule 3: a JSON number has lost exactly one leading zero, and only in two known ranges (api.md §5.2).
+Rule 3: a JSON number has lost exactly one leading zero, and only in the known ranges (api.md §6.4).
 Source: "Suspending an Outbound Campaign" (2023-09-27) and cec_07_4008/0729 (api.md §3.1).
 """
 
@@ -19,6 +19,8 @@ class Meaning(StrEnum):
     DATABASE_ERROR = "database_error"
     NOT_FOUND = "not_found"
     PARAMETER = "parameter"
+    #: called too fast; nothing was done
+    THROTTLED = "throttled"
 
 
 #: code → what it means, and its short name in reports
@@ -28,6 +30,7 @@ RESULT_CODES: dict[str, tuple[Meaning, str]] = {
     "0200006": (Meaning.DATABASE_ERROR, "database_error"),
     "0200007": (Meaning.NOT_FOUND, "campaign_not_found"),
     "0200011": (Meaning.WRONG_STATE, "status_not_allowed"),
+    "0200022": (Meaning.THROTTLED, "called_too_fast"),
     "02000001": (Meaning.PARAMETER, "parameter_empty"),
     "02000002": (Meaning.PARAMETER, "parameter_illegal_characters"),
     "02000003": (Meaning.PARAMETER, "parameter_too_long"),
@@ -42,7 +45,12 @@ RESULT_CODES: dict[str, tuple[Meaning, str]] = {
 }
 
 #: numbers that can only be a code without its leading zero: first and last of each range
-_NUMERIC_RANGES = ((200000, 200999), (2000001, 2000011))
+_NUMERIC_RANGES = (
+    (200000, 200999),
+    (2000001, 2000011),
+    (3000001, 3000006),
+    (4000004, 4000005),
+)
 
 
 def read_code(value: object) -> str:

@@ -128,6 +128,7 @@ _BY_MEANING: dict[Meaning, tuple[Kind, str]] = {
     Meaning.DATABASE_ERROR: (Kind.DATABASE_ERROR, "database operation error (0200006)"),
     Meaning.NOT_FOUND: (Kind.NOT_FOUND, "no such campaign (0200007)"),
     Meaning.PARAMETER: (Kind.REJECTED, ""),
+    Meaning.THROTTLED: (Kind.THROTTLED, "the server is called too fast (0200022)"),
 }
 
 #: WAF and gateway refusals seen in the field (api.md §3.2)
@@ -303,7 +304,7 @@ def _judge_client_error(answer: Answer, status: int) -> Verdict:
     except BadJsonError:
         pass
     else:
-        if verdict.kind in {Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE}:
+        if verdict.kind in {Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE, Kind.THROTTLED}:
             return verdict
     if status == 408:
         return _verdict(Kind.THROTTLED, answer, "HTTP 408: the server gave up waiting")

@@ -4,6 +4,7 @@ Rule 1: only GETs are sent, at the configured pace; a PUT is never made here.
 Rule 2: a step that cannot be tried is skipped in words; the first failing step decides the exit.
 Rule 3: the listing (with a query) and the details (without one) are tried apart, because signing
         switch A (`signing.blank_query_line`) shows itself exactly there.
+Rule 4: a 401 to the very first request may be the doing of a proxy; what we signed is then shown.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.credentials import Cure, Signer
@@ -240,12 +241,19 @@ class _Drill:
         answer, verdict = await asker.send(listing(vdn, status=Status.STARTED, page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=Status.STARTED)
         if not isinstance(page, Page):
-            self.note("listing", Finding.FAIL, verdict.reason, began_s, code=_code(verdict))
+            text = verdict.reason
+            if verdict.kind is Kind.UNAUTHORIZED:
+                text += f". {_causes_of_401(asker.settings.server.base_url)}"
+            self.note("listing", Finding.FAIL, text, began_s, code=_code(verdict))
             return None
         if page.problem or page.total_size is None:
             self.note("listing", Finding.FAIL, f"unusable: {page.problem}", began_s, code=4)
             return None
-        self.note("listing", Finding.OK, "signed with a query, accepted", began_s)
+        finding, text = Finding.OK, "signed with a query, accepted"
+        if asker.signer.rules.millis != asker.configured.millis:
+            finding = Finding.WARN
+            text = f"accepted only after correction: {asker.corrected('millis')}"
+        self.note("listing", finding, text, began_s)
         return page.total_size
 
     async def _try_details(self, asker: _Asker, vdn: int) -> bool:
@@ -256,8 +264,9 @@ class _Drill:
         accepted = not isinstance(read_details(answer, ref=ref), Verdict)
         if accepted or verdict.kind in _SIGNATURE_TAKEN:
             finding, text = Finding.OK, "signed without a query, accepted"
-            if asker.signer.rules.blank_query_line != asker.configured_blank:
-                finding, text = Finding.WARN, f"accepted only after correction: {asker.switch_text}"
+            if asker.signer.rules.blank_query_line != asker.configured.blank_query_line:
+                finding = Finding.WARN
+                text = f"accepted only after correction: {asker.corrected('blank_query_line')}"
             self.note("details", finding, text, began_s)
             return True
         self.note("details", Finding.FAIL, verdict.reason, began_s, code=_code(verdict))
@@ -271,7 +280,7 @@ class _Drill:
         self.note(
             "signing",
             Finding.WARN,
-            f"only the {refused} was refused: {asker.switch_text}",
+            f"only the {refused} was refused: {asker.corrected('blank_query_line')}",
             self._clock.now_s(),
         )
 
@@ -309,6 +318,19 @@ class _Drill:
             self.note("campaigns", Finding.FAIL, text, began_s)
 
 
+def _causes_of_401(base_url: str) -> str:
+    """What may be wrong when nothing was ever accepted."""
+    url = read_base_url(base_url)
+    assert isinstance(url, ServerUrl)
+    host = url.text.removeprefix(f"{url.scheme}://").removesuffix(url.prefix)
+    path = f"a path that begins with {url.prefix}" if url.prefix else "a path without a prefix"
+    return (
+        "Either the access key or the secret key is wrong, or a proxy in front of the server"
+        f" changes what we signed (Host {host}, {path}): it must not drop"
+        " or map the port in Host, nor strip a prefix from the path"
+    )
+
+
 def _code(verdict: Verdict) -> int:
     """Credentials are 3, everything else about the server is 4."""
     return 3 if verdict.kind in {Kind.UNAUTHORIZED, Kind.FORBIDDEN} else 4
@@ -319,7 +341,7 @@ class _Asker:
 
     def __init__(self, client: IsalesClient, settings: Settings, clock: Clock) -> None:
         self.settings = settings
-        self.configured_blank = settings.signing.blank_query_line
+        self.configured = settings.signing
         self.signer = Signer(settings.signing)
         #: what the answers were, cured ones included
         self.kinds: set[Kind] = set()
@@ -329,14 +351,10 @@ class _Asker:
         self._clock = clock
         self._departed = False
 
-    @property
-    def switch_text(self) -> str:
-        """Signing switch A, and its other value."""
-        other = str(not self.configured_blank).lower()
-        return (
-            f"signing switch A seems to be the other way round: set"
-            f" signing.blank_query_line = {other} (now {str(self.configured_blank).lower()})"
-        )
+    def corrected(self, switch: Literal["blank_query_line", "millis"]) -> str:
+        """A switch of signing, and its other value."""
+        now = getattr(self.configured, switch)
+        return f"set signing.{switch} = {str(not now).lower()} (now {str(now).lower()})"
 
     async def send(self, request: ApiRequest) -> tuple[Answer, Verdict]:
         """Send a GET until it has a useful answer or is not worth repeating."""

@@ -307,11 +307,13 @@ class Sender:
             self._note_unreadable(admission, now_s, has_query=heard.has_query)
         elif verdict.health is Health.WELL:
             self._note_well(admission, now_s, has_query=heard.has_query)
+            if self.signer.untested is not None:
+                self._note_corrected(heard)
         elif verdict.health is Health.ILL:
             self._note_ill(admission, now_s, verdict, explained=explained)
         if admission.breaker is self.changes and not is_unreadable:
             self._unreadable.clear()
-        if verdict.kind is Kind.THROTTLED and self._is_throttling(answer):
+        if verdict.kind is Kind.THROTTLED and (verdict.code or self._is_throttling(answer)):
             self._slow_down(answer, now_s)
         self._throttled.append(verdict.kind is Kind.THROTTLED)
         if verdict.kind is Kind.TLS_REFUSED or self._is_wrong_name(verdict):
@@ -380,7 +382,8 @@ class Sender:
             self.stopping.stop(Ended.SERVER, self._out_of_patience())
 
     def _prove(self, verdict: Verdict, admission: Admission) -> None:
-        self._is_itself = self._is_itself or verdict.kind in _API_KINDS
+        is_api = verdict.kind in _API_KINDS or (verdict.kind is Kind.THROTTLED and verdict.code)
+        self._is_itself = self._is_itself or bool(is_api)
         if verdict.kind in {Kind.FORBIDDEN, Kind.NOT_THE_API} or verdict.foreign:
             self._proven = False
             self._note_foreign(verdict, admission.key)
@@ -442,13 +445,7 @@ class Sender:
             return True
         if cure is not None:
             self._proven = False
-            self.progress.notice = f"signature corrected: {cure.value}"
-            self.events.warning(
-                "signature.corrected",
-                cure=cure.value,
-                offset_ms=self.signer.offset_ms,
-                blank_query_line=self.signer.rules.blank_query_line,
-            )
+            self.progress.notice = f"HTTP 401: trying with {self.signer.text_of(cure)}"
             return True
         if self.signer.accepted:
             # The key was good a moment ago: an outage in an emergency, a failed attempt else.
@@ -456,6 +453,20 @@ class Sender:
         self.refusal = heard.verdict
         self.stopping.stop(Ended.CREDENTIALS, heard.verdict.reason)
         return False
+
+    def _note_corrected(self, heard: Heard) -> None:
+        """A cure has helped once the server takes a request that was signed with it."""
+        signer = self.signer
+        cure = signer.confirm(has_query=heard.has_query, generation=heard.generation)
+        if cure is not None:
+            self.progress.notice = f"signature corrected: {signer.text_of(cure)}"
+            self.events.warning(
+                "signature.corrected",
+                cure=cure.value,
+                offset_ms=signer.offset_ms,
+                blank_query_line=signer.rules.blank_query_line,
+                millis=signer.rules.millis,
+            )
 
     def note_outage(self, admission: Admission, verdict: Verdict) -> None:
         """A 401 that is waited out: hold everything back behind single probes."""

@@ -199,7 +199,11 @@ def _ended(stopping: Stopping, rig: Rig) -> Ended:
 def _cures(signer: Signer) -> str:
     """What was learnt about signing, as the journal keeps it."""
     return json.dumps(
-        {"blank_query_line": signer.rules.blank_query_line, "clock_offset_ms": signer.offset_ms}
+        {
+            "blank_query_line": signer.rules.blank_query_line,
+            "millis": signer.rules.millis,
+            "clock_offset_ms": signer.offset_ms,
+        }
     )
 
 

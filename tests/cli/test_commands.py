@@ -14,7 +14,7 @@ from orchestrator.cli.main import main
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
-from orchestrator.simulator.signature import BlankQueryLine
+from orchestrator.simulator.signature import BlankQueryLine, Millis
 from tests.cli.makers import served, write_list
 
 if TYPE_CHECKING:
@@ -296,6 +296,32 @@ def test_check_names_signing_switch_a_and_its_other_value(
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert "set signing.blank_query_line = true (now false)" in capsys.readouterr().out
+
+
+def test_check_names_signing_switch_b_and_its_other_value(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only timestamps with milliseconds are accepted: exit 0, and what to set."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+    assert simulator.desk.signature is not None
+    simulator.desk.signature = replace(simulator.desk.signature, millis=Millis.KEEP)
+
+    assert main(["check", "--vdn", "1234"]) == 0
+    assert "set signing.millis = true (now false)" in capsys.readouterr().out
+
+
+def test_check_names_a_proxy_as_a_cause_of_a_401_to_the_first_request(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A proxy maps the port in Host: the signed Host and prefix are shown beside the keys."""
+    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_KEY", "wrong")
+
+    assert main(["check", "--vdn", "1234"]) == 3
+
+    out = capsys.readouterr().out
+    assert f"Host 127.0.0.1:{simulator.port}" in out
+    assert "must not drop or map the port in Host, nor strip a prefix from the path" in out
 
 
 def test_check_tells_how_far_the_clock_is_off(

@@ -1,4 +1,4 @@
-"""What to make of a 401 and a 403: cures that are tried once, and when a VDN is closed to us."""
+"""What to make of a 401 and a 403: three cures, each tried once, and when a VDN is closed to us."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def listed(*, blank: bool = False) -> Signer:
 
 
 def test_a_wrong_clock_is_corrected_once() -> None:
-    """[S18] Twenty minutes behind: sign with the server's time; refused again: nothing is left."""
-    signer = Signer(SigningRules())
+    """[S18] Twenty minutes behind: sign with the server's time; refused again: not once more."""
+    signer = listed()
+    signer.note_accepted(has_query=False)
 
     assert refused(signer, date=TWENTY_PAST) is Cure.CLOCK
     assert (signer.offset_ms, signer.generation) == (1_200_000, 1)
@@ -49,17 +50,72 @@ def test_a_wrong_clock_is_corrected_once() -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", NOON, "yesterday", "Mon, 23 Nov 2099 12:00:00 GMT"])
-def test_without_a_clock_to_follow_a_401_is_final(date: str | None) -> None:
-    """[S15] The right time, no time or no sense: the key is refused."""
-    signer = Signer(SigningRules())
+def test_without_a_clock_to_follow_a_401_of_an_accepted_key_is_final(date: str | None) -> None:
+    """[S15] The right time, no time or no sense, and both forms taken before: the key it is."""
+    signer = listed()
+    signer.note_accepted(has_query=False)
 
     assert refused(signer, date=date) is None
-    assert signer == Signer(SigningRules())
+    assert (signer.rules, signer.offset_ms, signer.generation) == (SigningRules(), 0, 0)
+
+
+@pytest.mark.parametrize("millis", [False, True])
+@pytest.mark.parametrize("has_query", [False, True])
+def test_the_other_timestamp_is_tried_while_nothing_was_accepted(
+    *, millis: bool, has_query: bool
+) -> None:
+    """The first request is refused and the clock is right: seconds become milliseconds, once."""
+    signer = Signer(SigningRules(millis=millis))
+
+    assert refused(signer, has_query=has_query) is Cure.MILLIS
+    assert signer.rules == SigningRules(millis=not millis)
+    signer.note_accepted(has_query=has_query)
+    assert signer.confirm(has_query=has_query, generation=1) is Cure.MILLIS
+    assert signer.confirm(has_query=has_query, generation=1) is None
+    assert refused(signer, has_query=True) is None
+    assert signer.rules == SigningRules(millis=not millis)
+
+
+def test_the_other_timestamp_is_taken_back_when_it_is_refused_too() -> None:
+    """[S15] A wrong key: the run records the form that was configured, not the one it tried."""
+    signer = Signer(SigningRules())
+    refused(signer)
+
+    assert refused(signer) is None
+    assert signer.rules == SigningRules()
+    assert refused(signer) is None
+
+
+@pytest.mark.parametrize("dates", [(TWENTY_PAST,) * 3, (NOON, TWENTY_PAST, TWENTY_PAST)])
+def test_a_wrong_key_costs_three_requests_at_most(dates: tuple[str, ...]) -> None:
+    """[S15] A clock that is off, or known late, and a wrong key: two cures, then the end."""
+    signer = Signer(SigningRules())
+
+    cures = [refused(signer, date=date) for date in dates]
+
+    assert set(cures[:2]) == {Cure.CLOCK, Cure.MILLIS}
+    assert cures[2] is None
+    assert signer.rules == SigningRules()
+
+
+def test_both_switches_are_found() -> None:
+    """Milliseconds for the listing, then the blank line for the first PUT: both are kept."""
+    signer = Signer(SigningRules())
+    refused(signer, has_query=True)
+    signer.note_accepted(has_query=True)
+    signer.confirm(has_query=True, generation=1)
+
+    assert refused(signer) is Cure.BLANK_QUERY_LINE
+    assert signer.confirm(has_query=True, generation=2) is None
+    assert signer.confirm(has_query=False, generation=1) is None
+    assert signer.confirm(has_query=False, generation=2) is Cure.BLANK_QUERY_LINE
+    assert signer.rules == SigningRules(millis=True, blank_query_line=True)
 
 
 def test_a_clock_that_was_right_at_first_may_still_be_corrected() -> None:
     """[P29] A look at a correct clock does not use the cure up."""
-    signer = Signer(SigningRules())
+    signer = listed()
+    signer.note_accepted(has_query=False)
 
     assert refused(signer, date=NOON) is None
     assert refused(signer, date=TWENTY_PAST) is Cure.CLOCK
@@ -109,7 +165,7 @@ def test_a_form_that_worked_is_never_given_up() -> None:
 
 def test_the_form_is_not_touched_before_a_listing_was_taken() -> None:
     """Nothing with a query was accepted, so nothing says that the form is the matter."""
-    assert refused(Signer(SigningRules())) is None
+    assert refused(Signer(SigningRules())) is Cure.MILLIS
     assert refused(listed(), has_query=True) is None
 
 

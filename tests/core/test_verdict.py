@@ -35,6 +35,7 @@ KIND_OF = {
     Meaning.DATABASE_ERROR: Kind.DATABASE_ERROR,
     Meaning.NOT_FOUND: Kind.NOT_FOUND,
     Meaning.PARAMETER: Kind.REJECTED,
+    Meaning.THROTTLED: Kind.THROTTLED,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -11,9 +12,16 @@ import pytest
 
 from orchestrator.core.signing import SigningRules
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults, Outage, with_http
+from orchestrator.simulator.faults import (
+    FaultPlan,
+    FaultRates,
+    ListingFaults,
+    Outage,
+    with_codes,
+    with_http,
+)
 from orchestrator.simulator.routes import CHANGES, Kind
-from orchestrator.simulator.signature import BlankQueryLine, SignatureCheck
+from orchestrator.simulator.signature import BlankQueryLine, Millis, SignatureCheck
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
 
 if TYPE_CHECKING:
@@ -35,26 +43,86 @@ async def test_until_proven_requests_go_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-async def test_a_wrong_key_costs_one_or_two_requests(tmp_path: Path, *, verify: bool) -> None:
-    """[S15] 10,000 campaigns, C = 64: one request (two with a re-sign), exit 3."""
+async def test_a_wrong_key_costs_two_or_three_requests(tmp_path: Path, *, verify: bool) -> None:
+    """[S15] 10,000 campaigns, C = 64: one request, one in the other form, exit 3."""
     stage = Stage(tmp_path, started(10_000), concurrency=64, rate_per_s=500, signature=WRONG_KEY)
 
     result = await stage.pause(verify=verify)
 
     assert result.exit_code == 3
     assert result.verdict == "ended_early"
-    assert len(stage.server.sent) <= 2
+    assert len(stage.server.sent) <= 3
+    assert not stage.events.counts["signature.corrected"]
     assert result.counts.get("unattempted", 0) + result.counts.get("denied", 0) == 10_000
 
 
 async def test_pause_all_with_a_wrong_key_ends_too(tmp_path: Path) -> None:
-    """[S15] refused from the start there is no outage to wait out: exit 3, two requests at most."""
+    """[S15] no outage to wait out: exit 3, three requests at most."""
     stage = Stage(tmp_path, started(20), signature=WRONG_KEY)
 
     result = await stage.pause_all()
 
     assert result.exit_code == 3
-    assert len(stage.server.sent) <= 2
+    assert len(stage.server.sent) <= 3
+    assert not stage.events.counts["signature.corrected"]
+
+
+@pytest.mark.parametrize("we_begin_with", [False, True])
+@pytest.mark.parametrize("work", ["pause", "pause --no-verify", "pause-all"])
+async def test_switch_b_is_healed_and_recorded(
+    tmp_path: Path, work: str, *, we_begin_with: bool
+) -> None:
+    """The first request is refused, signed once with the other timestamp, kept, said, recorded."""
+    wants = Millis.OMIT if we_begin_with else Millis.KEEP
+    stage = Stage(
+        tmp_path,
+        started(50),
+        signature=SignatureCheck(ACCESS_KEY, SECRET_KEY, millis=wants),
+        signing=SigningRules(millis=we_begin_with),
+    )
+
+    if work == "pause-all":
+        result = await stage.pause_all()
+    else:
+        result = await stage.pause(verify=work == "pause")
+
+    assert result.exit_code == 0
+    assert [one.entry.authorised for one in stage.server.sent if one.entry][:2] == [False, True]
+    assert sum(1 for one in stage.server.sent if one.entry and not one.entry.authorised) == 1
+    (said,) = stage.events.named("signature.corrected")
+    assert (said["cure"], said["millis"]) == ("millis", not we_begin_with)
+    summary = json.loads((result.run_dir / "summary.json").read_text())
+    assert summary["settings"]["signing"]["millis"] is (not we_begin_with)
+
+
+async def test_switches_a_and_b_together_are_healed_by_a_run_that_lists(tmp_path: Path) -> None:
+    """Milliseconds and a blank line wanted, neither configured: two refusals, all paused."""
+    signature = SignatureCheck(
+        ACCESS_KEY, SECRET_KEY, millis=Millis.KEEP, blank_query_line=BlankQueryLine.KEEP
+    )
+    stage = Stage(tmp_path, started(50), signature=signature)
+
+    result = await stage.pause()
+
+    assert result.counts == {"paused": 50}
+    assert [one["cure"] for one in stage.events.named("signature.corrected")] == [
+        "millis", "blank_query_line",
+    ]  # fmt: skip
+
+
+async def test_called_too_fast_slows_the_run_down_and_fails_nothing(tmp_path: Path) -> None:
+    """0200022 with HTTP 200 to PUTs and listings: repeated at a lower rate, all paused."""
+    too_fast = with_codes("0200022", name="called too fast")
+    stage = Stage(
+        tmp_path,
+        started(50),
+        faults=FaultPlan(scripted={ref(n): [too_fast] for n in (5, 20)}),
+    )
+
+    result = await stage.pause()
+
+    assert result.counts == {"paused": 50}
+    assert stage.events.counts["pace.slowed_down"] >= 2
 
 
 @pytest.mark.parametrize("server_wants", list(BlankQueryLine))
@@ -105,7 +173,7 @@ async def test_a_wrong_clock_of_ours_is_corrected_once(tmp_path: Path, skew_s: f
 async def test_a_hostile_date_moves_our_signatures_once_and_no_further_than_a_day(
     tmp_path: Path,
 ) -> None:
-    """[Z05] a 401 with a Date 30 h ahead is no clock: no re-sign, exit 3 after one request."""
+    """[Z05] a 401 with a Date 30 h ahead is no clock: not followed, exit 3."""
     stage = Stage(
         tmp_path,
         started(20),
@@ -115,7 +183,7 @@ async def test_a_hostile_date_moves_our_signatures_once_and_no_further_than_a_da
     result = await stage.pause()
 
     assert result.exit_code == 3
-    assert len(stage.server.sent) == 1
+    assert len(stage.server.sent) == 2
 
 
 async def test_a_clock_that_jumps_in_the_middle_is_corrected(tmp_path: Path) -> None:
