@@ -35,20 +35,26 @@ _PARSER_ERRORS = (ijson.JSONError, ValueError, ArithmeticError, SystemError)
 #: what numbers and literals are made of
 _WORD_CHARS = "0123456789abcdefghijklmnopqrstuvwxyzE.+-"
 
-#: sound JSON, up to the first thing that is cut off or wrong: one call into C for a whole piece
+#: Sound JSON, up to the first thing that is cut off or wrong: one call into C for a whole piece.
+#: Two repeats that stand side by side share no character, so nothing is tried in two ways; possessive
+#: quantifiers would say the same, and are broken in Python before 3.11.5.
 _SOUND = re.compile(
-    rf"""(?:
-        [\x20\t\r\n,:\[\]{{}}]++
-      | (?: [0-9a-zE.-] | (?<=[eE])\+ ){{1,{MAX_NUMBER_CHARS}}}+ (?![0-9a-zE.+-])
-      | "(?: [^"\\]++
-           | \\ (?: [^u]
-                  | u(?: (?![dD][89a-fA-F])[0-9a-fA-F]{{4}}
-                       | [dD][89abAB][0-9a-fA-F]{{2}}\\u[dD][c-fC-F][0-9a-fA-F]{{2}} ) )
-         )*+"
-    )*+""",
+    rf"""
+    [\x20\t\r\n,:\[\]{{}}]*
+    (?: (?: (?! [0-9a-zE.+-]{{{MAX_NUMBER_CHARS + 1}}} )
+            [0-9a-zE.-]+ (?: (?<=[eE])\+ [0-9a-zE.-]* )* (?! [0-9a-zE.+-] )
+          | "[^"\\]*
+             (?: \\ (?: [^u]
+                      | u(?: (?![dD][89a-fA-F])[0-9a-fA-F]{{4}}
+                           | [dD][89abAB][0-9a-fA-F]{{2}}\\u[dD][c-fC-F][0-9a-fA-F]{{2}} ) )
+                 [^"\\]*
+             )*"
+        )
+        [\x20\t\r\n,:\[\]{{}}]*
+    )*""",
     re.VERBOSE | re.DOTALL,
 )
-_WHOLE_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_WHOLE_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 class NotJsonError(ValueError):

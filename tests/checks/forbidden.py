@@ -39,6 +39,11 @@ BANS = (
         _CODE,
     ),
     Ban(r"\btrust_env\s*=\s*True\b", "no proxy or netrc from the environment", _CODE),
+    Ban(
+        r"\(\?>|[*+?]\+|\{\d*,?\d*\}\+|\}\}\+",
+        "possessive quantifiers and atomic groups match wrongly before Python 3.11.5 (gh-106052)",
+        (".py",),
+    ),
     Ban(r"(?<![\w.])(/work/|/root/|/opt/pypi|/opt/wheels)", "a path of somebody's machine"),
     Ban(r"\b(test\.)?pypi\.org\b|pythonhosted\.org", "an address of a package index"),
     Ban(r"--(extra-)?index-url[ =]h|--find-links|--trusted-host", "an address of a package index"),
