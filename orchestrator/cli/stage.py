@@ -22,8 +22,9 @@ from orchestrator.cli.values import refuse
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
 from orchestrator.edges.clock import SystemClock
-from orchestrator.edges.events import Events, Level, open_log
+from orchestrator.edges.events import Events, Level, log_trouble, open_log
 from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.edges.streams import ReadyStream
 from orchestrator.run.progress import Progress
 from orchestrator.run.stopping import Stopping
 
@@ -199,12 +200,10 @@ def _open_log(shared: Shared) -> TextIO | None:
     if shared.log_file is None:
         return None
     try:
-        return open_log(shared.log_file)
-    except OSError as error:
-        voice.warn(
-            f"the log file {shared.log_file} cannot be written ({error.strerror});"
-            " events go to stderr"
-        )
+        return cast("TextIO", ReadyStream(open_log(shared.log_file)))
+    except (OSError, ValueError) as error:
+        why = log_trouble(error, shared.log_file)
+        voice.warn(f"the log file {shared.log_file} cannot be written ({why}); events go to stderr")
         return None
 
 

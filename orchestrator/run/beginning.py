@@ -14,8 +14,14 @@ from orchestrator.core.report import RunKind, iso_time
 from orchestrator.core.server_url import server_fingerprint
 from orchestrator.edges.journal import check_whole, connect, read_meta, set_durable
 from orchestrator.edges.report_files import check_folder
-from orchestrator.edges.run_directory import RunDirectory, make_run_directory, new_run_id
-from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError
+from orchestrator.edges.run_directory import (
+    RunDirectory,
+    make_run_directory,
+    new_run_id,
+    secure_state_dir,
+    whole_path,
+)
+from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError, StorageError
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -63,10 +69,14 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
 
     Raises:
         StorageError: it cannot be made or written.
+        SettingsError: it is another user's, or on a network file system.
         UsageError: it holds something else.
         RefusedError: another process works there.
     """
-    path = wanted.absolute() if wanted else _free_path(surroundings, state_dir)
+    if wanted is None:
+        for place in secure_state_dir(state_dir):
+            surroundings.events.warning("state.open_to_all", path=str(place))
+    path = whole_path(wanted) if wanted else _free_path(surroundings, state_dir)
     directory = make_run_directory(path)
     hold(surroundings, directory)
     try:
@@ -76,7 +86,11 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
                 " it since. Nothing was sent.",
                 advice="run the same command again: it tells how that run ended, or continues it",
             )
-        check_folder(directory.path)
+        try:
+            check_folder(directory.path)
+        except StorageError:
+            directory.remove_if_empty()
+            raise
     except OrchestratorError:
         directory.release()
         raise

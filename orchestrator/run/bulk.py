@@ -42,7 +42,7 @@ from orchestrator.run.stopping import StoppedError
 from orchestrator.run.verify import decide_by_state, verify_vdn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from orchestrator.core.plan import Planned
     from orchestrator.run.rig import Rig
@@ -136,20 +136,19 @@ async def _is_startable(rig: Rig, planned: Planned) -> bool:
 
 
 async def _look_at_all(rig: Rig, plan: BulkPlan, ready: asyncio.Queue[VdnShare | None]) -> None:
-    open_shares = await rig.journal.read(vdn_shares)
-    rig.progress.campaigns = sum(share.campaigns for share in open_shares)
-    shares = iter(open_shares)
-
-    async def looker() -> None:
+    async def looker(shares: Iterator[VdnShare]) -> None:
         for share in shares:
             if plan.verify or plan.continued:
                 await _look_at(rig, share)
             await ready.put(share)
 
     try:
+        open_shares = await rig.journal.read(vdn_shares)
+        rig.progress.campaigns = sum(share.campaigns for share in open_shares)
+        shares = iter(open_shares)
         async with asyncio.TaskGroup() as lookers:
             for _ in range(_LOOKS_ABREAST):
-                lookers.create_task(looker())
+                lookers.create_task(looker(shares))
     except* StoppedError:
         rig.events.debug("look.called_off")
     finally:

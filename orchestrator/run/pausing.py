@@ -17,7 +17,7 @@ from orchestrator.core.report import RunKind
 from orchestrator.core.settings import origin_of_call
 from orchestrator.edges.journal import PlanWriter, Refused
 from orchestrator.edges.manifest_file import open_manifest, open_stdin
-from orchestrator.edges.run_directory import RunDirectory
+from orchestrator.edges.run_directory import RunDirectory, whole_path
 from orchestrator.errors import (
     JournalMismatchError,
     ManifestError,
@@ -79,7 +79,7 @@ async def pause(
     Raises:
         OrchestratorError: the run could not begin; nothing was sent.
     """
-    if options.run_dir is not None and RunDirectory(options.run_dir.absolute()).has_journal:
+    if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
         return await _take_up(manifest, settings, options, surroundings)
     directory = new_directory(surroundings, settings.state_dir, options.run_dir)
     try:
@@ -207,7 +207,7 @@ async def _take_up(
     )
 
     assert options.run_dir is not None
-    directory = RunDirectory(options.run_dir.absolute())
+    directory = RunDirectory(whole_path(options.run_dir))
     hold(surroundings, directory)
     try:
         opened = await asyncio.to_thread(open_run, directory)

@@ -1,6 +1,8 @@
 """Building the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
 
-Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync.
+Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync, and is
+        written to once more in the way of later commits: a disk that has room for it may have none
+        for the log of SQLite or its index.
 Rule 2: the list is streamed; what is kept in memory are the first problems and their number.
 Rule 3: duplicates are found by sorting once (an index), not by remembering ten million ids.
 """
@@ -203,15 +205,36 @@ class PlanWriter:
             index_plan(self.connection)
             if self._part is None or self._path is None:
                 return self.connection
+            # in the part, so that the fsync below is the only one that this costs
+            self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.close()
             _sync(self._part)
             self._part.rename(self._path)
-            _sync(self._path.parent)
-            connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-            set_durable(connection)
+            return _open_for_commits(self._path, meta)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be stored: {error}") from error
-        return connection
+
+
+def _open_for_commits(path: Path, meta: Mapping[str, str]) -> sqlite3.Connection:
+    """Open a new journal and see that it can be written to; nothing of that is left if it cannot.
+
+    The next commit fsyncs the log and, since the log is new, the directory with both their names:
+    so an emergency waits for three fsyncs, no more, before its first PUT.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        for key, value in meta.items():
+            put(connection, "meta", (key, value))
+        connection.execute("COMMIT")
+        set_durable(connection)
+    except BaseException:
+        connection.close()
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+        raise
+    return connection
 
 
 def _sync(path: Path) -> None:

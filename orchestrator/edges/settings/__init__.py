@@ -193,7 +193,7 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
     must_exist: bool,
 ) -> tuple[list[dict[str, Given]], list[str]]:
     """Return the layers, and the settings files that were looked for or found."""
-    here = Path.cwd()
+    here = _here()
     plain = {
         key: os.fspath(value) if isinstance(value, Path) else value for key, value in flags.items()
     }
@@ -211,23 +211,46 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
                     advice="correct the path; configs/example.toml has every key",
                 ) from error
             continue
-        base = (here / file).parent
+        base = file.parent if file.is_absolute() else here and (here / file).parent
         layer = file_layer(document, file=str(file))
         return [*layers, _with_whole_paths(layer, base=base, home=home)], [str(file)]
     return layers, [str(file) for file in files]
 
 
+def _here() -> Path | None:
+    """Our working directory; None when it has been removed, or may not be known."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 def _with_whole_paths(
-    layer: dict[str, Given], *, base: Path, home: Path | None
+    layer: dict[str, Given], *, base: Path | None, home: Path | None
 ) -> dict[str, Given]:
     """Make paths absolute: relative to the settings file's directory, or to ours; `~/` is home."""
     whole = dict(layer)
     for key, given in layer.items():
         text = given.value
         if SPECS[key].is_path and isinstance(text, str) and text.strip():
-            found = home / text[2:] if home and text.startswith("~/") else base / text
+            if home and text.startswith("~/"):
+                found = home / text[2:]
+            elif base:
+                found = base / text
+            elif Path(text).is_absolute():
+                found = Path(text)
+            else:
+                raise _refused_relative(key, given.origin)
             whole[key] = given._replace(value=str(found))
     return whole
+
+
+def _refused_relative(key: str, origin: str) -> SettingsError:
+    return SettingsError(
+        f"{origin}: the path is relative, and the working directory has been removed",
+        key=key,
+        advice="give the whole path, beginning with /, or change to a directory that exists",
+    )
 
 
 def _with_secret(
