@@ -1,4 +1,4 @@
-"""The standard streams of the process, and writing to one that nobody reads.
+"""The standard streams of the process, writing to one that nobody reads, and few descriptors.
 
 Rule 1: descriptors 0, 1 and 2 are always taken. Else the next file that is opened gets one of them,
         and whatever a library writes to stderr goes into the journal or the report.
@@ -8,8 +8,11 @@ Rule 2: a stream that takes nothing (a pipe that nobody reads, a terminal after 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
+import socket
 from typing import TextIO
 
 #: where a stream that was closed leads: reading must fail, writing must not
@@ -18,6 +21,8 @@ _MODES = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
 _PIECE_BYTES = 512
 #: seconds for which a stream is waited for, unless it has kept us waiting before
 _PATIENCE_S = 0.05
+#: files that may be open: twice as many as the most connections
+_MANY = 4096
 _GAP = "(some lines are missing here: nobody was reading)\n"
 
 
@@ -36,6 +41,26 @@ def take_standard_descriptors() -> None:
                 return  # no descriptor is left, or there is no /dev: nothing else can take it
             if opened != descriptor:
                 os.close(opened)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many files as it may let itself open, up to 4,096."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY if hard == resource.RLIM_INFINITY else min(hard, _MANY)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def spare_descriptors(most: int) -> int:
+    """How many files this process can still open; at most `most` are tried."""
+    taken: list[int] = []
+    with contextlib.suppress(OSError):
+        while len(taken) < most:
+            taken.append(socket.socket().detach())
+    for descriptor in taken:
+        os.close(descriptor)
+    return len(taken)
 
 
 class ReadyStream:

@@ -21,6 +21,7 @@ from orchestrator.edges.run_directory import (
     secure_state_dir,
     whole_path,
 )
+from orchestrator.edges.streams import spare_descriptors
 from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError, StorageError
 from orchestrator.version import VERSION
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from orchestrator.edges.settings import Settings
     from orchestrator.run.session import Surroundings
 
+#: journal with its log and index, report with its folder, a connection, a module that is loaded
+_DESCRIPTORS = 8
 #: draws of a run id before a taken one is an error
 _ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
@@ -87,6 +90,7 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
                 advice="run the same command again: it tells how that run ended, or continues it",
             )
         try:
+            _check_descriptors()
             check_folder(directory.path)
         except StorageError:
             directory.remove_if_empty()
@@ -95,6 +99,19 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
         directory.release()
         raise
     return directory
+
+
+def _check_descriptors() -> None:
+    """See that journal, report and one connection can be open at a time.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    if spare_descriptors(_DESCRIPTORS) < _DESCRIPTORS:
+        raise StorageError(
+            "this process may open too few files for a journal (ulimit -n). Nothing was sent.",
+            advice="raise the limit: ulimit -n 1024 (systemd: LimitNOFILE=1024)",
+        )
 
 
 def _free_path(surroundings: Surroundings, state_dir: Path) -> Path:

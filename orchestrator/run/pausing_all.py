@@ -202,12 +202,18 @@ def _place(
             continue
         if problem is not None:
             surroundings.events.error(
-                "journal.elsewhere", path=str(directory.path), error=str(problem)
+                "journal.elsewhere", path=str(directory.path), error=_reason(problem)
             )
         return directory, connection, None
-    surroundings.events.error("journal.in_memory", error=str(problem))
+    assert problem is not None
+    surroundings.events.error("journal.in_memory", error=_reason(problem))
     connection = _journal(settings, options, surroundings, None)
-    return None, connection, StorageError(str(problem))
+    return None, connection, StorageError(_reason(problem))
+
+
+def _reason(problem: OrchestratorError) -> str:
+    """Why there is no place, without what would have been true of a list: this run goes on."""
+    return str(problem).removesuffix("Nothing was sent.").rstrip(" .")
 
 
 def _journal(

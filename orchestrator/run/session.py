@@ -23,6 +23,7 @@ from orchestrator.core.report import UNSTOPPED, RunKind
 from orchestrator.core.summary import Ended
 from orchestrator.edges.isales_client import IsalesClient
 from orchestrator.edges.journal import Journal, ThreadWriter, read_meta
+from orchestrator.edges.streams import spare_descriptors
 from orchestrator.errors import StorageError
 from orchestrator.run.pool import note_bug
 from orchestrator.run.progress import Progress
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from orchestrator.run.options import FailureLimit
     from orchestrator.run.reporting import RunResult
 
+#: descriptors for what is opened for a moment: a module, a name service, a report
+_KEPT_FREE = 4
 #: the middle of this range is the breaker's first probe: 0.25 s
 _PROBE_BASE_S = 0.5
 #: the longest range between probes; its middle is what a recovery may go unnoticed
@@ -318,9 +321,14 @@ def _real_client(settings: Settings, clock: Clock) -> Transport:
         ca_file=settings.server.ca_file,
         connect_timeout_s=settings.server.connect_timeout_s,
         attempt_timeout_s=settings.server.attempt_timeout_s,
-        connections=settings.pace.concurrency,
+        connections=_connections(settings.pace.concurrency),
         clock=clock,
     )
+
+
+def _connections(wanted: int) -> int:
+    """How many connections may be open: as many as wanted, if so many files can be."""
+    return max(1, min(wanted, spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE))
 
 
 def _failure_watch(rig: Rig, limit: FailureLimit) -> Callable[[Settlement], None]:

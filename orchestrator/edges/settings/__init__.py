@@ -47,6 +47,7 @@ from orchestrator.edges.settings.sources import (
     read_settings_file,
     settings_files,
     terminal_prompt,
+    unreachable,
 )
 from orchestrator.errors import SettingsError
 
@@ -141,7 +142,13 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     state_dir, warning = default_state_dir(environ, home=home, identity=identity)
     try:
         layers, looked_in = _read_layers(
-            flags, environ, files, identity=identity, home=home, must_exist=config is not None
+            flags,
+            environ,
+            files,
+            identity=identity,
+            home=home,
+            must_exist=config is not None,
+            warn=warn,
         )
         resolved = resolve(
             layers,
@@ -191,6 +198,7 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
     identity: Identity,
     home: Path | None,
     must_exist: bool,
+    warn: Callable[[str], None],
 ) -> tuple[list[dict[str, Given]], list[str]]:
     """Return the layers, and the settings files that were looked for or found."""
     here = _here()
@@ -202,6 +210,10 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
         _with_whole_paths(environment_layer(environ), base=here, home=home),
     ]
     for file in files:
+        why = "" if must_exist else unreachable(file)
+        if why:
+            warn(f"settings file {file} cannot be reached ({why}): going on without it")
+            continue
         try:
             document = read_settings_file(file, identity)
         except FileNotFoundError as error:
