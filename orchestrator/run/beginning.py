@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.report import RunKind, iso_time
 from orchestrator.core.server_url import server_fingerprint
-from orchestrator.edges.journal import check_whole, connect, read_meta, set_durable
+from orchestrator.edges.journal import (
+    STEPS_BETWEEN_LOOKS,
+    check_whole,
+    connect,
+    read_meta,
+    set_durable,
+)
 from orchestrator.edges.report_files import check_folder
 from orchestrator.edges.run_directory import (
     RunDirectory,
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.edges.clock import Clock
     from orchestrator.edges.settings import Settings
     from orchestrator.run.session import Surroundings
+    from orchestrator.run.stopping import Stopping
 
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
@@ -227,20 +234,24 @@ def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str
     return _run_id(surroundings.clock)
 
 
-def open_run(directory: RunDirectory) -> Opened:
+def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
     """Open the journal of an existing run, checked from end to end.
 
     Raises:
         StorageError: it is damaged or cannot be opened.
         JournalMismatchError: another version wrote it.
+        StoppedError: a stop came meanwhile.
     """
     connection = connect(directory.journal)
     try:
+        connection.set_progress_handler(lambda: stopping.is_stopping, STEPS_BETWEEN_LOOKS)
         check_whole(connection, directory.journal)
+        connection.set_progress_handler(None, 0)
         facts = read_run_facts(connection)
         set_durable(connection)
     except BaseException:
         connection.close()
+        stopping.check()
         raise
     return Opened(directory, connection, facts)
 

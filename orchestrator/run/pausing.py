@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.rig import Rig
     from orchestrator.run.session import Surroundings
+    from orchestrator.run.stopping import Stopping
 
 
 class _List(NamedTuple):
@@ -101,9 +102,10 @@ async def _plan(
     surroundings: Surroundings,
     directory: RunDirectory,
 ) -> sqlite3.Connection:
-    writer = PlanWriter(directory.journal)
+    stopping = surroundings.stopping
+    writer = PlanWriter(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     try:
-        listed = await asyncio.to_thread(_read, manifest, options, writer)
+        listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         _check_size(listed.counts, options)
         text = facts_text(
             surroundings,
@@ -119,18 +121,27 @@ async def _plan(
             if options.max_failures
             else None,
         )
-        return await asyncio.to_thread(writer.finish, {"facts": text})
+        connection = await asyncio.to_thread(writer.finish, {"facts": text})
+        if stopping.is_stopping:
+            connection.close()
+            directory.journal.unlink()
+            stopping.check()
     except BaseException:
         writer.discard()
         give_up(directory)
+        stopping.check()  # what a stop broke off is no failure of the disk
         raise
+    return connection
 
 
-def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _List:
+def _read(
+    manifest: Path | None, options: PauseOptions, writer: PlanWriter, stopping: Stopping
+) -> _List:
     """Read the whole list into the plan.
 
     Raises:
         ManifestError: it cannot be used.
+        StoppedError: a stop came meanwhile.
     """
     name = str(manifest) if manifest else "standard input"
     chosen = options.format or (format_of(manifest.name) if manifest else None)
@@ -139,7 +150,9 @@ def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _
             f"{name}: the format is not known. Nothing was sent.",
             advice="add --format csv, json or jsonl",
         )
-    with open_manifest(manifest) if manifest else open_stdin() as source:
+    check = stopping.check
+    opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
+    with opened as source:
         lines = read_manifest_blocks(source.chunks(), chosen, default_vdn=options.vdn)
         try:
             counts, refused = writer.take(lines)
@@ -210,9 +223,9 @@ async def _take_up(
     directory = RunDirectory(whole_path(options.run_dir))
     hold(surroundings, directory)
     try:
-        opened = await asyncio.to_thread(open_run, directory)
+        opened = await asyncio.to_thread(open_run, directory, surroundings.stopping)
         try:
-            sha256 = await asyncio.to_thread(_fingerprint, manifest)
+            sha256 = await asyncio.to_thread(_fingerprint, manifest, surroundings.stopping)
             _check_same(opened, sha256, settings, options)
             if is_finished(opened):
                 return tell_again(opened)
@@ -236,9 +249,11 @@ def _is_given(settings: Settings, key: str) -> bool:
     return settings.origins[key] == origin_of_call(key)
 
 
-def _fingerprint(manifest: Path | None) -> str:
+def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
     digest = hashlib.sha256()
-    with open_manifest(manifest) if manifest else open_stdin() as source:
+    check = stopping.check
+    opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
+    with opened as source:
         for chunk in source.chunks():
             digest.update(chunk)
     return digest.hexdigest()

@@ -22,7 +22,15 @@ from orchestrator.core.pacing import Pacer
 from orchestrator.core.report import UNSTOPPED, RunKind
 from orchestrator.core.summary import Ended
 from orchestrator.edges.isales_client import IsalesClient
-from orchestrator.edges.journal import Journal, ThreadWriter, read_meta
+from orchestrator.edges.journal import (
+    Gap,
+    Journal,
+    ThreadWriter,
+    begin_gap,
+    end_gap,
+    gap_of,
+    read_meta,
+)
 from orchestrator.edges.streams import spare_descriptors
 from orchestrator.errors import StorageError
 from orchestrator.run.pool import note_bug
@@ -115,6 +123,10 @@ async def live(
     journal = Journal(writer)
     clock = surroundings.clock
     started_at_ms, pid = clock.wall_ms(), os.getpid()
+    marked = undertaking.directory.journal if keep_going and undertaking.directory else None
+    if marked is not None:
+        _tell_gap(surroundings, gap_of(marked))
+        begin_gap(marked)
     rig: Rig | None = None
     try:
         await _recorded(
@@ -143,9 +155,24 @@ async def live(
         await _recorded(surroundings, journal.note("why", surroundings.stopping.why))
         await _recorded(surroundings, journal.note("cures", _cures(rig.sender.signer)))
         await _recorded(surroundings, _note_rate(journal, undertaking.settings.pace.rate_per_s))
-        return await _report(surroundings, undertaking, journal)
+        result = await _report(surroundings, undertaking, journal)
     finally:
         await journal.close()
+    if marked is not None and journal.failure is None:
+        end_gap(marked)
+    return result
+
+
+def _tell_gap(surroundings: Surroundings, gap: Gap) -> None:
+    """Say what an earlier process of this emergency has left unsaid."""
+    if gap is Gap.LOST:
+        surroundings.events.warning("journal.incomplete", reason="its disk failed")
+    elif gap is Gap.OPEN:
+        surroundings.events.warning(
+            "journal.perhaps_incomplete",
+            reason="the process before did not end in order; had its disk failed, what it did"
+            " after that is missing",
+        )
 
 
 async def _recorded(surroundings: Surroundings, record: Awaitable[object]) -> None:

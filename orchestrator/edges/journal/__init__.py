@@ -27,10 +27,12 @@ from orchestrator.edges.journal.fold import (
     unlisted_campaigns,
     vdn_shares,
 )
+from orchestrator.edges.journal.gap import Gap, begin_gap, end_gap, gap_of
 from orchestrator.edges.journal.journal import Intent, Journal, Settlement
 from orchestrator.edges.journal.planning import PlanWriter, Refused
 from orchestrator.edges.journal.tables import (
     SCHEMA_VERSION,
+    STEPS_BETWEEN_LOOKS,
     check_whole,
     connect,
     read_meta,
@@ -40,6 +42,8 @@ from orchestrator.edges.journal.writer import InlineWriter, ThreadWriter, Writer
 
 __all__ = [
     "SCHEMA_VERSION",
+    "STEPS_BETWEEN_LOOKS",
+    "Gap",
     "InlineWriter",
     "Intent",
     "Journal",
@@ -54,9 +58,12 @@ __all__ = [
     "Writer",
     "all_vdn_shares",
     "attempts_made",
+    "begin_gap",
     "check_whole",
     "connect",
     "counts",
+    "end_gap",
+    "gap_of",
     "known_campaigns",
     "known_of_vdn",
     "lives",

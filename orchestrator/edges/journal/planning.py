@@ -18,6 +18,7 @@ from orchestrator.core.manifest_line import GoodLines
 from orchestrator.core.plan import PlanCounts
 from orchestrator.core.strict_json import storable
 from orchestrator.edges.journal.tables import (
+    STEPS_BETWEEN_LOOKS,
     Row,
     create_tables,
     index_plan,
@@ -29,7 +30,7 @@ from orchestrator.edges.journal.tables import (
 from orchestrator.errors import Problem, RefusedError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.core.campaign import CampaignRef
@@ -61,8 +62,14 @@ class Refused:
 class PlanWriter:
     """`journal.db.part` while it is being built; `finish` turns it into the journal."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(
+        self, path: Path | None, *, is_unwanted: Callable[[], bool] = lambda: False
+    ) -> None:
         """Begin a part next to `path` (the journal to be), or in memory when there is no disk.
+
+        Args:
+            path: None: in memory.
+            is_unwanted: asked now and then; true ends what is being done with a StorageError.
 
         Raises:
             StorageError: the part cannot be created.
@@ -80,6 +87,7 @@ class PlanWriter:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be created: {error}") from error
         try:
+            self.connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
             self.connection.execute(f"PRAGMA cache_size = {_CACHE_KIB}")
             create_tables(self.connection)
         except sqlite3.Error as error:
@@ -204,6 +212,7 @@ class PlanWriter:
             self.connection.execute("COMMIT")
             index_plan(self.connection)
             if self._part is None or self._path is None:
+                self.connection.set_progress_handler(None, 0)
                 return self.connection
             # in the part, so that the fsync below is the only one that this costs
             self.connection.execute("PRAGMA journal_mode = WAL")

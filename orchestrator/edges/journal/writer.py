@@ -23,6 +23,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from orchestrator.edges.journal.gap import lose
 from orchestrator.edges.journal.tables import Row, put, put_many
 from orchestrator.errors import StorageError
 
@@ -134,6 +135,7 @@ class _Store:
                 if self._file == _file_at(self._path):
                     return results
                 self.failure = _lost("its file was removed or replaced", "put it back, then")
+            lose(self._path)
         return [self.failure] * len(operations)
 
     def _set_durable(self, wanted: bool) -> None:  # noqa: FBT001 - the only thing it is told
