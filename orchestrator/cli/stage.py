@@ -24,14 +24,12 @@ from orchestrator.cli.progress import Screen, is_terminal, show
 from orchestrator.cli.values import refuse
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
-from orchestrator.core.summary import SIGNAL_EXIT_CODES
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events, Level, log_trouble, open_log
 from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
 from orchestrator.edges.streams import ReadyStream, spare_descriptors
-from orchestrator.errors import NotBegunError
 from orchestrator.run.progress import Progress
-from orchestrator.run.stopping import StoppedError, Stopping
+from orchestrator.run.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,8 +119,6 @@ class Stage:
             display = asyncio.create_task(show(self.progress, self.screen, clock))
         try:
             return await start(surroundings)
-        except StoppedError:
-            raise self._not_begun() from None
         finally:
             if display is not None:
                 display.cancel()
@@ -131,14 +127,6 @@ class Stage:
             if log is not None:
                 with contextlib.suppress(OSError):
                     log.close()
-
-    def _not_begun(self) -> NotBegunError:
-        """A stop came while a list or a journal was read: there is nothing to finish."""
-        return NotBegunError(
-            f"{self.stopping.why} before anything was sent; nothing has changed",
-            exit_code=SIGNAL_EXIT_CODES[self.stopping.ended],
-            advice="run the same command again when it is wanted",
-        )
 
     def _acknowledge(self, name: str) -> None:
         """Say that the first signal was taken: what is in flight may take its time to end."""

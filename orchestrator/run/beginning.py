@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.report import RunKind, iso_time
 from orchestrator.core.server_url import server_fingerprint
+from orchestrator.core.summary import SIGNAL_EXIT_CODES
 from orchestrator.edges.journal import (
     STEPS_BETWEEN_LOOKS,
     check_whole,
@@ -28,7 +29,13 @@ from orchestrator.edges.run_directory import (
     whole_path,
 )
 from orchestrator.edges.streams import spare_descriptors
-from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError, StorageError
+from orchestrator.errors import (
+    JournalMismatchError,
+    NotBegunError,
+    OrchestratorError,
+    RefusedError,
+    StorageError,
+)
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -97,7 +104,7 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
                 advice="run the same command again: it tells how that run ended, or continues it",
             )
         try:
-            _check_descriptors()
+            check_descriptors()
             check_folder(directory.path)
         except StorageError:
             directory.remove_if_empty()
@@ -108,7 +115,7 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
     return directory
 
 
-def _check_descriptors() -> None:
+def check_descriptors() -> None:
     """See that journal, report and one connection can be open at a time.
 
     Raises:
@@ -234,13 +241,27 @@ def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str
     return _run_id(surroundings.clock)
 
 
+def check_wanted(stopping: Stopping) -> None:
+    """Give up before the run has begun when a stop came: there is nothing to finish.
+
+    Raises:
+        NotBegunError: it did.
+    """
+    if stopping.is_stopping:
+        raise NotBegunError(
+            f"{stopping.why} before anything was sent; nothing has changed",
+            exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
+            advice="run the same command again when it is wanted",
+        )
+
+
 def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
     """Open the journal of an existing run, checked from end to end.
 
     Raises:
         StorageError: it is damaged or cannot be opened.
         JournalMismatchError: another version wrote it.
-        StoppedError: a stop came meanwhile.
+        NotBegunError: a stop came meanwhile.
     """
     connection = connect(directory.journal)
     try:
@@ -251,7 +272,7 @@ def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
         set_durable(connection)
     except BaseException:
         connection.close()
-        stopping.check()
+        check_wanted(stopping)
         raise
     return Opened(directory, connection, facts)
 

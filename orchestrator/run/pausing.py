@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.manifest import format_of, read_manifest_blocks
@@ -26,6 +27,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.run.beginning import (
+    check_wanted,
     facts_text,
     give_up,
     hold,
@@ -125,11 +127,11 @@ async def _plan(
         if stopping.is_stopping:
             connection.close()
             directory.journal.unlink()
-            stopping.check()
+            check_wanted(stopping)
     except BaseException:
         writer.discard()
         give_up(directory)
-        stopping.check()  # what a stop broke off is no failure of the disk
+        check_wanted(stopping)  # what a stop broke off is no failure of the disk
         raise
     return connection
 
@@ -141,7 +143,7 @@ def _read(
 
     Raises:
         ManifestError: it cannot be used.
-        StoppedError: a stop came meanwhile.
+        NotBegunError: a stop came meanwhile.
     """
     name = str(manifest) if manifest else "standard input"
     chosen = options.format or (format_of(manifest.name) if manifest else None)
@@ -150,7 +152,7 @@ def _read(
             f"{name}: the format is not known. Nothing was sent.",
             advice="add --format csv, json or jsonl",
         )
-    check = stopping.check
+    check = partial(check_wanted, stopping)
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
         lines = read_manifest_blocks(source.chunks(), chosen, default_vdn=options.vdn)
@@ -251,7 +253,7 @@ def _is_given(settings: Settings, key: str) -> bool:
 
 def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
     digest = hashlib.sha256()
-    check = stopping.check
+    check = partial(check_wanted, stopping)
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
         for chunk in source.chunks():

@@ -115,6 +115,8 @@ class Sender:
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: requests that wait for the pacer
     _in_line: int = 0
+    #: requests without an answer since the last one that had any
+    _unanswered: int = 0
     _ever_answered: bool = False
     _silent_since_s: float | None = None
     _foreign: set[Hashable] = field(default_factory=set)
@@ -230,11 +232,21 @@ class Sender:
         finally:
             self.progress.in_flight -= 1
         now_s = self.clock.now_s()
-        if departure.left is not None and answer.http_status is not None:
-            self.pacer.heard(departure.left, now_s=now_s)
+        if departure.left is not None:
+            self._pace_after(answer, departure.left, now_s)
         heard = Heard(answer, judge(answer), departure.generation, bool(request.query))
         self._learn(heard, admission, now_s=now_s, explained=explained)
         return heard
+
+    def _pace_after(self, answer: Answer, left: Left, now_s: float) -> None:
+        """A server that is silent for long may be asleep: what it was sent arrives as it wakes."""
+        if answer.fault is Fault.TIMEOUT:
+            self._unanswered += 1
+        elif answer.http_status is not None:
+            if self._unanswered:
+                self.pacer.surfaced(self._unanswered + self.progress.in_flight + 1, now_s=now_s)
+                self._unanswered = 0
+            self.pacer.heard(left, now_s=now_s)
 
     def _learn(self, heard: Heard, admission: Admission, *, now_s: float, explained: bool) -> None:
         answer, verdict = heard.answer, heard.verdict

@@ -15,6 +15,7 @@ from tests.harness.surroundings import (
     SHORT_LIMITS,
     Hardship,
     all_closed,
+    disk,
     few_descriptors,
     small_disk,
     try_it,
@@ -367,3 +368,32 @@ async def test_what_a_full_disk_kept_from_the_journal_is_said_by_continue(
             assert ("journal.perhaps_incomplete" in again.err) == (how == "killed")
             assert (again.code, report.code) == (0, 0)
             assert "may be missing" not in again.out + report.out
+
+
+@pytest.mark.parametrize(("kib", "works"), [(0, False), (84, False), (1024, True)])
+async def test_check_writes_a_journal_as_an_emergency_does(
+    tmp_path: Path, kib: int, *, works: bool
+) -> None:
+    """84 KiB hold a journal, but not the index of its log: `check` says so and leaves nothing."""
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        with disk(tmp_path, kib) as (state, limit):
+            env = {"ORCHESTRATOR_STATE_DIR": str(state)}
+            ended = await stage.run("check", "--vdn", str(VDN), env=env, before=limit)
+
+            assert ended.code == (0 if works else 1), ended.out
+            assert ("a journal can be written in" in ended.out) == works
+            assert ("a run could not be recorded there" in ended.out) != works
+            assert not state.exists()
+
+
+async def test_check_leaves_a_state_directory_as_it_is(tmp_path: Path) -> None:
+    """Its name is no UTF-8, and it holds a run: `check` says OK, `runs` shows that run alone."""
+    state = os.fsdecode(os.fsencode(tmp_path) + b"/st\xe9")
+    env = {"ORCHESTRATOR_STATE_DIR": state}
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        await stage.run("pause", str(stage.manifest), env=env)
+        before = sorted(os.listdir(f"{state}/runs"))  # noqa: PTH208 - a path that is no UTF-8
+        checked = await stage.run("check", "--vdn", str(VDN), env=env)
+
+        assert checked.code == 0, checked.out
+        assert sorted(os.listdir(f"{state}/runs")) == before  # noqa: PTH208

@@ -78,7 +78,7 @@ async def try_it(hardship: Hardship, *, emergency: bool) -> Trial:
     with tempfile.TemporaryDirectory(prefix="surroundings-") as name:
         folder = Path(name)
         async with a_stage(folder, campaigns=CAMPAIGNS) as stage:
-            with _disk(folder, hardship.disk_kib) as (state, limit):
+            with disk(folder, hardship.disk_kib) as (state, limit):
 
                 def before() -> None:
                     for one in (limit, hardship.before):
@@ -124,7 +124,7 @@ def small_disk(kib: int) -> Hardship:
 
 
 @contextmanager
-def _disk(folder: Path, kib: int | None) -> Iterator[tuple[Path, Callable[[], None] | None]]:
+def disk(folder: Path, kib: int | None) -> Iterator[tuple[Path, Callable[[], None] | None]]:
     """The state directory, and a limit to set where it cannot have a disk of its own."""
     if kib is None:
         yield folder / "state", None

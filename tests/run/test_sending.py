@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from orchestrator.core.signing import SigningRules
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults, Outage, with_http
+from orchestrator.simulator.faults import (
+    Fault,
+    FaultPlan,
+    FaultRates,
+    ListingFaults,
+    Outage,
+    with_http,
+)
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import BlankQueryLine, SignatureCheck
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
@@ -457,3 +465,33 @@ async def test_reads_wait_while_changes_are_held_back(tmp_path: Path) -> None:
     assert sum(sent.is_change for sent in early) > 10
     assert sum(not sent.is_change for sent in early) < 10
     assert result.counts == {"paused": 6_020}
+
+
+@dataclass(frozen=True, slots=True)
+class Asleep(FaultPlan):
+    """A server that is stopped for a while and reads and answers everything as it goes on."""
+
+    FROM_S: ClassVar[float] = 3.0
+    TO_S: ClassVar[float] = 33.0
+
+    def outage(self, asked: faults.Asked) -> Fault | None:
+        """The true answer, when it is awake again."""
+        if self.FROM_S <= asked.now_s < self.TO_S:
+            return Fault("asleep", effect=True, wait_s=self.TO_S - asked.now_s)
+        return None
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+async def test_a_server_that_wakes_up_reads_at_most_r_and_c_in_a_second(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """It sleeps for 30 s, then reads at once what was sent and given up: 18 for R = 10, C = 8."""
+    stage = Stage(tmp_path, started(200), rate_per_s=10, faults=Asleep())
+
+    await (stage.pause_all() if emergency else stage.pause())
+
+    left_s = [sent.at_s for sent in stage.server.sent]
+    read_s = sorted(Asleep.TO_S if Asleep.FROM_S <= at < Asleep.TO_S else at for at in left_s)
+    worst = max(bisect_left(read_s, at + 1.0) - place for place, at in enumerate(read_s))
+    assert worst <= 10 + 8
+    assert left_s[-1] > Asleep.TO_S + 10
