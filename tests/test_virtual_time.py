@@ -6,16 +6,11 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
 from tests import virtual_time
 from tests.virtual_time import HungError, VirtualTimeLoop, now_s
-
-if TYPE_CHECKING:
-    from aioresponses import aioresponses
 
 
 async def test_an_hour_passes_in_no_time() -> None:
@@ -40,22 +35,6 @@ async def test_a_timeout_fires_at_its_second_and_not_before() -> None:
     assert now_s() - began_s == pytest.approx(3600.0, abs=1e-6)
 
 
-async def test_many_waits_end_in_the_order_of_their_deadlines() -> None:
-    """A thousand waits, begun in reverse, end in the order of their seconds."""
-    ended: list[int] = []
-
-    async def wait(seconds: int) -> None:
-        await asyncio.sleep(seconds)
-        ended.append(seconds)
-
-    async with asyncio.TaskGroup() as group:
-        for seconds in range(1000, 0, -1):
-            group.create_task(wait(seconds))
-
-    assert ended == list(range(1, 1001))
-    assert now_s() == pytest.approx(1000.0, abs=1e-6)
-
-
 async def test_a_thread_is_not_overtaken_by_a_timer() -> None:
     """A thread that answers after a real pause beats a timer of a thousandth of a second."""
     pause = threading.Event()
@@ -78,38 +57,6 @@ async def test_time_moves_on_when_the_thread_has_answered() -> None:
     assert now_s() == pytest.approx(100.0, abs=1e-6)
 
 
-async def test_a_cancelled_wait_for_a_thread_does_not_stop_the_clock_for_ever() -> None:
-    """The waiter gives up, the thread returns later, and a sleep still ends."""
-    let_go = threading.Event()
-    waiter = asyncio.ensure_future(asyncio.to_thread(let_go.wait, 10))
-    await asyncio.sleep(0)
-    waiter.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiter
-    let_go.set()
-
-    await asyncio.sleep(5)
-
-    assert now_s() == pytest.approx(5.0, abs=1e-6)
-
-
-def test_threads_are_waited_for_at_the_end() -> None:
-    """Shutting down the default executor while a thread works counts as work, not as a hang."""
-    finished: list[bool] = []
-
-    def work() -> None:
-        threading.Event().wait(0.02)
-        finished.append(True)
-
-    async def leave_a_thread_behind() -> None:
-        _ = asyncio.get_running_loop().run_in_executor(None, work)
-
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(leave_a_thread_behind())
-
-    assert finished == [True]
-
-
 def test_a_hang_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait that nothing can end raises instead of hanging the suite."""
     monkeypatch.setattr(virtual_time, "HANG_S", 0.01)
@@ -126,29 +73,3 @@ async def test_a_socket_is_refused_in_virtual_time() -> None:
     left, right = socket.socketpair()
     with left, right, pytest.raises(RuntimeError, match="sockets"):
         asyncio.get_running_loop().add_reader(left, print)
-
-
-@pytest.mark.sockets
-async def test_the_mark_sockets_gives_the_real_loop() -> None:
-    """A marked test reads a real socket pair."""
-    assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
-    left, right = socket.socketpair()
-    reader, writer = await asyncio.open_connection(sock=left)
-    with right:
-        right.send(b"quiet\n")
-        line = await reader.readline()
-    writer.close()
-    await writer.wait_closed()
-
-    assert line == b"quiet\n"
-
-
-async def test_canned_http_answers_work_on_this_aiohttp(canned_http: aioresponses) -> None:
-    """A PUT is answered from the can although aiohttp 3.14 wants a stream writer."""
-    canned_http.put("https://example.invalid/pause", payload={"resultCode": "0200000"})
-
-    async with (
-        aiohttp.ClientSession() as session,
-        session.put("https://example.invalid/pause") as response,
-    ):
-        assert await response.json() == {"resultCode": "0200000"}

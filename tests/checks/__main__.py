@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.checks import fault_table, forbidden, lock, minimum_versions, names
+from tests.checks import forbidden, lock, minimum_versions
 
-CHECKS = (lock, minimum_versions, forbidden, names, fault_table)
+CHECKS = (lock, minimum_versions, forbidden)
 
 
 def main() -> int:

@@ -33,11 +33,6 @@ def files(root: Path = ROOT) -> Iterator[Path]:
                 yield path
 
 
-def python_files(folder: str, root: Path = ROOT) -> Iterator[Path]:
-    """The Python files of one folder of the tree."""
-    return (path for path in files(root / folder) if path.suffix == ".py")
-
-
 def place(path: Path, root: Path = ROOT) -> str:
     """How a file is named in messages: from the root, with forward slashes."""
     return path.relative_to(root).as_posix()

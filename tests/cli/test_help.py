@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from orchestrator.cli.app import COMMANDS
@@ -41,22 +38,6 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"  orchestrator {command}" in out.partition("Examples:")[2]
     assert "Exit codes:\n  0 " in out
     assert "--no-" not in out.replace("--no-verify", "")
-
-
-@pytest.mark.sockets
-@pytest.mark.parametrize("asking", [["--help"], ["pause-all", "--help"]])
-def test_help_imports_nothing_heavy(asking: list[str]) -> None:
-    """Neither the client nor anything that draws or logs is loaded."""
-    script = (
-        "import sys; from orchestrator.cli.main import main; main(sys.argv[1:]);"
-        "print(sorted({'aiohttp', 'rich', 'structlog', 'ijson'} & set(sys.modules)))"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", script, *asking], check=True, capture_output=True, text=True
-    )
-
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:

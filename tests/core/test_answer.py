@@ -33,9 +33,3 @@ def test_certificate_trouble_is_before_sending() -> None:
     """No byte of a request goes out over a connection that is not trusted."""
     assert TLS_FAULTS < BEFORE_SENDING
     assert {fault.value[:4] for fault in TLS_FAULTS} == {"tls-"}
-
-
-def test_an_answer_does_not_change() -> None:
-    """An answer is a value: whoever judges it cannot alter it."""
-    with pytest.raises(AttributeError):
-        Answer().http_status = 200  # type: ignore[misc]

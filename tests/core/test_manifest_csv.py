@@ -1,10 +1,7 @@
 """CSV lists: delimiters, headers, quotes, ragged rows, comments."""
 
 import csv
-import gc
 import io
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -321,74 +318,6 @@ def test_millions_of_lines_are_read_one_by_one() -> None:
 
 
 # ------------------------------------------------------------------ runs of good lines
-
-
-def run(first: int, vdns: list[int], ids: list[int], *, vdn_written: bool = True) -> GoodLines:
-    return GoodLines(first, vdn_written, vdns, ids)
-
-
-@pytest.mark.parametrize(
-    ("text", "vdn", "good"),
-    [
-        ("1,5\n2,6\n", None, run(1, [1, 2], [5, 6])),
-        ("vdn;campaign_id\r\n9999;8999999999999999999\r\n", None,
-         run(2, [9999], [8999999999999999999])),
-        ("campaign_id\tvdn\n5\t7\n6\t7\n", 7, run(2, [7, 7], [5, 6])),
-        ("5\r6\r\n", 7, run(1, [7, 7], [5, 6], vdn_written=False)),
-    ],
-)  # fmt: skip
-def test_plain_lines_are_read_in_one_piece(text: str, vdn: int | None, good: GoodLines) -> None:
-    """Any delimiter, order of the columns and line end [I26]."""
-    assert list(read_csv([text], LineReader(vdn))) == [good]
-
-
-@pytest.mark.parametrize(
-    "odd",
-    ["0,5", "01,5", "10000,5", "1,0", "1,05", "1,9000000000000000000", "1,9223372036854775808",
-     "1,12345678901234567890", "1, 5", "1,5,", "1,\uff11", "+1,5", "1,5\x0b", '"1",5', "#1,5", "1,",
-     "", "1;5", ",5", "1,5e3"],
-)  # fmt: skip
-def test_any_other_line_is_read_alone(odd: str) -> None:
-    """It ends the run, and the next good line begins another [I26]."""
-    found = list(read_csv([f"1,5\n1,6\n{odd}\n1,7\n1,8\n"], LineReader(None)))
-
-    assert found[0] == run(1, [1, 1], [5, 6])
-    assert found[-1] == run(4, [1, 1], [7, 8])
-    assert not [one for one in found[1:-1] if isinstance(one, GoodLines)]
-
-
-def test_a_vdn_that_contradicts_the_flag_is_read_alone() -> None:
-    """`--vdn` never overrules what an entry says [I26]."""
-    first, odd, last = read_csv(["vdn,campaign_id\n7,5\n77,6\n7,7\n"], LineReader(7))
-
-    assert (first, last) == (run(2, [7], [5]), run(4, [7], [7]))
-    assert isinstance(odd, ManifestLine)
-    assert odd.problem == "the VDN is 77 here, but --vdn is 7"
-
-
-@pytest.mark.parametrize("header", ["campaign_id,name", "campaign_id,vdn,name"])
-def test_other_columns_are_read_one_by_one(header: str) -> None:
-    """What stands in them is not looked at, so nothing can be said of it in advance [I26]."""
-    found = list(read_csv([f"{header}\n5,7\n5,7,8\n"], LineReader(7)))
-
-    assert [type(one) for one in found] == [ManifestLine, ManifestLine]
-
-
-def test_a_run_makes_no_object_for_each_line() -> None:
-    """Reading a hundred times as many lines takes no more calls [I26]."""
-
-    def calls(lines: int) -> int:
-        text, made = "1,5\n" * lines, Counter[str]()
-        gc.disable()  # whoever listens to it (hypothesis does) is called too
-        sys.setprofile(lambda _frame, event, _arg: made.update([event]))
-        try:
-            list(read_csv([text], LineReader(None)))
-        finally:
-            sys.setprofile(None)
-            gc.enable()
-        return made["call"]
-
-    assert calls(10_000) == calls(100)
 
 
 #: what lines are made of, good and bad; the first line tells the layout

@@ -576,16 +576,6 @@ def test_a_second_is_half_open() -> None:
     assert pacer.worst_window() == 2
 
 
-def test_memory_is_two_seconds_of_departures() -> None:
-    """After a minute at 400/s the logs hold no more than 400 instants each."""
-    pacer = Pacer(400)
-
-    send_all(pacer, until_s=60)
-
-    assert len(pacer._log) <= 400
-    assert len(pacer._last_second) <= 400
-
-
 # -- the guard and what answers teach ---------------------------------------------------------
 
 

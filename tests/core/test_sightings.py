@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.core.answer import Answer, Fault
 from orchestrator.core.campaign import CampaignRef, Sighting, Status
 from orchestrator.core.sightings import Page, read_details, read_page
-from orchestrator.core.verdict import Kind, Verdict, judge
+from orchestrator.core.verdict import Kind, Verdict
 
 OK = {"resultCode": "0200000", "returnCode": "0200000"}
 REF = CampaignRef(1234, 146)
@@ -224,12 +224,3 @@ def test_nothing_makes_reading_raise(body: bytes) -> None:
         assert 1 <= one.ref.campaign_id < 2**63
     if isinstance(read, Page):
         assert read.total_size is None or read.total_size < 2**63
-
-
-def test_a_page_that_has_been_judged_is_not_parsed_again() -> None:
-    """With its verdict at hand the rows come from what `judge` has parsed: the body may be gone."""
-    heard = answer(OK | {"totalSize": 1, "data": [{"id": 7, "status": 3}]})
-
-    read = read_page(heard._replace(body=b""), vdn_id=1234, asked_status=0, verdict=judge(heard))
-
-    assert read == Page((row(Status.SUSPENDED, campaign_id=7),), total_size=1)

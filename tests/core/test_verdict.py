@@ -465,16 +465,6 @@ def test_reading_codes_refuses_what_is_no_object(body: bytes) -> None:
             read_codes(answer(body))
 
 
-def test_a_short_answer_seen_before_is_not_parsed_again() -> None:
-    """The same few bytes a thousand times: one verdict, and the very same value."""
-    answer = Answer(http_status=200, body=b'{"resultCode": "0200000", "resultDesc": "again"}')
-
-    verdicts = {id(judge(answer)) for _ in range(1_000)}
-
-    assert len(verdicts) == 1
-    assert judge(answer).kind is Kind.ACCEPTED
-
-
 def test_a_remembered_verdict_is_for_these_bytes_alone() -> None:
     """One byte more, another status, or compressed: judged for itself."""
     body = b'{"resultCode":"0200000"}'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import stat
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -342,24 +341,3 @@ def test_a_log_file_is_not_written_through_a_link(tmp_path: Path) -> None:
 
 
 # -- what is loaded -----------------------------------------------------------------------------
-
-_LATE = """
-import sys
-from orchestrator.edges.events import Events, Level
-log = Events(level=Level.WARNING)
-log.info("not.shown")
-assert "structlog" not in sys.modules, "before the first shown event"
-log.warning("is.shown")
-assert "structlog" in sys.modules
-"""
-
-
-def test_structlog_waits_for_the_first_shown_event() -> None:
-    """An emergency's first PUT does not wait for a logging library."""
-    told = subprocess.run(
-        [sys.executable, "-c", _LATE], check=False, capture_output=True, text=True
-    )
-
-    assert told.returncode == 0, told.stderr
-    assert "is.shown" in told.stderr
-    assert "not.shown" not in told.stderr

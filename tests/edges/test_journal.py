@@ -167,27 +167,6 @@ async def test_why_nothing_was_sent_is_kept(journal: Journal) -> None:
     ]  # fmt: skip
 
 
-async def test_an_answer_and_its_outcome_are_one_commit() -> None:
-    """[P04] Killed between the two there would be an answer without what it means."""
-    connection = make_journal([line(1, 101)])
-    journal = Journal(InlineWriter(connection))
-    statements: list[str] = []
-    connection.set_trace_callback(statements.append)
-
-    await journal.answered(
-        intent(), verdict(Kind.ACCEPTED), sent_at_ms=1, answered_at_ms=2, settlement=settlement()
-    )
-
-    words = [text.split(" VALUES")[0] for text in statements]
-    assert words == [
-        "BEGIN IMMEDIATE",
-        "INSERT OR REPLACE INTO attempts",
-        "INSERT OR REPLACE INTO outcomes",
-        "COMMIT",
-    ]
-    await journal.close()
-
-
 async def test_the_last_outcome_counts(journal: Journal) -> None:
     """Provisional until verification: one row a campaign, with the life that wrote it."""
     await journal.settle([settlement(), settlement(Outcome.FAILED, seq=2, standing="exhausted")])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,12 +35,10 @@ from orchestrator.edges.journal import (
 )
 from orchestrator.edges.journal.fold import Restorable
 from orchestrator.edges.journal.tables import put
-from orchestrator.edges.report_files import write_rows
 from tests.edges.journal_makers import bad_line, line, make_journal, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from sqlite3 import Connection
 
     from orchestrator.core.manifest_line import ManifestLine
@@ -192,22 +188,6 @@ def test_pending_campaigns_come_in_chunks(story: Story) -> None:
         taken += places(chunk)
 
     assert taken == [1, 5]
-
-
-def test_a_chunk_of_a_long_plan_is_found_without_sorting_it(story: Story) -> None:
-    """A million campaigns of one VDN: a chunk must not read them all."""
-    connection = story.connection
-    asked: list[str] = []
-    connection.set_trace_callback(asked.append)
-    pending_campaigns(connection, vdn_id=1234, after=0, limit=9)
-    unlisted_campaigns(connection, vdn_id=1234, seen_before_ms=1, after=0, limit=9)
-    connection.set_trace_callback(None)
-
-    for query in [text for text in asked if "LIMIT" in text]:
-        steps = " / ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
-        assert "plan_by_vdn (vdn_id=? AND rowid>?)" in steps
-        assert "TEMP B-TREE" not in steps
-    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("standing", ["needs_state", "exhausted"])
@@ -532,44 +512,3 @@ def test_rows_are_streamed(story: Story) -> None:
 
     assert next(rows).line == 2
     assert next(rows).line == 3
-
-
-def test_a_row_of_the_report_costs_few_calls(tmp_path: Path) -> None:
-    """28 Python calls for a campaign paused at once, and no csv.writer; 56 without the care.
-
-    Calls are counted, not time: the same number on every machine. A call is about half a µs.
-    """
-    story = Story([line(one, one) for one in range(1, 201)])
-    for seq in range(1, 201):
-        story.saw(seq, Status.STARTED)
-        story.sent(seq, kind=Kind.ACCEPTED, code="0200000")
-        story.settled(
-            seq, Outcome.PAUSED, evidence=Evidence.LISTED, changed=Changed.YES,
-            state_after=Status.SUSPENDED, seen_at_ms=2_000,
-        )  # fmt: skip
-    rows = report_rows(story.connection, action=Action.PAUSE, run_id="r1")
-    calls: Counter[str] = Counter()
-
-    def count(_frame: object, event: str, called: object) -> None:
-        calls["writerow" if getattr(called, "__name__", "") == "writerow" else event] += 1
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        write_rows(tmp_path, rows)
-    finally:
-        sys.setprofile(before)
-
-    assert calls["writerow"] == 0
-    assert calls["call"] / 200 < 32
-
-
-def test_what_is_known_of_a_page_takes_two_questions(story: Story) -> None:
-    """However many campaigns a page has: the plan with what is on record, and the attempts."""
-    asked: list[str] = []
-    story.connection.set_trace_callback(asked.append)
-
-    found = known_campaigns(story.connection, vdn_id=1234, campaign_ids=range(1, 1_000))
-
-    assert len(found) > 1
-    assert len(asked) == 2

@@ -6,13 +6,14 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.edges.journal import InlineWriter, ThreadWriter, connect, set_durable
 from orchestrator.edges.journal.tables import put
-from orchestrator.edges.journal.writer import Rows, _Store
+from orchestrator.edges.journal.writer import Rows
 from orchestrator.errors import StorageError
 from tests.edges.journal_makers import make_journal
 
@@ -127,29 +128,6 @@ async def test_what_was_awaited_is_on_the_disk(make: Make, path: Path) -> None:
         assert on_disk(path)[-1] == f"{number}"
 
 
-async def test_rows_of_many_operations_are_few_statements_a_table(path: Path) -> None:
-    """300 operations with rows for two tables: one commit, first all of one, then of the other.
-
-    300 rows are nine statements of 32, one of 8 and four of one.
-    """
-    connection = connect(path)
-    set_durable(connection)
-    said: list[str] = []
-    connection.set_trace_callback(said.append)
-    results = _Store(connection, keep_going=False).apply(
-        [
-            Rows((("meta", (f"{number}", "new")), ("restored", (number, "run", "intended", 1))))
-            for number in range(300)
-        ]
-    )
-
-    assert results == [None] * 300
-    assert said.count("BEGIN IMMEDIATE") == said.count("COMMIT") == 1
-    assert len(keys(connection)) == 300
-    order = [text.split(" INTO ")[1].split()[0] for text in said if " INTO " in text]
-    assert order == ["meta"] * 14 + ["restored"] * 14
-
-
 async def test_an_operation_that_reads_sees_the_rows_before_it_and_none_after(
     make: Make,
 ) -> None:
@@ -176,24 +154,6 @@ async def test_the_last_of_two_rows_with_one_key_stays(make: Make) -> None:
     )
 
     assert found == [("answered",)]
-
-
-async def test_commits_of_a_busy_run_are_few(path: Path) -> None:
-    """400 records, submitted one after another by 20 writers: far fewer commits than records."""
-    connection = connect(path)
-    set_durable(connection)
-    commits: list[str] = []
-    connection.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
-    writer = ThreadWriter(connection)
-
-    async def record(first: int) -> None:
-        for number in range(first, first + 20):
-            await writer.submit(note(f"{number}"))
-
-    await asyncio.gather(*(record(20 * number) for number in range(20)))
-    await writer.close()
-
-    assert len(commits) <= 40
 
 
 async def test_reads_come_in_the_order_of_submission(make: Make) -> None:
@@ -304,11 +264,12 @@ async def test_an_emergency_knows_what_an_earlier_life_wrote(make: Make) -> None
     assert (await writer.read(keys))[:2] == ["earlier", "0"]
 
 
-async def test_an_emergency_survives_a_disk_that_is_gone(make: Make) -> None:
+async def test_an_emergency_survives_a_disk_that_is_gone(make: Make, path: Path) -> None:
     """[P18][P22] Neither written nor read any more: what was known is known."""
     writer = make(keep_going=True)
     await writer.submit(note("1"))
-    writer._store._disk.execute("DROP TABLE meta")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE meta")
 
     assert await writer.submit(note("2")) == "2"
     assert await writer.read(keys) == ["1", "2"]
@@ -383,43 +344,38 @@ class Gate:
 
 
 @pytest.fixture
-async def traced(path: Path) -> AsyncIterator[tuple[ThreadWriter, list[str], Gate]]:
-    """A thread writer that is busy, and the transactions that it makes."""
+async def busy(path: Path) -> AsyncIterator[tuple[ThreadWriter, Gate]]:
+    """A thread writer that is busy until the gate opens."""
     connection = connect(path)
     set_durable(connection)
-    statements: list[str] = []
-    connection.set_trace_callback(
-        lambda text: statements.append(text) if text in {"BEGIN IMMEDIATE", "COMMIT"} else None
-    )
     writer = ThreadWriter(connection)
     gate = Gate()
-    busy = writer.submit(gate)
+    held = writer.submit(gate)
     await asyncio.to_thread(gate.reached.wait, 30)
-    yield writer, statements, gate
+    yield writer, gate
     gate.let_go.set()
     await writer.close()
-    await busy
+    await held
 
 
-Traced = tuple[ThreadWriter, list[str], Gate]
+Busy = tuple[ThreadWriter, Gate]
 
 
-async def test_what_waits_together_is_committed_together(traced: Traced) -> None:
-    """Twelve hundred writes behind a busy writer: 500, 500 and 200, in order."""
-    writer, statements, gate = traced
+async def test_what_waits_together_is_written_in_order(busy: Busy) -> None:
+    """Twelve hundred writes behind a busy writer."""
+    writer, gate = busy
     waiting = [writer.submit(note(f"{number}")) for number in range(1_200)]
     gate.let_go.set()
 
     written = await asyncio.gather(*waiting)
 
     assert written == [f"{number}" for number in range(1_200)]
-    assert statements == ["BEGIN IMMEDIATE", "COMMIT"] * 4
     assert await writer.read(keys) == written
 
 
-async def test_nothing_is_confirmed_before_its_commit(traced: Traced, path: Path) -> None:
+async def test_nothing_is_confirmed_before_its_commit(busy: Busy, path: Path) -> None:
     """While the last of a group is still being applied, the first of it is not done."""
-    writer, statements, gate = traced
+    writer, gate = busy
     second = Gate()
     first = writer.submit(note("first"))
     last = writer.submit(second)
@@ -427,17 +383,17 @@ async def test_nothing_is_confirmed_before_its_commit(traced: Traced, path: Path
     await asyncio.to_thread(second.reached.wait, 30)
     await asyncio.sleep(0)
 
-    before = (first.done(), on_disk(path), statements.count("COMMIT"))
+    before = (first.done(), on_disk(path))
     second.let_go.set()
     await asyncio.gather(first, last)
 
-    assert before == (False, [], 1)
-    assert (on_disk(path), statements.count("COMMIT")) == (["first"], 2)
+    assert before == (False, [])
+    assert on_disk(path) == ["first"]
 
 
-async def test_whoever_stops_waiting_does_not_stop_the_write(traced: Traced) -> None:
+async def test_whoever_stops_waiting_does_not_stop_the_write(busy: Busy) -> None:
     """[X07] A cancelled wait: the intent is written all the same, and others get their answers."""
-    writer, _, gate = traced
+    writer, gate = busy
     given_up = writer.submit(note("given up"))
     other = writer.submit(note("other"))
     given_up.cancel()
@@ -447,9 +403,9 @@ async def test_whoever_stops_waiting_does_not_stop_the_write(traced: Traced) -> 
     assert await writer.read(keys) == ["given up", "other"]
 
 
-async def test_closing_finishes_what_was_submitted(traced: Traced, path: Path) -> None:
+async def test_closing_finishes_what_was_submitted(busy: Busy, path: Path) -> None:
     """Nothing that was handed in is lost, reads included."""
-    writer, _, gate = traced
+    writer, gate = busy
     written = [writer.submit(note("1")), writer.submit(note("2"))]
     read = writer.read(keys)
     closing = asyncio.create_task(writer.close())
@@ -499,34 +455,3 @@ async def test_many_writers_of_one_loop_get_their_own_answers(make: Make) -> Non
         return f"{number}" in await writer.read(keys)
 
     assert all(await asyncio.gather(*(one(number) for number in range(200))))
-
-
-class Pauses:
-    """Stands for the event that a writer waits for between commits."""
-
-    def __init__(self) -> None:
-        self.waits_s: list[float] = []
-
-    def wait(self, wait_s: float) -> None:
-        self.waits_s.append(wait_s)
-
-    def set(self) -> None:
-        return
-
-
-@pytest.mark.parametrize(("operations", "pauses_s"), [(1, []), (3, [0.004])])
-async def test_only_a_commit_that_several_share_is_followed_by_a_pause(
-    path: Path, operations: int, pauses_s: list[float]
-) -> None:
-    """Who writes alone waits for nobody; what comes during the pause shares the next commit."""
-    writer = ThreadWriter(connect(path))
-    writer._closing = pauses = Pauses()  # type: ignore[assignment]
-    let_go = threading.Event()
-    held = writer.read(lambda _: let_go.wait(10))
-    waiting = [writer.submit(note(f"{number}")) for number in range(operations)]
-    let_go.set()
-    await held
-    await asyncio.gather(*waiting)
-    await writer.close()
-
-    assert pauses.waits_s == pauses_s

@@ -813,20 +813,6 @@ def test_a_command_that_needs_no_server_does_not_mind_its_ca_file(world: World) 
     assert settings.server.ca_file == Path("/none.pem")
 
 
-def test_nothing_in_the_product_turns_verification_off() -> None:
-    """[C11] A private authority has its CA file; there is no other way."""
-    wishes = re.compile(
-        r"ssl\s*=\s*False|CERT[_]NONE|check_hostname\s*=\s*False|_create_unverified"
-    )
-    package = Path(sources.__file__).parents[2]
-
-    found = [
-        file for file in package.rglob("*.py") if wishes.search(file.read_text(encoding="utf-8"))
-    ]
-
-    assert found == []
-
-
 # ------------------------------------------------------------------ the terminal
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.run import pool
 from orchestrator.run.options import FailureLimit
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults, with_codes
@@ -253,7 +250,7 @@ async def test_a_retry_after_beyond_the_deadline_does_not_outlast_it(tmp_path: P
 
 
 async def test_the_pool_keeps_its_bounds(tmp_path: Path) -> None:
-    """In flight ≤ C and begun ≤ C + 1,000 when 1,500 campaigns fail with a long backoff."""
+    """In flight ≤ C when 1,500 campaigns fail with a long backoff, and all of them end paused."""
     stage = Stage(
         tmp_path,
         started(1_500),
@@ -263,21 +260,10 @@ async def test_the_pool_keeps_its_bounds(tmp_path: Path) -> None:
         faults=FaultPlan(rates=FaultRates(database_error=0.75), max_consecutive=3, seed=1),
         settings={"retry.backoff_base_s": 10.0, "retry.backoff_cap_s": 10.0},
     )
-    most = 0
-
-    def count(sent: Sent) -> None:
-        nonlocal most
-        if sent.number % 97 == 0:
-            most = max(most, len(asyncio.all_tasks()))
-
-    stage.server.on_sent = count
-
     result = await stage.pause()
 
     assert result.counts == {"paused": 1_500}
     assert stage.server.most_in_flight <= 16
-    # the run's own few coroutines come on top
-    assert most <= 16 + pool.MAX_BACKING_OFF + 30
 
 
 async def test_an_unforeseen_error_costs_one_campaign(
@@ -347,19 +333,3 @@ async def test_several_vdns_with_mixed_faults_reconcile(tmp_path: Path) -> None:
     assert {row["changed"] for row in stage.rows(result)} == {"yes"}
     assert all(one.kind in CHANGES or one.kind is Kind.LIST for one in stage.server.sent)
     assert CampaignRef(1, 10_001) in stage.outcomes(result)
-
-
-async def test_a_campaign_that_has_come_to_rest_leaves_no_task_behind(tmp_path: Path) -> None:
-    """Of 400 campaigns, 8 at a time, fewer than 50 tasks are ever in memory."""
-    stage = Stage(tmp_path, started(400), rate_per_s=10_000)
-    tasks: list[int] = []
-
-    def count(sent: Sent) -> None:
-        if sent.is_change and len(stage.server.puts) % 100 == 0:
-            tasks.append(sum(type(one) is asyncio.Task for one in gc.get_objects()))
-
-    stage.server.on_sent = count
-    await stage.pause(verify=False)
-
-    assert len(tasks) == 4
-    assert max(tasks) < 50

@@ -13,7 +13,7 @@ import trustme
 
 from orchestrator.core.campaign import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Ending, Fault, FaultPlan, FaultRates, Outage
+from orchestrator.simulator.faults import Fault, FaultPlan, FaultRates, Outage
 from orchestrator.simulator.ledger import worst_window
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
@@ -308,14 +308,3 @@ def test_only_loopback_is_served() -> None:
 def test_an_ipv6_address_is_bracketed() -> None:
     """The base URL of ::1 is one that clients understand."""
     assert Simulator(one_of_each(), host="::1", port=1).base_url == "http://[::1]:1"
-
-
-def test_every_ending_is_tried_here_or_at_the_desk() -> None:
-    """A new ending must be thought about in this file."""
-    assert set(Ending) == {
-        Ending.KEEP,
-        Ending.CLOSE,
-        Ending.RESET,
-        Ending.HANG,
-        Ending.REFUSE,
-    }

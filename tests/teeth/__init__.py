@@ -1,1 +1,0 @@
-"""Bugs that matter, sown on purpose to see whether the suite bites (./do teeth)."""
