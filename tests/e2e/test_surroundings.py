@@ -42,6 +42,15 @@ def heed_rights() -> None:
             ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, one, 0, 0, 0)
 
 
+def instead_of(standard: int, descriptor: int) -> Callable[[], None]:
+    """Let a child have this descriptor as one of its standard streams."""
+
+    def replace() -> None:
+        os.dup2(descriptor, standard)
+
+    return replace
+
+
 @pytest.mark.parametrize("hardship", all_closed(), ids=lambda one: one.name)
 async def test_an_emergency_needs_no_standard_stream(hardship: Hardship) -> None:
     """Stdin, stdout and stderr closed in all combinations: everything stops, exit 0."""
@@ -79,7 +88,7 @@ async def test_a_stderr_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> Non
     reading, writing = os.pipe()
     async with a_stage(tmp_path, campaigns=400) as stage:
         words = stage.pause_words("-vv", "--rate", "1000")
-        child = await stage.begin(*words, before=lambda: os.dup2(writing, 2) and None)
+        child = await stage.begin(*words, before=instead_of(2, writing))
         os.close(writing)
         ended = await child.ended()
         os.close(reading)
@@ -260,7 +269,7 @@ async def test_a_silent_stdin_does_not_hold_up_a_stop(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     async with a_stage(tmp_path, campaigns=1) as stage:
         words = ("pause", "-", "--format", "csv")
-        child = await stage.begin(*words, before=lambda: os.dup2(reading, 0) and None)
+        child = await stage.begin(*words, before=instead_of(0, reading))
         runs = tmp_path / "state" / "runs"
         await stage.until(lambda: any(runs.glob("*/journal.db.part")))
         child.send(signal.SIGTERM)
