@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 READ_ATTEMPTS = 4
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
+#: seconds between requests to a server that was sent nearly R + C and has answered none
+_ASLEEP_AGAIN_S = 15.0
 #: answers that are not this API's, to different requests, before the run ends
 _FOREIGN_LIMIT = 2
 
@@ -115,7 +117,9 @@ class Sender:
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: requests that wait for the pacer
     _in_line: int = 0
-    #: requests without an answer since the last one that had any
+    #: requests that have left and may still be answered
+    _out: int = 0
+    #: requests that were given up since the last answer
     _unanswered: int = 0
     _ever_answered: bool = False
     _silent_since_s: float | None = None
@@ -231,6 +235,7 @@ class Sender:
             answer = await self.transport.send(request, departure)
         finally:
             self.progress.in_flight -= 1
+            self._out -= departure.left is not None
         now_s = self.clock.now_s()
         if departure.left is not None:
             self._pace_after(answer, departure.left, now_s)
@@ -244,7 +249,7 @@ class Sender:
             self._unanswered += 1
         elif answer.http_status is not None:
             if self._unanswered:
-                self.pacer.surfaced(self._unanswered + self.progress.in_flight + 1, now_s=now_s)
+                self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
                 self._unanswered = 0
             self.pacer.heard(left, now_s=now_s)
 
@@ -442,6 +447,10 @@ class Sender:
             self.first_change_left = True
         return left
 
+    def note_out(self) -> None:
+        """One request more has left."""
+        self._out += 1
+
     async def _wait_in_line(self, admission: Admission) -> Left:
         self._in_line += 1
         try:
@@ -458,7 +467,19 @@ class Sender:
             raise NotSentError
         if admission.breaker is self.changes and self.is_pointless(admission.key):
             raise NotSentError
-        return self.pacer.depart(now_s=self.clock.now_s())
+        now_s = self.clock.now_s()
+        return self._asleep_s(now_s) or self.pacer.depart(now_s=now_s)
+
+    def _asleep_s(self, now_s: float) -> float:
+        """Seconds to spare a server that sleeps, as it may wake to R + C requests; 0.0: none.
+
+        The last of them is kept for the one that asks, in a sleep of half a minute, again.
+        """
+        may_wake_to = max(1, math.floor(self.pacer.ceiling_per_s)) + self.concurrency
+        if not self._unanswered or self._unanswered + self._out < may_wake_to - 1:
+            return 0.0
+        assert self.pacer.last_s is not None
+        return max(0.0, self.pacer.last_s + _ASLEEP_AGAIN_S - now_s)
 
 
 class _Departure:
@@ -474,7 +495,10 @@ class _Departure:
         self.left: Left | None = None
 
     async def slot(self) -> None:
-        self.left = await self._sender.take_slot(self._admission)
+        left = await self._sender.take_slot(self._admission)
+        if self.left is None:
+            self._sender.note_out()
+        self.left = left
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         sender = self._sender

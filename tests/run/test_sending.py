@@ -482,16 +482,20 @@ class Asleep(FaultPlan):
 
 
 @pytest.mark.parametrize("emergency", [True, False])
+@pytest.mark.parametrize(
+    ("rate", "concurrency"), [(10, 8), (5, 8), (2, 8), (1, 4), (20, 1), (50, 32)]
+)
 async def test_a_server_that_wakes_up_reads_at_most_r_and_c_in_a_second(
-    tmp_path: Path, *, emergency: bool
+    tmp_path: Path, rate: int, concurrency: int, *, emergency: bool
 ) -> None:
     """It sleeps for 30 s, then reads at once what was sent and given up: 18 for R = 10, C = 8."""
-    stage = Stage(tmp_path, started(200), rate_per_s=10, faults=Asleep())
+    world = started(80 * rate)
+    stage = Stage(tmp_path, world, rate_per_s=rate, concurrency=concurrency, faults=Asleep())
 
     await (stage.pause_all() if emergency else stage.pause())
 
     left_s = [sent.at_s for sent in stage.server.sent]
     read_s = sorted(Asleep.TO_S if Asleep.FROM_S <= at < Asleep.TO_S else at for at in left_s)
     worst = max(bisect_left(read_s, at + 1.0) - place for place, at in enumerate(read_s))
-    assert worst <= 10 + 8
+    assert worst <= rate + concurrency
     assert left_s[-1] > Asleep.TO_S + 10
