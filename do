@@ -26,7 +26,7 @@ usage: ./do COMMAND [arguments]
                         some of them, or all in a minute, printed only, e.g. ./do bench startup
   profile [n=... tls=0 verify=0]
                         where a campaign's CPU goes, as tables to paste into a change
-  crash | soak | fuzz | simulation  [key=value ...]
+  crash | soak | fuzz | simulation | surroundings  [key=value ...]
                         the harnesses in their long form, e.g. ./do crash n=2000 seed=7
 
   setup                 the virtual environment only (every command does it when needed)
@@ -210,7 +210,7 @@ profile)
     setup
     run bench.profiling "$@"
     ;;
-crash | soak | fuzz | simulation)
+crash | soak | fuzz | simulation | surroundings)
     setup
     run "tests.harness.$command" "$@"
     ;;

@@ -13,18 +13,19 @@ OrchestratorError
 ├── ServerError           4   unreachable, unhealthy, or not the API
 ├── StorageError          5   the journal or the report could not be stored
 ├── RefusedError          7   not confirmed, locked, over a limit, too old
+├── NotBegunError       130   a signal (its own code: 129, 130, 143) came before the run began
 └── BugError              70  ours
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 
 class OrchestratorError(Exception):
     """The root of all errors that people see."""
 
-    exit_code: ClassVar[int] = 70
+    exit_code: int = 70
 
     def __init__(self, sentence: str, *, advice: str = "") -> None:
         super().__init__(sentence)
@@ -116,6 +117,14 @@ class RefusedError(OrchestratorError):
     """The orchestrator will not do this: not confirmed, locked, over a limit, too old."""
 
     exit_code = 7
+
+
+class NotBegunError(OrchestratorError):
+    """A signal came while the list or a journal was read; nothing was sent."""
+
+    def __init__(self, sentence: str, *, exit_code: int, advice: str = "") -> None:
+        super().__init__(sentence, advice=advice)
+        self.exit_code = exit_code
 
 
 class BugError(OrchestratorError):

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import voice
+from orchestrator.edges.streams import raise_descriptor_limit
 from orchestrator.errors import BugError, OrchestratorError
 from orchestrator.version import VERSION
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _forbid_core_dumps()
+    raise_descriptor_limit()
     voice.prepare_streams()
     gc.disable()
     try:

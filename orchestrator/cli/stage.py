@@ -10,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
+import selectors
+import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
 from orchestrator.cli import voice
-from orchestrator.cli.progress import Screen, show
+from orchestrator.cli.progress import Screen, is_terminal, show
 from orchestrator.cli.values import refuse
 from orchestrator.core.escaping import for_terminal
 from orchestrator.core.setting_checks import shown
 from orchestrator.edges.clock import SystemClock
-from orchestrator.edges.events import Events, Level, open_log
+from orchestrator.edges.events import Events, Level, log_trouble, open_log
 from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.edges.streams import ReadyStream, spare_descriptors
 from orchestrator.run.progress import Progress
 from orchestrator.run.stopping import Stopping
 
@@ -40,6 +44,16 @@ if TYPE_CHECKING:
 _YOUNG_OBJECTS = 20_000
 #: seconds that the last words of a process may take that was told twice to leave
 _LAST_WORDS_S = 0.5
+#: descriptors of a loop, a connection and what is opened for a moment
+_FEW = 8
+#: what a run would import while connections are open
+_LATE_MODULES = (
+    "concurrent.futures.thread",
+    "encodings.idna",
+    "orchestrator.run.reporting",
+    "structlog",
+    "tenacity",
+)
 #: variables that name a file
 _READ_BY_ENVIRONMENT = ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_CA_FILE")
 
@@ -70,7 +84,8 @@ class Stage:
             and_then: told the result, before anybody else.
         """
         voice.mask_logging()
-        result = asyncio.run(self._perform(start, hangup_ends=hangup_ends))
+        with _runner() as runner:
+            result = runner.run(self._perform(start, hangup_ends=hangup_ends))
         if and_then is not None:
             and_then(result)
         tell(result, as_json=as_json, quiet=self.shared.quiet)
@@ -128,6 +143,21 @@ class Stage:
             "left at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
         )
         os._exit(code)
+
+
+def _runner() -> asyncio.Runner:
+    """A loop; one that needs no descriptor of its own where nearly none can be opened."""
+    if spare_descriptors(_FEW) == _FEW:
+        return asyncio.Runner()
+    if not is_terminal(sys.stdin):
+        # nobody types at it, and it is worth a connection
+        with contextlib.suppress(OSError):
+            os.close(0)
+        sys.stdin = cast("TextIO", None)
+    for name in _LATE_MODULES:  # while they can still be opened
+        importlib.import_module(name)
+    selector = selectors.PollSelector()
+    return asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector))
 
 
 def load(  # noqa: PLR0913 - what a command needs of its settings
@@ -199,12 +229,10 @@ def _open_log(shared: Shared) -> TextIO | None:
     if shared.log_file is None:
         return None
     try:
-        return open_log(shared.log_file)
-    except OSError as error:
-        voice.warn(
-            f"the log file {shared.log_file} cannot be written ({error.strerror});"
-            " events go to stderr"
-        )
+        return cast("TextIO", ReadyStream(open_log(shared.log_file)))
+    except (OSError, ValueError) as error:
+        why = log_trouble(error, shared.log_file)
+        voice.warn(f"the log file {shared.log_file} cannot be written ({why}); events go to stderr")
         return None
 
 

@@ -1,6 +1,7 @@
 """The two streams that people and scripts read: results on stdout, everything else on stderr.
 
-Rule 1: a stream that is closed or full changes nothing about a run: one warning, then silence.
+Rule 1: a stream that is closed, full or read by nobody changes nothing about a run
+        (edges/streams.py): one warning, then silence.
 Rule 2: what came from outside is made printable before it gets here (core/escaping.py).
 Rule 3: a secret that was loaded never gets out, whatever else goes wrong.
 """
@@ -11,11 +12,14 @@ import contextlib
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from orchestrator.core.escaping import for_terminal
+from orchestrator.edges.streams import ReadyStream, take_standard_descriptors
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from orchestrator.core.secret import Secret
     from orchestrator.errors import OrchestratorError
 
@@ -45,12 +49,19 @@ def masked(text: str) -> str:
 
 
 def prepare_streams() -> None:
-    """Let no text be unprintable: what the terminal's encoding lacks is escaped."""
+    """Let no stream be missing, hold anybody up, or meet a text that it cannot print."""
+    take_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             with contextlib.suppress(OSError, ValueError):
                 reconfigure(errors="backslashreplace")
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is None:
+            # everybody may write there; nobody reads it
+            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        elif not isinstance(sys.stderr, ReadyStream):
+            sys.stderr = cast("TextIO", ReadyStream(sys.stderr))
 
 
 def give(text: str) -> None:
@@ -64,6 +75,8 @@ def finish_output() -> None:
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:
             sys.stderr.flush()
+    if isinstance(sys.stderr, ReadyStream):
+        sys.stderr = sys.stderr.inner
 
 
 def say(text: str) -> None:

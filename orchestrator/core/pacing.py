@@ -26,6 +26,11 @@ three at once to be a fair beginning. So what leaves at once, after any silence,
 
 that is min(3, R/4), and 1 % of R + 1 where that is more; never R, unless R is 1.
 
+Law of the stall: a server that slept reads what was sent meanwhile when it wakes, given up or not.
+With the first answer all of that counts as leaving now. So a second at the server holds at most R
+and the C that were in flight when it fell asleep; run/sending.py sends no more than that, but for
+one request in 15 s.
+
 Law of throttling: told to slow down, the rate is halved, stays 2 s, then grows by an eighth of the
 ceiling a second: from anywhere it is back 10 s after the last throttling.
 
@@ -180,6 +185,15 @@ class Pacer:
         left.trip_s = now_s - left.at_s
         self._least_trip_s = min(self._least_trip_s, left.trip_s)
         self._trips += 1
+
+    def surfaced(self, number: int, *, now_s: float) -> None:
+        """Count requests that left long ago and that the server may be reading only now.
+
+        Args:
+            number: how many; as they do not leave now, they are no departures.
+            now_s: the present, seconds.
+        """
+        self._log.extend(Left(now_s) for _ in range(min(number, self._limit)))
 
     def slow_down(self, *, now_s: float, until_s: float | None) -> None:
         """The server is throttling (429, 503): halve the rate, and hold everything if it said so.

@@ -148,6 +148,8 @@ class RunFacts(NamedTuple):
     why: str = ""
     dry_run: bool = False
     storage_failed: bool = False
+    #: the disk of an earlier process failed: what it did afterwards is not in the journal
+    journal_incomplete: bool = False
     accept: frozenset[Outcome] = frozenset()
     #: None when there was no list
     manifest_path: str | None = None
@@ -182,7 +184,7 @@ def exit_code(facts: RunFacts, tally: Tally) -> int:
 
 def _applying(facts: RunFacts, tally: Tally) -> set[int]:
     codes = {_EXIT_CODES.get(facts.ended, 0)}
-    if facts.storage_failed:
+    if facts.storage_failed or facts.journal_incomplete:
         codes.add(5)
     if _is_whole_dry_run(facts):
         return codes

@@ -231,6 +231,11 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
     sentences.append(f"Not covered: {'; '.join(NOT_COVERED)}.{_lag(facts)}")
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         sentences.append("The journal or the report could not be stored.")
+    elif facts.journal_incomplete:
+        sentences.append(
+            "The disk failed while this run was recorded: campaigns that it paused then may be"
+            " missing here and in a restore; the output of that process lists them."
+        )
     if not facts.quiet:
         again = " ".join(
             f"--vdn {proof.vdn_id}" for proof in ranked if proof.verdict is not RunVerdict.QUIET

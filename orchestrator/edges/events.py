@@ -11,6 +11,7 @@ Rule 5: a log that cannot be written is said once and never stops the run.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from enum import IntEnum
@@ -152,13 +153,32 @@ class Events:
 def open_log(path: Path) -> TextIO:
     """Open a log file for appending, one line at a time, readable by its owner alone.
 
+    A pipe is taken if somebody reads it; opening never waits.
+
     Raises:
         OSError: it cannot be opened.
+        ValueError: there can be no file of this name.
     """
     import os  # noqa: PLC0415 - only with --log-file
 
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return open(os.open(path, flags, 0o600), "a", encoding="utf-8", buffering=1)  # noqa: PTH123
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        os.fchmod(descriptor, 0o600)  # the umask must not keep its own owner out of it
+    except FileExistsError:
+        descriptor = os.open(path, flags)
+    return open(descriptor, "a", encoding="utf-8", buffering=1)  # noqa: PTH123
+
+
+def log_trouble(error: OSError | ValueError, path: Path) -> str:
+    """Why a log file could not be opened, in words."""
+    if isinstance(error, ValueError):
+        return "no file can have this name"
+    if error.errno == errno.ELOOP and path.is_symlink():
+        return f"it is a symbolic link: name what it leads to, {path.readlink()}"
+    if error.errno == errno.ENXIO:
+        return "it is a pipe or a socket that nobody reads"
+    return error.strerror or str(error)
 
 
 def _mask(key: str, value: object, secrets: tuple[str, ...]) -> object:

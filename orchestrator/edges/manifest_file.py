@@ -4,12 +4,14 @@ Rule 1: opening never waits. A FIFO without a writer, a socket or a device is re
 Rule 2: what was read is what is recorded: the hash covers the bytes handed out, and a file that
         changed meanwhile is refused.
 Rule 3: a link is followed, and where it led is recorded.
+Rule 4: a stop ends the reading within a moment, also of a stdin on which nothing comes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import select
 import stat
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +20,15 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CHUNK_BYTES = 65_536
 
 _ADVICE = "name a file that exists and can be read"
 _NOT_SENT = "Nothing was sent."
 _STDIN = 0
+#: seconds between two looks at whether the reading is still wanted
+_LOOK_EVERY_S = 0.2
 
 #: what may stand under a name besides a file
 _KINDS = (
@@ -39,8 +43,11 @@ _KINDS = (
 class ManifestSource:
     """A list that is open: its bytes once, and afterwards what they were."""
 
-    def __init__(self, fd: int, *, name: str, real_path: Path | None) -> None:
+    def __init__(
+        self, fd: int, *, name: str, real_path: Path | None, check: Callable[[], None]
+    ) -> None:
         self._fd = fd
+        self._check = check
         self._name = name
         #: where the file lies when links are followed; None for stdin
         self.real_path = real_path
@@ -59,9 +66,10 @@ class ManifestSource:
 
         Raises:
             UsageError: the list cannot be read on, or is a file that changed since it was opened.
+            Exception: whatever `check` raises when the reading is not wanted any more.
         """
         try:
-            while chunk := os.read(self._fd, CHUNK_BYTES):
+            while chunk := self._read():
                 self._hash.update(chunk)
                 self.size += len(chunk)
                 if self.real_path is not None and self.size > self._before.st_size:
@@ -75,6 +83,17 @@ class ManifestSource:
         if self.real_path is not None:
             self._refuse_a_change()
 
+    def _read(self) -> bytes:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while True:
+            self._check()
+            if poll.poll(_LOOK_EVERY_S * 1000):
+                try:
+                    return os.read(self._fd, CHUNK_BYTES)
+                except BlockingIOError:  # somebody else who reads there was quicker
+                    continue
+
     def _refuse_a_change(self) -> None:
         before, after = self._before, os.fstat(self._fd)
         same_time = before.st_mtime_ns == after.st_mtime_ns
@@ -87,8 +106,14 @@ class ManifestSource:
 
 
 @contextmanager
-def open_manifest(path: Path) -> Iterator[ManifestSource]:
+def open_manifest(
+    path: Path, *, check: Callable[[], None] = lambda: None
+) -> Iterator[ManifestSource]:
     """Open a list by its name; closed when the context ends.
+
+    Args:
+        path: of the list.
+        check: called now and then; raises when the reading is not wanted any more.
 
     Raises:
         UsageError: missing, not permitted, or anything but a regular file.
@@ -108,14 +133,21 @@ def open_manifest(path: Path) -> Iterator[ManifestSource]:
                 f"cannot open the list {path}: {kind}. {_NOT_SENT}",
                 advice=_ADVICE,
             )
-        yield ManifestSource(fd, name=str(path), real_path=Path(os.path.realpath(path)))
+        real_path = Path(os.path.realpath(path))
+        yield ManifestSource(fd, name=str(path), real_path=real_path, check=check)
     finally:
         os.close(fd)
 
 
 @contextmanager
-def open_stdin(fd: int = _STDIN) -> Iterator[ManifestSource]:
+def open_stdin(
+    fd: int = _STDIN, *, check: Callable[[], None] = lambda: None
+) -> Iterator[ManifestSource]:
     """Take the list from stdin, which stays open.
+
+    Args:
+        fd: its descriptor.
+        check: called now and then; raises when the reading is not wanted any more.
 
     Raises:
         UsageError: stdin is a terminal, or closed.
@@ -126,7 +158,7 @@ def open_stdin(fd: int = _STDIN) -> Iterator[ManifestSource]:
             advice="pipe a list in (`… | orchestrator pause - --format csv`) or name a file",
         )
     try:
-        source = ManifestSource(fd, name="on stdin", real_path=None)
+        source = ManifestSource(fd, name="on stdin", real_path=None, check=check)
     except OSError as error:
         raise UsageError(
             f"cannot read the list on stdin: {_words(error)}. {_NOT_SENT}",

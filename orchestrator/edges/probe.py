@@ -10,10 +10,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class ProbeError(Exception):
@@ -48,8 +44,14 @@ async def try_tcp(host: str, port: int, *, timeout_s: float) -> None:
     await _open(host, port, context=None, timeout_s=timeout_s)
 
 
-async def try_tls(host: str, port: int, *, ca_file: Path | None, timeout_s: float) -> float:
+async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: float) -> float:
     """Shake hands and close.
+
+    Args:
+        host: a name or an address.
+        port: its port.
+        context: verifies as the client does (isales_client.tls_context).
+        timeout_s: seconds for all of it.
 
     Returns:
         When the server's certificate ends, in seconds since the epoch.
@@ -57,7 +59,6 @@ async def try_tls(host: str, port: int, *, ca_file: Path | None, timeout_s: floa
     Raises:
         ProbeError: the handshake fails, or the certificate is not to be trusted.
     """
-    context = ssl.create_default_context(cafile=ca_file)
     return await _open(host, port, context=context, timeout_s=timeout_s)
 
 

@@ -154,8 +154,9 @@ def check_folder(folder: Path) -> None:
     with _opened(folder) as place, place.unfinished(SUMMARY) as probe:
         for name in (RESULTS, FAILED):
             place.refuse_what_is_no_file(name)
-        probe.write("\n")
-        place.settle(SUMMARY, probe)
+        with _worded(folder / SUMMARY):
+            probe.write("\n")
+            probe.flush()  # the journal, in the same folder, is fsynced soon enough
 
 
 class _Sink(Protocol):

@@ -1,6 +1,7 @@
 """Run directories: making them, finding them, and holding one alone.
 
 Rule 1: a run directory is 0700, its files 0600; below a setgid state directory its group joins in.
+        The umask has no say, and nobody else may put runs among ours (root: nor own one).
 Rule 2: the lock is the kernel's, on the directory itself: nobody can delete it, a kill releases it,
         and whoever gets it looks whether it is still this directory.
 Rule 3: who holds it (pid, host, since) is written beside it for people; the lock alone decides.
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOURNAL = "journal.db"
+_RUNS = "runs"
 _HOLDER = "holder.json"
 _NEXT_HOLDER = f".{_HOLDER}"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
 #: what an unfinished start may leave behind: its plan, its name, its probe of the report files
 _LEFTOVER = re.compile(
-    rf"{re.escape(JOURNAL)}\.part(-journal)?|\.?{re.escape(_HOLDER)}"
+    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(_HOLDER)}"
     r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
     re.ASCII,
 )
@@ -83,7 +86,9 @@ class RunDirectory:
         Raises:
             RefusedError: another process works here.
             StorageError: the directory cannot be opened.
+            SettingsError: we are root, and it is another user's.
         """
+        refuse_foreign(self.path)
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -155,7 +160,9 @@ class RunDirectory:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, flags, file_mode(self.path))
+            mode = file_mode(self.path)
+            descriptor = os.open(temporary, flags, mode)
+            os.fchmod(descriptor, mode)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(told)
             temporary.replace(self.path / _HOLDER)
@@ -167,6 +174,59 @@ class RunDirectory:
 def file_mode(directory: Path) -> int:
     """0600, or 0660 where a setgid directory says that its group works together."""
     return 0o660 if directory.stat().st_mode & 0o2000 else 0o600
+
+
+def refuse_foreign(path: Path) -> None:
+    """Let root work in no directory that another user owns, and could exchange at any moment.
+
+    Raises:
+        SettingsError: we are root, and it is another user's and not shared with a group (setgid).
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        found = path.stat()
+    except OSError:
+        return  # whoever opens it says why it cannot be
+    if found.st_uid != 0 and not found.st_mode & stat.S_ISGID:
+        raise SettingsError(
+            f"{path} belongs to another user (uid {found.st_uid}), and we run as root."
+            " Nothing was sent.",
+            advice=f"run it as that user: sudo -u '#{found.st_uid}' …, or name a directory of root",
+        )
+
+
+def secure_state_dir(state_dir: Path) -> tuple[Path, ...]:
+    """See that nobody else can put runs among ours; what we own is put right.
+
+    Returns:
+        Directories that everybody may write in, and that we cannot put right: a mounted volume.
+
+    Raises:
+        SettingsError: it belongs to another user, and is not shared with a group (setgid).
+    """
+    uid = os.geteuid()
+    open_to_all: list[Path] = []
+    for place in (state_dir, state_dir / _RUNS):
+        try:
+            seen = (place.lstat(), place.stat())
+        except (OSError, ValueError):
+            break  # nothing there yet; or making a run below it says why not
+        found = seen[1]
+        foreign = {one.st_uid for one in seen} - {uid, 0}
+        if foreign and not found.st_mode & stat.S_ISGID:
+            raise SettingsError(
+                f"the state directory {place} belongs to another user (uid {min(foreign)})."
+                " Nothing was sent.",
+                key="state.dir",
+                advice="name one of your own with ORCHESTRATOR_STATE_DIR",
+            )
+        if found.st_mode & stat.S_IWOTH:
+            try:
+                place.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IWOTH)
+            except OSError:
+                open_to_all.append(place)
+    return tuple(open_to_all)
 
 
 def new_run_id(*, second: str, ms: int, chance: float) -> str:
@@ -190,19 +250,32 @@ def make_run_directory(path: Path) -> RunDirectory:
     refuse_network_file_system(path)
     try:
         _make_parents(path.parent)
-        shared = bool(path.parent.stat().st_mode & 0o2000)
-        mode = 0o2770 if shared else 0o700
         try:
-            path.mkdir(mode=mode)
-            path.chmod(mode)
+            _make_one(path)
         except FileExistsError:
             _check_empty(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no directory can have this name"
         raise StorageError(
-            f"the run directory {path} cannot be made: {error.strerror}. Nothing was sent.",
+            f"the run directory {path} cannot be made: {why}. Nothing was sent.",
             advice="choose another with --run-dir or ORCHESTRATOR_STATE_DIR",
         ) from error
     return RunDirectory(path)
+
+
+def whole_path(path: Path) -> Path:
+    """The path from the root.
+
+    Raises:
+        SettingsError: it is relative, and there is no working directory any more.
+    """
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise SettingsError(
+            f"{path} is relative, and the working directory has been removed. Nothing was sent.",
+            advice="give the whole path, beginning with /, or change to a directory that exists",
+        ) from error
 
 
 def find_run(state_dir: Path, text: str) -> RunDirectory:
@@ -211,10 +284,10 @@ def find_run(state_dir: Path, text: str) -> RunDirectory:
     Raises:
         UsageError: there is none, or more than one.
     """
-    named = RunDirectory(Path(text).absolute())
+    named = RunDirectory(Path(text))
     if "/" in text or (text and named.has_journal):
         if named.has_journal:
-            return named
+            return RunDirectory(whole_path(named.path))
         raise UsageError(f"{text} is not a run directory: it holds no {JOURNAL}")
     found = [run for run in runs_in(state_dir) if run.has_journal]
     if text == "last":
@@ -227,7 +300,7 @@ def find_run(state_dir: Path, text: str) -> RunDirectory:
         names = ", ".join(run.path.name for run in matching[:3])
         raise UsageError(f"{text} is the end of {len(matching)} run ids ({names} …)")
     raise UsageError(
-        f"there is no run {text} in {state_dir / 'runs'}", advice="`orchestrator runs` lists them"
+        f"there is no run {text} in {state_dir / _RUNS}", advice="`orchestrator runs` lists them"
     )
 
 
@@ -275,7 +348,7 @@ def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
 
 def _run_paths(state_dir: Path) -> Iterator[Path]:
     try:
-        for path in (state_dir / "runs").iterdir():
+        for path in (state_dir / _RUNS).iterdir():
             if _RUN_ID.fullmatch(path.name) and path.is_dir():
                 yield path
     except OSError:
@@ -287,10 +360,18 @@ def _make_parents(path: Path) -> None:
     if path.is_dir():
         return
     _make_parents(path.parent)
-    shared = bool(path.parent.stat().st_mode & 0o2000)
-    path.mkdir(mode=0o2770 if shared else 0o700, exist_ok=True)
-    if shared:
-        path.chmod(0o2770)
+    try:
+        _make_one(path)
+    except FileExistsError:
+        # another process was quicker; anything but a directory is found by whoever goes on
+        return
+
+
+def _make_one(path: Path) -> None:
+    mode = 0o2770 if path.parent.stat().st_mode & stat.S_ISGID else 0o700
+    path.mkdir(mode=mode)
+    # the umask has its say in mkdir; a directory without our own rights is no use to later runs
+    path.chmod(mode)
 
 
 def _check_empty(path: Path) -> None:

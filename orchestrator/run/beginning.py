@@ -12,10 +12,30 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.report import RunKind, iso_time
 from orchestrator.core.server_url import server_fingerprint
-from orchestrator.edges.journal import check_whole, connect, read_meta, set_durable
+from orchestrator.core.summary import SIGNAL_EXIT_CODES
+from orchestrator.edges.journal import (
+    STEPS_BETWEEN_LOOKS,
+    check_whole,
+    connect,
+    read_meta,
+    set_durable,
+)
 from orchestrator.edges.report_files import check_folder
-from orchestrator.edges.run_directory import RunDirectory, make_run_directory, new_run_id
-from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError
+from orchestrator.edges.run_directory import (
+    RunDirectory,
+    make_run_directory,
+    new_run_id,
+    secure_state_dir,
+    whole_path,
+)
+from orchestrator.edges.streams import spare_descriptors
+from orchestrator.errors import (
+    JournalMismatchError,
+    NotBegunError,
+    OrchestratorError,
+    RefusedError,
+    StorageError,
+)
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,7 +46,10 @@ if TYPE_CHECKING:
     from orchestrator.edges.clock import Clock
     from orchestrator.edges.settings import Settings
     from orchestrator.run.session import Surroundings
+    from orchestrator.run.stopping import Stopping
 
+#: journal with its log and index, report with its folder, a connection, a module that is loaded
+_DESCRIPTORS = 8
 #: draws of a run id before a taken one is an error
 _ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
@@ -63,10 +86,14 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
 
     Raises:
         StorageError: it cannot be made or written.
+        SettingsError: it is another user's, or on a network file system.
         UsageError: it holds something else.
         RefusedError: another process works there.
     """
-    path = wanted.absolute() if wanted else _free_path(surroundings, state_dir)
+    if wanted is None:
+        for place in secure_state_dir(state_dir):
+            surroundings.events.warning("state.open_to_all", path=str(place))
+    path = whole_path(wanted) if wanted else _free_path(surroundings, state_dir)
     directory = make_run_directory(path)
     hold(surroundings, directory)
     try:
@@ -76,11 +103,29 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
                 " it since. Nothing was sent.",
                 advice="run the same command again: it tells how that run ended, or continues it",
             )
-        check_folder(directory.path)
+        try:
+            check_descriptors()
+            check_folder(directory.path)
+        except StorageError:
+            directory.remove_if_empty()
+            raise
     except OrchestratorError:
         directory.release()
         raise
     return directory
+
+
+def check_descriptors() -> None:
+    """See that journal, report and one connection can be open at a time.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    if spare_descriptors(_DESCRIPTORS) < _DESCRIPTORS:
+        raise StorageError(
+            "this process may open too few files for a journal (ulimit -n). Nothing was sent.",
+            advice="raise the limit: ulimit -n 1024 (systemd: LimitNOFILE=1024)",
+        )
 
 
 def _free_path(surroundings: Surroundings, state_dir: Path) -> Path:
@@ -198,20 +243,38 @@ def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str
     return _run_id(surroundings.clock)
 
 
-def open_run(directory: RunDirectory) -> Opened:
+def check_wanted(stopping: Stopping) -> None:
+    """Give up before the run has begun when a stop came: there is nothing to finish.
+
+    Raises:
+        NotBegunError: it did.
+    """
+    if stopping.is_stopping:
+        raise NotBegunError(
+            f"{stopping.why} before anything was sent; nothing has changed",
+            exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
+            advice="run the same command again when it is wanted",
+        )
+
+
+def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
     """Open the journal of an existing run, checked from end to end.
 
     Raises:
         StorageError: it is damaged or cannot be opened.
         JournalMismatchError: another version wrote it.
+        NotBegunError: a stop came meanwhile.
     """
     connection = connect(directory.journal)
     try:
+        connection.set_progress_handler(lambda: stopping.is_stopping, STEPS_BETWEEN_LOOKS)
         check_whole(connection, directory.journal)
+        connection.set_progress_handler(None, 0)
         facts = read_run_facts(connection)
         set_durable(connection)
     except BaseException:
         connection.close()
+        check_wanted(stopping)
         raise
     return Opened(directory, connection, facts)
 

@@ -47,7 +47,7 @@ from orchestrator.run.stopping import StoppedError
 from orchestrator.run.verify import decide_by_state, verify_vdn, was_perhaps_sent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from orchestrator.core.plan import Planned
     from orchestrator.run.rig import Rig
@@ -255,21 +255,20 @@ def _unread(rig: Rig, planned: Planned, verdict: Verdict, *, perhaps_sent: bool)
 
 
 async def _look_at_all(rig: Rig, plan: BulkPlan, ready: asyncio.Queue[VdnShare | None]) -> None:
-    open_shares = await rig.journal.read(vdn_shares)
-    rig.access.sizes.update(open_shares)
-    rig.progress.campaigns = sum(share.campaigns for share in open_shares)
-    shares = iter(open_shares)
-
-    async def looker() -> None:
+    async def looker(shares: Iterator[VdnShare]) -> None:
         for share in shares:
             if plan.verify or plan.continued:
                 await _look_at(rig, share)
             await ready.put(share)
 
     try:
+        open_shares = await rig.journal.read(vdn_shares)
+        rig.access.sizes.update(open_shares)
+        rig.progress.campaigns = sum(share.campaigns for share in open_shares)
+        shares = iter(open_shares)
         async with asyncio.TaskGroup() as lookers:
             for _ in range(_LOOKS_ABREAST):
-                lookers.create_task(looker())
+                lookers.create_task(looker(shares))
     except* StoppedError:
         rig.events.debug("look.called_off")
     finally:

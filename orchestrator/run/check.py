@@ -9,8 +9,9 @@ Rule 4: a 401 to the very first request may be the doing of a proxy; what we sig
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import sqlite3
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -25,10 +26,13 @@ from orchestrator.core.setting_table import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.core.sightings import Page, read_details, read_page
 from orchestrator.core.signing import authorization
 from orchestrator.core.verdict import Kind, Repeat, Verdict, judge
-from orchestrator.edges.isales_client import IsalesClient
+from orchestrator.edges.isales_client import IsalesClient, tls_context
+from orchestrator.edges.journal import PlanWriter
 from orchestrator.edges.probe import ProbeError, find_addresses, try_tcp, try_tls
-from orchestrator.edges.run_directory import refuse_network_file_system
-from orchestrator.errors import SettingsError
+from orchestrator.edges.report_files import check_folder
+from orchestrator.edges.run_directory import make_run_directory, secure_state_dir
+from orchestrator.errors import SettingsError, StorageError
+from orchestrator.run.beginning import check_descriptors, give_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -127,6 +131,41 @@ def _settings_text(settings: Settings) -> str:
     )
 
 
+def _rehearse_journal(state_dir: Path) -> tuple[Path, ...]:
+    """Make a run's directory and journal where an emergency would, commit once, remove them.
+
+    Returns:
+        Directories that everybody may write in.
+
+    Raises:
+        SettingsError: the state directory is another user's, or on a network file system.
+        StorageError: nothing can be recorded there.
+    """
+    open_to_all = secure_state_dir(state_dir)
+    path = state_dir / "runs" / f".check-{os.getpid()}"
+    missing = [one for one in path.parents if not one.exists()]
+    directory = make_run_directory(path)
+    try:
+        directory.hold(since="", host="")
+        check_descriptors()
+        check_folder(path)
+        connection = PlanWriter(directory.journal).finish({"check": ""})
+        try:
+            connection.execute("DELETE FROM meta")  # a commit like any other
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"the journal in {path} cannot be written: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            directory.journal.unlink(missing_ok=True)
+        give_up(directory)
+        for one in missing:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+    return open_to_all
+
+
 class _Drill:
     """The steps so far."""
 
@@ -151,23 +190,23 @@ class _Drill:
             self.note(name, Finding.SKIP, text, self._clock.now_s())
 
     def check_state_dir(self, state_dir: Path) -> None:
-        """A run directory can be made, or an emergency keeps its journal in memory (exit 5)."""
+        """Record a run as an emergency does; else that keeps its journal in memory (exit 5)."""
         began_s = self._clock.now_s()
-        place = next(one for one in (state_dir, *state_dir.parents) if one.exists())
+        name = "state directory"
         try:
-            refuse_network_file_system(place)
-            # deleted at once: what counts is that it could be made where runs will be
-            with tempfile.TemporaryFile(dir=place) as file:
-                file.write(b"\0" * 4096)
-                file.flush()
-                os.fsync(file.fileno())
+            open_to_all = _rehearse_journal(state_dir)
         except SettingsError as error:
-            self.note("state directory", Finding.FAIL, error.sentence, began_s, code=2)
-        except OSError as error:
-            text = f"{place}: {error.strerror}; a run could not be recorded there"
-            self.note("state directory", Finding.FAIL, text, began_s, code=1)
+            self.note(name, Finding.FAIL, error.sentence, began_s, code=2)
+        except StorageError as error:
+            text = f"{error.sentence.removesuffix(' Nothing was sent.')}"
+            self.note(name, Finding.FAIL, f"{text}: a run could not be recorded there", began_s)
         else:
-            self.note("state directory", Finding.OK, f"{state_dir} can be written", began_s)
+            if open_to_all:
+                text = f"everybody may write in {open_to_all[0]}, and exchange what is recorded"
+                self.note(name, Finding.WARN, text, began_s)
+            else:
+                text = f"a journal can be written in {state_dir}"
+                self.note(name, Finding.OK, text, began_s)
 
     # -- the way to the server ----------------------------------------------------------------
 
@@ -189,7 +228,10 @@ class _Drill:
             if url.scheme != "https":
                 return Finding.OK, "not used: plain http to this machine"
             ends_s = await try_tls(
-                url.host, url.port, ca_file=settings.server.ca_file, timeout_s=wait_s
+                url.host,
+                url.port,
+                context=tls_context(settings.server.ca_file),
+                timeout_s=wait_s,
             )
             days = int((ends_s - self._clock.wall_ms() / 1000) // _DAY_S)
             finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK

@@ -48,7 +48,7 @@ async def continue_run(
     hold(surroundings, directory)
     try:
         written_ms = last_written_ms(directory)
-        opened = await asyncio.to_thread(open_run, directory)
+        opened = await asyncio.to_thread(open_run, directory, surroundings.stopping)
         try:
             if is_finished(opened):
                 return tell_again(opened)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.manifest import format_of, read_manifest_blocks
@@ -17,7 +18,7 @@ from orchestrator.core.report import RunKind
 from orchestrator.core.settings import origin_of_call
 from orchestrator.edges.journal import PlanWriter, Refused
 from orchestrator.edges.manifest_file import open_manifest, open_stdin
-from orchestrator.edges.run_directory import RunDirectory
+from orchestrator.edges.run_directory import RunDirectory, whole_path
 from orchestrator.errors import (
     JournalMismatchError,
     ManifestError,
@@ -26,6 +27,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.run.beginning import (
+    check_wanted,
     facts_text,
     give_up,
     hold,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.rig import Rig
     from orchestrator.run.session import Surroundings
+    from orchestrator.run.stopping import Stopping
 
 
 class _List(NamedTuple):
@@ -79,7 +82,7 @@ async def pause(
     Raises:
         OrchestratorError: the run could not begin; nothing was sent.
     """
-    if options.run_dir is not None and RunDirectory(options.run_dir.absolute()).has_journal:
+    if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
         return await _take_up(manifest, settings, options, surroundings)
     directory = new_directory(surroundings, settings.state_dir, options.run_dir)
     try:
@@ -101,9 +104,10 @@ async def _plan(
     surroundings: Surroundings,
     directory: RunDirectory,
 ) -> sqlite3.Connection:
-    writer = PlanWriter(directory.journal)
+    stopping = surroundings.stopping
+    writer = PlanWriter(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     try:
-        listed = await asyncio.to_thread(_read, manifest, options, writer)
+        listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         _check_size(listed.counts, options)
         text = facts_text(
             surroundings,
@@ -119,18 +123,27 @@ async def _plan(
             if options.max_failures
             else None,
         )
-        return await asyncio.to_thread(writer.finish, {"facts": text})
+        connection = await asyncio.to_thread(writer.finish, {"facts": text})
+        if stopping.is_stopping:
+            connection.close()
+            directory.journal.unlink()
+            check_wanted(stopping)
     except BaseException:
         writer.discard()
         give_up(directory)
+        check_wanted(stopping)  # what a stop broke off is no failure of the disk
         raise
+    return connection
 
 
-def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _List:
+def _read(
+    manifest: Path | None, options: PauseOptions, writer: PlanWriter, stopping: Stopping
+) -> _List:
     """Read the whole list into the plan.
 
     Raises:
         ManifestError: it cannot be used.
+        NotBegunError: a stop came meanwhile.
     """
     name = str(manifest) if manifest else "standard input"
     chosen = options.format or (format_of(manifest.name) if manifest else None)
@@ -139,7 +152,9 @@ def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _
             f"{name}: the format is not known. Nothing was sent.",
             advice="add --format csv, json or jsonl",
         )
-    with open_manifest(manifest) if manifest else open_stdin() as source:
+    check = partial(check_wanted, stopping)
+    opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
+    with opened as source:
         lines = read_manifest_blocks(source.chunks(), chosen, default_vdn=options.vdn)
         try:
             counts, refused = writer.take(lines)
@@ -207,12 +222,12 @@ async def _take_up(
     )
 
     assert options.run_dir is not None
-    directory = RunDirectory(options.run_dir.absolute())
+    directory = RunDirectory(whole_path(options.run_dir))
     hold(surroundings, directory)
     try:
-        opened = await asyncio.to_thread(open_run, directory)
+        opened = await asyncio.to_thread(open_run, directory, surroundings.stopping)
         try:
-            sha256 = await asyncio.to_thread(_fingerprint, manifest)
+            sha256 = await asyncio.to_thread(_fingerprint, manifest, surroundings.stopping)
             _check_same(opened, sha256, settings, options)
             if is_finished(opened):
                 return tell_again(opened)
@@ -236,9 +251,11 @@ def _is_given(settings: Settings, key: str) -> bool:
     return settings.origins[key] == origin_of_call(key)
 
 
-def _fingerprint(manifest: Path | None) -> str:
+def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
     digest = hashlib.sha256()
-    with open_manifest(manifest) if manifest else open_stdin() as source:
+    check = partial(check_wanted, stopping)
+    opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
+    with opened as source:
         for chunk in source.chunks():
             digest.update(chunk)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import Ended, VdnProof
 from orchestrator.edges.journal import PlanWriter, all_vdn_shares, known_of_vdn, read_meta
-from orchestrator.errors import RefusedError, StorageError
+from orchestrator.errors import RefusedError, SettingsError, StorageError
 from orchestrator.run.beginning import facts_text, give_up, new_directory, run_id_of
 from orchestrator.run.emergency import Emergency, End, Vdn
 from orchestrator.run.options import EMERGENCY_DEADLINE_S
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from orchestrator.edges.run_directory import RunDirectory
     from orchestrator.edges.settings import Settings
+    from orchestrator.errors import OrchestratorError
     from orchestrator.run.beginning import Opened
     from orchestrator.run.options import ContinueOptions, PauseAllOptions
     from orchestrator.run.reporting import RunResult
@@ -137,15 +138,7 @@ async def pause_all(
     Raises:
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
-    directory, problem = _directory(settings, options, surroundings)
-    try:
-        connection = _journal(settings, options, surroundings, directory)
-    except StorageError as error:
-        give_up(directory)
-        directory, problem = None, error
-        connection = _journal(settings, options, surroundings, None)
-    if problem is not None:
-        surroundings.events.error("journal.in_memory", error=str(problem))
+    directory, connection, problem = _place(settings, options, surroundings)
     course = _Course(settings, surroundings, options.vdns, options.hold_s, options.dry_run, confirm)
     undertaking = Undertaking(
         kind=RunKind.PAUSE_ALL,
@@ -197,13 +190,36 @@ async def continue_pause_all(
     return await live(surroundings, undertaking, course.work, before_report=course.conclude)
 
 
-def _directory(
+def _place(
     settings: Settings, options: PauseAllOptions, surroundings: Surroundings
-) -> tuple[RunDirectory | None, StorageError | None]:
-    try:
-        return new_directory(surroundings, settings.state_dir, options.run_dir), None
-    except StorageError as error:
-        return None, error
+) -> tuple[RunDirectory | None, sqlite3.Connection, StorageError | None]:
+    """Where this run is recorded: where it was wished, in the state directory, or in memory."""
+    problem: OrchestratorError | None = None
+    for wanted in dict.fromkeys((options.run_dir, None)):
+        try:
+            directory = new_directory(surroundings, settings.state_dir, wanted)
+            try:
+                connection = _journal(settings, options, surroundings, directory)
+            except StorageError:
+                give_up(directory)
+                raise
+        except (StorageError, SettingsError) as error:
+            problem = problem or error
+            continue
+        if problem is not None:
+            surroundings.events.error(
+                "journal.elsewhere", path=str(directory.path), error=_reason(problem)
+            )
+        return directory, connection, None
+    assert problem is not None
+    surroundings.events.error("journal.in_memory", error=_reason(problem))
+    connection = _journal(settings, options, surroundings, None)
+    return None, connection, StorageError(_reason(problem))
+
+
+def _reason(problem: OrchestratorError) -> str:
+    """Why there is no place, without what would have been true of a list: this run goes on."""
+    return str(problem).removesuffix("Nothing was sent.").rstrip(" .")
 
 
 def _journal(

@@ -15,6 +15,8 @@ from orchestrator.core.report import RunKind, Tally
 from orchestrator.core.summary import Ended, RunFacts, VdnProof, run_verdict, summary_document
 from orchestrator.core.wording import unstopped_lines, verdict_line
 from orchestrator.edges.journal import (
+    Gap,
+    gap_of,
     lives,
     plan_counts,
     read_meta,
@@ -95,6 +97,8 @@ def make_report(
         fallback: where the rows go when files cannot be written; None: nowhere.
     """
     facts = read_facts(connection)
+    if folder is not None and gap_of(folder / "journal.db") is Gap.LOST:
+        facts = facts._replace(journal_incomplete=True)
     failure: StorageError | None = None
     tally: Tally | None = None
     if folder is not None:

@@ -21,9 +21,11 @@ from orchestrator.core.outcome import Outcome
 from orchestrator.core.quiet import GAP_MAX_S
 from orchestrator.core.report import RunKind
 from orchestrator.edges.journal import (
+    Gap,
     Journal,
     PlanWriter,
     Reason,
+    gap_of,
     known_of_vdn,
     pending_refs,
     read_meta,
@@ -173,6 +175,12 @@ async def _open_source(
     source: RunDirectory, surroundings: Surroundings
 ) -> tuple[_Source, list[Restorable]]:
     hold(surroundings, source)
+    if gap_of(source.journal) is Gap.LOST:
+        surroundings.events.warning(
+            "journal.incomplete",
+            run_id=source.path.name,
+            reason="its disk failed; what it paused after that will not start",
+        )
     try:
         undone = await _remember(source, surroundings)
         candidates = await undone.journal.read(restorable)
@@ -187,7 +195,7 @@ async def _open_source(
 
 
 async def _remember(source: RunDirectory, surroundings: Surroundings) -> _Source:
-    opened = await asyncio.to_thread(open_run, source)
+    opened = await asyncio.to_thread(open_run, source, surroundings.stopping)
     journal = Journal(surroundings.make_writer(opened.connection, keep_going=False))
     candidates = await journal.read(restorable)
     places = {one.ref: one.seq for one in candidates}

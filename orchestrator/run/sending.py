@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 READ_ATTEMPTS = 4
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
+#: seconds between requests to a server that was sent nearly R + C and has answered none
+_ASLEEP_AGAIN_S = 15.0
 #: answers that are not this API's, to different requests, before the run ends
 _FOREIGN_LIMIT = 2
 #: an emergency meets such answers for so long, one request a second, before it ends
@@ -138,6 +140,10 @@ class Sender:
     _yielding: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: when a read that yields was last let through, monotonic seconds
     _yielded_s: float = -math.inf
+    #: requests that have left and may still be answered
+    _out: int = 0
+    #: requests that were given up since the last answer
+    _unanswered: int = 0
     _ever_answered: bool = False
     _silent_since_s: float | None = None
     #: the API has answered as itself
@@ -292,13 +298,24 @@ class Sender:
         finally:
             self._limits.discard(limit)
             self.progress.in_flight -= 1
+            self._out -= departure.left is not None
         now_s = self.clock.now_s()
-        if departure.left is not None and answer.http_status is not None:
-            self.pacer.heard(departure.left, now_s=now_s)
+        if departure.left is not None:
+            self._pace_after(answer, departure.left, now_s)
         verdict = judge(answer, reads=request.method == "GET")
         heard = Heard(answer, verdict, departure.generation, bool(request.query))
         self._learn(heard, admission, now_s=now_s, explained=explained)
         return heard
+
+    def _pace_after(self, answer: Answer, left: Left, now_s: float) -> None:
+        """A server that is silent for long may be asleep: what it was sent arrives as it wakes."""
+        if answer.fault is Fault.TIMEOUT:
+            self._unanswered += 1
+        elif answer.http_status is not None:
+            if self._unanswered:
+                self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
+                self._unanswered = 0
+            self.pacer.heard(left, now_s=now_s)
 
     def _learn(self, heard: Heard, admission: Admission, *, now_s: float, explained: bool) -> None:
         answer, verdict = heard.answer, heard.verdict
@@ -613,6 +630,10 @@ class Sender:
             self.first_change_left = True
         return left
 
+    def note_out(self) -> None:
+        """One request more has left."""
+        self._out += 1
+
     async def _wait_in_line(self, admission: Admission) -> Left:
         is_change = admission.breaker is self.changes
         self._in_line += 1
@@ -632,7 +653,19 @@ class Sender:
             raise NotSentError
         if admission.breaker is self.changes and self.is_pointless(admission.key):
             raise NotSentError
-        return self.pacer.depart(now_s=self.clock.now_s())
+        now_s = self.clock.now_s()
+        return self._asleep_s(now_s) or self.pacer.depart(now_s=now_s)
+
+    def _asleep_s(self, now_s: float) -> float:
+        """Seconds to spare a server that sleeps, as it may wake to R + C requests; 0.0: none.
+
+        The last of them is kept for the one that asks, in a sleep of half a minute, again.
+        """
+        may_wake_to = max(1, math.floor(self.pacer.ceiling_per_s)) + self.concurrency
+        if not self._unanswered or self._unanswered + self._out < may_wake_to - 1:
+            return 0.0
+        assert self.pacer.last_s is not None
+        return max(0.0, self.pacer.last_s + _ASLEEP_AGAIN_S - now_s)
 
 
 class _Departure:
@@ -650,7 +683,10 @@ class _Departure:
         self.left_at_ms: int | None = None
 
     async def slot(self) -> None:
-        self.left = await self._sender.take_slot(self._admission)
+        left = await self._sender.take_slot(self._admission)
+        if self.left is None:
+            self._sender.note_out()
+        self.left = left
         self.left_at_ms = self._sender.clock.wall_ms()
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:

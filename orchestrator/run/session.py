@@ -23,8 +23,18 @@ from orchestrator.core.pacing import Pacer
 from orchestrator.core.report import UNSTOPPED, RunKind
 from orchestrator.core.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.edges.isales_client import IsalesClient
-from orchestrator.edges.journal import Journal, ThreadWriter, find_damage, read_meta
+from orchestrator.edges.journal import (
+    Gap,
+    Journal,
+    ThreadWriter,
+    begin_gap,
+    end_gap,
+    find_damage,
+    gap_of,
+    read_meta,
+)
 from orchestrator.edges.report_files import earlier_lag_s
+from orchestrator.edges.streams import spare_descriptors
 from orchestrator.errors import StorageError
 from orchestrator.run.last_look import look_at_doubts
 from orchestrator.run.pool import note_bug
@@ -45,6 +55,8 @@ if TYPE_CHECKING:
     from orchestrator.run.options import FailureLimit
     from orchestrator.run.reporting import RunResult
 
+#: descriptors for what is opened for a moment: a module, a name service, a report
+_KEPT_FREE = 4
 #: the middle of this range is the breaker's first probe: 0.25 s
 _PROBE_BASE_S = 0.5
 #: the longest range between probes; its middle is what a recovery may go unnoticed
@@ -118,6 +130,10 @@ async def live(
     journal = Journal(writer)
     clock = surroundings.clock
     started_at_ms, pid = clock.wall_ms(), os.getpid()
+    marked = undertaking.directory.journal if keep_going and undertaking.directory else None
+    if marked is not None:
+        _tell_gap(surroundings, gap_of(marked))
+        begin_gap(marked)
     rig: Rig | None = None
     try:
         await _recorded(
@@ -147,9 +163,24 @@ async def live(
         await _recorded(surroundings, journal.note("cures", _cures(rig.sender.signer)))
         await _recorded(surroundings, journal.note("lag_s", f"{rig.lag.lag_s:.3f}"))
         await _recorded(surroundings, _note_rate(journal, undertaking.settings.pace.rate_per_s))
-        return await _report(surroundings, undertaking, journal)
+        result = await _report(surroundings, undertaking, journal)
     finally:
         await journal.close()
+    if marked is not None and journal.failure is None:
+        end_gap(marked)
+    return result
+
+
+def _tell_gap(surroundings: Surroundings, gap: Gap) -> None:
+    """Say what an earlier process of this emergency has left unsaid."""
+    if gap is Gap.LOST:
+        surroundings.events.warning("journal.incomplete", reason="its disk failed")
+    elif gap is Gap.OPEN:
+        surroundings.events.warning(
+            "journal.perhaps_incomplete",
+            reason="the process before did not end in order; had its disk failed, what it did"
+            " after that is missing",
+        )
 
 
 async def _recorded(surroundings: Surroundings, record: Awaitable[object]) -> None:
@@ -358,9 +389,14 @@ def _real_client(settings: Settings, clock: Clock) -> Transport:
         ca_file=settings.server.ca_file,
         connect_timeout_s=settings.server.connect_timeout_s,
         attempt_timeout_s=settings.server.attempt_timeout_s,
-        connections=settings.pace.concurrency,
+        connections=_connections(settings.pace.concurrency),
         clock=clock,
     )
+
+
+def _connections(wanted: int) -> int:
+    """How many connections may be open: as many as wanted, if so many files can be."""
+    return max(1, min(wanted, spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE))
 
 
 def _failure_watch(rig: Rig, limit: FailureLimit) -> Callable[[Settlement], None]:

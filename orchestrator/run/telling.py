@@ -14,7 +14,7 @@ from orchestrator.edges.journal import (
     may_have_changed,
     read_meta,
 )
-from orchestrator.edges.run_directory import find_run, runs_in
+from orchestrator.edges.run_directory import find_run, refuse_foreign, runs_in
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.run.reporting import RunResult, make_report, read_facts, result_of
 
@@ -56,6 +56,7 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
             f"run {directory.path.name} is being worked on by {directory.holder() or 'a process'}",
             advice="it writes its report when it ends; `orchestrator runs` shows how far it is",
         )
+    refuse_foreign(directory.path)
     connection = connect(directory.journal)
     try:
         check_whole(connection, directory.journal)

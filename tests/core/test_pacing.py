@@ -303,6 +303,35 @@ def test_a_tenth_of_a_second_holds_little_more_than_its_share(seed: int, rate_pe
 # -------------------------------------------------------------------------------- throttling
 
 
+@pytest.mark.parametrize(("late", "more"), [(4, 6), (10, 0), (200, 0)])
+def test_what_a_sleeping_server_reads_late_counts_against_its_first_second(
+    late: int, more: int
+) -> None:
+    """Of R = 10, 4 arrive late as it wakes: 6 more leave within a second, and then R again."""
+    pacer = Pacer(10)
+    pacer.depart(now_s=0.0)
+
+    pacer.surfaced(late, now_s=100.0)
+
+    first = leave_until(pacer, from_s=100.0, until_s=101.0)
+    then = leave_until(pacer, from_s=101.0, until_s=103.0)
+    assert first == more
+    assert 17 <= then <= 20
+    assert pacer.departed == 1 + first + then
+
+
+def leave_until(pacer: Pacer, *, from_s: float, until_s: float) -> int:
+    """How many leave when all leave as soon as they may."""
+    left = 0
+    while from_s < until_s:
+        wait_s = pacer.depart(now_s=from_s)
+        if isinstance(wait_s, Left):
+            left += 1
+        else:
+            from_s += wait_s
+    return left
+
+
 def test_throttling_halves_the_rate_and_recovers_gradually() -> None:
     """100/s: 50 for two seconds, then 12.5 more each second, 100 again after 6 s [S23]."""
     pacer = Pacer(100)

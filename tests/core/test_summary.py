@@ -151,6 +151,7 @@ def test_every_situation_has_the_exit_code_of_the_design(counts: dict[str, int])
         ("pause", {"ended": Ended.SIGNAL_INT, "storage_failed": True}, {}, 5, "interrupted"),
         ("pause-all", {"storage_failed": True, "proofs": (QUIET,)}, {}, 5, "quiet"),
         ("pause-all", {"storage_failed": True, "proofs": (RUNNING,)}, {}, 6, "still_running"),
+        ("pause-all", {"journal_incomplete": True, "proofs": (QUIET,)}, {}, 5, "quiet"),
         ("pause-all", {"ended": Ended.SIGNAL_INT, "proofs": (QUIET,)}, {}, 0, "quiet"),
         ("pause-all", {"ended": Ended.SIGNAL_INT, "proofs": (UNPROVEN,)}, {}, 130, "not_proven"),
         ("pause-all", {"ended": Ended.CREDENTIALS, "proofs": (UNPROVEN,)}, {}, 3, "not_proven"),

@@ -71,9 +71,9 @@ async def test_two_signals_end_a_run_that_was_ending_for_another_reason(tmp_path
     async with a_stage(tmp_path, campaigns=3) as stage:
         ref = stage.simulator.world.refs()[0]
         stage.simulator.desk.faults = FaultPlan(always={ref: HANG})
-        child = await stage.begin(*stage.pause_words("--deadline", "0.01"))
+        child = await stage.begin(*stage.pause_words("--deadline", "0.3"))
         await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         child.send(signal.SIGINT)
         await asyncio.sleep(0.2)
         still_there = child.process.returncode is None

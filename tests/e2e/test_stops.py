@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.core.summary import Ended
+from orchestrator.errors import NotBegunError
 from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan, Outage, slow, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
@@ -77,6 +78,12 @@ async def test_a_stop_ends_every_kind_of_wait(
         loop.call_later(at_s, stop)
 
     stage.on_birth = born
+    if not at_s:
+        # the list is still being read: there is no run
+        with pytest.raises(NotBegunError) as early:
+            await stage.pause()
+        assert (early.value.exit_code, stage.server.sent) == (143, [])
+        return
     result = await stage.pause()
 
     ended_s = asyncio.get_running_loop().time()

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from orchestrator.core.answer import TLS_FAULTS, Fault
+from orchestrator.edges.isales_client import tls_context
 from orchestrator.edges.isales_client.reasons import unconnected
 from tests.edges.client_makers import Going, Names, client_of, pause
 from tests.fault_server import SUCCESS, FaultServer, hang_up, reply, reset, surplus
@@ -283,3 +289,61 @@ def test_only_what_cannot_pass_is_a_tls_fault(reason: str | None, fault: Fault) 
 
     assert named is fault
     assert not any(word.isupper() and "_" in word for word in words.split())
+
+
+async def test_an_intermediate_authority_may_be_named_as_the_ca_file(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    """It was named on purpose, so that its root is not needed: the same on every Python."""
+    intermediate = authority.create_child_ca()
+    named = tmp_path / "intermediate.pem"
+    intermediate.cert_pem.write_to_path(str(named))
+
+    answer = await answer_through(tls_of(intermediate.issue_cert("isales.test")), named)
+
+    assert answer.http_status == 200
+
+
+async def test_an_authority_without_key_identifiers_is_trusted(tmp_path: Path) -> None:
+    """Private authorities are often made by openssl without them: the same on every Python."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plain authority")])
+    leaf_key = ec.generate_private_key(ec.SECP256R1())
+
+    def made(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(LONG_AGO)
+            .not_valid_after(FAR_AHEAD)
+        )
+
+    root = made(name, key.public_key()).add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
+    )
+    leaf = made(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")]), leaf_key.public_key()
+    ).add_extension(x509.SubjectAlternativeName([x509.DNSName("isales.test")]), critical=False)
+    ca_file, chain = tmp_path / "ca.pem", tmp_path / "leaf.pem"
+    ca_file.write_bytes(root.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    chain.write_bytes(
+        leaf.sign(key, SHA256()).public_bytes(Encoding.PEM)
+        + leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+
+    answer = await answer_through(context, ca_file)
+
+    assert answer.http_status == 200
+
+
+def test_what_a_certificate_must_be_is_the_same_on_every_python() -> None:
+    """The two flags that Python 3.13 sets and 3.11 does not are ours to set."""
+    flags = tls_context(None).verify_flags
+
+    assert flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert not flags & ssl.VERIFY_X509_STRICT

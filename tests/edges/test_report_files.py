@@ -417,10 +417,10 @@ def test_a_folder_that_cannot_be_written_fails_the_check(
 ) -> None:
     """[P21] A read-only disk is found out before anything is sent."""
 
-    def refuse(_descriptor: int) -> None:
+    def refuse(_descriptor: int, _mode: int) -> None:
         raise error
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fchmod", refuse)
     with pytest.raises(StorageError, match=r"summary\.json: (Read-only .*\(EROFS\)|odd)"):
         check_folder(tmp_path)
     monkeypatch.undo()

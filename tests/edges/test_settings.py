@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -334,11 +335,16 @@ def test_a_file_that_blocks_or_is_none_is_refused(world: World) -> None:
     assert "cannot be read (Is a directory)" in str(world.refusal(config=world.root / "home"))
 
 
-def test_a_path_through_a_file_is_refused(world: World) -> None:
-    """HOME is a file: the system says why, and so do we."""
-    error = world.refusal(environ={"XDG_CONFIG_HOME": str(world.secret_file)})
+def test_a_default_that_cannot_be_reached_is_passed_over(world: World) -> None:
+    """HOME is a file, as /dev/null often is: a warning, and what else is set counts."""
+    home = str(world.secret_file)
 
-    assert "cannot be read (Not a directory)" in str(error)
+    settings = world.load(environ={"HOME": home})
+
+    assert settings.server.base_url == "https://h.example:28080"
+    assert settings.state_dir == Path(f"/var/tmp/orchestrator-{HERE.uid}")  # noqa: S108
+    assert any(f"{home}/.config" in one and "Not a directory" in one for one in world.warnings)
+    assert any(f"{home}/.local" in one and "/var/tmp" in one for one in world.warnings)  # noqa: S108
 
 
 def test_root_trusts_a_file_of_its_own(world: World) -> None:
@@ -646,6 +652,83 @@ def test_the_same_rights_judged_without_being_root(
     problem = sources._secret_rights_problem(rights_of(uid, gid, mode), reader)
 
     assert (words in problem) if words else not problem
+
+
+#: entries as setfacl makes them; the group's mode bits then show the mask
+OWNER, GROUP_OBJ, MASK, OTHER = (1, 6, 0), (4, 0, 0), (0x10, 4, 0), (0x20, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("owner", "entries", "words"),
+    [
+        # systemd: LoadCredential= with User=
+        (0, [OWNER, (2, 4, 54_321), GROUP_OBJ, MASK, OTHER], ""),
+        # root's file for a group of ours by name, and one that the mask takes everything from
+        (0, [OWNER, GROUP_OBJ, (8, 4, 54_321), MASK, OTHER], ""),
+        (0, [OWNER, (2, 4, 54_321), (2, 7, 33), GROUP_OBJ, (0x10, 0, 0), OTHER], ""),
+        # our own file, and a list that names only us
+        (54_321, [OWNER, (2, 4, 54_321), GROUP_OBJ, MASK, OTHER], ""),
+        # somebody else in it
+        (0, [OWNER, (2, 4, 54_321), (2, 4, 33), GROUP_OBJ, MASK, OTHER], "user 33 may"),
+        (54_321, [OWNER, (2, 4, 33), GROUP_OBJ, MASK, OTHER], "user 33 may"),
+        (0, [OWNER, (2, 4, 54_321), GROUP_OBJ, (8, 4, 33), MASK, OTHER], "a group we are not in"),
+        (0, [OWNER, (4, 4, 0), (2, 4, 54_321), MASK, OTHER], "a group we are not in (gid 0)"),
+        (54_321, [OWNER, GROUP_OBJ, (8, 4, 54_321), MASK, OTHER], "group 54321 may"),
+    ],
+)
+def test_the_rights_of_a_secret_file_with_an_access_control_list(
+    owner: int, entries: list[tuple[int, int, int]], words: str
+) -> None:
+    """[C03] Who is named in it, as far as its mask lets them; the mode alone would mislead."""
+    acl = tuple(sources._AclEntry(*one) for one in entries)
+
+    problem = sources._secret_rights_problem(rights_of(owner, 0, 0o640), STRANGER, acl)
+
+    assert (words in problem) if words else not problem
+
+
+def test_an_access_control_list_is_read_from_the_file(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that another user may read by name, whatever the file system here keeps."""
+    stored = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *one) for one in [OWNER, (2, 4, 33), GROUP_OBJ, MASK, OTHER]
+    )
+    monkeypatch.setattr(os, "getxattr", lambda _file, _name: stored)
+
+    assert "user 33 may read or write it" in str(world.refusal())
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("..2026_11_26_03_00_00.1/sk", ("defaultMode: 0440", "fsGroup")),
+        ("sk", ("chmod 600", "setfacl -b")),
+    ],
+)
+def test_advice_about_rights_can_be_followed_where_the_file_lies(
+    world: World, place: str, words: tuple[str, ...]
+) -> None:
+    """A secret volume of Kubernetes is read-only, and its rights stand in the pod's manifest."""
+    file = world.root / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(CANARY)
+    file.chmod(0o644)
+    link = world.root / "link"
+    link.symlink_to(file)
+
+    advice = world.refusal(environ={"ORCHESTRATOR_SECRET_KEY_FILE": str(link)}).advice
+
+    assert all(word in advice for word in words)
+    assert ("chmod" in advice) == (place == "sk")
+
+
+def test_advice_about_a_docker_secret_speaks_of_docker() -> None:
+    """Its mode stands in the stack's file, or on the host."""
+    advice = sources._rights_advice(Path("/run/secrets/sk"), STRANGER)
+
+    assert 'uid: "54321" and mode: 0400' in advice
+    assert "on the host, chown 54321" in advice
 
 
 @pytest.mark.parametrize(

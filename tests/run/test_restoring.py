@@ -135,7 +135,7 @@ async def test_what_was_only_inferred_is_left_alone_unless_wanted(tmp_path: Path
 
 
 async def test_a_killed_restore_is_continued_without_starting_any_twice(tmp_path: Path) -> None:
-    """[P03] killed after 10 of 30 starts, continued: what was perhaps sent is left alone, exit 1."""
+    """[P03] killed after 10 of 30 starts, continued: what was perhaps sent is left, exit 1."""
     stage = Stage(tmp_path, started(30))
     run_dir = await paused(stage)
     stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None

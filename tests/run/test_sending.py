@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_left
 from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from orchestrator.core.signing import SigningRules
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
+    Fault,
     FaultPlan,
     FaultRates,
     ListingFaults,
@@ -91,6 +93,7 @@ async def test_switch_b_is_healed_and_recorded(
     assert sum(1 for one in stage.server.sent if one.entry and not one.entry.authorised) == 1
     (said,) = stage.events.named("signature.corrected")
     assert (said["cure"], said["millis"]) == ("millis", not we_begin_with)
+    assert result.run_dir is not None
     summary = json.loads((result.run_dir / "summary.json").read_text())
     assert summary["settings"]["signing"]["millis"] is (not we_begin_with)
 
@@ -538,3 +541,37 @@ async def test_reads_wait_while_changes_are_held_back(tmp_path: Path) -> None:
     assert sum(sent.is_change for sent in early) > 10
     assert sum(not sent.is_change for sent in early) < 10
     assert result.counts == {"paused": 6_020}
+
+
+@dataclass(frozen=True, slots=True)
+class Asleep(FaultPlan):
+    """A server that is stopped for a while and reads and answers everything as it goes on."""
+
+    FROM_S: ClassVar[float] = 3.0
+    TO_S: ClassVar[float] = 33.0
+
+    def outage(self, asked: faults.Asked) -> Fault | None:
+        """The true answer, when it is awake again."""
+        if self.FROM_S <= asked.now_s < self.TO_S:
+            return Fault("asleep", effect=True, wait_s=self.TO_S - asked.now_s)
+        return None
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+@pytest.mark.parametrize(
+    ("rate", "concurrency"), [(10, 8), (5, 8), (2, 8), (1, 4), (20, 1), (50, 32)]
+)
+async def test_a_server_that_wakes_up_reads_at_most_r_and_c_in_a_second(
+    tmp_path: Path, rate: int, concurrency: int, *, emergency: bool
+) -> None:
+    """It sleeps for 30 s, then reads at once what was sent and given up: 18 for R = 10, C = 8."""
+    world = started(80 * rate)
+    stage = Stage(tmp_path, world, rate_per_s=rate, concurrency=concurrency, faults=Asleep())
+
+    await (stage.pause_all() if emergency else stage.pause())
+
+    left_s = [sent.at_s for sent in stage.server.sent]
+    read_s = sorted(Asleep.TO_S if Asleep.FROM_S <= at < Asleep.TO_S else at for at in left_s)
+    worst = max(bisect_left(read_s, at + 1.0) - place for place, at in enumerate(read_s))
+    assert worst <= rate + concurrency
+    assert left_s[-1] > Asleep.TO_S + 10

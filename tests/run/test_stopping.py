@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.core.summary import Ended
+from orchestrator.errors import NotBegunError
 from orchestrator.run.stopping import Alarm, StoppedError, Stopping
 from orchestrator.simulator.faults import FaultPlan, FaultRates, Outage
 from orchestrator.simulator.routes import CHANGES, Kind
-from tests.fakes import VDN, Stage, ref, several, started
+from tests.fakes import VDN, Stage, several, started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -274,16 +275,22 @@ async def test_sleepers_wake_in_the_order_in_which_they_slept() -> None:
     assert woken == list(range(10))
 
 
+def names_in(folder: Path) -> set[str]:
+    """Every file below a folder, by its name alone."""
+    return {path.name for path in folder.rglob("*")}
+
+
 async def test_a_stop_before_anything_sends_nothing(tmp_path: Path) -> None:
-    """Told to stop before the first request: nothing sent, 130."""
+    """Told to stop while the list is read: nothing sent, 130, and no run to continue."""
     stage = Stage(tmp_path, started(5))
     stage.on_birth = lambda born: born.stopping.stop(Ended.SIGNAL_INT, "told to")
 
-    result = await stage.pause()
+    with pytest.raises(NotBegunError, match="told to before anything was sent") as caught:
+        await stage.pause()
 
-    assert result.exit_code == 130
+    assert caught.value.exit_code == 130
     assert stage.server.sent == []
-    assert stage.row(result, ref(1))["outcome"] == "unattempted"
+    assert names_in(tmp_path) & {"journal.db", "journal.db.part"} == set()
 
 
 async def test_a_wait_too_short_for_the_clock_still_passes_time() -> None:

@@ -32,10 +32,12 @@ from orchestrator.edges.journal.fold import (
     unverified,
     vdn_shares,
 )
+from orchestrator.edges.journal.gap import Gap, begin_gap, end_gap, gap_of
 from orchestrator.edges.journal.journal import Intent, Journal, Settlement
 from orchestrator.edges.journal.planning import PlanWriter, Reason, Refused
 from orchestrator.edges.journal.tables import (
     SCHEMA_VERSION,
+    STEPS_BETWEEN_LOOKS,
     check_whole,
     connect,
     find_damage,
@@ -46,6 +48,8 @@ from orchestrator.edges.journal.writer import InlineWriter, ThreadWriter, Writer
 
 __all__ = [
     "SCHEMA_VERSION",
+    "STEPS_BETWEEN_LOOKS",
+    "Gap",
     "InlineWriter",
     "Intent",
     "Journal",
@@ -62,12 +66,15 @@ __all__ = [
     "Writer",
     "all_vdn_shares",
     "attempts_made",
+    "begin_gap",
     "check_whole",
     "connect",
     "counts",
     "doubtful_campaigns",
+    "end_gap",
     "find_damage",
     "first_seen_ms",
+    "gap_of",
     "has_exhausted",
     "known_campaigns",
     "known_of_vdn",

@@ -1,6 +1,7 @@
 """What a run writes down, and when it may go on.
 
-Rule 1: an intent is awaited before its PUT leaves; an outcome before it is reported.
+Rule 1: an intent is awaited before its PUT leaves; an outcome before it is reported. What was seen
+        before is on the disk by then too, but costs no fsync of its own.
 Rule 2: a look made after an intent never replaces the state before.
 Rule 3: an answer and the outcome that it decides are one commit.
 """
@@ -11,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from orchestrator.edges.journal.tables import Row, put, put_many, reopen
-from orchestrator.edges.journal.writer import Rows
+from orchestrator.edges.journal.writer import Rows, Unsynced
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,7 +89,7 @@ class Journal:
             put(connection, "lives", row)
             return self.life
 
-        return self._writer.submit(begin)
+        return self._writer.submit(Unsynced(begin))
 
     def end_life(  # noqa: PLR0913 - the columns of one row
         self,
@@ -117,7 +118,7 @@ class Journal:
             touched = _touched(connection, [seq for seq, _ in sightings])
             put_many(connection, "looks", [row for row in rows if row[0] not in touched])
 
-        return self._writer.submit(keep_first)
+        return self._writer.submit(Unsynced(keep_first))
 
     def named(self, names: Sequence[tuple[int, str]]) -> asyncio.Future[None]:
         """Record names of campaigns that nobody looked at; their state before stays unknown."""
@@ -129,7 +130,7 @@ class Journal:
             ]
             put_many(connection, "looks", rows)
 
-        return self._writer.submit(keep_first)
+        return self._writer.submit(Unsynced(keep_first))
 
     def discovered(
         self, sightings: Sequence[Sighting], *, at_ms: int
@@ -147,7 +148,7 @@ class Journal:
                 places[ref] = seq
             return places
 
-        return self._writer.submit(add)
+        return self._writer.submit(Unsynced(add))
 
     def intend(self, intent: Intent) -> asyncio.Future[None]:
         """Record that a PUT is about to leave; await this before it does.

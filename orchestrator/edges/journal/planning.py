@@ -1,6 +1,8 @@
 """Building the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
 
-Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync.
+Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync, and is
+        written to once more in the way of later commits: a disk that has room for it may have none
+        for the log of SQLite or its index.
 Rule 2: the list is streamed; what is kept in memory are the first problems and their number.
 Rule 3: duplicates are found by sorting once (an index), not by remembering ten million ids.
 """
@@ -16,6 +18,7 @@ from orchestrator.core.manifest_line import GoodLines
 from orchestrator.core.plan import PlanCounts
 from orchestrator.core.strict_json import storable
 from orchestrator.edges.journal.tables import (
+    STEPS_BETWEEN_LOOKS,
     Row,
     create_tables,
     index_plan,
@@ -27,7 +30,7 @@ from orchestrator.edges.journal.tables import (
 from orchestrator.errors import Problem, RefusedError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.core.campaign import CampaignRef
@@ -67,8 +70,14 @@ class Reason(NamedTuple):
 class PlanWriter:
     """`journal.db.part` while it is being built; `finish` turns it into the journal."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(
+        self, path: Path | None, *, is_unwanted: Callable[[], bool] = lambda: False
+    ) -> None:
         """Begin a part next to `path` (the journal to be), or in memory when there is no disk.
+
+        Args:
+            path: None: in memory.
+            is_unwanted: asked now and then; true ends what is being done with a StorageError.
 
         Raises:
             StorageError: the part cannot be created.
@@ -86,6 +95,7 @@ class PlanWriter:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be created: {error}") from error
         try:
+            self.connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
             self.connection.execute(f"PRAGMA cache_size = {_CACHE_KIB}")
             create_tables(self.connection)
         except sqlite3.Error as error:
@@ -216,16 +226,38 @@ class PlanWriter:
             self.connection.execute("COMMIT")
             index_plan(self.connection)
             if self._part is None or self._path is None:
+                self.connection.set_progress_handler(None, 0)
                 return self.connection
+            # in the part, so that the fsync below is the only one that this costs
+            self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.close()
             _sync(self._part)
             self._part.rename(self._path)
-            _sync(self._path.parent)
-            connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-            set_durable(connection)
+            return _open_for_commits(self._path, meta)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be stored: {error}") from error
-        return connection
+
+
+def _open_for_commits(path: Path, meta: Mapping[str, str]) -> sqlite3.Connection:
+    """Open a new journal and see that it can be written to; nothing of that is left if it cannot.
+
+    The next commit fsyncs the log and, since the log is new, the directory with both their names:
+    so an emergency waits for three fsyncs, no more, before its first PUT.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        for key, value in meta.items():
+            put(connection, "meta", (key, value))
+        connection.execute("COMMIT")
+        set_durable(connection)
+    except BaseException:
+        connection.close()
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+        raise
+    return connection
 
 
 def _sync(path: Path) -> None:

@@ -127,6 +127,9 @@ _GOOD_LINE = "INSERT INTO plan VALUES " + _GOOD_VALUES  # noqa: S608 - our own
 #: rows of one statement: 1.2 µs a row one by one, 0.6 µs with 50 and hardly less with 500
 _ROWS_AT_ONCE = 50
 
+#: steps of SQLite between two looks at whether its answer is still wanted: some milliseconds
+STEPS_BETWEEN_LOOKS = 100_000
+
 #: the values of one row, without its checksum
 Row = tuple[int | str | None, ...]
 

@@ -1,6 +1,7 @@
 """Who touches the database: one thread, many small writes in one commit.
 
-Rule 1: an operation's future is done when its commit is: what was awaited is on the disk.
+Rule 1: an operation's future is done when its commit is: what was awaited is on the disk
+        (but for what is `Unsynced`: it is there with the next one that is not).
 Rule 2: operations are applied in the order in which they were submitted, reads among them.
 Rule 3: when the disk fails, a batch run stops: every later write is refused with the first error.
 Rule 4: an emergency goes on: its journal is kept in memory too, from the start, so that nothing has
@@ -22,6 +23,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from orchestrator.edges.journal.gap import lose
 from orchestrator.edges.journal.tables import Row, put, put_many
 from orchestrator.errors import StorageError
 
@@ -54,6 +56,22 @@ class Rows(tuple[tuple[str, Row], ...]):
         """Put them by themselves."""
         for table, row in self:
             put(connection, table, row)
+
+
+class Unsynced:
+    """An operation on whose record nobody acts: it is on the disk when a later one that counts is.
+
+    A kill loses nothing of it; a power cut may lose it together with all that came after it.
+    """
+
+    __slots__ = ("_operation",)
+
+    def __init__(self, operation: Callable[[sqlite3.Connection], Any]) -> None:
+        self._operation = operation
+
+    def __call__(self, connection: sqlite3.Connection) -> Any:
+        """Apply it."""
+        return self._operation(connection)
 
 
 Operations = list["Callable[[sqlite3.Connection], Any]"]
@@ -90,8 +108,9 @@ class _Store:
         self.failure: StorageError | None = None
         self._disk = connection
         self._memory = memory_connection() if keep_going else None
+        self._is_durable = True
         try:
-            self._path: str = connection.execute("PRAGMA database_list").fetchone()[2]
+            self._path = _path_of(connection)
             if self._memory is not None:
                 connection.backup(self._memory)
         except sqlite3.Error as error:
@@ -108,6 +127,7 @@ class _Store:
     def _apply_to_disk(self, operations: Operations) -> list[Any]:
         if self.failure is None:
             try:
+                self._set_durable(not all(isinstance(one, Unsynced) for one in operations))
                 results = _apply(self._disk, operations)
             except sqlite3.Error as error:
                 self.failure = _lost(str(error), "free space on the state directory's disk, then")
@@ -115,7 +135,13 @@ class _Store:
                 if self._file == _file_at(self._path):
                     return results
                 self.failure = _lost("its file was removed or replaced", "put it back, then")
+            lose(self._path)
         return [self.failure] * len(operations)
+
+    def _set_durable(self, wanted: bool) -> None:  # noqa: FBT001 - the only thing it is told
+        if wanted != self._is_durable:
+            self._disk.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
+            self._is_durable = wanted
 
     def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
         """Read outside of any commit; an exception takes the place of the result."""
@@ -133,6 +159,16 @@ class _Store:
             with contextlib.suppress(sqlite3.Error):
                 if connection is not None:
                     connection.close()
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    """Where the database is; a path need not be UTF-8."""
+    connection.text_factory = os.fsdecode
+    try:
+        path: str = connection.execute("PRAGMA database_list").fetchone()[2]
+    finally:
+        connection.text_factory = str
+    return path
 
 
 def _lost(why: str, cure: str) -> StorageError:

@@ -47,6 +47,7 @@ from orchestrator.edges.settings.sources import (
     read_settings_file,
     settings_files,
     terminal_prompt,
+    unreachable,
 )
 from orchestrator.errors import SettingsError
 
@@ -141,7 +142,13 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     state_dir, warning = default_state_dir(environ, home=home, identity=identity)
     try:
         layers, looked_in = _read_layers(
-            flags, environ, files, identity=identity, home=home, must_exist=config is not None
+            flags,
+            environ,
+            files,
+            identity=identity,
+            home=home,
+            must_exist=config is not None,
+            warn=warn,
         )
         resolved = resolve(
             layers,
@@ -191,9 +198,10 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
     identity: Identity,
     home: Path | None,
     must_exist: bool,
+    warn: Callable[[str], None],
 ) -> tuple[list[dict[str, Given]], list[str]]:
     """Return the layers, and the settings files that were looked for or found."""
-    here = Path.cwd()
+    here = _here()
     plain = {
         key: os.fspath(value) if isinstance(value, Path) else value for key, value in flags.items()
     }
@@ -202,6 +210,10 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
         _with_whole_paths(environment_layer(environ), base=here, home=home),
     ]
     for file in files:
+        why = "" if must_exist else unreachable(file)
+        if why:
+            warn(f"settings file {file} cannot be reached ({why}): going on without it")
+            continue
         try:
             document = read_settings_file(file, identity)
         except FileNotFoundError as error:
@@ -211,23 +223,46 @@ def _read_layers(  # noqa: PLR0913 (the sources, in their order)
                     advice="correct the path; configs/example.toml has every key",
                 ) from error
             continue
-        base = (here / file).parent
+        base = file.parent if file.is_absolute() else here and (here / file).parent
         layer = file_layer(document, file=str(file))
         return [*layers, _with_whole_paths(layer, base=base, home=home)], [str(file)]
     return layers, [str(file) for file in files]
 
 
+def _here() -> Path | None:
+    """Our working directory; None when it has been removed, or may not be known."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 def _with_whole_paths(
-    layer: dict[str, Given], *, base: Path, home: Path | None
+    layer: dict[str, Given], *, base: Path | None, home: Path | None
 ) -> dict[str, Given]:
     """Make paths absolute: relative to the settings file's directory, or to ours; `~/` is home."""
     whole = dict(layer)
     for key, given in layer.items():
         text = given.value
         if SPECS[key].is_path and isinstance(text, str) and text.strip():
-            found = home / text[2:] if home and text.startswith("~/") else base / text
+            if home and text.startswith("~/"):
+                found = home / text[2:]
+            elif base:
+                found = base / text
+            elif Path(text).is_absolute():
+                found = Path(text)
+            else:
+                raise _refused_relative(key, given.origin)
             whole[key] = given._replace(value=str(found))
     return whole
+
+
+def _refused_relative(key: str, origin: str) -> SettingsError:
+    return SettingsError(
+        f"{origin}: the path is relative, and the working directory has been removed",
+        key=key,
+        advice="give the whole path, beginning with /, or change to a directory that exists",
+    )
 
 
 def _with_secret(

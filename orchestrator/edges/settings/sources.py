@@ -13,6 +13,7 @@ import pwd
 import re
 import ssl
 import stat
+import struct
 import sys
 import tomllib
 import warnings
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 SETTINGS_FILE_MAX_BYTES: Final = 1024 * 1024
 SECRET_FILE_MAX_BYTES: Final = 64 * 1024
 CA_FILE_MAX_BYTES: Final = 16 * 1024 * 1024
+
+_ACL_ENTRY: Final = struct.Struct("<HHI")
+_ACL_USER: Final = 0x02
+_ACL_GROUP_OBJ: Final = 0x04
+_ACL_GROUP: Final = 0x08
+_ACL_MASK: Final = 0x10
+_DOCKER_SECRETS: Final = "/run/secrets/"
 
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _NOT_ASCII: Final = re.compile(rb"[^\x00-\x7f]")
@@ -58,8 +66,20 @@ class Identity(NamedTuple):
         return cls(uid, frozenset({os.getegid(), *os.getgroups()}), home)
 
 
+class _AclEntry(NamedTuple):
+    """One line of a POSIX access control list."""
+
+    tag: int
+    #: read 4, write 2, execute 1
+    rights: int
+    #: a user or a group, for tags that name one
+    number: int
+
+
 class _Content(NamedTuple):
     rights: os.stat_result
+    #: None: the mode bits say everything
+    acl: tuple[_AclEntry, ...] | None
     text: bytes
 
 
@@ -83,11 +103,50 @@ def default_state_dir(
 ) -> tuple[Path, str]:
     """Choose where run directories live; the second value is a warning or ""."""
     base = _absolute(environ.get("XDG_STATE_HOME")) or (home and home / ".local" / "state")
+    why = "there is no home directory"
     if base:
-        return base / "orchestrator", ""
+        why = _no_place(base / "orchestrator")
+        if not why:
+            return base / "orchestrator", ""
     # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
     fallback = Path(f"/var/tmp/orchestrator-{identity.uid}")  # noqa: S108
-    return fallback, f"there is no home directory: runs are kept in {fallback}"
+    return fallback, f"{why}: runs are kept in {fallback}"
+
+
+def _no_place(path: Path) -> str:
+    """Why a directory can neither be used nor made, by its nearest ancestor; empty if it can."""
+    for place in (path, *path.parents):
+        try:
+            rights = place.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"{place} cannot be reached ({_reason(error)})"
+        is_directory = stat.S_ISDIR(rights.st_mode)
+        if place is path and rights.st_uid not in {os.geteuid(), 0} and not _is_shared(rights):
+            return f"{place} belongs to another user (uid {rights.st_uid})"
+        if is_directory and os.access(place, os.W_OK | os.X_OK):
+            return ""
+        return f"{place} cannot be written" if is_directory else f"{place} is no directory"
+    return ""
+
+
+def _is_shared(rights: os.stat_result) -> bool:
+    return bool(rights.st_mode & stat.S_ISGID)
+
+
+def unreachable(file: Path) -> str:
+    """Why nobody can tell whether there is such a file; empty where one can.
+
+    A home directory that we may not enter, or that is no directory, holds no settings for us.
+    """
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return _reason(error) if isinstance(error, OSError) else "no file can have this name"
+    return ""
 
 
 def read_settings_file(file: Path, identity: Identity) -> dict[str, object]:
@@ -128,10 +187,11 @@ def read_secret(file: Path, *, origin: str, identity: Identity) -> Secret:
     except _UnusableError as unusable:
         raise _refused_secret(file, origin, str(unusable)) from unusable
     except OSError as error:
-        raise _refused_secret(file, origin, _words(error)) from error
-    problem = _secret_rights_problem(content.rights, identity)
+        advice = _rights_advice(file, identity) if isinstance(error, PermissionError) else ""
+        raise _refused_secret(file, origin, _words(error), advice) from error
+    problem = _secret_rights_problem(content.rights, identity, content.acl)
     if problem:
-        raise _refused_secret(file, origin, problem)
+        raise _refused_secret(file, origin, problem, _rights_advice(file, identity))
     secret = read_secret_file(content.text)
     if isinstance(secret, Refusal):
         raise _refused_secret(file, origin, secret.reason)
@@ -191,10 +251,22 @@ def _read_regular(file: Path, *, most_bytes: int) -> _Content:
         rights = os.fstat(descriptor)
         if not stat.S_ISREG(rights.st_mode):
             raise _UnusableError("is not a regular file")
+        acl = _read_acl(descriptor)
         text = stream.read(most_bytes + 1)
     if len(text) > most_bytes:
         raise _UnusableError(f"is larger than {most_bytes:,} bytes")
-    return _Content(rights, text)
+    return _Content(rights, acl, text)
+
+
+def _read_acl(descriptor: int) -> tuple[_AclEntry, ...] | None:
+    """The access control list of a file; acl(5) and linux/posix_acl_xattr.h have the format."""
+    try:
+        stored = os.getxattr(descriptor, "system.posix_acl_access")
+    except OSError:
+        return None  # it has none, or its file system knows none
+    if len(stored) < 4 or (len(stored) - 4) % _ACL_ENTRY.size:
+        return None
+    return tuple(_AclEntry(*entry) for entry in _ACL_ENTRY.iter_unpack(stored[4:]))
 
 
 def _check_root_may_trust(file: Path, *, link: os.stat_result, target: os.stat_result) -> None:
@@ -207,19 +279,70 @@ def _check_root_may_trust(file: Path, *, link: os.stat_result, target: os.stat_r
         raise _refused_file(file, "can be written by others, and we run as root")
 
 
-def _secret_rights_problem(rights: os.stat_result, identity: Identity) -> str:
+def _secret_rights_problem(
+    rights: os.stat_result, identity: Identity, acl: tuple[_AclEntry, ...] | None = None
+) -> str:
+    """Who else may read or write it; empty for nobody."""
     mode = stat.S_IMODE(rights.st_mode)
-    if rights.st_uid == identity.uid and not mode & 0o077:
-        return ""
-    # root's membership in groups says nothing: it chose the file's group itself.
-    group_is_ours = identity.uid == 0 or rights.st_gid in identity.gids
-    if rights.st_uid == 0 and group_is_ours and not mode & 0o037:
-        return ""
     if rights.st_uid not in {identity.uid, 0}:
         return f"belongs to another user (uid {rights.st_uid})"
-    if mode & 0o037 or rights.st_uid == identity.uid:
+    if mode & 0o007:
         return f"others may read or write it (mode {mode:04o})"
-    return f"is readable by a group we are not in (gid {rights.st_gid})"
+    if acl is None:
+        groups = {rights.st_gid: (mode >> 3) & 0o7}
+    else:
+        # systemd gives a service its credentials so. The group's mode bits are only a mask then.
+        mask = next((one.rights for one in acl if one.tag == _ACL_MASK), 0o7)
+        for one in acl:
+            known = one.number in {identity.uid, rights.st_uid, 0}
+            if one.tag == _ACL_USER and one.rights & mask and not known:
+                return f"user {one.number} may read or write it (access control list)"
+        groups = {
+            rights.st_gid if one.tag == _ACL_GROUP_OBJ else one.number: one.rights & mask
+            for one in acl
+            if one.tag in {_ACL_GROUP_OBJ, _ACL_GROUP}
+        }
+    for group, may in groups.items():
+        # root's membership in groups says nothing: it chose the file's group itself.
+        is_ours = identity.uid == 0 or group in identity.gids
+        if may & 0o3 or (may and rights.st_uid == identity.uid != 0):
+            who = "others" if acl is None else f"group {group}"
+            return f"{who} may read or write it (mode {mode:04o})"
+        if may and (not is_ours or rights.st_uid != 0):
+            return f"is readable by a group we are not in (gid {group})"
+    return ""
+
+
+def _rights_advice(file: Path, identity: Identity) -> str:
+    """How the rights of a secret file are put right where it lies; a mount keeps its own."""
+    real = Path(os.path.realpath(file))
+    if any(part.startswith("..") for part in real.parts):
+        # Kubernetes keeps the versions of a volume in directories like ..2026_11_26_03_00_00.1
+        return (
+            "in the pod: defaultMode: 0440 on the secret volume, and"
+            f" securityContext.fsGroup: {max(identity.gids)}"
+        )
+    if str(file).startswith(_DOCKER_SECRETS) or str(real).startswith(_DOCKER_SECRETS):
+        return (
+            f'Docker Swarm: uid: "{identity.uid}" and mode: 0400 on the secret of the service;'
+            f" Compose: on the host, chown {identity.uid} and chmod 400 what is mounted"
+        )
+    try:
+        owner = file.stat().st_uid
+        mounted_read_only = bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+    except OSError:
+        return ""
+    if mounted_read_only:
+        return (
+            "it is mounted read-only: where it is mounted from, give it to"
+            f" uid {identity.uid} and chmod 400 it"
+        )
+    if owner != identity.uid:
+        return f"as root: chown {identity.uid} {file} && chmod 400 {file}"
+    return (
+        f"chmod 600 {file} (an access control list: setfacl -b {file}); where that has no effect,"
+        " move it to a file system that keeps rights"
+    )
 
 
 def _ca_problem(text: bytes) -> str:
@@ -244,16 +367,20 @@ def _refused_file(file: Path, reason: str) -> SettingsError:
     )
 
 
-def _refused_secret(file: Path, origin: str, reason: str) -> SettingsError:
+def _refused_secret(file: Path, origin: str, reason: str, advice: str = "") -> SettingsError:
     return SettingsError(
         f"{origin}: {file}: {reason}",
         key=SECRET_KEY_FILE,
-        advice=f"put the secret key alone on one line, then: chmod 600 {file}",
+        advice=advice or f"put the secret key alone on one line, then: chmod 600 {file}",
     )
 
 
 def _words(error: OSError) -> str:
-    return f"cannot be read ({error.strerror or type(error).__name__})"
+    return f"cannot be read ({_reason(error)})"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def _toml_words(error: Exception) -> str:
