@@ -3,7 +3,8 @@
 set -eu
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-VENV=$ROOT/.venv
+VENV=${VENV:-$ROOT/.venv}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 STAMP=$VENV/.ready
 
 say() { printf '%s\n' "do: $*" >&2; }
@@ -34,7 +35,8 @@ usage: ./do COMMAND [arguments]
   lock                  pin the dependencies anew (needs uv and a package index)
   help                  this text
 
-PYTHON=/path/to/python ./do ... chooses the interpreter (3.11 or later).
+PYTHON=/path/to/python ./do ... chooses the interpreter (3.11 or later), VENV=DIR where its
+environment is made (.venv).
 END
 }
 
@@ -92,7 +94,7 @@ pip() {
 build_venv() {
     python=$(find_python) || exit 2
     began=$(date +%s)
-    say "setting up .venv with $("$python" -V) (once; under a minute)"
+    say "setting up $VENV with $("$python" -V) (once; under a minute)"
     rm -f "$STAMP"
     if ! [ -x "$VENV/bin/python" ] ||
         [ "$("$VENV/bin/python" -c 'import sys, pip; print(sys.version)' 2>/dev/null)" != \
@@ -100,11 +102,13 @@ build_venv() {
         "$python" -m venv --clear "$VENV" || stop "no virtual environment could be made in $VENV." \
             "On Debian or Ubuntu: apt-get install python3-venv"
     fi
+    # The lock is complete: with --no-deps nothing that is published later can be asked for.
     pip install --no-deps --require-hashes --only-binary :all: -r "$ROOT/requirements.txt" ||
         stop "the pinned packages could not be installed (the lines above say why)." \
             "A package index must be reachable; repeat the command to go on."
     pip install --no-deps --no-build-isolation --no-index --editable "$ROOT" ||
         stop "the project itself could not be installed (the lines above say why)."
+    pip check || stop "the installed packages do not fit each other (the lines above say why)."
     stamp_of "$VENV/bin/python" >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
     say "ready after $(($(date +%s) - began)) s"
@@ -112,13 +116,13 @@ build_venv() {
 
 setup() {
     is_ready && return
-    [ -w "$ROOT" ] || stop "$ROOT is not writable for $(id -un), and .venv must be made in it."
+    [ -w "$(dirname -- "$VENV")" ] || stop "$VENV cannot be made: its folder is not writable."
     # One setup at a time: fd 9 carries a lock that dies with this process. The lock belongs to the
     # open file, which the child shares with us, so it outlives the child that takes it.
     locker=$(find_python) || exit 2
-    : >>"$ROOT/.venv.lock" || stop "$ROOT/.venv.lock is not writable for $(id -un); remove it."
-    exec 9>>"$ROOT/.venv.lock"
-    "$locker" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || stop "cannot lock .venv.lock"
+    : >>"$VENV.lock" || stop "$VENV.lock is not writable for $(id -un); remove it."
+    exec 9>>"$VENV.lock"
+    "$locker" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || stop "cannot lock $VENV.lock"
     is_ready || build_venv
     exec 9>&-
 }

@@ -71,6 +71,8 @@ def read_page(
         if sighting is None:
             problem = "a row of the listing has no usable id"
             continue
+        if verdict.flaw and sighting.status not in {Status.STARTED, None}:
+            continue  # a broken page may say what to pause, never what is at rest
         rows.append(sighting)
         if sighting.status is None and not _is_number(entry.get("status")):
             problem = problem or "a row of the listing has no readable status"

@@ -198,7 +198,12 @@ def _settler(
         if rig.look_is_required and not await _is_startable(rig, planned):
             return
         await settle_one(
-            rig, planned, attempts_before=before, last_round=last_round, is_open=not last_round
+            rig,
+            planned,
+            attempts_before=before,
+            last_round=last_round,
+            budget=1 if last_round and rig.max_attempts is not None else None,
+            is_open=not last_round,
         )
 
     return settle

@@ -557,6 +557,8 @@ class Sender:
                     return heard
             if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
                 return heard
+            if self._foreign and not self._is_itself:
+                return heard
             failures += charged
             if failures >= READ_ATTEMPTS:
                 return heard

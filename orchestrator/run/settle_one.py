@@ -71,6 +71,8 @@ class _Case:
     number: int
     #: an outcome may stand
     reopens: bool
+    #: attempts that may fail; None: as often as it takes
+    budget: int | None
     sent: int = 0
     charged: int = 0
     failures: int = 0
@@ -99,6 +101,7 @@ async def settle_one(
     *,
     attempts_before: int = 0,
     last_round: bool = False,
+    budget: int | None = None,
     is_open: bool = False,
 ) -> None:
     """Bring one campaign to its outcome, or leave it open when the run ends first.
@@ -110,9 +113,11 @@ async def settle_one(
         planned: the campaign.
         attempts_before: the number of its last attempt so far.
         last_round: what runs out of attempts now gets no more.
+        budget: attempts that may fail; None: as many as the settings say.
         is_open: it has no outcome that stands, so that the journal need not look for one.
     """
-    case = _Case(planned, number=attempts_before, reopens=not is_open)
+    most = rig.max_attempts if budget is None else budget
+    case = _Case(planned, number=attempts_before, reopens=not is_open, budget=most)
     useful_before = rig.first_failures.pop(planned.seq, None)
     if useful_before is not None:
         # It failed in an earlier round: what others achieved since then explains its failures.
@@ -131,6 +136,9 @@ async def settle_one(
             await _run_out(rig, case, verdict, last_round=last_round)
         elif _needs_reading(rig, case, verdict):
             await _conclude_by_reading(rig, case, verdict)
+        elif verdict.kind is Kind.UNREADABLE and not case.settled:
+            decision = decide_unseen(rig.action, _history(case, verdict))
+            await rig.settle(_settlement(rig, case, verdict, decision))
     except StoppedError:
         rig.events.debug("campaign.left_open", seq=planned.seq, **_identity(planned))
 
@@ -195,18 +203,23 @@ def _is_one_of_the_last(rig: Rig) -> bool:
 async def _repeat(rig: Rig, case: _Case, first: Verdict) -> Verdict:
     """Drive the repeats; the first verdict stands in for the first call."""
     waiting: list[Verdict] = [first]
+    last = first
 
     async def again() -> Verdict:
+        nonlocal last
         if waiting:
             return waiting.pop()
+        if last.kind is Kind.UNREADABLE and rig.sender.trusts_states:
+            return last  # found out meanwhile: the PUT works, and the state decides
         rig.progress.repeats += 1
         await rig.sender.slots.acquire()
-        return await _attempt(rig, case)
+        last = await _attempt(rig, case)
+        return last
 
     retrying = AsyncRetrying(
         retry=retry_if_result(lambda verdict: _is_repeated(rig, case, verdict)),
         wait=lambda _: _wait_s(rig, case),
-        stop=lambda _: _is_spent(rig, case),
+        stop=lambda _: _is_spent(case),
         sleep=lambda wait_s: _back_off(rig, wait_s),
         retry_error_callback=_last_verdict,
     )
@@ -269,8 +282,8 @@ def _is_repeated(rig: Rig, case: _Case, verdict: Verdict) -> bool:
     return True
 
 
-def _is_spent(rig: Rig, case: _Case) -> bool:
-    return rig.max_attempts is not None and case.charged >= rig.max_attempts
+def _is_spent(case: _Case) -> bool:
+    return case.budget is not None and case.charged >= case.budget
 
 
 # -- one attempt ------------------------------------------------------------------------------
@@ -343,7 +356,9 @@ async def _look_into(rig: Rig, case: _Case, verdict: Verdict) -> None:
         await _read_what_was_unreadable(rig)
     works: bool | None = None
     if _is_one_of_the_last(rig) or (
-        verdict.kind is Kind.FORBIDDEN and rig.access.row_of(vdn_id) >= _FORBIDDEN_ROW
+        verdict.kind is Kind.FORBIDDEN
+        and vdn_id in rig.access.opened
+        and rig.access.row_of(vdn_id) >= _FORBIDDEN_ROW
     ):
         works = await _reads_work(rig, vdn_id)
         rig.sender.note_look(works=works, verdict=verdict)

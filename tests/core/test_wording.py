@@ -273,8 +273,7 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
             QUIET,
             {"journal_incomplete": True},
             (
-                "no campaign started since 10:41:07Z (17:41 here), checked twice. 1 paused by us."
-                f" {NOT_COVERED} The disk failed while this run was recorded: campaigns that it"
+                f"{IS_QUIET} We paused 1. {NOT_COVERED} The disk failed while this run was recorded: campaigns that it"
                 " paused then may be missing here and in a restore; the output of that process"
                 " lists them."
             ),

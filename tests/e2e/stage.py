@@ -32,9 +32,8 @@ ROOT = Path(__file__).parents[2]
 VDN = 1234
 #: the two sweeps of an emergency follow each other at once: what is tested is something else
 SHORT_GAP = """
-from orchestrator.core import sweep
-from orchestrator.run import emergency
-sweep.GAP_S = emergency.GAP_S = 0.2
+from orchestrator.core import quiet
+quiet.GAP_S = 0.2
 """
 #: seconds after which a child that should have ended is killed and the test fails
 _PATIENCE_S = 30.0
