@@ -13,6 +13,7 @@ import pytest
 from orchestrator.core.signing import SigningRules
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
+    Fault,
     FaultPlan,
     FaultRates,
     ListingFaults,
@@ -22,6 +23,7 @@ from orchestrator.simulator.faults import (
 )
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import BlankQueryLine, Millis, SignatureCheck
+from orchestrator.simulator.world import Campaign, World
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ async def test_switch_b_is_healed_and_recorded(
     assert sum(1 for one in stage.server.sent if one.entry and not one.entry.authorised) == 1
     (said,) = stage.events.named("signature.corrected")
     assert (said["cure"], said["millis"]) == ("millis", not we_begin_with)
+    assert result.run_dir
     summary = json.loads((result.run_dir / "summary.json").read_text())
     assert summary["settings"]["signing"]["millis"] is (not we_begin_with)
 
@@ -525,3 +528,29 @@ async def test_reads_wait_while_changes_are_held_back(tmp_path: Path) -> None:
     assert sum(sent.is_change for sent in early) > 10
     assert sum(not sent.is_change for sent in early) < 10
     assert result.counts == {"paused": 6_020}
+
+
+@pytest.mark.parametrize("work", ["pause", "pause-all"])
+async def test_a_key_that_the_server_sends_back_is_stored_nowhere(
+    tmp_path: Path, work: str
+) -> None:
+    """[C01] In a description, in capitals and in a campaign's name: no file of the run holds it."""
+    world = World(
+        {1201: [Campaign(n, name=f"Q4 {SECRET_KEY} {n}" if n == 4 else "") for n in range(1, 13)]}
+    )
+    told = [SECRET_KEY, SECRET_KEY.upper(), "x" * 490 + SECRET_KEY]
+    echoes = {
+        ref(n): [
+            Fault("echo", body=json.dumps({"resultCode": "0200001", "resultDesc": text}).encode())
+        ]
+        for n, text in enumerate(told, start=5)
+    }
+    stage = Stage(tmp_path, world, faults=FaultPlan(scripted=echoes))
+
+    result = await (stage.pause() if work == "pause" else stage.pause_all())
+
+    assert result.run_dir
+    files = [one for one in result.run_dir.iterdir() if one.is_file()]
+    assert any(one.name == "results.csv" and b"***" in one.read_bytes() for one in files)
+    for one in files:
+        assert SECRET_KEY[:10].lower().encode() not in one.read_bytes().lower(), one.name
