@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.core.credentials import Cure, Signer
+from orchestrator.core.echo import EchoMask
 from orchestrator.core.plan import feasibility
 from orchestrator.core.requests import ApiRequest, details, listing
 from orchestrator.core.server_url import ServerUrl, read_base_url
@@ -391,6 +392,7 @@ class _Asker:
         self.skew_s: int | None = None
         self._client = client
         self._clock = clock
+        self._echo = EchoMask(settings.credentials.secret_key)
         self._departed = False
 
     def corrected(self, switch: Literal["blank_query_line", "millis"]) -> str:
@@ -403,7 +405,7 @@ class _Asker:
         tries = 0
         while True:
             generation = self.signer.generation
-            answer = await self._client.send(request, self)
+            answer = self._echo.masked(await self._client.send(request, self))
             verdict = judge(answer)
             self.kinds.add(verdict.kind)
             self._note_date(answer)

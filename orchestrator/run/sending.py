@@ -19,6 +19,7 @@ from orchestrator.core.answer import Answer, Fault
 from orchestrator.core.breaker import Breaker, Pass
 from orchestrator.core.campaign import CampaignRef
 from orchestrator.core.credentials import Cure
+from orchestrator.core.echo import EchoMask
 from orchestrator.core.pacing import Left
 from orchestrator.core.quiet import PASS_SHARE
 from orchestrator.core.retry import backoff_s, retry_after_s
@@ -158,9 +159,11 @@ class Sender:
     #: whether the last answers were of the throttling kind
     _limits: set[asyncio.Timeout] = field(default_factory=set)
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    _echo: EchoMask = field(init=False)
 
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
+        self._echo = EchoMask(self.credentials.secret_key)
         self.slots = Slots(self.concurrency, is_paced=lambda: self._in_line > 0)
         self.stopping.on_stop(self.alarm.ring)
 
@@ -299,6 +302,7 @@ class Sender:
             self._limits.discard(limit)
             self.progress.in_flight -= 1
             self._out -= departure.left is not None
+        answer = self._echo.masked(answer)
         now_s = self.clock.now_s()
         if departure.left is not None:
             self._pace_after(answer, departure.left, now_s)

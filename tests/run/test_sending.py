@@ -24,6 +24,7 @@ from orchestrator.simulator.faults import (
 )
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import BlankQueryLine, Millis, SignatureCheck
+from orchestrator.simulator.world import Campaign, World
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
 
 if TYPE_CHECKING:
@@ -575,3 +576,29 @@ async def test_a_server_that_wakes_up_reads_at_most_r_and_c_in_a_second(
     worst = max(bisect_left(read_s, at + 1.0) - place for place, at in enumerate(read_s))
     assert worst <= rate + concurrency
     assert left_s[-1] > Asleep.TO_S + 10
+
+
+@pytest.mark.parametrize("work", ["pause", "pause-all"])
+async def test_a_key_that_the_server_sends_back_is_stored_nowhere(
+    tmp_path: Path, work: str
+) -> None:
+    """[C01] In a description, in capitals and in a campaign's name: no file of the run holds it."""
+    world = World(
+        {1201: [Campaign(n, name=f"Q4 {SECRET_KEY} {n}" if n == 4 else "") for n in range(1, 13)]}
+    )
+    told = [SECRET_KEY, SECRET_KEY.upper(), "x" * 490 + SECRET_KEY]
+    echoes = {
+        ref(n): [
+            Fault("echo", body=json.dumps({"resultCode": "0200001", "resultDesc": text}).encode())
+        ]
+        for n, text in enumerate(told, start=5)
+    }
+    stage = Stage(tmp_path, world, faults=FaultPlan(scripted=echoes))
+
+    result = await (stage.pause() if work == "pause" else stage.pause_all())
+
+    assert result.run_dir
+    files = [one for one in result.run_dir.iterdir() if one.is_file()]
+    assert any(one.name == "results.csv" and b"***" in one.read_bytes() for one in files)
+    for one in files:
+        assert SECRET_KEY[:10].lower().encode() not in one.read_bytes().lower(), one.name
