@@ -1,7 +1,7 @@
 """Knocks at a server's doors one after the other: name, TCP, TLS. Sends no request.
 
 Rule 1: a door that does not open is a ProbeError in words, with its fault; nothing else is raised.
-Rule 2: TLS is verified as the client verifies it; there is no other way to look at a certificate.
+Rule 2: TLS is verified as the client verifies it, by the client's own context.
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class ProbeError(Exception):
@@ -48,7 +44,7 @@ async def try_tcp(host: str, port: int, *, timeout_s: float) -> None:
     await _open(host, port, context=None, timeout_s=timeout_s)
 
 
-async def try_tls(host: str, port: int, *, ca_file: Path | None, timeout_s: float) -> float:
+async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: float) -> float:
     """Shake hands and close.
 
     Returns:
@@ -57,7 +53,6 @@ async def try_tls(host: str, port: int, *, ca_file: Path | None, timeout_s: floa
     Raises:
         ProbeError: the handshake fails, or the certificate is not to be trusted.
     """
-    context = ssl.create_default_context(cafile=ca_file)
     return await _open(host, port, context=context, timeout_s=timeout_s)
 
 
@@ -69,7 +64,9 @@ async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout
     except TimeoutError as error:
         raise ProbeError(f"{place}: no answer in {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:
-        raise ProbeError(f"{place}: {error.verify_message}") from error
+        raise ProbeError(
+            f"{place}: the TLS certificate is refused: {error.verify_message}"
+        ) from error
     except ssl.SSLError as error:
         raise ProbeError(f"{place}: the TLS handshake failed ({error.reason})") from error
     except OSError as error:

@@ -24,7 +24,7 @@ from orchestrator.core.setting_table import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.core.sightings import Page, read_details, read_page
 from orchestrator.core.signing import authorization
 from orchestrator.core.verdict import Kind, Repeat, Verdict, judge
-from orchestrator.edges.isales_client import IsalesClient
+from orchestrator.edges.isales_client import IsalesClient, tls_context
 from orchestrator.edges.probe import ProbeError, find_addresses, try_tcp, try_tls
 from orchestrator.edges.run_directory import refuse_network_file_system
 from orchestrator.errors import SettingsError
@@ -187,9 +187,8 @@ class _Drill:
         async def tls() -> tuple[Finding, str]:
             if url.scheme != "https":
                 return Finding.OK, "not used: plain http to this machine"
-            ends_s = await try_tls(
-                url.host, url.port, ca_file=settings.server.ca_file, timeout_s=wait_s
-            )
+            context = tls_context(settings.server.ca_file)
+            ends_s = await try_tls(url.host, url.port, context=context, timeout_s=wait_s)
             days = int((ends_s - self._clock.wall_ms() / 1000) // _DAY_S)
             finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK
             return finding, f"the certificate is trusted and ends in {days} days"

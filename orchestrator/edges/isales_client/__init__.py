@@ -6,6 +6,14 @@ from orchestrator.edges.isales_client.client import (
     IsalesClient,
     NotSentError,
     c_parser_in_use,
+    tls_context,
 )
 
-__all__ = ["CONTENT_TYPE", "Departure", "IsalesClient", "NotSentError", "c_parser_in_use"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Departure",
+    "IsalesClient",
+    "NotSentError",
+    "c_parser_in_use",
+    "tls_context",
+]

@@ -180,7 +180,7 @@ class IsalesClient:
                 attempt_timeout_s=self._attempt_timeout_s,
                 clock=self._clock,
                 limit=self._connections,
-                ssl=_tls(self._ca_file) if self._is_tls else True,
+                ssl=tls_context(self._ca_file) if self._is_tls else True,
                 resolver=self._resolver,
                 dns_cache_max_size=4,
                 socket_factory=_open_socket,
@@ -402,8 +402,16 @@ def _has_input(endpoint: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """How every server's certificate is verified: by these authorities, or the system's.
+
+    Python 3.13 changed its defaults. VERIFY_X509_STRICT refuses what private authorities issue
+    (no Authority Key Identifier); VERIFY_X509_PARTIAL_CHAIN trusts an intermediate authority in
+    `ca_file` without its root. A server must not be trusted on one Python and refused on another,
+    so the flags are ours, and both of these work everywhere.
+    """
     context = ssl.create_default_context(cafile=ca_file)
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
