@@ -112,7 +112,7 @@ build_venv() {
             "A package index must be reachable; repeat the command to go on."
     pip install --no-deps --no-build-isolation --no-index --editable "$ROOT" ||
         stop "the project itself could not be installed (the lines above say why)."
-    pip check || stop "the lock is not complete (the lines above say what is missing): ./do lock"
+    lacking=$("$VENV/bin/python" -m pip check) || stop "the lock is not complete: $lacking"
     stamp_of "$VENV/bin/python" >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
     say "ready after $(($(date +%s) - began)) s"
