@@ -3,9 +3,6 @@
 set -eu
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-VENV=${VENV:-$ROOT/.venv}
-case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
-STAMP=$VENV/.ready
 
 say() { printf '%s\n' "do: $*" >&2; }
 stop() { say "$@"; exit 2; }
@@ -30,13 +27,16 @@ usage: ./do COMMAND [arguments]
   crash | soak | fuzz | simulation | surroundings  [key=value ...]
                         the harnesses in their long form, e.g. ./do crash n=2000 seed=7
 
+  acceptance [NAME ... | --issue N | --short]
+                        the real command against an independent server; --list names the scenarios
+
   setup                 the virtual environment only (every command does it when needed)
-  build                 the wheel, into dist/
+  build                 the wheel, into dist/ (or --directory DIR)
   lock                  pin the dependencies anew (needs uv and a package index)
   help                  this text
 
-PYTHON=/path/to/python ./do ... chooses the interpreter (3.11 or later), VENV=DIR where its
-environment is made (.venv).
+PYTHON=/path/to/python ./do ... chooses the interpreter (3.11 or later); each one so chosen has
+an environment of its own, .venv-VERSION.
 END
 }
 
@@ -47,7 +47,6 @@ can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
-        is_new_enough "$PYTHON" || stop "PYTHON=$PYTHON is not a Python 3.11 or later."
         can_make_venv "$PYTHON" || stop "PYTHON=$PYTHON has no venv or ensurepip module." \
             "On Debian or Ubuntu: apt-get install python3-venv"
         printf '%s\n' "$PYTHON"
@@ -71,6 +70,14 @@ find_python() {
     stop "or name one: PYTHON=/path/to/python ./do ..."
 }
 
+# Where it lies. A chosen interpreter has one of its own, so that several can take turns.
+VENV=$ROOT/.venv
+if [ -n "${PYTHON:-}" ]; then
+    is_new_enough "$PYTHON" || stop "PYTHON=$PYTHON is not a Python 3.11 or later."
+    VENV=$ROOT/.venv-$("$PYTHON" -c 'import platform; print(platform.python_version())')
+fi
+STAMP=$VENV/.ready
+
 # What the environment was made from: the pins, the project file, the interpreter, the place.
 stamp_of() {
     version=$("$1" -c 'import sys; print(sys.version)') || return 1
@@ -80,8 +87,7 @@ stamp_of() {
 
 is_ready() {
     [ -f "$STAMP" ] && [ -x "$VENV/bin/python" ] || return 1
-    [ -n "${PYTHON:-}" ] && wanted=$PYTHON || wanted=$VENV/bin/python
-    [ "$(cat "$STAMP")" = "$(stamp_of "$wanted" 2>/dev/null)" ]
+    [ "$(cat "$STAMP")" = "$(stamp_of "${PYTHON:-$VENV/bin/python}" 2>/dev/null)" ]
 }
 
 pip() {
@@ -94,7 +100,7 @@ pip() {
 build_venv() {
     python=$(find_python) || exit 2
     began=$(date +%s)
-    say "setting up $VENV with $("$python" -V) (once; under a minute)"
+    say "setting up ${VENV##*/} with $("$python" -V) (once; under a minute)"
     rm -f "$STAMP"
     if ! [ -x "$VENV/bin/python" ] ||
         [ "$("$VENV/bin/python" -c 'import sys, pip; print(sys.version)' 2>/dev/null)" != \
@@ -102,13 +108,14 @@ build_venv() {
         "$python" -m venv --clear "$VENV" || stop "no virtual environment could be made in $VENV." \
             "On Debian or Ubuntu: apt-get install python3-venv"
     fi
-    # The lock is complete: with --no-deps nothing that is published later can be asked for.
+    # The lock alone decides: without --no-deps a release published later may (pip before 24 looks
+    # for the newest of a package that another one asks for with an extra, and finds no hash).
     pip install --no-deps --require-hashes --only-binary :all: -r "$ROOT/requirements.txt" ||
         stop "the pinned packages could not be installed (the lines above say why)." \
             "A package index must be reachable; repeat the command to go on."
     pip install --no-deps --no-build-isolation --no-index --editable "$ROOT" ||
         stop "the project itself could not be installed (the lines above say why)."
-    pip check || stop "the installed packages do not fit each other (the lines above say why)."
+    lacking=$("$VENV/bin/python" -m pip check) || stop "the lock is not complete: $lacking"
     stamp_of "$VENV/bin/python" >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
     say "ready after $(($(date +%s) - began)) s"
@@ -116,7 +123,7 @@ build_venv() {
 
 setup() {
     is_ready && return
-    [ -w "$(dirname -- "$VENV")" ] || stop "$VENV cannot be made: its folder is not writable."
+    [ -w "$ROOT" ] || stop "$ROOT is not writable for $(id -un), and ${VENV##*/} must be made in it."
     # One setup at a time: fd 9 carries a lock that dies with this process. The lock belongs to the
     # open file, which the child shares with us, so it outlives the child that takes it.
     locker=$(find_python) || exit 2
@@ -146,7 +153,7 @@ lint() {
     imports=$(lint-imports --no-logo 2>&1) || { bad="$bad import-linter" && echo "$imports" >&2; }
     python -m tests.checks || bad="$bad tests.checks"
     if [ -n "$bad" ]; then
-        say "lint: NOT clean:$bad (formatting is put right by .venv/bin/ruff format .)"
+        say "lint: NOT clean:$bad (formatting is put right by ${VENV##*/}/bin/ruff format .)"
         exit 1
     fi
     say "lint: clean (ruff, mypy, import-linter, tests.checks)"
@@ -218,6 +225,10 @@ crash | soak | fuzz | simulation | surroundings)
     setup
     run "tests.harness.$command" "$@"
     ;;
+acceptance)
+    setup
+    run tests.acceptance "$@"
+    ;;
 test)
     setup
     if [ $# -eq 0 ]; then test_all; else test_some "$@"; fi
@@ -229,7 +240,7 @@ lint)
 build)
     setup
     cd "$ROOT"
-    "$VENV/bin/python" -m hatchling build --target wheel
+    "$VENV/bin/python" -m hatchling build --target wheel "$@"
     ;;
 lock) lock ;;
 *)

@@ -103,7 +103,7 @@ class Exchange:
     def close(self) -> None:
         """End the connection in good order."""
         self.open = False
-        self.writer.close()
+        close_once(self.writer)
 
     def reset(self) -> None:
         """End the connection with a RST."""
@@ -111,6 +111,12 @@ class Exchange:
         endpoint = self.writer.get_extra_info("socket")
         endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
+
+
+def close_once(writer: asyncio.StreamWriter) -> None:
+    """Close, unless that is done: before Python 3.11.3 abort() fails after a second close."""
+    if not writer.is_closing():
+        writer.close()
 
 
 @dataclass
@@ -169,7 +175,7 @@ class FaultServer:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
-            writer.close()
+            close_once(writer)
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await writer.wait_closed()
             self._open.discard(writer)

@@ -36,8 +36,8 @@ _PARSER_ERRORS = (ijson.JSONError, ValueError, ArithmeticError, SystemError)
 _WORD_CHARS = "0123456789abcdefghijklmnopqrstuvwxyzE.+-"
 
 #: Sound JSON, up to the first thing that is cut off or wrong: one call into C for a whole piece.
-#: Two repeats that stand side by side share no character, so nothing is tried in two ways;
-#: possessive quantifiers would say the same, and are broken in Python before 3.11.5.
+#: Two repeats that stand side by side share no character, so nothing is tried in two ways.
+#: Possessive quantifiers would say the same, and are broken in Python before 3.11.5.
 _SOUND = re.compile(
     rf"""
     [\x20\t\r\n,:\[\]{{}}]*

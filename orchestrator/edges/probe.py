@@ -1,7 +1,7 @@
 """Knocks at a server's doors one after the other: name, TCP, TLS. Sends no request.
 
 Rule 1: a door that does not open is a ProbeError in words, with its fault; nothing else is raised.
-Rule 2: TLS is verified as the client verifies it; there is no other way to look at a certificate.
+Rule 2: TLS is verified as the client verifies it, by the client's own context.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout
     except TimeoutError as error:
         raise ProbeError(f"{place}: no answer in {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:
-        raise ProbeError(f"{place}: {error.verify_message}") from error
+        raise ProbeError(
+            f"{place}: the TLS certificate is refused: {error.verify_message}"
+        ) from error
     except ssl.SSLError as error:
         raise ProbeError(f"{place}: the TLS handshake failed ({error.reason})") from error
     except OSError as error:

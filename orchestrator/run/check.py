@@ -228,12 +228,8 @@ class _Drill:
         async def tls() -> tuple[Finding, str]:
             if url.scheme != "https":
                 return Finding.OK, "not used: plain http to this machine"
-            ends_s = await try_tls(
-                url.host,
-                url.port,
-                context=tls_context(settings.server.ca_file),
-                timeout_s=wait_s,
-            )
+            context = tls_context(settings.server.ca_file)
+            ends_s = await try_tls(url.host, url.port, context=context, timeout_s=wait_s)
             days = int((ends_s - self._clock.wall_ms() / 1000) // _DAY_S)
             finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK
             return finding, f"the certificate is trusted and ends in {days} days"

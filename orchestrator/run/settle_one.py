@@ -95,7 +95,7 @@ class _Case:
     probed: bool = False
 
 
-async def settle_one(
+async def settle_one(  # noqa: PLR0913 - how often, and what is known before
     rig: Rig,
     planned: Planned,
     *,

@@ -4,6 +4,7 @@ Rule 1: each requirement is `name==version` with at least one sha256.
 Rule 2: no option but `--hash` occurs: index addresses are the business of the machine.
 Rule 3: the lock for running is a part of the lock for everything, pin by pin, hash by hash.
 Rule 4: whatever pyproject.toml asks for is locked, at its floor or above.
+Rule 5: a script that installs a lock installs nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+)(?:\s*;.*)?")
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
+_INSTALL = re.compile(r"install\b[^\n]* -r ")
 _FLOOR = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<version>[0-9.]+)")
 
 
@@ -85,4 +87,11 @@ def problems(root: Path = ROOT) -> list[str]:
             found.append(
                 f"requirements.txt: {name} {everything[name].version} < {floor}; ./do lock"
             )
+    for script in ("do", ".ci/run"):
+        text = re.sub(r"\\\n\s*", "", (root / script).read_text())
+        found += [
+            f"{script}: `pip install -r` without --no-deps --require-hashes: later releases matter"
+            for install in _INSTALL.findall(text)
+            if "--no-deps" not in install or "--require-hashes" not in install
+        ]
     return found

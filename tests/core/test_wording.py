@@ -273,8 +273,8 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
             QUIET,
             {"journal_incomplete": True},
             (
-                f"{IS_QUIET} We paused 1. {NOT_COVERED} The disk failed while this run was recorded: campaigns that it"
-                " paused then may be missing here and in a restore; the output of that process"
+                f"{IS_QUIET} We paused 1. {NOT_COVERED} The disk failed while this run was"
+                " recorded: campaigns that it paused then may be missing here and in a restore; the output of that process"
                 " lists them."
             ),
         ),

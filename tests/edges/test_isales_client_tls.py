@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from orchestrator.core.answer import TLS_FAULTS, Fault
@@ -25,6 +24,7 @@ from tests.edges.client_makers import Going, Names, client_of, pause
 from tests.fault_server import SUCCESS, FaultServer, hang_up, reply, reset, surplus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.core.answer import Answer
@@ -118,14 +118,72 @@ async def test_a_certificate_of_an_unknown_authority_is_not_trusted(
 
     assert answer.fault is Fault.TLS_UNTRUSTED
     assert "the TLS certificate is not trusted: " in answer.detail
-    assert "unable to get local issuer certificate" in answer.detail
+
+
+def plain_authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server whose authority is as simple as private ones are: no key identifiers anywhere."""
+    now = dt.datetime.now(dt.UTC)
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Our own authority")])
+    builder = (
+        x509.CertificateBuilder()
+        .issuer_name(ca_name)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=90))
+    )
+    root = (
+        builder.subject_name(ca_name)
+        .public_key(ca_key.public_key())
+        .serial_number(1)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    leaf = (
+        builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "isales.test")]))
+        .public_key(key.public_key())
+        .serial_number(2)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("isales.test")]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    ca_file, leaf_file = folder / "root.pem", folder / "leaf.pem"
+    ca_file.write_bytes(root.public_bytes(pem))
+    leaf_file.write_bytes(
+        leaf.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf_file)
+    return context, ca_file
+
+
+def intermediate_authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server whose CA file holds the authority that signed it, not the root above that one."""
+    intermediate = trustme.CA().create_child_ca()
+    ca_file = folder / "intermediate.pem"
+    intermediate.cert_pem.write_to_path(str(ca_file))
+    return tls_of(intermediate.issue_cert("isales.test")), ca_file
+
+
+@pytest.mark.parametrize("made", [plain_authority, intermediate_authority])
+async def test_certificates_of_the_field_are_trusted_by_every_python(
+    tmp_path: Path, made: Callable[[Path], tuple[ssl.SSLContext, Path]]
+) -> None:
+    """3.13 alone would refuse the first kind; 3.11 and 3.12 alone would refuse the second."""
+    context, ca_file = made(tmp_path)
+
+    answer = await answer_through(context, ca_file)
+
+    assert (answer.fault, answer.body) == (None, SUCCESS)
+    strict = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert tls_context(ca_file).verify_flags & strict == ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 @pytest.mark.parametrize(
-    ("not_before", "not_after", "words"),
+    ("not_before", "not_after"),
     [
-        (LONG_AGO, LONG_AGO + dt.timedelta(days=1), "certificate has expired"),
-        (FAR_AHEAD, FAR_AHEAD + dt.timedelta(days=1), "certificate is not yet valid"),
+        (LONG_AGO, LONG_AGO + dt.timedelta(days=1)),
+        (FAR_AHEAD, FAR_AHEAD + dt.timedelta(days=1)),
     ],
 )
 async def test_a_certificate_out_of_its_time_is_named_with_our_clock(
@@ -133,7 +191,6 @@ async def test_a_certificate_out_of_its_time_is_named_with_our_clock(
     ca_file: Path,
     not_before: dt.datetime,
     not_after: dt.datetime,
-    words: str,
 ) -> None:
     """[N09] Expired or not yet valid: the clock here is the first thing to check."""
     leaf = authority.issue_cert("isales.test", not_before=not_before, not_after=not_after)
@@ -141,7 +198,8 @@ async def test_a_certificate_out_of_its_time_is_named_with_our_clock(
     answer = await answer_through(tls_of(leaf), ca_file)
 
     assert answer.fault is Fault.TLS_EXPIRED
-    assert f"cannot be used now: {words} (the clock here: 20" in answer.detail
+    assert "the TLS certificate cannot be used now: " in answer.detail
+    assert "(the clock here: 20" in answer.detail
 
 
 async def test_a_certificate_for_another_host_is_named_with_the_wanted_name(
@@ -289,61 +347,3 @@ def test_only_what_cannot_pass_is_a_tls_fault(reason: str | None, fault: Fault) 
 
     assert named is fault
     assert not any(word.isupper() and "_" in word for word in words.split())
-
-
-async def test_an_intermediate_authority_may_be_named_as_the_ca_file(
-    authority: trustme.CA, tmp_path: Path
-) -> None:
-    """It was named on purpose, so that its root is not needed: the same on every Python."""
-    intermediate = authority.create_child_ca()
-    named = tmp_path / "intermediate.pem"
-    intermediate.cert_pem.write_to_path(str(named))
-
-    answer = await answer_through(tls_of(intermediate.issue_cert("isales.test")), named)
-
-    assert answer.http_status == 200
-
-
-async def test_an_authority_without_key_identifiers_is_trusted(tmp_path: Path) -> None:
-    """Private authorities are often made by openssl without them: the same on every Python."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plain authority")])
-    leaf_key = ec.generate_private_key(ec.SECP256R1())
-
-    def made(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(LONG_AGO)
-            .not_valid_after(FAR_AHEAD)
-        )
-
-    root = made(name, key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
-    )
-    leaf = made(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")]), leaf_key.public_key()
-    ).add_extension(x509.SubjectAlternativeName([x509.DNSName("isales.test")]), critical=False)
-    ca_file, chain = tmp_path / "ca.pem", tmp_path / "leaf.pem"
-    ca_file.write_bytes(root.sign(key, SHA256()).public_bytes(Encoding.PEM))
-    chain.write_bytes(
-        leaf.sign(key, SHA256()).public_bytes(Encoding.PEM)
-        + leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-
-    answer = await answer_through(context, ca_file)
-
-    assert answer.http_status == 200
-
-
-def test_what_a_certificate_must_be_is_the_same_on_every_python() -> None:
-    """The two flags that Python 3.13 sets and 3.11 does not are ours to set."""
-    flags = tls_context(None).verify_flags
-
-    assert flags & ssl.VERIFY_X509_PARTIAL_CHAIN
-    assert not flags & ssl.VERIFY_X509_STRICT

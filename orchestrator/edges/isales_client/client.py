@@ -403,14 +403,15 @@ def _has_input(endpoint: Any) -> bool:
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """How a server is verified, the same on every Python: its chain, its name, its dates.
+    """How every server's certificate is verified: by these authorities, or the system's.
 
-    An authority is trusted because it was named, a root or not (the system's too), and private ones
-    often lack the Authority Key Identifier; Python 3.13 changed its mind about both.
+    Python 3.13 changed its defaults. VERIFY_X509_STRICT refuses what private authorities issue
+    (no Authority Key Identifier); VERIFY_X509_PARTIAL_CHAIN trusts an intermediate authority in
+    `ca_file` without its root. A server must not be trusted on one Python and refused on another,
+    so the flags are ours, and both of these work everywhere.
     """
     context = ssl.create_default_context(cafile=ca_file)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
