@@ -274,8 +274,8 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
             {"journal_incomplete": True},
             (
                 f"{IS_QUIET} We paused 1. {NOT_COVERED} The disk failed while this run was"
-                " recorded: campaigns that it paused then may be missing here and in a restore; the output of that process"
-                " lists them."
+                " recorded: campaigns that it paused then may be missing here and in a restore; the"
+                " output of that process lists them."
             ),
         ),
         (
