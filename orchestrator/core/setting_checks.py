@@ -25,6 +25,24 @@ SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+#: a number in figures with something that people add to it
+_WITH_COMMA: Final = re.compile(r"-?[0-9]+(?:[,'\u2019_ ][0-9]+)+(?:\.[0-9]+)?")
+_WITH_UNIT: Final = re.compile(
+    r"-?[0-9.]+ ?(?:%|s|secs?|seconds?|ms|m|mins?|minutes?|h|hours?|d|days?|hz|(?:/|per) ?[a-z]+)",
+    re.IGNORECASE,
+)
+#: pairs of quotes and brackets that come along with a value that was copied
+_PAIRS: Final = (
+    '""',
+    "''",
+    "``",
+    "<>",
+    "\u201c\u201d",
+    "\u201e\u201c",
+    "\u2018\u2019",
+    "\u00ab\u00bb",
+)
+_BLANKS: Final = " \t\r\n\x0b\x0c\xa0\u2028\u2029\u3000\u200b\u200c\u200d\u2060\ufeff"
 _BYTE_ORDER_MARKS: Final = ("\ufeff", "\udcef\udcbb\udcbf", "\udcff\udcfe", "\udcfe\udcff")
 
 
@@ -44,7 +62,7 @@ def number(*, most: float, zero: bool = False) -> Check:
 
     def read(value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return Refusal(f"must be a number, not {shown(value)}")
+            return Refusal(f"must be a number, not {shown(value)}{_number_hint(value)}")
         if 0 < value <= most or (zero and value == 0):
             return float(value)
         return Refusal(f"must be {bounds}, not {shown(value)}")
@@ -57,7 +75,8 @@ def count(*, most: int) -> Check:
 
     def read(value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, int):
-            return Refusal(f"must be a whole number, not {shown(value)}")
+            hint = _number_hint(value)
+            return Refusal(f"must be a whole number, not {shown(value)}{hint}")
         if not 1 <= value <= most:
             return Refusal(f"must be from 1 to {most:,}, not {shown(value)}")
         return value
@@ -67,9 +86,10 @@ def count(*, most: int) -> Check:
 
 def switch(value: object) -> object:
     """Read a TOML boolean."""
-    return (
-        value if isinstance(value, bool) else Refusal(f"must be true or false, not {shown(value)}")
-    )
+    if isinstance(value, bool):
+        return value
+    hint = ": write it without quotes" if value in {"true", "false"} else ""
+    return Refusal(f"must be true or false, not {shown(value)}{hint}")
 
 
 def path(value: object) -> object:
@@ -78,13 +98,17 @@ def path(value: object) -> object:
         return Refusal(f"must be a path in quotes, not {shown(value)}")
     if not value.strip() or "\0" in value:
         return Refusal(f"must be a path, not {shown(value)}")
-    return value
+    around = what_is_around(value)
+    return Refusal(around) if around else value
 
 
 def base_url(value: object) -> object:
     """Read a base URL into its normalised text."""
     if not isinstance(value, str):
         return Refusal(f"must be a URL in quotes, not {shown(value)}")
+    around = what_is_around(value)
+    if around:
+        return Refusal(around)
     url = read_base_url(value)
     return Refusal(f"not a usable URL: {url.reason}") if isinstance(url, Refusal) else url.text
 
@@ -127,6 +151,39 @@ def read_secret_file(content: bytes) -> Secret | Refusal:
     return read_secret(text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text)
 
 
+def what_is_around(text: str) -> str:
+    """Say what came along with a value and does not belong to it; "" when nothing did."""
+    if text.startswith(_BYTE_ORDER_MARKS):
+        return "begins with a byte order mark: save it as plain ASCII"
+    bare = text.strip(_BLANKS)
+    if bare and bare != text:
+        at_end = text[-1] in _BLANKS
+        kind = "a line break" if text[-1 if at_end else 0] in "\r\n" else "white space"
+        return f"{'ends' if at_end else 'begins'} with {kind}: take it away"
+    if len(bare) > 2 and bare[0] + bare[-1] in _PAIRS:
+        kind = "angle brackets" if bare[0] == "<" else "quotes"
+        return f"has {kind} around it: write it without them"
+    return ""
+
+
+def _number_hint(value: object) -> str:
+    """Say what a text is that means a number and is none."""
+    if not isinstance(value, str):
+        return ""
+    around = what_is_around(value)
+    if around:
+        return f": it {around}"
+    if _DECIMAL.fullmatch(value):
+        return ": write it without quotes"  # from a settings file; elsewhere it is one by now
+    if _WITH_COMMA.fullmatch(value):
+        return ": write a fraction with a point, and thousands without a separator"
+    if _WITH_UNIT.fullmatch(value):
+        return ": write the number alone, without a unit"
+    if value.isdecimal():
+        return ": only the digits 0-9 count"
+    return ""
+
+
 def shown(value: object) -> str:
     """Show a refused value to people: ASCII, no control characters, short."""
     if isinstance(value, bool):
@@ -144,8 +201,11 @@ def _credential_problem(text: str, *, longest: int) -> Refusal | None:
         return Refusal("is empty")
     if not text.strip():
         return Refusal("holds only white space")
-    if text.startswith(_BYTE_ORDER_MARKS):
-        return Refusal("begins with a byte order mark: save it as plain ASCII")
+    around = what_is_around(text)
+    if around:
+        return Refusal(around)
+    if re.match(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.", text):
+        return Refusal("begins with a name and '=': write the value alone")
     if "\n" in text or "\r" in text:
         return Refusal("has a line break in it")
     if any(character.isspace() for character in text):

@@ -202,6 +202,20 @@ def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
         yield "ORCHESTRATOR_SECRET_KEY_FILE is used, ORCHESTRATOR_SECRET_KEY is ignored"
 
 
+def ignored_proxy(environ: Mapping[str, str], *, host: str) -> str:
+    """Say that a proxy of the environment is not used for this host; "" when none would be."""
+    ours = {name.lower(): name for name in environ if environ[name]}
+    name = ours.get("https_proxy") or ours.get("all_proxy")
+    if name is None:
+        return ""
+    exempt = environ[ours["no_proxy"]].replace(" ", "").lower() if "no_proxy" in ours else ""
+    for one in filter(None, exempt.split(",")):
+        suffix = one.removeprefix("*").removeprefix(".").partition(":")[0]
+        if not suffix or host == suffix or host.endswith(f".{suffix}"):
+            return ""
+    return f"{_printable(name)} is set and not used: {host} is reached directly, never by a proxy"
+
+
 def origin_of_call(key: str) -> str:
     """The origin of a setting that the call itself gives: its flag, or a library's argument."""
     return SPECS[key].flag or f"argument {key}"

@@ -112,11 +112,11 @@ def test_a_number_in_a_flag_may_come_parsed_or_as_text() -> None:
         ),
         (
             environment_layer({"ORCHESTRATOR_RATE_PER_S": "1\uff10"}),
-            r"ORCHESTRATOR_RATE_PER_S: must be a number, not '1\uff10'",
+            r"ORCHESTRATOR_RATE_PER_S: must be a number, not '1\uff10': only the digits 0-9 count",
         ),
         (
             file_layer({"pace": {"rate_per_s": "10"}}, file="/x/c.toml"),
-            "/x/c.toml:pace.rate_per_s: must be a number, not '10'",
+            "/x/c.toml:pace.rate_per_s: must be a number, not '10': write it without quotes",
         ),
         (
             file_layer({"server": {"base_url": ["x"]}}, file="c"),

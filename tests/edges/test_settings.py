@@ -6,12 +6,13 @@ import getpass
 import os
 import pwd
 import re
+import ssl
 import stat
 import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -20,6 +21,9 @@ from orchestrator.core.secret import Secret
 from orchestrator.core.setting_table import SETTINGS
 from orchestrator.edges.settings import Identity, Settings, config_show, load_settings, sources
 from orchestrator.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CANARY = "SKcanary0123456789"
 HERE = Identity.current()
@@ -294,6 +298,8 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     ),
     "a wrong type": (b'[pace]\nconcurrency = "8"\n', "pace.concurrency: must be a whole number"),
     "a section as a list": (b"[[pace]]\nrate_per_s = 1\n", "it is a section: write [pace]"),
+    "a name of 50,000 parts": (b".".join([b"a"] * 50_000) + b" = 1\n", "more than 16 parts"),
+    "a table of such a name": (b"[x]\n[" + b"''.\"\" . " * 9_000 + b"a]\n", "(at line 2)"),
 }
 
 
@@ -472,7 +478,10 @@ def test_the_secret_may_come_from_its_variable(world: World) -> None:
     )
 
     assert settings.credentials.secret_key == Secret(CANARY)
-    assert str(error) == f"ORCHESTRATOR_SECRET_KEY: has a line break in it.{NOTHING_SENT}"
+    assert (
+        str(error)
+        == f"ORCHESTRATOR_SECRET_KEY: ends with a line break: take it away.{NOTHING_SENT}"
+    )
 
 
 def test_odd_variables_are_warned_about_and_confirm_nothing(world: World) -> None:
@@ -888,3 +897,86 @@ def test_the_secret_is_typed_without_echo_while_stdin_carries_the_list() -> None
 
     assert printed == b"typed: True\n"
     assert CANARY.encode() not in screen
+
+
+@pytest.mark.parametrize("wrapped", [
+    '"{}"', "'{}'", " {}", "{} ", "{}\n", "\n{}", "\ufeff{}", "<{}>", "\u201c{}\u201d",
+    "{}\u200b", "{}\xa0",
+])  # fmt: skip
+@pytest.mark.parametrize(("name", "value"), [
+    ("ORCHESTRATOR_BASE_URL", "https://isales.example.com:28080"),
+    ("ORCHESTRATOR_ACCESS_KEY", "AKEXAMPLE"),
+    ("ORCHESTRATOR_SECRET_KEY", "SKEXAMPLE"),
+    ("ORCHESTRATOR_CA_FILE", "/etc/ssl/certs/ca.pem"),
+])  # fmt: skip
+def test_what_came_along_with_a_value_is_named(
+    world: World, name: str, value: str, wrapped: str
+) -> None:
+    """A docker env-file keeps quotes, a mounted secret its line end: that is said."""
+    error = (
+        world.refusal(
+            {"server.base_url": None, "credentials.access_key": None},
+            {
+                "ORCHESTRATOR_BASE_URL": "https://h.example",
+                "ORCHESTRATOR_ACCESS_KEY": "AK",
+                name: wrapped.format(value),
+            },
+        )
+        if name != "ORCHESTRATOR_SECRET_KEY"
+        else world.refusal(
+            environ={"ORCHESTRATOR_SECRET_KEY_FILE": "", name: wrapped.format(value)}
+        )
+    )
+
+    assert str(error).startswith(f"{name}: ")
+    words = ("quotes around", "brackets around", "line break", "white space", "byte order mark")
+    assert any(one in str(error) for one in words), str(error)
+    assert "SKEXAMPLE" not in str(error)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("1,5", "with a point"), ("1.000,5", "must be a number"), ("10s", "without a unit"),
+    ("10/s", "without a unit"), ("10 per second", "without a unit"), ('"10"', "has quotes around"),
+    ("10 ", "ends with white space"), ("1,000", "without a separator"), ("1 000", "separator"),
+])  # fmt: skip
+def test_a_number_with_something_added_is_told_what(world: World, text: str, words: str) -> None:
+    """The decimal comma of half of Europe, units, separators, quotes."""
+    assert words in str(world.refusal(environ={"ORCHESTRATOR_RATE_PER_S": text}))
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda pem: b"\xef\xbb\xbf" + pem, "byte order mark"),
+    (lambda pem: pem.decode().encode("utf-16"), "UTF-16"),
+    (lambda pem: ssl.PEM_cert_to_DER_cert(pem.decode()), "DER form"),
+    (lambda pem: pem.replace(b"CERTIFICATE", b"PKCS7"), "PKCS 7"),
+    (lambda pem: b"  " + pem.replace(b"\n", b"\n  "), "before -----BEGIN"),
+    (lambda pem: b'"' + pem + b'"', "before -----BEGIN"),
+    (lambda pem: pem.replace(b"\n", b"\\n"), "written out"),
+])  # fmt: skip
+def test_a_ca_file_of_another_form_is_named(
+    world: World, tmp_path: Path, change: Callable[[bytes], bytes], words: str
+) -> None:
+    """[C10] A byte order mark, another encoding, another container: what it is, not "cannot"."""
+    file = tmp_path / "ca.pem"
+    file.write_bytes(change(trustme.CA().cert_pem.bytes()))
+    assert words in str(world.refusal(environ={"ORCHESTRATOR_CA_FILE": str(file)}))
+
+
+@pytest.mark.parametrize(("environ", "said"), [
+    ({"HTTPS_PROXY": "http://user:pw@proxy:3128"}, True),
+    ({"https_proxy": "http://proxy:3128", "NO_PROXY": "other.example"}, True),
+    ({"ALL_PROXY": "socks5://proxy"}, True),
+    ({"HTTPS_PROXY": "http://proxy", "no_proxy": "localhost, .example.com"}, False),
+    ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "*"}, False),
+    ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "isales.example.com:28080"}, False),
+    ({"HTTPS_PROXY": ""}, False),
+    ({"HTTP_PROXY": "http://proxy"}, False),
+])  # fmt: skip
+def test_a_proxy_that_is_not_used_is_said(
+    world: World, environ: dict[str, str], *, said: bool
+) -> None:
+    """Whoever set HTTPS_PROXY thinks that the server is reached through it; its value is masked."""
+    world.load({"server.base_url": "https://isales.example.com:28080"}, environ)
+
+    assert any("is set and not used" in one for one in world.warnings) is said
+    assert "pw@" not in "".join(world.warnings)

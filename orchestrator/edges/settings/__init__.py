@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from orchestrator.core import setting_checks as checks
 from orchestrator.core.campaign import Refusal
 from orchestrator.core.secret import Secret
+from orchestrator.core.server_url import ServerUrl, read_base_url
 from orchestrator.core.setting_table import (
     SECRET_KEY,
     SECRET_KEY_FILE,
@@ -32,6 +33,7 @@ from orchestrator.core.settings import (
     environment_warnings,
     file_layer,
     flag_layer,
+    ignored_proxy,
     missing_secret,
     refused,
     resolve,
@@ -169,6 +171,11 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     except SettingsError as error:
         sentence = f"{error.sentence}. {consequence}"
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
+    url = read_base_url(settings.server.base_url)
+    if need_server and isinstance(url, ServerUrl) and url.scheme == "https":
+        unused = ignored_proxy(environ, host=url.host)
+        if unused:
+            warn(unused)
     if warning and settings.state_dir == state_dir:
         warn(warning)
     return settings
@@ -244,7 +251,9 @@ def _with_whole_paths(
     whole = dict(layer)
     for key, given in layer.items():
         text = given.value
-        if SPECS[key].is_path and isinstance(text, str) and text.strip():
+        is_text = SPECS[key].is_path and isinstance(text, str) and text.strip()
+        if is_text and not checks.what_is_around(str(text)):
+            text = str(text)
             if home and text.startswith("~/"):
                 found = home / text[2:]
             elif base:

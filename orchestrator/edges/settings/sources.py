@@ -42,7 +42,25 @@ _ACL_GROUP: Final = 0x08
 _ACL_MASK: Final = 0x10
 _DOCKER_SECRETS: Final = "/run/secrets/"
 
-_PRIVATE_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_KEY_PART: Final = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_ENDLESS_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_KEY_PART}){{16}}")
+#: what people give instead of certificates in PEM, and what it is
+_NO_PEM: Final = (
+    (rb"\A\s*\Z", "is empty"),
+    (
+        rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----",
+        "holds a private key: give the certificate of the authority alone",
+    ),
+    (rb"\A\xef\xbb\xbf", "begins with a byte order mark: save it as UTF-8 without one"),
+    (rb"\A(?:\xff\xfe|\xfe\xff)", "is UTF-16 text: save it as plain ASCII"),
+    (rb"\A0[\x80-\x84]", "is in DER form: openssl x509 -inform der -in FILE -out NEW makes PEM"),
+    (rb"-----BEGIN (?:PKCS7|CMS)-----", "is PKCS 7: openssl pkcs7 -print_certs -in FILE"),
+    (rb"-----\\n", r"has \n written out where lines should end"),
+    (
+        rb"(?m)^[^\r\n]+-----BEGIN [A-Z0-9 ]*CERTIFICATE-----",
+        "has something before -----BEGIN on its line: take blanks and quotes away",
+    ),
+)
 _NOT_ASCII: Final = re.compile(rb"[^\x00-\x7f]")
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 
@@ -169,9 +187,16 @@ def read_settings_file(file: Path, identity: Identity) -> dict[str, object]:
         _check_root_may_trust(file, link=link, target=content.rights)
     try:
         # A byte order mark is what some editors put before perfectly good TOML.
-        return tomllib.loads(content.text.decode("utf-8-sig"))
+        text = content.text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused_file(file, "is not UTF-8") from error
+    endless = _ENDLESS_KEY.search(text)
+    if endless:
+        # tomllib takes 40 s for a key of 50,000 parts; ours have two.
+        line = text.count("\n", 0, endless.start()) + 1
+        raise _refused_file(file, f"has a name of more than 16 parts (at line {line})")
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise _refused_file(file, f"is not TOML: {_toml_words(error)}") from error
 
@@ -346,10 +371,9 @@ def _rights_advice(file: Path, identity: Identity) -> str:
 
 
 def _ca_problem(text: bytes) -> str:
-    if not text.strip():
-        return "is empty"
-    if _PRIVATE_KEY.search(text):
-        return "holds a private key: give the certificate of the authority alone"
+    for pattern, problem in _NO_PEM:
+        if re.search(pattern, text):
+            return problem
     if not _CERTIFICATE.search(text):
         return "holds no certificate (PEM, -----BEGIN CERTIFICATE-----)"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
