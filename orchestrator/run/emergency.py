@@ -115,6 +115,8 @@ class Vdn:
     left_open: set[CampaignRef] = field(default_factory=set)
     #: PUTs that were answered so far
     puts: int = 0
+    #: pages of the filtered listing when it was last read for newcomers
+    filtered_pages: int = 1
     #: pages of the unfiltered listing; None: not read yet
     pages: int | None = None
     #: when the unfiltered listing was last complete, monotonic seconds and wall-clock milliseconds
@@ -167,6 +169,9 @@ class Emergency:
         self.rig.stopping.on_stop(self.alarm.ring)
         self.rig.stopping.on_stop(self.confirmed.set)
         self.rig.is_still_accepted = self._is_still_accepted
+        self.rig.sender.are_changes_queued = lambda: any(
+            vdn.waiting for vdn in self.vdns.values() if self.confirmed.is_set()
+        )
 
     # -- the whole ----------------------------------------------------------------------------
 
@@ -300,18 +305,17 @@ class Emergency:
 
     async def _until_at_rest(self, vdn: Vdn) -> None:
         """Wait until no PUT of this VDN is pending or in flight; look for newcomers meanwhile."""
-        pages = 1
         while vdn.is_at_work() and not self._is_closed(vdn):
             self.rig.stopping.check()
             rate_per_s = self.rig.progress.ceiling_per_s or 1.0
+            pages = sum(one.filtered_pages for one in self.vdns.values())
             gap_s = max(_REDISCOVER_S, pages / (rate_per_s * _REDISCOVER_SHARE))
             look_again_s = self.rig.clock.now_s() + gap_s
             while vdn.is_at_work() and self.rig.clock.now_s() < look_again_s:
                 await self.alarm.sleep(look_again_s - self.rig.clock.now_s())
                 self.rig.stopping.check()
             if vdn.is_at_work():
-                seen = await self._discover(vdn)
-                pages = max(1, seen.pages)
+                await self._discover(vdn)
 
     # -- all of them together -----------------------------------------------------------------
 
@@ -428,6 +432,7 @@ class Emergency:
             keep_started=True,
             yields=True,
         )
+        vdn.filtered_pages = max(1, seen.pages)
         if seen.problem:
             vdn.problem = seen.problem
             self.rig.events.info("discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem)

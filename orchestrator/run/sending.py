@@ -123,6 +123,8 @@ class Sender:
     alarm: Alarm = field(default_factory=Alarm)
     #: changes that have lost their sense since they were asked for: their VDN refuses us
     is_pointless: Callable[[Hashable], bool] = lambda _: False
+    #: whether PUTs wait that have no slot yet
+    are_changes_queued: Callable[[], bool] = lambda: False
     first_change_left: bool = False
     #: PUTs that wait at the breaker or in a backoff
     changes_waiting: int = 0
@@ -582,10 +584,13 @@ class Sender:
             except NotSentError:
                 raise StoppedError from None
 
+    def _is_change_waiting(self) -> bool:
+        return self._changes_in_line > 0 or self.are_changes_queued()
+
     async def _let_changes_pass(self) -> None:
         """Return when a read may be sent beside the PUTs that wait."""
         async with self._yielding:
-            while self._changes_in_line and not self.stopping.is_stopping:
+            while self._is_change_waiting() and not self.stopping.is_stopping:
                 due_s = self._yielded_s + 1 / (PASS_SHARE * self.pacer.ceiling_per_s)
                 wait_s = due_s - self.clock.now_s()
                 if wait_s <= 0:
