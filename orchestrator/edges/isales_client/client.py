@@ -157,7 +157,7 @@ class IsalesClient:
         self._place = f"{base.host_subcomponent}:{base.port}"
         self._host = base.host_port_subcomponent or ""
         self._prefix = base.raw_path.rstrip("/")
-        self._root = URL(f"{base.scheme}://{self._host}")
+        self._root = base.origin()
         self._is_tls = base.scheme == "https"
         self._ca_file = ca_file
         self._connect_timeout_s = connect_timeout_s
