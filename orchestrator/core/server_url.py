@@ -23,7 +23,8 @@ _URL: Final = re.compile(
 _BRACKETED: Final = re.compile(r"\[(?P<host>[0-9A-Fa-f:.]+)\](?::(?P<port>.*))?")
 _NAMED: Final = re.compile(r"(?P<host>[^:\[\]]*)(?::(?P<port>.*))?")
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
-_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+#: with underscores, which no host name should have, and many inside a company do
+_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 #: what inet_aton would take for (part of) an IPv4 address when it stands last in a name
 _NUMBER_LIKE: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")
@@ -40,7 +41,8 @@ class ServerUrl(NamedTuple):
     """A base URL that passed every rule, in parts."""
 
     scheme: str
-    #: lower case; an IPv6 address stands without its brackets
+    #: lower case; an IPv6 address stands without its brackets; a name may keep a dot at its end,
+    #: which tells a resolver to add no domain
     host: str
     port: int
     #: "" or "/like/this", never with a slash at its end
@@ -51,12 +53,18 @@ class ServerUrl(NamedTuple):
         """The normalised base URL: no default port, no slash at the end."""
         if self.port == _DEFAULT_PORTS[self.scheme]:
             return f"{self.scheme}://{self._host_text}{self.prefix}"
-        return self.fingerprint
+        return f"{self.scheme}://{self._host_text}:{self.port}{self.prefix}"
 
     @property
     def fingerprint(self) -> str:
         """The text two runs compare to know whether they mean the same server."""
-        return f"{self.scheme}://{self._host_text}:{self.port}{self.prefix}"
+        return f"{self.scheme}://{self._host_text.rstrip('.')}:{self.port}{self.prefix}"
+
+    @property
+    def host_header(self) -> str:
+        """What requests send and sign as Host: the port unless it is the default, no last dot."""
+        host = self._host_text.rstrip(".")
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def _host_text(self) -> str:
@@ -142,10 +150,11 @@ def _read_port(text: str | None, *, scheme: str) -> int | Refusal:
 def _read_host(text: str, *, bracketed: bool) -> str | Refusal:
     if not text:
         return Refusal("it has no host")
-    if bracketed or _NUMBER_LIKE.fullmatch(text.rpartition(".")[2]):
+    name = text.removesuffix(".")
+    if bracketed or _NUMBER_LIKE.fullmatch(name.rpartition(".")[2]):
         return _read_address(text, bracketed=bracketed)
-    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in text.split(".")):
-        return Refusal("the host may hold only letters, digits, dots and inner hyphens")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        return Refusal("the host may hold only letters, digits, dots, underscores, inner hyphens")
     return text.lower()
 
 
@@ -161,7 +170,7 @@ def _read_address(text: str, *, bracketed: bool) -> str | Refusal:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+    if host in {"localhost", "localhost."}:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -66,7 +66,9 @@ async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout
     place = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout_s):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
+            # a certificate names a host without the dot that may end it for the resolver
+            name = host.rstrip(".") if context else None
+            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
     except TimeoutError as error:
         raise ProbeError(f"{place}: no answer in {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:

@@ -361,11 +361,10 @@ def _causes_of_401(base_url: str) -> str:
     """What may be wrong when nothing was ever accepted."""
     url = read_base_url(base_url)
     assert isinstance(url, ServerUrl)
-    host = url.text.removeprefix(f"{url.scheme}://").removesuffix(url.prefix)
     path = f"a path that begins with {url.prefix}" if url.prefix else "a path without a prefix"
     return (
         "Either the access key or the secret key is wrong, or a proxy in front of the server"
-        f" changes what we signed (Host {host}, {path}): it must not drop"
+        f" changes what we signed (Host {url.host_header}, {path}): it must not drop"
         " or map the port in Host, nor strip a prefix from the path"
     )
 

@@ -241,7 +241,7 @@ class Sender:
                 if isinstance(allowed, Pass):
                     self.events.debug("breaker.probe_sent", waiting=self.progress.left)
                     return Admission(key, breaker, probe=True)
-                if breaker.out_of_patience(now_s):
+                if breaker.out_of_patience(now_s) and not self._is_unreached_emergency():
                     self.stopping.stop(self._why_out_of_patience, self._out_of_patience())
                     raise StoppedError
                 if change and not waiting:
@@ -251,6 +251,11 @@ class Sender:
         finally:
             if waiting:
                 self.changes_waiting -= 1
+
+    def _is_unreached_emergency(self) -> bool:
+        """Only the deadline ends an emergency that cannot reach its server."""
+        is_unreached = self.refusal is not None and self.refusal.kind is Kind.UNREACHABLE
+        return self.emergency and is_unreached
 
     def _only_reads_fail(self) -> bool:
         """PUTs have been answered since reads stopped to be: a look may fail, and costs no run.
@@ -346,8 +351,14 @@ class Sender:
             self._prove(verdict, admission)
 
     def _is_wrong_name(self, verdict: Verdict) -> bool:
-        """Nothing ever left, and the server's name does not exist: a slip, not an outage."""
-        return verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
+        """Nothing ever left, and the server's name does not exist: a slip, not an outage.
+
+        An emergency waits all the same: a resolver that is only starting says the same.
+        """
+        is_unknown = verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
+        if is_unknown and self.emergency:
+            self.progress.notice = f"{verdict.reason}; trying on"
+        return is_unknown and not self.emergency
 
     def _note_unreadable(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
         """Whether it says that the server is ill is known when the states have been looked at."""
@@ -395,7 +406,7 @@ class Sender:
 
         The breaker needs five campaigns to open; a list of three would else wait without a word.
         """
-        if self._ever_answered or verdict.kind is not Kind.UNREACHABLE:
+        if self.emergency or self._ever_answered or verdict.kind is not Kind.UNREACHABLE:
             self._ever_answered = True
             return
         if self._silent_since_s is None:

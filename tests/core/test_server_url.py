@@ -32,6 +32,11 @@ ACCEPTED = {
     "https://xn--bcher-kva.example/a/b~c_d.e": "https://xn--bcher-kva.example/a/b~c_d.e",
     "https://1.example": "https://1.example",
     "https://h:65535": "https://h:65535",
+    "https://isales_prod.example:28080": "https://isales_prod.example:28080",
+    "https://_internal._tcp.a_.example": "https://_internal._tcp.a_.example",
+    "https://isales.example.com.:28080/": "https://isales.example.com.:28080",
+    "https://ISales.": "https://isales.",
+    "http://localhost.:8080": "http://localhost.:8080",
 }
 
 REFUSED = {
@@ -83,10 +88,13 @@ REFUSED = {
     "https://::1": "port",
     "https://[::1]x": "bracketed",
     "https://[fe80::1%25eth0]": "bracketed",
-    "https://a_b.example": "letters",
+    "https://a..": "letters",
+    "https://.": "letters",
+    "https://127.0.0.1.": "IPv4",
+    "https://0x7f.1.": "IPv4",
+    "http://example.com.": "loopback",
     "https://-a.example": "letters",
     "https://a..b": "letters",
-    "https://example.com.": "letters",
     f"https://{'a' * 64}.example": "letters",
     f"https://{'a.' * 127}a": "letters",
     "https://h\\@evil": "user name",
@@ -141,7 +149,7 @@ def test_what_is_accepted_is_stable_and_plain(text: str) -> None:
 
     if isinstance(url, ServerUrl):
         assert read_base_url(url.text) == url
-        assert read_base_url(url.fingerprint) == url
+        assert server_fingerprint(url.fingerprint) == url.fingerprint
         assert not set("@?#%\\ \n") & set(url.text)
 
 
@@ -152,6 +160,7 @@ def test_what_is_accepted_is_stable_and_plain(text: str) -> None:
         ("https://h.example:443/Pre/fix/", "https://h.example:443/Pre/fix"),
         ("http://[::1]", "http://[::1]:80"),
         ("https://h.example:28080", "https://h.example:28080"),
+        ("https://h.example.", "https://h.example:443"),
     ],
 )
 def test_a_fingerprint_always_has_its_port(text: str, fingerprint: str) -> None:

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Self
 import pytest
 import trustme
 
-from orchestrator import PauseOptions
+from orchestrator import PauseAllOptions, PauseOptions
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events
-from orchestrator.run import pausing
+from orchestrator.run import pausing, pausing_all
 from orchestrator.run.session import Surroundings
 from tests.checks.tree import ROOT
 from tests.cli.makers import Ended, child, environment
 from tests.e2e.makers import (
+    VDN,
     Stand,
     pause_through,
     refs_of,
@@ -128,6 +129,29 @@ async def test_an_unknown_host_ends_the_run_at_once_and_is_named(tmp_path: Path)
     assert (told.exit_code, told.counts) == (4, {"unattempted": 8})
     assert "isales.invalid:28080" in told.result.line
     assert names.asked == 1
+
+
+async def test_an_emergency_waits_for_a_name_that_nobody_knows_yet(tmp_path: Path) -> None:
+    """[N05] "No such name" three times, past the patience, then an address: all is stopped."""
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    names = Names([unknown, unknown, unknown, ["127.0.0.1"]])
+    async with Stand(tls=authority_at(tmp_path, "a.test"), world=world_of(3)) as server:
+        settings = settings_of(
+            f"https://a.test:{server.port}",
+            tmp_path,
+            server__ca_file=str(tmp_path / "ca.pem"),
+            retry__patience_s=0,
+        )
+        result = await pausing_all.pause_all(
+            settings,
+            PauseAllOptions(vdns=(VDN,), deadline_s=60),
+            surroundings_where(names),
+            confirm=None,
+        )
+
+    told = told_of(result)
+    assert (told.exit_code, told.counts) == (0, {"paused": 3})
+    assert names.asked == 4
 
 
 async def test_a_resolver_in_trouble_is_waited_for(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from orchestrator.core.answer import Fault
 from orchestrator.core.requests import listing
+from orchestrator.edges.isales_client.heads import one_length
 from tests.edges.client_makers import AK, Going, Names, client_of, pause
 from tests.fault_server import SUCCESS, FaultServer, endless, http, raw, reply
 
 if TYPE_CHECKING:
     from orchestrator.core.answer import Answer
-    from tests.fault_server import Script
+    from tests.fault_server import Exchange, Script
 
 pytestmark = pytest.mark.sockets
 
@@ -149,10 +150,11 @@ async def test_cookies_are_never_kept() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n",
         HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         HEAD + b"Content-Length: -5\r\n\r\nhello",
-        HEAD + b"Content-Length: 5, 5\r\n\r\nhello",
+        HEAD + b"Content-Length: 5, 6\r\n\r\nhello",
         HEAD + b"X: a\x00b\r\nContent-Length: 0\r\n\r\n",
         HEAD + b"X Y: a\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
@@ -162,7 +164,8 @@ async def test_cookies_are_never_kept() -> None:
         b"\x15\x03\x01\x00\x02\x02\x46" * 3,
     ],
     ids=[
-        "CL and TE",
+        "CL and another TE",
+        "two CL and TE",
         "two CL",
         "negative CL",
         "CL list",
@@ -182,6 +185,50 @@ async def test_what_is_not_http_is_a_bad_response_not_a_status_400(content: byte
     assert (answer.fault, answer.http_status) == (Fault.BAD_RESPONSE, None)
     assert answer.detail.isprintable()
     assert "400" not in answer.detail.partition(" ")[2]  # the port may well be 40095
+
+
+TWICE = [
+    b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    b"Content-Length: 5\r\nX: 1\r\ncontent-length:5 \r\n\r\nhello",
+    b"Content-Length: 5, 5\r\n\r\nhello",
+    b"Content-Length: 5,5\r\nContent-Length: 5\r\n\r\nhello",
+    b"Content-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"transfer-encoding: Chunked\r\nContent-Length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"Connection: keep-alive\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+]
+
+
+@pytest.mark.parametrize("content", TWICE)
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"])
+async def test_a_length_that_stands_twice_is_one(content: bytes, interim: bytes) -> None:
+    """RFC 9112 §6.3: equal lengths are one, beside chunked they do not count."""
+    answer = await answer_to(raw(interim + HEAD + content))
+
+    assert (answer.http_status, answer.body) == (200, b"hello")
+
+
+@pytest.mark.parametrize("content", TWICE)
+def test_a_head_may_come_in_any_pieces(content: bytes) -> None:
+    """Cut at every byte, the parser gets the same head, and the body as it came."""
+    whole = HEAD + content
+    head = whole[: whole.index(b"\r\n\r\n") + 4]
+
+    changed = one_length(head)
+
+    assert changed.lower().count(b"content-length") <= 1
+    assert changed.endswith(b"\r\n\r\n")
+    assert one_length(changed) == changed
+
+
+async def test_a_head_byte_by_byte_is_read() -> None:
+    """A server that sends every byte alone, the length twice."""
+
+    async def drip(exchange: Exchange) -> None:
+        for one in HEAD + TWICE[0]:
+            await exchange.write(bytes([one]))
+            await exchange.wait(0)
+
+    assert (await answer_to(drip)).body == b"hello"
 
 
 @pytest.mark.parametrize("chunk", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloworld\r\n0\r\n\r\n"])

@@ -106,6 +106,50 @@ async def test_a_certificate_of_the_given_authority_is_trusted(
     assert (answer.fault, answer.body) == (None, SUCCESS)
 
 
+@pytest.mark.parametrize("host", ["isales.test.", "is_ales.test", "_a.is_ales.test."])
+async def test_a_dot_at_the_end_and_an_underscore_change_no_check(
+    tmp_path: Path, host: str
+) -> None:
+    """The certificate names the host without its dot; so do Host and signature."""
+    name = host.rstrip(".")
+    pem = certificate_of_its_own(name, tmp_path / "own.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async with FaultServer(tls=context) as server:
+        resolver = Names([["127.0.0.1"]])
+        url = f"https://{host}:{server.port}"
+        async with client_of(url, ca_file=pem, resolver=resolver) as client:
+            answer = await client.send(pause(1), Going())
+
+    assert (answer.fault, answer.body) == (None, SUCCESS)
+    assert server.ledger[0].header("host") == f"{name}:{server.port}"
+
+
+def certificate_of_its_own(name: str, file: Path) -> Path:
+    """A self-signed certificate with its key: trustme knows no underscores."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "own")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    file.write_bytes(
+        certificate.public_bytes(encoding)
+        + key.private_bytes(
+            encoding,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return file
+
+
 @pytest.mark.parametrize("given", [True, False], ids=["another CA file", "system's CAs"])
 async def test_a_certificate_of_an_unknown_authority_is_not_trusted(
     ca_file: Path,

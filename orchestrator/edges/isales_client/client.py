@@ -25,6 +25,7 @@ import socket
 import ssl
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from weakref import WeakSet
 
@@ -34,6 +35,7 @@ from yarl import URL
 
 from orchestrator.core.answer import Answer, Fault
 from orchestrator.edges.isales_client.deadlines import Deadline, Deadlines
+from orchestrator.edges.isales_client.heads import LenientHandler
 from orchestrator.edges.isales_client.reasons import LostError, broken, printable, unconnected
 
 if TYPE_CHECKING:
@@ -155,7 +157,7 @@ class IsalesClient:
         self._place = f"{base.host_subcomponent}:{base.port}"
         self._host = base.host_port_subcomponent or ""
         self._prefix = base.raw_path.rstrip("/")
-        self._root = URL(f"{base.scheme}://{self._host}")
+        self._root = base.origin()
         self._is_tls = base.scheme == "https"
         self._ca_file = ca_file
         self._connect_timeout_s = connect_timeout_s
@@ -300,6 +302,8 @@ class _PacedConnector(aiohttp.TCPConnector):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        handler: type[ResponseHandler] = LenientHandler
+        self._factory = partial(handler, loop=self._loop)
         self._place = place
         self._connect_timeout_s = connect_timeout_s
         self._attempt_timeout_s = attempt_timeout_s
@@ -321,6 +325,8 @@ class _PacedConnector(aiohttp.TCPConnector):
                 is_new = self._is_new(connection)
                 await trip.departure.slot()
                 if _is_ready(connection, may_hold_tickets=is_new and req.is_ssl()):
+                    if isinstance(connection.protocol, LenientHandler):
+                        connection.protocol.expect_head()
                     self._leave(req, trip)
                     return connection
             except BaseException:

@@ -173,7 +173,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
     url = read_base_url(settings.server.base_url)
     if need_server and isinstance(url, ServerUrl) and url.scheme == "https":
-        unused = ignored_proxy(environ, host=url.host)
+        unused = ignored_proxy(environ, host=url.host.rstrip("."))
         if unused:
             warn(unused)
     if warning and settings.state_dir == state_dir:
