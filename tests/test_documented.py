@@ -232,8 +232,8 @@ def test_every_command_line_in_the_documents_can_be_parsed() -> None:
 
 
 def test_the_readme_is_short_and_begins_with_the_emergency() -> None:
-    """At most 170 lines; whoever opens it at 3 a.m. sees the command first."""
-    assert len(README.splitlines()) <= 170
+    """At most 180 lines; whoever opens it at 3 a.m. sees the command first."""
+    assert len(README.splitlines()) <= 180
     assert README.index("orchestrator pause-all --vdn") < README.index("./do demo")
 
 

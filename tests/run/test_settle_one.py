@@ -36,11 +36,11 @@ async def test_the_intent_is_committed_before_its_put_leaves(tmp_path: Path) -> 
     assert stage.server.problems == []
 
 
-@pytest.mark.parametrize("failures", range(7))
+@pytest.mark.parametrize("failures", range(6))
 async def test_database_errors_are_repeated_while_attempts_last(
     tmp_path: Path, failures: int
 ) -> None:
-    """[S12] k database errors: paused with k + 1 PUTs; more than five get one more round."""
+    """[S12] k database errors: paused with k + 1 PUTs; after five there is one more round."""
     stage = of_one(tmp_path, *[faults.DATABASE_ERROR] * failures)
 
     result = await stage.pause()
