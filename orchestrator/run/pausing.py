@@ -11,7 +11,7 @@ import hashlib
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.manifest import format_of, read_manifest_blocks
+from orchestrator.core.manifest import advice_for, format_of, read_manifest_blocks
 from orchestrator.core.manifest_text import ManifestUnreadableError
 from orchestrator.core.report import RunKind
 from orchestrator.core.settings import origin_of_call
@@ -57,6 +57,8 @@ class _List(NamedTuple):
     path: str
     sha256: str
     counts: PlanCounts
+    #: how something was read that may have been meant in another way
+    notes: tuple[str, ...]
 
 
 async def pause(
@@ -104,6 +106,8 @@ async def _plan(
     writer = PlanWriter(directory.journal)
     try:
         listed = await asyncio.to_thread(_read, manifest, options, writer)
+        for note in listed.notes:
+            surroundings.events.warning("list.read_so", how=note)
         _check_size(listed.counts, options)
         text = facts_text(
             surroundings,
@@ -137,17 +141,21 @@ def _read(manifest: Path | None, options: PauseOptions, writer: PlanWriter) -> _
     if chosen is None:
         raise UsageError(
             f"{name}: the format is not known. Nothing was sent.",
-            advice="add --format csv, json or jsonl",
+            advice=advice_for(name),
         )
     with open_manifest(manifest) if manifest else open_stdin() as source:
-        lines = read_manifest_blocks(source.chunks(), chosen, default_vdn=options.vdn)
+        notes: list[str] = []
+        lines = read_manifest_blocks(
+            source.chunks(), chosen, default_vdn=options.vdn, note=notes.append
+        )
         try:
             counts, refused = writer.take(lines)
         except ManifestUnreadableError as error:
             problem = Problem(error.place, error.reason)
-            raise ManifestError(name, (problem,), total=1) from error
+            raise ManifestError(name, (problem,), total=1, advice=error.advice) from error
     _check_lines(name, counts, refused, options)
-    return _List(str(source.real_path) if manifest else "-", source.sha256, counts)
+    path = str(source.real_path) if manifest else "-"
+    return _List(path, source.sha256, counts, tuple(notes))
 
 
 def _check_lines(name: str, counts: PlanCounts, refused: Refused, options: PauseOptions) -> None:
