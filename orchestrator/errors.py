@@ -66,7 +66,13 @@ class ManifestError(OrchestratorError):
     exit_code = 2
 
     def __init__(
-        self, path: str, problems: tuple[Problem, ...], *, total: int, skippable: bool = False
+        self,
+        path: str,
+        problems: tuple[Problem, ...],
+        *,
+        total: int,
+        skippable: bool = False,
+        advice: str = "correct the list",
     ) -> None:
         """Make it.
 
@@ -75,14 +81,13 @@ class ManifestError(OrchestratorError):
             problems: the first ones, in order, at least one.
             total: how many there are.
             skippable: other lines of the list are good.
+            advice: what to do.
         """
         first = problems[0]
         more = f" ({total:,} problems in all)" if total > 1 else ""
         super().__init__(
             f"{path}:{first.place}: {first.reason}{more}. Nothing was sent.",
-            advice="correct the list, or add --skip-invalid to pause the rest"
-            if skippable
-            else "correct the list",
+            advice=f"{advice}, or add --skip-invalid to pause the rest" if skippable else advice,
         )
         self.path = path
         self.problems = problems

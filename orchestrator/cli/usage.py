@@ -7,6 +7,7 @@ Rule 2: a secret on a command line is not repeated; the right way is named.
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 from cyclopts import exceptions as cyclopts_errors
@@ -33,6 +34,46 @@ _SECRET_FLAGS = frozenset(
     }
 )
 _NOTHING_SENT = "Nothing was sent."
+#: no guess may lead to what starts calls or leaves a check out, unless it is nearly what was typed
+_SURE = 0.85
+_LIKELY = 0.65
+_DANGEROUS = frozenset(
+    {
+        "restore",
+        "--yes",
+        "--no-verify",
+        "--accept",
+        "--skip-invalid",
+        "--include-inferred",
+        "--even-if-old",
+    }
+)
+_TLS = "TLS is always verified; --ca-file FILE names the certificates of your own authority"
+#: what other programs call something, and what it is here
+_ELSEWHERE = {
+    "-k": _TLS,
+    "--ca": "did you mean --ca-file?",
+    "--cacert": "did you mean --ca-file?",
+    "--cert": "did you mean --ca-file?",
+    "--url": "did you mean --base-url?",
+    "--host": "did you mean --base-url?",
+    "--server": "did you mean --base-url?",
+    "--endpoint": "did you mean --base-url?",
+    "--workers": "did you mean --concurrency?",
+    "--threads": "did you mean --concurrency?",
+    "--parallel": "did you mean --concurrency?",
+    "--jobs": "did you mean --concurrency?",
+    "--quiet": "did you mean -q?",
+    "--silent": "did you mean -q?",
+    "--verbose": "did you mean -v?",
+    "-n": "did you mean --dry-run?",
+    "--timeout": "did you mean --deadline?",
+    "--proxy": "a proxy is never used",
+}
+#: whoever types one of these wants an untrusted certificate to pass
+_TLS_OFF = re.compile(
+    r"insecure|(?:ssl|tls|cert).*(?:verif|check|valid)|(?:verif|check).*(?:ssl|tls|cert)"
+)
 
 
 def refuse_secrets(tokens: Iterable[str]) -> None:
@@ -68,7 +109,7 @@ def _sentence(error: CycloptsError, app: App, tokens: Sequence[str]) -> str:
     match error:
         case cyclopts_errors.UnknownOptionError():
             flag = error.token.keyword or error.token.value
-            return f"unknown flag {flag}{_near(str(flag), _flags(app, error.command_chain))}"
+            return f"unknown flag {flag}{_meant(str(flag), _flags(app, error.command_chain))}"
         case cyclopts_errors.UnknownCommandError():
             name = (error.unused_tokens or tokens or ["?"])[0]
             known = [one.split()[0] for one in COMMANDS]
@@ -107,6 +148,23 @@ def _flags(app: App, chain: Sequence[str] | None) -> list[str]:
     return [name for one in app.assemble_argument_collection() for name in one.names]
 
 
+def _meant(flag: str, known: Sequence[str]) -> str:
+    name = flag.lower().replace("_", "-")
+    if _TLS_OFF.search(name):
+        return f" ({_TLS})"
+    hint = _ELSEWHERE.get(name, "")
+    named = re.search(r"--?[a-z-]+", hint)
+    if hint and (named is None or named[0] in known):
+        return f" ({hint})"
+    return _near(flag, known)
+
+
 def _near(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
+    # Without the dashes, which make every flag look a little like every other.
+    by_name = {one.lstrip("-"): one for one in known}
+    bare = name.lstrip("-")
+    for near in difflib.get_close_matches(bare, by_name, n=3, cutoff=_LIKELY):
+        one = by_name[near]
+        if one not in _DANGEROUS or difflib.SequenceMatcher(None, bare, near).ratio() >= _SURE:
+            return f" (did you mean {one}?)"
+    return ""

@@ -6,6 +6,7 @@ Rule 2: a refusal is one line that names the flag, exit 2; at this point nothing
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from orchestrator.core import setting_checks as checks
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 #: the longest time that a flag may name: a week, in seconds
 WEEK_S = 7 * 24 * 3600
 _COUNT_MAX = 1_000_000_000_000
+_SEVERAL = re.compile(r"\s*[0-9]{1,4}(?:\s*[,;/|&+\s]\s*[0-9]{1,4})+\s*")
 
 
 def refuse(flag: str, reason: str, *, advice: str = "") -> UsageError:
@@ -38,6 +40,12 @@ def read_vdn(text: str | None, *, flag: str = "--vdn") -> int | None:
         return None
     vdn_id = read_vdn_id(text)
     if isinstance(vdn_id, Refusal):
+        if _SEVERAL.fullmatch(text):
+            raise refuse(
+                flag,
+                f"{checks.shown(text)} names several VDNs",
+                advice="pause-all takes --vdn once for each; a list has a column vdn_id for them",
+            )
         raise refuse(flag, f"{checks.shown(text)} {vdn_id.reason}")
     return vdn_id
 
@@ -144,5 +152,6 @@ def read_campaigns(
                     raise refuse(flag, f"{path}:{line.place}: {line.problem}")
                 found.add((line.ref.vdn_id, line.ref.campaign_id))
         except ManifestUnreadableError as error:
-            raise refuse(flag, f"{path}: {error}") from error
+            place = f"{path}:{error.place}"
+            raise refuse(flag, f"{place}: {error.reason}", advice=error.advice) from error
     return frozenset(found)

@@ -17,12 +17,48 @@ MAX_CAMPAIGN_ID = 2**63 - 1
 MAX_VDN_ID = 9999
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
-#: a fraction, an exponent or both
-_SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
-_SPREADSHEET_WORDS = (
-    "only digits are allowed, no fraction and no exponent; "
-    "a spreadsheet has probably rounded it, export the column as text"
+#: what stands where digits should, and what has made it so; the first that fits is said
+_SHAPES = (
+    (
+        r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+",
+        (
+            "only digits are allowed, no exponent; a spreadsheet has rounded it and its last digits"
+            " are lost, so export the column as text"
+        ),
+    ),
+    (
+        r"[0-9]{1,3}(?:[.,'\u2019_ \xa0\u202f][0-9]{3})+(?:[.,]0+)?",
+        (
+            "only digits are allowed, no separator of thousands; if a spreadsheet put it there,"
+            " format the column as text"
+        ),
+    ),
+    (
+        r"[0-9]+[.,]0+",
+        (
+            "only digits are allowed, no fraction; if a spreadsheet added it, format the column as"
+            " whole numbers or text"
+        ),
+    ),
+    (r"[+-]?[0-9]*[.,][0-9]+", "only digits are allowed, neither a comma nor a fraction"),
+    (
+        r"=\s*[\"']*[0-9]*[\"']*",
+        "it is a formula of a spreadsheet; write the digits alone and format the column as text",
+    ),
+    (
+        r"[\"'`\u2018\u2019\u201c\u201d\u201e]+[0-9]+[\"'`\u2018\u2019\u201c\u201d]*",
+        "only digits are allowed, and quotes stand beside them",
+    ),
+    (r"#.*", "a spreadsheet has written an error, or its column was too narrow to show the number"),
+    (r"[+-][0-9]+", "a sign is not allowed"),
+    (
+        r"[0-9]+(?:\s*[,;/|&+\s]\s*[0-9]+)+",
+        "it holds several numbers; each needs an entry of its own",
+    ),
+    (r"[0-9]+\s*(?:-|\.\.+|\u2013)\s*[0-9]+", "a range is not understood; name each number"),
 )
+#: a text that is longer is nothing that a spreadsheet made of a number
+_SHAPE_CHARS = 40
 #: white space, and what has no width: non-breaking space, zero-width ones, byte order mark
 _AROUND = " \t\r\n\x0b\x0c\xa0\u3000\u200b\u200c\u200d\u2060\ufeff"
 
@@ -125,12 +161,12 @@ def _shape_words(value: str) -> str:
         return "it is empty"
     if value.isascii() and value.isdigit():
         return "it has more than 19 digits"
-    if len(value) < 40 and _SPREADSHEET.fullmatch(value):
-        return _SPREADSHEET_WORDS
-    if value[0] in "+-" and _DIGITS.fullmatch(value, 1):
-        return "a sign is not allowed"
     if _DIGITS.fullmatch(value.strip(_AROUND)):
         return "only digits are allowed, and it has blanks or invisible characters around them"
+    if len(value) < _SHAPE_CHARS:
+        for pattern, words in _SHAPES:
+            if re.fullmatch(pattern, value.strip(_AROUND)):
+                return words
     if value.isdecimal():
         return "only the ASCII digits 0-9 are allowed"
     return "only the digits 0-9 are allowed, 1 to 19 of them"
@@ -139,7 +175,7 @@ def _shape_words(value: str) -> str:
 def _kind_words(value: object) -> str:
     """Say what a JSON value is that is no number and no text."""
     if isinstance(value, (float, Decimal)):
-        return _SPREADSHEET_WORDS
+        return _shape_words(str(value))
     if value is None:
         return "digits are wanted, not null"
     if isinstance(value, bool):

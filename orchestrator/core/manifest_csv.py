@@ -49,6 +49,9 @@ _PLAIN_ID = "(?:[1-8][0-9]{0,18}|9[0-9]{0,17})"
 _PLAIN_VDN = "[1-9][0-9]{0,3}"
 _END = r"(?:\n|\r\n?)"
 
+#: a VDN and a campaign, or one number with a separator of thousands
+_THOUSANDS = re.compile("[1-9][0-9]{0,2},[0-9]{3}")
+
 _BLANKS = " \t"
 _BLANKS_AND_ENDS = " \t\r\n"
 
@@ -260,13 +263,14 @@ def _layout(
         )
     headers = {each: row for each, row in splits.items() if _columns(row, Meaning.CAMPAIGN)}
     candidates = headers or splits
-    best = max(candidates, key=lambda each: len(candidates[each]))
+    # `101;` has one cell whatever the delimiter is, and only one of them explains the semicolon
+    best = max(candidates, key=lambda each: (len(candidates[each]), each in line))
     row = candidates[best]
     if headers:
         return _header_layout(number, row, best, reader), True
     if _looks_like_names(row):
         _refuse_columns(number, row, "there is no campaign_id column")
-    return _bare_layout(number, row, best, reader), False
+    return _bare_layout(number, line, row, best, reader), False
 
 
 def _split_first(line: str, delimiter: str) -> list[str]:
@@ -291,15 +295,25 @@ def _header_layout(number: int, row: list[str], delimiter: str, reader: LineRead
     return _Layout(delimiter, len(row), campaigns[0], vdns[0] if vdns else None)
 
 
-def _bare_layout(number: int, row: list[str], delimiter: str, reader: LineReader) -> _Layout:
+def _bare_layout(
+    number: int, line: str, row: list[str], delimiter: str, reader: LineReader
+) -> _Layout:
     if len(row) == 1 and reader.default_vdn is not None:
         return _Layout(delimiter, 1, 0, None)
+    is_number = delimiter == "," and _THOUSANDS.fullmatch(line.strip(_BLANKS_AND_ENDS))
     if len(row) == 2 and reader.default_vdn is None:
+        if is_number:
+            reader.note = (
+                f"line {number}: {line.strip(_BLANKS_AND_ENDS)} is read as VDN {row[0].strip()},"
+                f" campaign {row[1].strip()}: a list without a header has these two columns"
+            )
         return _Layout(delimiter, 2, 1, 0)
     if len(row) == 1:
         reason = "the list has ids only: add --vdn, or a header with campaign_id and vdn_id"
     elif len(row) == 2:
         reason = "two columns without a header are VDN and id, so --vdn cannot be given as well"
+        if is_number:
+            reason += "; if this is one number, write it without the comma"
     else:
         reason = f"{len(row)} columns without a header: add one that names campaign_id"
     raise ManifestUnreadableError(str(number), reason)

@@ -133,6 +133,8 @@ class LineReader:
 
     def __init__(self, default_vdn: int | None) -> None:
         self.default_vdn = default_vdn
+        #: how something was read that may have been meant in another way; empty: nothing
+        self.note = ""
         # most lists repeat one VDN for long stretches; text only, because True == 1 == 1.0
         self._last_vdn_text: str | None = None
         self._last_vdn_id = 0

@@ -23,17 +23,19 @@ PIECE_BYTES = 65_536
 
 #: first bytes of files that people send by mistake; the longest mark comes first
 _MAGIC = (
-    (b"\xff\xfe\x00\x00", "it is UTF-32 text"),
-    (b"\x00\x00\xfe\xff", "it is UTF-32 text"),
-    (b"\xff\xfe", "it is UTF-16 text"),
-    (b"\xfe\xff", "it is UTF-16 text"),
-    (b"\x1f\x8b", "it is compressed (gzip)"),
-    (b"PK\x03\x04", "it is a workbook (xlsx) or a zip archive"),
+    (b"\xff\xfe\x00\x00", "it is UTF-32 text: save it as UTF-8"),
+    (b"\x00\x00\xfe\xff", "it is UTF-32 text: save it as UTF-8"),
+    (b"\xff\xfe", "it is UTF-16 text: save it as UTF-8"),
+    (b"\xfe\xff", "it is UTF-16 text: save it as UTF-8"),
+    (b"\x1f\x8b", "it is compressed (gzip): unpack it first (gunzip)"),
+    (b"PK\x03\x04", "it is a workbook (save it as CSV) or a zip archive (unpack it first)"),
     (b"PK\x05\x06", "it is an empty zip archive"),
-    (b"\xd0\xcf\x11\xe0", "it is an old workbook (xls)"),
-    (b"7z\xbc\xaf", "it is compressed (7z)"),
-    (b"\xfd7zXZ", "it is compressed (xz)"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed (zstd)"),
+    (b"\xd0\xcf\x11\xe0", "it is an old workbook (xls): save it as CSV"),
+    (b"7z\xbc\xaf", "it is compressed (7z): unpack it first"),
+    (b"\xfd7zXZ", "it is compressed (xz): unpack it first (unxz)"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed (zstd): unpack it first (unzstd)"),
+    (b"BZh", "it is compressed (bzip2): unpack it first (bunzip2)"),
+    (b"%PDF", "it is a PDF: export the list as CSV"),
 )
 _HEAD_BYTES = 8
 
@@ -45,16 +47,18 @@ class ManifestUnreadableError(OrchestratorError):
 
     exit_code = 2
 
-    def __init__(self, place: str, reason: str, *, path: str = "") -> None:
+    def __init__(
+        self, place: str, reason: str, *, path: str = "", advice: str = "correct the list"
+    ) -> None:
         where = f"{path}:{place}" if path else f"the list, at {place}"
-        super().__init__(f"{where}: {reason}. Nothing was sent.", advice="correct the list")
+        super().__init__(f"{where}: {reason}. Nothing was sent.", advice=advice)
         #: a line number, a JSON path or `byte N`
         self.place = place
         self.reason = reason
 
     def in_file(self, path: str) -> ManifestUnreadableError:
         """The same refusal, naming the file."""
-        return ManifestUnreadableError(self.place, self.reason, path=path)
+        return ManifestUnreadableError(self.place, self.reason, path=path, advice=self.advice)
 
 
 def decoded(chunks: Iterable[bytes]) -> Iterator[str]:
@@ -154,7 +158,7 @@ def _refuse_other_kinds(head: bytes) -> None:
     for mark, kind in _MAGIC:
         if head.startswith(mark):
             raise ManifestUnreadableError(
-                "byte 0", f"{kind}, not a plain list; save it as CSV or JSON in UTF-8"
+                "byte 0", kind, advice="do that, then give the file that comes out of it"
             )
 
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.manifest import format_of, read_manifest_blocks
+from orchestrator.core.manifest import advice_for, format_of, read_manifest_blocks
 from orchestrator.core.manifest_text import ManifestUnreadableError
 from orchestrator.core.report import RunKind
 from orchestrator.core.settings import origin_of_call
@@ -60,6 +60,8 @@ class _List(NamedTuple):
     path: str
     sha256: str
     counts: PlanCounts
+    #: how something was read that may have been meant in another way
+    notes: tuple[str, ...]
 
 
 async def pause(
@@ -108,6 +110,8 @@ async def _plan(
     writer = PlanWriter(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     try:
         listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
+        for note in listed.notes:
+            surroundings.events.warning("list.read_so", how=note)
         _check_size(listed.counts, options)
         text = facts_text(
             surroundings,
@@ -150,19 +154,23 @@ def _read(
     if chosen is None:
         raise UsageError(
             f"{name}: the format is not known. Nothing was sent.",
-            advice="add --format csv, json or jsonl",
+            advice=advice_for(name),
         )
     check = partial(check_wanted, stopping)
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
-        lines = read_manifest_blocks(source.chunks(), chosen, default_vdn=options.vdn)
+        notes: list[str] = []
+        lines = read_manifest_blocks(
+            source.chunks(), chosen, default_vdn=options.vdn, note=notes.append
+        )
         try:
             counts, refused = writer.take(lines)
         except ManifestUnreadableError as error:
             problem = Problem(error.place, error.reason)
-            raise ManifestError(name, (problem,), total=1) from error
+            raise ManifestError(name, (problem,), total=1, advice=error.advice) from error
     _check_lines(name, counts, refused, options)
-    return _List(str(source.real_path) if manifest else "-", source.sha256, counts)
+    path = str(source.real_path) if manifest else "-"
+    return _List(path, source.sha256, counts, tuple(notes))
 
 
 def _check_lines(name: str, counts: PlanCounts, refused: Refused, options: PauseOptions) -> None:

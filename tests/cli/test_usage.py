@@ -37,6 +37,22 @@ REALISTIC = {
     ("completion", "tcsh"): "SHELL: must be one of bash, zsh, fish",
     ("report", "nothing-there"): "there is no run nothing-there",
     ("runs", "--yes"): "runs: unknown flag --yes",
+    ("pause", "x.csv", "--insecure"): "--insecure (TLS is always verified; --ca-file FILE",
+    ("pause", "x.csv", "--no-verify-ssl"): "--no-verify-ssl (TLS is always verified; --ca-file",
+    ("pause", "x.csv", "--ssl_no_verify"): "(TLS is always verified; --ca-file FILE",
+    ("pause-all", "--vdn", "1", "--no-check-certificate"): "(TLS is always verified; --ca-file",
+    ("check", "--tls-skip-verify"): "(TLS is always verified; --ca-file",
+    ("check", "-k"): "(TLS is always verified; --ca-file",
+    ("pause", "x.csv", "--cacert", "c"): "unknown flag --cacert (did you mean --ca-file?)",
+    ("pause", "x.csv", "--workers", "3"): "unknown flag --workers (did you mean --concurrency?)",
+    ("pause", "x.csv", "--host", "h"): "unknown flag --host (did you mean --base-url?)",
+    ("pause", "x.csv", "--no-verfy"): "unknown flag --no-verfy (did you mean --no-verify?)",
+    ("restor", "last"): "unknown command restor (did you mean restore?)",
+    ("pause-all", "--vdn", "12,13", "--yes"): "names several VDNs",
+    ("pause-all", "--vdn", "12 13", "--yes"): "names several VDNs",
+    ("pause-all", "--vdn", "12-15", "--yes"): "a range is not understood",
+    ("pause", "x.csv", "--deadline", "30s"): "write the number alone, without a unit",
+    ("pause", "x.csv", "--rate", "1,5"): "write a fraction with a point",
 }
 
 
@@ -59,6 +75,22 @@ def test_a_refused_command_line_is_two_lines_and_exit_2(
     assert first.startswith("error: ")
     assert said in first
     assert second.startswith("do: ")
+
+
+@pytest.mark.parametrize(("line", "never"), [
+    (("resume", "last"), "restore"), (("retry", "last"), "restore"),
+    (("pause", "x.csv", "--verify-nothing"), "--no-verify"),
+    (("pause", "x.csv", "--yes"), "did you mean"),
+    (("pause", "x.csv", "--insecure"), "--concurrency"),
+    (("pause", "x.csv", "--no-verify-ssl"), "--no-verify?"),
+])  # fmt: skip
+def test_no_guess_leads_to_what_starts_calls_or_leaves_a_check_out(
+    line: tuple[str, ...], never: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`resume` is not `restore`: a guess that is followed at 3 a.m. must do no harm."""
+    assert main(line) == 2
+
+    assert never not in capsys.readouterr().err.replace(" ".join(line), "")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from orchestrator.core.manifest import (
     GoodLines,
     ManifestLine,
     ManifestUnreadableError,
+    advice_for,
     format_of,
     read_manifest,
     read_manifest_blocks,
@@ -157,3 +158,63 @@ def test_it_does_not_matter_where_the_bytes_are_cut(
     lines = list(read_manifest(chunks, fmt, default_vdn=7))
 
     assert [line.ref for line in lines] == [CampaignRef(7, number) for number in numbers]
+
+
+OTHER_FORMATS = [
+    (Format.JSON, '{"vdnId":1,"campaignId":2}\n{"vdnId":1,"campaignId":3}\n', Format.JSONL),
+    (Format.JSON, "1\n2\n", Format.JSONL),
+    (Format.JSON, "campaign_id\n1\n", Format.CSV),
+    (Format.JSON, "vdn;campaign id\n1;2\n", Format.CSV),
+    (Format.JSON, "1;2\n", Format.CSV),
+    (Format.JSONL, "campaign_id,vdn_id\n1,2\n", Format.CSV),
+    (Format.JSONL, "[1, 2]", Format.JSON),
+    (Format.JSONL, "[\n1,\n2\n]\n", Format.JSON),
+    (Format.JSONL, '{"vdnId": 1,\n"campaignId": 2}\n', Format.JSON),
+    (Format.CSV, "[1,2]\n", Format.JSON),
+    (Format.CSV, '\n{"campaigns": [\n1]}\n', Format.JSON),
+    (Format.CSV, '{"vdnId":1,"campaignId":2}\n{"vdnId":1,"campaignId":3}\n', Format.JSONL),
+]
+
+
+@pytest.mark.parametrize(("given", "text", "is_written_as"), OTHER_FORMATS)
+def test_a_list_in_another_format_is_told_which(
+    given: Format, text: str, is_written_as: Format
+) -> None:
+    """NDJSON named .json, a CSV piped in as JSON: the format is named, and the flag for it."""
+    with pytest.raises(ManifestUnreadableError) as caught:
+        list(read_manifest([text.encode()], given, default_vdn=1))
+
+    assert f"--format {is_written_as}" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text", ["101;\n102;\n", "101,\n102,\n", "101\t\n102\t\n", "101 ;;\n102;\n"]
+)
+def test_a_delimiter_after_each_id_is_no_second_column(text: str) -> None:
+    """Some programs end every line with one; a semicolon is as good as a comma."""
+    lines = list(read_manifest([text.encode()], Format.CSV, default_vdn=1))
+
+    assert [line.ref for line in lines] == [CampaignRef(1, 101), CampaignRef(1, 102)]
+
+
+@pytest.mark.parametrize(("text", "is_noted"), [
+    ("1,234\n2,345\n", True), ("1,2345\n", False), ("1;234\n", False), ("1234,234\n", False),
+    ("vdn,campaign_id\n1,234\n", False),
+])  # fmt: skip
+def test_two_columns_that_look_like_one_number_are_said(text: str, *, is_noted: bool) -> None:
+    """`1,234` without a header is VDN 1, campaign 234: read so, and said."""
+    notes: list[str] = []
+
+    list(read_manifest_blocks([text.encode()], Format.CSV, default_vdn=None, note=notes.append))
+
+    assert bool(notes) is is_noted
+    assert not is_noted or "1,234 is read as VDN 1, campaign 234" in notes[0]
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("list.csv.gz", "unpack"), ("list.tar", "unpack"), ("List.XLSX", "save it as CSV"),
+    ("list", "--format"), ("list.dat", "--format"),
+])  # fmt: skip
+def test_advice_for_an_unknown_format_can_be_followed(name: str, words: str) -> None:
+    """`--format csv` for a compressed file would only lead to the next refusal."""
+    assert words in advice_for(name)

@@ -22,8 +22,8 @@ from orchestrator.core.manifest_text import ManifestUnreadableError
 
 SPREADSHEET = "export the column as text"
 FRACTION = (
-    "12.0 is not a campaign id: only digits are allowed, no fraction and no exponent; "
-    "a spreadsheet has probably rounded it, export the column as text"
+    "12.0 is not a campaign id: only digits are allowed, no fraction; "
+    "if a spreadsheet added it, format the column as whole numbers or text"
 )
 TWO_WAYS = "this key and another in the same object can be meant in two ways"
 
@@ -146,7 +146,7 @@ def test_all_other_forms_are_refused(text: str, place: str, reason: str) -> None
         ("null", "null is not a campaign id: digits are wanted, not null"),
         ('{"a": {"b": 1}}', "{…} is not a campaign id: digits are wanted, not an object"),
         ("[[5], 6]", "[…] is not a campaign id: digits are wanted, not an array"),
-        ("12.0", SPREADSHEET),
+        ("12.0", FRACTION),
         ("1e3", SPREADSHEET),
         ('"1.23457E+11"', SPREADSHEET),
         ("-5", "-5 is not a campaign id: it must be from 1"),

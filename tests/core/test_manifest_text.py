@@ -91,7 +91,7 @@ def a_workbook() -> bytes:
     [
         (gzip.compress(b"5\n", mtime=0), "compressed (gzip)"),
         (gzip.compress(b"5\n" * 9999, mtime=0)[:20], "compressed (gzip)"),
-        (a_workbook(), "workbook (xlsx)"),
+        (a_workbook(), "workbook (save it as CSV)"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old workbook (xls)"),
         ("\ufeff5".encode("utf-32-le"), "UTF-32"),
     ],
