@@ -86,6 +86,8 @@ class PlanWriter:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be created: {error}") from error
         try:
+            self.connection.execute("PRAGMA journal_mode = OFF")
+            self.connection.execute("PRAGMA synchronous = OFF")
             self.connection.execute(f"PRAGMA cache_size = {_CACHE_KIB}")
             create_tables(self.connection)
         except sqlite3.Error as error:
@@ -104,10 +106,7 @@ class PlanWriter:
             os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
-        connection = sqlite3.connect(self._part, check_same_thread=False, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
+        return sqlite3.connect(self._part, check_same_thread=False, isolation_level=None)
 
     def take(self, lines: Iterable[ManifestLine | GoodLines]) -> tuple[PlanCounts, Refused]:
         """Store every line, find the duplicates.
@@ -207,7 +206,7 @@ class PlanWriter:
         """Write the run's facts, make it durable, rename it; returns the open journal.
 
         Raises:
-            StorageError: it cannot be made durable.
+            StorageError: it cannot be made durable; `discard` closes what is open.
         """
         try:
             self.connection.execute("BEGIN")
@@ -221,11 +220,14 @@ class PlanWriter:
             _sync(self._part)
             self._part.rename(self._path)
             _sync(self._path.parent)
-            connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-            set_durable(connection)
+            # kept as ours until it is handed over: discard() has to close it
+            self.connection = sqlite3.connect(
+                self._path, check_same_thread=False, isolation_level=None
+            )
+            set_durable(self.connection)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be stored: {error}") from error
-        return connection
+        return self.connection
 
 
 def _sync(path: Path) -> None:
