@@ -368,6 +368,7 @@ def test_a_full_disk_at_the_end_leaves_no_journal(path: Path) -> None:
 
     with pytest.raises(StorageError, match="journal cannot be stored"):
         plan.finish({"facts": "x" * 100_000})
+    plan.discard()
 
     assert not path.exists()
 
@@ -385,6 +386,27 @@ def test_a_failing_fsync_leaves_no_journal(path: Path, monkeypatch: pytest.Monke
 
     assert not path.exists()
     assert part_of(path).exists()
+
+
+def test_a_journal_that_cannot_be_made_durable_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[P18] It has its name already; whoever gives it up lets go of it too."""
+    opened: list[sqlite3.Connection] = []
+
+    def fail(connection: sqlite3.Connection) -> None:
+        opened.append(connection)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(planning, "set_durable", fail)
+    plan = PlanWriter(path)
+
+    with pytest.raises(StorageError, match="disk I/O error"):
+        plan.finish({})
+    plan.discard()
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
 
 
 def test_a_place_that_takes_no_file_is_a_storage_error(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.edges.journal import InlineWriter, ThreadWriter, connect, set_durable
+from orchestrator.edges.journal import writer as writer_module
 from orchestrator.edges.journal.tables import put
 from orchestrator.edges.journal.writer import Rows
 from orchestrator.errors import StorageError
@@ -318,14 +319,18 @@ async def test_a_journal_that_lost_its_file_is_noticed(make: Make, path: Path, h
 
 @pytest.mark.parametrize("kind", [ThreadWriter, InlineWriter])
 def test_a_journal_that_cannot_be_copied_is_a_storage_error(
-    kind: type[ThreadWriter | InlineWriter],
+    kind: type[ThreadWriter | InlineWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An emergency learns it before it begins, not when the disk has failed."""
+    """An emergency learns it before it begins; the copy that was begun is not left open."""
     connection = make_journal([])
     connection.close()
+    copy = sqlite3.connect(":memory:")
+    monkeypatch.setattr(writer_module, "memory_connection", lambda: copy)
 
     with pytest.raises(StorageError, match="cannot be read"):
         kind(connection, keep_going=True)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        copy.execute("SELECT 1")
 
 
 # -- the thread ---------------------------------------------------------------------------------

@@ -114,6 +114,7 @@ class _Store:
             if self._memory is not None:
                 connection.backup(self._memory)
         except sqlite3.Error as error:
+            self.close()
             raise StorageError(f"the journal cannot be read: {error}") from error
         self._file = _file_at(self._path)
 
