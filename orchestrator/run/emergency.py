@@ -122,7 +122,7 @@ class Vdn:
     #: when the unfiltered listing was last complete, monotonic seconds and wall-clock milliseconds
     whole_s: float = -math.inf
     whole_ms: int | None = None
-    #: passes in a row that could not be completed
+    #: passes in a row that could prove nothing
     failed_passes: int = 0
     #: complete looks in a row that showed no campaign at all
     empty_looks: int = 0
@@ -589,7 +589,7 @@ class Emergency:
             started=len(started),
         )
         vdn.started = started
-        vdn.failed_passes = vdn.failed_passes + 1 if problem else 0
+        vdn.failed_passes = vdn.failed_passes + 1 if problem or vdn.open else 0
         vdn.problem = problem or (f"{len(started)} still started" if started else "")
         vdn.proof.take(made)
         self._note_empty(vdn, whole, filtered)

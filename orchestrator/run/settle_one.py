@@ -58,6 +58,9 @@ _FROM_THE_API = frozenset(
 )
 #: 403 to so many different campaigns in a row is looked into by a read of their VDN
 _FORBIDDEN_ROW = 5
+#: in an emergency each failure in a row adds so much to the least wait, up to the most, seconds
+_STUBBORN_STEP_S = 0.05
+_STUBBORN_MOST_S = 5.0
 #: a wait that is worth a word on the live line, seconds
 _WORTH_TELLING_S = 2.0
 
@@ -232,6 +235,9 @@ def _wait_s(rig: Rig, case: _Case) -> float:
     if case.free_repeat:
         return 0.0
     wait_s = rig.sender.backoff_s(max(1, case.failures))
+    if rig.max_attempts is None:
+        # Nothing is given up in an emergency; what fails for minutes is not hammered either.
+        wait_s = max(wait_s, min(_STUBBORN_MOST_S, case.failures * _STUBBORN_STEP_S))
     if rig.max_attempts is not None and _is_one_of_the_last(rig) and case.charged:
         wait_s = last_wait_s(
             failed=case.charged, max_attempts=rig.max_attempts, patience_s=rig.patience_s
