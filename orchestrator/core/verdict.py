@@ -60,6 +60,20 @@ class Kind(StrEnum):
     NOT_THE_API = "not_the_api"
 
 
+#: what only the API itself says
+FROM_THE_API = frozenset(
+    {
+        Kind.ACCEPTED,
+        Kind.WRONG_STATE,
+        Kind.NOT_FOUND,
+        Kind.REJECTED,
+        Kind.CODE_UNKNOWN,
+        Kind.DATABASE_ERROR,
+        Kind.CODES_DISAGREE,
+    }
+)
+
+
 class Repeat(StrEnum):
     """Whether the same request is worth sending again."""
 

@@ -269,7 +269,7 @@ class Emergency:
             vdn.problem = "the server refuses access to it (403)"
             return
         wait_s = vdn.proof.next_pass_s(gap_s=self.rig.gap_s, now_s=self.rig.clock.now_s())
-        await self._pause_for(wait_s)
+        await self.rig.stopping.pause(wait_s)
         await self._pass(vdn)
         if self.is_quiet(vdn):
             vdn.problem = ""
@@ -277,12 +277,7 @@ class Emergency:
             self.alarm.ring()
         elif vdn.end is None and not vdn.is_at_work() and (vdn.problem or vdn.started or vdn.open):
             failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
-            await self._pause_for(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
-
-    async def _pause_for(self, wait_s: float) -> None:
-        self.rig.stopping.check()
-        await self.rig.stopping.sleep(wait_s)
-        self.rig.stopping.check()
+            await self.rig.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
 
     def _is_closed(self, vdn: Vdn) -> bool:
         if vdn.vdn_id in self.rig.access.closed:
@@ -342,7 +337,7 @@ class Emergency:
             if left and self.rig.clock.now_s() >= until_s:
                 return False
             if left:
-                await self._pause_for(_AGAIN_S)
+                await self.rig.stopping.pause(_AGAIN_S)
         return all(self.is_quiet(vdn) for vdn in quiet)
 
     async def _look_once_more(self, vdn: Vdn) -> None:
@@ -366,7 +361,7 @@ class Emergency:
                 assert newest is not None
                 due_s = min(newest.ended_s + self._hold_look_s(), until_s)
                 if rig.clock.now_s() < due_s:
-                    await self._pause_for(due_s - rig.clock.now_s())
+                    await self.rig.stopping.pause(due_s - rig.clock.now_s())
                 if rig.clock.now_s() < until_s:
                     await self._pass(vdn)
 
@@ -404,7 +399,7 @@ class Emergency:
 
     # -- discovery ----------------------------------------------------------------------------
 
-    async def _discover(self, vdn: Vdn) -> Listing:
+    async def _discover(self, vdn: Vdn) -> None:
         """Read the started campaigns, handing each page to the pool as it comes.
 
         From the last page to the first: on a list that shrinks while it is read a campaign can
@@ -436,7 +431,6 @@ class Emergency:
         if seen.problem:
             vdn.problem = seen.problem
             self.rig.events.info("discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem)
-        return seen
 
     async def _discover_whole(self, vdn: Vdn) -> None:
         """Read the unfiltered listing too: what the filter does not show may run all the same."""

@@ -24,9 +24,9 @@ from orchestrator.core.outcome import (
 from orchestrator.core.plan import Planned
 from orchestrator.core.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.core.verdict import Kind
-from orchestrator.edges.journal import VdnShare, doubtful_campaigns, known_campaigns, known_of_vdn
+from orchestrator.edges.journal import VdnShare, doubtful_campaigns, known_of_vdn
 from orchestrator.run.listing import few_of_many, read_listing
-from orchestrator.run.settle_one import read_state, seen_settlement, standing_of
+from orchestrator.run.settle_one import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.run.stopping import StoppedError, Stopping
 from orchestrator.run.verify import decide_contradicted
 
@@ -76,12 +76,10 @@ async def _look_at(rig: Rig, vdn_id: int, doubts: dict[int, Known]) -> None:
     """One listing of a VDN, and single reads of what it does not show or where they are fewer."""
 
     async def take(rows: Sequence[Sighting]) -> None:
-        ids = [row.ref.campaign_id for row in rows]
-        known = await rig.journal.read(partial(known_campaigns, vdn_id=vdn_id, campaign_ids=ids))
-        by_ref = {row.ref: row for row in rows}
-        for one in known:
+        known = await known_rows(rig, rows)
+        for one, _ in known:
             doubts.pop(one.ref.campaign_id, None)
-        await _settle(rig, [(one, by_ref[one.ref]) for one in known], Evidence.LISTED)
+        await _settle(rig, known, Evidence.LISTED)
 
     share = VdnShare(vdn_id, len(doubts))
     await read_listing(rig, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))

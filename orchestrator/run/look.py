@@ -23,9 +23,9 @@ from orchestrator.core.outcome import (
 )
 from orchestrator.core.plan import reads_are_cheaper
 from orchestrator.core.verdict import Kind, Verdict
-from orchestrator.edges.journal import known_campaigns, pending_campaigns
+from orchestrator.edges.journal import pending_campaigns
 from orchestrator.run.listing import few_of_many, read_listing
-from orchestrator.run.settle_one import read_state, seen_settlement, standing_of
+from orchestrator.run.settle_one import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.run.verify import was_perhaps_sent
 
 if TYPE_CHECKING:
@@ -82,20 +82,14 @@ async def _read_each(rig: Rig, share: VdnShare) -> str:
 
 async def _note_states(rig: Rig, rows: Sequence[Sighting], evidence: Evidence) -> None:
     """Record the state before; settle what is in its target status, and what is in doubt."""
-    if not rows:
-        return
-    by_id = {row.ref.campaign_id: row for row in rows}
-    vdn_id = rows[0].ref.vdn_id
-    known = await rig.journal.read(
-        lambda db: known_campaigns(db, vdn_id=vdn_id, campaign_ids=list(by_id))
-    )
-    fresh = [(one.seq, by_id[one.ref.campaign_id]) for one in known]
-    if fresh:
-        await rig.journal.saw(fresh, at_ms=rig.clock.wall_ms())
+    known = await known_rows(rig, rows)
+    if known:
+        saw = [(one.seq, seen) for one, seen in known]
+        await rig.journal.saw(saw, at_ms=rig.clock.wall_ms())
     settlements = [
         settlement
-        for one in known
-        if (settlement := _settle_by_look(rig, one, by_id[one.ref.campaign_id], evidence))
+        for one, seen in known
+        if (settlement := _settle_by_look(rig, one, seen, evidence))
     ]
     await rig.settle(*settlements)
 

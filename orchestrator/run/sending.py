@@ -25,7 +25,7 @@ from orchestrator.core.quiet import PASS_SHARE
 from orchestrator.core.retry import backoff_s, retry_after_s
 from orchestrator.core.signing import authorization
 from orchestrator.core.summary import Ended
-from orchestrator.core.verdict import Health, Kind, Repeat, Verdict, judge
+from orchestrator.core.verdict import FROM_THE_API, Health, Kind, Repeat, Verdict, judge
 from orchestrator.edges.isales_client import NotSentError
 from orchestrator.run.slots import Slots
 from orchestrator.run.stopping import Alarm, StoppedError
@@ -56,18 +56,6 @@ _FOREIGN_TRIES_S = 10.0
 _FOREIGN_APART_S = 1.0
 #: so many different campaigns whose answers cannot be read are looked into
 _UNREADABLE_ROW = 5
-#: what only the API itself says
-_API_KINDS = frozenset(
-    {
-        Kind.ACCEPTED,
-        Kind.WRONG_STATE,
-        Kind.NOT_FOUND,
-        Kind.REJECTED,
-        Kind.CODE_UNKNOWN,
-        Kind.DATABASE_ERROR,
-        Kind.CODES_DISAGREE,
-    }
-)
 
 
 class Transport(Protocol):
@@ -382,9 +370,12 @@ class Sender:
             self.progress.useful_changes += 1
             self.useful_change_s = now_s
         if was_open:
-            self.progress.breaker = ""
-            self.events.info("breaker.closed")
-            self.alarm.ring()
+            self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        self.progress.breaker = ""
+        self.events.info("breaker.closed")
+        self.alarm.ring()
 
     def _note_ill(
         self, admission: Admission, now_s: float, verdict: Verdict, *, explained: bool
@@ -416,7 +407,7 @@ class Sender:
             self.stopping.stop(Ended.SERVER, self._out_of_patience())
 
     def _prove(self, verdict: Verdict, admission: Admission) -> None:
-        is_api = verdict.kind in _API_KINDS or (verdict.kind is Kind.THROTTLED and verdict.code)
+        is_api = verdict.kind in FROM_THE_API or (verdict.kind is Kind.THROTTLED and verdict.code)
         self._is_itself = self._is_itself or bool(is_api)
         if verdict.kind in {Kind.FORBIDDEN, Kind.NOT_THE_API} or verdict.foreign:
             self._proven = False
@@ -521,9 +512,7 @@ class Sender:
                 self.events.warning("breaker.opened", reason=verdict.reason)
         elif was_open:
             self.changes.useful(now_s=now_s)
-            self.progress.breaker = ""
-            self.events.info("breaker.closed")
-            self.alarm.ring()
+            self._tell_closed()
 
     @property
     def is_unreadable_row(self) -> bool:

@@ -12,6 +12,7 @@ Rule 3: an intent whose PUT never left is closed as not sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -30,12 +31,14 @@ from orchestrator.core.outcome import (
 from orchestrator.core.requests import change, details, listing
 from orchestrator.core.retry import ENOUGH_FOR_THE_BREAKER, is_charged, last_wait_s
 from orchestrator.core.sightings import read_details
-from orchestrator.core.verdict import Kind, Repeat, Verdict
+from orchestrator.core.verdict import FROM_THE_API, Kind, Repeat, Verdict
 from orchestrator.edges.isales_client import NotSentError
 from orchestrator.edges.journal import Intent, Settlement, attempts_made, known_campaigns
 from orchestrator.run.stopping import StoppedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.core.campaign import CampaignRef, Sighting
     from orchestrator.core.plan import Planned
     from orchestrator.edges.journal import Known
@@ -44,18 +47,6 @@ if TYPE_CHECKING:
 
 #: the request cannot have reached the API
 _NEVER_LEFT = frozenset({Kind.UNREACHABLE, Kind.TLS_REFUSED})
-#: the API itself has answered
-_FROM_THE_API = frozenset(
-    {
-        Kind.ACCEPTED,
-        Kind.WRONG_STATE,
-        Kind.NOT_FOUND,
-        Kind.REJECTED,
-        Kind.CODE_UNKNOWN,
-        Kind.DATABASE_ERROR,
-        Kind.CODES_DISAGREE,
-    }
-)
 #: 403 to so many different campaigns in a row is looked into by a read of their VDN
 _FORBIDDEN_ROW = 5
 #: in an emergency each failure in a row adds so much to the least wait, up to the most, seconds
@@ -169,6 +160,18 @@ async def known_campaign(rig: Rig, ref: CampaignRef) -> Known | None:
         lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
     )
     return known[0] if known else None
+
+
+async def known_rows(rig: Rig, rows: Sequence[Sighting]) -> list[tuple[Known, Sighting]]:
+    """Rows of one VDN that are in the plan, each with what the journal knows of it, in order."""
+    if not rows:
+        return []
+    by_ref = {row.ref: row for row in rows}
+    ids = [ref.campaign_id for ref in by_ref]
+    known = await rig.journal.read(
+        partial(known_campaigns, vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
+    )
+    return [(one, by_ref[one.ref]) for one in known]
 
 
 async def read_state(rig: Rig, planned: Planned) -> Sighting | Verdict:
@@ -393,7 +396,7 @@ async def _read_what_was_unreadable(rig: Rig) -> None:
         heard = await rig.sender.try_read(details(ref), key=("read", ref))
         seen = read_details(heard.answer, ref=ref)
         reached += not isinstance(seen, Verdict) and seen.status is target
-    rig.sender.note_unreadable(took_effect=bool(refs) and reached == len(refs))
+    rig.sender.note_unreadable(took_effect=reached == len(refs))
 
 
 async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
@@ -427,7 +430,7 @@ async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
 
 
 def _note_access(rig: Rig, ref: CampaignRef, verdict: Verdict) -> None:
-    if verdict.kind in _FROM_THE_API:
+    if verdict.kind in FROM_THE_API:
         rig.access.note_answered(ref.vdn_id)
     elif verdict.kind is Kind.FORBIDDEN and rig.access.note_refused(ref, now_s=rig.clock.now_s()):
         rig.sender.refusal = verdict

@@ -95,6 +95,16 @@ class Stopping:
         if not self._stopping:
             await self._alarm.sleep(wait_s)
 
+    async def pause(self, wait_s: float) -> None:
+        """Wait so many seconds, or give up when the run is ending.
+
+        Raises:
+            StoppedError: it is.
+        """
+        self.check()
+        await self.sleep(wait_s)
+        self.check()
+
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():

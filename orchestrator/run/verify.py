@@ -31,13 +31,13 @@ from orchestrator.core.verdict import Kind, Verdict
 from orchestrator.edges.journal import (
     Settlement,
     first_seen_ms,
-    known_campaigns,
     unlisted_campaigns,
 )
 from orchestrator.run.listing import few_of_many, read_listing
 from orchestrator.run.pool import run_pool
 from orchestrator.run.settle_one import (
     known_campaign,
+    known_rows,
     last_attempt_number,
     read_state,
     seen_settlement,
@@ -100,7 +100,7 @@ class _Verification:
         for _ in range(ROUNDS):
             if not self.disagreeing:
                 break
-            await self._pause_for(self.rig.gap_s)
+            await self.rig.stopping.pause(self.rig.gap_s)
             await self._look()
         await self._outlast_doubts()
         for number in range(1, ROUNDS + 1):
@@ -135,7 +135,7 @@ class _Verification:
                 f"VDN {self.share.vdn_id}: {len(self.doubted)} campaigns are listed as started, so"
                 f" soon after the stop; looking again in {wait_s:g} s"
             )
-            await self._pause_for(min(wait_s, max(0.0, left_s) + 0.01))
+            await self.rig.stopping.pause(min(wait_s, max(0.0, left_s) + 0.01))
             self.doubted.clear()
             await self._look()
 
@@ -145,12 +145,7 @@ class _Verification:
         if seen_ms is None:
             return
         age_s = max(0.0, (rig.clock.wall_ms() - seen_ms) / 1000)
-        await self._pause_for(max(0.0, rig.gap_s - age_s))
-
-    async def _pause_for(self, wait_s: float) -> None:
-        self.rig.stopping.check()
-        await self.rig.stopping.sleep(wait_s)
-        self.rig.stopping.check()
+        await self.rig.stopping.pause(max(0.0, rig.gap_s - age_s))
 
     async def _look(self) -> None:
         """One look at every row: the listing, and single reads for what it does not show."""
@@ -184,7 +179,7 @@ class _Verification:
                 )
                 rig.events.warning("check.failed", vdn_id=self.share.vdn_id, reason=seen.problem)
                 return seen
-            await self._pause_for(wait_s)
+            await self.rig.stopping.pause(wait_s)
 
     async def _read_singly(self, began_ms: int, *, is_listed: bool) -> None:
         """Read one by one what the listing did not show."""
@@ -219,20 +214,15 @@ class _Verification:
 
     async def _take(self, rows: Sequence[Sighting], evidence: Evidence, *, began_ms: int) -> None:
         """Confirm, settle or suspect the rows of one look."""
-        if not rows:
-            return
         rig = self.rig
-        by_id = {row.ref.campaign_id: row for row in rows}
-        known = await rig.journal.read(
-            lambda db: known_campaigns(db, vdn_id=self.share.vdn_id, campaign_ids=list(by_id))
-        )
-        unnamed = [(one.seq, by_id[one.ref.campaign_id].name) for one in known if not one.named]
+        known = await known_rows(rig, rows)
+        unnamed = [(one.seq, seen.name) for one, seen in known if not one.named]
         if unnamed:
             await rig.journal.named(unnamed)
         settlements = [
             settlement
-            for one in known
-            if (settlement := self._judge(one, by_id[one.ref.campaign_id], evidence, began_ms))
+            for one, seen in known
+            if (settlement := self._judge(one, seen, evidence, began_ms))
         ]
         await rig.settle(*settlements, confirms=True)
 
@@ -328,7 +318,7 @@ class _Verification:
                 f"VDN {self.share.vdn_id}: {names} listed as not done though accepted;"
                 f" looking again in {wait_s:g} s"
             )
-            await self._pause_for(wait_s)
+            await self.rig.stopping.pause(wait_s)
             waited_s += wait_s
             if await self._is_cleared():
                 await self._look()
