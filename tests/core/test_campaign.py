@@ -191,3 +191,9 @@ def test_a_status_is_a_number_or_a_digit(value: object, status: int) -> None:
 def test_an_unknown_status_is_none(value: object) -> None:
     """A status that we do not know is not taken for one that we know."""
     assert read_status(value) is None
+
+
+def test_a_long_text_is_refused_without_a_guess_at_what_it_was() -> None:
+    """Sixty letters are no id that a spreadsheet has spoiled: only the rule is said."""
+    assert words("x" * 60) == words("y" * 60)
+    assert "only the digits 0-9 are allowed, 1 to 19 of them" in words("x" * 60)

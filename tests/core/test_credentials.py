@@ -302,3 +302,18 @@ def test_a_vdn_is_closed_only_by_nothing_but_refusals(
                 assert now_s - first_s[vdn_id] >= 30.0
             else:
                 assert len(refused[vdn_id]) == 10
+
+
+@pytest.mark.parametrize(
+    ("cure", "said"),
+    [
+        (Cure.CLOCK, "the server's clock"),
+        (Cure.MILLIS, "signing.millis = true"),
+        (Cure.BLANK_QUERY_LINE, "signing.blank_query_line = false"),
+    ],
+)
+def test_a_cure_is_said_as_the_setting_that_keeps_it(cure: Cure, said: str) -> None:
+    """Whoever reads it can write it into the settings file."""
+    signer = Signer(SigningRules(millis=True, blank_query_line=False))
+
+    assert signer.text_of(cure) == said

@@ -119,3 +119,10 @@ def test_an_answer_without_the_key_is_the_same_object() -> None:
 
     assert MASKED.masked(answer) is answer
     assert SK not in repr(MASKED)
+
+
+def test_a_damaged_compression_is_looked_at_as_it_came() -> None:
+    """Called gzip, and cut off after a few bytes: nothing is raised, the answer stays."""
+    came = Answer(http_status=200, body=gzip.compress(b"x" * 99)[:12], content_encoding="gzip")
+
+    assert MASKED.masked(came) == came

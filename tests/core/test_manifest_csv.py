@@ -433,3 +433,21 @@ def test_what_the_csv_module_writes_is_read(
     found = ids(stored.getvalue())
 
     assert [each[1:] for each in found] == [(vdn, campaign) for vdn, campaign, _ in rows]
+
+
+def test_a_number_with_a_thousands_comma_is_read_as_two_columns_and_said() -> None:
+    """`1,234` without a header is VDN 1, campaign 234 (design.md §5); the reader notes it."""
+    reader = LineReader(None)
+
+    (line,) = one_by_one(read_csv(iter(["1,234\n"]), reader))
+
+    assert line.ref == (1, 234)
+    assert "1,234 is read as VDN 1, campaign 234" in reader.note
+
+
+def test_a_number_with_a_thousands_comma_beside_a_given_vdn_is_refused_with_its_cause() -> None:
+    """`1,234` with --vdn is one number: the refusal says to write it without the comma."""
+    with pytest.raises(ManifestUnreadableError) as refused:
+        lines_of("1,234\n", vdn=7)
+
+    assert "if this is one number, write it without the comma" in refused.value.reason

@@ -178,3 +178,22 @@ def test_a_text_that_is_no_url_has_no_fingerprint() -> None:
 def test_an_address_where_a_server_may_live_is_not_refused(address: str) -> None:
     """[Z15] The check that a resolved name gets passes ordinary addresses."""
     assert not refused_address(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("https://isales.example.com:28080", "isales.example.com:28080"),
+        ("https://isales.example.com.:28080", "isales.example.com:28080"),
+        ("https://isales.example.com", "isales.example.com"),
+        ("https://[2001:db8::1]:28080", "[2001:db8::1]:28080"),
+    ],
+)
+def test_the_host_header_has_the_port_unless_it_is_the_default_and_no_last_dot(
+    text: str, header: str
+) -> None:
+    """What is sent and signed as Host."""
+    url = read_base_url(text)
+
+    assert not isinstance(url, Refusal)
+    assert url.host_header == header

@@ -236,3 +236,46 @@ def test_a_refused_value_is_shown_short_and_harmless(value: object, expected: st
 def test_a_number_too_long_for_python_to_write_is_refused_all_the_same() -> None:
     """[Z18] TOML takes hexadecimal numbers of any length; str() of such a number raises."""
     assert "not a huge number" in reason(RATE(16**5000))
+
+
+def test_what_stands_around_a_url_or_a_path_is_named() -> None:
+    """Quotes around a URL, a line break behind it: the cause, not "not a usable URL"."""
+    assert reason(checks.base_url('"https://h:28080"')) == (
+        "has quotes around it: write it without them"
+    )
+    assert reason(checks.base_url("https://h:28080\n")) == "ends with a line break: take it away"
+    assert reason(checks.path("'/etc/key'")) == "has quotes around it: write it without them"
+    assert reason(checks.base_url("<https://h:28080>")) == (
+        "has angle brackets around it: write it without them"
+    )
+
+
+def test_a_byte_order_mark_before_a_value_is_named() -> None:
+    """A key file that an editor has saved with a mark."""
+    assert reason(checks.access_key("\ufeffAK")) == (
+        "begins with a byte order mark: save it as plain ASCII"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given_text", "hint"),
+    [
+        ('"10"', ": it has quotes around it: write it without them"),
+        ("10", ": write it without quotes"),
+        ("1,5", ": write a fraction with a point, and thousands without a separator"),
+        ("10s", ": write the number alone, without a unit"),
+        ("\u0661\u0660", ": only the digits 0-9 count"),
+    ],
+)
+def test_a_text_that_means_a_number_is_refused_with_what_is_wrong(
+    given_text: str, hint: str
+) -> None:
+    """Quotes, a decimal comma, a unit, other digits: each has its own words."""
+    assert reason(RATE(given_text)).endswith(hint)
+
+
+def test_a_key_with_its_name_before_it_is_refused_with_that_cause() -> None:
+    """A line of a shell file, pasted whole."""
+    assert reason(checks.read_secret("export ORCHESTRATOR_SECRET_KEY=abc")) == (
+        "begins with a name and '=': write the value alone"
+    )

@@ -17,6 +17,7 @@ from orchestrator.core.settings import (
     environment_warnings,
     file_layer,
     flag_layer,
+    ignored_proxy,
     missing_secret,
     refused,
     resolve,
@@ -343,3 +344,28 @@ def test_a_refused_value_carries_its_key() -> None:
 def test_the_values_that_runs_are_given_show_no_secret() -> None:
     """[Z06] A record in a traceback or a log is masked."""
     assert "SKcanary" not in repr(CredentialSettings("AK", Secret("SKcanary")))
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, False),
+        ({"https_proxy": ""}, False),
+        ({"https_proxy": "http://p:3128"}, True),
+        ({"ALL_PROXY": "socks5://p"}, True),
+        ({"http_proxy": "http://p:3128"}, False),
+        ({"HTTPS_PROXY": "http://p", "NO_PROXY": "other.example"}, True),
+        ({"HTTPS_PROXY": "http://p", "no_proxy": "x, isales.example.com:28080"}, False),
+        ({"HTTPS_PROXY": "http://p", "no_proxy": ".example.com"}, False),
+        ({"HTTPS_PROXY": "http://p", "no_proxy": "*"}, False),
+    ],
+)
+def test_a_proxy_that_is_not_used_is_said_unless_it_would_not_be_used_anyway(
+    environ: dict[str, str], *, said: bool
+) -> None:
+    """https_proxy and all_proxy, in any case; no_proxy by host, suffix, port or star."""
+    words = ignored_proxy(environ, host="isales.example.com")
+
+    assert bool(words) is said
+    assert "http://p" not in words
+    assert said is ("isales.example.com is reached directly" in words)

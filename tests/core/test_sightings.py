@@ -315,3 +315,15 @@ def test_nothing_makes_reading_raise(body: bytes) -> None:
         assert 1 <= one.ref.campaign_id < 2**63
     if isinstance(read, Page):
         assert read.total_size is None or read.total_size < 2**63
+
+
+def test_a_broken_page_says_what_to_pause_and_never_what_is_at_rest() -> None:
+    """Cut off behind its second row: the started one is taken, the suspended one is not."""
+    rows = b'{"id":1,"status":3},{"id":2,"status":2},{"id"'
+    cut = b'{"resultCode":"0200000","totalSize":3,"data":[' + rows
+
+    found = read_page(Answer(http_status=200, body=cut), vdn_id=1234, asked_status=0)
+
+    assert isinstance(found, Page)
+    assert [(one.ref.campaign_id, one.status) for one in found.rows] == [(2, Status.STARTED)]
+    assert found.problem

@@ -381,3 +381,19 @@ def test_hostile_text_does_not_move_the_cursor(text: str) -> None:
     for line in lines:
         assert line.isprintable()
         assert len(line) < 700
+
+
+def test_a_hold_names_the_longest_time_between_two_clean_looks() -> None:
+    """Watched over, with one look 12 s after the one before."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET._replace(longest_gap_s=12.2),))
+
+    line = verdict_line(facts, tally_of(make_row(vdn_id="1234")))
+
+    assert "The longest time between two clean looks was 12 s." in line
+
+
+def test_without_a_hold_no_time_between_looks_is_named() -> None:
+    """Two passes and the end."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,))
+
+    assert "longest time" not in verdict_line(facts, tally_of(make_row(vdn_id="1234")))
