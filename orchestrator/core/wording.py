@@ -54,6 +54,8 @@ _WORDS = {
     Outcome.LEFT_ALONE: "left alone",
 }
 
+_NOT_MEASURED = " Since nothing was paused, the age of these listings was not measured."
+
 _STOPPED = (Outcome.PAUSED, Outcome.ALREADY_PAUSED, Outcome.NOT_RUNNING)
 _RUNNING = (Outcome.RESTORED, Outcome.ALREADY_RUNNING)
 _RIGHTLY_NOT = (Outcome.NOT_RUNNING, Outcome.LEFT_ALONE)
@@ -264,13 +266,8 @@ def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
                 "is quiet: the server's listings showed nothing running at"
                 f" {_clock(proof.quiet_since_ms, '')} and again at"
                 f" {_clock(again_ms, proof.local_time)}. {paused}"
+                f"{'' if number else _NOT_MEASURED}{_longest_gap(proof)}"
             )
-            if not number:
-                said += " Since nothing was paused, the age of these listings was not measured."
-            if proof.longest_gap_s:
-                said += (
-                    f" The longest time between two clean looks was {proof.longest_gap_s:.0f} s."
-                )
         case RunVerdict.STILL_RUNNING:
             seen = f" at {_clock(proof.seen_at_ms, proof.local_time)}" if proof.seen_at_ms else ""
             runs = f"{_plural(proof.started, 'campaign')} started{seen}"
@@ -278,6 +275,13 @@ def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
         case _:
             said = f"is NOT PROVEN quiet: {_why_unproven(facts, proof)} {paused}"
     return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
+
+
+def _longest_gap(proof: VdnProof) -> str:
+    """Only a hold looks again and again."""
+    if not proof.longest_gap_s:
+        return ""
+    return f" The longest time between two clean looks was {proof.longest_gap_s:.0f} s."
 
 
 def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
