@@ -20,6 +20,7 @@ from orchestrator.edges.journal import (
     connect,
     find_damage,
     read_meta,
+    set_durable,
 )
 from orchestrator.edges.journal.tables import TABLES, crc, put, put_good_lines
 from orchestrator.errors import JournalMismatchError, StorageError
@@ -395,6 +396,26 @@ def test_a_journal_that_was_changed_meanwhile_is_found_damaged(
 
     assert damage is not None
     assert str(path) in str(damage)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 10, 20])
+def test_a_hole_in_the_log_is_found_before_a_good_end_is_said(tmp_path: Path, kept: int) -> None:
+    """The log is cut under the run, which writes on behind the hole: what is missing is pages."""
+    path = tmp_path / "journal.db"
+    with closing(make_journal([line(one, one) for one in range(1, 400)], path)) as connection:
+        set_durable(connection)
+        put(connection, "lives", SAMPLES["lives"])
+        log = path.with_name("journal.db-wal")
+        for number in range(398):
+            if number == 300:
+                with log.open("r+b") as file:
+                    file.truncate(kept * 4096)
+            seq = number * 1009 % 399 + 1
+            put(connection, "outcomes", (seq, *SAMPLES["outcomes"][1:]))
+
+        damage = find_damage(connection, path=path, life=1)
+
+    assert damage is not None or reopened(path) is not None
 
 
 def test_a_row_that_was_changed_meanwhile_is_found_by_its_checksum(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
     try:
         for (finding,) in connection.execute("PRAGMA integrity_check(1)"):
             if finding != "ok":
-                raise _damaged(path, str(finding))
+                raise _damaged(path, _one_line(finding))
         if _schema(connection) != _own_schema():
             raise _damaged(path, "its tables are not those of a journal")
         for name in TABLES:
@@ -274,16 +274,23 @@ _READ_BACK = {"plan": "seq", "attempts": "seq", "outcomes": "seq", "lives": "lif
 def find_damage(connection: sqlite3.Connection, *, path: Path, life: int) -> StorageError | None:
     """Read the journal back from its file, as somebody would who opens it tomorrow.
 
+    The write-ahead log goes into the file first: a hole in the log shows only there.
+
     Args:
         connection: the one that wrote it; what it knows should be in the file.
         path: the file.
         life: of this process.
 
     Returns:
-        What is wrong with it; None when numbers and last rows are as they were written.
+        What is wrong with it; None when its pages hold together and numbers and last rows are
+        as they were written.
     """
     try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         with contextlib.closing(connect(path)) as other:
+            (finding,) = other.execute("PRAGMA integrity_check(1)").fetchone()
+            if finding != "ok":
+                return _damaged_meanwhile(path, _one_line(finding))
             for name, key in _READ_BACK.items():
                 count = f"SELECT count(*) FROM {name}"  # noqa: S608 - our own table names
                 found, wanted = (one.execute(count).fetchone() for one in (other, connection))
@@ -298,6 +305,11 @@ def find_damage(connection: sqlite3.Connection, *, path: Path, life: int) -> Sto
     except (sqlite3.Error, StorageError, JournalMismatchError) as error:
         return _damaged_meanwhile(path, str(error))
     return None
+
+
+def _one_line(finding: str) -> str:
+    """SQLite puts a heading above what it finds."""
+    return " ".join(finding.removeprefix("*** in database main ***").split())
 
 
 def _damaged_meanwhile(path: Path, finding: str) -> StorageError:
