@@ -28,7 +28,7 @@ PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2
 #: seconds over which the present rate is measured
 _WINDOW_S = 3.0
-#: share of the ceiling from which the rate is what holds us back
+#: share of the ceiling from which the rate is the limit
 _NEARLY = 0.9
 
 
@@ -55,7 +55,7 @@ class Pulse:
 def progress_line(progress: Progress, pulse: Pulse) -> str:
     """Say in one line how far a run is.
 
-    "pausing 1,204/3,000 · 1,100 paused, 104 already paused · 9.8/s of 10 (--rate holds us back)
+    "pausing 1,204/3,000 · 1,100 paused, 104 already paused · 9.8/s of 10 (limited by --rate)
     · 12 repeats · about 3 min left"
     """
     parts = [_done(progress)]
@@ -99,10 +99,12 @@ def _pace(progress: Progress, pulse: Pulse) -> str:
     text = f"{pulse.requests_per_s:.1f}/s of {progress.ceiling_per_s:g}"
     if progress.breaker or not progress.requests:
         return text
-    if pulse.requests_per_s >= _NEARLY * progress.ceiling_per_s:
-        return f"{text} (--rate holds us back)"
+    if progress.in_line and progress.is_slowed:
+        return f"{text} (slower: the server is too busy)"
+    if progress.in_line or pulse.requests_per_s >= _NEARLY * progress.ceiling_per_s:
+        return f"{text} (limited by --rate)"
     if progress.concurrency and progress.in_flight >= progress.concurrency:
-        return f"{text} (--concurrency {progress.concurrency} holds us back)"
+        return f"{text} (limited by --concurrency {progress.concurrency})"
     return text
 
 

@@ -241,7 +241,7 @@ def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
     if not quiet:
         if result.repeated:
             voice.say(f"run {result.run_id}: told again from its journal, nothing was sent now")
-        if result.run_dir is not None:
+        if result.run_dir is not None and result.is_reported:
             voice.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:
         voice.say(f"error: {for_terminal(result.trouble, limit=1000)}")

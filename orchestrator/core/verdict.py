@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.core.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.core.body import codes_by_pattern, read_document, read_listing_document
 from orchestrator.core.result_codes import RESULT_CODES, Meaning, read_code
+from orchestrator.core.server_words import words_of
 from orchestrator.core.strict_json import BadJsonError, storable
 
 if TYPE_CHECKING:
@@ -293,9 +294,10 @@ def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
 def _judge_status(answer: Answer, status: int) -> Verdict:
     reason = f"HTTP {status}"
     if status == 401:
-        return _verdict(Kind.UNAUTHORIZED, answer, "HTTP 401: signature or access key refused")
+        refused = "HTTP 401: signature or access key refused"
+        return _verdict(Kind.UNAUTHORIZED, answer, refused + _said(answer))
     if status in _FORBIDDEN_STATUSES:
-        return _verdict(Kind.FORBIDDEN, answer, f"HTTP {status}: access refused")
+        return _verdict(Kind.FORBIDDEN, answer, f"HTTP {status}: access refused{_said(answer)}")
     if status in {429, 503}:
         doubt = status == 503
         return _verdict(Kind.THROTTLED, answer, f"{reason}: too busy", in_doubt=doubt)
@@ -322,9 +324,14 @@ def _judge_client_error(answer: Answer, status: int) -> Verdict:
             return verdict
     if status == 408:
         return _verdict(Kind.THROTTLED, answer, "HTTP 408: the server gave up waiting")
-    return _verdict(
-        Kind.NOT_THE_API, answer, f"HTTP {status}: not an answer of this interface", foreign=True
-    )
+    what = "a proxy wants a login" if status == 407 else "not an answer of this interface"
+    return _verdict(Kind.NOT_THE_API, answer, f"HTTP {status}: {what}{_said(answer)}", foreign=True)
+
+
+def _said(answer: Answer) -> str:
+    """The words of whoever refused, to be added to ours."""
+    words = words_of(answer.body, content_encoding=answer.content_encoding)
+    return f' ("{words}")' if words else ""
 
 
 def _judge_fault(answer: Answer, fault: Fault) -> Verdict:

@@ -83,6 +83,18 @@ _FIRST = {
 }
 
 
+#: a 403 says nothing of a wrong key, which is answered with 401
+FORBIDDEN_ADVICE = (
+    "ask who runs the server, or the firewall before it, whether this machine and this access key"
+    " may do that"
+)
+
+
+def is_forbidden(facts: RunFacts) -> bool:
+    """Whether the run ended because access was refused, perhaps by a firewall, not the key."""
+    return facts.ended is Ended.CREDENTIALS and facts.why.startswith(("HTTP 403", "HTTP 418"))
+
+
 def verdict_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
     """Say how the run ended, in one line.
 
@@ -197,7 +209,7 @@ def _missed_group(facts: RunFacts, tally: Tally, outcome: Outcome) -> str:
 def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
     if facts.dry_run:
         return "the same command without --dry-run"
-    first = _FIRST.get(facts.ended, "")
+    first = _first(facts)
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         first = _FIRST[Ended.STORAGE]
     if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
@@ -213,6 +225,12 @@ def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
     if facts.kind is RunKind.RESTORE:
         return f"orchestrator restore {facts.source_run}"
     return f"orchestrator pause {failed_path}"
+
+
+def _first(facts: RunFacts) -> str:
+    if is_forbidden(facts):
+        return f"{FORBIDDEN_ADVICE}, then "
+    return _FIRST.get(facts.ended, "")
 
 
 def _ended_words(facts: RunFacts) -> str:
@@ -242,7 +260,7 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
         again = " ".join(
             f"--vdn {proof.vdn_id}" for proof in ranked if proof.verdict is not RunVerdict.QUIET
         )
-        first = "correct the credentials, then " if facts.ended is Ended.CREDENTIALS else ""
+        first = _first(facts) if facts.ended is Ended.CREDENTIALS else ""
         sentences.append(f"Next: {first}orchestrator pause-all {again}")
     return " ".join(sentences)
 

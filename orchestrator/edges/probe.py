@@ -11,6 +11,9 @@ import contextlib
 import socket
 import ssl
 
+from orchestrator.core.answer import Fault
+from orchestrator.edges.isales_client.reasons import CA_ADVICE, certificate_fault
+
 
 class ProbeError(Exception):
     """A door that stayed shut; the text says why."""
@@ -72,8 +75,10 @@ async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout
     except TimeoutError as error:
         raise ProbeError(f"{place}: no answer in {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:
+        is_untrusted = certificate_fault(error.verify_code) is Fault.TLS_UNTRUSTED
+        hint = f" ({CA_ADVICE})" if is_untrusted else ""
         raise ProbeError(
-            f"{place}: the TLS certificate is refused: {error.verify_message}"
+            f"{place}: the TLS certificate is refused: {error.verify_message}{hint}"
         ) from error
     except ssl.SSLError as error:
         raise ProbeError(f"{place}: the TLS handshake failed ({error.reason})") from error

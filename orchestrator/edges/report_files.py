@@ -221,8 +221,8 @@ class _Place:
         self.descriptor = descriptor
         self._parts: dict[str, str] = {}
         setgid = os.fstat(descriptor).st_mode & stat.S_ISGID
-        # a setgid directory is shared with its group: the colleagues on shift may read
-        self._mode = 0o640 if setgid else 0o600
+        # a setgid directory is shared with its group: the colleagues on shift may go on
+        self._mode = 0o660 if setgid else 0o600
 
     @contextlib.contextmanager
     def unfinished(self, name: str) -> Iterator[TextIO]:

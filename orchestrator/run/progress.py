@@ -26,6 +26,10 @@ class Progress:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     #: requests under way, those included that wait for the pace or a connection
     in_flight: int = 0
+    #: those among them that wait for the pace
+    in_line: int = 0
+    #: the pace is below its ceiling, because the server is too busy
+    is_slowed: bool = False
     backing_off: int = 0
     #: campaigns that were settled and had to be begun again (pause-all)
     reopened: int = 0

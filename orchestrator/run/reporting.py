@@ -13,7 +13,12 @@ from orchestrator.core.campaign import Action
 from orchestrator.core.outcome import Outcome
 from orchestrator.core.report import RunKind, Tally
 from orchestrator.core.summary import Ended, RunFacts, VdnProof, run_verdict, summary_document
-from orchestrator.core.wording import unstopped_lines, verdict_line
+from orchestrator.core.wording import (
+    FORBIDDEN_ADVICE,
+    is_forbidden,
+    unstopped_lines,
+    verdict_line,
+)
 from orchestrator.edges.journal import (
     Gap,
     gap_of,
@@ -70,6 +75,8 @@ class RunResult(NamedTuple):
     advice: str = ""
     #: nothing was sent in this process: a finished run was told again
     repeated: bool = False
+    #: results.csv and summary.json in run_dir are this result's
+    is_reported: bool = True
 
 
 class Stored(NamedTuple):
@@ -153,9 +160,18 @@ def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) ->
         line=verdict_line(facts, tally, failed_path=failed_path),
         summary=summary,
         trouble=_trouble(facts, tally),
-        advice=_ADVICE.get(facts.ended, ""),
+        advice=_advice(facts),
         repeated=repeated,
+        is_reported=folder is not None and stored.failure is None,
     )
+
+
+def _advice(facts: RunFacts) -> str:
+    if is_forbidden(facts):
+        return f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`"
+    if facts.ended is Ended.SERVER and "--ca-file" in facts.why:
+        return "`orchestrator continue last --ca-file FILE`; who runs the server has that file"
+    return _ADVICE.get(facts.ended, "")
 
 
 def _trouble(facts: RunFacts, tally: Tally) -> str:

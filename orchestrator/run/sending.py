@@ -648,6 +648,9 @@ class Sender:
     async def _wait_in_line(self, admission: Admission) -> Left:
         is_change = admission.breaker is self.changes
         self._in_line += 1
+        self.progress.in_line = self._in_line
+        now_per_s = self.pacer.rate_now_per_s(self.clock.now_s())
+        self.progress.is_slowed = now_per_s < self.pacer.ceiling_per_s
         self._changes_in_line += is_change
         try:
             async with self._queue:
@@ -656,6 +659,7 @@ class Sender:
                 return left
         finally:
             self._in_line -= 1
+            self.progress.in_line = self._in_line
             self._changes_in_line -= is_change
 
     def _depart(self, admission: Admission) -> Left | float:

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.simulator.faults import FaultPlan, Outage, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
 from orchestrator.simulator.signature import BlankQueryLine, Millis
@@ -362,3 +363,71 @@ def test_no_loop_is_left_behind() -> None:
 
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+def test_a_log_file_that_is_a_link_is_called_one(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not "too many levels of symbolic links", which sends people looking for a circle."""
+    link = workplace / "run.log"
+    link.symlink_to(workplace / "elsewhere.log")
+
+    assert main(["pause", str(write_list(workplace, 1234001)), *FAST, "--log-file", str(link)]) == 0
+
+    err = capsys.readouterr().err
+    assert "it is a symbolic link" in err
+    assert "too many levels" not in err.lower()
+
+
+def test_an_emergency_without_a_disk_never_says_that_nothing_was_sent(
+    simulator: Simulator,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The state directory is a file: all is stopped, exit 5, and no report is pointed to."""
+    (workplace / "file").write_text("")
+    monkeypatch.setenv("ORCHESTRATOR_STATE_DIR", str(workplace / "file"))
+
+    assert main(["pause-all", "--vdn", "1234", "--yes", *FAST]) == 5
+
+    out, err = capsys.readouterr()
+    assert "the run directory" in err
+    assert "Nothing was sent" not in out + err
+    assert "report: " not in err
+    assert _puts(simulator) == 32
+
+
+def test_a_report_that_could_not_be_written_is_not_pointed_to(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """results.csv is a directory: exit 5 before or after, and no `report:` line."""
+    run_dir = workplace / "run"
+    assert (
+        main(["pause", str(write_list(workplace, 1234001)), *FAST, "--run-dir", str(run_dir)]) == 0
+    )
+    capsys.readouterr()
+    (run_dir / "results.csv").unlink()
+    (run_dir / "results.csv").mkdir()
+
+    assert main(["report", str(run_dir)]) == 5
+
+    assert "report: " not in capsys.readouterr().err
+
+
+def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """403 with a page from the start: exit 3, its words, and no "correct the credentials"."""
+    page = b"<html><title>Blocked</title><body>Your address 203.0.113.9 is not allowed</body>"
+
+    simulator.desk.faults = FaultPlan(outages=(Outage(with_http(403, body=page)),))
+
+    assert main(["pause", str(write_list(workplace, 1234001, 1234002)), *FAST]) == 3
+
+    out, err = capsys.readouterr()
+    assert "Blocked Your address … is not allowed" in err
+    assert "firewall" in out
+    assert "firewall" in err
+    assert "correct the credentials" not in out + err
+    assert "secret key" not in out + err

@@ -33,20 +33,30 @@ def _progress(**more: object) -> Progress:
 
 
 def test_the_line_says_how_far_how_fast_and_how_long() -> None:
-    """Done of total, outcomes, rate and ceiling, what holds us back, repeats, time left."""
+    """Done of total, outcomes, rate and ceiling, what limits it, repeats, time left."""
     pulse = Pulse(requests_per_s=9.8, settled_per_s=9.5)
 
     assert progress_line(_progress(), pulse) == (
         "pausing 1,204/3,000 · 1,100 paused, 104 already paused · 9.8/s of 10"
-        " (--rate holds us back) · 12 repeats · about 3 min left"
+        " (limited by --rate) · 12 repeats · about 3 min left"
     )
 
 
-def test_the_line_names_concurrency_when_that_holds_us_back() -> None:
+def test_the_line_names_concurrency_when_that_is_the_limit() -> None:
     """Eight of eight in flight at half the rate."""
     line = progress_line(_progress(in_flight=8), Pulse(requests_per_s=5.0, settled_per_s=5.0))
 
-    assert "5.0/s of 10 (--concurrency 8 holds us back)" in line
+    assert "5.0/s of 10 (limited by --concurrency 8)" in line
+
+
+def test_what_waits_for_the_rate_does_not_wait_for_concurrency() -> None:
+    """Eight of eight in flight at half the rate, and five of them wait for their turn."""
+    waiting = _progress(in_flight=8, in_line=5)
+    pulse = Pulse(requests_per_s=5.0, settled_per_s=5.0)
+
+    assert "5.0/s of 10 (limited by --rate)" in progress_line(waiting, pulse)
+    waiting.is_slowed = True
+    assert "5.0/s of 10 (slower: the server is too busy)" in progress_line(waiting, pulse)
 
 
 def test_an_open_breaker_is_said_instead_of_a_time() -> None:

@@ -208,8 +208,8 @@ def test_only_the_owner_may_read(tmp_path: Path, name: str) -> None:
 
 
 @NAMES
-def test_in_a_shared_directory_the_group_may_read(tmp_path: Path, name: str) -> None:
-    """[Z12] A setgid directory means colleagues: 0640, although the umask is 077."""
+def test_in_a_shared_directory_the_group_may_go_on(tmp_path: Path, name: str) -> None:
+    """[Z12] A setgid directory means colleagues: 0660, although the umask is 077."""
     tmp_path.chmod(0o2770)
     before = os.umask(0o077)
     try:
@@ -217,7 +217,7 @@ def test_in_a_shared_directory_the_group_may_read(tmp_path: Path, name: str) -> 
     finally:
         os.umask(before)
 
-    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o660
 
 
 # -- what is in the way -----------------------------------------------------------------------

@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
 
 from orchestrator.core.answer import Fault
 
+CA_ADVICE = "--ca-file FILE names the certificates of your own authority"
 #: characters of a header value or a cause that are kept
 MAX_TEXT = 300
 
@@ -88,16 +89,21 @@ def unconnected(exc: BaseException, *, now_ms: int) -> tuple[Fault, str]:
     return fault, f"cannot connect ({_os_words(cause)})"
 
 
+def certificate_fault(verify_code: int) -> Fault:
+    """What is wrong with a certificate, by OpenSSL's number."""
+    return _CERTIFICATE_FAULTS.get(verify_code, Fault.TLS_UNTRUSTED)
+
+
 def _certificate(exc: Exception, *, now_ms: int) -> tuple[Fault, str]:
     code = getattr(exc, "verify_code", 0)
     reason = printable(str(getattr(exc, "verify_message", "") or exc)).rstrip(".")
-    fault = _CERTIFICATE_FAULTS.get(code, Fault.TLS_UNTRUSTED)
+    fault = certificate_fault(code)
     if fault is Fault.TLS_EXPIRED:
         now = datetime.fromtimestamp(now_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
         return fault, f"the TLS certificate cannot be used now: {reason} (the clock here: {now})"
     if fault is Fault.TLS_HOSTNAME:
         return fault, f"the TLS certificate belongs to another host: {reason}"
-    return fault, f"the TLS certificate is not trusted: {reason}"
+    return fault, f"the TLS certificate is not trusted: {reason} ({CA_ADVICE})"
 
 
 def _handshake(exc: ssl.SSLError) -> tuple[Fault, str]:
