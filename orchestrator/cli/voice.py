@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: problems of a list that are named in full (design.md §5)
 SHOWN_PROBLEMS = 20
 _MASK = "***"
+#: so many characters of a secret are masked although the rest of it is missing
+_TELLING_CHARS = 8
 
 _secrets: list[Secret] = []
 
@@ -42,9 +44,13 @@ def secrets() -> tuple[Secret, ...]:
 
 
 def masked(text: str) -> str:
-    """The text without any secret that was loaded."""
+    """The text without any secret that was loaded, nor the beginning of one that was cut."""
     for secret in _secrets:
-        text = text.replace(secret.reveal(), _MASK)
+        whole = secret.reveal()
+        text = text.replace(whole, _MASK)
+        while len(whole) > _TELLING_CHARS and (at := text.find(whole[:_TELLING_CHARS])) >= 0:
+            rest = text[at:]
+            text = text[:at] + _MASK + rest[len(os.path.commonprefix([rest, whole])) :]
     return text
 
 
