@@ -49,8 +49,10 @@ def masked(text: str) -> str:
         whole = secret.reveal()
         text = text.replace(whole, _MASK)
         while len(whole) > _TELLING_CHARS and (at := text.find(whole[:_TELLING_CHARS])) >= 0:
-            rest = text[at:]
-            text = text[:at] + _MASK + rest[len(os.path.commonprefix([rest, whole])) :]
+            end = at + _TELLING_CHARS
+            while text.startswith(whole[: end - at + 1], at) and end - at < len(whole):
+                end += 1
+            text = text[:at] + _MASK + text[end:]
     return text
 
 

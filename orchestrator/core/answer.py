@@ -34,6 +34,17 @@ TLS_FAULTS = frozenset(
     {Fault.TLS_UNTRUSTED, Fault.TLS_EXPIRED, Fault.TLS_HOSTNAME, Fault.TLS_PROTOCOL}
 )
 
+CA_ADVICE = "--ca-file FILE names the certificates of your own authority"
+
+#: X509_V_ERR_* of OpenSSL; whatever is not here is TLS_UNTRUSTED
+_BY_OPENSSL = {
+    9: Fault.TLS_EXPIRED,  # not yet valid
+    10: Fault.TLS_EXPIRED,
+    62: Fault.TLS_HOSTNAME,
+    63: Fault.TLS_HOSTNAME,  # e-mail
+    64: Fault.TLS_HOSTNAME,  # address
+}
+
 #: Nothing of the request can have reached the server.
 BEFORE_SENDING = TLS_FAULTS | {
     Fault.DNS_FAILED,
@@ -42,6 +53,11 @@ BEFORE_SENDING = TLS_FAULTS | {
     Fault.UNREACHABLE,
     Fault.NO_SOCKETS,
 }
+
+
+def certificate_fault(verify_code: int) -> Fault:
+    """What is wrong with a certificate, by OpenSSL's number."""
+    return _BY_OPENSSL.get(verify_code, Fault.TLS_UNTRUSTED)
 
 
 class Answer(NamedTuple):

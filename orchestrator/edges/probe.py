@@ -11,8 +11,7 @@ import contextlib
 import socket
 import ssl
 
-from orchestrator.core.answer import Fault
-from orchestrator.edges.isales_client.reasons import CA_ADVICE, certificate_fault
+from orchestrator.core.answer import CA_ADVICE, Fault, certificate_fault
 
 
 class ProbeError(Exception):

@@ -20,9 +20,8 @@ from datetime import UTC, datetime
 import aiohttp
 from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
 
-from orchestrator.core.answer import Fault
+from orchestrator.core.answer import CA_ADVICE, Fault, certificate_fault
 
-CA_ADVICE = "--ca-file FILE names the certificates of your own authority"
 #: characters of a header value or a cause that are kept
 MAX_TEXT = 300
 
@@ -46,15 +45,6 @@ _NO_SUCH_NAME = frozenset(
     for name in ("EAI_NONAME", "EAI_NODATA")
     if isinstance(number := getattr(socket, name, None), int)
 )
-
-#: X509_V_ERR_* of OpenSSL; whatever is not here is TLS_UNTRUSTED
-_CERTIFICATE_FAULTS = {
-    9: Fault.TLS_EXPIRED,  # not yet valid
-    10: Fault.TLS_EXPIRED,
-    62: Fault.TLS_HOSTNAME,
-    63: Fault.TLS_HOSTNAME,  # e-mail
-    64: Fault.TLS_HOSTNAME,  # address
-}
 
 #: reasons of OpenSSL that mean: the other side speaks no TLS at all
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
@@ -87,11 +77,6 @@ def unconnected(exc: BaseException, *, now_ms: int) -> tuple[Fault, str]:
         return Fault.CONNECT_REFUSED, "the connection was ended during the TLS handshake"
     fault = _CONNECT_FAULTS.get(number or 0, Fault.UNREACHABLE)
     return fault, f"cannot connect ({_os_words(cause)})"
-
-
-def certificate_fault(verify_code: int) -> Fault:
-    """What is wrong with a certificate, by OpenSSL's number."""
-    return _CERTIFICATE_FAULTS.get(verify_code, Fault.TLS_UNTRUSTED)
 
 
 def _certificate(exc: Exception, *, now_ms: int) -> tuple[Fault, str]:
