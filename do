@@ -127,7 +127,7 @@ setup() {
     # One setup at a time: fd 9 carries a lock that dies with this process. The lock belongs to the
     # open file, which the child shares with us, so it outlives the child that takes it.
     locker=$(find_python) || exit 2
-    : >>"$VENV.lock" || stop "$VENV.lock is not writable for $(id -un); remove it."
+    touch "$VENV.lock" || stop "$VENV.lock is not writable for $(id -un); remove it."
     exec 9>>"$VENV.lock"
     "$locker" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || stop "cannot lock $VENV.lock"
     is_ready || build_venv
