@@ -15,7 +15,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from bench.figures import Figure
-from orchestrator.core.pacing import Pacer
+from orchestrator.policy.pacer import Pacer
 from orchestrator.simulator.windows import fullest_window
 
 if TYPE_CHECKING:

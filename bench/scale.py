@@ -108,9 +108,9 @@ def _run(stage: Stage, sizes: tuple[int, ...]) -> list[Figure]:
 
 def plan_alone(list_path: Path, folder: Path) -> float:
     """Read a list into a finished plan; returns the seconds that took, imports left out."""
-    from orchestrator.core.manifest import Format, read_manifest_blocks  # noqa: PLC0415 - the child's
-    from orchestrator.edges.journal import PlanWriter  # noqa: PLC0415
-    from orchestrator.edges.manifest_file import open_manifest  # noqa: PLC0415
+    from orchestrator.manifest.formats import Format, read_manifest_blocks  # noqa: PLC0415 - the child's
+    from orchestrator.manifest.source import open_manifest  # noqa: PLC0415
+    from orchestrator.store import PlanWriter  # noqa: PLC0415
 
     journal = folder / "plan.db"
     journal.unlink(missing_ok=True)

@@ -23,16 +23,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.core.answer import Answer, Fault
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.edges.events import Events, Level
-from orchestrator.edges.isales_client import CONTENT_TYPE, NotSentError
-from orchestrator.edges.journal.writer import _Store
-from orchestrator.edges.run_directory import RunDirectory
-from orchestrator.edges.settings import Settings, load_settings
-from orchestrator.run import continuing, pausing, pausing_all, restoring
-from orchestrator.run.options import ContinueOptions, PauseAllOptions, PauseOptions, RestoreOptions
-from orchestrator.run.session import Surroundings
+from orchestrator.engine import continuing, pausing, pausing_all
+from orchestrator.engine import restore as restoring
+from orchestrator.engine.options import (
+    ContinueOptions,
+    PauseAllOptions,
+    PauseOptions,
+    RestoreOptions,
+)
+from orchestrator.engine.run import Surroundings
+from orchestrator.isales.answer import Answer, Fault
+from orchestrator.isales.client import CONTENT_TYPE, NotSentError
+from orchestrator.log import Events, Level
+from orchestrator.model import CampaignRef, Status
+from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
 from orchestrator.simulator.ledger import Ledger
@@ -40,18 +44,20 @@ from orchestrator.simulator.routes import CHANGES, Kind, read_call
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
+from orchestrator.store.run_dir import RunDirectory
+from orchestrator.store.writer import _Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.core.requests import ApiRequest
-    from orchestrator.core.signing import SigningRules
-    from orchestrator.edges.clock import Clock
-    from orchestrator.edges.isales_client import Departure
-    from orchestrator.run.pausing_all import Confirm
-    from orchestrator.run.reporting import RunResult
-    from orchestrator.run.stopping import Stopping
+    from orchestrator.clock import Clock
+    from orchestrator.engine.pausing_all import Confirm
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.stop import Stopping
+    from orchestrator.isales.client import Departure
+    from orchestrator.isales.requests import ApiRequest
+    from orchestrator.settings.values import SigningRules
     from orchestrator.simulator.desk import Played
     from orchestrator.simulator.ledger import Entry
 

@@ -14,11 +14,11 @@ import pytest
 
 from orchestrator.cli.app import COMMANDS, make_app
 from orchestrator.cli.help_text import EXIT_CODES
-from orchestrator.core.outcome import Evidence, Outcome
-from orchestrator.core.report import COLUMNS, RunKind, SweepRecord, Tally
-from orchestrator.core.result_codes import RESULT_CODES
-from orchestrator.core.setting_table import SETTINGS
-from orchestrator.core.summary import Ended, RunFacts, RunVerdict, summary_document
+from orchestrator.isales.codes import RESULT_CODES
+from orchestrator.policy.decide import Evidence, Outcome
+from orchestrator.reports.rows import COLUMNS, RunKind, SweepRecord, Tally
+from orchestrator.reports.summary import Ended, RunFacts, RunVerdict, summary_document
+from orchestrator.settings.schema import SETTINGS
 from orchestrator.simulator.scenarios import SCENARIOS
 from tests.cli.makers import environment, served, write_list
 
@@ -112,8 +112,8 @@ def test_no_section_names_a_flag_that_its_command_does_not_take() -> None:
 def test_every_setting_stands_in_the_reference_with_its_variable_and_meaning(
     spec: object,
 ) -> None:
-    """One row: key, variable, flag, defaults, and the words of core/setting_table.py."""
-    from orchestrator.core.setting_table import SettingSpec
+    """One row: key, variable, flag, defaults, and the words of settings/schema.py."""
+    from orchestrator.settings.schema import SettingSpec
 
     assert isinstance(spec, SettingSpec)
     row = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `{spec.key}`"))
@@ -144,7 +144,7 @@ def test_every_exit_code_has_a_row_in_both_tables(code: str) -> None:
 
 
 def test_every_result_code_stands_in_the_reference_with_its_name() -> None:
-    """The table of core/result_codes.py, row by row."""
+    """The table of isales/codes.py, row by row."""
     for code, (_, name) in RESULT_CODES.items():
         assert f"| `{code}` | `{name}` |" in REFERENCE
 

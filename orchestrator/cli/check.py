@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.cli import flags, values
-from orchestrator.core.escaping import for_terminal
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.run.check import Step
+    from orchestrator.engine.check import Step
 
 
 def check(
@@ -22,9 +22,9 @@ def check(
     import json as json_text  # noqa: PLC0415 - the flag has its name
 
     from orchestrator.cli import stage, voice  # noqa: PLC0415
-    from orchestrator.edges.clock import SystemClock  # noqa: PLC0415
-    from orchestrator.run.check import check as start  # noqa: PLC0415
-    from orchestrator.run.check import exit_code_of  # noqa: PLC0415
+    from orchestrator.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.engine.check import check as start  # noqa: PLC0415
+    from orchestrator.engine.check import exit_code_of  # noqa: PLC0415
 
     vdn_id = values.read_vdn(vdn)
     stage.check_shared(shared)

@@ -2,7 +2,7 @@
 
 from orchestrator.cli import flags
 from orchestrator.cli.table import table
-from orchestrator.core.escaping import for_terminal
+from orchestrator.text import for_terminal
 
 
 def show(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> int:
@@ -10,7 +10,7 @@ def show(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     import json as json_text  # noqa: PLC0415 - the flag has its name
 
     from orchestrator.cli import stage, voice  # noqa: PLC0415 - `--help` does not wait for it
-    from orchestrator.edges.settings import config_show  # noqa: PLC0415
+    from orchestrator.settings.load import config_show  # noqa: PLC0415
 
     settings = stage.load(
         shared, need_server=False, need_credentials=False, consequence="Nothing was sent."

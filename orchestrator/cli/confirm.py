@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli import voice
 from orchestrator.cli.progress import is_terminal
-from orchestrator.core.escaping import for_terminal
 from orchestrator.errors import RefusedError
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from orchestrator.cli.progress import Screen
-    from orchestrator.run.pausing_all import Findings
-    from orchestrator.run.stopping import Stopping
+    from orchestrator.engine.pausing_all import Findings
+    from orchestrator.engine.stop import Stopping
 
 #: seconds between two looks at what the listing has found
 _LOOK_EVERY_S: Final = 0.1

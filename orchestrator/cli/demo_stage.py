@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import voice
 from orchestrator.cli.stage import Stage, check_shared
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.edges.settings import load_settings
-from orchestrator.run.options import PauseOptions
-from orchestrator.run.pausing import pause
+from orchestrator.engine.options import PauseOptions
+from orchestrator.engine.pausing import pause
+from orchestrator.model import CampaignRef, Status
+from orchestrator.settings.load import load_settings
 from orchestrator.simulator.scenarios import batch
 from orchestrator.simulator.serve import Ready, serve
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.cli.flags import Shared
-    from orchestrator.edges.settings import Settings
-    from orchestrator.run.reporting import RunResult
+    from orchestrator.engine.results import RunResult
+    from orchestrator.settings.load import Settings
     from orchestrator.simulator.scenarios import Scenario
 
 _START_TIMEOUT_S = 10.0

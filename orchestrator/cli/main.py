@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import voice
-from orchestrator.edges.streams import raise_descriptor_limit
 from orchestrator.errors import BugError, OrchestratorError
+from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:

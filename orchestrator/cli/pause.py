@@ -47,8 +47,8 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
 ) -> int:
     """Pause every campaign in a CSV or JSON list."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.run.options import PauseOptions  # noqa: PLC0415
+    from orchestrator.engine.options import PauseOptions  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
     path = _list_path(manifest)
     options = PauseOptions(
@@ -74,7 +74,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         reads=path,
     )
     load_aiohttp()
-    from orchestrator.run.pausing import pause as start  # noqa: PLC0415 - after settings are usable
+    from orchestrator.engine.pausing import pause as start  # noqa: PLC0415 - after settings are usable
 
     return stage.Stage(shared).perform(
         lambda surroundings: start(path, settings, options, surroundings), as_json=json

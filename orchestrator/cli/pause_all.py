@@ -28,8 +28,8 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     """Find everything that runs in one or several VDNs, pause it, prove quiet."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.run.options import EMERGENCY_DEADLINE_S, PauseAllOptions  # noqa: PLC0415
+    from orchestrator.engine.options import EMERGENCY_DEADLINE_S, PauseAllOptions  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
     vdns = values.read_vdns(vdn or ())
     if not vdns:
@@ -51,7 +51,7 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     refuse_without_terminal("pause-all", confirmed=confirmed)
     settings = stage.load(shared, emergency=True, rate=rate, concurrency=concurrency)
     load_aiohttp()
-    from orchestrator.run.pausing_all import pause_all as start  # noqa: PLC0415 - after settings
+    from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415 - after settings
 
     around = stage.Stage(shared)
     question = Question(

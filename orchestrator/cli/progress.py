@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import voice
-from orchestrator.core.escaping import for_terminal
-from orchestrator.core.plan import spoken_s
+from orchestrator.policy.plan import spoken_s
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.edges.clock import Clock
-    from orchestrator.run.progress import Progress
+    from orchestrator.clock import Clock
+    from orchestrator.engine.progress import Progress
 
 #: seconds between two lines off a terminal, and between two paintings on one
 PLAIN_EVERY_S = 5.0

@@ -43,9 +43,9 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     """Start again exactly the campaigns that RUN turned off."""
     from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.run.options import RestoreOptions  # noqa: PLC0415
-    from orchestrator.run.telling import find_undoable  # noqa: PLC0415
+    from orchestrator.engine.options import RestoreOptions  # noqa: PLC0415
+    from orchestrator.engine.saved import find_undoable  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
     vdns = values.read_vdns(vdn or ())
     default_vdn = vdns[0] if len(vdns) == 1 else None
@@ -72,7 +72,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     )
     source = find_undoable(settings.state_dir, run)
     load_aiohttp()
-    from orchestrator.run.restoring import restore as start  # noqa: PLC0415 - after settings
+    from orchestrator.engine.restore import restore as start  # noqa: PLC0415 - after settings
 
     around = stage.Stage(shared)
     question = Question(

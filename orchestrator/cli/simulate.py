@@ -91,7 +91,7 @@ def _port(text: str) -> int:
 
 
 def _scenario(name: str, *, seed: str, campaigns: str | None, vdns: str, faults: str) -> "Scenario":
-    from orchestrator.core import setting_checks as checks  # noqa: PLC0415 - see simulate
+    from orchestrator.settings import checks  # noqa: PLC0415
     from orchestrator.simulator import scenarios, serve  # noqa: PLC0415
 
     number = values.read_count("--seed", seed) or 1

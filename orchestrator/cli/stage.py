@@ -22,23 +22,23 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 from orchestrator.cli import voice
 from orchestrator.cli.progress import Screen, is_terminal, show
 from orchestrator.cli.values import refuse
-from orchestrator.core.escaping import for_terminal
-from orchestrator.core.setting_checks import shown
-from orchestrator.edges.clock import SystemClock
-from orchestrator.edges.events import Events, Level, log_trouble, open_log
-from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
-from orchestrator.edges.streams import ReadyStream, spare_descriptors
-from orchestrator.run.progress import Progress
-from orchestrator.run.stopping import Stopping
+from orchestrator.clock import SystemClock
+from orchestrator.engine.progress import Progress
+from orchestrator.engine.stop import Stopping
+from orchestrator.log import Events, Level, log_trouble, open_log
+from orchestrator.settings.checks import shown
+from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.streams import ReadyStream, spare_descriptors
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from orchestrator.cli.flags import Shared
-    from orchestrator.edges.settings import Settings
-    from orchestrator.run.reporting import RunResult
-    from orchestrator.run.session import Surroundings
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Surroundings
+    from orchestrator.settings.load import Settings
 
 #: objects that come to be before garbage among them is looked for: 4 MB of them
 _YOUNG_OBJECTS = 20_000
@@ -50,7 +50,7 @@ _FEW = 8
 _LATE_MODULES = (
     "concurrent.futures.thread",
     "encodings.idna",
-    "orchestrator.run.reporting",
+    "orchestrator.engine.results",
     "structlog",
     "tenacity",
 )
@@ -94,7 +94,7 @@ class Stage:
     async def _perform(
         self, start: Callable[[Surroundings], Awaitable[RunResult]], *, hangup_ends: bool
     ) -> RunResult:
-        from orchestrator.run.session import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
+        from orchestrator.engine.run import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
 
         # What is loaded by now stays to the end: looking through it again and again for garbage
         # took 4 % of a run's processor time, and pauses of 10 ms from its pace. A campaign leaves

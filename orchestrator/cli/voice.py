@@ -1,8 +1,8 @@
 """The two streams that people and scripts read: results on stdout, everything else on stderr.
 
 Rule 1: a stream that is closed, full or read by nobody changes nothing about a run
-        (edges/streams.py): one warning, then silence.
-Rule 2: what came from outside is made printable before it gets here (core/escaping.py).
+        (streams.py): one warning, then silence.
+Rule 2: what came from outside is made printable before it gets here (text.py).
 Rule 3: a secret that was loaded never gets out, whatever else goes wrong.
 """
 
@@ -14,14 +14,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from orchestrator.core.escaping import for_terminal
-from orchestrator.edges.streams import ReadyStream, take_standard_descriptors
+from orchestrator.streams import ReadyStream, take_standard_descriptors
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from orchestrator.core.secret import Secret
     from orchestrator.errors import OrchestratorError
+    from orchestrator.settings.secret import Secret
 
 #: problems of a list that are named in full (design.md §5)
 SHOWN_PROBLEMS = 20

@@ -21,7 +21,7 @@ from orchestrator.simulator.signature import REFUSAL_BODIES
 from orchestrator.simulator.world import NOT_FOUND, SUCCESS
 
 if TYPE_CHECKING:
-    from orchestrator.core.campaign import CampaignRef
+    from orchestrator.model import CampaignRef
     from orchestrator.simulator.ledger import Ledger
     from orchestrator.simulator.signature import SignatureCheck
     from orchestrator.simulator.world import World

@@ -24,7 +24,7 @@ from orchestrator.simulator.routes import CHANGES, Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.core.campaign import CampaignRef
+    from orchestrator.model import CampaignRef
     from orchestrator.simulator.world import Page
 
 #: in `codes`: the key is left out of the answer

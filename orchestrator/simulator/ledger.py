@@ -14,7 +14,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Self
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.windows import fullest_window
 

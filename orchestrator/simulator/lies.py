@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     Fault,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qsl
 
-from orchestrator.core.campaign import (
+from orchestrator.model import (
     MAX_CAMPAIGN_ID,
     MAX_VDN_ID,
     Action,

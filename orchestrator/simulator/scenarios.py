@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import (
     DATABASE_ERROR,
     FaultPlan,

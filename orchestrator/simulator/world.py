@@ -18,7 +18,7 @@ from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import Action, CampaignRef, Status
+from orchestrator.model import Action, CampaignRef, Status
 from orchestrator.simulator.history import Change, History
 from orchestrator.simulator.ordered import SortedNumbers
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import HANG, FaultPlan
 from orchestrator.simulator.scenarios import DRILL_VDN, healthy
 from tests.cli.makers import child, environment, served, write_list

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, Outage, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import runs as runs_command
 from orchestrator.cli import stage, voice
 from orchestrator.cli.main import main
-from orchestrator.core.secret import Secret
+from orchestrator.settings.secret import Secret
 
 if TYPE_CHECKING:
     import pytest

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.progress import Pulse, Screen, progress_line, show
-from orchestrator.core.outcome import Outcome
-from orchestrator.edges.clock import SystemClock
-from orchestrator.run.progress import Progress
+from orchestrator.clock import SystemClock
+from orchestrator.engine.progress import Progress
+from orchestrator.policy.decide import Outcome
 
 if TYPE_CHECKING:
     import pytest

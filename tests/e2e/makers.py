@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orchestrator
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
 from orchestrator.simulator.ledger import Ledger
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.library import PauseAllOptions, PauseOptions, RunResult, Settings
+    from orchestrator.api import PauseAllOptions, PauseOptions, RunResult, Settings
     from orchestrator.simulator.desk import Played
     from orchestrator.simulator.signature import SignatureCheck
 

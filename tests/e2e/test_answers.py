@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator import PauseAllOptions, PauseOptions
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import (
     DATABASE_ERROR,
     FORBIDDEN,

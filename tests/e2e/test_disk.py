@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from tests.e2e.stage import ROOT, SHORT_GAP, VDN, a_stage
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ async def test_a_short_write_is_completed(tmp_path: Path) -> None:
     """Every write of the report takes 3,000 bytes at most; nothing is missing [P19, P20]."""
     program = """
 import io, os
-from orchestrator.edges import report_files
+from orchestrator.reports import files as report_files
 class Short(report_files._File):
     def write(self, chunk, /):
         return super().write(bytes(chunk[:3000]))
@@ -173,7 +173,7 @@ async def test_a_slow_disk_slows_the_sending_and_blames_nobody(tmp_path: Path) -
 
 
 _BREAKS = """
-import orchestrator.run.settle_one as module
+import orchestrator.engine.worker as module
 real = module.change
 def change(action, ref):
     if ref.campaign_id == 5: raise {error}
@@ -248,7 +248,7 @@ async def test_a_program_that_the_process_starts_inherits_nothing_of_the_run(
     """Lock, journal and connections are closed on exec [P31]."""
     program = f"""
 import json, os, subprocess, sys
-import orchestrator.run.settle_one as module
+import orchestrator.engine.worker as module
 real, asked = module.change, []
 def change(action, ref):
     if not asked:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import Status
+from orchestrator.model import Status
 from tests.e2e.makers import (
     Ended,
     Stand,

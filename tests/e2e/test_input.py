@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator import PauseAllOptions
-from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.errors import ManifestError
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, ListingFaults
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
 from tests.e2e.makers import Stand, only_run, pause_all_through, run_command, run_measured

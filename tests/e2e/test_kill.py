@@ -81,11 +81,11 @@ async def test_killed_while_it_looks_whether_a_report_can_be_written_the_command
     [
         (
             "intent written, not committed [P02]",
-            die_at("orchestrator.edges.journal.writer", "put_many", condition=_INTENT, nth=3),
+            die_at("orchestrator.store.writer", "put_many", condition=_INTENT, nth=3),
         ),
         (
             "intent durable, PUT not sent [P02]",
-            die_at("orchestrator.run.settle_one", "change", nth=5),
+            die_at("orchestrator.engine.worker", "change", nth=5),
         ),
         (
             "PUT sent, no answer read [P03]",
@@ -99,7 +99,7 @@ async def test_killed_while_it_looks_whether_a_report_can_be_written_the_command
         ),
         (
             "answer read, not recorded [P04]",
-            die_at("orchestrator.edges.journal.writer", "put_many", condition=_ANSWER, nth=3),
+            die_at("orchestrator.store.writer", "put_many", condition=_ANSWER, nth=3),
         ),
     ],
 )
@@ -137,7 +137,7 @@ async def test_killed_in_the_report_leaves_old_files_or_new_ones(
 async def test_killed_five_times_while_continuing_it_still_converges(tmp_path: Path) -> None:
     """Six lives, each killed after a few PUTs more, then one that ends [P07]."""
     async with a_stage(tmp_path, campaigns=30) as stage:
-        dying = die_at("orchestrator.run.settle_one", "change", nth=4)
+        dying = die_at("orchestrator.engine.worker", "change", nth=4)
         codes = [(await stage.run(*stage.pause_words(), program=dying)).code]
         for _ in range(5):
             codes.append(  # noqa: PERF401 - one after the other
@@ -165,7 +165,7 @@ async def test_sigkill_after_the_supervisors_grace_is_like_any_other_kill(tmp_pa
 
 
 async def _an_unfinished_run(stage: Stage) -> None:
-    dying = die_at("orchestrator.run.settle_one", "change", nth=5)
+    dying = die_at("orchestrator.engine.worker", "change", nth=5)
     assert (await stage.run(*stage.pause_words(), program=dying)).code == -signal.SIGKILL
 
 

@@ -33,7 +33,7 @@ async def test_a_rival_that_was_quicker_keeps_its_run(tmp_path: Path) -> None:
     """A whole run happens between finding the directory empty and locking it: exit 7 [X01]."""
     program = """
 import subprocess, sys
-from orchestrator.edges.run_directory import RunDirectory
+from orchestrator.store.run_dir import RunDirectory
 def hold(self, **more):
     subprocess.run([sys.executable, "-m", "orchestrator", *sys.argv[1:]], capture_output=True)
     return real(self, **more)

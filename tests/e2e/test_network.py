@@ -17,10 +17,10 @@ import pytest
 import trustme
 
 from orchestrator import PauseAllOptions, PauseOptions
-from orchestrator.edges.clock import SystemClock
-from orchestrator.edges.events import Events
-from orchestrator.run import pausing, pausing_all
-from orchestrator.run.session import Surroundings
+from orchestrator.clock import SystemClock
+from orchestrator.engine import pausing, pausing_all
+from orchestrator.engine.run import Surroundings
+from orchestrator.log import Events
 from tests.checks.tree import ROOT
 from tests.cli.makers import Ended, child, environment
 from tests.e2e.makers import (
@@ -33,16 +33,16 @@ from tests.e2e.makers import (
     world_of,
     write_list,
 )
-from tests.edges.client_makers import Names, client_of
 from tests.fault_server import Exchange, http, reset, silence
+from tests.isales.client_makers import Names, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from orchestrator.edges.clock import Clock
-    from orchestrator.edges.isales_client import IsalesClient
-    from orchestrator.edges.settings import Settings
+    from orchestrator.clock import Clock
+    from orchestrator.isales.client import IsalesClient
+    from orchestrator.settings.load import Settings
 
 pytestmark = pytest.mark.sockets
 
@@ -455,9 +455,10 @@ def _worst_second(times_s: list[float]) -> int:
 OUT_OF_SOCKETS = """
 import asyncio, os, resource, sys
 import orchestrator
-from orchestrator.library import surroundings
-from orchestrator.run import pausing, session
-from orchestrator.run.options import PauseOptions
+from orchestrator.api import surroundings
+from orchestrator.engine import pausing
+from orchestrator.engine import run as session
+from orchestrator.engine.options import PauseOptions
 from pathlib import Path
 
 url, folder, left = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 
 import orchestrator
 from orchestrator import PauseOptions
-from orchestrator.core.campaign import Action, CampaignRef, Status
-from orchestrator.core.requests import change, details, listing
 from orchestrator.errors import ManifestError, StorageError
+from orchestrator.isales.requests import change, details, listing
+from orchestrator.model import Action, CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
@@ -106,7 +106,7 @@ async def test_the_secret_is_in_no_file_log_or_stream(tmp_path: Path, log_format
 #: the command line with a bug planted in its way; --debug shows where it came from
 BUGGY = """
 import sys
-import orchestrator.run.sending as sending
+import orchestrator.engine.dispatcher as sending
 
 def broken(**named):
     secret_key = named["secret_key"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef
-from orchestrator.core.summary import Ended
 from orchestrator.errors import NotBegunError
+from orchestrator.model import CampaignRef
+from orchestrator.reports.summary import Ended
 from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan, Outage, slow, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
@@ -18,7 +18,7 @@ from tests.fakes import Stage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.run.session import Surroundings
+    from orchestrator.engine.run import Surroundings
 
 VDN = 12
 CHANGES = frozenset({Kind.PAUSE, Kind.RESUME})

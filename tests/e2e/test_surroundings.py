@@ -300,7 +300,7 @@ async def test_a_stop_while_a_long_list_is_planned_leaves_nothing_behind(tmp_pat
 #: directory too); when the first PUT is made they are written down
 _COUNTS = """
 import os, sqlite3
-import orchestrator.run.settle_one as module
+import orchestrator.engine.worker as module
 synced = []
 class Connection(sqlite3.Connection):
     full, journal = True, False
@@ -321,7 +321,7 @@ def signed(*rest, **more):
     if more["method"] == "PUT" and not os.path.exists("synced"):
         open("synced", "w").write(" ".join(synced))
     return real_signed(*rest, **more)
-import orchestrator.run.sending as sending
+import orchestrator.engine.dispatcher as sending
 real_connect, sqlite3.connect = sqlite3.connect, connect
 real_fsync, os.fsync = os.fsync, fsync
 real_signed, sending.authorization = sending.authorization, signed

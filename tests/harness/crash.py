@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.core.summary import Ended
 from orchestrator.errors import OrchestratorError
+from orchestrator.model import CampaignRef, Status
+from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     Fault,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from orchestrator.run.reporting import RunResult
+    from orchestrator.engine.results import RunResult
     from tests.fakes import Sent
 
     #: begins a lie at this time, in seconds since the start of the server

@@ -33,17 +33,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.answer import Answer, Fault
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.core.manifest import Format, read_manifest_blocks
-from orchestrator.core.manifest_text import ManifestUnreadableError
-from orchestrator.core.sightings import Page, read_details, read_page
-from orchestrator.core.verdict import Kind, judge
-from orchestrator.edges.journal import PlanWriter
-from orchestrator.edges.run_directory import RunDirectory
-from orchestrator.edges.settings import config_show, load_settings
+from orchestrator.engine.saved import report_again
 from orchestrator.errors import OrchestratorError
-from orchestrator.run.telling import report_again
+from orchestrator.isales.answer import Answer, Fault
+from orchestrator.isales.pages import Page, read_details, read_page
+from orchestrator.isales.verdict import Kind, judge
+from orchestrator.manifest.formats import Format, read_manifest_blocks
+from orchestrator.manifest.text import ManifestUnreadableError
+from orchestrator.model import CampaignRef, Status
+from orchestrator.settings.load import config_show, load_settings
+from orchestrator.store import PlanWriter
+from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import SECRET_KEY, Stage, started
 from tests.harness import checker
 from tests.harness.arguments import Arguments

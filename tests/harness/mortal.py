@@ -26,15 +26,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestrator import library
-from orchestrator.core import quiet
-from orchestrator.errors import OrchestratorError
-from orchestrator.run.options import (
+from orchestrator import api as library
+from orchestrator.engine.options import (
     ContinueOptions,
     PauseAllOptions,
     PauseOptions,
     RestoreOptions,
 )
+from orchestrator.errors import OrchestratorError
+from orchestrator.policy import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.edges.journal import check_whole, connect
+from orchestrator.model import CampaignRef, Status
+from orchestrator.store import check_whole, connect
 
 if TYPE_CHECKING:
     import sqlite3

@@ -32,9 +32,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.core.summary import Ended
 from orchestrator.errors import OrchestratorError
+from orchestrator.model import CampaignRef, Status
+from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     Fault,
@@ -56,8 +56,8 @@ from tests.virtual_time import HungError, VirtualTimeLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from orchestrator.run.reporting import RunResult
-    from orchestrator.run.session import Surroundings
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Surroundings
     from orchestrator.simulator.ledger import Entry
     from tests.fakes import Sent
     from tests.harness.checker import Pair

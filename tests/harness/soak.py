@@ -29,12 +29,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import Status
-from orchestrator.edges.journal import connect
+from orchestrator.model import Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, generated
 from orchestrator.simulator.server import Simulator
+from orchestrator.store import connect
 from tests.harness.arguments import Arguments
 from tests.harness.reckoning import agree, check_no_strays
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.desk import Desk, Played, Received
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.ledger import Ledger

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import Ending, Fault, FaultPlan, ListingFaults, Outage
 from orchestrator.simulator.routes import CAMPAIGNS_PATH

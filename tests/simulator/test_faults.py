@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.faults import (
     ANSWER_LOST,
     DATABASE_ERROR,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.ledger import Entry, Ledger, read_ledger, worst_window
 from orchestrator.simulator.routes import Kind
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import trustme
 
-from orchestrator.core.campaign import Status
+from orchestrator.model import Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import Fault, FaultPlan, FaultRates, Outage
 from orchestrator.simulator.ledger import worst_window

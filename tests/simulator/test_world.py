@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.campaign import Action, CampaignRef, Status
+from orchestrator.model import Action, CampaignRef, Status
 from orchestrator.simulator.world import (
     Campaign,
     Drift,

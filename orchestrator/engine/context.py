@@ -1,0 +1,121 @@
+"""What one campaign's way through a run needs, gathered once per run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.log import Level
+from orchestrator.policy.auth import VdnAccess
+from orchestrator.policy.decide import Outcome
+from orchestrator.policy.quiet import LagMeter, gap_between_s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from orchestrator.clock import Clock
+    from orchestrator.engine.dispatcher import Sender
+    from orchestrator.engine.progress import Progress
+    from orchestrator.engine.stop import Stopping
+    from orchestrator.isales.verdict import Verdict
+    from orchestrator.log import Events
+    from orchestrator.model import Action, CampaignRef
+    from orchestrator.store import Journal, Settlement
+
+
+@dataclass(slots=True)
+class Rig:
+    """The parts of one run."""
+
+    action: Action
+    sender: Sender
+    journal: Journal
+    stopping: Stopping
+    progress: Progress
+    clock: Clock
+    events: Events
+    #: None: as often as it takes
+    max_attempts: int | None
+    #: read the state at once when only it can decide (pause-all, --no-verify)
+    decide_by_reading: bool
+    #: what counts as done is confirmed by a later look before it stands
+    verifies: bool = False
+    #: how far the listings lag behind, as far as this run has seen it
+    lag: LagMeter = field(default_factory=LagMeter)
+    #: restore: a campaign that is listed as started before this instant may be one that the undone
+    #: run has just stopped, wall-clock milliseconds
+    doubted_until_ms: int = 0
+    #: the largest lag that earlier runs saw of this server, seconds
+    earlier_lag_s: float = 0.0
+    #: ends the watch for the deadline, which bounds only the time until quiet
+    lift_deadline: Callable[[], object] = lambda: None
+    #: called before an intent is recorded: a restore marks the undone run's journal
+    before_intent: Callable[[int], Awaitable[None]] | None = None
+    #: called with every outcome on record
+    after_settled: Callable[[Settlement], None] | None = None
+    #: called with every answer to a PUT, once it is on record
+    after_answer: Callable[[CampaignRef, Verdict], None] | None = None
+    #: seconds that the server may fail before the run gives up
+    patience_s: float = math.inf
+    #: campaigns that ran out of attempts → useful answers to others before their first failure
+    first_failures: dict[int, int] = field(default_factory=dict)
+    #: … and when, monotonic seconds
+    ran_out_s: dict[int, float] = field(default_factory=dict)
+    #: VDNs that an emergency could not prove quiet: a last look is had at their campaigns
+    unproven_vdns: Callable[[], Iterable[int]] = tuple
+    #: PUTs that have lost their sense since they were asked for
+    is_pointless: Callable[[CampaignRef], bool] = lambda _: False
+    #: whether our acceptance of a campaign's pause still holds, as far as the listings know
+    is_still_accepted: Callable[[CampaignRef], bool] = lambda _: True
+    #: nothing is sent to a campaign whose state was not seen (restore)
+    look_is_required: bool = False
+    #: VDNs whose look failed in this life
+    unseen_vdns: set[int] = field(default_factory=set)
+    #: which VDNs refuse us
+    access: VdnAccess = field(default_factory=lambda: VdnAccess(emergency=False))
+    #: VDNs whose newest listing answered 403
+    denied_listings: set[int] = field(default_factory=set)
+    #: something unforeseen was raised; the run ends as a bug
+    bugs: list[str] = field(default_factory=list)
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds between two looks that are to confirm each other."""
+        return gap_between_s(seen_s=self.lag.lag_s, earlier_s=self.earlier_lag_s)
+
+    def begin_last_look(self, stopping: Stopping) -> None:
+        """Let reads go on under another reason to end; the breakers begin anew."""
+        self.stopping = stopping
+        self.sender.begin_anew(stopping)
+
+    async def settle(self, *settlements: Settlement, confirms: bool = False) -> None:
+        """Put outcomes on record, then tell whoever counts them.
+
+        Args:
+            settlements: the outcomes.
+            confirms: the campaigns have been counted before.
+        """
+        if settlements:
+            await self.journal.settle(settlements)
+            for one in settlements:
+                self.tell(one, confirms=confirms)
+
+    def tell(self, settlement: Settlement, *, confirms: bool = False) -> None:
+        """An outcome is on record."""
+        decision = settlement.decision
+        if confirms:
+            self.progress.checked += 1
+        elif settlement.standing != "exhausted" or decision.outcome is Outcome.DENIED:
+            self.progress.outcomes[decision.outcome] += 1
+            if self.events.shows(Level.INFO):
+                self.events.info(
+                    "campaign.settled",
+                    vdn_id=settlement.ref.vdn_id,
+                    campaign_id=settlement.ref.campaign_id,
+                    outcome=decision.outcome.value,
+                    evidence=decision.evidence.value,
+                    error=settlement.error,
+                )
+        if self.after_settled is not None:
+            self.after_settled(settlement)

@@ -1,0 +1,132 @@
+"""`continue`: one more life for an interrupted run of any kind.
+
+Rule 1: server, pace and verification come from the journal; the list is not read again.
+Rule 2: what an earlier life settled gets no PUT; what it left in doubt is looked at first.
+Rule 3: a run that was last written a day ago is not simply taken up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.begin import (
+    Opened,
+    hold,
+    last_written_ms,
+    open_run,
+    refuse_if_old,
+    with_server_of,
+)
+from orchestrator.engine.bulk import BulkPlan, run_bulk
+from orchestrator.engine.options import FailureLimit
+from orchestrator.engine.results import RunResult, tell
+from orchestrator.engine.run import Undertaking, live
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.summary import Ended
+from orchestrator.store import lives, unverified
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Rig
+    from orchestrator.engine.options import ContinueOptions
+    from orchestrator.engine.run import Surroundings
+    from orchestrator.settings.load import Settings
+    from orchestrator.store.run_dir import RunDirectory
+
+
+async def continue_run(
+    directory: RunDirectory,
+    settings: Settings,
+    options: ContinueOptions,
+    surroundings: Surroundings,
+) -> RunResult:
+    """Finish an interrupted run; tell a finished one again.
+
+    Raises:
+        OrchestratorError: it cannot be continued; nothing was sent.
+    """
+    hold(surroundings, directory)
+    try:
+        written_ms = last_written_ms(directory)
+        opened = await asyncio.to_thread(open_run, directory, surroundings.stopping)
+        try:
+            if is_finished(opened):
+                return tell_again(opened)
+            refuse_if_old(
+                surroundings,
+                opened.facts,
+                written_ms,
+                even_if_old=options.even_if_old,
+                why=", and campaigns may have been started on purpose since",
+            )
+            settings = with_server_of(settings, opened.facts)
+        except BaseException:
+            opened.connection.close()
+            raise
+        return await continue_held(opened, settings, options, surroundings)
+    finally:
+        directory.release()
+
+
+def is_finished(opened: Opened) -> bool:
+    """Whether nothing more is to be sent in this run."""
+    past = lives(opened.connection)
+    is_through = bool(past) and past[-1].ended == Ended.FINISHED.value
+    return opened.facts.dry_run or (is_through and not unverified(opened.connection))
+
+
+def tell_again(opened: Opened) -> RunResult:
+    """Make the report of a finished run once more; closes its journal."""
+    result = tell(opened.connection, opened.directory.path, fallback=None, repeated=True)
+    opened.connection.close()
+    return result
+
+
+async def continue_held(
+    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
+) -> RunResult:
+    """Continue an opened run of any kind."""
+    facts = opened.facts
+    settings = with_server_of(settings, facts)
+    told = facts.told
+    settings = settings._replace(
+        pace=settings.pace._replace(
+            rate_per_s=options.rate_per_s or _number(told["rate_per_s"]),
+            concurrency=options.concurrency or round(_number(told["concurrency"])),
+        ),
+    )
+    if facts.kind is RunKind.PAUSE_ALL:
+        from orchestrator.engine.pausing_all import continue_pause_all  # noqa: PLC0415
+
+        return await continue_pause_all(opened, settings, options, surroundings)
+    if facts.kind is RunKind.RESTORE:
+        from orchestrator.engine.restore import continue_restore  # noqa: PLC0415
+
+        return await continue_restore(opened, settings, options, surroundings)
+    verify = bool(told["verify"])
+
+    async def work(rig: Rig) -> None:
+        await run_bulk(rig, BulkPlan(verify=verify, continued=True))
+
+    undertaking = Undertaking(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        connection=opened.connection,
+        directory=opened.directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=not verify,
+        max_failures=_limit(told["max_failures"]),
+    )
+    return await live(surroundings, undertaking, work)
+
+
+def _limit(told: object) -> FailureLimit | None:
+    if not isinstance(told, list):
+        return None
+    number, is_percent = told
+    return FailureLimit(float(number), is_percent=bool(is_percent))
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, (int, float))
+    return float(value)

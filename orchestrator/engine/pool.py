@@ -1,0 +1,86 @@
+"""C campaigns at work at a time, fed from a stream, however long it is.
+
+Rule 1: in flight ≤ C; begun and not settled ≤ C + MAX_BACKING_OFF. The list is never in memory.
+Rule 2: one campaign that breaks (a bug) does not take the others with it.
+Rule 3: when the run is ending nothing new is begun; what has begun is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from orchestrator.errors import StorageError
+from orchestrator.reports.summary import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from orchestrator.engine.context import Rig
+    from orchestrator.policy.plan import Planned
+
+#: campaigns that may wait for their next attempt at a time
+MAX_BACKING_OFF = 1_000
+#: seconds between two looks at whether there is room again
+_ROOM_S = 0.05
+
+
+async def run_pool(
+    rig: Rig,
+    source: AsyncIterator[Planned],
+    settle: Callable[[Planned], Awaitable[None]],
+) -> None:
+    """Settle every campaign of the source, C at a time; returns when all have come to rest.
+
+    `settle` is called with a slot held and gives it back.
+    """
+    begun: set[asyncio.Task[None]] = set()
+    try:
+        async for planned in source:
+            if rig.progress.backing_off >= MAX_BACKING_OFF:
+                await _room(rig)
+            await rig.sender.slots.acquire()
+            if rig.stopping.is_stopping:
+                rig.sender.slots.release()
+                break
+            if planned.ref.vdn_id in rig.access.closed:
+                rig.sender.slots.release()
+                continue
+            begun.add(asyncio.create_task(_guarded(rig, planned, settle, begun)))
+        while begun:
+            ended, _ = await asyncio.wait(begun)
+            begun -= ended
+    finally:
+        for one in begun:
+            one.cancel()
+
+
+async def _room(rig: Rig) -> None:
+    while rig.progress.backing_off >= MAX_BACKING_OFF and not rig.stopping.is_stopping:
+        await rig.stopping.sleep(_ROOM_S)
+
+
+async def _guarded(
+    rig: Rig,
+    planned: Planned,
+    settle: Callable[[Planned], Awaitable[None]],
+    begun: set[asyncio.Task[None]],
+) -> None:
+    try:
+        await settle(planned)
+    except StorageError as error:
+        rig.stopping.stop(Ended.STORAGE, str(error))
+    except Exception as error:  # noqa: BLE001 - the last line of defence; it is told, not swallowed
+        ref = planned.ref
+        note_bug(rig, error, f"campaign {ref.campaign_id} of VDN {ref.vdn_id}")
+    finally:
+        # No callback for it: that would be one more step of the loop for each campaign.
+        begun.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+
+def note_bug(rig: Rig, error: BaseException, where: str) -> None:
+    """Record something unforeseen; a lack of memory ends the run, anything else lets it go on."""
+    rig.bugs.append(f"{where}: {type(error).__name__}: {error}")
+    rig.events.error("run.bug", where=where, error=f"{type(error).__name__}: {error}", cause=error)
+    if isinstance(error, MemoryError):
+        rig.stopping.stop(Ended.BUG, "out of memory")

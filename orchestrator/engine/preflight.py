@@ -1,0 +1,132 @@
+"""The look before the first PUT: what each campaign was before this run touched it.
+
+Rule 1: what is in the target status already is spared its request.
+Rule 2: the state before is recorded once; a look made after an intent only decides doubts.
+Rule 3: a look that fails never keeps a campaign from being paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.lookup import few_of_many, read_listing
+from orchestrator.engine.verify import was_perhaps_sent
+from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
+from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.model import Sighting
+from orchestrator.policy.decide import (
+    COURSES,
+    Changed,
+    Decision,
+    Evidence,
+    Outcome,
+    decide_seen,
+    decide_untouched,
+)
+from orchestrator.policy.plan import reads_are_cheaper
+from orchestrator.store import pending_campaigns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.engine.context import Rig
+    from orchestrator.store import Known, Settlement, VdnShare
+
+_CHUNK = 200
+#: of a campaign that a killed restore may have started
+PERHAPS_STARTED = (
+    "this restore was interrupted and may have started it before; it was not started again;"
+    " --include-inferred starts it"
+)
+
+
+async def look_first(rig: Rig, share: VdnShare) -> str:
+    """Record the state of a VDN's campaigns before they are touched; returns what went wrong.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+
+    async def take(rows: Sequence[Sighting]) -> None:
+        await _note_states(rig, rows, Evidence.LISTED)
+
+    seen = await read_listing(
+        rig, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
+    )
+    if seen.complete:
+        return ""
+    cheaper = reads_are_cheaper(campaigns=share.campaigns, total_size=seen.total_size or 0)
+    if cheaper:
+        return await _read_each(rig, share)
+    return seen.problem
+
+
+async def _read_each(rig: Rig, share: VdnShare) -> str:
+    after = 0
+    problem = ""
+    while True:
+        chunk = await rig.journal.read(
+            partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
+        )
+        if not chunk:
+            return problem
+        after = chunk[-1].seq
+        found = await asyncio.gather(*(read_state(rig, planned) for planned in chunk))
+        await _note_states(rig, [one for one in found if isinstance(one, Sighting)], Evidence.READ)
+        for one in found:
+            if isinstance(one, Verdict) and one.kind is not Kind.NOT_FOUND:
+                problem = one.reason
+
+
+async def _note_states(rig: Rig, rows: Sequence[Sighting], evidence: Evidence) -> None:
+    """Record the state before; settle what is in its target status, and what is in doubt."""
+    known = await known_rows(rig, rows)
+    if known:
+        saw = [(one.seq, seen) for one, seen in known]
+        await rig.journal.saw(saw, at_ms=rig.clock.wall_ms())
+    settlements = [
+        settlement
+        for one, seen in known
+        if (settlement := _settle_by_look(rig, one, seen, evidence))
+    ]
+    await rig.settle(*settlements)
+
+
+def _settle_by_look(
+    rig: Rig, known: Known, seen: Sighting, evidence: Evidence
+) -> Settlement | None:
+    if known.standing in {"stands", "unchecked"}:
+        return None
+    if was_perhaps_sent(rig.action, known, life=rig.journal.life):
+        return settle_perhaps_sent(rig, known, seen)
+    if known.history.attempts == 0:
+        decision = decide_untouched(rig.action, seen.status)
+        if decision.outcome is Outcome.UNATTEMPTED:
+            return None
+        decision = Decision(decision.outcome, evidence)
+        return seen_settlement(
+            rig, known.seq, decision, seen, known.error, standing=standing_of(rig, decision)
+        )
+    if seen.status is COURSES[rig.action].source or seen.status is None:
+        if known.standing != "needs_state":
+            return None
+        # Looked at again in a later life and still to be done: it gets its attempts.
+        decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
+        return seen_settlement(rig, known.seq, decision, seen, known.error, standing="exhausted")
+    decision = decide_seen(rig.action, known.history, seen.status, evidence)
+    return seen_settlement(
+        rig, known.seq, decision, seen, known.error, standing=standing_of(rig, decision)
+    )
+
+
+def settle_perhaps_sent(rig: Rig, known: Known, seen: Sighting) -> Settlement:
+    """A start that a killed process may have sent is never sent again; a second look decides."""
+    course = COURSES[rig.action]
+    reason = known.error or PERHAPS_STARTED
+    if seen.status is course.target:
+        decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
+        return seen_settlement(rig, known.seq, decision, seen, reason, standing="unchecked")
+    decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
+    return seen_settlement(rig, known.seq, decision, seen, reason, standing="needs_state")

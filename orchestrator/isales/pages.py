@@ -1,0 +1,132 @@
+"""Reading what the server says it has: one listing page, one details answer.
+
+Rule 1: what can be read of a page is taken; what cannot be makes it a problem in words, never an
+        empty page. Discovery is lenient, a proof is strict: a page with a problem proves nothing.
+Rule 2: `data` may be null, missing or empty; ids may be numbers or digit strings (api.md §2.4).
+Rule 3: unknown keys are ignored; a row without a usable id or status spoils its page as a proof.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.isales.strict_json import storable
+from orchestrator.isales.verdict import Kind, Verdict, judge
+from orchestrator.model import (
+    CampaignRef,
+    Refusal,
+    Sighting,
+    Status,
+    read_campaign_id,
+    read_status,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.isales.answer import Answer
+
+_TEXT_LIMIT = 200
+#: a totalSize beyond this is no count, and more than the journal can hold
+_COUNT_MAX = 10**10 - 1
+
+
+class Page(NamedTuple):
+    """One readable page of a listing."""
+
+    rows: tuple[Sighting, ...]
+    #: the server's count over all pages; None when it did not say
+    total_size: int | None
+    #: what makes this page unfit as proof; empty when nothing does
+    problem: str = ""
+
+
+def read_page(
+    answer: Answer, *, vdn_id: int, asked_status: int, verdict: Verdict | None = None
+) -> Page | Verdict:
+    """Read a listing answer; the verdict instead when it was not a success.
+
+    A row without a status was selected by the filter, so it has the status asked for; in an
+    unfiltered listing it makes the page a problem.
+
+    Args:
+        answer: what came back.
+        vdn_id: whose campaigns were asked for.
+        asked_status: the filter.
+        verdict: what `judge` said of it, if it has been asked: a page is 100 rows to parse.
+    """
+    verdict = verdict or judge(answer, reads=True)
+    document = verdict.document
+    if verdict.kind is not Kind.ACCEPTED or document is None:
+        return verdict
+    entries = document.get("data")
+    if entries is None:
+        entries = []
+    total_size = _count(document.get("totalSize"))
+    if not isinstance(entries, list):
+        return Page(rows=(), total_size=total_size, problem="`data` is not a list")
+    assumed = read_status(asked_status)
+    rows: list[Sighting] = []
+    problem = verdict.flaw or ("" if total_size is not None else "the listing has no totalSize")
+    for entry in entries:
+        sighting = _row(entry, vdn_id=vdn_id, assumed=assumed)
+        if sighting is None:
+            problem = "a row of the listing has no usable id"
+            continue
+        if verdict.flaw and sighting.status not in {Status.STARTED, None}:
+            continue  # a broken page may say what to pause, never what is at rest
+        rows.append(sighting)
+        if sighting.status is None and not _is_number(entry.get("status")):
+            problem = problem or "a row of the listing has no readable status"
+    return Page(rows=tuple(rows), total_size=total_size, problem=problem)
+
+
+def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
+    """Read a details answer; the verdict instead when it was not a success."""
+    verdict = judge(answer, reads=True)
+    if verdict.kind is not Kind.ACCEPTED or verdict.document is None or verdict.flaw:
+        return verdict
+    shown = verdict.document.get("returnObject")
+    if not isinstance(shown, dict):
+        return Verdict(
+            kind=Kind.UNREADABLE,
+            reason="the details have no returnObject",
+            http_status=answer.http_status,
+            in_doubt=True,
+        )
+    return Sighting(
+        ref=ref,
+        status=read_status(shown.get("status")),
+        name=_text(shown.get("name")),
+        begin_time=_text(shown.get("strBeginTime")),
+    )
+
+
+def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | None:
+    if not isinstance(entry, dict):
+        return None
+    campaign_id = read_campaign_id(entry.get("id"))
+    if isinstance(campaign_id, Refusal):
+        return None
+    status = entry.get("status")
+    return Sighting(
+        CampaignRef(vdn_id, campaign_id),
+        assumed if status is None else read_status(status),
+        _text(entry.get("name")),
+        _text(entry.get("strBeginTime")),
+    )
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a status, though perhaps one that we do not know."""
+    return type(value) is int or (isinstance(value, str) and value.isascii() and value.isdigit())
+
+
+def _text(value: object) -> str:
+    return storable(value[:_TEXT_LIMIT]) if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX:
+        return value
+    return None

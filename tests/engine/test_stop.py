@@ -1,0 +1,305 @@
+"""A stop at every kind of wait: nothing starts after it, what is in flight is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.engine.stop import Alarm, StoppedError, Stopping
+from orchestrator.errors import NotBegunError
+from orchestrator.reports.summary import Ended
+from orchestrator.simulator.faults import FaultPlan, FaultRates, Outage
+from orchestrator.simulator.routes import CHANGES, Kind
+from tests.fakes import VDN, Stage, several, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes import Sent
+
+EXIT = {Ended.SIGNAL_INT: 130, Ended.SIGNAL_TERM: 143, Ended.SIGNAL_HUP: 129}
+
+
+class Stopper:
+    """Stops the present life once, and remembers when."""
+
+    def __init__(self, stage: Stage, ended: Ended = Ended.SIGNAL_TERM) -> None:
+        self.stage = stage
+        self.ended = ended
+        self.at_s: float | None = None
+
+    def __call__(self) -> None:
+        stopping = self.stage.stopping
+        if stopping is not None and self.at_s is None:
+            self.at_s = self.stage.clock.now_s()
+            stopping.stop(self.ended, "told to")
+
+    def check(self) -> None:
+        """No PUT left after the stop, every one has its end on record, the end came soon."""
+        assert self.at_s is not None, "it was never stopped"
+        server = self.stage.server
+        assert [one for one in server.puts if one.at_s > self.at_s + 1e-9] == []
+        assert all(one.at_s < self.at_s + 8 + 1e-9 for one in server.sent)
+        assert self.stage.clock.now_s() - self.at_s <= 8.1
+        assert all(one.ended_s is not None for one in server.puts)
+
+
+def open_intents(stage: Stage) -> int:
+    """Attempts on record without an end."""
+    (run_dir,) = stage.run_dirs()
+    connection = sqlite3.connect(run_dir / "journal.db")
+    try:
+        (number,) = connection.execute(
+            "SELECT count(*) FROM attempts WHERE state = 'intended'"
+        ).fetchone()
+    finally:
+        connection.close()
+    return int(number)
+
+
+@pytest.mark.parametrize("ended", list(EXIT))
+async def test_a_signal_ends_a_run_with_its_exit_code(tmp_path: Path, ended: Ended) -> None:
+    """[P09, P10, P11] after 20 PUTs: interrupted, 129/130/143, the rest unattempted."""
+    stage = Stage(tmp_path, started(100))
+    stop = Stopper(stage, ended)
+    stage.server.on_sent = lambda _: stop() if len(stage.server.puts) == 20 else None
+
+    result = await stage.pause()
+
+    stop.check()
+    assert (result.exit_code, result.verdict) == (EXIT[ended], "interrupted")
+    assert result.counts == {"paused": 20, "unattempted": 80}
+    assert open_intents(stage) == 0
+
+
+@pytest.mark.parametrize("commit_s", [0.0, 0.05])
+@pytest.mark.parametrize("emergency", [False, True])
+async def test_a_stop_at_every_commit(tmp_path: Path, commit_s: float, *, emergency: bool) -> None:
+    """[X07] before the n-th commit and after it, for n = 2 … 40: nothing leaves afterwards."""
+    for number in range(2, 41, 3):
+        for before in (True, False):
+            folder = tmp_path / f"{number}{before}"
+            folder.mkdir()
+            stage = Stage(folder, several({1: 8, 2: 8}), concurrency=4)
+            stage.disk.commit_s = commit_s
+            stop = Stopper(stage)
+
+            def at(commit: int, number: int = number, stop: Stopper = stop) -> None:
+                if commit == number:
+                    stop()
+
+            if before:
+                stage.disk.before_commit = at
+            else:
+                stage.disk.after_commit = at
+            await (stage.pause_all() if emergency else stage.pause())
+            stop.check()
+            assert open_intents(stage) == 0
+
+
+@pytest.mark.parametrize("emergency", [False, True])
+async def test_a_stop_at_every_request(tmp_path: Path, *, emergency: bool) -> None:
+    """[X07] while the n-th request travels, whatever it is: it is settled, nothing follows."""
+    for number in range(1, 30, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        stage = Stage(folder, started(20), concurrency=4)
+        stop = Stopper(stage)
+
+        def sent(one: Sent, number: int = number, stop: Stopper = stop) -> None:
+            if one.number == number:
+                asyncio.get_running_loop().call_later(0.005, stop)
+
+        stage.server.on_sent = sent
+        result = await (stage.pause_all() if emergency else stage.pause())
+        if stop.at_s is not None:
+            stop.check()
+            assert open_intents(stage) == 0
+            assert result.exit_code in {143, 0}
+
+
+async def test_a_stop_while_waiting_for_the_pacer(tmp_path: Path) -> None:
+    """[X07] one request in 5 s: a stop in between ends it at once, intents closed as not sent."""
+    stage = Stage(tmp_path, started(20), rate_per_s=0.2)
+    stop = Stopper(stage)
+    asyncio.get_running_loop().call_later(12.0, stop)
+
+    result = await stage.pause()
+
+    stop.check()
+    assert stage.clock.now_s() < 12.5
+    assert result.exit_code == 143
+    assert open_intents(stage) == 0
+
+
+async def test_a_stop_in_a_backoff(tmp_path: Path) -> None:
+    """[X07] all in backoffs of up to 10 s: a stop ends them at once."""
+    stage = Stage(
+        tmp_path,
+        started(4),
+        faults=FaultPlan(outages=(Outage(kinds=frozenset(CHANGES)),)),
+        settings={"retry.backoff_base_s": 10.0},
+    )
+    stop = Stopper(stage)
+    asyncio.get_running_loop().call_later(30.0, stop)
+
+    result = await stage.pause()
+
+    stop.check()
+    assert stage.clock.now_s() < 31
+    assert result.counts.get("paused", 0) == 0
+    assert {row["changed"] for row in stage.rows(result)} <= {"maybe", "no"}
+
+
+async def test_a_stop_while_the_breaker_is_open(tmp_path: Path) -> None:
+    """[X07] an outage is waited out: a stop ends the wait, everything unattempted."""
+    stage = Stage(tmp_path, started(50))
+    stage.server.unreachable = [(0.0, 1e9)]
+    stop = Stopper(stage)
+    asyncio.get_running_loop().call_later(60.0, stop)
+
+    result = await stage.pause()
+
+    assert result.exit_code == 143
+    assert stage.clock.now_s() < 66
+    assert result.counts == {"unattempted": 50}
+
+
+async def test_a_stop_while_connections_hang(tmp_path: Path) -> None:
+    """[X07] in the connect timeout: ended within it, nothing sent afterwards."""
+    stage = Stage(tmp_path, started(50))
+    stage.server.unreachable = [(0.2, 1e9)]
+    stop = Stopper(stage)
+    asyncio.get_running_loop().call_later(2.0, stop)
+
+    result = await stage.pause()
+
+    stop.check()
+    assert result.exit_code == 143
+
+
+async def test_a_stop_while_answers_hang(tmp_path: Path) -> None:
+    """[X07] in flight for ever: each is settled as in doubt by its own timeout, exit 143."""
+    stage = Stage(tmp_path, started(50), faults=FaultPlan(rates=FaultRates(hang=1.0)))
+    stop = Stopper(stage)
+    asyncio.get_running_loop().call_later(2.0, stop)
+
+    result = await stage.pause()
+
+    stop.check()
+    assert result.exit_code == 143
+    assert open_intents(stage) == 0
+
+
+async def test_a_stop_while_pages_are_read_abreast(tmp_path: Path) -> None:
+    """[X07] the positive control of an emergency has three pages: a stop is no bug."""
+    stage = Stage(tmp_path, started(250))
+    stop = Stopper(stage)
+
+    def control(sent: Sent) -> None:
+        if sent.kind is Kind.LIST and "status=0" in sent.target and "curPage=2" in sent.target:
+            stop()
+
+    stage.server.on_sent = control
+
+    result = await stage.pause_all(VDN)
+
+    stop.check()
+    assert result.exit_code == 143
+    assert stage.events.counts["run.bug"] == 0
+
+
+async def test_a_stop_in_the_hold_after_the_proof_is_a_success(tmp_path: Path) -> None:
+    """Ctrl-C during --hold, quiet proven: exit 0."""
+    stage = Stage(tmp_path, started(20))
+    stop = Stopper(stage, Ended.SIGNAL_INT)
+    asyncio.get_running_loop().call_later(60.0, stop)
+
+    result = await stage.pause_all(VDN, hold_s=600.0)
+
+    stop.check()
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+
+
+@pytest.mark.parametrize("fails_from", [2, 3, 10, 41, 60])
+async def test_a_full_disk_stops_a_batch_before_the_next_put(
+    tmp_path: Path, fails_from: int
+) -> None:
+    """[P16, P18] from the n-th commit on nothing can be stored: exit 5, no PUT without intent."""
+    stage = Stage(tmp_path, started(60))
+    stage.disk.fails_from = fails_from
+
+    result = await stage.pause()
+
+    assert result.exit_code == 5
+    assert stage.server.problems == []
+    assert len(stage.server.puts) <= fails_from
+
+
+async def test_the_first_reason_to_end_stays() -> None:
+    """A deadline after a signal changes nothing; everybody who sleeps wakes at once."""
+    stopping = Stopping()
+    heard: list[str] = []
+    stopping.on_stop(lambda: heard.append("stop"))
+    sleeper = asyncio.ensure_future(stopping.sleep(None))
+    await asyncio.sleep(0)
+
+    stopping.stop(Ended.SIGNAL_INT, "first")
+    stopping.stop(Ended.DEADLINE, "second")
+    await sleeper
+    await stopping.sleep(1_000)
+
+    assert (stopping.ended, stopping.why, heard) == (Ended.SIGNAL_INT, "first", ["stop"])
+    assert asyncio.get_running_loop().time() == 0.0
+    with pytest.raises(StoppedError):
+        stopping.check()
+
+
+async def test_sleepers_wake_in_the_order_in_which_they_slept() -> None:
+    """Ten sleepers, one ring: woken first to last, so that a seed repeats a run."""
+    alarm = Alarm()
+    woken: list[int] = []
+
+    async def sleep(number: int) -> None:
+        await alarm.sleep(None)
+        woken.append(number)
+
+    sleepers = [asyncio.ensure_future(sleep(number)) for number in range(10)]
+    await asyncio.sleep(0)
+    alarm.ring()
+    await asyncio.gather(*sleepers)
+
+    assert woken == list(range(10))
+
+
+def names_in(folder: Path) -> set[str]:
+    """Every file below a folder, by its name alone."""
+    return {path.name for path in folder.rglob("*")}
+
+
+async def test_a_stop_before_anything_sends_nothing(tmp_path: Path) -> None:
+    """Told to stop while the list is read: nothing sent, 130, and no run to continue."""
+    stage = Stage(tmp_path, started(5))
+    stage.on_birth = lambda born: born.stopping.stop(Ended.SIGNAL_INT, "told to")
+
+    with pytest.raises(NotBegunError, match="told to before anything was sent") as caught:
+        await stage.pause()
+
+    assert caught.value.exit_code == 130
+    assert stage.server.sent == []
+    assert names_in(tmp_path) & {"journal.db", "journal.db.part"} == set()
+
+
+async def test_a_wait_too_short_for_the_clock_still_passes_time() -> None:
+    """An instant that is 1e-18 s ahead is reached by sleeping for it once, not never."""
+    alarm = Alarm()
+    loop = asyncio.get_running_loop()
+    await alarm.sleep(10_000)
+    before_s = loop.time()
+
+    await alarm.sleep(1e-18)
+
+    assert loop.time() > before_s
