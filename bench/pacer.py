@@ -30,7 +30,7 @@ class Limiter(Protocol):
 
     def wait_s(self, *, now_s: float) -> float: ...
 
-    def depart(self, *, now_s: float) -> object: ...
+    def acquire(self, *, now_s: float) -> object: ...
 
 
 class TokenBucket:
@@ -49,7 +49,7 @@ class TokenBucket:
         missing = 1 - self._at(now_s)
         return missing / self._rate_per_s if missing > 1e-9 else 0.0
 
-    def depart(self, *, now_s: float) -> None:
+    def acquire(self, *, now_s: float) -> None:
         self._tokens, self._at_s = self._at(now_s) - 1, now_s
 
 
@@ -63,7 +63,7 @@ class Gcra:
     def wait_s(self, *, now_s: float) -> float:
         return self._due_s - now_s if self._due_s - now_s > 1e-9 else 0.0
 
-    def depart(self, *, now_s: float) -> None:
+    def acquire(self, *, now_s: float) -> None:
         self._due_s = max(self._due_s, now_s) + self._interval_s
 
 
@@ -90,7 +90,7 @@ def departures(limiter: Limiter, *, from_s: float, until_s: float, seed: int) ->
         if wait_s > 0:
             now_s = timers.wake_s(now_s + wait_s)
         else:
-            limiter.depart(now_s=now_s)
+            limiter.acquire(now_s=now_s)
             left.append(now_s)
             now_s += 2e-6
     return left

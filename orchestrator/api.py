@@ -22,7 +22,7 @@ from orchestrator.engine.options import (
     RestoreOptions,
 )
 from orchestrator.engine.results import RunResult
-from orchestrator.engine.run import Surroundings
+from orchestrator.engine.run import Environment
 from orchestrator.log import Events
 from orchestrator.settings.load import Settings
 from orchestrator.settings.load import load_settings as _load_settings
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ContinueOptions",
+    "Environment",
     "FailureLimit",
     "PauseAllOptions",
     "PauseOptions",
     "RestoreOptions",
     "RunResult",
     "Settings",
-    "Surroundings",
     "continue_run",
+    "environment",
     "load_settings",
     "pause",
     "pause_all",
     "report",
     "restore",
-    "surroundings",
 ]
 
 
@@ -82,9 +82,9 @@ def load_settings(
     )
 
 
-def surroundings() -> Surroundings:
+def environment() -> Environment:
     """The usual surroundings of a run: this machine's clock, warnings on stderr."""
-    return Surroundings(clock=SystemClock(), events=Events())
+    return Environment(clock=SystemClock(), events=Events())
 
 
 async def pause(
@@ -126,8 +126,8 @@ def report(run: str | Path, settings: Settings) -> RunResult:
     return telling.report_again(find_run(settings.state_dir, str(run)), fallback=None)
 
 
-def _masking(settings: Settings) -> Surroundings:
-    here = surroundings()
+def _masking(settings: Settings) -> Environment:
+    here = environment()
     if settings.credentials.secret_key is not None:
         here.events.mask(settings.credentials.secret_key)
     return here

@@ -101,7 +101,7 @@ class CampaignRef(NamedTuple):
     campaign_id: int
 
 
-class Sighting(NamedTuple):
+class ObservedState(NamedTuple):
     """What the server said of one campaign in a listing row or a details call."""
 
     ref: CampaignRef

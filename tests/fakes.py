@@ -31,14 +31,14 @@ from orchestrator.engine.options import (
     PauseOptions,
     RestoreOptions,
 )
-from orchestrator.engine.run import Surroundings
+from orchestrator.engine.run import Environment
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import CONTENT_TYPE, NotSentError
 from orchestrator.log import Events, Level
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import Settings, load_settings
-from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
+from orchestrator.simulator.handler import Handler, Received
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import CHANGES, Kind, read_call
 from orchestrator.simulator.signature import SignatureCheck
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.client import Departure
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.settings.values import SigningRules
-    from orchestrator.simulator.desk import Played
+    from orchestrator.simulator.handler import Played
     from orchestrator.simulator.ledger import Entry
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class VirtualClock:
         return self._random.random()
 
 
-class Heard(Events):
+class Exchange(Events):
     """Events as values."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class Sent:
 
     number: int
     at_s: float
-    life: int
+    process: int
     method: str
     target: str
     kind: Kind
@@ -186,16 +186,16 @@ class FakeWriter:
     """The journal's writer in virtual time: in order, commits take a while, disks fill up."""
 
     def __init__(
-        self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, life: Life
+        self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, process: Life
     ) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         self._store = _Store(connection, keep_going=keep_going)
         self._on_disk = connection
         self._disk = disk
-        self._life = life
+        self._life = process
         self._due_s = 0.0
         self.closed = False
-        life.writers.append(self)
+        process.writers.append(self)
 
     @property
     def failure(self) -> Any:
@@ -296,7 +296,9 @@ class FakeServer:
         self.clock = clock
         check = signature or SignatureCheck(ACCESS_KEY, SECRET_KEY)
         self.ledger = Ledger()
-        self.desk = Desk(world, faults=faults or FaultPlan(), signature=check, ledger=self.ledger)
+        self.handler = Handler(
+            world, faults=faults or FaultPlan(), signature=check, ledger=self.ledger
+        )
         self.there_s, self.back_s, self.connect_s = there_s, back_s, connect_s
         self.sent: list[Sent] = []
         #: from … to seconds in which no connection can be made
@@ -331,10 +333,10 @@ class FakeServer:
 class FakeTransport:
     """What the real client does, over a fake wire."""
 
-    def __init__(self, server: FakeServer, settings: Settings, clock: Clock, life: Life) -> None:
+    def __init__(self, server: FakeServer, settings: Settings, clock: Clock, process: Life) -> None:
         self._server = server
         self._clock = clock
-        self._life = life
+        self._life = process
         self._connect_timeout_s = settings.server.connect_timeout_s
         self._attempt_timeout_s = settings.server.attempt_timeout_s
         self._turns = asyncio.Semaphore(settings.pace.concurrency)
@@ -370,7 +372,7 @@ class FakeTransport:
             await asyncio.sleep(self._connect_timeout_s)
             return Fault.CONNECT_TIMEOUT
         await asyncio.sleep(server.connect_s)
-        if server.desk.refuses_connections(now_s=self._clock.now_s()):
+        if server.handler.refuses_connections(now_s=self._clock.now_s()):
             return Fault.CONNECT_REFUSED
         return None
 
@@ -381,7 +383,7 @@ class FakeTransport:
         server = self._server
         query = request.query_string
         target = request.path + ("?" + query if query else "")
-        call = read_call(request.method, target, prefix=server.desk.prefix)
+        call = read_call(request.method, target, prefix=server.handler.prefix)
         sent = Sent(
             len(server.sent) + 1,
             self._clock.now_s(),
@@ -441,7 +443,7 @@ class FakeTransport:
         if method == "PUT":
             headers.append(("Content-Length", "0"))
         received = Received(method=method, target=sent.target, headers=tuple(headers))
-        played = server.desk.receive(
+        played = server.handler.receive(
             received, now_s=now_s, at_s=now_s, wall_ms=server.clock.true_ms()
         )
         forged = server.forge(sent) if server.forge is not None else None
@@ -535,13 +537,13 @@ class Stage:
             world, clock=self.clock, faults=faults, signature=signature, **wire
         )
         self.disk = Disk()
-        self.events = Heard()
-        self.lives: list[Life] = []
+        self.events = Exchange()
+        self.processes: list[Life] = []
         self.stopping: Stopping | None = None
-        self.surroundings: Surroundings | None = None
+        self.environment: Environment | None = None
         self.fallback = io.BytesIO()
         #: called with every new life's Stopping before it begins
-        self.on_birth: Callable[[Surroundings], None] | None = None
+        self.on_birth: Callable[[Environment], None] | None = None
         self._signing = signing
         self._overrides: dict[str, object] = {
             "server.base_url": f"http://{HOST}",
@@ -574,31 +576,31 @@ class Stage:
         )
         return found if self._signing is None else found._replace(signing=self._signing)
 
-    def birth(self) -> Surroundings:
+    def birth(self) -> Environment:
         """The surroundings of one more life."""
-        life = Life(len(self.lives) + 1)
-        self.lives.append(life)
+        process = Life(len(self.processes) + 1)
+        self.processes.append(process)
 
         def transport(settings: Settings, clock: Clock) -> FakeTransport:
-            made = FakeTransport(self.server, settings, clock, life)
-            made.before_put = lambda ref: self._check_intent(life, ref)
+            made = FakeTransport(self.server, settings, clock, process)
+            made.before_put = lambda ref: self._check_intent(process, ref)
             return made
 
-        surroundings = Surroundings(
+        environment = Environment(
             clock=self.clock,
             events=self.events,
             fallback=self.fallback,
             transport=transport,
             writer=lambda connection, keep_going: FakeWriter(
-                connection, keep_going=keep_going, disk=self.disk, life=life
+                connection, keep_going=keep_going, disk=self.disk, process=process
             ),
             host="stage",
         )
-        self.surroundings = surroundings
-        self.stopping = surroundings.stopping
+        self.environment = environment
+        self.stopping = environment.stopping
         if self.on_birth is not None:
-            self.on_birth(surroundings)
-        return surroundings
+            self.on_birth(environment)
+        return environment
 
     # -- the four commands --------------------------------------------------------------------
 
@@ -618,9 +620,9 @@ class Stage:
     ) -> RunResult:
         """Run `pause` over these campaigns, all of the world's unless given."""
         path = manifest or self.write_list(self.world.refs() if refs is None else refs)
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
-            pausing.pause(path, self.settings(), PauseOptions(**wanted), surroundings)
+            pausing.pause(path, self.settings(), PauseOptions(**wanted), environment)
         )
         return self._checked(result)
 
@@ -629,10 +631,10 @@ class Stage:
     ) -> RunResult:
         """Run `pause-all` over these VDNs, all of the world's unless given."""
         options = PauseAllOptions(vdns=vdns or tuple(self.world.vdn_ids), **wanted)
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
             pausing_all.pause_all(
-                self.settings(emergency=True), options, surroundings, confirm=confirm
+                self.settings(emergency=True), options, environment, confirm=confirm
             )
         )
         return self._checked(result)
@@ -640,52 +642,52 @@ class Stage:
     async def continue_run(self, run_dir: Path, **wanted: Any) -> RunResult:
         """Run `continue`."""
         emergency = _kind(run_dir) == "pause-all"
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
             continuing.continue_run(
                 RunDirectory(run_dir),
                 self.settings(emergency=emergency),
                 ContinueOptions(**wanted),
-                surroundings,
+                environment,
             )
         )
         return self._checked(result)
 
     async def restore(self, run_dir: Path, **wanted: Any) -> RunResult:
         """Run `restore`."""
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
             restoring.restore(
                 RunDirectory(run_dir),
                 self.settings(),
                 RestoreOptions(**wanted),
-                surroundings,
+                environment,
                 confirm=None,
             )
         )
         return self._checked(result)
 
-    async def until_killed(self, life: Coroutine[Any, Any, RunResult]) -> RunResult | None:
+    async def until_killed(self, process: Coroutine[Any, Any, RunResult]) -> RunResult | None:
         """Await a command that `kill` may end; None when it did."""
         try:
-            return await life
+            return await process
         except asyncio.CancelledError:
-            if not self.lives[-1].dead:
+            if not self.processes[-1].dead:
                 raise
             return None
 
     def kill(self) -> None:
         """End the present life as SIGKILL does."""
-        self.lives[-1].kill()
+        self.processes[-1].kill()
 
     async def _live(self, run: Coroutine[Any, Any, RunResult]) -> RunResult:
-        life = self.lives[-1]
+        process = self.processes[-1]
         own = asyncio.create_task(run)
         died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        life.end = lambda: None if died.done() else died.set_result(None)
+        process.end = lambda: None if died.done() else died.set_result(None)
         try:
             await asyncio.wait(_either(own, died), return_when=asyncio.FIRST_COMPLETED)
-            if life.dead:
+            if process.dead:
                 await self._bury(own)
                 raise asyncio.CancelledError
             return await own
@@ -741,7 +743,7 @@ class Stage:
         rate_per_s = float(str(self._overrides["pace.rate_per_s"]))
         allowed = max(1, int(rate_per_s))
         # A new life does not know the departures of the one before it.
-        own = [one for one in self.server.sent if one.life == self.lives[-1].number]
+        own = [one for one in self.server.sent if one.process == self.processes[-1].number]
         if (worst := _worst_window(own)) > allowed:
             problems.append(f"{worst} departures in one second at R = {rate_per_s}")
         if result.run_dir is not None and not result.summary.get("storage_failed"):
@@ -754,8 +756,8 @@ class Stage:
         assert not problems, problems
         return result
 
-    def _check_intent(self, life: Life, ref: CampaignRef) -> None:
-        for writer in life.writers:
+    def _check_intent(self, process: Life, ref: CampaignRef) -> None:
+        for writer in process.writers:
             if writer.closed:
                 continue
             found = writer.connection.execute(

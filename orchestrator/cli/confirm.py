@@ -14,7 +14,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.cli import voice
+from orchestrator.cli import output
 from orchestrator.cli.progress import is_terminal
 from orchestrator.errors import RefusedError
 from orchestrator.text import for_terminal
@@ -78,8 +78,8 @@ class Question:
         if not vdns:
             return True  # nothing would be changed, so there is nothing to ask
         names = " ".join(str(one) for one in vdns)
-        voice.say(f"server  {for_terminal(findings.server)}")
-        voice.say(f"VDN     {names}")
+        output.say(f"server  {for_terminal(findings.server)}")
+        output.say(f"VDN     {names}")
         what = "the VDN number" if len(vdns) == 1 else "all VDN numbers, separated by spaces,"
         prompt = f"To {self._verb} VDN {names}, type {what} and Enter: "
         answer = self._start_reading()
@@ -123,7 +123,7 @@ class Question:
 
 def _show_lines(findings: Findings, shown: int) -> int:
     for line in findings.lines[shown:]:
-        voice.say(f"        {for_terminal(line)}")
+        output.say(f"        {for_terminal(line)}")
     return len(findings.lines)
 
 

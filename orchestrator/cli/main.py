@@ -16,7 +16,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import voice
+from orchestrator.cli import output
 from orchestrator.errors import BugError, OrchestratorError
 from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
@@ -39,19 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _forbid_core_dumps()
     raise_descriptor_limit()
-    voice.prepare_streams()
+    output.prepare_streams()
     gc.disable()
     try:
         return _run(tokens)
     except OrchestratorError as error:
-        voice.complain(error)
+        output.complain(error)
         _trace(error, tokens)
         return error.exit_code
     except KeyboardInterrupt:
-        voice.say("interrupted before anything was sent")
+        output.say("interrupted before anything was sent")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
-        voice.complain(
+        output.complain(
             BugError(
                 f"a bug in the orchestrator: {type(error).__name__}: {error}",
                 advice="run it again with --debug and report what it prints;"
@@ -62,23 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BugError.exit_code
     finally:
         gc.enable()
-        voice.finish_output()
+        output.finish_output()
 
 
 def _run(tokens: list[str]) -> int:
     if not tokens or tokens[0] in {"--help", "-h", "help"}:
         from orchestrator.cli.help_text import main_help  # noqa: PLC0415 - only when asked for
 
-        voice.give(main_help())
+        output.give(main_help())
         return 0
     if tokens[0] == "--version":
-        voice.give(f"orchestrator {VERSION}")
+        output.give(f"orchestrator {VERSION}")
         return 0
     command = _help_wanted(tokens)
     if command:
         from orchestrator.cli.help_text import command_help  # noqa: PLC0415 - only when asked for
 
-        voice.give(command_help(command))
+        output.give(command_help(command))
         return 0
     return _call(tokens)
 
@@ -129,7 +129,7 @@ def _trace(error: BaseException, tokens: list[str]) -> None:
     import traceback  # noqa: PLC0415 - only with --debug
 
     for line in traceback.TracebackException.from_exception(error, capture_locals=False).format():
-        voice.say(line.rstrip("\n"))
+        output.say(line.rstrip("\n"))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Pause every campaign in a CSV or JSON list."""
-    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import runner  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.engine.options import PauseOptions  # noqa: PLC0415
     from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
@@ -64,7 +64,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         accept=values.read_accepted(accept or ()),
         reason=reason,
     )
-    settings = stage.load(
+    settings = runner.load(
         shared,
         need_server=not dry_run,
         need_credentials=not dry_run,
@@ -76,8 +76,8 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
     load_aiohttp()
     from orchestrator.engine.pausing import pause as start  # noqa: PLC0415 - after settings are usable
 
-    return stage.Stage(shared).perform(
-        lambda surroundings: start(path, settings, options, surroundings), as_json=json
+    return runner.Stage(shared).perform(
+        lambda environment: start(path, settings, options, environment), as_json=json
     )
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import voice
+from orchestrator.cli import output
 from orchestrator.policy.plan import spoken_s
 from orchestrator.text import for_terminal
 
@@ -197,7 +197,7 @@ async def _show_plain(progress: Progress, pulse: Pulse, clock: Clock) -> None:
         pulse.look(progress, now_s=clock.now_s())
         await clock.sleep(PLAIN_EVERY_S)
         pulse.look(progress, now_s=clock.now_s())
-        voice.say(progress_line(progress, pulse))
+        output.say(progress_line(progress, pulse))
 
 
 def _make_live() -> Any:

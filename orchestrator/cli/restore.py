@@ -41,7 +41,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Start again exactly the campaigns that RUN turned off."""
-    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import runner  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
     from orchestrator.engine.options import RestoreOptions  # noqa: PLC0415
     from orchestrator.engine.saved import find_undoable  # noqa: PLC0415
@@ -62,7 +62,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     )
     confirmed = yes or dry_run
     refuse_without_terminal("restore", confirmed=confirmed)
-    settings = stage.load(
+    settings = runner.load(
         shared,
         need_server=False,
         need_credentials=not dry_run,
@@ -74,13 +74,13 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     load_aiohttp()
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415 - after settings
 
-    around = stage.Stage(shared)
+    around = runner.Stage(shared)
     question = Question(
         "start again what that run turned off in", screen=around.screen, stopping=around.stopping
     )
     return around.perform(
-        lambda surroundings: start(
-            source, settings, options, surroundings, confirm=None if confirmed else question
+        lambda environment: start(
+            source, settings, options, environment, confirm=None if confirmed else question
         ),
         as_json=json,
     )

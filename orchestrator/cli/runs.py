@@ -16,16 +16,16 @@ def runs(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     """List runs, newest first, with their verdict; a live one is marked."""
     import json as json_text  # noqa: PLC0415 - the flag has its name
 
-    from orchestrator.cli import stage, voice  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import output, runner  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.engine.saved import list_runs  # noqa: PLC0415
 
-    settings = stage.load(shared, need_server=False, need_credentials=False, consequence=_NOTHING)
+    settings = runner.load(shared, need_server=False, need_credentials=False, consequence=_NOTHING)
     lines = list_runs(settings.state_dir)
     if json:
-        voice.give(json_text.dumps([_document(line) for line in lines]))
+        output.give(json_text.dumps([_document(line) for line in lines]))
         return 0
     if not lines:
-        voice.say(f"no runs in {settings.state_dir / 'runs'}")
+        output.say(f"no runs in {settings.state_dir / 'runs'}")
         return 0
     rows = [
         (
@@ -41,7 +41,7 @@ def runs(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     ]
     head = ("", "RUN", "COMMAND", "STARTED", "VERDICT", "CAMPAIGNS", "")
     for row in table([head, *rows]):
-        voice.give(for_terminal(row, limit=1000))
+        output.give(for_terminal(row, limit=1000))
     return 0
 
 

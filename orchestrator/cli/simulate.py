@@ -49,19 +49,19 @@ def simulate(  # noqa: PLR0913 - a world is described by all of these
     import json as json_text  # noqa: PLC0415 - the flag has its name
     import signal  # noqa: PLC0415
 
-    from orchestrator.cli import stage, voice  # noqa: PLC0415
+    from orchestrator.cli import output, runner  # noqa: PLC0415
     from orchestrator.simulator import serve  # noqa: PLC0415
 
-    stage.check_shared(shared)
+    runner.check_shared(shared)
     port_number = _port(port)
     chosen = _scenario(scenario, seed=seed, campaigns=campaigns, vdns=vdns, faults=faults)
 
     def on_ready(ready: "Ready") -> None:
         if json:
-            voice.give(json_text.dumps(ready.as_document()))
+            output.give(json_text.dumps(ready.as_document()))
             return
         for line in _greeting(ready, chosen):
-            voice.give(line)
+            output.give(line)
 
     async def run() -> None:
         current = asyncio.current_task()

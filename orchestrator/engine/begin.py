@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.clock import Clock
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
     from orchestrator.settings.load import Settings
 
@@ -81,7 +81,7 @@ class Opened(NamedTuple):
     facts: Facts
 
 
-def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | None) -> RunDirectory:
+def new_directory(environment: Environment, state_dir: Path, wanted: Path | None) -> RunDirectory:
     """Make and hold the directory of a new run, and see that a report can be written there.
 
     Raises:
@@ -92,10 +92,10 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
     """
     if wanted is None:
         for place in secure_state_dir(state_dir):
-            surroundings.events.warning("state.open_to_all", path=str(place))
-    path = whole_path(wanted) if wanted else _free_path(surroundings, state_dir)
+            environment.events.warning("state.open_to_all", path=str(place))
+    path = whole_path(wanted) if wanted else _free_path(environment, state_dir)
     directory = make_run_directory(path)
-    hold(surroundings, directory)
+    hold(environment, directory)
     try:
         if directory.has_journal:
             raise RefusedError(
@@ -128,23 +128,23 @@ def check_descriptors() -> None:
         )
 
 
-def _free_path(surroundings: Surroundings, state_dir: Path) -> Path:
+def _free_path(environment: Environment, state_dir: Path) -> Path:
     """A run directory that is not there yet: two starts in one millisecond may draw the same id."""
-    path = state_dir / "runs" / _run_id(surroundings.clock)
+    path = state_dir / "runs" / _run_id(environment.clock)
     for _ in range(_ID_TRIES):
         if not path.exists():
             break
-        path = state_dir / "runs" / _run_id(surroundings.clock)
+        path = state_dir / "runs" / _run_id(environment.clock)
     return path
 
 
-def hold(surroundings: Surroundings, directory: RunDirectory) -> None:
+def hold(environment: Environment, directory: RunDirectory) -> None:
     """Work in this directory alone.
 
     Raises:
         RefusedError: another process works there.
     """
-    directory.hold(since=_utc_text(surroundings.clock.wall_ms()), host=surroundings.host)
+    directory.hold(since=_utc_text(environment.clock.wall_ms()), host=environment.host)
 
 
 def give_up(directory: RunDirectory | None) -> None:
@@ -156,7 +156,7 @@ def give_up(directory: RunDirectory | None) -> None:
 
 
 def facts_text(  # noqa: PLR0913 - the facts of a run are many
-    surroundings: Surroundings,
+    environment: Environment,
     settings: Settings,
     *,
     kind: RunKind,
@@ -181,14 +181,14 @@ def facts_text(  # noqa: PLR0913 - the facts of a run are many
             "kind": kind.value,
             "reason": reason,
             "operator": _operator(),
-            "host": surroundings.host,
+            "host": environment.host,
             "version": VERSION,
             "server": base_url,
             "fingerprint": server_fingerprint(base_url) if base_url else "",
             "settings": settings_document(settings),
             "rate_per_s": settings.pace.rate_per_s,
             "concurrency": settings.pace.concurrency,
-            "started_at_ms": surroundings.clock.wall_ms(),
+            "started_at_ms": environment.clock.wall_ms(),
             "dry_run": dry_run,
             "verify": verify,
             "accept": list(accept),
@@ -235,12 +235,12 @@ def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     }
 
 
-def run_id_of(surroundings: Surroundings, directory: RunDirectory | None) -> str:
+def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
     """A run's id: its directory's name when that is one, else a new one."""
     name = directory.path.name if directory else ""
     if len(name) == 21 and name[16:17] == "-" and name.startswith("2"):
         return name
-    return _run_id(surroundings.clock)
+    return _run_id(environment.clock)
 
 
 def check_wanted(stopping: Stopping) -> None:
@@ -309,14 +309,14 @@ def with_server_of(settings: Settings, facts: Facts) -> Settings:
 
 
 def refuse_if_old(
-    surroundings: Surroundings, facts: Facts, written_ms: int, *, even_if_old: bool, why: str
+    environment: Environment, facts: Facts, written_ms: int, *, even_if_old: bool, why: str
 ) -> None:
     """Refuse a run that was last written more than a day ago, unless the operator insists.
 
     Raises:
         RefusedError: it is that old.
     """
-    age_ms = surroundings.clock.wall_ms() - written_ms
+    age_ms = environment.clock.wall_ms() - written_ms
     if age_ms > OLD_MS and not even_if_old:
         raise RefusedError(
             f"run {facts.run_id} was last written {age_ms // 3_600_000} hours ago{why}."

@@ -37,8 +37,8 @@ from orchestrator.policy.decide import (
 )
 from orchestrator.reports.summary import Ended
 from orchestrator.store import (
-    Settlement,
-    VdnShare,
+    OutcomeRecord,
+    VdnCount,
     all_vdn_shares,
     has_exhausted,
     pending_campaigns,
@@ -49,7 +49,7 @@ from orchestrator.store import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.policy.plan import Planned
 
 _CHUNK = 500
@@ -66,37 +66,37 @@ class BulkPlan(NamedTuple):
     continued: bool
 
 
-async def run_bulk(rig: Rig, plan: BulkPlan) -> None:
+async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
     """Work through every campaign of the plan that is not settled."""
-    rig.verifies = plan.verify
-    ready: asyncio.Queue[VdnShare | None] = asyncio.Queue()
-    rig.progress.phase = "looking"
-    async with _Checks(rig, plan) as checks:
-        settle = checks.counted(_settler(rig, plan))
-        looking = asyncio.create_task(_look_at_all(rig, plan, ready))
+    context.verifies = plan.verify
+    ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
+    context.progress.phase = "looking"
+    async with _Checks(context, plan) as checks:
+        settle = checks.counted(_settler(context, plan))
+        looking = asyncio.create_task(_look_at_all(context, plan, ready))
         try:
-            await run_pool(rig, _from_ready(rig, ready, checks), settle)
+            await run_pool(context, _from_ready(context, ready, checks), settle)
             await looking
         finally:
             looking.cancel()
-        if not rig.stopping.is_stopping:
-            rig.progress.phase = "last round"
-            settle = _settler(rig, plan, last_round=True)
-            await run_pool(rig, checks.unchecked(_undecided(rig, "exhausted")), settle)
-        if not rig.stopping.is_stopping:
-            rig.progress.phase = "checking"
+        if not context.stopping.is_stopping:
+            context.progress.phase = "last round"
+            settle = _settler(context, plan, last_round=True)
+            await run_pool(context, checks.unchecked(_undecided(context, "exhausted")), settle)
+        if not context.stopping.is_stopping:
+            context.progress.phase = "checking"
             await checks.finish()
 
 
 class _Checks:
     """Verifies each VDN as soon as it is through, beside the others."""
 
-    def __init__(self, rig: Rig, plan: BulkPlan) -> None:
-        self._rig = rig
+    def __init__(self, context: RunContext, plan: BulkPlan) -> None:
+        self._rig = context
         self._plan = plan
         #: VDN → its campaigns that have been handed out and have not come to rest
         self._open: Counter[int] = Counter()
-        self._fed: dict[int, VdnShare] = {}
+        self._fed: dict[int, VdnCount] = {}
         self._checked: set[int] = set()
         self._turns = asyncio.Semaphore(_LOOKS_ABREAST)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,7 +129,7 @@ class _Checks:
         """One more campaign is at work."""
         self._open[planned.ref.vdn_id] += 1
 
-    def fed(self, share: VdnShare) -> None:
+    def fed(self, share: VdnCount) -> None:
         """All of a VDN's campaigns have been handed out."""
         self._fed[share.vdn_id] = share
         if not self._open[share.vdn_id]:
@@ -159,9 +159,9 @@ class _Checks:
         while self._tasks:
             await asyncio.gather(*tuple(self._tasks))
 
-    def _begin(self, share: VdnShare, *, is_last: bool) -> None:
-        rig = self._rig
-        is_called_off = rig.stopping.is_stopping or share.vdn_id in rig.access.closed
+    def _begin(self, share: VdnCount, *, is_last: bool) -> None:
+        context = self._rig
+        is_called_off = context.stopping.is_stopping or share.vdn_id in context.access.closed
         if not self._plan.verify or is_called_off or share.vdn_id in self._checked:
             return
         self._checked.add(share.vdn_id)
@@ -169,89 +169,95 @@ class _Checks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _verify(self, share: VdnShare, *, is_last: bool) -> None:
-        rig = self._rig
+    async def _verify(self, share: VdnCount, *, is_last: bool) -> None:
+        context = self._rig
         try:
             async with self._turns:
-                is_through = is_last or not await rig.journal.read(
+                is_through = is_last or not await context.journal.read(
                     partial(has_exhausted, vdn_id=share.vdn_id)
                 )
                 if is_through:
-                    await verify_vdn(rig, share)
+                    await verify_vdn(context, share)
                 else:
                     self._checked.discard(share.vdn_id)
         except StoppedError:
-            rig.events.debug("check.called_off", vdn_id=share.vdn_id)
+            context.events.debug("check.called_off", vdn_id=share.vdn_id)
         except StorageError as error:
-            rig.stopping.stop(Ended.STORAGE, str(error))
+            context.stopping.stop(Ended.STORAGE, str(error))
         except Exception as error:  # noqa: BLE001 - one VDN's bug must not stop the others
-            note_bug(rig, error, f"VDN {share.vdn_id}")
+            note_bug(context, error, f"VDN {share.vdn_id}")
 
 
 def _settler(
-    rig: Rig, plan: BulkPlan, *, last_round: bool = False
+    context: RunContext, plan: BulkPlan, *, last_round: bool = False
 ) -> Callable[[Planned], Awaitable[None]]:
     async def settle(planned: Planned) -> None:
         before = 0
         if plan.continued or last_round:
-            before = await last_attempt_number(rig, planned)
-        if rig.look_is_required and not await _is_startable(rig, planned):
+            before = await last_attempt_number(context, planned)
+        if context.look_is_required and not await _is_startable(context, planned):
             return
         await settle_one(
-            rig,
+            context,
             planned,
             attempts_before=before,
             last_round=last_round,
-            budget=1 if last_round and rig.max_attempts is not None else None,
+            budget=1 if last_round and context.max_attempts is not None else None,
             is_open=not last_round,
         )
 
     return settle
 
 
-async def _is_startable(rig: Rig, planned: Planned) -> bool:
+async def _is_startable(context: RunContext, planned: Planned) -> bool:
     """Whether a campaign is in its source status now; if not, that is its outcome.
 
     A slot is held on entry; it is given back while the state is read, and for good if not.
     """
-    source = COURSES[rig.action].source
-    with rig.sender.slots.given_back_on_failure():
-        known = await known_campaign(rig, planned.ref)
-    perhaps_sent = known is not None and was_perhaps_sent(rig.action, known, life=rig.journal.life)
-    is_seen = planned.before is source and planned.ref.vdn_id not in rig.unseen_vdns
+    source = COURSES[context.action].source
+    with context.dispatcher.work_limit.given_back_on_failure():
+        known = await known_campaign(context, planned.ref)
+    perhaps_sent = known is not None and was_perhaps_sent(
+        context.action, known, process=context.journal.process
+    )
+    is_seen = planned.before is source and planned.ref.vdn_id not in context.unseen_vdns
     if is_seen and not perhaps_sent:
         return True
-    rig.sender.slots.release()
+    context.dispatcher.work_limit.release()
     try:
-        seen = await read_state(rig, planned)
+        seen = await read_state(context, planned)
     except StoppedError:
         return False
     if isinstance(seen, Verdict):
-        await rig.settle(_unread(rig, planned, seen, perhaps_sent=perhaps_sent))
+        await context.settle(_unread(context, planned, seen, perhaps_sent=perhaps_sent))
     elif known is not None and perhaps_sent:
-        await rig.settle(settle_perhaps_sent(rig, known, seen))
+        await context.settle(settle_perhaps_sent(context, known, seen))
     elif seen.status is not source:
         history = known.history if known else History()
-        decision = decide_seen(rig.action, history, seen.status, Evidence.READ)
-        standing = standing_of(rig, decision)
-        await rig.settle(seen_settlement(rig, planned.seq, decision, seen, "", standing=standing))
+        decision = decide_seen(context.action, history, seen.status, Evidence.READ)
+        standing = standing_of(context, decision)
+        await context.settle(
+            seen_settlement(context, planned.seq, decision, seen, "", standing=standing)
+        )
     else:
-        await rig.sender.slots.acquire()
+        await context.dispatcher.work_limit.acquire()
         return True
     return False
 
 
-def _unread(rig: Rig, planned: Planned, verdict: Verdict, *, perhaps_sent: bool) -> Settlement:
+def _unread(
+    context: RunContext, planned: Planned, verdict: Verdict, *, perhaps_sent: bool
+) -> OutcomeRecord:
     """What cannot be looked at is left as it is."""
     decision = Decision(Outcome.NOT_FOUND if verdict.kind is Kind.NOT_FOUND else Outcome.FAILED)
     if perhaps_sent:
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return Settlement(
+    return OutcomeRecord(
         seq=planned.seq,
         ref=planned.ref,
         decision=decision,
         standing="stands",
-        settled_at_ms=rig.clock.wall_ms(),
+        settled_at_ms=context.clock.wall_ms(),
         error=f"its state could not be read, so it was left as it is: {verdict.reason}",
     )
 
@@ -259,46 +265,48 @@ def _unread(rig: Rig, planned: Planned, verdict: Verdict, *, perhaps_sent: bool)
 # -- look and pause ---------------------------------------------------------------------------
 
 
-async def _look_at_all(rig: Rig, plan: BulkPlan, ready: asyncio.Queue[VdnShare | None]) -> None:
-    async def looker(shares: Iterator[VdnShare]) -> None:
+async def _look_at_all(
+    context: RunContext, plan: BulkPlan, ready: asyncio.Queue[VdnCount | None]
+) -> None:
+    async def looker(shares: Iterator[VdnCount]) -> None:
         for share in shares:
             if plan.verify or plan.continued:
-                await _look_at(rig, share)
+                await _look_at(context, share)
             await ready.put(share)
 
     try:
-        open_shares = await rig.journal.read(vdn_shares)
-        rig.access.sizes.update(open_shares)
-        rig.progress.campaigns = sum(share.campaigns for share in open_shares)
+        open_shares = await context.journal.read(vdn_shares)
+        context.access.sizes.update(open_shares)
+        context.progress.campaigns = sum(share.campaigns for share in open_shares)
         shares = iter(open_shares)
         async with asyncio.TaskGroup() as lookers:
             for _ in range(_LOOKS_ABREAST):
                 lookers.create_task(looker(shares))
     except* StoppedError:
-        rig.events.debug("look.called_off")
+        context.events.debug("look.called_off")
     finally:
         await ready.put(None)
 
 
-async def _look_at(rig: Rig, share: VdnShare) -> None:
-    problem = await look_first(rig, share)
+async def _look_at(context: RunContext, share: VdnCount) -> None:
+    problem = await look_first(context, share)
     if problem:
-        rig.unseen_vdns.add(share.vdn_id)
-        rig.progress.notice = f"VDN {share.vdn_id} could not be looked at: {problem}"
-        rig.events.warning("look.failed", vdn_id=share.vdn_id, reason=problem)
+        context.unseen_vdns.add(share.vdn_id)
+        context.progress.notice = f"VDN {share.vdn_id} could not be looked at: {problem}"
+        context.events.warning("look.failed", vdn_id=share.vdn_id, reason=problem)
 
 
 async def _from_ready(
-    rig: Rig, ready: asyncio.Queue[VdnShare | None], checks: _Checks
+    context: RunContext, ready: asyncio.Queue[VdnCount | None], checks: _Checks
 ) -> AsyncIterator[Planned]:
     while (share := await ready.get()) is not None:
-        rig.progress.phase = str(rig.action)
+        context.progress.phase = str(context.action)
         after = 0
         while True:
-            chunk = await rig.journal.read(
+            chunk = await context.journal.read(
                 partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
             )
-            if not chunk or rig.stopping.is_stopping or share.vdn_id in rig.access.closed:
+            if not chunk or context.stopping.is_stopping or share.vdn_id in context.access.closed:
                 break
             for planned in chunk:
                 checks.handed_out(planned)
@@ -307,10 +315,10 @@ async def _from_ready(
         checks.fed(share)
 
 
-async def _undecided(rig: Rig, standing: str) -> AsyncIterator[Planned]:
+async def _undecided(context: RunContext, standing: str) -> AsyncIterator[Planned]:
     after = 0
     while True:
-        chunk = await rig.journal.read(
+        chunk = await context.journal.read(
             partial(undecided_campaigns, standing=standing, after=after, limit=_CHUNK)
         )
         if not chunk:

@@ -27,7 +27,7 @@ from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.isales.signing import authorization
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
 from orchestrator.model import CampaignRef, Status
-from orchestrator.policy.auth import Cure, Signer
+from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.plan import feasibility
 from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
@@ -289,7 +289,7 @@ class _Drill:
             self.note("listing", Finding.FAIL, f"unusable: {page.problem}", began_s, code=4)
             return None
         finding, text = Finding.OK, "signed with a query, accepted"
-        if asker.signer.rules.millis != asker.configured.millis:
+        if asker.auth_state.rules.millis != asker.configured.millis:
             finding = Finding.WARN
             text = f"accepted only after correction: {asker.corrected('millis')}"
         self.note("listing", finding, text, began_s)
@@ -303,7 +303,7 @@ class _Drill:
         accepted = not isinstance(read_details(answer, ref=ref), Verdict)
         if accepted or verdict.kind in _SIGNATURE_TAKEN:
             finding, text = Finding.OK, "signed without a query, accepted"
-            if asker.signer.rules.blank_query_line != asker.configured.blank_query_line:
+            if asker.auth_state.rules.blank_query_line != asker.configured.blank_query_line:
                 finding = Finding.WARN
                 text = f"accepted only after correction: {asker.corrected('blank_query_line')}"
             self.note("details", finding, text, began_s)
@@ -333,8 +333,10 @@ class _Drill:
         if abs(skew_s) <= SKEW_S:
             self.note("clock", Finding.OK, text if skew_s else "the same as the server's", began_s)
             return
-        cured = "; requests are signed with the corrected time" if asker.signer.offset_ms else ""
-        self.note("clock", Finding.WARN, f"{text}{cured}: set this machine's clock", began_s)
+        recovered = (
+            "; requests are signed with the corrected time" if asker.auth_state.offset_ms else ""
+        )
+        self.note("clock", Finding.WARN, f"{text}{recovered}: set this machine's clock", began_s)
 
     async def _note_campaigns(self, asker: _Asker, vdn: int, running: int) -> None:
         """How much there would be to stop; a VDN without campaigns is probably another one."""
@@ -380,7 +382,7 @@ class _Asker:
     def __init__(self, client: IsalesClient, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.configured = settings.signing
-        self.signer = Signer(settings.signing)
+        self.auth_state = AuthState(settings.signing)
         #: what the answers were, cured ones included
         self.kinds: set[Kind] = set()
         #: how far the server's clock is ahead of ours, seconds; None: not known
@@ -399,7 +401,7 @@ class _Asker:
         """Send a GET until it has a useful answer or is not worth repeating."""
         tries = 0
         while True:
-            generation = self.signer.generation
+            generation = self.auth_state.generation
             answer = self._echo.masked(await self._client.send(request, self))
             verdict = judge(answer)
             self.kinds.add(verdict.kind)
@@ -410,13 +412,13 @@ class _Asker:
                     return answer, verdict
                 continue
             if verdict.http_status == 200:
-                self.signer.note_accepted(has_query=has_query)
+                self.auth_state.note_accepted(has_query=has_query)
             tries += 1
             if verdict.repeat is Repeat.NEVER or tries >= _TRIES:
                 return answer, verdict
 
-    def _cure(self, answer: Answer, *, has_query: bool, generation: int) -> Cure | None:
-        return self.signer.cure(
+    def _cure(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
+        return self.auth_state.recovery(
             date=answer.date,
             now_ms=self._clock.wall_ms(),
             has_query=has_query,
@@ -454,6 +456,6 @@ class _Asker:
             query_string=query_string,
             headers=headers,
             body="",
-            at_ms=self._clock.wall_ms() + self.signer.offset_ms,
-            rules=self.signer.rules,
+            at_ms=self._clock.wall_ms() + self.auth_state.offset_ms,
+            rules=self.auth_state.rules,
         )

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from orchestrator.clock import Clock
-    from orchestrator.engine.dispatcher import Sender
+    from orchestrator.engine.dispatcher import Dispatcher
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.stop import Stopping
     from orchestrator.isales.verdict import Verdict
     from orchestrator.log import Events
     from orchestrator.model import Action, CampaignRef
-    from orchestrator.store import Journal, Settlement
+    from orchestrator.store import Journal, OutcomeRecord
 
 
 @dataclass(slots=True)
-class Rig:
+class RunContext:
     """The parts of one run."""
 
     action: Action
-    sender: Sender
+    dispatcher: Dispatcher
     journal: Journal
     stopping: Stopping
     progress: Progress
@@ -53,7 +53,7 @@ class Rig:
     #: called before an intent is recorded: a restore marks the undone run's journal
     before_intent: Callable[[int], Awaitable[None]] | None = None
     #: called with every outcome on record
-    after_settled: Callable[[Settlement], None] | None = None
+    after_settled: Callable[[OutcomeRecord], None] | None = None
     #: called with every answer to a PUT, once it is on record
     after_answer: Callable[[CampaignRef, Verdict], None] | None = None
     #: seconds that the server may fail before the run gives up
@@ -87,35 +87,35 @@ class Rig:
     def begin_last_look(self, stopping: Stopping) -> None:
         """Let reads go on under another reason to end; the breakers begin anew."""
         self.stopping = stopping
-        self.sender.begin_anew(stopping)
+        self.dispatcher.begin_anew(stopping)
 
-    async def settle(self, *settlements: Settlement, confirms: bool = False) -> None:
+    async def settle(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
         """Put outcomes on record, then tell whoever counts them.
 
         Args:
-            settlements: the outcomes.
+            outcome_records: the outcomes.
             confirms: the campaigns have been counted before.
         """
-        if settlements:
-            await self.journal.settle(settlements)
-            for one in settlements:
+        if outcome_records:
+            await self.journal.settle(outcome_records)
+            for one in outcome_records:
                 self.tell(one, confirms=confirms)
 
-    def tell(self, settlement: Settlement, *, confirms: bool = False) -> None:
+    def tell(self, outcome_record: OutcomeRecord, *, confirms: bool = False) -> None:
         """An outcome is on record."""
-        decision = settlement.decision
+        decision = outcome_record.decision
         if confirms:
             self.progress.checked += 1
-        elif settlement.standing != "exhausted" or decision.outcome is Outcome.DENIED:
+        elif outcome_record.standing != "exhausted" or decision.outcome is Outcome.DENIED:
             self.progress.outcomes[decision.outcome] += 1
             if self.events.shows(Level.INFO):
                 self.events.info(
                     "campaign.settled",
-                    vdn_id=settlement.ref.vdn_id,
-                    campaign_id=settlement.ref.campaign_id,
+                    vdn_id=outcome_record.ref.vdn_id,
+                    campaign_id=outcome_record.ref.campaign_id,
                     outcome=decision.outcome.value,
                     evidence=decision.evidence.value,
-                    error=settlement.error,
+                    error=outcome_record.error,
                 )
         if self.after_settled is not None:
-            self.after_settled(settlement)
+            self.after_settled(outcome_record)

@@ -21,15 +21,15 @@ from orchestrator.engine.begin import (
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import RunResult, tell
-from orchestrator.engine.run import Undertaking, live
+from orchestrator.engine.run import RunSpec, live
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.store import lives, unverified
+from orchestrator.store import processes, unverified
 
 if TYPE_CHECKING:
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
 
@@ -38,22 +38,22 @@ async def continue_run(
     directory: RunDirectory,
     settings: Settings,
     options: ContinueOptions,
-    surroundings: Surroundings,
+    environment: Environment,
 ) -> RunResult:
     """Finish an interrupted run; tell a finished one again.
 
     Raises:
         OrchestratorError: it cannot be continued; nothing was sent.
     """
-    hold(surroundings, directory)
+    hold(environment, directory)
     try:
         written_ms = last_written_ms(directory)
-        opened = await asyncio.to_thread(open_run, directory, surroundings.stopping)
+        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
         try:
             if is_finished(opened):
                 return tell_again(opened)
             refuse_if_old(
-                surroundings,
+                environment,
                 opened.facts,
                 written_ms,
                 even_if_old=options.even_if_old,
@@ -63,14 +63,14 @@ async def continue_run(
         except BaseException:
             opened.connection.close()
             raise
-        return await continue_held(opened, settings, options, surroundings)
+        return await continue_held(opened, settings, options, environment)
     finally:
         directory.release()
 
 
 def is_finished(opened: Opened) -> bool:
     """Whether nothing more is to be sent in this run."""
-    past = lives(opened.connection)
+    past = processes(opened.connection)
     is_through = bool(past) and past[-1].ended == Ended.FINISHED.value
     return opened.facts.dry_run or (is_through and not unverified(opened.connection))
 
@@ -83,7 +83,7 @@ def tell_again(opened: Opened) -> RunResult:
 
 
 async def continue_held(
-    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
+    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
     """Continue an opened run of any kind."""
     facts = opened.facts
@@ -98,17 +98,17 @@ async def continue_held(
     if facts.kind is RunKind.PAUSE_ALL:
         from orchestrator.engine.pausing_all import continue_pause_all  # noqa: PLC0415
 
-        return await continue_pause_all(opened, settings, options, surroundings)
+        return await continue_pause_all(opened, settings, options, environment)
     if facts.kind is RunKind.RESTORE:
         from orchestrator.engine.restore import continue_restore  # noqa: PLC0415
 
-        return await continue_restore(opened, settings, options, surroundings)
+        return await continue_restore(opened, settings, options, environment)
     verify = bool(told["verify"])
 
-    async def work(rig: Rig) -> None:
-        await run_bulk(rig, BulkPlan(verify=verify, continued=True))
+    async def work(context: RunContext) -> None:
+        await run_bulk(context, BulkPlan(verify=verify, continued=True))
 
-    undertaking = Undertaking(
+    spec = RunSpec(
         kind=RunKind.PAUSE,
         settings=settings,
         connection=opened.connection,
@@ -117,7 +117,7 @@ async def continue_held(
         decide_by_reading=not verify,
         max_failures=_limit(told["max_failures"]),
     )
-    return await live(surroundings, undertaking, work)
+    return await live(environment, spec, work)
 
 
 def _limit(told: object) -> FailureLimit | None:

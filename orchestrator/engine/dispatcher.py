@@ -15,17 +15,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orchestrator.engine.slots import Slots
 from orchestrator.engine.stop import Alarm, StoppedError
+from orchestrator.engine.work_limit import WorkLimit
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.signing import authorization
 from orchestrator.isales.verdict import FROM_THE_API, Health, Kind, Repeat, Verdict, judge
 from orchestrator.model import CampaignRef
-from orchestrator.policy.auth import Cure
+from orchestrator.policy.auth import Recovery
 from orchestrator.policy.breaker import Breaker, Pass
-from orchestrator.policy.pacer import Left
+from orchestrator.policy.pacer import SendRecord
 from orchestrator.policy.quiet import PASS_SHARE
 from orchestrator.policy.retry import backoff_s, retry_after_s
 from orchestrator.reports.summary import Ended
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.client import Departure
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
-    from orchestrator.policy.auth import Signer
+    from orchestrator.policy.auth import AuthState
     from orchestrator.policy.pacer import Pacer
     from orchestrator.settings.values import CredentialSettings, RetrySettings
 
@@ -66,7 +66,7 @@ class Transport(Protocol):
 
 
 @dataclass(slots=True)
-class Admission:
+class Permit:
     """Leave to send one request."""
 
     key: Hashable
@@ -79,7 +79,7 @@ class Admission:
     told: bool = False
 
 
-class Heard(NamedTuple):
+class Exchange(NamedTuple):
     """One answer with what is needed to act on it."""
 
     answer: Answer
@@ -89,13 +89,13 @@ class Heard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sender:
+class Dispatcher:
     """The door."""
 
     transport: Transport
     clock: Clock
     pacer: Pacer
-    signer: Signer
+    auth_state: AuthState
     credentials: CredentialSettings
     retry: RetrySettings
     stopping: Stopping
@@ -121,7 +121,7 @@ class Sender:
     #: what made the run give up, for the last words
     refusal: Verdict | None = None
     #: campaigns and reads at work: in flight, or waiting for their records
-    slots: Slots = field(init=False)
+    work_limit: WorkLimit = field(init=False)
     _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -154,7 +154,7 @@ class Sender:
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
         self._echo = EchoMask(self.credentials.secret_key)
-        self.slots = Slots(self.concurrency, is_paced=lambda: self._in_line > 0)
+        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self._in_line > 0)
         self.stopping.on_stop(self.alarm.ring)
 
     def begin_anew(self, stopping: Stopping) -> None:
@@ -172,7 +172,7 @@ class Sender:
 
     # -- before a request ---------------------------------------------------------------------
 
-    async def admit(self, key: Hashable, *, change: bool) -> Admission:
+    async def admit(self, key: Hashable, *, change: bool) -> Permit:
         """Wait until this request may be prepared.
 
         Raises:
@@ -181,24 +181,24 @@ class Sender:
         breaker = self.changes if change else self.reads
         # Nearly always nothing holds it, and then there is nothing to await.
         if breaker.is_open or self.changes.is_open or self.stopping.is_stopping:
-            admission = await self._pass_breaker(key, change=change)
+            permit = await self._pass_breaker(key, change=change)
         else:
-            admission = Admission(key, breaker)
+            permit = Permit(key, breaker)
         if change and self.is_pointless(key):
-            self.leave(admission)
+            self.leave(permit)
             raise StoppedError
         if self._proven:
-            return admission
+            return permit
         await self._alone.acquire()
-        admission.alone = True
+        permit.alone = True
         await self._keep_strangers_apart()
         if self.stopping.is_stopping:
-            self.leave(admission)
+            self.leave(permit)
             raise StoppedError
         if self._is_proven():
             self._alone.release()
-            admission.alone = False
-        return admission
+            permit.alone = False
+        return permit
 
     def _is_proven(self) -> bool:
         return self._proven
@@ -211,7 +211,7 @@ class Sender:
                 break
             await self.alarm.sleep(wait_s)
 
-    async def _pass_breaker(self, key: Hashable, *, change: bool) -> Admission:
+    async def _pass_breaker(self, key: Hashable, *, change: bool) -> Permit:
         breaker = self.changes if change else self.reads
         waiting = False
         try:
@@ -222,13 +222,13 @@ class Sender:
                     await self.alarm.sleep(1.0)
                     continue
                 if not change and self._only_reads_fail():
-                    return Admission(key, breaker, past_breaker=True)
+                    return Permit(key, breaker, past_breaker=True)
                 allowed = breaker.may_pass(now_s=now_s, ref=key)
                 if allowed is Pass.GO:
-                    return Admission(key, breaker)
+                    return Permit(key, breaker)
                 if isinstance(allowed, Pass):
                     self.events.debug("breaker.probe_sent", waiting=self.progress.left)
-                    return Admission(key, breaker, probe=True)
+                    return Permit(key, breaker, probe=True)
                 if breaker.out_of_patience(now_s) and not self._is_unreached_emergency():
                     self.stopping.stop(self._why_out_of_patience, self._out_of_patience())
                     raise StoppedError
@@ -258,30 +258,30 @@ class Sender:
             and self.useful_change_s >= since_s
         )
 
-    def leave(self, admission: Admission) -> None:
+    def leave(self, permit: Permit) -> None:
         """Give the admission back; call once, whatever happened."""
-        if admission.alone:
+        if permit.alone:
             self._alone.release()
-        if admission.probe and not admission.told:
-            admission.breaker.probe_cancelled(now_s=self.clock.now_s())
+        if permit.probe and not permit.told:
+            permit.breaker.probe_cancelled(now_s=self.clock.now_s())
             self.alarm.ring()
 
     # -- the request --------------------------------------------------------------------------
 
     async def exchange(
-        self, request: ApiRequest, admission: Admission, *, explained: bool = False
-    ) -> Heard:
+        self, request: ApiRequest, permit: Permit, *, campaign_specific: bool = False
+    ) -> Exchange:
         """Send one request and learn from its answer.
 
         Args:
             request: what to send.
-            admission: from `admit`.
-            explained: a failure of this one would say nothing about the server.
+            permit: from `admit`.
+            campaign_specific: a failure of this one would say nothing about the server.
 
         Raises:
             NotSentError: it was called off before it left.
         """
-        departure = _Departure(self, admission)
+        departure = _Departure(self, permit)
         self.progress.in_flight += 1
         limit = asyncio.timeout(None)
         self._limits.add(limit)
@@ -302,11 +302,11 @@ class Sender:
         if departure.left is not None:
             self._pace_after(answer, departure.left, now_s)
         verdict = judge(answer, reads=request.method == "GET")
-        heard = Heard(answer, verdict, departure.generation, bool(request.query))
-        self._learn(heard, admission, now_s=now_s, explained=explained)
-        return heard
+        exchange = Exchange(answer, verdict, departure.generation, bool(request.query))
+        self._learn(exchange, permit, now_s=now_s, campaign_specific=campaign_specific)
+        return exchange
 
-    def _pace_after(self, answer: Answer, left: Left, now_s: float) -> None:
+    def _pace_after(self, answer: Answer, left: SendRecord, now_s: float) -> None:
         """A server that is silent for long may be asleep: what it was sent arrives as it wakes."""
         if answer.fault is Fault.TIMEOUT:
             self._unanswered += 1
@@ -314,20 +314,22 @@ class Sender:
             if self._unanswered:
                 self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
                 self._unanswered = 0
-            self.pacer.heard(left, now_s=now_s)
+            self.pacer.record_response(left, now_s=now_s)
 
-    def _learn(self, heard: Heard, admission: Admission, *, now_s: float, explained: bool) -> None:
-        answer, verdict = heard.answer, heard.verdict
-        is_unreadable = admission.breaker is self.changes and verdict.kind is Kind.UNREADABLE
-        if is_unreadable and not admission.probe:
-            self._note_unreadable(admission, now_s, has_query=heard.has_query)
+    def _learn(
+        self, exchange: Exchange, permit: Permit, *, now_s: float, campaign_specific: bool
+    ) -> None:
+        answer, verdict = exchange.answer, exchange.verdict
+        is_unreadable = permit.breaker is self.changes and verdict.kind is Kind.UNREADABLE
+        if is_unreadable and not permit.probe:
+            self._note_unreadable(permit, now_s, has_query=exchange.has_query)
         elif verdict.health is Health.WELL:
-            self._note_well(admission, now_s, has_query=heard.has_query)
-            if self.signer.untested is not None:
-                self._note_corrected(heard)
+            self._note_well(permit, now_s, has_query=exchange.has_query)
+            if self.auth_state.untested is not None:
+                self._note_corrected(exchange)
         elif verdict.health is Health.ILL:
-            self._note_ill(admission, now_s, verdict, explained=explained)
-        if admission.breaker is self.changes and not is_unreadable:
+            self._note_ill(permit, now_s, verdict, campaign_specific=campaign_specific)
+        if permit.breaker is self.changes and not is_unreadable:
             self._unreadable.clear()
         if verdict.kind is Kind.THROTTLED and (verdict.code or self._is_throttling(answer)):
             self._slow_down(answer, now_s)
@@ -336,7 +338,7 @@ class Sender:
             self.refusal = verdict
             self.stopping.stop(Ended.SERVER, verdict.reason)
         if not (self._proven and self._is_itself):
-            self._prove(verdict, admission)
+            self._prove(verdict, permit)
 
     def _is_wrong_name(self, verdict: Verdict) -> bool:
         """Nothing ever left, and the server's name does not exist: a slip, not an outage.
@@ -348,25 +350,25 @@ class Sender:
             self.progress.notice = f"{verdict.reason}; trying on"
         return is_unknown and not self.emergency
 
-    def _note_unreadable(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
+    def _note_unreadable(self, permit: Permit, now_s: float, *, has_query: bool) -> None:
         """Whether it says that the server is ill is known when the states have been looked at."""
         self._ever_answered = True
         if self.trusts_states:
-            self._note_well(admission, now_s, has_query=has_query)
+            self._note_well(permit, now_s, has_query=has_query)
         else:
-            self._unreadable[admission.key] = None
+            self._unreadable[permit.key] = None
             if self.is_unreadable_row:
                 # Nothing more is sent until the states have been looked at.
-                admission.breaker.outage(now_s=now_s)
+                permit.breaker.outage(now_s=now_s)
                 self.progress.breaker = "answers cannot be read"
 
-    def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
-        self.signer.note_accepted(has_query=has_query)
+    def _note_well(self, permit: Permit, now_s: float, *, has_query: bool) -> None:
+        self.auth_state.note_accepted(has_query=has_query)
         self._ever_answered = True
-        was_open = admission.breaker.is_open
-        admission.breaker.useful(now_s=now_s)
-        admission.told = True
-        if admission.breaker is self.changes:
+        was_open = permit.breaker.is_open
+        permit.breaker.record_success(now_s=now_s)
+        permit.told = True
+        if permit.breaker is self.changes:
             self.progress.useful_changes += 1
             self.useful_change_s = now_s
         if was_open:
@@ -378,18 +380,18 @@ class Sender:
         self.alarm.ring()
 
     def _note_ill(
-        self, admission: Admission, now_s: float, verdict: Verdict, *, explained: bool
+        self, permit: Permit, now_s: float, verdict: Verdict, *, campaign_specific: bool
     ) -> None:
-        breaker = admission.breaker
+        breaker = permit.breaker
         was_open = breaker.is_open
         self._give_up_on_silence(verdict, now_s)
-        breaker.useless(ref=admission.key, now_s=now_s, explained=explained)
-        admission.told = True
+        breaker.record_failure(ref=permit.key, now_s=now_s, campaign_specific=campaign_specific)
+        permit.told = True
         self.refusal = verdict
         if breaker.is_open and not was_open:
             self.progress.breaker = verdict.reason
             self.events.warning("breaker.opened", reason=verdict.reason)
-        if admission.probe:
+        if permit.probe:
             self.alarm.ring()
 
     def _give_up_on_silence(self, verdict: Verdict, now_s: float) -> None:
@@ -406,12 +408,12 @@ class Sender:
             self.refusal = verdict
             self.stopping.stop(Ended.SERVER, self._out_of_patience())
 
-    def _prove(self, verdict: Verdict, admission: Admission) -> None:
+    def _prove(self, verdict: Verdict, permit: Permit) -> None:
         is_api = verdict.kind in FROM_THE_API or (verdict.kind is Kind.THROTTLED and verdict.code)
         self._is_itself = self._is_itself or bool(is_api)
         if verdict.kind in {Kind.FORBIDDEN, Kind.NOT_THE_API} or verdict.foreign:
             self._proven = False
-            self._note_foreign(verdict, admission.key)
+            self._note_foreign(verdict, permit.key)
         elif verdict.kind not in {Kind.UNAUTHORIZED, Kind.UNREACHABLE}:
             self._proven = self._proven or verdict.kind is not Kind.TLS_REFUSED
 
@@ -458,44 +460,44 @@ class Sender:
 
     # -- after a request ----------------------------------------------------------------------
 
-    def cure(self, heard: Heard) -> bool:
+    def recovery(self, exchange: Exchange) -> bool:
         """Whether a 401 is worth the same request again; if not, the run ends or waits."""
-        cure = self.signer.cure(
-            date=heard.answer.date,
+        recovery = self.auth_state.recovery(
+            date=exchange.answer.date,
             now_ms=self.clock.wall_ms(),
-            has_query=heard.has_query,
-            generation=heard.generation,
+            has_query=exchange.has_query,
+            generation=exchange.generation,
         )
-        if cure is Cure.STALE:
+        if recovery is Recovery.STALE:
             return True
-        if cure is not None:
+        if recovery is not None:
             self._proven = False
-            self.progress.notice = f"HTTP 401: trying with {self.signer.text_of(cure)}"
+            self.progress.notice = f"HTTP 401: trying with {self.auth_state.text_of(recovery)}"
             return True
-        if self.signer.accepted:
+        if self.auth_state.accepted:
             # The key was good a moment ago: an outage in an emergency, a failed attempt else.
             return self.emergency
-        self.refusal = heard.verdict
-        self.stopping.stop(Ended.CREDENTIALS, heard.verdict.reason)
+        self.refusal = exchange.verdict
+        self.stopping.stop(Ended.CREDENTIALS, exchange.verdict.reason)
         return False
 
-    def _note_corrected(self, heard: Heard) -> None:
+    def _note_corrected(self, exchange: Exchange) -> None:
         """A cure has helped once the server takes a request that was signed with it."""
-        signer = self.signer
-        cure = signer.confirm(has_query=heard.has_query, generation=heard.generation)
-        if cure is not None:
-            self.progress.notice = f"signature corrected: {signer.text_of(cure)}"
+        auth_state = self.auth_state
+        recovery = auth_state.confirm(has_query=exchange.has_query, generation=exchange.generation)
+        if recovery is not None:
+            self.progress.notice = f"signature corrected: {auth_state.text_of(recovery)}"
             self.events.warning(
                 "signature.corrected",
-                cure=cure.value,
-                offset_ms=signer.offset_ms,
-                blank_query_line=signer.rules.blank_query_line,
-                millis=signer.rules.millis,
+                cure=recovery.value,
+                offset_ms=auth_state.offset_ms,
+                blank_query_line=auth_state.rules.blank_query_line,
+                millis=auth_state.rules.millis,
             )
 
-    def note_outage(self, admission: Admission, verdict: Verdict) -> None:
+    def note_outage(self, permit: Permit, verdict: Verdict) -> None:
         """A 401 that is waited out: hold everything back behind single probes."""
-        admission.breaker.outage(now_s=self.clock.now_s())
+        permit.breaker.outage(now_s=self.clock.now_s())
         self.progress.breaker = verdict.reason
         self.refusal = verdict
         self.alarm.ring()
@@ -511,7 +513,7 @@ class Sender:
             if not was_open:
                 self.events.warning("breaker.opened", reason=verdict.reason)
         elif was_open:
-            self.changes.useful(now_s=now_s)
+            self.changes.record_success(now_s=now_s)
             self._tell_closed()
 
     @property
@@ -531,7 +533,7 @@ class Sender:
         if took_effect:
             self.trusts_states = True
             self.useful_change_s = now_s
-            self.changes.useful(now_s=now_s)
+            self.changes.record_success(now_s=now_s)
             self.progress.breaker = ""
             self.alarm.ring()
             self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
@@ -539,7 +541,7 @@ class Sender:
             return
         self.events.warning("answers.unreadable", took_effect=False)
 
-    async def ask(self, request: ApiRequest, *, key: Hashable, yields: bool = False) -> Heard:
+    async def ask(self, request: ApiRequest, *, key: Hashable, yields: bool = False) -> Exchange:
         """Send a reading request, again while that is worth it.
 
         Args:
@@ -554,33 +556,33 @@ class Sender:
         while True:
             if yields:
                 await self._let_changes_pass()
-            heard, charged = await self._ask_once(request, key)
-            verdict = heard.verdict
+            exchange, tries_used = await self._ask_once(request, key)
+            verdict = exchange.verdict
             if verdict.kind is Kind.UNAUTHORIZED:
-                if self.cure(heard):
+                if self.recovery(exchange):
                     continue
                 if self.stopping.is_stopping:
-                    return heard
+                    return exchange
             if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
-                return heard
+                return exchange
             if self._foreign and not self._is_itself:
-                return heard
-            failures += charged
+                return exchange
+            failures += tries_used
             if failures >= READ_ATTEMPTS:
-                return heard
+                return exchange
             await self.stopping.sleep(self.backoff_s(failures))
 
-    async def try_read(self, request: ApiRequest, *, key: Hashable) -> Heard:
+    async def try_read(self, request: ApiRequest, *, key: Hashable) -> Exchange:
         """Send a reading request once, whatever the breakers say.
 
         Raises:
             StoppedError: the run is ending.
         """
-        async with self.slots:
+        async with self.work_limit:
             self.stopping.check()
-            admission = Admission(key, self.reads, past_breaker=True)
+            permit = Permit(key, self.reads, past_breaker=True)
             try:
-                return await self.exchange(request, admission)
+                return await self.exchange(request, permit)
             except NotSentError:
                 raise StoppedError from None
 
@@ -598,24 +600,26 @@ class Sender:
                 await self.alarm.sleep(wait_s)
             self._yielded_s = self.clock.now_s()
 
-    async def _ask_once(self, request: ApiRequest, key: Hashable) -> tuple[Heard, int]:
+    async def _ask_once(self, request: ApiRequest, key: Hashable) -> tuple[Exchange, int]:
         while True:
-            async with self.slots:
-                admission = await self.admit(key, change=False)
+            async with self.work_limit:
+                permit = await self.admit(key, change=False)
                 try:
-                    heard = await self.exchange(request, admission)
+                    exchange = await self.exchange(request, permit)
                 except NotSentError:
                     continue
                 else:
-                    if heard.verdict.kind is Kind.UNAUTHORIZED and self._is_outage(heard):
-                        self.note_outage(admission, heard.verdict)
-                    return heard, int(admission.past_breaker or not admission.breaker.is_open)
+                    if exchange.verdict.kind is Kind.UNAUTHORIZED and self._is_outage(exchange):
+                        self.note_outage(permit, exchange.verdict)
+                    return exchange, int(permit.past_breaker or not permit.breaker.is_open)
                 finally:
-                    self.leave(admission)
+                    self.leave(permit)
 
-    def _is_outage(self, heard: Heard) -> bool:
+    def _is_outage(self, exchange: Exchange) -> bool:
         return (
-            self.emergency and self.signer.accepted and heard.generation == self.signer.generation
+            self.emergency
+            and self.auth_state.accepted
+            and exchange.generation == self.auth_state.generation
         )
 
     def backoff_s(self, repeats: int) -> float:
@@ -628,16 +632,16 @@ class Sender:
         )
 
     @staticmethod
-    def _is_held(admission: Admission) -> bool:
-        return admission.breaker.is_open and not (admission.probe or admission.past_breaker)
+    def _is_held(permit: Permit) -> bool:
+        return permit.breaker.is_open and not (permit.probe or permit.past_breaker)
 
-    async def take_slot(self, admission: Admission) -> Left:
+    async def take_slot(self, permit: Permit) -> SendRecord:
         """Wait in line for the pacer; returns when the request must leave at once."""
-        left = 0.0 if self._in_line else self._depart(admission)
-        if not isinstance(left, Left):
-            left = await self._wait_in_line(admission)
+        left = 0.0 if self._in_line else self._depart(permit)
+        if not isinstance(left, SendRecord):
+            left = await self._wait_in_line(permit)
         self.progress.requests += 1
-        if admission.breaker is self.changes:
+        if permit.breaker is self.changes:
             self.first_change_left = True
         return left
 
@@ -645,8 +649,8 @@ class Sender:
         """One request more has left."""
         self._out += 1
 
-    async def _wait_in_line(self, admission: Admission) -> Left:
-        is_change = admission.breaker is self.changes
+    async def _wait_in_line(self, permit: Permit) -> SendRecord:
+        is_change = permit.breaker is self.changes
         self._in_line += 1
         self.progress.in_line = self._in_line
         now_per_s = self.pacer.rate_now_per_s(self.clock.now_s())
@@ -654,7 +658,7 @@ class Sender:
         self._changes_in_line += is_change
         try:
             async with self._queue:
-                while not isinstance(left := self._depart(admission), Left):
+                while not isinstance(left := self._depart(permit), SendRecord):
                     await self.alarm.sleep(left)
                 return left
         finally:
@@ -662,14 +666,14 @@ class Sender:
             self.progress.in_line = self._in_line
             self._changes_in_line -= is_change
 
-    def _depart(self, admission: Admission) -> Left | float:
+    def _depart(self, permit: Permit) -> SendRecord | float:
         """Let it leave now; or the pacer says not yet, and for how many seconds."""
-        if self.stopping.is_stopping or self._is_held(admission):
+        if self.stopping.is_stopping or self._is_held(permit):
             raise NotSentError
-        if admission.breaker is self.changes and self.is_pointless(admission.key):
+        if permit.breaker is self.changes and self.is_pointless(permit.key):
             raise NotSentError
         now_s = self.clock.now_s()
-        return self._asleep_s(now_s) or self.pacer.depart(now_s=now_s)
+        return self._asleep_s(now_s) or self.pacer.acquire(now_s=now_s)
 
     def _asleep_s(self, now_s: float) -> float:
         """Seconds to spare a server that sleeps, as it may wake to R + C requests; 0.0: none.
@@ -688,12 +692,12 @@ class _Departure:
 
     __slots__ = ("_admission", "_sender", "generation", "left", "left_at_ms")
 
-    def __init__(self, sender: Sender, admission: Admission) -> None:
-        self._sender = sender
-        self._admission = admission
+    def __init__(self, dispatcher: Dispatcher, permit: Permit) -> None:
+        self._sender = dispatcher
+        self._admission = permit
         self.generation = 0
         #: the pacer's note of it; None: it has not left
-        self.left: Left | None = None
+        self.left: SendRecord | None = None
         #: wall-clock milliseconds
         self.left_at_ms: int | None = None
 
@@ -705,18 +709,18 @@ class _Departure:
         self.left_at_ms = self._sender.clock.wall_ms()
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        sender = self._sender
-        signer = sender.signer
-        self.generation = signer.generation
-        secret = sender.credentials.secret_key
+        dispatcher = self._sender
+        auth_state = dispatcher.auth_state
+        self.generation = auth_state.generation
+        secret = dispatcher.credentials.secret_key
         return authorization(
-            access_key=sender.credentials.access_key,
+            access_key=dispatcher.credentials.access_key,
             secret_key=secret.reveal() if secret else "",
             method=method,
             path=path,
             query_string=query_string,
             headers=headers,
             body="",
-            at_ms=sender.clock.wall_ms() + signer.offset_ms,
-            rules=signer.rules,
+            at_ms=dispatcher.clock.wall_ms() + auth_state.offset_ms,
+            rules=auth_state.rules,
         )

@@ -30,7 +30,7 @@ from orchestrator.engine.worker import (
 )
 from orchestrator.isales.listing import MAY_RUN, Listing
 from orchestrator.isales.verdict import Kind, Verdict
-from orchestrator.model import CampaignRef, Sighting, Status
+from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
 from orchestrator.policy.plan import Planned, feasibility
@@ -49,8 +49,8 @@ from orchestrator.policy.quiet import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-    from orchestrator.engine.context import Rig
-    from orchestrator.store import Known, Settlement
+    from orchestrator.engine.context import RunContext
+    from orchestrator.store import Known, OutcomeRecord
 
     Work = Callable[["Vdn"], Awaitable[None]]
 
@@ -133,7 +133,7 @@ class Vdn:
     #: why quiet is not proven, in words
     problem: str = ""
     #: what the newest pass showed as started
-    started: dict[CampaignRef, Sighting] = field(default_factory=dict)
+    started: dict[CampaignRef, ObservedState] = field(default_factory=dict)
     #: the operator has been told how much there is to do
     is_told: bool = False
     end: End | None = None
@@ -151,7 +151,7 @@ class Vdn:
 class Emergency:
     """One pause-all over one or several VDNs."""
 
-    rig: Rig
+    context: RunContext
     vdns: dict[int, Vdn]
     #: seconds for which quiet is watched over
     hold_s: float = 0.0
@@ -166,10 +166,10 @@ class Emergency:
 
     def __post_init__(self) -> None:
         """Let a stop wake the VDNs' coroutines."""
-        self.rig.stopping.on_stop(self.alarm.ring)
-        self.rig.stopping.on_stop(self.confirmed.set)
-        self.rig.is_still_accepted = self._is_still_accepted
-        self.rig.sender.are_changes_queued = lambda: any(
+        self.context.stopping.on_stop(self.alarm.ring)
+        self.context.stopping.on_stop(self.confirmed.set)
+        self.context.is_still_accepted = self._is_still_accepted
+        self.context.dispatcher.are_changes_queued = lambda: any(
             vdn.waiting for vdn in self.vdns.values() if self.confirmed.is_set()
         )
 
@@ -177,15 +177,15 @@ class Emergency:
 
     async def run(self) -> None:
         """Pause everything that runs until all VDNs are quiet, refuse, or the run is ending."""
-        self.rig.progress.phase = "finding"
-        pool = asyncio.create_task(run_pool(self.rig, self._round_robin(), self._settle))
+        self.context.progress.phase = "finding"
+        pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._settle))
         try:
             await self._until_quiet()
             if self.hold_s and all(vdn.end is None for vdn in self.vdns.values()):
                 await self._hold()
         except StoppedError:
             for vdn in self.vdns.values():
-                vdn.problem = vdn.problem or self.rig.stopping.why
+                vdn.problem = vdn.problem or self.context.stopping.why
         finally:
             self._feeding = False
             self.alarm.ring()
@@ -200,7 +200,7 @@ class Emergency:
     async def _until_quiet(self) -> None:
         while True:
             await self._each(self._bring, self.vdns.values())
-            self.rig.stopping.check()
+            self.context.stopping.check()
             if await self._prove_together():
                 return
 
@@ -211,17 +211,17 @@ class Emergency:
             try:
                 await work(vdn)
             except StoppedError:
-                vdn.problem = vdn.problem or self.rig.stopping.why
+                vdn.problem = vdn.problem or self.context.stopping.why
             except Exception as error:  # noqa: BLE001 - it is told, and the VDN is not proven
                 vdn.problem = f"{type(error).__name__}: {error}"
                 vdn.end = End.CLOSED
-                note_bug(self.rig, error, f"VDN {vdn.vdn_id}")
+                note_bug(self.context, error, f"VDN {vdn.vdn_id}")
 
         await asyncio.gather(*(guarded(vdn) for vdn in vdns))
 
     def is_quiet(self, vdn: Vdn) -> bool:
         """Whether the passes so far prove it."""
-        return not vdn.open and vdn.proof.is_quiet(self.rig.gap_s)
+        return not vdn.open and vdn.proof.is_quiet(self.context.gap_s)
 
     def _is_through(self, vdn: Vdn) -> bool:
         return vdn.end is not None or self.is_quiet(vdn)
@@ -247,17 +247,17 @@ class Emergency:
         await self._discover(vdn)
         await self._discover_whole(vdn)
         await self.confirmed.wait()
-        self.rig.stopping.check()
+        self.context.stopping.check()
         await self._settle_left_open(vdn)
 
     async def _keep(self, vdn: Vdn) -> None:
         """Proven, and others are not: looked at again now and then."""
         newest = vdn.proof.newest
         assert newest is not None
-        wait_s = newest.ended_s + REPASS_S - self.rig.clock.now_s()
+        wait_s = newest.ended_s + REPASS_S - self.context.clock.now_s()
         if wait_s > 0:
             await self.alarm.sleep(wait_s)
-            self.rig.stopping.check()
+            self.context.stopping.check()
         else:
             await self._pass(vdn)
 
@@ -268,24 +268,24 @@ class Emergency:
             vdn.end = End.CLOSED
             vdn.problem = "the server refuses access to it (403)"
             return
-        wait_s = vdn.proof.next_pass_s(gap_s=self.rig.gap_s, now_s=self.rig.clock.now_s())
-        await self.rig.stopping.pause(wait_s)
+        wait_s = vdn.proof.next_pass_s(gap_s=self.context.gap_s, now_s=self.context.clock.now_s())
+        await self.context.stopping.pause(wait_s)
         await self._pass(vdn)
         if self.is_quiet(vdn):
             vdn.problem = ""
-            self.rig.events.info("vdn.quiet", vdn_id=vdn.vdn_id)
+            self.context.events.info("vdn.quiet", vdn_id=vdn.vdn_id)
             self.alarm.ring()
         elif vdn.end is None and not vdn.is_at_work() and (vdn.problem or vdn.started or vdn.open):
             failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
-            await self.rig.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
+            await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
 
     def _is_closed(self, vdn: Vdn) -> bool:
-        if vdn.vdn_id in self.rig.access.closed:
+        if vdn.vdn_id in self.context.access.closed:
             return True
-        if vdn.vdn_id not in self.rig.denied_listings or vdn.places:
+        if vdn.vdn_id not in self.context.denied_listings or vdn.places:
             vdn.refused_since_s = None
             return False
-        now_s = self.rig.clock.now_s()
+        now_s = self.context.clock.now_s()
         vdn.refused_since_s = now_s if vdn.refused_since_s is None else vdn.refused_since_s
         return now_s - vdn.refused_since_s >= CLOSED_AFTER_S
 
@@ -293,7 +293,7 @@ class Emergency:
         """What an earlier life left in doubt and is not listed as started: its state decides."""
         for ref in sorted(vdn.left_open):
             planned = Planned(vdn.places[ref], ref)
-            seen = await decide_by_state(self.rig, planned, acted_on=MAY_RUN)
+            seen = await decide_by_state(self.context, planned, acted_on=MAY_RUN)
             if seen is not None and seen.status in MAY_RUN:
                 self._begin(vdn, seen)
         vdn.left_open.clear()
@@ -301,14 +301,14 @@ class Emergency:
     async def _until_at_rest(self, vdn: Vdn) -> None:
         """Wait until no PUT of this VDN is pending or in flight; look for newcomers meanwhile."""
         while vdn.is_at_work() and not self._is_closed(vdn):
-            self.rig.stopping.check()
-            rate_per_s = self.rig.progress.ceiling_per_s or 1.0
+            self.context.stopping.check()
+            rate_per_s = self.context.progress.ceiling_per_s or 1.0
             pages = sum(one.filtered_pages for one in self.vdns.values())
             gap_s = max(_REDISCOVER_S, pages / (rate_per_s * _REDISCOVER_SHARE))
-            look_again_s = self.rig.clock.now_s() + gap_s
-            while vdn.is_at_work() and self.rig.clock.now_s() < look_again_s:
-                await self.alarm.sleep(look_again_s - self.rig.clock.now_s())
-                self.rig.stopping.check()
+            look_again_s = self.context.clock.now_s() + gap_s
+            while vdn.is_at_work() and self.context.clock.now_s() < look_again_s:
+                await self.alarm.sleep(look_again_s - self.context.clock.now_s())
+                self.context.stopping.check()
             if vdn.is_at_work():
                 await self._discover(vdn)
 
@@ -321,23 +321,23 @@ class Emergency:
             until_s: what could not be looked at by then stays unproven, monotonic seconds.
         """
         quiet = [vdn for vdn in self.vdns.values() if vdn.end is None]
-        now_s = self.rig.clock.now_s()
+        now_s = self.context.clock.now_s()
         old = [vdn for vdn in quiet if _age_s(vdn, now_s) > FRESH_S]
         await self._each(self._pass, old)
-        began_s = self.rig.clock.now_s()
+        began_s = self.context.clock.now_s()
         left = [vdn for vdn in quiet if _age_s(vdn, began_s) > _AGAIN_S]
         while left:
-            self.rig.progress.phase = "proving"
+            self.context.progress.phase = "proving"
             await self._each(self._look_once_more, left)
-            self.rig.stopping.check()
+            self.context.stopping.check()
             # What a look shows as started breaks the pair; what merely failed is looked at again.
             if any(vdn.proof.first is None or vdn.open for vdn in left):
                 return False
             left = [vdn for vdn in left if not self.is_quiet(vdn)]
-            if left and self.rig.clock.now_s() >= until_s:
+            if left and self.context.clock.now_s() >= until_s:
                 return False
             if left:
-                await self.rig.stopping.pause(_AGAIN_S)
+                await self.context.stopping.pause(_AGAIN_S)
         return all(self.is_quiet(vdn) for vdn in quiet)
 
     async def _look_once_more(self, vdn: Vdn) -> None:
@@ -345,14 +345,14 @@ class Emergency:
 
     async def _hold(self) -> None:
         """Watch over quiet: what starts is paused, also past the deadline."""
-        rig = self.rig
-        rig.lift_deadline()
-        rig.progress.phase = "holding"
-        began_s = rig.clock.now_s() - self.held_s
+        context = self.context
+        context.lift_deadline()
+        context.progress.phase = "holding"
+        began_s = context.clock.now_s() - self.held_s
         until_s = began_s + self.hold_s
 
         async def watch(vdn: Vdn) -> None:
-            while rig.clock.now_s() < until_s:
+            while context.clock.now_s() < until_s:
                 if not self.is_quiet(vdn):
                     vdn.end = None
                     await self._advance(vdn)
@@ -360,15 +360,15 @@ class Emergency:
                 newest = vdn.proof.newest
                 assert newest is not None
                 due_s = min(newest.ended_s + self._hold_look_s(), until_s)
-                if rig.clock.now_s() < due_s:
-                    await self.rig.stopping.pause(due_s - rig.clock.now_s())
-                if rig.clock.now_s() < until_s:
+                if context.clock.now_s() < due_s:
+                    await self.context.stopping.pause(due_s - context.clock.now_s())
+                if context.clock.now_s() < until_s:
                     await self._pass(vdn)
 
         async def count() -> None:
-            while rig.clock.now_s() < until_s and not rig.stopping.is_stopping:
-                await rig.journal.note("held_s", f"{rig.clock.now_s() - began_s:.3f}")
-                await rig.stopping.sleep(min(_HOLD_LOOK_S, until_s - rig.clock.now_s()))
+            while context.clock.now_s() < until_s and not context.stopping.is_stopping:
+                await context.journal.note("held_s", f"{context.clock.now_s() - began_s:.3f}")
+                await context.stopping.sleep(min(_HOLD_LOOK_S, until_s - context.clock.now_s()))
 
         counting = asyncio.create_task(count())
         try:
@@ -381,20 +381,20 @@ class Emergency:
         """The hold is over: what is not proven now may be proven within a minute."""
 
         async def prove(vdn: Vdn) -> None:
-            while not self.is_quiet(vdn) and self.rig.clock.now_s() < until_s:
+            while not self.is_quiet(vdn) and self.context.clock.now_s() < until_s:
                 vdn.end = None
                 await self._advance(vdn)
 
-        self.rig.stopping.check()
+        self.context.stopping.check()
         while not await self._prove_together(until_s=until_s):
-            if self.rig.clock.now_s() >= until_s:
+            if self.context.clock.now_s() >= until_s:
                 return
             await self._each(prove, self.vdns.values())
-            self.rig.stopping.check()
+            self.context.stopping.check()
 
     def _hold_look_s(self) -> float:
         """Seconds between two looks: not more than a third of the rate, all VDNs together."""
-        rate_per_s = self.rig.progress.ceiling_per_s or 1.0
+        rate_per_s = self.context.progress.ceiling_per_s or 1.0
         return max(_HOLD_LOOK_S, 3 * len(self.vdns) / rate_per_s)
 
     # -- discovery ----------------------------------------------------------------------------
@@ -405,9 +405,9 @@ class Emergency:
         From the last page to the first: on a list that shrinks while it is read a campaign can
         only move towards pages that are still to come.
         """
-        began_s = self.rig.clock.now_s()
+        began_s = self.context.clock.now_s()
 
-        async def take(rows: Sequence[Sighting]) -> None:
+        async def take(rows: Sequence[ObservedState]) -> None:
             await self._take_started(vdn, rows, began_s)
             if rows and self.confirmed.is_set():
                 await self._until_first_change()
@@ -418,7 +418,7 @@ class Emergency:
             return False
 
         seen = await read_listing(
-            self.rig,
+            self.context,
             vdn_id=vdn.vdn_id,
             status=Status.STARTED,
             take=take,
@@ -430,7 +430,7 @@ class Emergency:
         vdn.filtered_pages = max(1, seen.pages)
         if seen.problem:
             vdn.problem = seen.problem
-            self.rig.events.info("discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem)
+            self.context.events.info("discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem)
 
     async def _discover_whole(self, vdn: Vdn) -> None:
         """Read the unfiltered listing too: what the filter does not show may run all the same."""
@@ -446,18 +446,18 @@ class Emergency:
             discovers: pause at once what it shows as started; else only what is new to us, since
                 the filtered listing has not been heard yet.
         """
-        now_text = self.rig.clock.local_text()
+        now_text = self.context.clock.local_text()
         seen = Listing()
         for _ in range(_REREADS + 1):
-            began_s = self.rig.clock.now_s()
+            began_s = self.context.clock.now_s()
             may_start: list[str] = []
-            rested: list[Sighting] = []
+            rested: list[ObservedState] = []
 
             async def take(
-                rows: Sequence[Sighting],
+                rows: Sequence[ObservedState],
                 began_s: float = began_s,
                 may_start: list[str] = may_start,
-                rested: list[Sighting] = rested,
+                rested: list[ObservedState] = rested,
             ) -> None:
                 may_start.extend(
                     row.begin_time
@@ -475,7 +475,7 @@ class Emergency:
                 await self._take_started(vdn, started, began_s)
 
             seen = await read_listing(
-                self.rig,
+                self.context,
                 vdn_id=vdn.vdn_id,
                 status=0,
                 take=take,
@@ -489,18 +489,18 @@ class Emergency:
             if seen.complete or not seen.is_miscounted:
                 break
         if seen.complete and seen.ids:
-            vdn.whole_s, vdn.whole_ms = self.rig.clock.now_s(), self.rig.clock.wall_ms()
+            vdn.whole_s, vdn.whole_ms = self.context.clock.now_s(), self.context.clock.wall_ms()
         return seen
 
     async def _until_first_change(self) -> None:
         """The first PUT goes before the second page is asked for, unless it cannot go."""
-        sender = self.rig.sender
-        give_up_s = self.rig.clock.now_s() + _FIRST_CHANGE_S
+        dispatcher = self.context.dispatcher
+        give_up_s = self.context.clock.now_s() + _FIRST_CHANGE_S
         while not (
-            sender.first_change_left
-            or sender.changes.is_open
-            or self.rig.stopping.is_stopping
-            or self.rig.clock.now_s() > give_up_s
+            dispatcher.first_change_left
+            or dispatcher.changes.is_open
+            or self.context.stopping.is_stopping
+            or self.context.clock.now_s() > give_up_s
         ):
             await self.alarm.sleep(_TURN_S)
 
@@ -509,7 +509,7 @@ class Emergency:
         running = len(seen.started())
         if seen.status and seen.total_size is not None:
             running = seen.total_size
-        rate_per_s = self.rig.progress.ceiling_per_s
+        rate_per_s = self.context.progress.ceiling_per_s
         told = feasibility(running=running, rate_per_s=rate_per_s, more=seen.total_size is None)
         names = [row.name for row in seen.started()[:_NAMES_SHOWN] if row.name]
         if not running:
@@ -517,10 +517,10 @@ class Emergency:
         self.findings.append(
             f"VDN {vdn.vdn_id}: {told}" + (f" ({', '.join(names)}, …)" if names else "")
         )
-        self.rig.progress.notice = self.findings[-1]
+        self.context.progress.notice = self.findings[-1]
         self.alarm.ring()
 
-    async def _take_started(self, vdn: Vdn, rows: Iterable[Sighting], began_s: float) -> None:
+    async def _take_started(self, vdn: Vdn, rows: Iterable[ObservedState], began_s: float) -> None:
         """Begin what a look shows as started, where a PUT is due.
 
         Args:
@@ -531,24 +531,24 @@ class Emergency:
         started = [row for row in rows if row.status in MAY_RUN]
         fresh = {row.ref: row for row in started if row.ref not in vdn.places}
         if fresh:
-            places = await self.rig.journal.discovered(
-                tuple(fresh.values()), at_ms=self.rig.clock.wall_ms()
+            places = await self.context.journal.discovered(
+                tuple(fresh.values()), at_ms=self.context.clock.wall_ms()
             )
             vdn.places.update(places)
-            self.rig.progress.campaigns += len(fresh)
-        now_s = self.rig.clock.now_s()
+            self.context.progress.campaigns += len(fresh)
+        now_s = self.context.clock.now_s()
         for row in started:
             tries = vdn.tries_of(row.ref)
             if row.ref not in vdn.open and tries.accepted_s < began_s and tries.due_s <= now_s:
                 self._begin(vdn, row, is_new=row.ref in fresh)
 
-    def _begin(self, vdn: Vdn, row: Sighting, *, is_new: bool = False) -> None:
+    def _begin(self, vdn: Vdn, row: ObservedState, *, is_new: bool = False) -> None:
         if row.ref in vdn.open:
             return
         is_reopened = not is_new and row.ref not in vdn.left_open
         vdn.left_open.discard(row.ref)
         vdn.called_off.discard(row.ref)
-        self.rig.progress.reopened += is_reopened
+        self.context.progress.reopened += is_reopened
         vdn.open.add(row.ref)
         vdn.waiting.append(Planned(vdn.places[row.ref], row.ref, row.status))
         self.alarm.ring()
@@ -557,18 +557,18 @@ class Emergency:
 
     async def _pass(self, vdn: Vdn, *, filtered_only: bool = False) -> None:
         """Read the listings of one VDN, the filtered one last, and pause what they show."""
-        rig = self.rig
-        rig.progress.phase = "proving" if not vdn.open else rig.progress.phase
-        began_s, began_ms = rig.clock.now_s(), rig.clock.wall_ms()
+        context = self.context
+        context.progress.phase = "proving" if not vdn.open else context.progress.phase
+        began_s, began_ms = context.clock.now_s(), context.clock.wall_ms()
         puts, is_disturbed = vdn.puts, bool(vdn.open)
         whole = None
         if not filtered_only and self._wants_whole(vdn):
             whole = await self._read_whole(vdn)
         filtered = await read_listing(
-            rig, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
+            context, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
         )
-        if vdn.vdn_id in rig.denied_listings and filtered.complete:
-            rig.denied_listings.discard(vdn.vdn_id)
+        if vdn.vdn_id in context.denied_listings and filtered.complete:
+            context.denied_listings.discard(vdn.vdn_id)
         problem = (whole.problem if whole else "") or filtered.problem
         started = await self._agree(vdn, whole, filtered)
         if not started and not problem:
@@ -576,8 +576,8 @@ class Emergency:
         made = Pass(
             began_s,
             began_ms,
-            rig.clock.now_s(),
-            rig.clock.wall_ms(),
+            context.clock.now_s(),
+            context.clock.wall_ms(),
             complete=not problem and not is_disturbed and puts == vdn.puts,
             whole=whole is not None and whole.complete and bool(whole.ids),
             started=len(started),
@@ -594,18 +594,18 @@ class Emergency:
             await self._pause_started(vdn, began_s)
 
     def _wants_whole(self, vdn: Vdn) -> bool:
-        if vdn.proof.needs_whole(self.rig.gap_s):
+        if vdn.proof.needs_whole(self.context.gap_s):
             return True
         return is_whole_due(
             is_large=vdn.proof.is_large,
-            age_s=self.rig.clock.now_s() - vdn.whole_s,
+            age_s=self.context.clock.now_s() - vdn.whole_s,
             pages=sum(one.pages or 1 for one in self.vdns.values()),
-            rate_per_s=self.rig.progress.ceiling_per_s or 1.0,
+            rate_per_s=self.context.progress.ceiling_per_s or 1.0,
         )
 
     async def _agree(
         self, vdn: Vdn, whole: Listing | None, filtered: Listing
-    ) -> dict[CampaignRef, Sighting]:
+    ) -> dict[CampaignRef, ObservedState]:
         """What either listing shows as started; only status 3 settles a contradiction."""
         started = {row.ref: row for row in filtered.started()}
         if whole is None:
@@ -616,19 +616,19 @@ class Emergency:
         if whole.problem or filtered.problem or len(disputed) > _FEW:
             return started
         for ref in disputed:
-            seen = await read_state(self.rig, Planned(vdn.places.get(ref, 0), ref))
+            seen = await read_state(self.context, Planned(vdn.places.get(ref, 0), ref))
             if not isinstance(seen, Verdict) and seen.status is Status.SUSPENDED:
                 del started[ref]
         return started
 
-    async def _look_at_unstopped(self, vdn: Vdn, started: dict[CampaignRef, Sighting]) -> str:
+    async def _look_at_unstopped(self, vdn: Vdn, started: dict[CampaignRef, ObservedState]) -> str:
         """A campaign of ours that was last seen started, and is listed nowhere: its state decides.
 
         Returns:
             Why the pass proves nothing; empty when nothing keeps it from proving something.
         """
         for ref in sorted(vdn.unstopped - vdn.open):
-            seen = await read_state(self.rig, Planned(vdn.places[ref], ref))
+            seen = await read_state(self.context, Planned(vdn.places[ref], ref))
             if isinstance(seen, Verdict):
                 if seen.kind is Kind.NOT_FOUND:
                     vdn.unstopped.discard(ref)
@@ -640,17 +640,21 @@ class Emergency:
                 await self._note_rested(vdn, [seen], Evidence.READ)
         return ""
 
-    async def _note_rested(self, vdn: Vdn, rows: Iterable[Sighting], evidence: Evidence) -> None:
+    async def _note_rested(
+        self, vdn: Vdn, rows: Iterable[ObservedState], evidence: Evidence
+    ) -> None:
         """Campaigns that we had not stopped have come to rest: their state decides."""
         for row in rows:
             if row.ref in vdn.open:
                 continue
-            known = await known_campaign(self.rig, row.ref)
+            known = await known_campaign(self.context, row.ref)
             vdn.unstopped.discard(row.ref)
             if known is not None:
-                decision = decide_seen(self.rig.action, known.history, row.status, evidence)
-                settlement = seen_settlement(self.rig, known.seq, decision, row, known.error)
-                await self.rig.settle(settlement, confirms=known.outcome is not None)
+                decision = decide_seen(self.context.action, known.history, row.status, evidence)
+                outcome_record = seen_settlement(
+                    self.context, known.seq, decision, row, known.error
+                )
+                await self.context.settle(outcome_record, confirms=known.outcome is not None)
 
     def _note_empty(self, vdn: Vdn, whole: Listing | None, filtered: Listing) -> None:
         """The positive control: a VDN without any campaign is probably another one."""
@@ -665,7 +669,7 @@ class Emergency:
 
     def _note_tries(self, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
         """What the pass says of our PUTs: without effect, or at rest."""
-        self.rig.lag.look(
+        self.context.lag.look(
             tuple(vdn.tries),
             started=vdn.started.keys(),
             complete=is_whole,
@@ -685,13 +689,13 @@ class Emergency:
         elif tries.unheard >= _STALLED:
             # It does not answer, and does not run any more: no more PUTs, its state decides.
             vdn.called_off.add(ref)
-            self.rig.sender.alarm.ring()
+            self.context.dispatcher.alarm.ring()
 
     def _give_up(self, vdn: Vdn, made: Pass) -> None:
         """More of the same would change nothing."""
         if not made.complete or not vdn.started:
             return
-        now_s = self.rig.clock.now_s()
+        now_s = self.context.clock.now_s()
         if all(vdn.tries_of(ref).is_hopeless(now_s=now_s) for ref in vdn.started):
             vdn.end = End.STILL_RUNNING
 
@@ -701,8 +705,8 @@ class Emergency:
         newly = [ref for ref in vdn.started if ref not in vdn.tries and ref not in vdn.open]
         if newly:
             told = ", ".join(str(ref.campaign_id) for ref in newly[:_NAMES_SHOWN])
-            self.rig.progress.notice = f"VDN {vdn.vdn_id}: started meanwhile, paused: {told}"
-            self.rig.events.warning(
+            self.context.progress.notice = f"VDN {vdn.vdn_id}: started meanwhile, paused: {told}"
+            self.context.events.warning(
                 "campaigns.started_meanwhile",
                 vdn_id=vdn.vdn_id,
                 number=len(newly),
@@ -717,7 +721,7 @@ class Emergency:
             if seen is None:
                 continue
             started = len(seen.started())
-            await self.rig.journal.swept(
+            await self.context.journal.swept(
                 (
                     vdn.vdn_id,
                     made.began_ms,
@@ -730,7 +734,7 @@ class Emergency:
                     seen.problem,
                 )
             )
-        self.rig.events.info(
+        self.context.events.info(
             "pass.made",
             vdn_id=vdn.vdn_id,
             whole=whole is not None,
@@ -744,7 +748,7 @@ class Emergency:
     async def _round_robin(self) -> AsyncIterator[Planned]:
         """Campaigns of all VDNs in turn, so that none starves."""
         await self.confirmed.wait()
-        while self._feeding and not self.rig.stopping.is_stopping:
+        while self._feeding and not self.context.stopping.is_stopping:
             offered = False
             for vdn in self.vdns.values():
                 if vdn.waiting:
@@ -755,14 +759,14 @@ class Emergency:
 
     async def _settle(self, planned: Planned) -> None:
         vdn = self.vdns[planned.ref.vdn_id]
-        self.rig.progress.phase = "pausing"
+        self.context.progress.phase = "pausing"
         try:
-            number = await last_attempt_number(self.rig, planned)
-            await settle_one(self.rig, planned, attempts_before=number, last_round=True)
-            if planned.ref in vdn.called_off and not self.rig.stopping.is_stopping:
-                await decide_by_state(self.rig, planned)
+            number = await last_attempt_number(self.context, planned)
+            await settle_one(self.context, planned, attempts_before=number, last_round=True)
+            if planned.ref in vdn.called_off and not self.context.stopping.is_stopping:
+                await decide_by_state(self.context, planned)
         except StoppedError:
-            self.rig.events.debug("campaign.left_open", seq=planned.seq)
+            self.context.events.debug("campaign.left_open", seq=planned.seq)
         finally:
             vdn.open.discard(planned.ref)
             vdn.called_off.discard(planned.ref)
@@ -788,11 +792,11 @@ class Emergency:
     def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
         """A PUT was answered."""
         vdn = self.vdns[ref.vdn_id]
-        now_s = self.rig.clock.now_s()
+        now_s = self.context.clock.now_s()
         effect = Effect.UNHEARD
         if verdict.kind is Kind.ACCEPTED:
             effect = Effect.ACCEPTED
-            self.rig.lag.accepted(ref, at_s=now_s)
+            self.context.lag.accepted(ref, at_s=now_s)
         elif verdict.kind is Kind.WRONG_STATE and self._is_still_accepted(ref):
             effect = Effect.OLD_LISTING
         elif verdict.kind in _REFUSALS:
@@ -804,13 +808,13 @@ class Emergency:
         if effect is Effect.UNHEARD:
             self.alarm.ring()
 
-    def note_settled(self, settlement: Settlement) -> None:
+    def note_settled(self, outcome_record: OutcomeRecord) -> None:
         """An outcome is on record: remember who is not stopped."""
-        vdn = self.vdns[settlement.ref.vdn_id]
-        if settlement.decision.outcome in SUCCESSES:
-            vdn.unstopped.discard(settlement.ref)
+        vdn = self.vdns[outcome_record.ref.vdn_id]
+        if outcome_record.decision.outcome in SUCCESSES:
+            vdn.unstopped.discard(outcome_record.ref)
         else:
-            vdn.unstopped.add(settlement.ref)
+            vdn.unstopped.add(outcome_record.ref)
 
     async def note_still_running(self) -> None:
         """At the end: what the newest look shows as started is not stopped, whatever we were told.
@@ -824,13 +828,15 @@ class Emergency:
                 is_newer = newest is not None and tries.accepted_s >= newest.began_s
                 if tries.listing_is_old or (is_newer and tries.accepted == 1):
                     continue
-                known = await known_campaign(self.rig, ref)
+                known = await known_campaign(self.context, ref)
                 if known is None or known.outcome is None:
                     continue
-                decision = decide_seen(self.rig.action, known.history, row.status, Evidence.LISTED)
+                decision = decide_seen(
+                    self.context.action, known.history, row.status, Evidence.LISTED
+                )
                 reason = known.error or "accepted, and listed as started since"
-                settlement = seen_settlement(self.rig, known.seq, decision, row, reason)
-                await self.rig.settle(settlement, confirms=True)
+                outcome_record = seen_settlement(self.context, known.seq, decision, row, reason)
+                await self.context.settle(outcome_record, confirms=True)
 
     def remember(self, known: Sequence[Known]) -> None:
         """Take in what earlier lives of this run found."""

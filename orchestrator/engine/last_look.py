@@ -17,7 +17,7 @@ from orchestrator.engine.stop import StoppedError, Stopping
 from orchestrator.engine.verify import decide_contradicted
 from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.isales.verdict import Kind
-from orchestrator.model import Sighting
+from orchestrator.model import ObservedState
 from orchestrator.policy.decide import (
     COURSES,
     Decision,
@@ -28,13 +28,13 @@ from orchestrator.policy.decide import (
 )
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.store import VdnShare, doubtful_campaigns, known_of_vdn
+from orchestrator.store import VdnCount, doubtful_campaigns, known_of_vdn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.engine.context import Rig
-    from orchestrator.store import Known, Settlement
+    from orchestrator.engine.context import RunContext
+    from orchestrator.store import Known, OutcomeRecord
 
 #: seconds that the look may take
 LOOK_S = 10.0
@@ -46,71 +46,75 @@ _CONTRADICTED = "listed as unchanged when the run ended"
 _LEFT_RUNNING = "the run ended before this campaign was settled; the last look showed it unchanged"
 
 
-async def look_at_doubts(rig: Rig) -> None:
+async def look_at_doubts(context: RunContext) -> None:
     """Let the states decide what the run's end left in doubt."""
-    ended = rig.stopping.ended
-    if ended in _NO_LOOK or rig.bugs:
+    ended = context.stopping.ended
+    if ended in _NO_LOOK or context.bugs:
         return
     doubts: dict[int, dict[int, Known]] = defaultdict(dict)
-    for one in await rig.journal.read(doubtful_campaigns):
+    for one in await context.journal.read(doubtful_campaigns):
         doubts[one.ref.vdn_id][one.ref.campaign_id] = one
-    for vdn_id in rig.unproven_vdns():
-        for one in await rig.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
+    for vdn_id in context.unproven_vdns():
+        for one in await context.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
             doubts[vdn_id].setdefault(one.ref.campaign_id, one)
     limit_s = SIGNAL_LOOK_S if ended in SIGNAL_EXIT_CODES else LOOK_S
-    if not doubts or rig.sender.pacer.wait_s(now_s=rig.clock.now_s()) >= limit_s:
+    if not doubts or context.dispatcher.pacer.wait_s(now_s=context.clock.now_s()) >= limit_s:
         return  # nothing to ask, or the server has asked for longer silence than there is time
-    stopping = rig.stopping
+    stopping = context.stopping
     # Everything that waits or sends asks whether the run is ending; reads may go on for a moment.
-    rig.begin_last_look(Stopping())
+    context.begin_last_look(Stopping())
     try:
         async with asyncio.timeout(limit_s):
-            await asyncio.gather(*(_look_at(rig, vdn_id, of) for vdn_id, of in doubts.items()))
+            await asyncio.gather(*(_look_at(context, vdn_id, of) for vdn_id, of in doubts.items()))
     except (TimeoutError, StoppedError):
-        rig.events.warning("last_look.cut_short", limit_s=limit_s)
+        context.events.warning("last_look.cut_short", limit_s=limit_s)
     finally:
-        rig.begin_last_look(stopping)
+        context.begin_last_look(stopping)
 
 
-async def _look_at(rig: Rig, vdn_id: int, doubts: dict[int, Known]) -> None:
+async def _look_at(context: RunContext, vdn_id: int, doubts: dict[int, Known]) -> None:
     """One listing of a VDN, and single reads of what it does not show or where they are fewer."""
 
-    async def take(rows: Sequence[Sighting]) -> None:
-        known = await known_rows(rig, rows)
+    async def take(rows: Sequence[ObservedState]) -> None:
+        known = await known_rows(context, rows)
         for one, _ in known:
             doubts.pop(one.ref.campaign_id, None)
-        await _settle(rig, known, Evidence.LISTED)
+        await _settle(context, known, Evidence.LISTED)
 
-    share = VdnShare(vdn_id, len(doubts))
-    await read_listing(rig, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))
+    share = VdnCount(vdn_id, len(doubts))
+    await read_listing(context, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))
 
     async def read(one: Known) -> None:
-        seen = await read_state(rig, Planned(one.seq, one.ref))
-        if isinstance(seen, Sighting):
-            await _settle(rig, [(one, seen)], Evidence.READ)
+        seen = await read_state(context, Planned(one.seq, one.ref))
+        if isinstance(seen, ObservedState):
+            await _settle(context, [(one, seen)], Evidence.READ)
 
     await asyncio.gather(*(read(one) for one in tuple(doubts.values())))
 
 
-async def _settle(rig: Rig, pairs: Sequence[tuple[Known, Sighting]], evidence: Evidence) -> None:
-    made = [_judge(rig, known, seen, evidence) for known, seen in pairs]
-    await rig.settle(*(one for one in made if one is not None), confirms=True)
+async def _settle(
+    context: RunContext, pairs: Sequence[tuple[Known, ObservedState]], evidence: Evidence
+) -> None:
+    made = [_judge(context, known, seen, evidence) for known, seen in pairs]
+    await context.settle(*(one for one in made if one is not None), confirms=True)
 
 
-def _judge(rig: Rig, known: Known, seen: Sighting, evidence: Evidence) -> Settlement | None:
+def _judge(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord | None:
     """What a last look changes: what is in doubt, and what it contradicts."""
     in_doubt = known.outcome is Outcome.UNKNOWN or (
         known.outcome is None and known.history.attempts > 0
     )
     if in_doubt and known.standing not in {"stands", "unchecked"}:
-        return _decided(rig, known, seen, evidence)
+        return _decided(context, known, seen, evidence)
     if known.outcome is None or _is_old_listing(known):
         return None
-    if not is_contradicted(rig.action, known.history, known.outcome, seen.status):
+    if not is_contradicted(context.action, known.history, known.outcome, seen.status):
         return None
-    decision = decide_contradicted(rig.action, known)
+    decision = decide_contradicted(context.action, known)
     standing = "unchecked" if known.history.attempts else "exhausted"
-    return seen_settlement(rig, known.seq, decision, seen, _CONTRADICTED, standing=standing)
+    return seen_settlement(context, known.seq, decision, seen, _CONTRADICTED, standing=standing)
 
 
 def _is_old_listing(known: Known) -> bool:
@@ -118,13 +122,15 @@ def _is_old_listing(known: Known) -> bool:
     return known.history.accepted and known.history.last is Kind.WRONG_STATE
 
 
-def _decided(rig: Rig, known: Known, seen: Sighting, evidence: Evidence) -> Settlement:
-    decision = decide_seen(rig.action, known.history, seen.status, evidence)
-    if seen.status is not COURSES[rig.action].source:
-        standing = standing_of(rig, decision)
-        return seen_settlement(rig, known.seq, decision, seen, known.error, standing=standing)
+def _decided(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord:
+    decision = decide_seen(context.action, known.history, seen.status, evidence)
+    if seen.status is not COURSES[context.action].source:
+        standing = standing_of(context, decision)
+        return seen_settlement(context, known.seq, decision, seen, known.error, standing=standing)
     reason = known.error or _LEFT_RUNNING
     if known.outcome is None:
         decision = Decision(Outcome.UNATTEMPTED)
     # With its attempts left: `continue` takes it up again.
-    return seen_settlement(rig, known.seq, decision, seen, reason, standing="exhausted")
+    return seen_settlement(context, known.seq, decision, seen, reason, standing="exhausted")

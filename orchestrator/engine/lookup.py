@@ -20,9 +20,9 @@ from orchestrator.policy.plan import reads_are_cheaper
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from orchestrator.engine.context import Rig
-    from orchestrator.model import Sighting
-    from orchestrator.store import VdnShare
+    from orchestrator.engine.context import RunContext
+    from orchestrator.model import ObservedState
+    from orchestrator.store import VdnCount
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter
 _PAGES_ABREAST = 4
@@ -31,11 +31,11 @@ _PAGES_FAILED_MAX = 3
 
 
 async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page
-    rig: Rig,
+    context: RunContext,
     *,
     vdn_id: int,
     status: int,
-    take: Callable[[Sequence[Sighting]], Awaitable[None]] | None = None,
+    take: Callable[[Sequence[ObservedState]], Awaitable[None]] | None = None,
     enough: Callable[[Listing], bool] | None = None,
     backwards: bool = False,
     keep_started: bool = False,
@@ -44,7 +44,7 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     """Read a listing, page by page, handing on the rows that are new in this pass.
 
     Args:
-        rig: the parts of the run.
+        context: the parts of the run.
         vdn_id: whose campaigns.
         status: the filter, 0 for all.
         take: receives the new rows of each page, if anybody wants them.
@@ -58,7 +58,7 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
         StoppedError: the run is ending.
     """
     blank = Listing(status=status, keeps_started=keep_started)
-    reading = _Reading(rig, vdn_id, status, take, blank, yields)
+    reading = _Reading(context, vdn_id, status, take, blank, yields)
     seen = reading.seen
     await reading.read(1)
     if enough is not None and enough(seen):
@@ -75,7 +75,7 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     return seen
 
 
-def few_of_many(share: VdnShare) -> Callable[[Listing], bool]:
+def few_of_many(share: VdnCount) -> Callable[[Listing], bool]:
     """For `enough`: the first page failed, or reading each campaign takes fewer requests."""
 
     def enough(seen: Listing) -> bool:
@@ -91,10 +91,10 @@ def few_of_many(share: VdnShare) -> Callable[[Listing], bool]:
 class _Reading:
     """One pass over the pages of one listing."""
 
-    rig: Rig
+    context: RunContext
     vdn_id: int
     status: int
-    take: Callable[[Sequence[Sighting]], Awaitable[None]] | None
+    take: Callable[[Sequence[ObservedState]], Awaitable[None]] | None
     seen: Listing
     yields: bool
     pages_failed: int = 0
@@ -105,16 +105,16 @@ class _Reading:
         A page that its own totalSize says exists and that is empty would else be asked for up to
         the last of a huge number of pages.
         """
-        heard = await self.rig.sender.ask(
+        exchange = await self.context.dispatcher.ask(
             listing(self.vdn_id, status=self.status, page=page),
             key=("listing", self.vdn_id),
             yields=self.yields,
         )
         found = read_page(
-            heard.answer,
+            exchange.answer,
             vdn_id=self.vdn_id,
             asked_status=self.status,
-            verdict=heard.verdict,
+            verdict=exchange.verdict,
         )
         if isinstance(found, Verdict):
             self._note_failed(page, found)
@@ -151,5 +151,5 @@ class _Reading:
         self.pages_failed += 1
         self.seen.fail(f"page {page}: {verdict.reason}")
         if verdict.kind is Kind.FORBIDDEN:
-            self.rig.denied_listings.add(self.vdn_id)
-            self.rig.events.warning("listing.denied", vdn_id=self.vdn_id, reason=verdict.reason)
+            self.context.denied_listings.add(self.vdn_id)
+            self.context.events.warning("listing.denied", vdn_id=self.vdn_id, reason=verdict.reason)

@@ -24,7 +24,7 @@ from orchestrator.engine.begin import (
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.options import ContinueOptions
-from orchestrator.engine.run import Undertaking, live
+from orchestrator.engine.run import RunSpec, live
 from orchestrator.errors import (
     JournalMismatchError,
     ManifestError,
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.begin import Opened
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import PauseOptions
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
     from orchestrator.policy.plan import PlanCounts
     from orchestrator.settings.load import Settings
@@ -68,7 +68,7 @@ async def pause(
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
-    surroundings: Surroundings,
+    environment: Environment,
 ) -> RunResult:
     """Pause every campaign of a list.
 
@@ -76,7 +76,7 @@ async def pause(
         manifest: the list; None reads standard input.
         settings: server, credentials, pace; without credentials for a dry run.
         options: what is wanted.
-        surroundings: the process around the run.
+        environment: the process around the run.
 
     Returns:
         How the run ended; its exit code is never raised.
@@ -85,16 +85,16 @@ async def pause(
         OrchestratorError: the run could not begin; nothing was sent.
     """
     if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
-        return await _take_up(manifest, settings, options, surroundings)
-    directory = new_directory(surroundings, settings.state_dir, options.run_dir)
+        return await _take_up(manifest, settings, options, environment)
+    directory = new_directory(environment, settings.state_dir, options.run_dir)
     try:
-        connection = await _plan(manifest, settings, options, surroundings, directory)
+        connection = await _plan(manifest, settings, options, environment, directory)
         if options.dry_run:
             from orchestrator.engine.results import tell  # noqa: PLC0415 - not for a real run
 
             with closing(connection):
-                return tell(connection, directory.path, fallback=surroundings.fallback)
-        return await _begin(connection, directory, settings, options, surroundings)
+                return tell(connection, directory.path, fallback=environment.fallback)
+        return await _begin(connection, directory, settings, options, environment)
     finally:
         directory.release()
 
@@ -103,21 +103,21 @@ async def _plan(
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
-    surroundings: Surroundings,
+    environment: Environment,
     directory: RunDirectory,
 ) -> sqlite3.Connection:
-    stopping = surroundings.stopping
+    stopping = environment.stopping
     writer = PlanWriter(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     try:
         listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         for note in listed.notes:
-            surroundings.events.warning("list.read_so", how=note)
+            environment.events.warning("list.read_so", how=note)
         _check_size(listed.counts, options)
         text = facts_text(
-            surroundings,
+            environment,
             settings,
             kind=RunKind.PAUSE,
-            run_id=run_id_of(surroundings, directory),
+            run_id=run_id_of(environment, directory),
             reason=options.reason,
             dry_run=options.dry_run,
             verify=options.verify,
@@ -196,12 +196,12 @@ async def _begin(
     directory: RunDirectory,
     settings: Settings,
     options: PauseOptions,
-    surroundings: Surroundings,
+    environment: Environment,
 ) -> RunResult:
-    async def work(rig: Rig) -> None:
-        await run_bulk(rig, BulkPlan(verify=options.verify, continued=False))
+    async def work(context: RunContext) -> None:
+        await run_bulk(context, BulkPlan(verify=options.verify, continued=False))
 
-    undertaking = Undertaking(
+    spec = RunSpec(
         kind=RunKind.PAUSE,
         settings=settings,
         connection=connection,
@@ -210,7 +210,7 @@ async def _begin(
         decide_by_reading=not options.verify,
         max_failures=options.max_failures,
     )
-    return await live(surroundings, undertaking, work)
+    return await live(environment, spec, work)
 
 
 # -- the same --run-dir again -----------------------------------------------------------------
@@ -220,7 +220,7 @@ async def _take_up(
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
-    surroundings: Surroundings,
+    environment: Environment,
 ) -> RunResult:
     """Continue an unfinished run of the same list and server, or tell a finished one again."""
     from orchestrator.engine.continuing import (  # noqa: PLC0415 - a new run does not need it
@@ -231,11 +231,11 @@ async def _take_up(
 
     assert options.run_dir is not None
     directory = RunDirectory(whole_path(options.run_dir))
-    hold(surroundings, directory)
+    hold(environment, directory)
     try:
-        opened = await asyncio.to_thread(open_run, directory, surroundings.stopping)
+        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
         try:
-            sha256 = await asyncio.to_thread(_fingerprint, manifest, surroundings.stopping)
+            sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
             _check_same(opened, sha256, settings, options)
             if is_finished(opened):
                 return tell_again(opened)
@@ -249,7 +249,7 @@ async def _take_up(
             deadline_s=options.deadline_s,
             even_if_old=True,
         )
-        return await continue_held(opened, settings, again, surroundings)
+        return await continue_held(opened, settings, again, environment)
     finally:
         directory.release()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.begin import facts_text, give_up, new_directory, run_id_of
 from orchestrator.engine.emergency import Emergency, End, Vdn
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S
-from orchestrator.engine.run import Undertaking, live
+from orchestrator.engine.run import RunSpec, live
 from orchestrator.errors import RefusedError, SettingsError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended, VdnProof
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import sqlite3
 
     from orchestrator.engine.begin import Opened
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, PauseAllOptions
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
     from orchestrator.errors import OrchestratorError
     from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
@@ -55,7 +55,7 @@ class _Course:
     """One pause-all from its parts to its proof."""
 
     settings: Settings
-    surroundings: Surroundings
+    environment: Environment
     vdns: tuple[int, ...]
     hold_s: float
     dry_run: bool
@@ -64,18 +64,18 @@ class _Course:
     emergency: Emergency | None = None
     refused: bool = False
 
-    async def work(self, rig: Rig) -> None:
-        emergency = Emergency(rig, {one: Vdn(one) for one in self.vdns}, hold_s=self.hold_s)
+    async def work(self, context: RunContext) -> None:
+        emergency = Emergency(context, {one: Vdn(one) for one in self.vdns}, hold_s=self.hold_s)
         self.emergency = emergency
-        rig.after_settled = emergency.note_settled
-        rig.after_answer = emergency.note_answer
-        rig.is_pointless = emergency.is_pointless
-        rig.unproven_vdns = emergency.unproven_vdns
+        context.after_settled = emergency.note_settled
+        context.after_answer = emergency.note_answer
+        context.is_pointless = emergency.is_pointless
+        context.unproven_vdns = emergency.unproven_vdns
         if self.continued:
-            emergency.held_s = float((await rig.journal.read(read_meta)).get("held_s", "0"))
-            for share in await rig.journal.read(all_vdn_shares):
+            emergency.held_s = float((await context.journal.read(read_meta)).get("held_s", "0"))
+            for share in await context.journal.read(all_vdn_shares):
                 emergency.remember(
-                    await rig.journal.read(partial(known_of_vdn, vdn_id=share.vdn_id))
+                    await context.journal.read(partial(known_of_vdn, vdn_id=share.vdn_id))
                 )
         if self.dry_run:
             await emergency.list_only()
@@ -84,25 +84,25 @@ class _Course:
             emergency.confirmed.set()
             await emergency.run()
             return
-        await self._ask(rig, emergency, self.confirm)
+        await self._ask(context, emergency, self.confirm)
 
-    async def _ask(self, rig: Rig, emergency: Emergency, confirm: Confirm) -> None:
+    async def _ask(self, context: RunContext, emergency: Emergency, confirm: Confirm) -> None:
         """List while the operator types; nothing is paused before the answer."""
         running = asyncio.create_task(emergency.run())
         findings = Findings(self.settings.server.base_url, self.vdns, emergency.findings)
         asking = asyncio.create_task(_asked(confirm, findings))
-        stopped = asyncio.create_task(rig.stopping.sleep(None))
+        stopped = asyncio.create_task(context.stopping.sleep(None))
         await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if asking.done() and asking.result():
             emergency.confirmed.set()
         else:
-            self.refused = not rig.stopping.is_stopping
-            rig.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
+            self.refused = not context.stopping.is_stopping
+            context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
             asking.cancel()
         stopped.cancel()
         await running
 
-    async def conclude(self, rig: Rig) -> None:
+    async def conclude(self, context: RunContext) -> None:
         """Put the proofs on record."""
         if self.emergency is None:
             return
@@ -113,7 +113,7 @@ class _Course:
             _proof(vdn, is_quiet=self.emergency.is_quiet(vdn), hold_s=self.hold_s)
             for vdn in self.emergency.vdns.values()
         )
-        await rig.journal.note("proofs", proofs_text(proofs))
+        await context.journal.note("proofs", proofs_text(proofs))
 
 
 async def _asked(confirm: Confirm, findings: Findings) -> bool:
@@ -123,7 +123,7 @@ async def _asked(confirm: Confirm, findings: Findings) -> bool:
 async def pause_all(
     settings: Settings,
     options: PauseAllOptions,
-    surroundings: Surroundings,
+    environment: Environment,
     *,
     confirm: Confirm | None,
 ) -> RunResult:
@@ -132,15 +132,15 @@ async def pause_all(
     Args:
         settings: loaded with the defaults of an emergency.
         options: which VDNs, for how long.
-        surroundings: the process around the run.
+        environment: the process around the run.
         confirm: asks the operator; None: confirmed already.
 
     Raises:
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
-    directory, connection, problem = _place(settings, options, surroundings)
-    course = _Course(settings, surroundings, options.vdns, options.hold_s, options.dry_run, confirm)
-    undertaking = Undertaking(
+    directory, connection, problem = _place(settings, options, environment)
+    course = _Course(settings, environment, options.vdns, options.hold_s, options.dry_run, confirm)
+    spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
         connection=connection,
@@ -150,7 +150,7 @@ async def pause_all(
         storage_problem=problem,
     )
     try:
-        result = await live(surroundings, undertaking, course.work, before_report=course.conclude)
+        result = await live(environment, spec, course.work, before_report=course.conclude)
     finally:
         if directory is not None:
             directory.release()
@@ -163,7 +163,7 @@ async def pause_all(
 
 
 async def continue_pause_all(
-    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
+    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
     """One more life for an interrupted pause-all."""
     vdns = opened.facts.told["vdns"]
@@ -172,14 +172,14 @@ async def continue_pause_all(
     assert isinstance(hold_s, (int, float))
     course = _Course(
         settings,
-        surroundings,
+        environment,
         tuple(vdns),
         float(hold_s),
         dry_run=False,
         confirm=None,
         continued=True,
     )
-    undertaking = Undertaking(
+    spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
         connection=opened.connection,
@@ -187,19 +187,19 @@ async def continue_pause_all(
         deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
         decide_by_reading=True,
     )
-    return await live(surroundings, undertaking, course.work, before_report=course.conclude)
+    return await live(environment, spec, course.work, before_report=course.conclude)
 
 
 def _place(
-    settings: Settings, options: PauseAllOptions, surroundings: Surroundings
+    settings: Settings, options: PauseAllOptions, environment: Environment
 ) -> tuple[RunDirectory | None, sqlite3.Connection, StorageError | None]:
     """Where this run is recorded: where it was wished, in the state directory, or in memory."""
     problem: OrchestratorError | None = None
     for wanted in dict.fromkeys((options.run_dir, None)):
         try:
-            directory = new_directory(surroundings, settings.state_dir, wanted)
+            directory = new_directory(environment, settings.state_dir, wanted)
             try:
-                connection = _journal(settings, options, surroundings, directory)
+                connection = _journal(settings, options, environment, directory)
             except StorageError:
                 give_up(directory)
                 raise
@@ -207,13 +207,13 @@ def _place(
             problem = problem or error
             continue
         if problem is not None:
-            surroundings.events.error(
+            environment.events.error(
                 "journal.elsewhere", path=str(directory.path), error=_reason(problem)
             )
         return directory, connection, None
     assert problem is not None
-    surroundings.events.error("journal.in_memory", error=_reason(problem))
-    connection = _journal(settings, options, surroundings, None)
+    environment.events.error("journal.in_memory", error=_reason(problem))
+    connection = _journal(settings, options, environment, None)
     return None, connection, StorageError(_reason(problem))
 
 
@@ -225,15 +225,15 @@ def _reason(problem: OrchestratorError) -> str:
 def _journal(
     settings: Settings,
     options: PauseAllOptions,
-    surroundings: Surroundings,
+    environment: Environment,
     directory: RunDirectory | None,
 ) -> sqlite3.Connection:
     writer = PlanWriter(directory.journal if directory else None)
     text = facts_text(
-        surroundings,
+        environment,
         settings,
         kind=RunKind.PAUSE_ALL,
-        run_id=run_id_of(surroundings, directory),
+        run_id=run_id_of(environment, directory),
         reason=options.reason,
         dry_run=options.dry_run,
         vdns=options.vdns,

@@ -16,7 +16,7 @@ from orchestrator.reports.summary import Ended
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.policy.plan import Planned
 
 #: campaigns that may wait for their next attempt at a time
@@ -26,7 +26,7 @@ _ROOM_S = 0.05
 
 
 async def run_pool(
-    rig: Rig,
+    context: RunContext,
     source: AsyncIterator[Planned],
     settle: Callable[[Planned], Awaitable[None]],
 ) -> None:
@@ -37,16 +37,16 @@ async def run_pool(
     begun: set[asyncio.Task[None]] = set()
     try:
         async for planned in source:
-            if rig.progress.backing_off >= MAX_BACKING_OFF:
-                await _room(rig)
-            await rig.sender.slots.acquire()
-            if rig.stopping.is_stopping:
-                rig.sender.slots.release()
+            if context.progress.backing_off >= MAX_BACKING_OFF:
+                await _room(context)
+            await context.dispatcher.work_limit.acquire()
+            if context.stopping.is_stopping:
+                context.dispatcher.work_limit.release()
                 break
-            if planned.ref.vdn_id in rig.access.closed:
-                rig.sender.slots.release()
+            if planned.ref.vdn_id in context.access.closed:
+                context.dispatcher.work_limit.release()
                 continue
-            begun.add(asyncio.create_task(_guarded(rig, planned, settle, begun)))
+            begun.add(asyncio.create_task(_guarded(context, planned, settle, begun)))
         while begun:
             ended, _ = await asyncio.wait(begun)
             begun -= ended
@@ -55,13 +55,13 @@ async def run_pool(
             one.cancel()
 
 
-async def _room(rig: Rig) -> None:
-    while rig.progress.backing_off >= MAX_BACKING_OFF and not rig.stopping.is_stopping:
-        await rig.stopping.sleep(_ROOM_S)
+async def _room(context: RunContext) -> None:
+    while context.progress.backing_off >= MAX_BACKING_OFF and not context.stopping.is_stopping:
+        await context.stopping.sleep(_ROOM_S)
 
 
 async def _guarded(
-    rig: Rig,
+    context: RunContext,
     planned: Planned,
     settle: Callable[[Planned], Awaitable[None]],
     begun: set[asyncio.Task[None]],
@@ -69,18 +69,20 @@ async def _guarded(
     try:
         await settle(planned)
     except StorageError as error:
-        rig.stopping.stop(Ended.STORAGE, str(error))
+        context.stopping.stop(Ended.STORAGE, str(error))
     except Exception as error:  # noqa: BLE001 - the last line of defence; it is told, not swallowed
         ref = planned.ref
-        note_bug(rig, error, f"campaign {ref.campaign_id} of VDN {ref.vdn_id}")
+        note_bug(context, error, f"campaign {ref.campaign_id} of VDN {ref.vdn_id}")
     finally:
         # No callback for it: that would be one more step of the loop for each campaign.
         begun.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
 
-def note_bug(rig: Rig, error: BaseException, where: str) -> None:
+def note_bug(context: RunContext, error: BaseException, where: str) -> None:
     """Record something unforeseen; a lack of memory ends the run, anything else lets it go on."""
-    rig.bugs.append(f"{where}: {type(error).__name__}: {error}")
-    rig.events.error("run.bug", where=where, error=f"{type(error).__name__}: {error}", cause=error)
+    context.bugs.append(f"{where}: {type(error).__name__}: {error}")
+    context.events.error(
+        "run.bug", where=where, error=f"{type(error).__name__}: {error}", cause=error
+    )
     if isinstance(error, MemoryError):
-        rig.stopping.stop(Ended.BUG, "out of memory")
+        context.stopping.stop(Ended.BUG, "out of memory")

@@ -15,7 +15,7 @@ from orchestrator.engine.lookup import few_of_many, read_listing
 from orchestrator.engine.verify import was_perhaps_sent
 from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.isales.verdict import Kind, Verdict
-from orchestrator.model import Sighting
+from orchestrator.model import ObservedState
 from orchestrator.policy.decide import (
     COURSES,
     Changed,
@@ -31,8 +31,8 @@ from orchestrator.store import pending_campaigns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.engine.context import Rig
-    from orchestrator.store import Known, Settlement, VdnShare
+    from orchestrator.engine.context import RunContext
+    from orchestrator.store import Known, OutcomeRecord, VdnCount
 
 _CHUNK = 200
 #: of a campaign that a killed restore may have started
@@ -42,91 +42,97 @@ PERHAPS_STARTED = (
 )
 
 
-async def look_first(rig: Rig, share: VdnShare) -> str:
+async def look_first(context: RunContext, share: VdnCount) -> str:
     """Record the state of a VDN's campaigns before they are touched; returns what went wrong.
 
     Raises:
         StoppedError: the run is ending.
     """
 
-    async def take(rows: Sequence[Sighting]) -> None:
-        await _note_states(rig, rows, Evidence.LISTED)
+    async def take(rows: Sequence[ObservedState]) -> None:
+        await _note_states(context, rows, Evidence.LISTED)
 
     seen = await read_listing(
-        rig, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
+        context, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
     )
     if seen.complete:
         return ""
     cheaper = reads_are_cheaper(campaigns=share.campaigns, total_size=seen.total_size or 0)
     if cheaper:
-        return await _read_each(rig, share)
+        return await _read_each(context, share)
     return seen.problem
 
 
-async def _read_each(rig: Rig, share: VdnShare) -> str:
+async def _read_each(context: RunContext, share: VdnCount) -> str:
     after = 0
     problem = ""
     while True:
-        chunk = await rig.journal.read(
+        chunk = await context.journal.read(
             partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
         )
         if not chunk:
             return problem
         after = chunk[-1].seq
-        found = await asyncio.gather(*(read_state(rig, planned) for planned in chunk))
-        await _note_states(rig, [one for one in found if isinstance(one, Sighting)], Evidence.READ)
+        found = await asyncio.gather(*(read_state(context, planned) for planned in chunk))
+        await _note_states(
+            context, [one for one in found if isinstance(one, ObservedState)], Evidence.READ
+        )
         for one in found:
             if isinstance(one, Verdict) and one.kind is not Kind.NOT_FOUND:
                 problem = one.reason
 
 
-async def _note_states(rig: Rig, rows: Sequence[Sighting], evidence: Evidence) -> None:
+async def _note_states(
+    context: RunContext, rows: Sequence[ObservedState], evidence: Evidence
+) -> None:
     """Record the state before; settle what is in its target status, and what is in doubt."""
-    known = await known_rows(rig, rows)
+    known = await known_rows(context, rows)
     if known:
         saw = [(one.seq, seen) for one, seen in known]
-        await rig.journal.saw(saw, at_ms=rig.clock.wall_ms())
-    settlements = [
-        settlement
+        await context.journal.saw(saw, at_ms=context.clock.wall_ms())
+    outcome_records = [
+        outcome_record
         for one, seen in known
-        if (settlement := _settle_by_look(rig, one, seen, evidence))
+        if (outcome_record := _settle_by_look(context, one, seen, evidence))
     ]
-    await rig.settle(*settlements)
+    await context.settle(*outcome_records)
 
 
 def _settle_by_look(
-    rig: Rig, known: Known, seen: Sighting, evidence: Evidence
-) -> Settlement | None:
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord | None:
     if known.standing in {"stands", "unchecked"}:
         return None
-    if was_perhaps_sent(rig.action, known, life=rig.journal.life):
-        return settle_perhaps_sent(rig, known, seen)
+    if was_perhaps_sent(context.action, known, process=context.journal.process):
+        return settle_perhaps_sent(context, known, seen)
     if known.history.attempts == 0:
-        decision = decide_untouched(rig.action, seen.status)
+        decision = decide_untouched(context.action, seen.status)
         if decision.outcome is Outcome.UNATTEMPTED:
             return None
         decision = Decision(decision.outcome, evidence)
         return seen_settlement(
-            rig, known.seq, decision, seen, known.error, standing=standing_of(rig, decision)
+            context, known.seq, decision, seen, known.error, standing=standing_of(context, decision)
         )
-    if seen.status is COURSES[rig.action].source or seen.status is None:
+    if seen.status is COURSES[context.action].source or seen.status is None:
         if known.standing != "needs_state":
             return None
         # Looked at again in a later life and still to be done: it gets its attempts.
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-        return seen_settlement(rig, known.seq, decision, seen, known.error, standing="exhausted")
-    decision = decide_seen(rig.action, known.history, seen.status, evidence)
+        return seen_settlement(
+            context, known.seq, decision, seen, known.error, standing="exhausted"
+        )
+    decision = decide_seen(context.action, known.history, seen.status, evidence)
     return seen_settlement(
-        rig, known.seq, decision, seen, known.error, standing=standing_of(rig, decision)
+        context, known.seq, decision, seen, known.error, standing=standing_of(context, decision)
     )
 
 
-def settle_perhaps_sent(rig: Rig, known: Known, seen: Sighting) -> Settlement:
+def settle_perhaps_sent(context: RunContext, known: Known, seen: ObservedState) -> OutcomeRecord:
     """A start that a killed process may have sent is never sent again; a second look decides."""
-    course = COURSES[rig.action]
+    course = COURSES[context.action]
     reason = known.error or PERHAPS_STARTED
     if seen.status is course.target:
         decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
-        return seen_settlement(rig, known.seq, decision, seen, reason, standing="unchecked")
+        return seen_settlement(context, known.seq, decision, seen, reason, standing="unchecked")
     decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return seen_settlement(rig, known.seq, decision, seen, reason, standing="needs_state")
+    return seen_settlement(context, known.seq, decision, seen, reason, standing="needs_state")

@@ -32,7 +32,7 @@ from orchestrator.engine.begin import (
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.pausing_all import Confirm, Findings
 from orchestrator.engine.results import RunResult, tell
-from orchestrator.engine.run import Undertaking, live
+from orchestrator.engine.run import RunSpec, live
 from orchestrator.errors import BugError, RefusedError, UsageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     import sqlite3
 
     from orchestrator.engine.begin import Opened
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, RestoreOptions
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
     from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
     from orchestrator.store import Mark, Restorable
@@ -88,7 +88,7 @@ async def restore(
     source: RunDirectory,
     settings: Settings,
     options: RestoreOptions,
-    surroundings: Surroundings,
+    environment: Environment,
     *,
     confirm: Confirm | None,
 ) -> RunResult:
@@ -98,17 +98,17 @@ async def restore(
         source: the run to undo.
         settings: credentials and pace; the server is the run's.
         options: which campaigns to leave off.
-        surroundings: the process around the run.
+        environment: the process around the run.
         confirm: asks the operator; None: confirmed already.
 
     Raises:
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
     written_ms = last_written_ms(source)
-    undone, candidates = await _open_source(source, surroundings)
+    undone, candidates = await _open_source(source, environment)
     try:
         refuse_if_old(
-            surroundings,
+            environment,
             undone.facts,
             written_ms,
             even_if_old=options.even_if_old,
@@ -117,12 +117,12 @@ async def restore(
         settings = with_server_of(settings, undone.facts)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, undone, candidates)
-        directory = new_directory(surroundings, settings.state_dir, options.run_dir)
+        directory = new_directory(environment, settings.state_dir, options.run_dir)
         try:
             connection = _plan(
                 settings,
                 options,
-                surroundings,
+                environment,
                 directory=directory,
                 undone=undone,
                 candidates=candidates,
@@ -134,9 +134,9 @@ async def restore(
         try:
             if options.dry_run:
                 with closing(connection):
-                    return tell(connection, directory.path, fallback=surroundings.fallback)
+                    return tell(connection, directory.path, fallback=environment.fallback)
             return await _live(
-                connection, directory, settings, surroundings, undone=undone, deadline_s=None
+                connection, directory, settings, environment, undone=undone, deadline_s=None
             )
         finally:
             directory.release()
@@ -145,13 +145,13 @@ async def restore(
 
 
 async def continue_restore(
-    opened: Opened, settings: Settings, options: ContinueOptions, surroundings: Surroundings
+    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
     """One more life for an interrupted restore."""
     source = RunDirectory(Path(str(opened.facts.told["source_dir"])))
-    hold(surroundings, source)
+    hold(environment, source)
     try:
-        undone = await _remember(source, surroundings)
+        undone = await _remember(source, environment)
     except BaseException:
         source.release()
         raise
@@ -160,7 +160,7 @@ async def continue_restore(
             opened.connection,
             opened.directory,
             settings,
-            surroundings,
+            environment,
             undone=undone,
             deadline_s=options.deadline_s,
         )
@@ -172,17 +172,17 @@ async def continue_restore(
 
 
 async def _open_source(
-    source: RunDirectory, surroundings: Surroundings
+    source: RunDirectory, environment: Environment
 ) -> tuple[_Source, list[Restorable]]:
-    hold(surroundings, source)
+    hold(environment, source)
     if gap_of(source.journal) is Gap.LOST:
-        surroundings.events.warning(
+        environment.events.warning(
             "journal.incomplete",
             run_id=source.path.name,
             reason="its disk failed; what it paused after that will not start",
         )
     try:
-        undone = await _remember(source, surroundings)
+        undone = await _remember(source, environment)
         candidates = await undone.journal.read(restorable)
     except BaseException:
         source.release()
@@ -194,9 +194,9 @@ async def _open_source(
     return undone, candidates
 
 
-async def _remember(source: RunDirectory, surroundings: Surroundings) -> _Source:
-    opened = await asyncio.to_thread(open_run, source, surroundings.stopping)
-    journal = Journal(surroundings.make_writer(opened.connection, keep_going=False))
+async def _remember(source: RunDirectory, environment: Environment) -> _Source:
+    opened = await asyncio.to_thread(open_run, source, environment.stopping)
+    journal = Journal(environment.make_writer(opened.connection, keep_going=False))
     candidates = await journal.read(restorable)
     places = {one.ref: one.seq for one in candidates}
     by_seq = {one.seq: one.ref for one in candidates}
@@ -222,7 +222,7 @@ async def _ask(
 def _plan(  # noqa: PLR0913 - a plan is made of all of these
     settings: Settings,
     options: RestoreOptions,
-    surroundings: Surroundings,
+    environment: Environment,
     *,
     directory: RunDirectory,
     undone: _Source,
@@ -230,10 +230,10 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     written_ms: int,
 ) -> sqlite3.Connection:
     text = facts_text(
-        surroundings,
+        environment,
         settings,
         kind=RunKind.RESTORE,
-        run_id=run_id_of(surroundings, directory),
+        run_id=run_id_of(environment, directory),
         reason=options.reason,
         dry_run=options.dry_run,
         source_run=undone.facts.run_id,
@@ -242,7 +242,7 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     )
     writer = PlanWriter(directory.journal)
     try:
-        now_ms = surroundings.clock.wall_ms()
+        now_ms = environment.clock.wall_ms()
         writer.take_restorable(candidates, _left_alone(options, undone, candidates), at_ms=now_ms)
         return writer.finish({"facts": text})
     except BaseException:
@@ -296,50 +296,52 @@ async def _live(  # noqa: PLR0913 - a life is made of all of these
     connection: sqlite3.Connection,
     directory: RunDirectory,
     settings: Settings,
-    surroundings: Surroundings,
+    environment: Environment,
     *,
     undone: _Source,
     deadline_s: float | None,
 ) -> RunResult:
-    run_id = run_id_of(surroundings, directory)
+    run_id = run_id_of(environment, directory)
 
-    async def work(rig: Rig) -> None:
-        refs = await rig.journal.read(pending_refs)
+    async def work(context: RunContext) -> None:
+        refs = await context.journal.read(pending_refs)
 
         async def before_intent(seq: int) -> None:
             ref = refs.get(seq)
             if ref is None:
                 raise BugError(f"row {seq} of the restore has no campaign")
-            await _mark(undone, surroundings, ref, run_id, "intended")
+            await _mark(undone, environment, ref, run_id, "intended")
 
-        rig.before_intent = before_intent
-        rig.look_is_required = True
-        facts = json.loads((await rig.journal.read(read_meta))["facts"])
+        context.before_intent = before_intent
+        context.look_is_required = True
+        facts = json.loads((await context.journal.read(read_meta))["facts"])
         written_ms = facts.get("source_written_ms", 0)
         # A stop so young may be hidden by a lag that nobody has seen yet.
-        rig.doubted_until_ms = min(written_ms, rig.clock.wall_ms()) + round(GAP_MAX_S * 1000)
-        await run_bulk(rig, BulkPlan(verify=True, continued=True))
+        context.doubted_until_ms = min(written_ms, context.clock.wall_ms()) + round(
+            GAP_MAX_S * 1000
+        )
+        await run_bulk(context, BulkPlan(verify=True, continued=True))
 
-    async def remember(rig: Rig) -> None:
+    async def remember(context: RunContext) -> None:
         """Tell the undone run's journal what came of each start."""
         for vdn_id in {ref.vdn_id for ref in undone.places}:
-            for known in await rig.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
+            for known in await context.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
                 started = known.history.accepted or known.outcome is Outcome.RESTORED
                 is_untouched = known.history.attempts == 0 and not started
                 if is_untouched or known.ref not in undone.places:
                     continue
                 state = "restored" if started else _unstarted(known.history.doubted, known.outcome)
-                await _mark(undone, surroundings, known.ref, run_id, state)
+                await _mark(undone, environment, known.ref, run_id, state)
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
-    undertaking = Undertaking(
+    spec = RunSpec(
         kind=RunKind.RESTORE,
         settings=settings._replace(pace=settings.pace._replace(concurrency=few)),
         connection=connection,
         directory=directory,
         deadline_s=deadline_s,
     )
-    return await live(surroundings, undertaking, work, before_report=remember)
+    return await live(environment, spec, work, before_report=remember)
 
 
 def _unstarted(doubted: bool, outcome: Outcome | None) -> str:  # noqa: FBT001 - a pair of facts
@@ -349,8 +351,8 @@ def _unstarted(doubted: bool, outcome: Outcome | None) -> str:  # noqa: FBT001 -
 
 
 async def _mark(
-    undone: _Source, surroundings: Surroundings, ref: CampaignRef, run_id: str, state: str
+    undone: _Source, environment: Environment, ref: CampaignRef, run_id: str, state: str
 ) -> None:
     await undone.journal.mark_restored(
-        undone.places[ref], run_id=run_id, state=state, at_ms=surroundings.clock.wall_ms()
+        undone.places[ref], run_id=run_id, state=state, at_ms=environment.clock.wall_ms()
     )

@@ -24,8 +24,8 @@ from orchestrator.reports.summary import Ended, RunFacts, VdnProof, run_verdict,
 from orchestrator.store import (
     Gap,
     gap_of,
-    lives,
     plan_counts,
+    processes,
     read_meta,
     report_rows,
     sweep_records,
@@ -189,7 +189,7 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
     """Everything but the rows, as the journal has it."""
     meta = read_meta(connection)
     told = json.loads(meta["facts"])
-    past = lives(connection)
+    past = processes(connection)
     last = past[-1] if past else None
     ended = Ended.KILLED
     if last is None and told["dry_run"]:
@@ -198,8 +198,8 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
         ended = Ended(last.ended)
     lines, _, _ = plan_counts(connection)
     manifest = told.get("manifest") or {}
-    departures = sum(life.departures for life in past)
-    busy_ms = sum(life.busy_ms for life in past)
+    departures = sum(process.departures for process in past)
+    busy_ms = sum(process.busy_ms for process in past)
     is_restore = told["kind"] == RunKind.RESTORE
     return RunFacts(
         run_id=told["run_id"],
@@ -220,7 +220,7 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
         manifest_sha256=manifest.get("sha256", ""),
         manifest_lines=lines if manifest else 0,
         rate_ceiling_per_s=float(meta.get("rate_per_s", told["rate_per_s"])),
-        worst_1s=max((life.worst_1s for life in past), default=0),
+        worst_1s=max((process.worst_1s for process in past), default=0),
         mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
         source_run=told.get("source_run", ""),
         sweeps=sweep_records(connection),
@@ -236,8 +236,8 @@ def _with_cures(
     """The settings as they were in force in the end: a cured signature is told here."""
     if "cures" not in meta:
         return settings
-    cures = json.loads(meta["cures"])
-    return {**settings, "signing": {**settings["signing"], **cures}}
+    recoveries = json.loads(meta["cures"])
+    return {**settings, "signing": {**settings["signing"], **recoveries}}
 
 
 def proofs_text(proofs: tuple[VdnProof, ...]) -> str:

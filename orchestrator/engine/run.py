@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from orchestrator.engine.context import Rig
-from orchestrator.engine.dispatcher import Sender, Transport
+from orchestrator.engine.context import RunContext
+from orchestrator.engine.dispatcher import Dispatcher, Transport
 from orchestrator.engine.last_look import look_at_doubts
 from orchestrator.engine.pool import note_bug
 from orchestrator.engine.progress import Progress
@@ -25,7 +25,7 @@ from orchestrator.engine.stop import StoppedError, Stopping
 from orchestrator.errors import StorageError
 from orchestrator.isales.client import IsalesClient
 from orchestrator.model import Action, CampaignRef
-from orchestrator.policy.auth import Signer, VdnAccess
+from orchestrator.policy.auth import AuthState, VdnAccess
 from orchestrator.policy.breaker import Breaker
 from orchestrator.policy.pacer import Pacer
 from orchestrator.reports.files import earlier_lag_s
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.results import RunResult
     from orchestrator.log import Events
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Settlement, Writer
+    from orchestrator.store import OutcomeRecord, Writer
     from orchestrator.store.run_dir import RunDirectory
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
@@ -73,7 +73,7 @@ _SIGNALS = {
 
 
 @dataclass(slots=True)
-class Surroundings:
+class Environment:
     """What a run needs of the process it lives in; a library caller may replace any of it."""
 
     clock: Clock
@@ -95,7 +95,7 @@ class Surroundings:
         return ThreadWriter(connection, keep_going=keep_going)
 
 
-class Undertaking(NamedTuple):
+class RunSpec(NamedTuple):
     """What this life is to do."""
 
     kind: RunKind
@@ -111,59 +111,59 @@ class Undertaking(NamedTuple):
 
 
 async def live(
-    surroundings: Surroundings,
-    undertaking: Undertaking,
-    work: Callable[[Rig], Awaitable[None]],
+    environment: Environment,
+    spec: RunSpec,
+    work: Callable[[RunContext], Awaitable[None]],
     *,
-    before_report: Callable[[Rig], Awaitable[None]] | None = None,
+    before_report: Callable[[RunContext], Awaitable[None]] | None = None,
 ) -> RunResult:
     """Do the work of one life and report.
 
     Args:
-        surroundings: the process around it.
-        undertaking: what is to be done, and where it is recorded.
+        environment: the process around it.
+        spec: what is to be done, and where it is recorded.
         work: what to do with the parts.
         before_report: called when the work has ended, to put last facts on record.
     """
-    keep_going = undertaking.kind is RunKind.PAUSE_ALL
-    writer = surroundings.make_writer(undertaking.connection, keep_going=keep_going)
+    keep_going = spec.kind is RunKind.PAUSE_ALL
+    writer = environment.make_writer(spec.connection, keep_going=keep_going)
     journal = Journal(writer)
-    clock = surroundings.clock
+    clock = environment.clock
     started_at_ms, pid = clock.wall_ms(), os.getpid()
-    marked = undertaking.directory.journal if keep_going and undertaking.directory else None
+    marked = spec.directory.journal if keep_going and spec.directory else None
     if marked is not None:
-        _tell_gap(surroundings, gap_of(marked))
+        _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
-    rig: Rig | None = None
+    context: RunContext | None = None
     try:
         await _recorded(
-            surroundings,
-            journal.begin_life(started_at_ms=started_at_ms, pid=pid, host=surroundings.host),
+            environment,
+            journal.begin_life(started_at_ms=started_at_ms, pid=pid, host=environment.host),
         )
-        rig = _build(surroundings, undertaking, journal)
-        await _work(surroundings, undertaking, rig, work)
+        context = _build(environment, spec, journal)
+        await _work(environment, spec, context, work)
         if before_report is not None:
-            await _recorded(surroundings, before_report(rig))
-        ended = _ended(surroundings.stopping, rig)
-        pacer = rig.sender.pacer
+            await _recorded(environment, before_report(context))
+        ended = _ended(environment.stopping, context)
+        pacer = context.dispatcher.pacer
         await _recorded(
-            surroundings,
+            environment,
             journal.end_life(
                 started_at_ms=started_at_ms,
                 ended_at_ms=clock.wall_ms(),
                 ended=ended.value,
                 pid=pid,
-                host=surroundings.host,
+                host=environment.host,
                 departures=pacer.departed,
                 worst_1s=pacer.worst_window(),
                 busy_ms=_busy_ms(pacer),
             ),
         )
-        await _recorded(surroundings, journal.note("why", surroundings.stopping.why))
-        await _recorded(surroundings, journal.note("cures", _cures(rig.sender.signer)))
-        await _recorded(surroundings, journal.note("lag_s", f"{rig.lag.lag_s:.3f}"))
-        await _recorded(surroundings, _note_rate(journal, undertaking.settings.pace.rate_per_s))
-        result = await _report(surroundings, undertaking, journal)
+        await _recorded(environment, journal.note("why", environment.stopping.why))
+        await _recorded(environment, journal.note("cures", _cures(context.dispatcher.auth_state)))
+        await _recorded(environment, journal.note("lag_s", f"{context.lag.lag_s:.3f}"))
+        await _recorded(environment, _note_rate(journal, spec.settings.pace.rate_per_s))
+        result = await _report(environment, spec, journal)
     finally:
         await journal.close()
     if marked is not None and journal.failure is None:
@@ -171,69 +171,69 @@ async def live(
     return result
 
 
-def _tell_gap(surroundings: Surroundings, gap: Gap) -> None:
+def _tell_gap(environment: Environment, gap: Gap) -> None:
     """Say what an earlier process of this emergency has left unsaid."""
     if gap is Gap.LOST:
-        surroundings.events.warning("journal.incomplete", reason="its disk failed")
+        environment.events.warning("journal.incomplete", reason="its disk failed")
     elif gap is Gap.OPEN:
-        surroundings.events.warning(
+        environment.events.warning(
             "journal.perhaps_incomplete",
             reason="the process before did not end in order; had its disk failed, what it did"
             " after that is missing",
         )
 
 
-async def _recorded(surroundings: Surroundings, record: Awaitable[object]) -> None:
+async def _recorded(environment: Environment, record: Awaitable[object]) -> None:
     """Put something on record; a disk that fails now is told by the exit code."""
     try:
         await record
     except StorageError as error:
-        surroundings.stopping.stop(Ended.STORAGE, str(error))
-        surroundings.events.error("journal.failed", error=str(error))
+        environment.stopping.stop(Ended.STORAGE, str(error))
+        environment.events.error("journal.failed", error=str(error))
 
 
-async def _report(
-    surroundings: Surroundings, undertaking: Undertaking, journal: Journal
-) -> RunResult:
+async def _report(environment: Environment, spec: RunSpec, journal: Journal) -> RunResult:
     from orchestrator.engine.results import make_report, result_of  # noqa: PLC0415 - at the end
 
-    folder = undertaking.directory.path if undertaking.directory else None
-    failure = journal.failure or undertaking.storage_problem
-    if undertaking.directory is not None and failure is None:
+    folder = spec.directory.path if spec.directory else None
+    failure = journal.failure or spec.storage_problem
+    if spec.directory is not None and failure is None:
         failure = await journal.read(
-            partial(find_damage, path=undertaking.directory.journal, life=journal.life)
+            partial(find_damage, path=spec.directory.journal, process=journal.process)
         )
         if failure is not None:
-            surroundings.stopping.stop(Ended.STORAGE, str(failure))
-            surroundings.events.error("journal.damaged", error=str(failure))
+            environment.stopping.stop(Ended.STORAGE, str(failure))
+            environment.events.error("journal.damaged", error=str(failure))
     stored = await journal.read(
         lambda db: make_report(
-            db, folder, storage_failed=failure is not None, fallback=surroundings.fallback
+            db, folder, storage_failed=failure is not None, fallback=environment.fallback
         )
     )
     if stored.failure is not None:
-        surroundings.events.error("report.failed", error=str(stored.failure))
+        environment.events.error("report.failed", error=str(stored.failure))
     result = result_of(stored, folder)
-    await _recorded(surroundings, journal.note("verdict", result.verdict))
+    await _recorded(environment, journal.note("verdict", result.verdict))
     return result
 
 
-def _ended(stopping: Stopping, rig: Rig) -> Ended:
-    if rig.bugs:
+def _ended(stopping: Stopping, context: RunContext) -> Ended:
+    if context.bugs:
         return Ended.BUG
-    if rig.access.closed and not rig.access.opened and stopping.ended is Ended.FINISHED:
-        stopping.why = rig.sender.refusal.reason if rig.sender.refusal else "access refused"
+    if context.access.closed and not context.access.opened and stopping.ended is Ended.FINISHED:
+        stopping.why = (
+            context.dispatcher.refusal.reason if context.dispatcher.refusal else "access refused"
+        )
         return Ended.CREDENTIALS
     return stopping.ended
 
 
-def _cures(signer: Signer) -> str:
+def _cures(auth_state: AuthState) -> str:
     """What was learnt about signing, as the journal keeps it."""
     return json.dumps(
         {
-            "blank_query_line": signer.rules.blank_query_line,
-            "millis": signer.rules.millis,
-            "clock_offset_ms": signer.offset_ms,
+            "blank_query_line": auth_state.rules.blank_query_line,
+            "millis": auth_state.rules.millis,
+            "clock_offset_ms": auth_state.offset_ms,
         }
     )
 
@@ -255,52 +255,52 @@ def _busy_ms(pacer: Pacer) -> int:
 
 
 async def _work(
-    surroundings: Surroundings,
-    undertaking: Undertaking,
-    rig: Rig,
-    work: Callable[[Rig], Awaitable[None]],
+    environment: Environment,
+    spec: RunSpec,
+    context: RunContext,
+    work: Callable[[RunContext], Awaitable[None]],
 ) -> None:
-    watch = asyncio.create_task(_watch_deadline(rig, undertaking.deadline_s))
-    rig.lift_deadline = watch.cancel
-    learning = asyncio.create_task(_learn_earlier_lag(rig, undertaking.settings))
-    transport = rig.sender.transport
+    watch = asyncio.create_task(_watch_deadline(context, spec.deadline_s))
+    context.lift_deadline = watch.cancel
+    learning = asyncio.create_task(_learn_earlier_lag(context, spec.settings))
+    transport = context.dispatcher.transport
     try:
         if isinstance(transport, IsalesClient):
             async with transport:
-                await _guarded(rig, work)
-                await _guarded(rig, look_at_doubts)
+                await _guarded(context, work)
+                await _guarded(context, look_at_doubts)
         else:
-            await _guarded(rig, work)
-            await _guarded(rig, look_at_doubts)
+            await _guarded(context, work)
+            await _guarded(context, look_at_doubts)
     finally:
         watch.cancel()
         learning.cancel()
-    for bug in rig.bugs:
-        surroundings.events.error("run.bug_found", what=bug)
+    for bug in context.bugs:
+        environment.events.error("run.bug_found", what=bug)
 
 
-async def _guarded(rig: Rig, work: Callable[[Rig], Awaitable[None]]) -> None:
+async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[None]]) -> None:
     try:
-        await work(rig)
+        await work(context)
     except StoppedError:
-        rig.events.debug("run.stopped", why=rig.stopping.why)
+        context.events.debug("run.stopped", why=context.stopping.why)
     except StorageError as error:
-        rig.stopping.stop(Ended.STORAGE, str(error))
+        context.stopping.stop(Ended.STORAGE, str(error))
     except BaseExceptionGroup as group:
-        _sort_out(rig, group)
+        _sort_out(context, group)
     except Exception as error:  # noqa: BLE001 - told as a bug, and the report is still made
-        note_bug(rig, error, "the run")
+        note_bug(context, error, "the run")
 
 
-def _sort_out(rig: Rig, group: BaseExceptionGroup[BaseException]) -> None:
+def _sort_out(context: RunContext, group: BaseExceptionGroup[BaseException]) -> None:
     """A group of what went wrong at the same time: stops are no news, a disk ends the run."""
     for error in _leaves(group):
         if isinstance(error, StorageError):
-            rig.stopping.stop(Ended.STORAGE, str(error))
+            context.stopping.stop(Ended.STORAGE, str(error))
         elif isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
         elif not isinstance(error, (StoppedError, asyncio.CancelledError)):
-            note_bug(rig, error, "the run")
+            note_bug(context, error, "the run")
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -310,73 +310,74 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-async def _learn_earlier_lag(rig: Rig, settings: Settings) -> None:
+async def _learn_earlier_lag(context: RunContext, settings: Settings) -> None:
     """What earlier runs saw of this server's lag; read beside the first requests."""
     state_dir, base_url = settings.state_dir, settings.server.base_url
-    rig.earlier_lag_s = await asyncio.to_thread(earlier_lag_s, state_dir, base_url)
+    context.earlier_lag_s = await asyncio.to_thread(earlier_lag_s, state_dir, base_url)
 
 
-async def _watch_deadline(rig: Rig, deadline_s: float | None) -> None:
+async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None:
     if deadline_s is not None and math.isfinite(deadline_s):
-        await rig.stopping.sleep(deadline_s)
-        rig.stopping.stop(Ended.DEADLINE, f"the deadline of {deadline_s:g} s is over")
+        await context.stopping.sleep(deadline_s)
+        context.stopping.stop(Ended.DEADLINE, f"the deadline of {deadline_s:g} s is over")
 
 
-def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journal) -> Rig:
-    settings, clock = undertaking.settings, surroundings.clock
-    progress, stopping = surroundings.progress, surroundings.stopping
+def _build(environment: Environment, spec: RunSpec, journal: Journal) -> RunContext:
+    settings, clock = spec.settings, environment.clock
+    progress, stopping = environment.progress, environment.stopping
     progress.ceiling_per_s = settings.pace.rate_per_s
     progress.concurrency = settings.pace.concurrency
-    emergency = undertaking.kind is RunKind.PAUSE_ALL
+    emergency = spec.kind is RunKind.PAUSE_ALL
     patience_s = math.inf if emergency else settings.retry.patience_s
     cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
-    make = surroundings.transport or _real_client
-    sender = Sender(
+    make = environment.transport or _real_client
+    dispatcher = Dispatcher(
         transport=make(settings, clock),
         clock=clock,
         pacer=Pacer(settings.pace.rate_per_s),
-        signer=Signer(settings.signing),
+        auth_state=AuthState(settings.signing),
         credentials=settings.credentials,
         retry=settings.retry,
         stopping=stopping,
         progress=progress,
-        events=surroundings.events,
+        events=environment.events,
         changes=_breaker(cap_s, patience_s),
         reads=_breaker(cap_s, patience_s),
         emergency=emergency,
         concurrency=settings.pace.concurrency,
     )
-    rig = Rig(
-        action=Action.RESUME if undertaking.kind is RunKind.RESTORE else Action.PAUSE,
-        sender=sender,
+    context = RunContext(
+        action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
+        dispatcher=dispatcher,
         journal=journal,
         stopping=stopping,
         progress=progress,
         clock=clock,
-        events=surroundings.events,
+        events=environment.events,
         max_attempts=settings.retry.max_attempts,
-        decide_by_reading=undertaking.decide_by_reading,
+        decide_by_reading=spec.decide_by_reading,
         access=VdnAccess(emergency=emergency),
         patience_s=patience_s,
     )
-    stopping.on_stop(lambda: _note_ending(rig))
-    stopping.on_stop(lambda: _drain(rig))
-    sender.is_pointless = lambda key: (
-        isinstance(key, CampaignRef) and (key.vdn_id in rig.access.closed or rig.is_pointless(key))
+    stopping.on_stop(lambda: _note_ending(context))
+    stopping.on_stop(lambda: _drain(context))
+    dispatcher.is_pointless = lambda key: (
+        isinstance(key, CampaignRef)
+        and (key.vdn_id in context.access.closed or context.is_pointless(key))
     )
-    if undertaking.max_failures is not None:
-        rig.after_settled = _failure_watch(rig, undertaking.max_failures)
-    return rig
+    if spec.max_failures is not None:
+        context.after_settled = _failure_watch(context, spec.max_failures)
+    return context
 
 
-def _note_ending(rig: Rig) -> None:
-    rig.progress.ending = rig.stopping.why
+def _note_ending(context: RunContext) -> None:
+    context.progress.ending = context.stopping.why
 
 
-def _drain(rig: Rig) -> None:
+def _drain(context: RunContext) -> None:
     """After a signal answers are not waited for as long as usual."""
-    if rig.stopping.ended in SIGNAL_EXIT_CODES:
-        rig.sender.drain_within(_DRAIN_S)
+    if context.stopping.ended in SIGNAL_EXIT_CODES:
+        context.dispatcher.drain_within(_DRAIN_S)
 
 
 def _breaker(cap_s: float, patience_s: float) -> Breaker:
@@ -399,16 +400,16 @@ def _connections(wanted: int) -> int:
     return max(1, min(wanted, spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE))
 
 
-def _failure_watch(rig: Rig, limit: FailureLimit) -> Callable[[Settlement], None]:
+def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:
     failures = 0
 
-    def watch(settlement: Settlement) -> None:
+    def watch(outcome_record: OutcomeRecord) -> None:
         nonlocal failures
-        if settlement.standing != "stands" or settlement.decision.outcome not in UNSTOPPED:
+        if outcome_record.standing != "stands" or outcome_record.decision.outcome not in UNSTOPPED:
             return
         failures += 1
-        if limit.reached(failures=failures, campaigns=rig.progress.campaigns):
-            rig.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
+        if limit.reached(failures=failures, campaigns=context.progress.campaigns):
+            context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
 
     return watch
 

@@ -26,7 +26,7 @@ from orchestrator.engine.worker import (
     settle_one,
 )
 from orchestrator.isales.verdict import Kind, Verdict
-from orchestrator.model import Action, CampaignRef, Sighting, Status
+from orchestrator.model import Action, CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import (
     COURSES,
     SUCCESSES,
@@ -39,7 +39,7 @@ from orchestrator.policy.decide import (
 )
 from orchestrator.policy.plan import Planned
 from orchestrator.store import (
-    Settlement,
+    OutcomeRecord,
     first_seen_ms,
     unlisted_campaigns,
 )
@@ -47,9 +47,9 @@ from orchestrator.store import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable, Sequence
 
-    from orchestrator.engine.context import Rig
+    from orchestrator.engine.context import RunContext
     from orchestrator.isales.listing import Listing
-    from orchestrator.store import Known, VdnShare
+    from orchestrator.store import Known, VdnCount
 
 _CHUNK = 200
 #: seconds between the looks at what contradicts itself
@@ -72,10 +72,10 @@ _FEW_SUSPECTS = 50
 class _Verification:
     """The looks at one VDN after its last answer."""
 
-    rig: Rig
-    share: VdnShare
+    context: RunContext
+    share: VdnCount
     #: what contradicts itself: as it is on record, and as it was seen
-    suspects: dict[CampaignRef, tuple[Known, Sighting]] = field(default_factory=dict)
+    suspects: dict[CampaignRef, tuple[Known, ObservedState]] = field(default_factory=dict)
     #: seen done by one look, and not by the next: these get their first PUT
     fresh: dict[CampaignRef, Known] = field(default_factory=dict)
     #: perhaps sent by a killed process, and two looks do not agree yet
@@ -100,7 +100,7 @@ class _Verification:
         for _ in range(ROUNDS):
             if not self.disagreeing:
                 break
-            await self.rig.stopping.pause(self.rig.gap_s)
+            await self.context.stopping.pause(self.context.gap_s)
             await self._look()
         await self._outlast_doubts()
         for number in range(1, ROUNDS + 1):
@@ -114,9 +114,9 @@ class _Verification:
 
     async def _settle_suspects(self) -> None:
         """What still contradicts itself stays as the last look had it."""
-        await self.rig.settle(
+        await self.context.settle(
             *(
-                self._settlement(known, decide_contradicted(self.rig.action, known), seen)
+                self._settlement(known, decide_contradicted(self.context.action, known), seen)
                 for known, seen in self.suspects.values()
             ),
             confirms=True,
@@ -129,41 +129,41 @@ class _Verification:
         waits_s = iter(_DOUBT_WAITS_S)
         while self.doubted:
             await self._put_again(tuple(self.fresh.values()))
-            left_s = (self.rig.doubted_until_ms - self.rig.clock.wall_ms()) / 1000
+            left_s = (self.context.doubted_until_ms - self.context.clock.wall_ms()) / 1000
             wait_s = next(waits_s, _DOUBT_WAITS_S[-1])
-            self.rig.progress.notice = (
+            self.context.progress.notice = (
                 f"VDN {self.share.vdn_id}: {len(self.doubted)} campaigns are listed as started, so"
                 f" soon after the stop; looking again in {wait_s:g} s"
             )
-            await self.rig.stopping.pause(min(wait_s, max(0.0, left_s) + 0.01))
+            await self.context.stopping.pause(min(wait_s, max(0.0, left_s) + 0.01))
             self.doubted.clear()
             await self._look()
 
     async def _wait_for_second_look(self) -> None:
-        rig = self.rig
-        seen_ms = await rig.journal.read(partial(first_seen_ms, vdn_id=self.share.vdn_id))
+        context = self.context
+        seen_ms = await context.journal.read(partial(first_seen_ms, vdn_id=self.share.vdn_id))
         if seen_ms is None:
             return
-        age_s = max(0.0, (rig.clock.wall_ms() - seen_ms) / 1000)
-        await self.rig.stopping.pause(max(0.0, rig.gap_s - age_s))
+        age_s = max(0.0, (context.clock.wall_ms() - seen_ms) / 1000)
+        await self.context.stopping.pause(max(0.0, context.gap_s - age_s))
 
     async def _look(self) -> None:
         """One look at every row: the listing, and single reads for what it does not show."""
         self.needs_look = False
-        began_ms = self.rig.clock.wall_ms()
+        began_ms = self.context.clock.wall_ms()
         seen = await self._listing(began_ms)
         await self._read_singly(began_ms, is_listed=seen.complete or bool(seen.ids))
 
     async def _listing(self, began_ms: int) -> Listing:
-        rig = self.rig
+        context = self.context
 
-        async def take(rows: Sequence[Sighting]) -> None:
+        async def take(rows: Sequence[ObservedState]) -> None:
             await self._take(rows, Evidence.LISTED, began_ms=began_ms)
 
         waits_s = iter(_LISTING_AGAIN_S)
         while True:
             seen = await read_listing(
-                rig,
+                context,
                 vdn_id=self.share.vdn_id,
                 status=0,
                 take=take,
@@ -174,20 +174,22 @@ class _Verification:
                 return seen
             wait_s = next(waits_s, None)
             if wait_s is None:
-                rig.progress.notice = (
+                context.progress.notice = (
                     f"VDN {self.share.vdn_id}: its listing could not be checked: {seen.problem}"
                 )
-                rig.events.warning("check.failed", vdn_id=self.share.vdn_id, reason=seen.problem)
+                context.events.warning(
+                    "check.failed", vdn_id=self.share.vdn_id, reason=seen.problem
+                )
                 return seen
-            await self.rig.stopping.pause(wait_s)
+            await self.context.stopping.pause(wait_s)
 
     async def _read_singly(self, began_ms: int, *, is_listed: bool) -> None:
         """Read one by one what the listing did not show."""
-        rig = self.rig
-        until_s = rig.clock.now_s() + _SINGLY_S
+        context = self.context
+        until_s = context.clock.now_s() + _SINGLY_S
         after, unread = 0, 0
-        while rig.clock.now_s() < until_s and unread < _UNREAD_ROW:
-            chunk = await rig.journal.read(
+        while context.clock.now_s() < until_s and unread < _UNREAD_ROW:
+            chunk = await context.journal.read(
                 partial(
                     unlisted_campaigns,
                     vdn_id=self.share.vdn_id,
@@ -201,55 +203,57 @@ class _Verification:
             after = chunk[-1].seq
             wanted = [one for one in chunk if one.ref not in self.outdated]
             found = await asyncio.gather(
-                *(read_state(rig, Planned(one.seq, one.ref)) for one in wanted)
+                *(read_state(context, Planned(one.seq, one.ref)) for one in wanted)
             )
-            rows = [one for one in found if isinstance(one, Sighting)]
+            rows = [one for one in found if isinstance(one, ObservedState)]
             await self._take(rows, Evidence.READ, began_ms=began_ms)
             for one, seen in zip(wanted, found, strict=True):
                 if not isinstance(seen, Verdict):
                     unread = 0
                     continue
                 unread = 0 if seen.kind is Kind.NOT_FOUND else unread + 1
-                await settle_unread(rig, one, seen)
+                await settle_unread(context, one, seen)
 
-    async def _take(self, rows: Sequence[Sighting], evidence: Evidence, *, began_ms: int) -> None:
+    async def _take(
+        self, rows: Sequence[ObservedState], evidence: Evidence, *, began_ms: int
+    ) -> None:
         """Confirm, settle or suspect the rows of one look."""
-        rig = self.rig
-        known = await known_rows(rig, rows)
+        context = self.context
+        known = await known_rows(context, rows)
         unnamed = [(one.seq, seen.name) for one, seen in known if not one.named]
         if unnamed:
-            await rig.journal.named(unnamed)
-        settlements = [
-            settlement
+            await context.journal.named(unnamed)
+        outcome_records = [
+            outcome_record
             for one, seen in known
-            if (settlement := self._judge(one, seen, evidence, began_ms))
+            if (outcome_record := self._judge(one, seen, evidence, began_ms))
         ]
-        await rig.settle(*settlements, confirms=True)
+        await context.settle(*outcome_records, confirms=True)
 
     def _judge(
-        self, known: Known, seen: Sighting, evidence: Evidence, began_ms: int
-    ) -> Settlement | None:
-        rig = self.rig
+        self, known: Known, seen: ObservedState, evidence: Evidence, began_ms: int
+    ) -> OutcomeRecord | None:
+        context = self.context
         if known.outcome is None or known.ref in self.outdated:
             return None
         self._measure_lag(known, seen.status, began_ms)
-        if was_perhaps_sent(rig.action, known, life=rig.journal.life):
+        if was_perhaps_sent(context.action, known, process=context.journal.process):
             return self._judge_perhaps_sent(known, seen, evidence)
-        if is_contradicted(rig.action, known.history, known.outcome, seen.status):
+        if is_contradicted(context.action, known.history, known.outcome, seen.status):
             is_fresh = known.history.attempts == 0
             if is_fresh:
                 self.fresh[known.ref] = known
             else:
                 self.suspects[known.ref] = known, seen
-            decision = decide_contradicted(rig.action, known)
+            decision = decide_contradicted(context.action, known)
             standing = "exhausted" if is_fresh else "unchecked"
             return self._settlement(known, decision, seen, standing=standing)
         self.suspects.pop(known.ref, None)
-        confirmed = _confirmed(rig, known, seen, evidence)
+        confirmed = _confirmed(context, known, seen, evidence)
         if confirmed is None:
             return None
         is_doubted = (
-            confirmed.outcome is Outcome.ALREADY_RUNNING and began_ms < rig.doubted_until_ms
+            confirmed.outcome is Outcome.ALREADY_RUNNING and began_ms < context.doubted_until_ms
         )
         if is_doubted:
             self.doubted.add(known.ref)
@@ -257,10 +261,10 @@ class _Verification:
         return self._settlement(known, confirmed, seen, standing=standing)
 
     def _judge_perhaps_sent(
-        self, known: Known, seen: Sighting, evidence: Evidence
-    ) -> Settlement | None:
+        self, known: Known, seen: ObservedState, evidence: Evidence
+    ) -> OutcomeRecord | None:
         """A start that another process may have sent: two looks that agree decide."""
-        target = COURSES[self.rig.action].target
+        target = COURSES[self.context.action].target
         if seen.status is target:
             decision = Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES)
             if known.outcome is Outcome.RESTORED:
@@ -269,16 +273,18 @@ class _Verification:
             self.disagreeing.add(known.ref)
             return self._settlement(known, decision, seen, standing="unchecked")
         self.disagreeing.discard(known.ref)
-        if seen.status is COURSES[self.rig.action].source:
+        if seen.status is COURSES[self.context.action].source:
             decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
             return self._settlement(known, decision, seen, standing="stands")
         return self._settlement(known, Decision(Outcome.NOT_RUNNING, evidence), seen)
 
     def _settlement(
-        self, known: Known, decision: Decision, seen: Sighting, *, standing: str = ""
-    ) -> Settlement:
+        self, known: Known, decision: Decision, seen: ObservedState, *, standing: str = ""
+    ) -> OutcomeRecord:
         """What goes on record; a look that confirms does not move the moment of rest."""
-        made = seen_settlement(self.rig, known.seq, decision, seen, known.error, standing=standing)
+        made = seen_settlement(
+            self.context, known.seq, decision, seen, known.error, standing=standing
+        )
         at_rest_ms = None
         if decision.outcome in SUCCESSES:
             at_rest_ms = known.accepted_at_ms
@@ -289,13 +295,15 @@ class _Verification:
     def _measure_lag(self, known: Known, status: Status | None, began_ms: int) -> None:
         if known.accepted_at_ms is None or known.standing != "unchecked":
             return
-        rig = self.rig
-        now_s, now_ms = rig.clock.now_s(), rig.clock.wall_ms()
-        source = COURSES[rig.action].source
+        context = self.context
+        now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
+        source = COURSES[context.action].source
         if known.ref not in self.suspects and status is not source:
             return
-        rig.lag.accepted_once(known.ref, at_s=now_s - max(0, now_ms - known.accepted_at_ms) / 1000)
-        rig.lag.look(
+        context.lag.accepted_once(
+            known.ref, at_s=now_s - max(0, now_ms - known.accepted_at_ms) / 1000
+        )
+        context.lag.look(
             (known.ref,),
             started=(known.ref,) if status is source else (),
             complete=True,
@@ -307,18 +315,18 @@ class _Verification:
 
     async def _give_time(self) -> None:
         """Look again after growing waits, until a complete look ends the contradictions."""
-        rig = self.rig
+        context = self.context
         waited_s = 0.0
         for wait_s in WAITS_S:
             await self._put_again(tuple(self.fresh.values()))
             if not self.suspects:
                 return
             names = f"{len(self.suspects)} campaigns" if len(self.suspects) > 1 else "1 campaign"
-            rig.progress.notice = (
+            context.progress.notice = (
                 f"VDN {self.share.vdn_id}: {names} listed as not done though accepted;"
                 f" looking again in {wait_s:g} s"
             )
-            await self.rig.stopping.pause(wait_s)
+            await self.context.stopping.pause(wait_s)
             waited_s += wait_s
             if await self._is_cleared():
                 await self._look()
@@ -327,30 +335,34 @@ class _Verification:
 
     async def _is_cleared(self) -> bool:
         """Whether one filtered listing shows none of the suspects where they should not be."""
-        rig = self.rig
-        source = COURSES[rig.action].source
-        began_ms = rig.clock.wall_ms()
+        context = self.context
+        source = COURSES[context.action].source
+        began_ms = context.clock.wall_ms()
 
-        async def take(rows: Sequence[Sighting]) -> None:
+        async def take(rows: Sequence[ObservedState]) -> None:
             await self._take(rows, Evidence.LISTED, began_ms=began_ms)
 
         seen = await read_listing(
-            rig, vdn_id=self.share.vdn_id, status=source, take=take, enough=few_of_many(self.share)
+            context,
+            vdn_id=self.share.vdn_id,
+            status=source,
+            take=take,
+            enough=few_of_many(self.share),
         )
         if seen.complete:
             return not any(ref.campaign_id in seen.ids for ref in self.suspects)
         if len(self.suspects) > _FEW_SUSPECTS:
             return False
         found = await asyncio.gather(
-            *(read_state(rig, Planned(one.seq, one.ref)) for one, _ in self.suspects.values())
+            *(read_state(context, Planned(one.seq, one.ref)) for one, _ in self.suspects.values())
         )
-        rows = [one for one in found if isinstance(one, Sighting)]
+        rows = [one for one in found if isinstance(one, ObservedState)]
         await self._take(rows, Evidence.READ, began_ms=began_ms)
         return False
 
     def _drop_doubts(self, waited_s: float) -> None:
         """What was never accepted, nor refused for its state, needs no longer wait than a gap."""
-        if waited_s < self.rig.gap_s:
+        if waited_s < self.context.gap_s:
             return
         for ref, (known, _) in tuple(self.suspects.items()):
             history = known.history
@@ -363,59 +375,61 @@ class _Verification:
 
     def _gets_a_put(self, known: Known) -> bool:
         return (
-            self.rig.action is Action.PAUSE
-            and known.tried_life == self.rig.journal.life
+            self.context.action is Action.PAUSE
+            and known.tried_life == self.context.journal.process
             and known.ref not in self.paused_again
         )
 
     async def _put_again(self, again: Sequence[Known]) -> None:
         if not again:
             return
-        rig = self.rig
+        context = self.context
         self.needs_look = True
-        rig.events.warning("campaigns.started_again", vdn_id=self.share.vdn_id, number=len(again))
+        context.events.warning(
+            "campaigns.started_again", vdn_id=self.share.vdn_id, number=len(again)
+        )
         self.paused_again.update(one.ref for one in again if one.history.attempts)
         for known in again:
             self.suspects.pop(known.ref, None)
             self.fresh.pop(known.ref, None)
-        rig.progress.reopened += len(again)
-        source = COURSES[rig.action].source
+        context.progress.reopened += len(again)
+        source = COURSES[context.action].source
         wanted = [Planned(one.seq, one.ref, source) for one in again]
-        await run_pool(rig, _each(wanted), self._put_once_more)
+        await run_pool(context, _each(wanted), self._put_once_more)
         accepted = {one.ref for one in again if one.history.accepted}
         for one in wanted:
-            now = await known_campaign(rig, one.ref)
+            now = await known_campaign(context, one.ref)
             if now and one.ref in accepted and now.history.last is Kind.WRONG_STATE:
                 self.outdated.add(one.ref)
                 await self._note_outdated(now)
 
     async def _note_outdated(self, known: Known) -> None:
         """It is suspended: the server says so; only the listing does not know yet."""
-        rig = self.rig
-        course = COURSES[rig.action]
-        await rig.settle(
-            Settlement(
+        context = self.context
+        course = COURSES[context.action]
+        await context.settle(
+            OutcomeRecord(
                 seq=known.seq,
                 ref=known.ref,
                 decision=Decision(course.done, Evidence.ACCEPTED, Changed.YES),
                 standing="unchecked",
-                settled_at_ms=known.accepted_at_ms or rig.clock.wall_ms(),
+                settled_at_ms=known.accepted_at_ms or context.clock.wall_ms(),
             ),
             confirms=True,
         )
 
     async def _put_once_more(self, planned: Planned) -> None:
-        number = await last_attempt_number(self.rig, planned)
-        await settle_one(self.rig, planned, attempts_before=number, last_round=True)
+        number = await last_attempt_number(self.context, planned)
+        await settle_one(self.context, planned, attempts_before=number, last_round=True)
 
 
-async def verify_vdn(rig: Rig, share: VdnShare) -> None:
+async def verify_vdn(context: RunContext, share: VdnCount) -> None:
     """Confirm, settle and correct every row of one VDN by its state now.
 
     Raises:
         StoppedError: the run is ending.
     """
-    await _Verification(rig, share).run()
+    await _Verification(context, share).run()
 
 
 async def _each(campaigns: Iterable[Planned]) -> AsyncIterator[Planned]:
@@ -423,7 +437,7 @@ async def _each(campaigns: Iterable[Planned]) -> AsyncIterator[Planned]:
         yield planned
 
 
-def was_perhaps_sent(action: Action, known: Known, *, life: int) -> bool:
+def was_perhaps_sent(action: Action, known: Known, *, process: int) -> bool:
     """Whether a start of this campaign may have been sent by a process that was killed."""
     if action is not Action.RESUME or known.history.accepted:
         return False
@@ -431,7 +445,7 @@ def was_perhaps_sent(action: Action, known: Known, *, life: int) -> bool:
         return known.outcome is Outcome.UNKNOWN or (
             known.outcome is Outcome.RESTORED and known.evidence is Evidence.INFERRED
         )
-    return any(one < life for one in known.doubted_lives)
+    return any(one < process for one in known.doubted_lives)
 
 
 def decide_contradicted(action: Action, known: Known) -> Decision:
@@ -444,24 +458,26 @@ def decide_contradicted(action: Action, known: Known) -> Decision:
     return decide_seen(action, known.history, course.source, Evidence.LISTED)
 
 
-def _confirmed(rig: Rig, known: Known, seen: Sighting, evidence: Evidence) -> Decision | None:
+def _confirmed(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> Decision | None:
     """What stands after this look; None when there is nothing on record to confirm."""
     if known.outcome is None:
         return None
     if known.history.attempts == 0:
-        return _confirmed_untouched(rig, known, seen, evidence)
+        return _confirmed_untouched(context, known, seen, evidence)
     if seen.status is None:
         return Decision(known.outcome, known.evidence, _changed(known))
-    return decide_seen(rig.action, known.history, seen.status, evidence)
+    return decide_seen(context.action, known.history, seen.status, evidence)
 
 
 def _confirmed_untouched(
-    rig: Rig, known: Known, seen: Sighting, evidence: Evidence
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
 ) -> Decision | None:
     """A campaign that got no PUT: confirmed by its state."""
     if known.outcome not in SUCCESSES:
         return None
-    if seen.status is COURSES[rig.action].target:
+    if seen.status is COURSES[context.action].target:
         return Decision(known.outcome, evidence)
     if seen.status in {Status.NOT_STARTED, Status.COMPLETED}:
         return Decision(Outcome.NOT_RUNNING, evidence)
@@ -473,7 +489,7 @@ def _changed(known: Known) -> Changed:
     return Changed.YES if history.accepted else Changed.MAYBE if history.doubted else Changed.NO
 
 
-async def settle_unread(rig: Rig, known: Known, verdict: Verdict) -> None:
+async def settle_unread(context: RunContext, known: Known, verdict: Verdict) -> None:
     """Its state could not be read: what is known without it stands."""
     if known.standing == "unchecked" and verdict.kind is Kind.NOT_FOUND and known.outcome:
         # It is gone: nothing of it can run.
@@ -487,13 +503,13 @@ async def settle_unread(rig: Rig, known: Known, verdict: Verdict) -> None:
     else:
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         reason = f"{known.error}; its state could not be read: {verdict.reason}"
-    await rig.settle(
-        Settlement(
+    await context.settle(
+        OutcomeRecord(
             seq=known.seq,
             ref=known.ref,
             decision=decision,
             standing="stands",
-            settled_at_ms=known.settled_at_ms or rig.clock.wall_ms(),
+            settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
             error=reason,
         ),
         confirms=True,
@@ -501,12 +517,12 @@ async def settle_unread(rig: Rig, known: Known, verdict: Verdict) -> None:
 
 
 async def decide_by_state(
-    rig: Rig, planned: Planned, *, acted_on: Container[Status | None] = ()
-) -> Sighting | None:
+    context: RunContext, planned: Planned, *, acted_on: Container[Status | None] = ()
+) -> ObservedState | None:
     """Let a campaign's state decide what its attempts came to; returns what was seen, if anything.
 
     Args:
-        rig: the parts of the run.
+        context: the parts of the run.
         planned: the campaign.
         acted_on: in these states the caller goes on with it, so that nothing is settled: an outcome
             on record would keep a later life from it if this one is killed now.
@@ -514,16 +530,16 @@ async def decide_by_state(
     Raises:
         StoppedError: the run is ending.
     """
-    seen = await read_state(rig, planned)
-    known = await known_campaign(rig, planned.ref)
+    seen = await read_state(context, planned)
+    known = await known_campaign(context, planned.ref)
     if known is None:
         return None
     if isinstance(seen, Verdict):
-        await settle_unread(rig, known, seen)
+        await settle_unread(context, known, seen)
         return None
     if seen.status in acted_on:
         return seen
-    decision = decide_seen(rig.action, known.history, seen.status, Evidence.READ)
-    settlement = seen_settlement(rig, planned.seq, decision, seen, known.error)
-    await rig.settle(settlement, confirms=known.outcome is not None)
+    decision = decide_seen(context.action, known.history, seen.status, Evidence.READ)
+    outcome_record = seen_settlement(context, planned.seq, decision, seen, known.error)
+    await context.settle(outcome_record, confirms=known.outcome is not None)
     return seen

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.model import CampaignRef, Sighting, Status
+from orchestrator.model import CampaignRef, ObservedState, Status
 
 if TYPE_CHECKING:
     from orchestrator.isales.pages import Page
@@ -41,9 +41,9 @@ class Listing:
     problem: str = ""
     #: nothing but the count is wrong
     is_miscounted: bool = False
-    _started: dict[CampaignRef, Sighting] = field(default_factory=dict)
+    _started: dict[CampaignRef, ObservedState] = field(default_factory=dict)
 
-    def add(self, page: Page) -> tuple[Sighting, ...]:
+    def add(self, page: Page) -> tuple[ObservedState, ...]:
         """Take one page in; returns the rows that were not seen before in this pass, once each."""
         self.pages += 1
         if page.problem:
@@ -95,7 +95,7 @@ class Listing:
         """Whether this listing may be believed; meaningful after `close`."""
         return not self.problem
 
-    def started(self) -> tuple[Sighting, ...]:
+    def started(self) -> tuple[ObservedState, ...]:
         """The rows that are started, or of a status that we cannot read, where they are kept."""
         return tuple(self._started.values())
 

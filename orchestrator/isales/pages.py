@@ -14,8 +14,8 @@ from orchestrator.isales.strict_json import storable
 from orchestrator.isales.verdict import Kind, Verdict, judge
 from orchestrator.model import (
     CampaignRef,
+    ObservedState,
     Refusal,
-    Sighting,
     Status,
     read_campaign_id,
     read_status,
@@ -32,7 +32,7 @@ _COUNT_MAX = 10**10 - 1
 class Page(NamedTuple):
     """One readable page of a listing."""
 
-    rows: tuple[Sighting, ...]
+    rows: tuple[ObservedState, ...]
     #: the server's count over all pages; None when it did not say
     total_size: int | None
     #: what makes this page unfit as proof; empty when nothing does
@@ -64,22 +64,22 @@ def read_page(
     if not isinstance(entries, list):
         return Page(rows=(), total_size=total_size, problem="`data` is not a list")
     assumed = read_status(asked_status)
-    rows: list[Sighting] = []
+    rows: list[ObservedState] = []
     problem = verdict.flaw or ("" if total_size is not None else "the listing has no totalSize")
     for entry in entries:
-        sighting = _row(entry, vdn_id=vdn_id, assumed=assumed)
-        if sighting is None:
+        observed = _row(entry, vdn_id=vdn_id, assumed=assumed)
+        if observed is None:
             problem = "a row of the listing has no usable id"
             continue
-        if verdict.flaw and sighting.status not in {Status.STARTED, None}:
+        if verdict.flaw and observed.status not in {Status.STARTED, None}:
             continue  # a broken page may say what to pause, never what is at rest
-        rows.append(sighting)
-        if sighting.status is None and not _is_number(entry.get("status")):
+        rows.append(observed)
+        if observed.status is None and not _is_number(entry.get("status")):
             problem = problem or "a row of the listing has no readable status"
     return Page(rows=tuple(rows), total_size=total_size, problem=problem)
 
 
-def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
+def read_details(answer: Answer, *, ref: CampaignRef) -> ObservedState | Verdict:
     """Read a details answer; the verdict instead when it was not a success."""
     verdict = judge(answer, reads=True)
     if verdict.kind is not Kind.ACCEPTED or verdict.document is None or verdict.flaw:
@@ -92,7 +92,7 @@ def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
             http_status=answer.http_status,
             in_doubt=True,
         )
-    return Sighting(
+    return ObservedState(
         ref=ref,
         status=read_status(shown.get("status")),
         name=_text(shown.get("name")),
@@ -100,14 +100,14 @@ def read_details(answer: Answer, *, ref: CampaignRef) -> Sighting | Verdict:
     )
 
 
-def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> Sighting | None:
+def _row(entry: object, *, vdn_id: int, assumed: Status | None) -> ObservedState | None:
     if not isinstance(entry, dict):
         return None
     campaign_id = read_campaign_id(entry.get("id"))
     if isinstance(campaign_id, Refusal):
         return None
     status = entry.get("status")
-    return Sighting(
+    return ObservedState(
         CampaignRef(vdn_id, campaign_id),
         assumed if status is None else read_status(status),
         _text(entry.get("name")),

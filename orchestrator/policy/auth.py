@@ -29,7 +29,7 @@ CLOSED_BY = 10
 CLOSED_AFTER_S = 30.0
 
 
-class Cure(StrEnum):
+class Recovery(StrEnum):
     """What was done about a 401."""
 
     #: signed before the last cure: the same request again is enough
@@ -40,7 +40,7 @@ class Cure(StrEnum):
 
 
 @dataclass(slots=True)
-class Signer:
+class AuthState:
     """How requests are signed at this moment of the run, and what has been learnt about it."""
 
     rules: SigningRules
@@ -58,7 +58,7 @@ class Signer:
     millis_tried: bool = False
     millis_undone: bool = False
     #: the last cure, until a request that was signed with it is accepted
-    untested: Cure | None = None
+    untested: Recovery | None = None
 
     def note_accepted(self, *, has_query: bool) -> None:
         """The server took a signature."""
@@ -66,17 +66,17 @@ class Signer:
         self.accepted_with_query = self.accepted_with_query or has_query
         self.accepted_without_query = self.accepted_without_query or not has_query
 
-    def confirm(self, *, has_query: bool, generation: int) -> Cure | None:
+    def confirm(self, *, has_query: bool, generation: int) -> Recovery | None:
         """The cure that this accepted request shows to have helped, once; None: none does."""
-        cure = self.untested
-        if generation < self.generation or (cure is Cure.BLANK_QUERY_LINE and has_query):
+        recovery = self.untested
+        if generation < self.generation or (recovery is Recovery.BLANK_QUERY_LINE and has_query):
             return None
         self.untested = None
-        return cure
+        return recovery
 
-    def cure(
+    def recovery(
         self, *, date: str | None, now_ms: int, has_query: bool, generation: int
-    ) -> Cure | None:
+    ) -> Recovery | None:
         """Change the signing in answer to a 401; None when there is nothing left to change.
 
         Args:
@@ -86,11 +86,11 @@ class Signer:
             generation: the generation in which it was signed.
         """
         if generation < self.generation:
-            return Cure.STALE
+            return Recovery.STALE
         self.untested = self._cure(date=date, now_ms=now_ms, has_query=has_query)
         return self.untested
 
-    def _cure(self, *, date: str | None, now_ms: int, has_query: bool) -> Cure | None:
+    def _cure(self, *, date: str | None, now_ms: int, has_query: bool) -> Recovery | None:
         if self.millis_tried and not (self.accepted or self.millis_undone):
             self.millis_undone = True
             self._flip_millis()
@@ -100,30 +100,30 @@ class Signer:
                 self.clock_tried = True
                 self.offset_ms = offset_ms
                 self.generation += 1
-                return Cure.CLOCK
+                return Recovery.CLOCK
         if not self.accepted:
             if self.millis_tried:
                 return None
             self.millis_tried = True
             self._flip_millis()
-            return Cure.MILLIS
+            return Recovery.MILLIS
         if has_query or not self.accepted_with_query or self.accepted_without_query:
             return None
         if not self.blank_tried:
             self.blank_tried = True
             self._flip()
-            return Cure.BLANK_QUERY_LINE
+            return Recovery.BLANK_QUERY_LINE
         if not self.blank_undone:
             self.blank_undone = True
             self._flip()
         return None
 
-    def text_of(self, cure: Cure) -> str:
+    def text_of(self, recovery: Recovery) -> str:
         """What a cure has set, for people."""
-        if cure is Cure.CLOCK:
+        if recovery is Recovery.CLOCK:
             return "the server's clock"
-        value = self.rules.millis if cure is Cure.MILLIS else self.rules.blank_query_line
-        return f"signing.{cure.value} = {str(value).lower()}"
+        value = self.rules.millis if recovery is Recovery.MILLIS else self.rules.blank_query_line
+        return f"signing.{recovery.value} = {str(value).lower()}"
 
     def _flip(self) -> None:
         self.rules = self.rules._replace(blank_query_line=not self.rules.blank_query_line)

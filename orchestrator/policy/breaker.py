@@ -137,23 +137,23 @@ class Breaker:
         patience_left_s = self._patience_end_s() - now_s
         return Hold(min(wait_s, patience_left_s) if patience_left_s > 0 else wait_s)
 
-    def useful(self, *, now_s: float) -> None:  # noqa: ARG002 - every event comes with its time
+    def record_success(self, *, now_s: float) -> None:  # noqa: ARG002 - every event comes with its time
         """Report an answer that shows that the server works, whatever it says of its campaign."""
         self._state = _State.CLOSED
         self._row.clear()
         self.opened_since_s = None
 
-    def useless(self, *, ref: Hashable, now_s: float, explained: bool) -> None:
+    def record_failure(self, *, ref: Hashable, now_s: float, campaign_specific: bool) -> None:
         """Report a failure that may be the server's.
 
         Args:
             ref: whose request failed; the same one twice in a row counts once.
             now_s: the present, seconds.
-            explained: another campaign's PUT succeeded since this one's first failure, so the
+            campaign_specific: another campaign succeeded since this one failed first, so the
                 server works. A probe's failure is a failed probe, explained or not.
         """
         if self._state is _State.CLOSED:
-            if not explained:
+            if not campaign_specific:
                 self._row.add(ref)
                 if len(self._row) >= self._threshold:
                     self._open(now_s)

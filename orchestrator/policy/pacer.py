@@ -71,7 +71,7 @@ _ASK_AGAIN_S = 0.25
 
 
 @dataclass(slots=True)
-class Left:
+class SendRecord:
     """One departure, as the pacer remembers it."""
 
     at_s: float
@@ -82,7 +82,7 @@ class Left:
 class Pacer:
     """Says when the next request may leave. One for everything that goes to one server.
 
-    The caller calls `depart` in the very step in which the request would leave, and sleeps for as
+    The caller calls `acquire` in the very step in which the request would leave, and sleeps for as
     long as it says when it may not. Memory: two seconds' departures; a call costs O(1), amortised.
     """
 
@@ -95,7 +95,7 @@ class Pacer:
         """
         assert 100 * _TICK_S <= guard_s < 1
         self._guard_s = guard_s
-        self._log: deque[Left] = deque()
+        self._log: deque[SendRecord] = deque()
         #: the shortest round trip so far, and how many there were
         self._least_trip_s = math.inf
         self._trips = 0
@@ -146,12 +146,12 @@ class Pacer:
         """
         return self._wait_s(now_s, *self._next(now_s))
 
-    def depart(self, *, now_s: float) -> Left | float:
+    def acquire(self, *, now_s: float) -> SendRecord | float:
         """Record that a request leaves now, if it may.
 
         Returns:
-            What `heard` wants, should there be an answer; or, since it may not, seconds until it is
-            worth asking again, as `wait_s`.
+            What `record_response` wants, should there be an answer; or, since it may not, seconds
+            until it is worth asking again, as `wait_s`.
         """
         interval_s, frees_s = self._next(now_s)
         wait_s = self._wait_s(now_s, interval_s, frees_s)
@@ -161,7 +161,7 @@ class Pacer:
         self._slot_s = max(
             self._slot_s + interval_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s, interval_s)
         )
-        left = Left(now_s)
+        left = SendRecord(now_s)
         while self._log and self._log[0].at_s <= now_s - self._window_s - self._guard_s:
             self._log.popleft()
         self._log.append(left)
@@ -175,11 +175,11 @@ class Pacer:
         self.last_s = now_s
         return left
 
-    def heard(self, left: Left, *, now_s: float) -> None:
+    def record_response(self, left: SendRecord, *, now_s: float) -> None:
         """Learn from an answer that has just come how late its request can have been.
 
         Args:
-            left: from `depart`.
+            left: from `acquire`.
             now_s: the present, seconds: the answer's instant, or a little later.
         """
         left.trip_s = now_s - left.at_s
@@ -193,7 +193,7 @@ class Pacer:
             number: how many; as they do not leave now, they are no departures.
             now_s: the present, seconds.
         """
-        self._log.extend(Left(now_s) for _ in range(min(number, self._limit)))
+        self._log.extend(SendRecord(now_s) for _ in range(min(number, self._limit)))
 
     def slow_down(self, *, now_s: float, until_s: float | None) -> None:
         """The server is throttling (429, 503): halve the rate, and hold everything if it said so.
@@ -236,7 +236,7 @@ class Pacer:
             interval_s = max(interval_s, (1 + guard_s) / self.rate_now_per_s(now_s))
         return interval_s, frees_s
 
-    def _guard_of(self, left: Left) -> float:
+    def _guard_of(self, left: SendRecord) -> float:
         """By how much a request may have been later than the next ones will be, seconds."""
         if left.trip_s is None or self._trips < _TRIPS_KNOWN:
             return self._guard_s

@@ -3,7 +3,7 @@
 Rule 1: whether an answer is worth repeating at all is verdict.py's; when and at whose cost is here.
 Rule 2: chance and time come in as numbers; what goes out is finite, and never above a stated cap.
 Rule 3: what a server writes in a header is matched whole before it is believed, else ignored.
-Rule 4: the server's failures are not a campaign's: see `is_charged`.
+Rule 4: the server's failures are not a campaign's: see `counts_against_limit`.
 Source: design.md §8 "Retry", "Breaker", "Credentials"; RFC 9110 §10.2.3 (Retry-After), §5.6.7.
 """
 
@@ -112,7 +112,9 @@ def clock_offset_ms(date: str | None, *, now_ms: int) -> int | None:
     return offset_ms if OFFSET_MIN_MS <= abs(offset_ms) <= OFFSET_MAX_MS else None
 
 
-def is_charged(*, breaker_open: bool, probe: bool, left: int, read_works: bool | None) -> bool:
+def counts_against_limit(
+    *, breaker_open: bool, probe: bool, left: int, read_works: bool | None
+) -> bool:
     """Whether a failed attempt counts against its campaign's attempts.
 
     | campaigns left | breaker open, or a probe | a read of its VDN works | charged |

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
+from orchestrator.simulator.handler import Handler, Received
 from orchestrator.simulator.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_protocol import RequestHandler
 
-    from orchestrator.simulator.desk import Played
+    from orchestrator.simulator.handler import Played
     from orchestrator.simulator.signature import SignatureCheck
     from orchestrator.simulator.world import World
 
@@ -85,7 +85,7 @@ class Simulator:
             raise ValueError(f"the simulator serves loopback addresses only, not {host}")
         self.world = world
         self.ledger = ledger if ledger is not None else Ledger()
-        self.desk = Desk(
+        self.handler = Handler(
             world,
             faults=faults or FaultPlan(),
             signature=signature,
@@ -107,7 +107,7 @@ class Simulator:
         """What clients are given; known once the server listens."""
         scheme = "https" if self._ssl_context else "http"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{self.desk.prefix}"
+        return f"{scheme}://{host}:{self.port}{self.handler.prefix}"
 
     @property
     def now_s(self) -> float:
@@ -156,7 +156,7 @@ class Simulator:
             body=body,
             connection=self._connections.number_of(request.protocol),
         )
-        played = self.desk.receive(
+        played = self.handler.receive(
             received, now_s=at_s - self._started_s, at_s=at_s, wall_ms=self._wall_ms()
         )
         # until something has been handed to the network, nothing was answered
@@ -216,7 +216,7 @@ class _Connections(web.Server):
         super().connection_made(handler, transport)
         self._count += 1
         self._numbers[handler] = self._count
-        if self._simulator.desk.refuses_connections(now_s=self._simulator.now_s):
+        if self._simulator.handler.refuses_connections(now_s=self._simulator.now_s):
             reset(transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:

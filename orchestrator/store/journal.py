@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from orchestrator.errors import StorageError
     from orchestrator.isales.verdict import Verdict
-    from orchestrator.model import CampaignRef, Sighting, Status
+    from orchestrator.model import CampaignRef, ObservedState, Status
     from orchestrator.policy.decide import Decision
     from orchestrator.store.writer import Writer
 
 T = TypeVar("T")
 
 
-class Settlement(NamedTuple):
+class OutcomeRecord(NamedTuple):
     """One campaign's outcome as it goes on record."""
 
     seq: int
@@ -58,9 +58,9 @@ class Intent(NamedTuple):
 class Journal:
     """The durable record of one run, written through one writer."""
 
-    def __init__(self, writer: Writer, *, life: int = 1) -> None:
+    def __init__(self, writer: Writer, *, process: int = 1) -> None:
         self._writer = writer
-        self.life = life
+        self.process = process
 
     @property
     def failure(self) -> StorageError | None:
@@ -84,10 +84,10 @@ class Journal:
 
         def begin(connection: sqlite3.Connection) -> int:
             (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
-            self.life = int(last) + 1
-            row: Row = (self.life, started_at_ms, None, None, pid, host, 0, 0, 0)
+            self.process = int(last) + 1
+            row: Row = (self.process, started_at_ms, None, None, pid, host, 0, 0, 0)
             put(connection, "lives", row)
-            return self.life
+            return self.process
 
         return self._writer.submit(Unsynced(begin))
 
@@ -104,18 +104,20 @@ class Journal:
         busy_ms: int,
     ) -> asyncio.Future[None]:
         """Record how this life ended."""
-        row = (self.life, started_at_ms, ended_at_ms, ended, pid, host, departures, worst_1s)
+        row = (self.process, started_at_ms, ended_at_ms, ended, pid, host, departures, worst_1s)
         return self._put("lives", (*row, busy_ms))
 
-    def saw(self, sightings: Sequence[tuple[int, Sighting]], *, at_ms: int) -> asyncio.Future[None]:
+    def saw(
+        self, observed_states: Sequence[tuple[int, ObservedState]], *, at_ms: int
+    ) -> asyncio.Future[None]:
         """Record states before: kept for campaigns without a look and without a PUT of ours."""
         rows = [
             (seq, int(seen.status) if seen.status else None, seen.name, seen.begin_time, at_ms)
-            for seq, seen in sightings
+            for seq, seen in observed_states
         ]
 
         def keep_first(connection: sqlite3.Connection) -> None:
-            touched = _touched(connection, [seq for seq, _ in sightings])
+            touched = _touched(connection, [seq for seq, _ in observed_states])
             put_many(connection, "looks", [row for row in rows if row[0] not in touched])
 
         return self._writer.submit(Unsynced(keep_first))
@@ -133,14 +135,14 @@ class Journal:
         return self._writer.submit(Unsynced(keep_first))
 
     def discovered(
-        self, sightings: Sequence[Sighting], *, at_ms: int
+        self, observed_states: Sequence[ObservedState], *, at_ms: int
     ) -> asyncio.Future[dict[CampaignRef, int]]:
         """Add campaigns to the plan of a pause-all, with the state before; returns their places."""
 
         def add(connection: sqlite3.Connection) -> dict[CampaignRef, int]:
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM plan").fetchone()
             places: dict[CampaignRef, int] = {}
-            for seq, seen in enumerate(sightings, start=int(last) + 1):
+            for seq, seen in enumerate(observed_states, start=int(last) + 1):
                 ref = seen.ref
                 put(connection, "plan", (seq, seq, ref.vdn_id, ref.campaign_id, "", "", ""))
                 status = int(seen.status) if seen.status else None
@@ -179,7 +181,7 @@ class Journal:
         *,
         sent_at_ms: int | None,
         answered_at_ms: int | None,
-        settlement: Settlement | None = None,
+        outcome_record: OutcomeRecord | None = None,
     ) -> asyncio.Future[None]:
         """Record an answer and, in the same commit, the outcome that it decides."""
         attempt = self._attempt(
@@ -196,14 +198,16 @@ class Journal:
                 verdict.reason,
             ),
         )
-        if settlement is None:
+        if outcome_record is None:
             return self._put("attempts", attempt)
-        outcome = self._outcome(settlement)
+        outcome = self._outcome(outcome_record)
         return self._writer.submit(Rows((("attempts", attempt), ("outcomes", outcome))))
 
-    def settle(self, settlements: Sequence[Settlement]) -> asyncio.Future[None]:
+    def settle(self, outcome_records: Sequence[OutcomeRecord]) -> asyncio.Future[None]:
         """Record outcomes."""
-        return self._writer.submit(Rows(("outcomes", self._outcome(one)) for one in settlements))
+        return self._writer.submit(
+            Rows(("outcomes", self._outcome(one)) for one in outcome_records)
+        )
 
     def swept(self, row: Row) -> asyncio.Future[None]:
         """Record one sweep of a pause-all; the row is without its number."""
@@ -229,7 +233,7 @@ class Journal:
         return (
             intent.seq,
             intent.number,
-            self.life,
+            self.process,
             before,
             intent.at_ms,
             state,
@@ -238,10 +242,10 @@ class Journal:
             *judged,
         )
 
-    def _outcome(self, one: Settlement) -> Row:
+    def _outcome(self, one: OutcomeRecord) -> Row:
         return (
             one.seq,
-            self.life,
+            self.process,
             str(one.decision.outcome),
             str(one.decision.evidence),
             str(one.decision.changed),

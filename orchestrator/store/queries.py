@@ -59,7 +59,7 @@ class _Attempt(NamedTuple):
     descr: str | None
     http_status: int | None
     reason: str | None
-    life: int
+    process: int
     answered_at_ms: int | None
 
     @property
@@ -114,7 +114,7 @@ class Mark(NamedTuple):
     run_id: str
 
 
-class VdnShare(NamedTuple):
+class VdnCount(NamedTuple):
     """How much of the plan belongs to one VDN, in order of first appearance."""
 
     vdn_id: int
@@ -124,7 +124,7 @@ class VdnShare(NamedTuple):
 class Life(NamedTuple):
     """One process that worked on the run."""
 
-    life: int
+    process: int
     started_at_ms: int
     ended_at_ms: int | None
     ended: str | None
@@ -133,7 +133,7 @@ class Life(NamedTuple):
     busy_ms: int
 
 
-def vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
+def vdn_shares(connection: sqlite3.Connection) -> list[VdnCount]:
     """The VDNs of the plan that have something undecided, in order of first appearance."""
     rows = connection.execute(
         "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
@@ -141,17 +141,17 @@ def vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
         " AND (o.seq IS NULL OR o.standing <> 'stands')"
         " GROUP BY p.vdn_id ORDER BY min(p.seq)"
     )
-    return [VdnShare(*row) for row in rows]
+    return [VdnCount(*row) for row in rows]
 
 
-def all_vdn_shares(connection: sqlite3.Connection) -> list[VdnShare]:
+def all_vdn_shares(connection: sqlite3.Connection) -> list[VdnCount]:
     """Every VDN of the plan, in order of first appearance."""
     rows = connection.execute(
         "SELECT p.vdn_id, count(*) FROM plan p"  # noqa: S608 - ours
         f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
         " GROUP BY p.vdn_id ORDER BY min(p.seq)"
     )
-    return [VdnShare(*row) for row in rows]
+    return [VdnCount(*row) for row in rows]
 
 
 def pending_campaigns(
@@ -314,7 +314,7 @@ def has_exhausted(connection: sqlite3.Connection, *, vdn_id: int) -> bool:
     return bool(found)
 
 
-def lives(connection: sqlite3.Connection) -> list[Life]:
+def processes(connection: sqlite3.Connection) -> list[Life]:
     """Every process that worked on this run, oldest first."""
     rows = connection.execute(
         "SELECT life, started_at_ms, ended_at_ms, ended, departures, worst_1s, busy_ms"
@@ -553,8 +553,8 @@ def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
         settled_at_ms=settled_at_ms,
         looked_at_ms=looked_at_ms,
         accepted_at_ms=accepted[-1] if accepted else None,
-        tried_life=attempts[-1].life if attempts else 0,
-        doubted_lives=frozenset(one.life for one in attempts if one.doubtful),
+        tried_life=attempts[-1].process if attempts else 0,
+        doubted_lives=frozenset(one.process for one in attempts if one.doubtful),
     )
 
 

@@ -271,7 +271,7 @@ _LAST_ROWS = 100
 _READ_BACK = {"plan": "seq", "attempts": "seq", "outcomes": "seq", "lives": "life"}
 
 
-def find_damage(connection: sqlite3.Connection, *, path: Path, life: int) -> StorageError | None:
+def find_damage(connection: sqlite3.Connection, *, path: Path, process: int) -> StorageError | None:
     """Read the journal back from its file, as somebody would who opens it tomorrow.
 
     The write-ahead log goes into the file first: a hole in the log shows only there.
@@ -279,7 +279,7 @@ def find_damage(connection: sqlite3.Connection, *, path: Path, life: int) -> Sto
     Args:
         connection: the one that wrote it; what it knows should be in the file.
         path: the file.
-        life: of this process.
+        process: of this process.
 
     Returns:
         What is wrong with it; None when its pages hold together and numbers and last rows are
@@ -300,7 +300,7 @@ def find_damage(connection: sqlite3.Connection, *, path: Path, life: int) -> Sto
                 if any(row[-1] != crc(row[:-1]) for row in other.execute(last)):
                     return _damaged_meanwhile(path, f"a row of {name} fails its checksum")
             newest = other.execute("SELECT max(life) FROM lives").fetchone()
-            if newest != (life,):
+            if newest != (process,):
                 return _damaged_meanwhile(path, "this process is not in it")
     except (sqlite3.Error, StorageError, JournalMismatchError) as error:
         return _damaged_meanwhile(path, str(error))

@@ -172,9 +172,9 @@ def _path_of(connection: sqlite3.Connection) -> str:
     return path
 
 
-def _lost(why: str, cure: str) -> StorageError:
+def _lost(why: str, recovery: str) -> StorageError:
     return StorageError(
-        f"the journal cannot be written: {why}", advice=f"{cure} `orchestrator continue`"
+        f"the journal cannot be written: {why}", advice=f"{recovery} `orchestrator continue`"
     )
 
 

@@ -93,10 +93,10 @@ def one_killed_run(  # noqa: C901, PLR0915
     said: Counter[int] = Counter()
     durable_s: dict[tuple[int, int], float] = {}
     ended: Ended | None = None
-    for life in range(wanted + 12):
+    for process in range(wanted + 12):
         begun = (run / "journal.db").exists()
         fresh += not begun
-        words = ["continue", run] if begun and life % 3 else first
+        words = ["continue", run] if begun and process % 3 else first
         child = case.start(server, words, label=f"life{number}")
         if kills >= wanted:
             ended = child.wait(180)
@@ -173,10 +173,10 @@ def kill_emergency(case: Case) -> None:
     server, run = case.serve(world), case.folder / "run"
     first = ["pause-all", "--vdn", VDN, "--yes", "--rate", 20, "--run-dir", run]
     kills, ended = 0, None
-    for life in range(12):
+    for process in range(12):
         begun = (run / "journal.db").exists()
         child = case.start(server, ["continue", run] if begun else first, label="life")
-        if life >= 7:
+        if process >= 7:
             ended = child.wait(120)
             break
         killed_once(server, world, child, chance)
@@ -725,7 +725,7 @@ def shared_campaigns(case: Case) -> None:
 
 
 @scenario(4, "a proxy, a netrc and odd surroundings change nothing")
-def surroundings(case: Case) -> None:
+def environment(case: Case) -> None:
     world = World()
     world.add(7, range(1, 21))
     server, lines = case.serve(world), pairs_of(world)

@@ -290,9 +290,9 @@ def test_check_names_signing_switch_a_and_its_other_value(
 ) -> None:
     """The listing is accepted, the details call only in the other form: exit 0, and what to set."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.desk.signature is not None
-    simulator.desk.signature = replace(
-        simulator.desk.signature, blank_query_line=BlankQueryLine.KEEP
+    assert simulator.handler.signature is not None
+    simulator.handler.signature = replace(
+        simulator.handler.signature, blank_query_line=BlankQueryLine.KEEP
     )
 
     assert main(["check", "--vdn", "1234"]) == 0
@@ -304,8 +304,8 @@ def test_check_names_signing_switch_b_and_its_other_value(
 ) -> None:
     """Only timestamps with milliseconds are accepted: exit 0, and what to set."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.desk.signature is not None
-    simulator.desk.signature = replace(simulator.desk.signature, millis=Millis.KEEP)
+    assert simulator.handler.signature is not None
+    simulator.handler.signature = replace(simulator.handler.signature, millis=Millis.KEEP)
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert "set signing.millis = true (now false)" in capsys.readouterr().out
@@ -330,8 +330,8 @@ def test_check_tells_how_far_the_clock_is_off(
 ) -> None:
     """The server is an hour ahead: requests are healed as in a run, and the skew is a warning."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.desk.signature is not None
-    simulator.desk.signature = replace(simulator.desk.signature, clock_offset_s=3600.0)
+    assert simulator.handler.signature is not None
+    simulator.handler.signature = replace(simulator.handler.signature, clock_offset_s=3600.0)
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert re.search(r"WARN .* clock .* 3[56]\d\d s behind the server's", capsys.readouterr().out)
@@ -421,7 +421,7 @@ def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     """403 with a page from the start: exit 3, its words, and no "correct the credentials"."""
     page = b"<html><title>Blocked</title><body>Your address 203.0.113.9 is not allowed</body>"
 
-    simulator.desk.faults = FaultPlan(outages=(Outage(with_http(403, body=page)),))
+    simulator.handler.faults = FaultPlan(outages=(Outage(with_http(403, body=page)),))
 
     assert main(["pause", str(write_list(workplace, 1234001, 1234002)), *FAST]) == 3
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import orchestrator
 from orchestrator.model import CampaignRef
-from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
+from orchestrator.simulator.handler import Handler, Received
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.world import Campaign, World
 from tests.checks.tree import ROOT
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.api import PauseAllOptions, PauseOptions, RunResult, Settings
-    from orchestrator.simulator.desk import Played
+    from orchestrator.simulator.handler import Played
     from orchestrator.simulator.signature import SignatureCheck
 
 VDN = 12
@@ -62,7 +62,9 @@ class Stand(FaultServer):
     listing: Script | None = None
 
     def __post_init__(self) -> None:
-        self.desk = Desk(self.world, faults=self.faults, signature=self.signature, ledger=Ledger())
+        self.handler = Handler(
+            self.world, faults=self.faults, signature=self.signature, ledger=Ledger()
+        )
 
     @property
     def puts(self) -> list[Seen]:
@@ -82,7 +84,7 @@ class Stand(FaultServer):
         at_s = asyncio.get_running_loop().time()
         wall_ms = time.time_ns() // 1_000_000
         received = Received(seen.method, seen.target, tuple(seen.headers))
-        return self.desk.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
+        return self.handler.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
 
     def with_effect(self, script: Script) -> Script:
         """The change takes effect, then the script runs."""

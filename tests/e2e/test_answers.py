@@ -115,7 +115,7 @@ async def test_a_refused_status_after_a_doubt_is_our_doing(tmp_path: Path) -> No
 async def _pause_with(server: Stand, folder: Path, campaign_id: int, *script: Fault | None) -> Told:
     """Pause the world's campaigns, one of which meets these faults, one a PUT."""
     refs = server.world.refs()
-    server.desk.faults = FaultPlan(scripted={ref(campaign_id): script})
+    server.handler.faults = FaultPlan(scripted={ref(campaign_id): script})
     return await pause_through(server, folder, refs)
 
 
@@ -134,7 +134,7 @@ async def test_a_database_error_for_ever_ends_after_exactly_the_allowed_attempts
 ) -> None:
     """[S11] Three attempts, and one more in the round at the end: failed after four PUTs."""
     async with Stand(world=world_of(8)) as server:
-        server.desk.faults = FaultPlan(always={ref(3): DATABASE_ERROR})
+        server.handler.faults = FaultPlan(always={ref(3): DATABASE_ERROR})
         told = await pause_through(server, tmp_path, refs_of(8))
 
     assert (told.exit_code, told.counts) == (1, {"paused": 7, "failed": 1})
@@ -159,7 +159,7 @@ async def test_stubborn_campaigns_do_not_slow_the_others(tmp_path: Path) -> None
     """[S13] Ten of two hundred never work: the others are through before their repeats are."""
     stubborn = {ref(15 * number): DATABASE_ERROR for number in range(1, 11)}
     async with Stand(world=world_of(200)) as server:
-        server.desk.faults = FaultPlan(always=stubborn)
+        server.handler.faults = FaultPlan(always=stubborn)
         told = await pause_through(
             server, tmp_path, refs_of(200), pace__rate_per_s=400, retry__backoff_base_s=0.05
         )
@@ -445,7 +445,7 @@ async def test_an_error_that_took_effect_ends_paused(
 ) -> None:
     """[S26] 500, but it is suspended: paused, and the report agrees with the server."""
     async with Stand(world=world_of(8)) as server:
-        server.desk.faults = FaultPlan(scripted={ref(2): (landed(with_http(500)),)})
+        server.handler.faults = FaultPlan(scripted={ref(2): (landed(with_http(500)),)})
         told = await pause_through(server, tmp_path, refs_of(8), PauseOptions(verify=verify))
 
     evidence = "listed" if verify else "inferred"

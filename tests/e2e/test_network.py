@@ -19,7 +19,7 @@ import trustme
 from orchestrator import PauseAllOptions, PauseOptions
 from orchestrator.clock import SystemClock
 from orchestrator.engine import pausing, pausing_all
-from orchestrator.engine.run import Surroundings
+from orchestrator.engine.run import Environment
 from orchestrator.log import Events
 from tests.checks.tree import ROOT
 from tests.cli.makers import Ended, child, environment
@@ -101,7 +101,7 @@ def authority_at(folder: Path, host: str) -> ssl.SSLContext:
     return context
 
 
-def surroundings_where(names: Names) -> Surroundings:
+def surroundings_where(names: Names) -> Environment:
     """The usual surroundings, with a resolver of our own."""
 
     def client(settings: Settings, clock: Clock) -> IsalesClient:
@@ -112,7 +112,7 @@ def surroundings_where(names: Names) -> Surroundings:
             clock=clock,
         )
 
-    return Surroundings(clock=SystemClock(), events=Events(), transport=client)
+    return Environment(clock=SystemClock(), events=Events(), transport=client)
 
 
 async def test_an_unknown_host_ends_the_run_at_once_and_is_named(tmp_path: Path) -> None:

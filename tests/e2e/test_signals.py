@@ -46,7 +46,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
     """An answer never comes; the second Ctrl-C does not wait for it [P10]."""
     async with a_stage(tmp_path, campaigns=5, faults=FaultPlan(scripted={})) as stage:
         ref = stage.simulator.world.refs()[2]
-        stage.simulator.desk.faults = FaultPlan(always={ref: HANG})
+        stage.simulator.handler.faults = FaultPlan(always={ref: HANG})
         child = await stage.begin(*stage.pause_words())
         await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
         child.send(signal.SIGINT)
@@ -54,7 +54,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
         still_there = child.process.returncode is None
         child.send(signal.SIGINT)
         ended = await child.ended()
-        stage.simulator.desk.faults = FaultPlan()
+        stage.simulator.handler.faults = FaultPlan()
         report = await stage.run("report", str(stage.run_dir))
 
         assert still_there
@@ -70,7 +70,7 @@ async def test_two_signals_end_a_run_that_was_ending_for_another_reason(tmp_path
     """Its deadline is over and an answer never comes: the second Ctrl-C leaves [P10]."""
     async with a_stage(tmp_path, campaigns=3) as stage:
         ref = stage.simulator.world.refs()[0]
-        stage.simulator.desk.faults = FaultPlan(always={ref: HANG})
+        stage.simulator.handler.faults = FaultPlan(always={ref: HANG})
         child = await stage.begin(*stage.pause_words("--deadline", "0.3"))
         await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
         await asyncio.sleep(0.5)

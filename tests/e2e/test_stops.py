@@ -18,7 +18,7 @@ from tests.fakes import Stage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
 
 VDN = 12
 CHANGES = frozenset({Kind.PAUSE, Kind.RESUME})
@@ -67,12 +67,12 @@ async def test_a_stop_ends_every_kind_of_wait(
         stage.disk.commit_s = commit_s
     stopped_s: list[float] = []
 
-    def born(surroundings: Surroundings) -> None:
+    def born(environment: Environment) -> None:
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
             stopped_s.append(loop.time())
-            surroundings.stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
+            environment.stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
 
         loop.call_later(at_s, stop)
 

@@ -82,7 +82,7 @@ async def test_a_doubt_of_an_earlier_life_is_remembered_when_the_look_fails(tmp_
     stage = Stage(tmp_path, started(40))
     run_dir = await killed_at(stage, 1, verify=False)
     pending = [one.ref for one in stage.server.puts]
-    stage.server.desk.faults = FaultPlan(
+    stage.server.handler.faults = FaultPlan(
         listing_faults={VDN: ListingFaults(answered=0)},
     )
 
@@ -224,14 +224,14 @@ async def test_a_life_that_only_looked_does_not_keep_the_next_one_from_pausing(
         return sent.kind is Kind.DETAILS and len(read) == 5
 
     # the listing fails, so what was left open is read one by one
-    stage.server.desk.faults = FaultPlan(
+    stage.server.handler.faults = FaultPlan(
         listing_faults={VDN: ListingFaults(answered=0)},
         outages=(Outage(faults.RESET, kinds=frozenset(CHANGES)),),
     )
     stage.server.on_sent = lambda sent: stage.kill() if late(sent) else None
     assert await stage.until_killed(stage.continue_run(run_dir)) is None
     stage.server.on_sent = None
-    stage.server.desk.faults = FaultPlan()
+    stage.server.handler.faults = FaultPlan()
 
     result = await stage.continue_run(run_dir)
 

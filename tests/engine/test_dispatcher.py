@@ -412,9 +412,9 @@ async def test_a_brown_out_lowers_the_offered_load(tmp_path: Path) -> None:
     loop_plan = {"bad": plan, "good": FaultPlan()}
 
     def switch(sent: Sent) -> None:
-        stage.server.desk.faults = loop_plan["bad" if 2 <= sent.at_s < 62 else "good"]
+        stage.server.handler.faults = loop_plan["bad" if 2 <= sent.at_s < 62 else "good"]
 
-    stage.server.desk.faults = loop_plan["good"]
+    stage.server.handler.faults = loop_plan["good"]
     stage.server.on_sent = switch
 
     result = await stage.pause()

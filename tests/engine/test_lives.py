@@ -64,7 +64,7 @@ async def test_what_an_earlier_life_settled_gets_no_put(tmp_path: Path, number: 
 
     await stage.continue_run(run_dir)
 
-    later = [sent.ref for sent in stage.server.puts if sent.life == 2]
+    later = [sent.ref for sent in stage.server.puts if sent.process == 2]
     assert settled
     assert settled.isdisjoint(later)
 

@@ -188,7 +188,7 @@ async def test_with_faults_each_is_started_once(tmp_path: Path) -> None:
     """[S46] 30 % mixed faults on the starts: all restored, each took effect once."""
     stage = Stage(tmp_path, started(60))
     run_dir = await paused(stage)
-    stage.server.desk.faults = FaultPlan(seed=4, rates=FaultRates.mixed(0.3))
+    stage.server.handler.faults = FaultPlan(seed=4, rates=FaultRates.mixed(0.3))
 
     result = await stage.restore(run_dir)
 
@@ -201,7 +201,7 @@ async def test_what_cannot_be_looked_at_is_left_as_it_is(tmp_path: Path) -> None
     """Listing and reading fail for ever: nothing is started blindly, exit 1."""
     stage = Stage(tmp_path, started(10))
     run_dir = await paused(stage)
-    stage.server.desk.faults = FaultPlan(
+    stage.server.handler.faults = FaultPlan(
         listing_faults={VDN: ListingFaults(answered=0)},
         read_rates=FaultRates(gateway_error=1.0),
         max_consecutive=10**6,

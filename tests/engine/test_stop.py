@@ -242,8 +242,8 @@ async def test_a_full_disk_stops_a_batch_before_the_next_put(
 async def test_the_first_reason_to_end_stays() -> None:
     """A deadline after a signal changes nothing; everybody who sleeps wakes at once."""
     stopping = Stopping()
-    heard: list[str] = []
-    stopping.on_stop(lambda: heard.append("stop"))
+    exchange: list[str] = []
+    stopping.on_stop(lambda: exchange.append("stop"))
     sleeper = asyncio.ensure_future(stopping.sleep(None))
     await asyncio.sleep(0)
 
@@ -252,7 +252,7 @@ async def test_the_first_reason_to_end_stays() -> None:
     await sleeper
     await stopping.sleep(1_000)
 
-    assert (stopping.ended, stopping.why, heard) == (Ended.SIGNAL_INT, "first", ["stop"])
+    assert (stopping.ended, stopping.why, exchange) == (Ended.SIGNAL_INT, "first", ["stop"])
     assert asyncio.get_running_loop().time() == 0.0
     with pytest.raises(StoppedError):
         stopping.check()

@@ -211,25 +211,25 @@ def _settled(story: Story) -> list[str]:
     if story.kind == "pause-all":
         return []
     return [
-        f"[9] {one.ref} was settled before life {one.life} and got a PUT in it"
+        f"[9] {one.ref} was settled before life {one.process} and got a PUT in it"
         for one in story.sent
         if one.is_change
         and one.ref is not None
-        and (one.ref.vdn_id, one.ref.campaign_id) in story.settled_before.get(one.life, ())
+        and (one.ref.vdn_id, one.ref.campaign_id) in story.settled_before.get(one.process, ())
     ]
 
 
 def _stops(story: Story) -> list[str]:
     """13: no PUT leaves after the stop, reads for a last look only, and the end comes soon."""
     found = []
-    for life, (at_s, ended_s) in story.stops.items():
-        late = [one for one in story.sent if one.life == life and one.at_s > at_s + 1e-9]
+    for process, (at_s, ended_s) in story.stops.items():
+        late = [one for one in story.sent if one.process == process and one.at_s > at_s + 1e-9]
         if any(one.is_change for one in late):
-            found.append(f"[13] life {life}: a PUT left after the stop")
+            found.append(f"[13] life {process}: a PUT left after the stop")
         if any(one.at_s > at_s + 18 for one in late):
-            found.append(f"[13] life {life}: a last look of more than 18 s")
+            found.append(f"[13] life {process}: a last look of more than 18 s")
         if ended_s - at_s > story.grace_s:
-            found.append(f"[13] life {life} took {ended_s - at_s:.1f} s to end")
+            found.append(f"[13] life {process} took {ended_s - at_s:.1f} s to end")
     return found
 
 
@@ -244,7 +244,7 @@ def _retry_after(story: Story) -> list[str]:
         early = [
             other
             for other in story.sent
-            if other.life == one.life and one.ended_s + 1e-9 < other.at_s < until_s - 1e-6
+            if other.process == one.process and one.ended_s + 1e-9 < other.at_s < until_s - 1e-6
         ]
         if early:
             found.append(f"[15] {len(early)} requests left within the {wait_s} s of a Retry-After")

@@ -137,7 +137,7 @@ class Record:
 
     trials: int = 0
     deaths: int = 0
-    lives: int = 0
+    processes: int = 0
     puts: int = 0
     inferred: int = 0
     states: Counter[str] = field(default_factory=Counter)
@@ -217,7 +217,7 @@ class Trial:
     record: Record
     folder: Path
     deaths: int = 0
-    lives: int = 0
+    processes: int = 0
     simulator: Simulator = field(init=False)
 
     @property
@@ -268,8 +268,8 @@ class Trial:
     # -- lives
 
     async def _pause_first(self) -> None:
-        life = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
-        death = await self.cradle.live(life)
+        process = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
+        death = await self.cradle.live(process)
         agree(death.exit_code in {0, 1}, f"the pause before the restore ended with {death}")
 
     async def _until_finished(self, skipped: int) -> int:
@@ -282,7 +282,7 @@ class Trial:
                     "something was sent before the journal existed",
                 )
             death = await self._one_life(self._next_command(), dying)
-            self.lives += 1
+            self.processes += 1
             await self._drain()
             if settled is not None:
                 check_settled(settled, before, self._puts(skipped))
@@ -317,14 +317,14 @@ class Trial:
     async def _one_life(self, command: str, dying: Dying | None) -> Death:
         if self.plan.real and self.plan.command != "restore":
             return await self._real_life(command, dying)
-        life = self._life(command)
+        process = self._life(command)
         measure = self.measures["continue" if command == "continue" else self.plan.command]
         if dying is not None and dying.while_share is not None:
-            life = replace(life, dies_after_s=dying.while_share * measure.lived_s)
+            process = replace(process, dies_after_s=dying.while_share * measure.lived_s)
         elif dying is not None:
             most = max(1, measure.passed.get(dying.instant, 1))
-            life = replace(life, instant=dying.instant, nth=1 + int(dying.nth_share * most))
-        return await self.cradle.live(life)
+            process = replace(process, instant=dying.instant, nth=1 + int(dying.nth_share * most))
+        return await self.cradle.live(process)
 
     async def _real_life(self, command: str, dying: Dying | None) -> Death:
         """The real command as a child process, killed from outside."""
@@ -411,7 +411,7 @@ class Trial:
             for state, instants in HARD_STATES.items():
                 states[state] += dying.instant in instants
         states["at a random instant"] += dying is not None and dying.while_share is not None
-        states["during continue"] += told is not None and self.lives > 1 and told.lives > 1
+        states["during continue"] += told is not None and self.processes > 1 and told.processes > 1
         states["five times in a row"] += self.deaths == _MOST_DEATHS
         states["in an emergency"] += self.plan.command == "pause_all"
         states["in a restore"] += self.plan.command == "restore"
@@ -457,7 +457,7 @@ class Trial:
         self._look_for_lost_answers(entries)
         self.record.puts += self._puts(skipped).total()
         self.record.deaths += self.deaths
-        self.record.lives += self.lives
+        self.record.processes += self.processes
 
     def _wanted(self, *, restore: bool) -> dict[CampaignRef, Status]:
         """What each campaign should be now; a restore gives everything back."""
@@ -606,7 +606,7 @@ def tell(record: Record, *, deaths: int, took_s: float, whole: bool) -> int:
         print(f"{record.states[state]:8,}  {state}")
     missing = [state for state in HARD_STATES if not record.states[state]]
     print(
-        f"crash: {record.deaths:,} deaths in {record.trials:,} trials, {record.lives:,} lives,"
+        f"crash: {record.deaths:,} deaths in {record.trials:,} trials, {record.processes:,} lives,"
         f" {record.puts:,} PUTs, {len(record.instants)} of {len(INSTANTS)} instants,"
         f" {record.inferred} rows inferred, {took_s:.1f} s"
     )

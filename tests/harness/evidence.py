@@ -383,7 +383,7 @@ class Verdict:
     trace: str = ""
     requests: int = 0
     virtual_s: float = 0.0
-    lives: int = 0
+    processes: int = 0
 
 
 class History:
@@ -424,7 +424,7 @@ class History:
         except Exception:  # noqa: BLE001 - whatever comes through here is a finding
             self._find(traceback.format_exc())
         verdict, stage = self.verdict, self.stage
-        verdict.requests, verdict.lives = len(stage.server.sent), len(stage.lives)
+        verdict.requests, verdict.processes = len(stage.server.sent), len(stage.processes)
         verdict.virtual_s = stage.clock.now_s()
         verdict.trace = self._trace()
         return verdict
@@ -445,7 +445,7 @@ class History:
         self.began_s = self.stage.clock.now_s()
         for begin in self.draft.lies:
             begin(self.began_s)
-        self.stage.server.desk.faults = self.draft.plan
+        self.stage.server.handler.faults = self.draft.plan
         for name in self.draft.names:
             self.verdict.visited[f"lie: {name}"] += 1
 
@@ -473,19 +473,24 @@ class History:
     def _end_later(self, kill_s: float) -> None:
         loop = asyncio.get_running_loop()
         if kill_s < inf:
-            number = len(self.stage.lives) + 1
+            number = len(self.stage.processes) + 1
             loop.call_later(kill_s, self._kill, number)
         elif self.draft.stop_at_s is not None and not self.draft.kills:
             loop.call_later(self.draft.stop_at_s, self._stop)
 
     def _kill(self, number: int) -> None:
-        life = self.stage.lives[-1]
-        if life.number == number and not life.dead and life.writers:
+        process = self.stage.processes[-1]
+        if process.number == number and not process.dead and process.writers:
             self.stage.kill()
 
     def _stop(self) -> None:
-        stopping, life = self.stage.stopping, self.stage.lives[-1]
-        if stopping is not None and not stopping.is_stopping and not life.dead and life.writers:
+        stopping, process = self.stage.stopping, self.stage.processes[-1]
+        if (
+            stopping is not None
+            and not stopping.is_stopping
+            and not process.dead
+            and process.writers
+        ):
             self.stopped = True
             self.verdict.visited["stopped by a signal"] += 1
             stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
@@ -552,15 +557,15 @@ class History:
                 continue
             if tuple(one.ref) not in ours:
                 self._find(f"[not ours] {one.ref} was sent a start")
-            if perhaps.get(one.ref, one.life) < one.life:
+            if perhaps.get(one.ref, one.process) < one.process:
                 self._find(
                     f"[sent again] {one.ref} may have been started by process"
-                    f" {perhaps[one.ref]} and was sent a start by process {one.life}"
+                    f" {perhaps[one.ref]} and was sent a start by process {one.process}"
                 )
             took_effect = one.entry is not None and one.entry.took_effect
             effects[one.ref] += took_effect
             if took_effect or (one.ended_s is None and not one.delivered):
-                perhaps.setdefault(one.ref, one.life)
+                perhaps.setdefault(one.ref, one.process)
         for ref, times in effects.items():
             if times > 1:
                 self._find(f"[started twice] {ref}: {times} times")
@@ -812,7 +817,13 @@ class History:
     def _trace(self) -> str:
         digest = hashlib.sha256()
         for one in self.stage.server.sent:
-            shown = (one.at_s, one.life, one.target, one.entry and one.entry.fault, one.delivered)
+            shown = (
+                one.at_s,
+                one.process,
+                one.target,
+                one.entry and one.entry.fault,
+                one.delivered,
+            )
             digest.update(repr(shown).encode())
         for run_dir in self.stage.run_dirs():
             results = run_dir / "results.csv"

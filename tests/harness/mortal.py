@@ -121,11 +121,11 @@ class Cradle:
         self._channel = ours
         self._channels.append(ours)
 
-    async def live(self, life: Life) -> Death:
+    async def live(self, process: Life) -> Death:
         """Let one life happen."""
         loop = asyncio.get_running_loop()
         self._channel.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        await loop.sock_sendall(self._channel, json.dumps(asdict(life)).encode() + b"\n")
+        await loop.sock_sendall(self._channel, json.dumps(asdict(process)).encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
             piece = await loop.sock_recv(self._channel, 4096)
@@ -151,17 +151,17 @@ def _rock(channel: socket.socket) -> None:
             lines.flush()
 
 
-def _one_life(life: Life) -> Death:
+def _one_life(process: Life) -> Death:
     born_s = time.monotonic()
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
-            code = _live(life)
+            code = _live(process)
         finally:
             os._exit(code)
     descriptor = os.pidfd_open(pid)
-    wait_s = LIFE_S if life.dies_after_s is None else life.dies_after_s
+    wait_s = LIFE_S if process.dies_after_s is None else process.dies_after_s
     ended, _, _ = select.select([descriptor], [], [], wait_s)
     if not ended:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -170,7 +170,7 @@ def _one_life(life: Life) -> Death:
     code = os.waitstatus_to_exitcode(status)
     return Death(
         exit_code=code if code >= 0 else None,
-        hung=not ended and life.dies_after_s is None,
+        hung=not ended and process.dies_after_s is None,
         lived_s=time.monotonic() - born_s,
     )
 
@@ -178,14 +178,14 @@ def _one_life(life: Life) -> Death:
 # -- in the forked child ----------------------------------------------------------------------
 
 
-def _live(life: Life) -> int:
-    told = Path(life.state_dir, "stderr.txt").open("a", encoding="utf-8")  # noqa: SIM115 - dies with us
+def _live(process: Life) -> int:
+    told = Path(process.state_dir, "stderr.txt").open("a", encoding="utf-8")  # noqa: SIM115 - dies with us
     os.dup2(told.fileno(), 2)
     sys.stderr = told
-    instants = Instants(life.instant, life.nth)
+    instants = Instants(process.instant, process.nth)
     _wrap(instants)
     try:
-        code = asyncio.run(_command(life)).exit_code
+        code = asyncio.run(_command(process)).exit_code
     except OrchestratorError as error:
         print(f"{type(error).__name__}: {error}", file=told)
         code = error.exit_code
@@ -193,39 +193,39 @@ def _live(life: Life) -> int:
         sys.excepthook(*sys.exc_info())
         code = 98
     told.flush()
-    if life.counts:
-        Path(life.counts).write_text(json.dumps(instants.passed), encoding="utf-8")
+    if process.counts:
+        Path(process.counts).write_text(json.dumps(instants.passed), encoding="utf-8")
     return code
 
 
-async def _command(life: Life) -> library.RunResult:
+async def _command(process: Life) -> library.RunResult:
     settings = library.load_settings(
         {
-            "server.base_url": life.base_url,
-            "credentials.access_key": life.access_key,
+            "server.base_url": process.base_url,
+            "credentials.access_key": process.access_key,
             "pace.rate_per_s": 5000.0,
             "pace.concurrency": 4,
             "retry.backoff_base_s": 0.005,
             "retry.backoff_cap_s": 0.05,
         },
         environ={
-            "ORCHESTRATOR_SECRET_KEY": life.secret_key,
-            "ORCHESTRATOR_STATE_DIR": life.state_dir,
-            "HOME": life.state_dir,
+            "ORCHESTRATOR_SECRET_KEY": process.secret_key,
+            "ORCHESTRATOR_STATE_DIR": process.state_dir,
+            "HOME": process.state_dir,
         },
-        emergency=life.command == "pause_all",
+        emergency=process.command == "pause_all",
     )
-    run_dir = Path(life.run_dir)
-    match life.command:
+    run_dir = Path(process.run_dir)
+    match process.command:
         case "pause":
-            options = PauseOptions(run_dir=run_dir, verify=life.verify)
-            return await library.pause(life.manifest, settings, options)
+            options = PauseOptions(run_dir=run_dir, verify=process.verify)
+            return await library.pause(process.manifest, settings, options)
         case "pause_all":
             return await library.pause_all(
-                settings, PauseAllOptions(vdns=life.vdns, run_dir=run_dir, deadline_s=50.0)
+                settings, PauseAllOptions(vdns=process.vdns, run_dir=run_dir, deadline_s=50.0)
             )
         case "restore":
-            return await library.restore(life.source, settings, RestoreOptions(run_dir=run_dir))
+            return await library.restore(process.source, settings, RestoreOptions(run_dir=run_dir))
         case "report":
             return library.report(run_dir, settings)
         case _:

@@ -59,7 +59,7 @@ class Told:
     plan: set[CampaignRef] = field(default_factory=set)
     #: status before anything was done, where somebody looked
     looks: dict[CampaignRef, int | None] = field(default_factory=dict)
-    lives: int = 0
+    processes: int = 0
     ended: str | None = None
 
 
@@ -105,7 +105,7 @@ def _tell(connection: sqlite3.Connection) -> Told:
     for seq, status in connection.execute("SELECT seq, status FROM looks"):
         told.looks[places[seq]] = status
     past = connection.execute("SELECT life, ended FROM lives ORDER BY life").fetchall()
-    told.lives = len(past)
+    told.processes = len(past)
     told.ended = past[-1][1] if past else None
     return told
 

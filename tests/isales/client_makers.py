@@ -32,12 +32,12 @@ class Going:
 
     before: Callable[[], Awaitable[object]] | None = None
     rules: SigningRules = field(default_factory=SigningRules)
-    slots: int = 0
+    work_limit: int = 0
     #: (method, path, query, headers) of everything that was signed
     signed: list[tuple[str, str, str, CIMultiDict[str]]] = field(default_factory=list)
 
     async def slot(self) -> None:
-        self.slots += 1
+        self.work_limit += 1
         if self.before is not None:
             await self.before()
 

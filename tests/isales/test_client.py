@@ -170,7 +170,7 @@ async def test_parallel_sends_keep_their_slots_apart() -> None:
 
     assert [answer.http_status for answer in answers] == [200] * 40
     assert server.connections <= 4
-    assert [going.slots for going in goings.values()] == [1] * 40
+    assert [going.work_limit for going in goings.values()] == [1] * 40
     for campaign_id, going in goings.items():
         assert [path for _, path, _, _ in going.signed] == [f"{PATH}/12/{campaign_id}/pause"]
 
@@ -310,7 +310,7 @@ async def test_a_dropped_kept_alive_connection_is_one_request_and_one_fault(
     assert (answer.fault, answer.sent) == (Fault.RESET, True)
     assert answer.sent_at_ms is not None
     assert len(server.ledger) == 2
-    assert going.slots == len(going.signed) == 1
+    assert going.work_limit == len(going.signed) == 1
 
 
 @pytest.mark.sockets
@@ -335,7 +335,7 @@ async def test_a_connection_that_ended_while_it_waited_for_its_slot_is_replaced(
         [open_one] = server._open
 
         async def server_ends_it() -> None:
-            if going.slots == 1:
+            if going.work_limit == 1:
                 open_one.close()
                 await open_one.wait_closed()
                 await asyncio.sleep(0.02)
@@ -344,7 +344,7 @@ async def test_a_connection_that_ended_while_it_waited_for_its_slot_is_replaced(
         answer = await client.send(pause(2), going)
 
     assert answer.http_status == 200
-    assert going.slots == 2
+    assert going.work_limit == 2
     assert len(going.signed) == 1
     assert [(seen.campaign_id, seen.connection) for seen in server.ledger] == [(1, 1), (2, 2)]
 
@@ -362,7 +362,7 @@ async def test_an_end_that_the_loop_has_not_read_yet_is_noticed_too() -> None:
         answer = await client.send(pause(2), going)
 
     assert answer.http_status == 200
-    assert (going.slots, len(going.signed)) == (2, 1)
+    assert (going.work_limit, len(going.signed)) == (2, 1)
 
 
 @pytest.mark.sockets
@@ -394,7 +394,7 @@ async def test_a_surplus_answer_that_arrives_during_the_slot_is_not_taken() -> N
         going = Going(before=long_enough)
         answer = await client.send(pause(2), going)
 
-    assert (answer.body, going.slots) == (SUCCESS, 2)
+    assert (answer.body, going.work_limit) == (SUCCESS, 2)
 
 
 @pytest.mark.sockets

@@ -54,7 +54,7 @@ async def test_a_refused_connection_is_named_with_host_and_port(closed_port: int
 
     assert (answer.fault, answer.sent, answer.sent_at_ms) == (Fault.CONNECT_REFUSED, False, None)
     assert answer.detail == f"127.0.0.1:{closed_port}: cannot connect (connection refused)"
-    assert going.slots == 0
+    assert going.work_limit == 0
 
 
 async def test_a_swallowed_syn_ends_at_the_connect_timeout() -> None:
@@ -77,7 +77,7 @@ async def test_a_swallowed_syn_ends_at_the_connect_timeout() -> None:
 
     assert (answer.fault, answer.sent) == (Fault.CONNECT_TIMEOUT, False)
     assert answer.detail == (f"127.0.0.1:{port}: no connection (name, TCP and TLS) within 0.1 s")
-    assert going.slots == 0
+    assert going.work_limit == 0
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ async def test_a_reset_on_accept_is_not_counted_as_sent() -> None:
     async with FaultServer(on_accept=reset) as server, client_of(server.url) as client:
         answer = await client.send(pause(), going)
 
-        assert server.connections == going.slots == 2
+        assert server.connections == going.work_limit == 2
     assert (answer.fault, answer.sent) == (Fault.CONNECT_REFUSED, False)
     assert going.signed == []
 

@@ -68,7 +68,7 @@ async def answer_through(context: ssl.SSLContext, ca_file: Path | None) -> Answe
 
         if answer.fault is not None:
             assert server.ledger == []
-            assert (going.slots, answer.sent) == (0, False)
+            assert (going.work_limit, answer.sent) == (0, False)
             assert answer.detail.startswith(f"isales.test:{server.port}: ")
     return answer
 
@@ -93,7 +93,7 @@ async def answer_of_a_refusing_handshake(context: ssl.SSLContext, ca_file: Path)
         async with client_of(f"https://127.0.0.1:{port}", ca_file=ca_file) as client:
             answer = await client.send(pause(), going)
         await refusing
-    assert (going.slots, answer.sent) == (0, False)
+    assert (going.work_limit, answer.sent) == (0, False)
     return answer
 
 
@@ -283,7 +283,7 @@ async def test_a_handshake_that_never_ends_is_a_connect_timeout(ca_file: Path) -
         ) as client:
             answer = await client.send(pause(), going)
 
-    assert (answer.fault, answer.sent, going.slots) == (Fault.CONNECT_TIMEOUT, False, 0)
+    assert (answer.fault, answer.sent, going.work_limit) == (Fault.CONNECT_TIMEOUT, False, 0)
 
 
 async def test_https_to_a_plain_port_is_said_in_plain_words(ca_file: Path) -> None:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from orchestrator.isales.listing import MAX_PAGES, Listing, page_count
 from orchestrator.isales.pages import Page
-from orchestrator.model import CampaignRef, Sighting, Status
+from orchestrator.model import CampaignRef, ObservedState, Status
 
 
-def row(campaign_id: int, status: Status | None = Status.STARTED) -> Sighting:
+def row(campaign_id: int, status: Status | None = Status.STARTED) -> ObservedState:
     """A row of VDN 1."""
-    return Sighting(CampaignRef(1, campaign_id), status)
+    return ObservedState(CampaignRef(1, campaign_id), status)
 
 
 def page(*campaign_ids: int, total_size: int | None, problem: str = "") -> Page:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.pages import Page, read_details, read_page
 from orchestrator.isales.verdict import Kind, Verdict
-from orchestrator.model import CampaignRef, Sighting, Status
+from orchestrator.model import CampaignRef, ObservedState, Status
 
 OK = {"resultCode": "0200000", "returnCode": "0200000"}
 REF = CampaignRef(1234, 146)
@@ -28,9 +28,11 @@ def page(*, asked_status: int = 2, **body: Any) -> Page | Verdict:
     return read_page(answer(OK | body), vdn_id=1234, asked_status=asked_status)
 
 
-def row(status: Status | None = Status.STARTED, *, campaign_id: int = 146, **more: str) -> Sighting:
+def row(
+    status: Status | None = Status.STARTED, *, campaign_id: int = 146, **more: str
+) -> ObservedState:
     """A row of VDN 1234."""
-    return Sighting(CampaignRef(1234, campaign_id), status, **more)
+    return ObservedState(CampaignRef(1234, campaign_id), status, **more)
 
 
 # -- listing ------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def test_a_total_size_is_a_count_or_a_problem(written: object, total_size: int |
     assert bool(read.problem) is (total_size is None)
 
 
-ROWS: list[tuple[dict[str, object], Sighting]] = [
+ROWS: list[tuple[dict[str, object], ObservedState]] = [
     # ids and statuses as numbers and as text
     ({"id": 146, "status": 3}, row(Status.SUSPENDED)),
     ({"id": "146", "status": "3"}, row(Status.SUSPENDED)),
@@ -109,15 +111,15 @@ ROWS: list[tuple[dict[str, object], Sighting]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("written", "sighting"), ROWS)
+@pytest.mark.parametrize(("written", "observed"), ROWS)
 def test_a_row_is_read_as_far_as_it_is_clear(
-    written: dict[str, object], sighting: Sighting
+    written: dict[str, object], observed: ObservedState
 ) -> None:
     """Unknown keys are ignored; a status is a status, or nothing, or the filter's when absent."""
     read = page(totalSize=1, data=[{**written, "extra": {}}])
 
     assert isinstance(read, Page)
-    assert (read.rows, read.total_size) == ((sighting,), 1)
+    assert (read.rows, read.total_size) == ((observed,), 1)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_details_show_one_campaign() -> None:
     """The state of a campaign is that of its returnObject."""
     body = OK | {"returnObject": {"name": "spring", "status": "3", "strBeginTime": "2025-01-01"}}
 
-    assert read_details(answer(body), ref=REF) == Sighting(
+    assert read_details(answer(body), ref=REF) == ObservedState(
         REF, Status.SUSPENDED, "spring", "2025-01-01"
     )
 
@@ -269,7 +271,7 @@ def test_details_without_a_status_that_we_know(status: object) -> None:
     """No status is lent to a single read: it proves nothing."""
     read = read_details(answer(OK | {"returnObject": {"status": status}}), ref=REF)
 
-    assert read == Sighting(REF, None)
+    assert read == ObservedState(REF, None)
 
 
 @pytest.mark.parametrize("shown", [None, [], "x", 7, [{"status": 3}]])
@@ -307,10 +309,10 @@ def test_nothing_makes_reading_raise(body: bytes) -> None:
     read = read_page(given_answer, vdn_id=1234, asked_status=2)
     shown = read_details(given_answer, ref=REF)
 
-    sightings = [*(read.rows if isinstance(read, Page) else ())]
-    if isinstance(shown, Sighting):
-        sightings.append(shown)
-    for one in sightings:
+    observed_states = [*(read.rows if isinstance(read, Page) else ())]
+    if isinstance(shown, ObservedState):
+        observed_states.append(shown)
+    for one in observed_states:
         (one.name + one.begin_time).encode()
         assert 1 <= one.ref.campaign_id < 2**63
     if isinstance(read, Page):

@@ -22,7 +22,7 @@ def opened(*, patience_s: float = PATIENCE_S, cap_s: float = CAP_S) -> Breaker:
     """A breaker that five different campaigns have opened at 100 s: first probe at 100.1 s."""
     breaker = make_breaker(patience_s=patience_s, cap_s=cap_s)
     for ref in range(5):
-        breaker.useless(ref=ref, now_s=OPENED_S, explained=False)
+        breaker.record_failure(ref=ref, now_s=OPENED_S, campaign_specific=False)
     return breaker
 
 
@@ -57,9 +57,9 @@ def test_five_different_campaigns_in_a_row_open_it() -> None:
     breaker = make_breaker()
 
     for ref in range(4):
-        breaker.useless(ref=ref, now_s=ref, explained=False)
+        breaker.record_failure(ref=ref, now_s=ref, campaign_specific=False)
     assert not breaker.is_open
-    breaker.useless(ref="fifth", now_s=4, explained=False)
+    breaker.record_failure(ref="fifth", now_s=4, campaign_specific=False)
 
     assert breaker.is_open
     assert breaker.opened_since_s == 4
@@ -71,7 +71,7 @@ def test_one_stubborn_campaign_never_opens_it() -> None:
     breaker = make_breaker()
 
     for n in range(1000):
-        breaker.useless(ref=n % 4, now_s=n, explained=False)
+        breaker.record_failure(ref=n % 4, now_s=n, campaign_specific=False)
 
     assert breaker.may_pass(now_s=1000) is Pass.GO
 
@@ -82,9 +82,9 @@ def test_a_useful_answer_empties_the_row() -> None:
 
     for ref in (1, 2, 3, 4, None, 5, 6, 7, 8):
         if ref is None:
-            breaker.useful(now_s=0)
+            breaker.record_success(now_s=0)
         else:
-            breaker.useless(ref=ref, now_s=0, explained=False)
+            breaker.record_failure(ref=ref, now_s=0, campaign_specific=False)
 
     assert not breaker.is_open
 
@@ -94,7 +94,7 @@ def test_explained_failures_do_not_count() -> None:
     breaker = make_breaker()
 
     for ref in range(50):
-        breaker.useless(ref=ref, now_s=ref, explained=True)
+        breaker.record_failure(ref=ref, now_s=ref, campaign_specific=True)
 
     assert not breaker.is_open
 
@@ -113,7 +113,7 @@ def test_a_threshold_of_one_opens_at_the_first_failure() -> None:
     """The threshold is the caller's."""
     breaker = Breaker(probe_base_s=1, probe_cap_s=8, patience_s=60, threshold=1)
 
-    breaker.useless(ref=1, now_s=0, explained=False)
+    breaker.record_failure(ref=1, now_s=0, campaign_specific=False)
 
     assert breaker.is_open
 
@@ -121,7 +121,7 @@ def test_a_threshold_of_one_opens_at_the_first_failure() -> None:
 def test_a_cancelled_probe_of_a_breaker_that_closed_meanwhile_changes_nothing() -> None:
     """Another answer closed it while the probe waited for its slot."""
     breaker = probing()
-    breaker.useful(now_s=102)
+    breaker.record_success(now_s=102)
 
     breaker.probe_cancelled(now_s=103)
 
@@ -146,7 +146,7 @@ def test_failures_from_before_it_opened_count_no_second_time() -> None:
     breaker = opened()
 
     for ref in range(5, 50):
-        breaker.useless(ref=ref, now_s=100.05, explained=False)
+        breaker.record_failure(ref=ref, now_s=100.05, campaign_specific=False)
     breaker.outage(now_s=100.05)
     breaker.probe_cancelled(now_s=100.05)
 
@@ -159,7 +159,7 @@ def test_a_late_useful_answer_closes_it() -> None:
     """The server answered one that was in flight: it works."""
     breaker = opened()
 
-    breaker.useful(now_s=100.05)
+    breaker.record_success(now_s=100.05)
 
     assert breaker.may_pass(now_s=100.05) is Pass.GO
     assert breaker.opened_since_s is None
@@ -184,7 +184,7 @@ def test_probes_are_spaced_from_base_to_cap(cap_s: float, spacings_s: list[float
         now_s += seen_s[-1] + 1e-9
         assert breaker.may_pass(now_s=now_s, ref=7) is Pass.PROBE
         now_s += 3
-        breaker.useless(ref=7, now_s=now_s, explained=False)
+        breaker.record_failure(ref=7, now_s=now_s, campaign_specific=False)
 
     assert seen_s == pytest.approx(spacings_s)
     assert breaker.probes_failed == len(spacings_s)
@@ -198,7 +198,7 @@ def test_spacing_stays_finite_for_ever() -> None:
     for _ in range(10_000):
         now_s += 6
         assert breaker.may_pass(now_s=now_s) is Pass.PROBE
-        breaker.useless(ref=1, now_s=now_s, explained=False)
+        breaker.record_failure(ref=1, now_s=now_s, campaign_specific=False)
 
     assert held_s(breaker, now_s=now_s) == CAP_S / 2
 
@@ -206,13 +206,13 @@ def test_spacing_stays_finite_for_ever() -> None:
 def test_a_breaker_that_opens_again_begins_with_the_short_spacing() -> None:
     """What an earlier outage taught is forgotten with it; the row begins anew."""
     breaker = probing()
-    breaker.useless(ref=7, now_s=102, explained=False)
-    breaker.useful(now_s=103)
+    breaker.record_failure(ref=7, now_s=102, campaign_specific=False)
+    breaker.record_success(now_s=103)
 
     for ref in range(4):
-        breaker.useless(ref=ref, now_s=104, explained=False)
+        breaker.record_failure(ref=ref, now_s=104, campaign_specific=False)
     assert not breaker.is_open
-    breaker.useless(ref=4, now_s=104, explained=False)
+    breaker.record_failure(ref=4, now_s=104, campaign_specific=False)
 
     assert held_s(breaker, now_s=104) == pytest.approx(0.1)
     assert breaker.times_opened == 2
@@ -234,7 +234,7 @@ def test_a_failed_probe_keeps_it_open() -> None:
     """Opened once, since the same instant, one probe failed."""
     breaker = probing()
 
-    breaker.useless(ref=7, now_s=116, explained=False)
+    breaker.record_failure(ref=7, now_s=116, campaign_specific=False)
 
     assert held_s(breaker, now_s=116) == pytest.approx(0.2)
     assert (breaker.times_opened, breaker.probes, breaker.probes_failed) == (1, 1, 1)
@@ -245,7 +245,7 @@ def test_an_explained_failure_of_a_probe_is_a_failed_probe() -> None:
     """Nothing explains a failure while the server gives no useful answer."""
     breaker = probing()
 
-    breaker.useless(ref=7, now_s=116, explained=True)
+    breaker.record_failure(ref=7, now_s=116, campaign_specific=True)
 
     assert breaker.probes_failed == 1
 
@@ -254,7 +254,7 @@ def test_a_useful_probe_closes_it_at_once() -> None:
     """One useful answer is enough for everybody."""
     breaker = probing()
 
-    breaker.useful(now_s=102)
+    breaker.record_success(now_s=102)
 
     assert [breaker.may_pass(now_s=102) for _ in range(100)] == [Pass.GO] * 100
 
@@ -264,7 +264,7 @@ def test_the_failure_of_another_is_not_the_probes() -> None:
     breaker = probing()
 
     for ref in (0, 1, 2, 3, 4, 8, 9):
-        breaker.useless(ref=ref, now_s=101.5, explained=False)
+        breaker.record_failure(ref=ref, now_s=101.5, campaign_specific=False)
     breaker.outage(now_s=101.5)
 
     assert held_s(breaker, now_s=200) == CAP_S / 2
@@ -276,7 +276,7 @@ def test_without_a_name_any_failure_is_taken_for_the_probes() -> None:
     breaker = opened()
     assert breaker.may_pass(now_s=101) is Pass.PROBE
 
-    breaker.useless(ref=3, now_s=102, explained=False)
+    breaker.record_failure(ref=3, now_s=102, campaign_specific=False)
 
     assert breaker.probes_failed == 1
     assert breaker.may_pass(now_s=103) is Pass.PROBE
@@ -303,7 +303,7 @@ def test_patience_ends_with_a_failed_probe() -> None:
     assert not breaker.out_of_patience(1899.9)
     assert breaker.may_pass(now_s=1899.9, ref=1) is Pass.PROBE
     assert not breaker.out_of_patience(1905)
-    breaker.useless(ref=1, now_s=1905, explained=False)
+    breaker.record_failure(ref=1, now_s=1905, campaign_specific=False)
 
     assert breaker.out_of_patience(1905)
 
@@ -316,7 +316,7 @@ def test_a_machine_that_slept_asks_before_it_gives_up() -> None:
     assert not breaker.out_of_patience(woken_s)
     assert breaker.may_pass(now_s=woken_s) is Pass.PROBE
     assert not breaker.out_of_patience(woken_s)
-    breaker.useful(now_s=woken_s + 0.1)
+    breaker.record_success(now_s=woken_s + 0.1)
 
     assert breaker.may_pass(now_s=woken_s + 0.1) is Pass.GO
     assert not breaker.out_of_patience(woken_s + 0.1)
@@ -333,7 +333,7 @@ def test_a_hold_ends_no_later_than_patience() -> None:
     assert breaker.may_pass(now_s=102) is Pass.PROBE
 
     assert held_s(breaker, now_s=102) == pytest.approx(0.05)
-    breaker.useless(ref=1, now_s=102, explained=False)
+    breaker.record_failure(ref=1, now_s=102, campaign_specific=False)
     assert held_s(breaker, now_s=102) == pytest.approx(0.05)
     assert held_s(breaker, now_s=102.1) == pytest.approx(0.1)
     assert breaker.out_of_patience(102.1)
@@ -372,13 +372,13 @@ def test_no_order_of_events_breaks_the_laws(events: list[tuple[str, int, float]]
                 elif isinstance(passed, Hold):
                     assert 0 < passed.wait_s <= CAP_S / 2
             case "useful":
-                breaker.useful(now_s=now_s)
+                breaker.record_success(now_s=now_s)
                 assert not breaker.is_open
                 probe = None
             case "useless" | "explained":
                 was_open = breaker.is_open
                 failed = breaker.probes_failed
-                breaker.useless(ref=ref, now_s=now_s, explained=kind == "explained")
+                breaker.record_failure(ref=ref, now_s=now_s, campaign_specific=kind == "explained")
                 assert breaker.is_open or not was_open
                 assert breaker.probes_failed - failed == int(probe is not None and ref == probe)
                 if ref == probe:
@@ -412,9 +412,9 @@ def test_a_server_that_recovers_is_found_within_a_spacing_and_two_answers(
             well = now_s >= OPENED_S + up_after_s
             now_s += answer_after_s
             if well:
-                breaker.useful(now_s=now_s)
+                breaker.record_success(now_s=now_s)
             else:
-                breaker.useless(ref=1, now_s=now_s, explained=False)
+                breaker.record_failure(ref=1, now_s=now_s, campaign_specific=False)
         else:
             now_s += asked_every_s
 
@@ -426,7 +426,7 @@ def test_a_renewed_one_is_closed_and_behaves_alike() -> None:
     """Open, probed and failed before: the new one opens by as many, and asks at the same times."""
     old = opened()
     old.may_pass(now_s=OPENED_S + CAP_S, ref=1)
-    old.useless(ref=1, now_s=OPENED_S + CAP_S, explained=False)
+    old.record_failure(ref=1, now_s=OPENED_S + CAP_S, campaign_specific=False)
 
     new = old.renewed()
 
@@ -437,7 +437,7 @@ def test_a_renewed_one_is_closed_and_behaves_alike() -> None:
     for ref in range(100):
         if new.is_open:
             break
-        new.useless(ref=ref, now_s=OPENED_S, explained=False)
+        new.record_failure(ref=ref, now_s=OPENED_S, campaign_specific=False)
     assert new.opened_since_s == fresh.opened_since_s
     assert new.may_pass(now_s=OPENED_S) == fresh.may_pass(now_s=OPENED_S)
 

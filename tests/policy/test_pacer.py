@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.policy.pacer import GUARD_S, LEAST_GUARD_S, Left, Pacer
+from orchestrator.policy.pacer import GUARD_S, LEAST_GUARD_S, Pacer, SendRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,10 @@ def late_timers(seed: int, *, late_up_to_s: float = 0.001) -> Callable[[float], 
     return lambda due_s: math.ceil(due_s * 1000) / 1000 + chance.random() * late_up_to_s
 
 
-def leave(pacer: Pacer, *, now_s: float) -> Left:
+def leave(pacer: Pacer, *, now_s: float) -> SendRecord:
     """Let a request leave at an instant at which one may."""
-    left = pacer.depart(now_s=now_s)
-    assert isinstance(left, Left)
+    left = pacer.acquire(now_s=now_s)
+    assert isinstance(left, SendRecord)
     return left
 
 
@@ -93,12 +93,12 @@ def assert_window_law(times_s: list[float], rate_per_s: float) -> None:
 
 
 def test_who_may_not_leave_is_told_how_long_to_wait() -> None:
-    """`depart` says what `wait_s` says, and such a departure is not recorded."""
+    """`acquire` says what `wait_s` says, and such a departure is not recorded."""
     pacer = Pacer(10)
     assert at_once(pacer, now_s=0.0) == 2
     wait_s = pacer.wait_s(now_s=0.0)
 
-    assert pacer.depart(now_s=0.0) == wait_s > 0
+    assert pacer.acquire(now_s=0.0) == wait_s > 0
     assert pacer.departed == 2
 
 
@@ -222,7 +222,7 @@ def test_a_departure_out_of_turn_is_refused() -> None:
     pacer = Pacer(1)
     leave(pacer, now_s=5)
 
-    assert not isinstance(pacer.depart(now_s=5.5), Left)
+    assert not isinstance(pacer.acquire(now_s=5.5), SendRecord)
     assert pacer.departed == 1
 
 
@@ -309,7 +309,7 @@ def test_what_a_sleeping_server_reads_late_counts_against_its_first_second(
 ) -> None:
     """Of R = 10, 4 arrive late as it wakes: 6 more leave within a second, and then R again."""
     pacer = Pacer(10)
-    pacer.depart(now_s=0.0)
+    pacer.acquire(now_s=0.0)
 
     pacer.surfaced(late, now_s=100.0)
 
@@ -324,8 +324,8 @@ def leave_until(pacer: Pacer, *, from_s: float, until_s: float) -> int:
     """How many leave when all leave as soon as they may."""
     left = 0
     while from_s < until_s:
-        wait_s = pacer.depart(now_s=from_s)
-        if isinstance(wait_s, Left):
+        wait_s = pacer.acquire(now_s=from_s)
+        if isinstance(wait_s, SendRecord):
             left += 1
         else:
             from_s += wait_s
@@ -586,11 +586,11 @@ def send_over(
     now_s = 0.0
     left_s: list[float] = []
     arrived_s: list[float] = []
-    coming: list[tuple[float, int, Left]] = []
+    coming: list[tuple[float, int, SendRecord]] = []
     while now_s < until_s:
         while coming and coming[0][0] <= now_s:
             answered_s, _, left = heappop(coming)
-            pacer.heard(left, now_s=answered_s)
+            pacer.record_response(left, now_s=answered_s)
         wait_s = pacer.wait_s(now_s=now_s)
         if wait_s > 0:
             now_s += min(wait_s, 0.001)
@@ -665,7 +665,7 @@ def test_without_an_answer_a_request_may_be_as_late_as_the_whole_guard() -> None
     now_s = 0.0
     for _ in range(120):
         now_s += pacer.wait_s(now_s=now_s)
-        pacer.heard(leave(pacer, now_s=now_s), now_s=now_s + 0.002)
+        pacer.record_response(leave(pacer, now_s=now_s), now_s=now_s + 0.002)
     left_s = []
     for _ in range(11):
         while (wait_s := pacer.wait_s(now_s=now_s)) > 0:
@@ -683,7 +683,7 @@ def test_few_round_trips_teach_nothing() -> None:
     for _ in range(102):
         now_s += pacer.wait_s(now_s=now_s)
         left_s.append(now_s)
-        pacer.heard(leave(pacer, now_s=now_s), now_s=now_s + 0.002)
+        pacer.record_response(leave(pacer, now_s=now_s), now_s=now_s + 0.002)
 
     gaps_s = [later - sooner for sooner, later in pairwise(left_s)]
     assert gaps_s[:99] == pytest.approx([1 + GUARD_S] * 99)

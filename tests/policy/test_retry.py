@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.policy.retry import (
     backoff_s,
     clock_offset_ms,
-    is_charged,
+    counts_against_limit,
     last_wait_s,
     retry_after_s,
 )
@@ -252,7 +252,7 @@ def test_an_unreadable_date_corrects_nothing(date: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "read_works", "charged"),
+    ("left", "read_works", "tries_used"),
     [
         (3000, None, True),
         (3000, False, True),
@@ -266,17 +266,19 @@ def test_an_unreadable_date_corrects_nothing(date: str | None) -> None:
     ],
 )
 def test_with_a_closed_breaker_a_failure_is_its_campaigns(
-    left: int, *, read_works: bool | None, charged: bool
+    left: int, *, read_works: bool | None, tries_used: bool
 ) -> None:
     """Were the server ill, five would open it; with four left a read that works says the same."""
-    assert charged is is_charged(breaker_open=False, probe=False, left=left, read_works=read_works)
+    assert tries_used is counts_against_limit(
+        breaker_open=False, probe=False, left=left, read_works=read_works
+    )
 
 
 @pytest.mark.parametrize(("breaker_open", "probe"), [(True, False), (False, True), (True, True)])
 def test_an_outage_is_charged_to_nobody(*, breaker_open: bool, probe: bool) -> None:
     """A probe's failure, or one while the breaker is open, is the server's while five are left."""
     for left, read_works in product((5, 3000), (True, False, None)):
-        assert not is_charged(
+        assert not counts_against_limit(
             breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
         )
 
@@ -289,10 +291,10 @@ def test_one_stubborn_campaign_is_charged_whatever_the_breaker_does(
 ) -> None:
     """[issue 12] 0200006 for ever beside one unknown id: reads work, so its attempts run out."""
     for read_works in (True, False, None):
-        charged = is_charged(
+        tries_used = counts_against_limit(
             breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
         )
-        assert charged is bool(read_works)
+        assert tries_used is bool(read_works)
 
 
 # ------------------------------------------------------------------------------ the last waits

@@ -36,7 +36,7 @@ from tests.simulator.makers import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.simulator.desk import Played
+    from orchestrator.simulator.handler import Played
 
 
 def details_path(ref: CampaignRef) -> str:

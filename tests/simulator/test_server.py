@@ -212,7 +212,7 @@ async def test_new_connections_are_reset_while_refused() -> None:
         with pytest.raises(ConnectionResetError):
             async with calling(sim) as caller:
                 await caller.reader.read()
-        sim.desk.faults = FaultPlan()
+        sim.handler.faults = FaultPlan()
         async with calling(sim) as caller:
             await caller.ask(pause_path(STARTED))
 
@@ -223,7 +223,7 @@ async def test_old_connections_are_reset_while_refused() -> None:
     """A kept connection meets the outage with its next request."""
     async with Simulator(one_of_each()) as sim, calling(sim) as caller:
         await caller.ask(pause_path(STARTED))
-        sim.desk.faults = FaultPlan(outages=(Outage(faults.REFUSED),))
+        sim.handler.faults = FaultPlan(outages=(Outage(faults.REFUSED),))
         caller.send(pause_path(STARTED))
 
         with pytest.raises(ConnectionResetError):

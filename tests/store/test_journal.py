@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.isales.verdict import Kind
-from orchestrator.model import CampaignRef, Sighting, Status
+from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
-from orchestrator.store import InlineWriter, Intent, Journal, Settlement, check_whole
+from orchestrator.store import InlineWriter, Intent, Journal, OutcomeRecord, check_whole
 from tests.store.journal_makers import dump, line, make_journal, verdict
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     await journal.close()
 
 
-def sighting(seq: int, status: Status | None = Status.STARTED, name: str = "spring") -> Sighting:
+def observed(
+    seq: int, status: Status | None = Status.STARTED, name: str = "spring"
+) -> ObservedState:
     """A sighting of campaign `seq` of the plan."""
-    return Sighting(CampaignRef(1234, 100 + seq), status, name, "2025-01-01 08:00:00")
+    return ObservedState(CampaignRef(1234, 100 + seq), status, name, "2025-01-01 08:00:00")
 
 
 def intent(seq: int = 1, number: int = 1, *, before: Status | None = None) -> Intent:
@@ -37,12 +39,12 @@ def intent(seq: int = 1, number: int = 1, *, before: Status | None = None) -> In
     return Intent(seq, number, before, at_ms=1_000)
 
 
-def settlement(
+def outcome_record(
     outcome: Outcome = Outcome.PAUSED, *, seq: int = 1, standing: str = "stands", **more: Any
-) -> Settlement:
+) -> OutcomeRecord:
     """An outcome of campaign `seq` of the plan."""
     decision = Decision(outcome, Evidence.ACCEPTED, Changed.YES)
-    return Settlement(seq, CampaignRef(1234, 100 + seq), decision, standing, 1_090, **more)
+    return OutcomeRecord(seq, CampaignRef(1234, 100 + seq), decision, standing, 1_090, **more)
 
 
 async def rows_of(journal: Journal, table: str) -> list[Any]:
@@ -56,8 +58,8 @@ async def rows_of(journal: Journal, table: str) -> list[Any]:
 
 async def test_the_first_look_is_kept(journal: Journal) -> None:
     """The state before is what it was before, however often somebody looks."""
-    await journal.saw([(1, sighting(1)), (2, sighting(2, None))], at_ms=10)
-    await journal.saw([(1, sighting(1, Status.SUSPENDED)), (2, sighting(2))], at_ms=20)
+    await journal.saw([(1, observed(1)), (2, observed(2, None))], at_ms=10)
+    await journal.saw([(1, observed(1, Status.SUSPENDED)), (2, observed(2))], at_ms=20)
 
     assert await rows_of(journal, "looks") == [
         (1, 2, "spring", "2025-01-01 08:00:00", 10),
@@ -74,16 +76,16 @@ async def test_a_look_after_an_intent_is_no_state_before(
     if answered:
         await journal.answered(intent(), verdict(Kind.SERVER_ERROR), sent_at_ms=1, answered_at_ms=2)
 
-    await journal.saw([(1, sighting(1, Status.SUSPENDED)), (2, sighting(2))], at_ms=20)
+    await journal.saw([(1, observed(1, Status.SUSPENDED)), (2, observed(2))], at_ms=20)
 
     assert [row[0] for row in await rows_of(journal, "looks")] == [2]
 
 
 async def test_a_look_after_an_intent_does_not_replace_the_one_before(journal: Journal) -> None:
     """Started before, suspended after our PUT: started is what undo goes by."""
-    await journal.saw([(1, sighting(1, Status.STARTED))], at_ms=10)
+    await journal.saw([(1, observed(1, Status.STARTED))], at_ms=10)
     await journal.intend(intent())
-    await journal.saw([(1, sighting(1, Status.SUSPENDED))], at_ms=20)
+    await journal.saw([(1, observed(1, Status.SUSPENDED))], at_ms=20)
 
     assert await rows_of(journal, "looks") == [(1, 2, "spring", "2025-01-01 08:00:00", 10)]
 
@@ -93,14 +95,14 @@ async def test_a_look_after_an_intent_that_never_left_is_a_state_before(journal:
     await journal.intend(intent())
     await journal.not_sent(intent(), verdict(Kind.UNREACHABLE))
 
-    await journal.saw([(1, sighting(1))], at_ms=20)
+    await journal.saw([(1, observed(1))], at_ms=20)
 
     assert [row[:2] for row in await rows_of(journal, "looks")] == [(1, 2)]
 
 
 async def test_a_name_never_sets_a_state(journal: Journal) -> None:
     """Names come from the verification: too late for a state before, good enough for a report."""
-    await journal.saw([(1, sighting(1))], at_ms=10)
+    await journal.saw([(1, observed(1))], at_ms=10)
 
     await journal.named([(1, "other"), (2, "summer")])
     await journal.named([(2, "autumn")])
@@ -115,7 +117,7 @@ async def test_a_name_does_not_stand_in_the_way_of_a_first_look(journal: Journal
     """Named in one life, looked at in the next, and nothing sent in between."""
     await journal.named([(1, "spring")])
 
-    await journal.saw([(1, sighting(1))], at_ms=20)
+    await journal.saw([(1, observed(1))], at_ms=20)
 
     assert [row[:2] for row in await rows_of(journal, "looks")] == [(1, 2)]
 
@@ -169,11 +171,13 @@ async def test_why_nothing_was_sent_is_kept(journal: Journal) -> None:
 
 async def test_the_last_outcome_counts(journal: Journal) -> None:
     """Provisional until verification: one row a campaign, with the life that wrote it."""
-    await journal.settle([settlement(), settlement(Outcome.FAILED, seq=2, standing="exhausted")])
-    journal.life = 2
+    await journal.settle(
+        [outcome_record(), outcome_record(Outcome.FAILED, seq=2, standing="exhausted")]
+    )
+    journal.process = 2
     await journal.settle(
         [
-            settlement(
+            outcome_record(
                 Outcome.STILL_RUNNING,
                 state_after=Status.STARTED,
                 seen_at_ms=1_080,
@@ -194,7 +198,9 @@ async def test_an_outcome_stands_no_longer_once_the_campaign_is_tried_again(
     journal: Journal,
 ) -> None:
     """Accepted, seen started, tried once more, killed: in doubt, not paused; row 2 is untouched."""
-    await journal.settle([settlement(), settlement(Outcome.FAILED, seq=2, standing="exhausted")])
+    await journal.settle(
+        [outcome_record(), outcome_record(Outcome.FAILED, seq=2, standing="exhausted")]
+    )
     await journal.intend(intent(number=2))
     await journal.intend(intent(2, number=2))
 
@@ -216,7 +222,7 @@ async def test_lives_are_counted(journal: Journal) -> None:
         departures=7, worst_1s=5, busy_ms=900,
     )  # fmt: skip
 
-    assert (first, second, journal.life) == (1, 2, 2)
+    assert (first, second, journal.process) == (1, 2, 2)
     assert await rows_of(journal, "lives") == [
         (1, 1, None, None, 11, "a", 0, 0, 0),
         (2, 2, 3, "finished", 12, "b", 7, 5, 900),
@@ -225,8 +231,8 @@ async def test_lives_are_counted(journal: Journal) -> None:
 
 async def test_discoveries_are_added_to_the_plan(journal: Journal) -> None:
     """A pause-all finds its list: places go on where the plan ends, with the state before."""
-    places = await journal.discovered([sighting(8), sighting(9, None, "summer")], at_ms=10)
-    more = await journal.discovered([sighting(7)], at_ms=20)
+    places = await journal.discovered([observed(8), observed(9, None, "summer")], at_ms=10)
+    more = await journal.discovered([observed(7)], at_ms=20)
     none = await journal.discovered([], at_ms=30)
 
     assert places == {CampaignRef(1234, 108): 4, CampaignRef(1234, 109): 5}

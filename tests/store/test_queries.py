@@ -17,7 +17,7 @@ from orchestrator.store import (
     Known,
     Life,
     Mark,
-    VdnShare,
+    VdnCount,
     all_vdn_shares,
     attempts_made,
     counts,
@@ -26,9 +26,9 @@ from orchestrator.store import (
     has_exhausted,
     known_campaigns,
     known_of_vdn,
-    lives,
     pending_campaigns,
     pending_refs,
+    processes,
     report_rows,
     restorable,
     restored_marks,
@@ -71,12 +71,12 @@ class Story:
         kind: Kind | None = None,
         code: str = "",
         before: Status | None = None,
-        life: int = 1,
+        process: int = 1,
         sent_at_ms: int | None = 1_001,
         http_status: int | None = 200,
     ) -> None:
         """An attempt; without a kind nobody heard of it again."""
-        head = (seq, number, life, before and int(before), 1_000)
+        head = (seq, number, process, before and int(before), 1_000)
         if kind is None:
             put(self.connection, "attempts", (*head, "intended", *(None,) * 8))
             return
@@ -109,7 +109,7 @@ class Story:
         standing: str = "stands",
         state_after: Status | None = None,
         seen_at_ms: int | None = None,
-        life: int = 1,
+        process: int = 1,
         may_start: str = "",
         error: str = "",
     ) -> None:
@@ -117,7 +117,7 @@ class Story:
         put(
             self.connection,
             "outcomes",
-            (seq, life, outcome.value, evidence.value, changed.value, standing,
+            (seq, process, outcome.value, evidence.value, changed.value, standing,
              state_after and int(state_after), seen_at_ms, 1_090, may_start, error),
         )  # fmt: skip
 
@@ -217,14 +217,14 @@ def test_undecided_campaigns_are_found_by_their_standing(story: Story, standing:
 
 def test_vdns_come_in_the_order_of_the_list(story: Story) -> None:
     """With what is left of each; a VDN that is through is not looked at again."""
-    assert vdn_shares(story.connection) == [VdnShare(1234, 2), VdnShare(9, 2)]
+    assert vdn_shares(story.connection) == [VdnCount(1234, 2), VdnCount(9, 2)]
     story.settled(1, Outcome.PAUSED)
     story.settled(5, Outcome.FAILED, standing="exhausted")
     story.settled(2, Outcome.PAUSED)
     story.settled(6, Outcome.PAUSED)
 
-    assert vdn_shares(story.connection) == [VdnShare(1234, 1)]
-    assert all_vdn_shares(story.connection) == [VdnShare(1234, 2), VdnShare(9, 2)]
+    assert vdn_shares(story.connection) == [VdnCount(1234, 1)]
+    assert all_vdn_shares(story.connection) == [VdnCount(1234, 2), VdnCount(9, 2)]
     assert pending_refs(story.connection)[6] == CampaignRef(9, 101)
 
 
@@ -259,7 +259,7 @@ def test_only_campaigns_of_the_plan_are_known(story: Story) -> None:
 
 def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
     """For a pause-all that goes on: all of its campaigns with what became of them."""
-    story.settled(5, Outcome.PAUSED, evidence=Evidence.LISTED, life=3, error="e")
+    story.settled(5, Outcome.PAUSED, evidence=Evidence.LISTED, process=3, error="e")
 
     last = known_of_vdn(story.connection, vdn_id=1234)[-1]
 
@@ -297,7 +297,7 @@ def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
          History(attempts=1, last=Kind.THROTTLED)),
         # an earlier life was killed with a PUT in flight
         (lambda s: (s.saw(1, Status.STARTED), s.sent(1),
-                    s.sent(1, 2, kind=Kind.WRONG_STATE, life=2)),
+                    s.sent(1, 2, kind=Kind.WRONG_STATE, process=2)),
          History(before=Status.STARTED, attempts=2, doubted=True, last=Kind.WRONG_STATE)),
         # the state just before the doubtful attempt is better than the first look
         (lambda s: (s.saw(1, None), s.sent(1, before=Status.STARTED)),
@@ -370,7 +370,7 @@ def test_lives_sweeps_and_counts_are_read_back(story: Story) -> None:
     story.settled(2, Outcome.PAUSED)
     story.settled(5, Outcome.FAILED)
 
-    assert lives(story.connection) == [
+    assert processes(story.connection) == [
         Life(1, 9, 10, "finished", 7, 5, 900),
         Life(2, 5, None, None, 0, 0, 0),
     ]
@@ -577,8 +577,8 @@ def test_a_campaign_knows_when_it_was_accepted_and_which_processes_left_it_in_do
     """The look before, the last acceptance, and the lives with a PUT that may have arrived."""
     story.saw(1, Status.STARTED, at_ms=10)
     story.sent(1, kind=Kind.ACCEPTED)
-    story.sent(1, 2, life=2)
-    story.sent(1, 3, kind=Kind.BROKEN, life=3)
+    story.sent(1, 2, process=2)
+    story.sent(1, 3, kind=Kind.BROKEN, process=3)
 
     one = known(story)
 

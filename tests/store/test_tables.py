@@ -361,7 +361,7 @@ def test_a_journal_as_it_was_written_is_found_whole(tmp_path: Path) -> None:
     """With rows that are still in the write-ahead log."""
     path = tmp_path / "journal.db"
     with closing(sample_journal(path)) as connection:
-        assert find_damage(connection, path=path, life=1) is None
+        assert find_damage(connection, path=path, process=1) is None
 
 
 def emptied(path: Path) -> None:
@@ -392,7 +392,7 @@ def test_a_journal_that_was_changed_meanwhile_is_found_damaged(
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         change(path)
 
-        damage = find_damage(connection, path=path, life=1)
+        damage = find_damage(connection, path=path, process=1)
 
     assert damage is not None
     assert str(path) in str(damage)
@@ -413,7 +413,7 @@ def test_a_hole_in_the_log_is_found_before_a_good_end_is_said(tmp_path: Path, ke
             seq = number * 1009 % 399 + 1
             put(connection, "outcomes", (seq, *SAMPLES["outcomes"][1:]))
 
-        damage = find_damage(connection, path=path, life=1)
+        damage = find_damage(connection, path=path, process=1)
 
     assert damage is not None or reopened(path) is not None
 
@@ -425,7 +425,7 @@ def test_a_row_that_was_changed_meanwhile_is_found_by_its_checksum(tmp_path: Pat
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE outcomes SET outcome = 'paused'")
 
-        damage = find_damage(connection, path=path, life=1)
+        damage = find_damage(connection, path=path, process=1)
 
     assert "a row of outcomes fails its checksum" in str(damage)
 
@@ -434,4 +434,4 @@ def test_a_journal_that_does_not_know_this_process_is_damaged(tmp_path: Path) ->
     """Its newest life is another's."""
     path = tmp_path / "journal.db"
     with closing(sample_journal(path)) as connection:
-        assert "this process is not in it" in str(find_damage(connection, path=path, life=2))
+        assert "this process is not in it" in str(find_damage(connection, path=path, process=2))

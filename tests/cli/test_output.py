@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.main import main
+from orchestrator.cli.output import complain
 from orchestrator.cli.table import table
-from orchestrator.cli.voice import complain
 from orchestrator.errors import ManifestError, Problem
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ class _Answer:
     document: dict[str, object] | None = None
 
 
-class Desk:
+class Handler:
     """Everything about the server that is not the network."""
 
     def __init__(

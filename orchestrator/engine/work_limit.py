@@ -25,7 +25,7 @@ _FEW = 8
 _AHEAD_MAX = 32
 
 
-class Slots:
+class WorkLimit:
     """Slots for campaigns at work."""
 
     def __init__(self, in_flight: int, *, is_paced: Callable[[], bool]) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import voice
-from orchestrator.cli.stage import Stage, check_shared
+from orchestrator.cli import output
+from orchestrator.cli.runner import Stage, check_shared
 from orchestrator.engine.options import PauseOptions
 from orchestrator.engine.pausing import pause
 from orchestrator.model import CampaignRef, Status
@@ -48,19 +48,19 @@ def rehearse(shared: Shared, *, seed: int, rate: str) -> Rehearsal:
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
     manifest = folder / "campaigns.csv"
     _write_list(manifest, scenario)
-    voice.say(f"a simulated server, and a list of {len(scenario.sample)} campaigns: {manifest}")
-    stage = Stage(shared)
+    output.say(f"a simulated server, and a list of {len(scenario.sample)} campaigns: {manifest}")
+    runner = Stage(shared)
     seen: list[RunResult] = []
     with _served(scenario) as ready:
         settings = _settings(ready, folder, rate)
         command = f"orchestrator pause {manifest} --base-url {ready.base_url} --rate {rate}"
-        voice.say(f"what runs now: {command}")
+        output.say(f"what runs now: {command}")
 
         def remember(result: RunResult) -> None:
             seen.append(result)
 
-        stage.perform(
-            lambda surroundings: pause(manifest, settings, PauseOptions(), surroundings),
+        runner.perform(
+            lambda environment: pause(manifest, settings, PauseOptions(), environment),
             and_then=remember,
         )
     return _compare(seen[0], scenario)
@@ -124,7 +124,7 @@ def _settings(ready: Ready, folder: Path, rate: str) -> Settings:
         emergency=False,
         need_credentials=True,
         ask_secret=None,
-        warn=voice.warn,
+        warn=output.warn,
         system_file=folder / "none.toml",
     )
 

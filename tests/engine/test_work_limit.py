@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from orchestrator.engine.slots import Slots
+from orchestrator.engine.work_limit import WorkLimit
 
 
-async def taken_at_once(slots: Slots, wanted: int) -> tuple[int, list[asyncio.Task[None]]]:
+async def taken_at_once(work_limit: WorkLimit, wanted: int) -> tuple[int, list[asyncio.Task[None]]]:
     """How many of so many callers have a slot when all have asked."""
-    callers = [asyncio.create_task(slots.acquire()) for _ in range(wanted)]
+    callers = [asyncio.create_task(work_limit.acquire()) for _ in range(wanted)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return sum(one.done() for one in callers), callers
@@ -26,7 +26,7 @@ async def leave(callers: list[asyncio.Task[None]]) -> None:
 @pytest.mark.parametrize(("in_flight", "at_work"), [(1, 1), (8, 8), (9, 10), (32, 56), (64, 96)])
 async def test_a_few_are_ahead_of_those_in_flight(in_flight: int, at_work: int) -> None:
     """As many as are in flight beyond eight, 32 at the most; nobody ahead of eight or fewer."""
-    taken, callers = await taken_at_once(Slots(in_flight, is_paced=lambda: False), 200)
+    taken, callers = await taken_at_once(WorkLimit(in_flight, is_paced=lambda: False), 200)
     await leave(callers)
 
     assert taken == at_work
@@ -34,7 +34,7 @@ async def test_a_few_are_ahead_of_those_in_flight(in_flight: int, at_work: int) 
 
 async def test_nobody_is_ahead_while_the_pace_holds_us_back() -> None:
     """Twenty in flight and requests in line at the pacer: twenty at work."""
-    taken, callers = await taken_at_once(Slots(20, is_paced=lambda: True), 200)
+    taken, callers = await taken_at_once(WorkLimit(20, is_paced=lambda: True), 200)
     await leave(callers)
 
     assert taken == 20
@@ -42,14 +42,14 @@ async def test_nobody_is_ahead_while_the_pace_holds_us_back() -> None:
 
 async def test_who_asked_first_gets_the_next_slot() -> None:
     """Three wait for one slot: it goes round in the order of asking."""
-    slots = Slots(1, is_paced=lambda: False)
+    work_limit = WorkLimit(1, is_paced=lambda: False)
     got: list[int] = []
 
     async def ask(number: int) -> None:
-        async with slots:
+        async with work_limit:
             got.append(number)
 
-    async with slots:
+    async with work_limit:
         callers = [asyncio.create_task(ask(number)) for number in range(3)]
         await asyncio.sleep(0)
         assert got == []
@@ -60,14 +60,14 @@ async def test_who_asked_first_gets_the_next_slot() -> None:
 
 async def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
     """The first in line is cancelled before its turn, the second as its turn has just come."""
-    slots = Slots(1, is_paced=lambda: False)
-    await slots.acquire()
-    first, second, third = (asyncio.create_task(slots.acquire()) for _ in range(3))
+    work_limit = WorkLimit(1, is_paced=lambda: False)
+    await work_limit.acquire()
+    first, second, third = (asyncio.create_task(work_limit.acquire()) for _ in range(3))
     await asyncio.sleep(0)
 
     first.cancel()
     await asyncio.sleep(0)
-    slots.release()
+    work_limit.release()
     second.cancel()
     await asyncio.wait([first, second, third])
 
@@ -79,31 +79,31 @@ async def test_a_slot_given_back_while_the_pace_holds_is_not_given_on_beyond_tho
 ):
     """Ten at work, the pace begins to hold: one comes back, and nobody new is begun."""
     paced = False
-    slots = Slots(9, is_paced=lambda: paced)
+    work_limit = WorkLimit(9, is_paced=lambda: paced)
     for _ in range(10):
-        await slots.acquire()
-    waiting = asyncio.create_task(slots.acquire())
+        await work_limit.acquire()
+    waiting = asyncio.create_task(work_limit.acquire())
     await asyncio.sleep(0)
 
     paced = True
-    slots.release()
+    work_limit.release()
     await asyncio.sleep(0)
     assert not waiting.done()
-    slots.release()
+    work_limit.release()
     await asyncio.wait_for(waiting, 1)
 
 
 async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     """The pace has let go, so there is room ahead: it goes to whoever asked first."""
     paced = True
-    slots = Slots(10, is_paced=lambda: paced)
-    _, callers = await taken_at_once(slots, 11)
+    work_limit = WorkLimit(10, is_paced=lambda: paced)
+    _, callers = await taken_at_once(work_limit, 11)
     paced = False
 
-    newcomer = asyncio.create_task(slots.acquire())
+    newcomer = asyncio.create_task(work_limit.acquire())
     await asyncio.sleep(0)
     waited = not newcomer.done()
-    slots.release()
+    work_limit.release()
     await asyncio.sleep(0)
     first_served = callers[-1].done()
     await leave([*callers, newcomer])

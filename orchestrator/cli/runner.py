@@ -19,7 +19,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
-from orchestrator.cli import voice
+from orchestrator.cli import output
 from orchestrator.cli.progress import Screen, is_terminal, show
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.flags import Shared
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Surroundings
+    from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
 
 #: objects that come to be before garbage among them is looked for: 4 MB of them
@@ -69,7 +69,7 @@ class Stage:
 
     def perform(
         self,
-        start: Callable[[Surroundings], Awaitable[RunResult]],
+        start: Callable[[Environment], Awaitable[RunResult]],
         *,
         hangup_ends: bool = True,
         as_json: bool = False,
@@ -83,7 +83,7 @@ class Stage:
             as_json: give the summary instead of the lines for people.
             and_then: told the result, before anybody else.
         """
-        voice.mask_logging()
+        output.mask_logging()
         with _runner() as runner:
             result = runner.run(self._perform(start, hangup_ends=hangup_ends))
         if and_then is not None:
@@ -92,9 +92,9 @@ class Stage:
         return result.exit_code
 
     async def _perform(
-        self, start: Callable[[Surroundings], Awaitable[RunResult]], *, hangup_ends: bool
+        self, start: Callable[[Environment], Awaitable[RunResult]], *, hangup_ends: bool
     ) -> RunResult:
-        from orchestrator.engine.run import Surroundings, heed_signals  # noqa: PLC0415 - aiohttp
+        from orchestrator.engine.run import Environment, heed_signals  # noqa: PLC0415 - aiohttp
 
         # What is loaded by now stays to the end: looking through it again and again for garbage
         # took 4 % of a run's processor time, and pauses of 10 ms from its pace. A campaign leaves
@@ -104,12 +104,12 @@ class Stage:
         gc.enable()
         clock = SystemClock()
         log = _open_log(self.shared)
-        surroundings = Surroundings(
+        environment = Environment(
             clock=clock,
             events=make_events(self.shared, log or cast("TextIO", self.screen)),
             stopping=self.stopping,
             progress=self.progress,
-            fallback=voice.raw_stdout(),
+            fallback=output.raw_stdout(),
         )
         heed_signals(
             self.stopping, hangup_ends=hangup_ends, taken=self._acknowledge, leave=self._leave
@@ -118,7 +118,7 @@ class Stage:
         if not self.shared.quiet:
             display = asyncio.create_task(show(self.progress, self.screen, clock))
         try:
-            return await start(surroundings)
+            return await start(environment)
         finally:
             if display is not None:
                 display.cancel()
@@ -139,7 +139,7 @@ class Stage:
         """Leave at once, and the terminal as it was; not even a stuck terminal holds us."""
         threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
-        voice.say(
+        output.say(
             "left at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
         )
         os._exit(code)
@@ -183,10 +183,10 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         need_server=need_server,
         need_credentials=need_credentials,
         ask_secret=terminal_prompt() if need_credentials else None,
-        warn=(lambda _text: None) if shared.quiet else voice.warn,
+        warn=(lambda _text: None) if shared.quiet else output.warn,
         consequence=consequence,
     )
-    voice.never_show(settings.credentials.secret_key)
+    output.never_show(settings.credentials.secret_key)
     return settings
 
 
@@ -219,7 +219,7 @@ def make_events(shared: Shared, stream: TextIO) -> Events:
         level=level,
         as_json=shared.log_format == "json",
         stream=stream,
-        secrets=voice.secrets(),
+        secrets=output.secrets(),
         traceback=shared.debug,
     )
 
@@ -232,7 +232,9 @@ def _open_log(shared: Shared) -> TextIO | None:
         return cast("TextIO", ReadyStream(open_log(shared.log_file)))
     except (OSError, ValueError) as error:
         why = log_trouble(error, shared.log_file)
-        voice.warn(f"the log file {shared.log_file} cannot be written ({why}); events go to stderr")
+        output.warn(
+            f"the log file {shared.log_file} cannot be written ({why}); events go to stderr"
+        )
         return None
 
 
@@ -240,16 +242,16 @@ def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
     """Give the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     if not quiet:
         if result.repeated:
-            voice.say(f"run {result.run_id}: told again from its journal, nothing was sent now")
+            output.say(f"run {result.run_id}: told again from its journal, nothing was sent now")
         if result.run_dir is not None and result.is_reported:
-            voice.say(f"report: {result.run_dir}/results.csv")
+            output.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:
-        voice.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        voice.say(f"do: {result.advice}")
+        output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
+        output.say(f"do: {result.advice}")
     if as_json:
         run_dir = None if result.run_dir is None else str(result.run_dir)
-        voice.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
+        output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
         return
     for line in result.unstopped:
-        voice.give(line)
-    voice.give(result.line)
+        output.give(line)
+    output.give(result.line)

@@ -220,7 +220,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     seat = scripted(
         faults.with_http(429, retry_after="7"), faults.with_http(503, retry_after_date_s=7)
     )
-    seat.desk.signature = None
+    seat.handler.signature = None
 
     first, second = seat.pause(STARTED), seat.pause(STARTED)
 
@@ -328,7 +328,7 @@ def test_a_refused_request_does_not_use_up_the_script() -> None:
     """After a 401 the same campaign's first signed request meets the first fault."""
     seat = Seat(signature=CHECK, faults=FaultPlan(scripted={STARTED: [faults.RESET]}))
     seat.pause(STARTED)
-    seat.desk.signature = None
+    seat.handler.signature = None
 
     assert seat.pause(STARTED).entry.fault == "reset"
     assert seat.ledger.puts(STARTED) == 2
@@ -338,7 +338,7 @@ def test_an_outage_stands_in_front_of_the_signature_check() -> None:
     """An unsigned request in an outage of 503 gets 503; one that would let it land gets 401."""
     seat = Seat(signature=CHECK, faults=FaultPlan(outages=(Outage(faults.UNAVAILABLE),)))
     first = seat.pause(STARTED)
-    seat.desk.faults = FaultPlan(outages=(Outage(faults.ANSWER_LOST),))
+    seat.handler.faults = FaultPlan(outages=(Outage(faults.ANSWER_LOST),))
 
     assert (first.entry.http_status, seat.pause(STARTED).entry.http_status) == (503, 401)
 
@@ -355,10 +355,10 @@ def test_connections_are_refused_in_such_an_outage_only() -> None:
     refused = Seat(faults=FaultPlan(outages=(Outage(faults.REFUSED, start_s=1, end_s=2),)))
     failing = Seat(faults=FaultPlan(outages=(Outage(faults.UNAVAILABLE),)))
 
-    found = [refused.desk.refuses_connections(now_s=s) for s in (0.9, 1.0, 2.0)]
+    found = [refused.handler.refuses_connections(now_s=s) for s in (0.9, 1.0, 2.0)]
 
     assert found == [False, True, False]
-    assert not failing.desk.refuses_connections(now_s=1.0)
+    assert not failing.handler.refuses_connections(now_s=1.0)
 
 
 def test_listing_faults_are_seen_in_answers() -> None:
