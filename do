@@ -159,18 +159,16 @@ lint() {
     say "lint: clean (ruff, mypy, import-linter, tests.checks)"
 }
 
-# where the tests of the pure folders are
-PURE="tests/test_model.py tests/test_text.py tests/policy tests/isales tests/manifest tests/settings tests/reports"
-
 test_all() {
     cd "$ROOT"
     PATH=$VENV/bin:$PATH
+    pure=$(python -m tests.checks.own_coverage --tests)
     # Two workers are quicker than one on two cores and steadier than four on any. Only the tests
-    # of core are measured, which slows them: its coverage is asked file by file, each by its own.
-    python -m pytest -n 2 --dist worksteal --durations 5 $PURE \
+    # of the pure files are measured, which slows them: each file by its own tests.
+    python -m pytest -n 2 --dist worksteal --durations 5 $pure \
         --cov orchestrator --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
-    python -m pytest -n 2 --dist worksteal --durations 5 $(for path in $PURE; do echo "--ignore $path"; done)
+    python -m pytest -n 2 --dist worksteal --durations 5 $(for path in $pure; do echo "--ignore $path"; done)
 }
 
 test_some() {

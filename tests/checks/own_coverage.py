@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from coverage import Coverage
 
-from tests.checks.tree import ROOT
+from tests.checks.tree import ROOT, place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,6 +47,17 @@ def pure_files() -> dict[str, Path]:
             if path.stem != "__init__" and name not in IMPURE:
                 found[name] = path
     return found
+
+
+def test_files() -> list[str]:
+    """The own tests of all pure files."""
+    found = []
+    for name in pure_files():
+        folder, _, stem = name.rpartition("/")
+        place_of_tests = ROOT / "tests" / folder
+        own = [place_of_tests / f"test_{stem}.py", *place_of_tests.glob(f"test_{stem}_*.py")]
+        found += [place(path) for path in own if path.exists()]
+    return sorted(set(found))
 
 
 def own_tests(name: str) -> str:
@@ -82,7 +93,10 @@ def problems(names: Collection[str] = ()) -> list[str]:
 
 
 def main(names: list[str]) -> int:
-    """Say each problem on a line; exit 1 if there is one."""
+    """Say each problem on a line, or with --tests which tests count; exit 1 if there is one."""
+    if names == ["--tests"]:
+        print(*test_files(), sep="\n")
+        return 0
     found = problems(names)
     for problem in found:
         print(problem, file=sys.stderr)
