@@ -102,7 +102,7 @@ def authority_at(folder: Path, host: str) -> ssl.SSLContext:
 
 
 def surroundings_where(names: Names) -> Environment:
-    """The usual surroundings, with a resolver of our own."""
+    """The usual environment, with a resolver of our own."""
 
     def client(settings: Settings, clock: Clock) -> IsalesClient:
         return client_of(
@@ -455,7 +455,7 @@ def _worst_second(times_s: list[float]) -> int:
 OUT_OF_SOCKETS = """
 import asyncio, os, resource, sys
 import orchestrator
-from orchestrator.api import surroundings
+from orchestrator.api import environment
 from orchestrator.engine import pausing
 from orchestrator.engine import run as session
 from orchestrator.engine.options import PauseOptions
@@ -473,7 +473,7 @@ settings = orchestrator.load_settings(
         "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
     },
 )
-here = surroundings()
+here = environment()
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 def client(settings, clock):
