@@ -38,7 +38,7 @@ async def test_a_deadline_in_a_continued_run_leaves_what_its_look_contradicts(
 
     def watch(sent: Sent) -> None:
         if len(stage.server.puts) == 3 and sent.is_change:
-            asyncio.get_running_loop().call_later(0.5, stage.kill)
+            asyncio.get_running_loop().call_later(0.09, stage.kill)
 
     stage.server.on_sent = watch
     assert await stage.until_killed(stage.pause()) is None
