@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from orchestrator.model import Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, Lag, ListingFaults
 from orchestrator.simulator.world import Campaign, World
@@ -34,10 +35,11 @@ async def test_a_deadline_in_a_continued_run_leaves_what_its_look_contradicts(
     tmp_path: Path,
 ) -> None:
     """[seed 20502] Accepted without effect, killed; a look shows it started: not `paused`."""
-    stage = Stage(tmp_path, started(3), faults=FaultPlan(always={ref(1): faults.LIE}))
+    members = [Campaign(1), Campaign(2, Status.SUSPENDED), Campaign(3)]
+    stage = Stage(tmp_path, World({VDN: members}), faults=FaultPlan(always={ref(1): faults.LIE}))
 
     def watch(sent: Sent) -> None:
-        if len(stage.server.puts) == 3 and sent.is_change:
+        if len(stage.server.puts) == 1 and sent.is_change:
             asyncio.get_running_loop().call_later(0.09, stage.kill)
 
     stage.server.on_sent = watch
@@ -45,7 +47,7 @@ async def test_a_deadline_in_a_continued_run_leaves_what_its_look_contradicts(
     stage.server.on_sent = None
     (run_dir,) = stage.run_dirs()
 
-    result = await stage.continue_run(run_dir, deadline_s=0.5)
+    result = await stage.continue_run(run_dir, deadline_s=2.0)
 
     outcomes = {row["campaign_id"]: row["outcome"] for row in stage.rows(result)}
     assert outcomes["1"] == "still_running"
