@@ -96,7 +96,7 @@ async def test_a_look_after_an_intent_does_not_replace_the_state_before(tmp_path
 
 
 async def test_a_run_of_another_server_is_refused(tmp_path: Path) -> None:
-    """The settings name another host than the journal: refused, and nothing is sent."""
+    """[P26] The settings name another host than the journal: refused, and nothing is sent."""
     stage = Stage(tmp_path, started(20))
     run_dir = await killed_at(stage, 5)
     sent = len(stage.server.sent)
