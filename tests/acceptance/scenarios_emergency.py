@@ -1,19 +1,13 @@
 """Issue 3: stop a VDN, prove it is quiet, undo it exactly."""
 
-import contextlib
-import os
-import pty
 import signal
-import subprocess
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.acceptance.case import Case, lists, puts
 from tests.acceptance.child import Ended
-from tests.acceptance.registry import scenario
+from tests.acceptance.registry import scenario, variant
 from tests.acceptance.report import Report, moment, read_report
 from tests.acceptance.server import Server
 from tests.acceptance.world import (
@@ -136,24 +130,13 @@ def emergency(case: Case, started: int, order: str) -> None:
     )
 
 
-@scenario(3, "250 running, listed by id, 5 % database errors, 1 % lost answers")
-def emergency_250_id(case: Case) -> None:
-    emergency(case, 250, "id")
-
-
-@scenario(3, "250 running, listed by most recent change")
-def emergency_250_recent(case: Case) -> None:
-    emergency(case, 250, "recent")
-
-
-@scenario(3, "5,000 running, listed by id")
-def emergency_5000_id(case: Case) -> None:
-    emergency(case, 5000, "id")
-
-
-@scenario(3, "5,000 running, listed by most recent change")
-def emergency_5000_recent(case: Case) -> None:
-    emergency(case, 5000, "recent")
+variant(3, "emergency_250_id", "250 running, listed by id, 5 % database errors, 1 % lost answers",
+        emergency, 250, "id")  # fmt: skip
+variant(3, "emergency_250_recent", "250 running, listed by most recent change",
+        emergency, 250, "recent")  # fmt: skip
+variant(3, "emergency_5000_id", "5,000 running, listed by id", emergency, 5000, "id")
+variant(3, "emergency_5000_recent", "5,000 running, listed by most recent change",
+        emergency, 5000, "recent")  # fmt: skip
 
 
 @scenario(3, "0, 1, 99, 100 and 101 running; ids as text; data null, missing or empty")
@@ -473,139 +456,6 @@ def outage_middle(case: Case) -> None:
         )
 
 
-@scenario(3, "401 after accepted requests is an outage to wait out")
-def outage_401(case: Case) -> None:
-    world = busy(100, others=8)
-    before = world.with_status(STARTED)
-    dark = Outage(8, lambda: Reply(401, b"", fault="401"), after_puts=30)
-    world.fault = dark
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--run-dir", run)
-    quiet(case, ended, world, run, before, 50)
-    inside = [e for e in world.ledger if dark.began_s <= e.at_s < dark.ended_s]
-    case.check("few requests while it lasts (<= 60)", len(inside) <= 60, len(inside))
-
-
-@scenario(3, "401 from the start in an emergency: exit 3, few requests")
-def emergency_401(case: Case) -> None:
-    world = busy(10)
-    world.access_key = "AKSOMEBODYELSE"
-    server = case.serve(world)
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--yes", "--run-dir", case.folder / "run")
-    case.exits(ended, 3)
-    case.check("one or two requests", 1 <= len(world.ledger) <= 2, len(world.ledger))
-
-
-@contextlib.contextmanager
-def tmpfs(at: Path, options: str) -> Iterator[None]:
-    """A small file system below the case's own folder, unmounted afterwards."""
-    at.mkdir(exist_ok=True)
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "acceptance", str(at)], check=True, timeout=20
-    )
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(at)], check=False, timeout=20)
-
-
-def stopped_anyway(
-    case: Case, ended: Ended, world: World, before: set[tuple[int, int]], what: str
-) -> None:
-    """All paused, exit 5, the campaigns on stdout."""
-    case.exits(ended, 5, what)
-    left = before & world.with_status(STARTED)
-    case.check(f"all are paused ({what})", not left, f"{len(before) - len(left)} of {len(before)}")
-    told = [number for _, number in before if str(number) in ended.out]
-    case.check(
-        f"results are on stdout ({what})",
-        len(told) == len(before),
-        f"{len(told)} of {len(before)} named; {ended.out[:150]!r}",
-    )
-    case.check(
-        f"the failure is said ({what})",
-        ended.err.strip() and "Traceback" not in ended.said,
-        ended.err[-250:],
-    )
-
-
-@scenario(3, "full disk for the state directory: all paused, exit 5, results on stdout", root=True)
-def full_disk_state(case: Case) -> None:
-    for what, options, started in (
-        ("64k tmpfs", "size=64k", 40),
-        ("read-only tmpfs", "size=64k,ro", 40),
-        ("500k tmpfs that fills", "size=500k", 3000),
-    ):
-        world = busy(started, others=8)
-        before = world.with_status(STARTED)
-        server, small = case.serve(world), case.folder / "small"
-        with tmpfs(small, options):
-            ended = case.run(
-                server,
-                "pause-all",
-                "--vdn",
-                VDN,
-                "--yes",
-                "--rate",
-                200,
-                "--concurrency",
-                16,
-                env={"ORCHESTRATOR_STATE_DIR": str(small)},
-            )
-            if ended.exit_code == 0 and "fills" in what:
-                case.note("it all went in", len(before))
-                continue
-            stopped_anyway(case, ended, world, before, what)
-
-
-@scenario(3, "a state directory that cannot be made: all paused, exit 5, results on stdout")
-def no_state_dir(case: Case) -> None:
-    world = busy(30, others=8)
-    before = world.with_status(STARTED)
-    (case.folder / "plain").write_text("a file\n")
-    ended = case.run(
-        case.serve(world),
-        "pause-all",
-        "--vdn",
-        VDN,
-        "--yes",
-        "--rate",
-        50,
-        env={"ORCHESTRATOR_STATE_DIR": str(case.folder / "plain" / "state")},
-    )
-    stopped_anyway(case, ended, world, before, "a file in its place")
-
-
-@scenario(3, "stdout full, log file impossible: the campaigns are paused all the same")
-def stdout_full(case: Case) -> None:
-    world = busy(20, others=8)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    words = ["pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--run-dir", run]
-    ended = case.start(server, words, stdout="/dev/full").wait(90)
-    case.exits(ended, {0, 5}, "with stdout full")
-    case.check("all paused", not before & world.with_status(STARTED), "")
-    case.check("no traceback", "Traceback" not in ended.err, ended.err[-200:])
-    case.check("the report is written", len(read_report(run).rows) == 20, "")
-    world = busy(20, others=8)
-    server = case.serve(world)
-    ended = case.run(
-        server,
-        "pause-all",
-        "--vdn",
-        VDN,
-        "--yes",
-        "--rate",
-        50,
-        "--run-dir",
-        case.folder / "run2",
-        "--log-file",
-        case.folder / "absent" / "x.log",
-    )
-    case.exits(ended, {0, 5}, "with an impossible log file")
-    case.check("all paused", not world.with_status(STARTED), "")
-
-
 def stopped_run(
     case: Case, world: World, name: str = "run"
 ) -> tuple[Server, Path, set[tuple[int, int]]]:
@@ -693,50 +543,6 @@ def restore(case: Case) -> None:
     )
 
 
-@scenario(3, "restore --except, --only, --vdn, --limit: the guilty one stays off")
-def restore_except(case: Case) -> None:
-    world = busy(12, others=8)
-    server, run, before = stopped_run(case, world)
-    mine = sorted(before)
-    guilty = case.manifest([mine[3]], "guilty.csv")
-    only = case.manifest(mine[:3], "only.csv")
-    steps: list[tuple[list[object], set[tuple[int, int]]]] = [
-        (["--only", only], set(mine[:3])),
-        (["--except", guilty, "--limit", 2], set()),
-        (["--vdn", 8], set()),
-        (["--except", guilty], set(mine) - {mine[3]}),
-    ]
-    for number, (words, wanted) in enumerate(steps):
-        ended = case.run(
-            server,
-            "restore",
-            run,
-            "--yes",
-            "--rate",
-            100,
-            "--run-dir",
-            case.folder / f"r{number}",
-            *words,
-        )
-        case.check(
-            f"restore {words[0]} ends by itself",
-            ended.exit_code in {0, 1, 2},
-            f"{ended.exit_code}: {ended.err[-200:]}",
-        )
-        on = world.with_status(STARTED)
-        if "--limit" in words:
-            case.check("--limit 2 resumes two", len(on) == 5 and mine[3] not in on, len(on))
-        elif "--vdn" in words:
-            case.check("--vdn of another VDN resumes nothing", len(on) == 5, len(on))
-        else:
-            case.check(
-                f"{words[0]}: the wanted set is on", on >= wanted and len(on) <= 11, f"{len(on)} on"
-            )
-    case.check("the guilty one is off", mine[3] not in world.with_status(STARTED), "")
-    row = read_report(case.folder / "r3").of(*mine[3])
-    case.check("and reported as left_alone", row.get("outcome") == "left_alone", row)
-
-
 @scenario(
     3, "restore of a list: never what was found paused; inferred ones only with --include-inferred"
 )
@@ -781,80 +587,6 @@ def restore_list(case: Case) -> None:
     )
 
 
-@scenario(
-    3, "no terminal and no --yes: exit 7 and not a single request, whatever the environment says"
-)
-def no_terminal_no_yes(case: Case) -> None:
-    world = busy(5)
-    server = case.serve(world)
-    for name, env in (
-        ("plain", {}),
-        ("ORCHESTRATOR_YES", {"ORCHESTRATOR_YES": "1", "ORCHESTRATOR_PAUSE_ALL_YES": "true"}),
-    ):
-        ended = case.run(server, "pause-all", "--vdn", VDN, env=env)
-        case.exits(ended, 7, name)
-        case.no_requests(world)
-    config = case.folder / "config.toml"
-    config.write_text("yes = true\n")
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--config", config)
-    case.exits(ended, {2, 7}, "yes in a settings file")
-    ended = case.run(server, "pause-all", "--vdn", VDN, stdin=f"{VDN}\n")
-    case.exits(ended, 7, "the number on a pipe")
-    ended = case.run(server, "pause-all", "--yes")
-    case.exits(ended, 2, "without --vdn")
-    case.no_requests(world)
-
-
-def at_terminal(
-    case: Case, server: Server, words: list[object], typed: str, world: World
-) -> tuple[Ended, str]:
-    """Run at a pseudo-terminal and type one line once the listing has been asked for."""
-    master, slave = pty.openpty()
-    shown = bytearray()
-
-    def listen() -> None:
-        with contextlib.suppress(OSError):
-            while data := os.read(master, 4096):
-                shown.extend(data)
-
-    child = case.start(server, words, terminal=slave, env={"TERM": "xterm"})
-    os.close(slave)
-    threading.Thread(target=listen, daemon=True).start()
-    case.until(lambda: lists(world), 20)
-    time.sleep(1.5)
-    case.check("no PUT before the number is typed", not puts(world), len(puts(world)))
-    os.write(master, typed.encode())
-    ended = child.wait(90)
-    time.sleep(0.2)
-    with contextlib.suppress(OSError):
-        os.close(master)
-    return ended, shown.decode("utf-8", "replace")
-
-
-@scenario(
-    3,
-    "at a terminal: the listing runs while the operator types; only the right number goes",
-)
-def terminal_typed(case: Case) -> None:
-    world = busy(20, others=8)
-    before = world.with_status(STARTED)
-    server = case.serve(world)
-    run = case.folder / "run"
-    words: list[object] = ["pause-all", "--vdn", VDN, "--rate", 50, "--run-dir", run]
-    ended, shown = at_terminal(case, server, words, "8\n", world)
-    case.exits(ended, 7, "after a wrong number")
-    case.check("no PUT after a wrong number", not puts(world), len(puts(world)))
-    case.check(
-        "host, VDN and count are shown",
-        all(w in shown for w in ("127.0.0.1", str(VDN), "20")),
-        shown[-400:],
-    )
-    world.ledger.clear()
-    ended, shown = at_terminal(case, server, [*words[:-1], case.folder / "run2"], f"{VDN}\n", world)
-    case.exits(ended, 0, "after the right number")
-    case.check("all are paused", not before & world.with_status(STARTED), "")
-
-
 @scenario(3, "several VDNs at once: one ceiling, none starves, all proven")
 def several_vdns(case: Case) -> None:
     world = World()
@@ -887,20 +619,6 @@ def several_vdns(case: Case) -> None:
         "by_vdn in summary.json",
         len(report.summary.get("by_vdn", {})) == 3,
         str(report.summary.get("by_vdn"))[:200],
-    )
-
-
-@scenario(3, "pause-all --dry-run lists what would be paused and sends no PUT")
-def emergency_dry_run(case: Case) -> None:
-    world = busy(150, others=8)
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--dry-run", "--run-dir", run, "--rate", 50)
-    case.exits(ended, 0)
-    case.check("no PUT", not puts(world), len(puts(world)))
-    report = read_report(run)
-    case.check("150 planned", dict(report.counts()) == {"planned": 150}, dict(report.counts()))
-    case.check(
-        "verdict planned", report.summary.get("verdict") == "planned", report.summary.get("verdict")
     )
 
 

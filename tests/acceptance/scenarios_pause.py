@@ -1,17 +1,15 @@
 """Issue 2: pause a list. Each function is one sentence of "It is done when"."""
 
 import itertools
-import json
 import signal
 import ssl
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.acceptance.case import SECRET, Case, lists, puts
-from tests.acceptance.registry import scenario
+from tests.acceptance.registry import scenario, variant
 from tests.acceptance.report import Report, read_report
 from tests.acceptance.world import (
     COMPLETED,
@@ -285,16 +283,11 @@ def outage(case: Case, after_puts: int) -> None:
     )
 
 
-@scenario(
-    2, "0200006 to everything for the first 20 seconds: nothing given up, few requests, soon paused"
-)
-def outage20(case: Case) -> None:
-    outage(case, 0)
-
-
-@scenario(2, "0200006 to everything for 20 seconds in the middle of a run")
-def outage20_middle(case: Case) -> None:
-    outage(case, 50)
+variant(2, "outage20",
+        "0200006 to all for the first 20 seconds: nothing given up, few requests, soon paused",
+        outage, 0)  # fmt: skip
+variant(2, "outage20_middle", "0200006 to everything for 20 seconds in the middle of a run",
+        outage, 50)  # fmt: skip
 
 
 @scenario(2, "one campaign answers 0200006 for ever: it ends failed and holds nobody up")
@@ -611,99 +604,6 @@ def unreachable(case: Case) -> None:
     case.check("host and port are named", "127.0.0.1:9" in ended.err, ended.err[-300:])
 
 
-#: line of the file -> (its text, what is wrong with it)
-BAD_LINES = {
-    1003: ("7,", "empty"),
-    1107: ("7,abc", "letters"),
-    1211: ("7,0", "zero"),
-    1319: ("7,-5", "sign"),
-    1423: ("7,+5", "sign"),
-    1531: ("7,007", "leading zero"),
-    1637: ("7,12.0", "spreadsheet"),
-    1741: ("7,1.23457E+11", "spreadsheet"),
-    1847: ("7,\uff11\uff12", "full-width digits"),
-    1951: ("7,1_000", "underscore"),
-    2053: ("7,9223372036854775808", "above 2^63-1"),
-    2161: ("0,5", "VDN 0"),
-    2267: ("10000,5", "VDN above 9999"),
-    2371: ("7,5,6", "ragged"),
-    2477: ("7,5\u00a0", "no-break space"),
-    2579: ("7,../../resume", "path"),
-}
-
-
-@scenario(
-    2,
-    "twelve (here sixteen) kinds of bad line: exit 2, each named with line and reason, no request",
-)
-def bad_manifest12(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 3001))
-    server = case.serve(world)
-    text = [f"7,{n}" for n in range(100_000, 102_800)]
-    lines = ["vdn_id,campaign_id", *text]
-    for number, (bad, _) in BAD_LINES.items():
-        lines[number - 1] = bad
-    path = case.write("bad.csv", lines)
-    ended = case.run(server, "pause", path, "--run-dir", case.folder / "run")
-    case.exits(ended, 2)
-    case.no_requests(world)
-    for number, (bad, kind) in BAD_LINES.items():
-        said = [one for one in ended.said.splitlines() if str(number) in one.replace(",", "")]
-        case.check(
-            f"line {number} ({kind}) is named with a reason",
-            said and len(said[0]) > 12,
-            said[:1] or f"{bad!r} unnamed; stderr {ended.err[:200]!r}",
-        )
-    hint = [one for one in ended.said.splitlines() if "1741" in one]
-    case.check(
-        "a spreadsheet is suspected",
-        any("spreadsheet" in one.lower() or "excel" in one.lower() for one in hint)
-        or "spreadsheet" in ended.said.lower(),
-        hint[:1],
-    )
-    case.check(
-        "it says nothing was sent", "nothing was sent" in ended.said.lower(), ended.err[-200:]
-    )
-    for number in range(10, 60):
-        lines[number - 1] = "7,x"
-    ended = case.run(
-        server, "pause", case.write("worse.csv", lines), "--run-dir", case.folder / "run2"
-    )
-    case.exits(ended, 2, "66 bad lines")
-    rest = len(BAD_LINES) + 50 - 20
-    case.check(
-        "first 20 in full and a count of the rest",
-        str(rest) in ended.said or str(rest + 20) in ended.said,
-        ended.err[-300:],
-    )
-    bad_json = json.dumps([{"vdnId": 7, "campaignId": one} for one in (1, True, 1.5, None)])
-    ended = case.run(
-        server, "pause", case.write("bad.json", [bad_json]), "--run-dir", case.folder / "run3"
-    )
-    case.exits(ended, 2, "for JSON")
-    deep = case.write("deep.json", ["[" * 100_000 + "]" * 100_000])
-    ended = case.run(server, "pause", deep, "--vdn", 7, "--run-dir", case.folder / "run4")
-    case.exits(ended, 2, "for JSON 100,000 deep")
-    case.check("no traceback", "Traceback" not in ended.said, ended.err[-200:])
-    for name, body in (
-        ("empty.csv", []),
-        ("header.csv", ["campaign_id"]),
-        ("quote.csv", ["campaign_id", '"5', "6", "7"]),
-    ):
-        ended = case.run(
-            server,
-            "pause",
-            case.write(name, body),
-            "--vdn",
-            7,
-            "--run-dir",
-            case.folder / f"run-{name}",
-        )
-        case.exits(ended, 2, f"for {name}")
-    case.no_requests(world)
-
-
 @scenario(2, "the secret appears in no file, log or message, also with -vv --debug")
 def secret_nowhere(case: Case) -> None:
     world = World()
@@ -777,74 +677,6 @@ def secret_nowhere(case: Case) -> None:
     loose.unlink()
     case.exits(ended, 2, "for a secret file others can read")
     case.no_requests(world, mark_s)
-
-
-@scenario(2, "a 1,000,000-line CSV is validated and planned below 150 MB of peak memory")
-def million_dry(case: Case) -> None:
-    path = case.folder / "million.csv"
-    with path.open("w") as out:
-        out.write("vdn_id,campaign_id\n")
-        for i in range(1_000_000):
-            # a permutation of 1..1,000,003 (prime), so the order is no help; ten repeats
-            number = 1 + (i if i % 100_000 else i // 2) * 500_009 % 1_000_003
-            out.write(f"{1 + number % 40},{number}\n")
-    run = case.folder / "run"
-    bare: dict[str, str | None] = dict.fromkeys(
-        ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_ACCESS_KEY")
-    )
-    ended = case.run(None, "pause", path, "--dry-run", "--run-dir", run, timeout_s=400, env=bare)
-    case.exits(ended, 0)
-    case.check(
-        "peak memory below 150 MB",
-        0 < ended.peak_kib < 150 * 1024,
-        f"{ended.peak_kib / 1024:.0f} MB, {ended.wall_s:.0f} s",
-    )
-    lines = wrong = 0
-    seen: Counter[str] = Counter()
-    if (run / "results.csv").exists():
-        with (run / "results.csv").open() as rows, path.open() as wanted:
-            columns = rows.readline().strip().replace('"', "").split(",")
-            at = columns.index("outcome")
-            wanted.readline()
-            for row, line in zip(rows, wanted, strict=False):
-                cells = row.replace('"', "").split(",")
-                lines += 1
-                wrong += ",".join(cells[:2]) != line.strip()
-                seen[cells[at]] += 1
-    case.check(
-        "one row per line, in order",
-        lines == 1_000_000 and not wrong,
-        f"{lines} rows, {wrong} differ",
-    )
-    case.check(
-        "planned, and the repeats duplicate",
-        set(seen) <= {"planned", "duplicate"} and 0 < seen["duplicate"] <= 20,
-        dict(seen),
-    )
-
-
-@scenario(2, "--dry-run: planned rows, no request, no credentials, exit 0")
-def dry_run(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 6))
-    server, lines = case.serve(world), [*pairs_of(world), (7, 1)]
-    run = case.folder / "run"
-    ended = case.run(
-        server,
-        "pause",
-        case.manifest(lines),
-        "--dry-run",
-        "--run-dir",
-        run,
-        env={"ORCHESTRATOR_SECRET_KEY_FILE": None, "ORCHESTRATOR_ACCESS_KEY": None},
-    )
-    case.exits(ended, 0)
-    case.no_requests(world)
-    report = read_report(run)
-    outcomes(case, report, {"planned": 5, "duplicate": 1})
-    case.check(
-        "verdict planned", report.summary.get("verdict") == "planned", report.summary.get("verdict")
-    )
 
 
 @scenario(2, "--no-verify: no listing at all, evidence accepted, reads only where undecided")
@@ -962,174 +794,6 @@ def max_campaigns(case: Case) -> None:
     case.exits(ended, 0, "at the bound")
 
 
-@scenario(2, "--skip-invalid sends the rest and reports the bad lines as rows, exit 1")
-def skip_invalid(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 11))
-    server, run = case.serve(world), case.folder / "run"
-    text = [
-        *(f"7,{n}" for n in range(1, 6)),
-        "7,abc",
-        "0,5",
-        *(f"7,{n}" for n in range(6, 11)),
-        "7,1e3",
-    ]
-    ended = case.run(
-        server,
-        "pause",
-        case.write("list.csv", ["vdn_id,campaign_id", *text]),
-        "--skip-invalid",
-        "--rate",
-        50,
-        "--run-dir",
-        run,
-    )
-    case.exits(ended, 1)
-    report = case.sound(ended, world, run, rate=50)
-    outcomes(case, report, {"paused": 10, "invalid": 3})
-    where = [row["line"] for row in report.rows if row["outcome"] == "invalid"]
-    case.check("bad lines in their places", where == ["7", "8", "14"], where)
-    case.check(
-        "each with its reason",
-        all(row["error"] for row in report.rows if row["outcome"] == "invalid"),
-        "",
-    )
-    case.check("failed.csv is empty", not report.failed, len(report.failed))
-
-
-@scenario(2, "stdin with --format jsonl, and the list forms of CSV and JSON")
-def list_forms(case: Case) -> None:
-    def one(number: int) -> dict[str, int]:
-        return {"vdnId": 7, "campaignId": number}
-
-    def many(numbers: Sequence[object]) -> dict[str, object]:
-        return {"vdnId": 7, "campaignIds": numbers}
-
-    forms: dict[str, tuple[str, list[object]]] = {
-        "ids.json": ('[1, 2, "3"]', ["--vdn", 7]),
-        "objects.json": (json.dumps([one(1), {"vdnId": "7", "campaignId": "2"}, one(3)]), []),
-        "group.json": ('{"vdnId": 7, "campaignIds": [1, 2, 3]}', []),
-        "groups.json": (json.dumps([many([1, 2]), many(["3"])]), []),
-        "campaigns.json": (json.dumps({"campaigns": [one(1), one(2), one(3)]}), []),
-        "lines.jsonl": ("\n".join(json.dumps(one(n)) for n in (1, 2, 3)), []),
-        "lines.ndjson": ("1\n2\n3", ["--vdn", 7]),
-        "semicolon.csv": ("\ufeffCampaign ID;VDN\r\n1;7\r\n2;7\r\n3;7", []),
-        "tab.csv": ("vdnId\tcampaignId\n7\t1\n7\t2\n7\t3", []),
-        "extra.csv": ('name,CAMPAIGN-ID,vdn\n"a\nb",1,7\n"c,d",2,7\n\n,3,7', []),
-        "bare.csv": ("1\n2\n3", ["--vdn", 7]),
-        "bare2.csv": ("7,1\n7,2\n7,3", []),
-    }  # fmt: skip
-    for name, (text, words) in forms.items():
-        world = World()
-        world.add(7, [1, 2, 3])
-        server, run = case.serve(world), case.folder / f"run-{name}"
-        path = case.folder / name
-        path.write_text(text + "\n", newline="")
-        ended = case.run(server, "pause", path, *words, "--rate", 100, "--run-dir", run)
-        case.exits(ended, 0, f"for {name}")
-        got = [(r["campaign_id"], r["outcome"]) for r in read_report(run).rows]
-        case.check(f"{name}: three rows, paused", got == [(n, "paused") for n in "123"], got)
-
-
-@scenario(2, "a list on stdin: - with --format jsonl")
-def stdin_jsonl(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 21))
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    text = "".join(json.dumps({"vdnId": v, "campaignId": c}) + "\n" for v, c in lines)
-    ended = case.run(
-        server, "pause", "-", "--format", "jsonl", "--rate", 50, "--run-dir", run, stdin=text
-    )
-    case.exits(ended, 0)
-    case.sound(ended, world, run, rate=50, lines=lines, before=set(lines))
-    case.all_suspended(world, lines)
-
-
-@scenario(2, "a number above 2^53 in JSON stays exact")
-def big_numbers(case: Case) -> None:
-    world = World()
-    world.add(7, [9007199254740993, 9223372036854775807])
-    server, run = case.serve(world), case.folder / "run"
-    path = case.write("big.json", ["[9007199254740993, 9223372036854775807]"])
-    ended = case.run(server, "pause", path, "--vdn", 7, "--rate", 50, "--run-dir", run)
-    case.exits(ended, 0)
-    case.all_suspended(world, pairs_of(world))
-
-
-@scenario(2, "--json: one document on one line, last on stdout")
-def json_output(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 6))
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server,
-        "pause",
-        case.manifest([*pairs_of(world), (7, 77)]),
-        "--json",
-        "--rate",
-        50,
-        "--run-dir",
-        run,
-    )
-    case.exits(ended, 1)
-    last = ended.out.rstrip("\n").splitlines()[-1:] or [""]
-    try:
-        document = json.loads(last[0])
-    except ValueError:
-        document = {}
-    case.check("the last line is JSON", isinstance(document, dict) and document, last[0][:200])
-    case.check(
-        "with verdict, exit code and counts",
-        document.get("exit_code") == 1
-        and document.get("verdict") == "incomplete"
-        and document.get("counts", {}).get("paused") == 5,
-        str(document)[:300],
-    )
-
-
-@scenario(2, "settings that cannot work: exit 2, two lines, nothing sent")
-def bad_settings(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 6))
-    server, path = case.serve(world), case.manifest(pairs_of(world))
-    tries: dict[str, tuple[list[object], dict[str, str | None]]] = {
-        "no server": ([], {"ORCHESTRATOR_BASE_URL": None}),
-        "http to a host that is not loopback": (["--base-url", "http://192.0.2.1:28080"], {}),
-        "user in the URL": (["--base-url", f"http://u:p@127.0.0.1:{server.port}"], {}),
-        "rate nan": (["--rate", "nan"], {}),
-        "rate 0": (["--rate", "0"], {}),
-        "rate 100,001": (["--rate", "100001"], {}),
-        "concurrency 1,025": (["--concurrency", "1025"], {}),
-        "no secret": ([], {"ORCHESTRATOR_SECRET_KEY_FILE": None}),
-        "unknown flag": (["--secret-key", "x"], {}),
-        "missing CA file": (["--ca-file", "absent.pem"], {}),
-    }  # fmt: skip
-    for number, (name, (words, env)) in enumerate(tries.items()):
-        ended = case.run(
-            server,
-            "pause",
-            path,
-            "--run-dir",
-            case.folder / f"run{number}",
-            *words,
-            env=env,
-            timeout_s=30,
-        )
-        case.exits(ended, 2, f"for {name}")
-        case.check(
-            f"no traceback: {name}",
-            "Traceback" not in ended.said and ended.err.strip(),
-            ended.err[:150],
-        )
-    case.no_requests(world)
-    config = case.folder / "config.toml"
-    config.write_text("[pace]\nrate_per_sec = 5\n")
-    ended = case.run(server, "pause", path, "--config", config, "--run-dir", case.folder / "run-c")
-    case.exits(ended, 2, "for an unknown key")
-    case.check("did you mean", "rate_per_s" in ended.err and "mean" in ended.err, ended.err[:200])
-    case.no_requests(world)
-
-
 @scenario(2, "started again during the run: paused once more, then still_running")
 def started_again(case: Case) -> None:
     world = World()
@@ -1205,60 +869,3 @@ def dropped_keepalive(case: Case) -> None:
     case.exits(ended, 0)
     case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
     case.all_suspended(world, lines)
-
-
-@scenario(2, "report, runs, config show, check: the small commands")
-def small_commands(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 31))
-    server, lines = case.serve(world), pairs_of(world)
-    ended = case.run(server, "pause", case.manifest(lines), "--rate", 100, "--reason", "a drill")
-    case.exits(ended, 0)
-    runs = sorted((case.state / "runs").glob("*")) if (case.state / "runs").is_dir() else []
-    case.check("the run is below $STATE/runs", len(runs) == 1, [r.name for r in runs])
-    if not runs:
-        return
-    run, mark_s = runs[0], time.monotonic()
-    report = read_report(run)
-    case.check(
-        "reason is recorded",
-        report.summary.get("reason") == "a drill",
-        report.summary.get("reason"),
-    )
-    old = {name: (run / name).read_bytes() for name in ("results.csv", "failed.csv")}
-    for name in old:
-        (run / name).unlink()
-    for word in ("last", run.name, run.name[-4:], run):
-        made = case.run(server, "report", word)
-        case.check(
-            f"report {word if word != run else 'DIR'} makes the same files",
-            all((run / n).exists() and (run / n).read_bytes() == b for n, b in old.items()),
-            f"exit {made.exit_code}",
-        )
-    listed = case.run(server, "runs")
-    case.check(
-        "runs lists it with its verdict",
-        run.name in listed.out and "complete" in listed.out,
-        listed.out[-300:],
-    )
-    again = case.run(server, "continue", "last")
-    case.exits(again, 0, "for continue on a finished run")
-    case.no_requests(world, mark_s)
-    checked = case.run(server, "check", "--vdn", 7)
-    case.exits(checked, 0, "for check")
-    world.blank_query_line = True
-    checked = case.run(server, "check", "--vdn", 7)
-    case.check(
-        "check names switch A",
-        "blank_query_line" in checked.said,
-        f"{checked.exit_code}: {checked.said[-300:]}",
-    )
-    case.check("check sends no PUT", len(puts(world)) == 30, len(puts(world)))
-    helped = case.run(server, "--help")
-    case.exits(helped, 0, "for --help")
-    case.check(
-        "help begins with the emergency line",
-        "pause-all" in "\n".join(helped.out.splitlines()[:6]),
-        helped.out[:200],
-    )
-    case.no_secret([case.state])

@@ -1,7 +1,5 @@
 """Issue 4: killed, cut off, lied to."""
 
-import os
-import random
 import signal
 import time
 from collections import Counter
@@ -9,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.acceptance.case import Case, lists, puts
-from tests.acceptance.child import Child, Ended
-from tests.acceptance.registry import scenario
+from tests.acceptance.child import Child
+from tests.acceptance.registry import scenario, variant
 from tests.acceptance.report import read_report
-from tests.acceptance.scenarios_emergency import VDN, busy, tmpfs
+from tests.acceptance.scenarios_emergency import VDN, busy
 from tests.acceptance.scenarios_pause import pairs_of
 from tests.acceptance.server import Server, bomb
 from tests.acceptance.world import (
@@ -26,195 +24,12 @@ from tests.acceptance.world import (
     World,
     always,
     four,
-    mixed,
 )
-
-KILLS = int(os.environ.get("ACCEPTANCE_KILLS", "50"))
-DURABLE = {"paused", "already_paused", "not_running", "not_found", "rejected"}
-
-
-def killed_once(server: Server, world: World, child: Child, chance: random.Random) -> str:
-    """End one life at a random instant; how it was chosen."""
-    if chance.random() < 0.35:
-        delay_s = chance.uniform(0.05, 2.0)
-        until_s = time.monotonic() + delay_s
-        while time.monotonic() < until_s and child.alive():
-            time.sleep(0.005)
-        child.send(signal.SIGKILL)
-        return f"{delay_s:.2f} s after start"
-    number, base = chance.randint(1, 14), len(world.ledger)
-    lag_s = chance.choice([0.0, 0.0, 0.001, 0.003, 0.006, 0.02, chance.uniform(0, 0.2)])
-    done: list[bool] = []
-
-    def strike(_: Entry) -> None:
-        if len(world.ledger) - base >= number and not done:
-            done.append(True)
-            if lag_s:
-                server.loop.call_later(lag_s, child.send, signal.SIGKILL)
-            else:
-                child.send(signal.SIGKILL)
-
-    world.watchers.append(strike)
-    until_s = time.monotonic() + 20
-    while child.alive() and time.monotonic() < until_s:
-        time.sleep(0.005)
-    world.watchers.remove(strike)
-    child.send(signal.SIGKILL)
-    return f"{lag_s * 1000:.0f} ms after its request {number}"
-
-
-@scenario(4, "killed 50 times at random instants during 500 campaigns, continued each time")
-def kill50(case: Case) -> None:
-    seed = int(os.environ.get("ACCEPTANCE_SEED", str(int(time.time()))))
-    chance, kills, rounds = random.Random(seed), 0, 0
-    case.note("seed", seed)
-    while kills < KILLS and rounds < 6:
-        rounds += 1
-        kills += one_killed_run(case, chance, seed + rounds, rounds, KILLS - kills)
-    case.check(f"{KILLS} kills made", kills >= KILLS, f"{kills} in {rounds} runs")
-
-
-def one_killed_run(  # noqa: C901, PLR0915
-    case: Case, chance: random.Random, seed: int, number: int, wanted: int
-) -> int:
-    """Kill one run of 500 again and again, then let it finish; how often it was killed."""
-    world = World(latency_s=0.01)
-    for vdn_id in (21, 22):
-        world.add(vdn_id, range(1, 226))
-        world.add(vdn_id, range(226, 251), SUSPENDED)
-    before = world.with_status(STARTED)
-    world.fault = mixed(seed, database=0.05, lost=0.03, reset=0.02, broken=0.02, at_most=3)
-    server, run, lines = case.serve(world), case.folder / f"run{number}", pairs_of(world)
-    path = case.manifest(lines, f"list{number}.csv")
-    first = ["pause", path, "--run-dir", run, "--rate", 25, "--concurrency", 8]
-    kills, fresh = 0, 0
-    settled: dict[tuple[int, int], str] = {}
-    again: list[object] = []
-    said: Counter[int] = Counter()
-    durable_s: dict[tuple[int, int], float] = {}
-    ended: Ended | None = None
-    for process in range(wanted + 12):
-        begun = (run / "journal.db").exists()
-        fresh += not begun
-        words = ["continue", run] if begun and process % 3 else first
-        child = case.start(server, words, label=f"life{number}")
-        if kills >= wanted:
-            ended = child.wait(180)
-            break
-        how = killed_once(server, world, child, chance)
-        ended = child.wait(20)
-        if ended.exit_code != -signal.SIGKILL:
-            break  # it finished before the kill
-        kills += 1
-        if not (run / "journal.db").exists():
-            continue
-        if fresh and chance.random() < 0.7:
-            read = case.run(server, "report", run)
-            at_s = time.monotonic()
-            said[read.exit_code] += 1  # which code `report` owes a killed run is not written
-            if read.exit_code == 70 or "Traceback" in read.said:
-                case.check(
-                    "report of a killed run",
-                    ok=False,
-                    evidence=f"exit {read.exit_code} after a kill {how}: {read.err[-300:]}",
-                )
-            report = read_report(run)
-            if len(report.rows) != len(lines):
-                case.check(
-                    "report of a killed run has every line",
-                    ok=False,
-                    evidence=f"{len(report.rows)} after a kill {how}",
-                )
-            for campaign, row in report.by_campaign().items():
-                if campaign in settled and row["outcome"] != settled[campaign]:
-                    again.append((campaign, settled[campaign], row["outcome"]))
-                if row["outcome"] in DURABLE:
-                    settled[campaign] = row["outcome"]
-                    durable_s.setdefault(campaign, at_s)
-    if ended is None:
-        return kills
-    case.exits(ended, 0, f"of the last life of run {number}")
-    report = case.sound(ended, world, run, rate=1000, lines=lines, before=before, interrupted=True)
-    case.all_suspended(world, lines)
-    late = [
-        c
-        for e in puts(world)
-        if (c := (e.vdn_id, e.campaign_id)) in durable_s and e.at_s > durable_s[c]
-    ]
-    case.check(
-        "no PUT to a campaign whose outcome was durable",
-        not late,
-        f"{len(durable_s)} durable before the end; {late[:4]}",
-    )
-    case.check("a durable outcome never changes", not again, again[:4])
-    changed = {c for c, row in report.by_campaign().items() if row["changed"] == "yes"}
-    effects = {(e.vdn_id, e.campaign_id) for e in puts(world) if e.effect}
-    case.check(
-        "changed is exact",
-        changed == effects == before,
-        f"{len(changed)} said, {len(effects)} done, {len(before)} wanted;"
-        f" differ {sorted(changed ^ effects)[:4]}",
-    )
-    worst = max(Counter((e.vdn_id, e.campaign_id) for e in puts(world)).values(), default=0)
-    case.note(
-        f"run {number}",
-        f"{kills} kills, {fresh} before a journal, {len(puts(world))} PUTs, most for one {worst},"
-        f" report's exit codes {dict(said)}",
-    )
-    return kills
-
-
-@scenario(4, "an emergency killed again and again is continued to quiet")
-def kill_emergency(case: Case) -> None:
-    chance = random.Random(41)
-    world = busy(120, others=20)
-    before = world.with_status(STARTED)
-    world.fault = mixed(42, database=0.05, lost=0.03, at_most=4)
-    server, run = case.serve(world), case.folder / "run"
-    first = ["pause-all", "--vdn", VDN, "--yes", "--rate", 20, "--run-dir", run]
-    kills, ended = 0, None
-    for process in range(12):
-        begun = (run / "journal.db").exists()
-        child = case.start(server, ["continue", run] if begun else first, label="life")
-        if process >= 7:
-            ended = child.wait(120)
-            break
-        killed_once(server, world, child, chance)
-        ended = child.wait(20)
-        if ended.exit_code != -signal.SIGKILL:
-            break
-        kills += 1
-    if ended is None:
-        return
-    case.exits(ended, 0)
-    report = case.sound(
-        ended, world, run, command="pause-all", rate=1000, before=before, interrupted=True
-    )
-    case.check(
-        "none is started at the end",
-        not world.with_status(STARTED),
-        len(world.with_status(STARTED)),
-    )
-    changed = {c for c, row in report.by_campaign().items() if row["changed"] == "yes"}
-    case.check(
-        "changed is exact",
-        changed == before,
-        f"{len(changed)} of {len(before)}; differ {sorted(changed ^ before)[:4]}",
-    )
-    case.check(
-        "verdict quiet", report.summary.get("verdict") == "quiet", report.summary.get("verdict")
-    )
-    case.note("kills", kills)
 
 
 def deaf() -> None:
     """Ignore SIGHUP from the start, as nohup does."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def open_mask() -> None:
-    """A umask that protects nothing."""
-    os.umask(0)
 
 
 def begun(
@@ -232,56 +47,6 @@ def begun(
         f"{len(puts(world))} PUTs",
     )
     return server, run, child, lines
-
-
-@scenario(4, "two processes on one run: one works, the other exits 7 at once with no request")
-def two_processes(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 151))
-    server, run, child, lines = begun(case, world, rate=20, seen=10)
-    child.send(signal.SIGSTOP)  # a living, silent holder: every request is now the other's
-    time.sleep(0.5)
-    for words in (
-        ["continue", run],
-        ["pause", case.folder / "list.csv", "--run-dir", run, "--rate", 20],
-    ):
-        mark_s = time.monotonic()
-        other = case.run(server, *words, timeout_s=30)
-        case.exits(other, 7, f"of the second ({words[0]})")
-        case.no_requests(world, mark_s)
-        case.check("at once (<= 5 s)", other.wall_s <= 5, f"{other.wall_s:.2f} s")
-        case.check("the holder's pid is shown", str(child.pid) in other.err, other.err[-300:])
-    child.send(signal.SIGCONT)
-    ended = child.wait(90)
-    case.exits(ended, 0, "of the first")
-    case.sound(ended, world, run, rate=28, lines=lines, before=set(lines))
-    case.all_suspended(world, lines)
-
-
-@scenario(4, "under 50 simultaneous starters exactly one wins")
-def fifty_starters(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 601))
-    server, run, child, lines = begun(case, world, rate=4, seen=5)
-    child.send(signal.SIGKILL)
-    child.wait(10)
-    starters = [case.start(server, ["continue", run], label="starter") for _ in range(50)]
-    case.until(lambda: sum(c.alive() for c in starters) <= 1, 120)
-    alive = [c for c in starters if c.alive()]
-    case.check("one is at work", len(alive) == 1, f"{len(alive)} alive")
-    lost = [c for c in starters if c not in alive]
-    codes = Counter(c.process.returncode for c in lost)
-    case.check("the others exited 7", codes == {7: 49}, dict(codes))
-    seen = len(puts(world))
-    case.check("the winner works", case.until(lambda: len(puts(world)) > seen, 10), f"{seen} PUTs")
-    for one in alive:
-        one.send(signal.SIGTERM)
-        case.exits(one.wait(60), 143, "of the winner, stopped")
-    for one in lost:
-        one.wait(1)
-    done = case.run(server, "continue", run, "--rate", 200)
-    case.exits(done, 0, "of the last life")
-    case.sound(done, world, run, rate=200, lines=lines, before=set(lines), interrupted=True)
 
 
 def raw(text: str, body: bytes = b"") -> Reply:
@@ -506,65 +271,12 @@ def interrupted(case: Case, number: int, wanted: int) -> None:
     case.all_suspended(world, lines)
 
 
-@scenario(4, "SIGTERM: nothing new, drain, report, 143; continue finishes")
-def sigterm(case: Case) -> None:
-    interrupted(case, signal.SIGTERM, 143)
-
-
-@scenario(4, "SIGINT: nothing new, drain, report, 130; continue finishes")
-def sigint(case: Case) -> None:
-    interrupted(case, signal.SIGINT, 130)
-
-
-@scenario(4, "SIGHUP: nothing new, drain, report, 129; continue finishes")
-def sighup(case: Case) -> None:
-    interrupted(case, signal.SIGHUP, 129)
-
-
-@scenario(4, "a SIGHUP that was ignored at start stays ignored")
-def sighup_ignored(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 101))
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    child = case.start(server, ["pause", case.manifest(lines), "--run-dir", run, "--rate", 40],
-                       before=deaf)  # fmt: skip
-    case.until(lambda: len(puts(world)) >= 20, 30)
-    child.send(signal.SIGHUP)
-    ended = child.wait(60)
-    case.exits(ended, 0)
-    case.all_suspended(world, lines)
-
-
-@scenario(4, "a second signal: leave at once, the journal whole, no traceback")
-def second_signal(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 101))
-    world.fault = lambda _, e: (
-        Reply(mode="hang", effect=True, fault="hang")
-        if e.kind == "pause" and e.nth == 1 and e.campaign_id > 30
-        else None
-    )
-    server, run, child, lines = begun(case, world, rate=40, seen=36)
-    child.send(signal.SIGINT)
-    time.sleep(0.7)
-    case.check("the first one waits for what is in flight", child.alive(), "")
-    sent_s = time.monotonic()
-    child.send(signal.SIGINT)
-    ended = child.wait(30)
-    case.exits(ended, 130)
-    case.check("at once (<= 2 s)", ended.ended_s - sent_s <= 2, f"{ended.ended_s - sent_s:.2f} s")
-    case.check("no traceback", "Traceback" not in ended.said, ended.err[-300:])
-    made = case.run(server, "report", run)
-    case.check(
-        "report makes the report",
-        len(read_report(run).rows) == len(lines),
-        f"exit {made.exit_code}",
-    )
-    world.fault = None
-    done = case.run(server, "continue", run, "--rate", 200)
-    case.exits(done, 0, "for continue")
-    case.sound(done, world, run, rate=200, lines=lines, before=set(lines), interrupted=True)
-    case.all_suspended(world, lines)
+variant(4, "sigterm", "SIGTERM: nothing new, drain, report, 143; continue finishes",
+        interrupted, signal.SIGTERM, 143)  # fmt: skip
+variant(4, "sigint", "SIGINT: nothing new, drain, report, 130; continue finishes",
+        interrupted, signal.SIGINT, 130)  # fmt: skip
+variant(4, "sighup", "SIGHUP: nothing new, drain, report, 129; continue finishes",
+        interrupted, signal.SIGHUP, 129)  # fmt: skip
 
 
 @scenario(4, "SIGSTOP for 6 s and SIGCONT: no burst, nothing lost")
@@ -578,27 +290,6 @@ def suspended_laptop(case: Case) -> None:
     ended = child.wait(60)
     case.exits(ended, 0)
     case.sound(ended, world, run, rate=48, lines=lines, before=set(lines))
-    case.all_suspended(world, lines)
-
-
-@scenario(4, "continue refuses another server: exit 2, no request to it")
-def another_server(case: Case) -> None:
-    world, stranger = World(), World()
-    world.add(7, range(1, 61))
-    stranger.add(7, range(1, 61))
-    server, run, child, lines = begun(case, world, rate=20, seen=10)
-    child.send(signal.SIGKILL)
-    child.wait(10)
-    other = case.serve(stranger)
-    ended = case.run(other, "continue", run, "--base-url", other.base_url)
-    case.exits(ended, 2)
-    case.no_requests(stranger)
-    path = case.folder / "list.csv"
-    ended = case.run(other, "pause", path, "--run-dir", run, "--base-url", other.base_url)
-    case.exits(ended, 2, "for pause with that --run-dir")
-    case.no_requests(stranger)
-    done = case.run(server, "continue", run, "--rate", 100)
-    case.exits(done, 0, "with its own server")
     case.all_suspended(world, lines)
 
 
@@ -629,78 +320,6 @@ def settled_restarted(case: Case) -> None:
     )
 
 
-@scenario(4, "a damaged journal is refused with words, never half-read")
-def damaged_journal(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 301))
-    server, run, child, _ = begun(case, world, rate=40, seen=60)
-    child.send(signal.SIGTERM)
-    child.wait(30)
-    journal = run / "journal.db"
-    if not case.check("journal.db exists", journal.exists(), ""):
-        return
-    whole = journal.read_bytes()
-    for beside in run.glob("journal.db-*"):
-        beside.unlink()
-    mark_s = time.monotonic()
-    for name, body in (
-        ("no SQLite at all", b"garbage" * 500),
-        ("empty", b""),
-        ("cut in half", whole[: len(whole) // 2]),
-        (
-            "zeros in the middle",
-            whole[: len(whole) // 3] + bytes(8192) + whole[len(whole) // 3 + 8192 :],
-        ),
-    ):
-        journal.write_bytes(body)
-        for word in ("continue", "report"):
-            ended = case.run(server, word, run, timeout_s=60)
-            case.check(
-                f"{word}: refused ({name})",
-                ended.exit_code in {2, 5},
-                f"exit {ended.exit_code}: {ended.err[-200:]}",
-            )
-            case.check(
-                f"{word}: in words ({name})",
-                "Traceback" not in ended.said and ended.err.strip(),
-                ended.err[-200:],
-            )
-    case.no_requests(world, mark_s)
-
-
-@scenario(4, "full disk stops a batch run before its first PUT: exit 5", root=True)
-def full_disk_batch(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 2001))
-    server, lines = case.serve(world), pairs_of(world)
-    path, small = case.manifest(lines), case.folder / "small"
-    with tmpfs(small, "size=64k"):
-        ended = case.run(
-            server, "pause", path, "--rate", 100, env={"ORCHESTRATOR_STATE_DIR": str(small)}
-        )
-        case.exits(ended, 5)
-        case.check("no PUT without a journal", not puts(world), len(puts(world)))
-        case.check(
-            "in words", "Traceback" not in ended.said and ended.err.strip(), ended.err[-250:]
-        )
-    with tmpfs(small, "size=1m"):
-        ended = case.run(
-            server,
-            "pause",
-            path,
-            "--rate",
-            400,
-            "--concurrency",
-            32,
-            env={"ORCHESTRATOR_STATE_DIR": str(small)},
-        )
-        if ended.exit_code == 0:
-            case.note("1 MB was enough", len(puts(world)))
-        else:
-            case.exits(ended, 5, "when it fills in mid-run")
-            case.check("in words (mid-run)", "Traceback" not in ended.said, ended.err[-250:])
-
-
 @scenario(4, "two runs share campaigns; an emergency starts while a list is worked: both finish")
 def shared_campaigns(case: Case) -> None:
     world = busy(120, others=8)
@@ -722,31 +341,6 @@ def shared_campaigns(case: Case) -> None:
         set(counts) <= {"paused", "already_paused"} and sum(counts.values()) == 120,
         dict(counts),
     )
-
-
-@scenario(4, "a proxy, a netrc and odd surroundings change nothing")
-def environment(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 21))
-    server, lines = case.serve(world), pairs_of(world)
-    (case.folder / "home" / ".netrc").write_text("machine 127.0.0.1 login x password y\n")
-    (case.folder / "home" / ".netrc").chmod(0o600)
-    elsewhere = f"http://127.0.0.1:{server.other_port}"
-    proxies = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY")
-    env: dict[str, str | None] = dict.fromkeys(proxies, elsewhere)
-    env |= {"LANG": "C", "LC_ALL": "C", "TZ": "Asia/Kathmandu", "PYTHONOPTIMIZE": "1"}
-    env |= {"TERM": "dumb", "NO_COLOR": "1"}
-    child = case.start(
-        server,
-        ["pause", case.manifest(lines), "--run-dir", case.folder / "run", "--rate", 50],
-        env=env,
-        before=open_mask,
-    )
-    ended = child.wait(60)
-    case.exits(ended, 0)
-    case.sound(ended, world, case.folder / "run", rate=50, lines=lines, before=set(lines))
-    case.check("nothing at the proxy", not server.strangers, server.strangers[:2])
-    case.check("no colour off a terminal", "\x1b[" not in ended.said, "")
 
 
 @scenario(4, "listing and details lie or break during look and verification: rows stay truthful")

@@ -81,30 +81,3 @@ async def test_a_report_may_be_the_next_list(tmp_path: Path) -> None:
     assert (first.exit_code, done.code) == (1, 1)
     assert failed.read_bytes() == before
     assert server.puts_by_id == {1: 1, 2: 1, 3: 2}
-
-
-# -- the emergency's guard ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("command", ["pause-all", "restore"])
-async def test_no_variable_and_no_setting_confirms(tmp_path: Path, command: str) -> None:
-    """[C13] Without a terminal and --yes: exit 7, whatever variables or files say."""
-    async with Stand(world=world_of(1)) as server:
-        run = (await pause_through(server, tmp_path, refs_of(1))).result.run_dir
-        before = len(server.ledger)
-        arguments = ("--vdn", "12") if command == "pause-all" else (str(run),)
-        done = await run_command(
-            tmp_path,
-            server.url,
-            *(command, *arguments),
-            env={
-                "ORCHESTRATOR_YES": "1",
-                "ORCHESTRATOR_PAUSE_ALL_YES": "true",
-                "ORCHESTRATOR_VDN": "12",
-                "YES": "1",
-            },
-        )
-
-    assert done.code == 7, done.err
-    assert "--yes" in done.err
-    assert len(server.ledger) == before

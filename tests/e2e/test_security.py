@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import getpass
 import hashlib
 import json
 import os
-import pty
 import re
 import sqlite3
 import stat
@@ -366,63 +364,6 @@ async def test_everything_on_the_wire_is_a_documented_request_of_visible_ascii(
         }
         for name, value in seen.headers:
             assert re.fullmatch(r"[!-~]+( [!-~]+)*", f"{name} {value}"), (name, value)
-
-
-# -- the guard ---------------------------------------------------------------------------------
-
-
-async def _answer_the_guard(tmp_path: Path, server: Stand, typed: bytes) -> tuple[int, int, str]:
-    """Type at the emergency's question; exit code, PUTs before the answer, and the screen."""
-    ours, theirs = pty.openpty()
-    screen = bytearray()
-    loop = asyncio.get_running_loop()
-    child = await start_command(
-        tmp_path,
-        server.url,
-        *("pause-all", "--vdn", str(VDN)),
-        stdin=theirs,
-        stderr=theirs,
-        env={"TERM": "dumb"},
-    )
-    os.close(theirs)
-
-    def read() -> None:
-        try:
-            screen.extend(os.read(ours, 4096))
-        except OSError:
-            loop.remove_reader(ours)
-
-    loop.add_reader(ours, read)
-    try:
-        # the listing does not wait for the answer: it is over before anything is typed
-        await until(lambda: b"Enter: " in screen and b"5 " in screen and server.ledger)
-        puts = len(server.puts)
-        os.write(ours, typed)
-        done = await ended(child)
-    finally:
-        loop.remove_reader(ours)
-        os.close(ours)
-    return done.code, puts, screen.decode("utf-8", "replace") + done.out
-
-
-async def test_the_emergency_goes_when_the_vdn_is_typed(tmp_path: Path) -> None:
-    """[Z24] Listed while the operator types, nothing paused before; then all, and quiet."""
-    async with Stand(world=world_of(5)) as server:
-        code, puts_before, screen = await _answer_the_guard(tmp_path, server, b"12\n")
-
-    assert (code, puts_before) == (0, 0), screen
-    assert len(server.puts) == 5
-    assert f"VDN {VDN} is quiet: " in screen
-
-
-@pytest.mark.parametrize("typed", [b"13\n", b"y\n", b"\n", b"\x04"])
-async def test_the_emergency_does_not_go_for_anything_else(tmp_path: Path, typed: bytes) -> None:
-    """[Z24] [C13] Another number, `y`, nothing, or the end of input: exit 7, no PUT."""
-    async with Stand(world=world_of(5)) as server:
-        code, _, screen = await _answer_the_guard(tmp_path, server, typed)
-
-    assert code == 7, screen
-    assert server.puts == []
 
 
 # -- least privilege ---------------------------------------------------------------------------
