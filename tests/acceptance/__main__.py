@@ -22,14 +22,13 @@ from tests.acceptance import (
     scenarios_emergency,
     scenarios_evidence,
     scenarios_pause,
-    scenarios_survival,
     selfcheck,
 )
 from tests.acceptance.case import Case, tell
 from tests.acceptance.child import ROOT, command
 from tests.acceptance.registry import SCENARIOS, Scenario
 
-LOADED = (scenarios_pause, scenarios_emergency, scenarios_survival, scenarios_evidence)
+LOADED = (scenarios_pause, scenarios_emergency, scenarios_evidence)
 
 
 def chosen(names: list[str], issue: int | None, *, short: bool = False) -> list[Scenario]:

@@ -1,6 +1,5 @@
 """Issue 3: stop a VDN, prove it is quiet, undo it exactly."""
 
-import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,16 +12,13 @@ from tests.acceptance.server import Server
 from tests.acceptance.world import (
     COMPLETED,
     DATABASE,
-    HTML,
     NOT_STARTED,
-    PARAMETER,
     STARTED,
     SUSPENDED,
     Entry,
     Outage,
     Reply,
     World,
-    always,
     coded,
     first_of,
     listing,
@@ -195,27 +191,6 @@ def emergency_faulty_listing(case: Case) -> None:
     quiet(case, ended, world, run, before, 100)
 
 
-@scenario(3, "a VDN without any campaign: not_proven, exit 6, and says so")
-def mistyped_vdn(case: Case) -> None:
-    world = busy(5)
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(server, "pause-all", "--vdn", 1243, "--yes", "--run-dir", run, timeout_s=90)
-    case.exits(ended, 6)
-    report = case.sound(ended, world, run, command="pause-all")
-    case.check(
-        "verdict not_proven",
-        report.summary.get("verdict") == "not_proven",
-        report.summary.get("verdict"),
-    )
-    case.check(
-        "it asks whether 1243 is right",
-        "1243" in ended.said and "right" in ended.said.lower(),
-        ended.said[-300:],
-    )
-    case.check("no PUT", not puts(world), len(puts(world)))
-    case.check("not after half an hour (<= 60 s)", ended.wall_s <= 60, f"{ended.wall_s:.1f} s")
-
-
 @scenario(3, "a VDN with campaigns of which none runs: exit 0, no PUT")
 def nothing_runs(case: Case) -> None:
     world = busy(0)
@@ -233,94 +208,6 @@ def nothing_runs(case: Case) -> None:
         len(starts) > 1 and starts[-1] - starts[0] >= 4.999,
         len(starts),
     )
-
-
-@scenario(3, "three campaigns start by themselves during the run: paused too")
-def starts_during(case: Case) -> None:
-    world = busy(60, others=20)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    late = [(VDN, n) for n in (10_001, 10_004, 90_001)]
-
-    def begin(entry: Entry) -> None:
-        if entry.kind == "pause" and len(puts(world)) == 5:
-            for number, delay_s in zip(late, (0.1, 2.0, 6.5), strict=True):
-                server.loop.call_later(delay_s, world.turn, *number, STARTED)
-
-    world.watchers.append(begin)
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--yes", "--rate", 30, "--run-dir", run)
-    quiet(case, ended, world, run, before | set(late), 30)
-
-
-@scenario(3, "--hold 20: one that starts ten seconds after quiet is paused within a sweep")
-def hold(case: Case) -> None:
-    world = busy(20, others=20)
-    before = world.with_status(STARTED)
-    late = (VDN, 10_001)
-    server, run = case.serve(world), case.folder / "run"
-    child = case.start(
-        server, ["pause-all", "--vdn", VDN, "--yes", "--hold", 20, "--rate", 50, "--run-dir", run]
-    )
-    began_s = 0.0
-
-    def calm() -> bool:
-        """Quiet is two sweeps 5 s apart after the last PUT: 6.5 s, then ten more."""
-        last_s = max((e.at_s for e in puts(world)), default=time.monotonic())
-        return len(puts(world)) >= 20 and time.monotonic() - last_s > 16.5
-
-    if case.check("the VDN came to rest", case.until(calm, 60)):
-        began_s = time.monotonic()
-        server.soon(0, lambda: world.turn(*late, STARTED))
-    ended = child.wait(120)
-    quiet(case, ended, world, run, before | {late}, 50)
-    caught = [e.at_s for e in puts(world) if (e.vdn_id, e.campaign_id) == late]
-    case.check(
-        "paused within a sweep (<= 8 s)",
-        caught and caught[0] - began_s <= 8,
-        f"{caught[0] - began_s:.1f} s after it began" if caught else "never",
-    )
-    case.check("it says so", str(late[1]) in ended.said, ended.said[-300:])
-    case.check("it held 20 s after quiet", ended.wall_s >= 25, f"{ended.wall_s:.1f} s")
-
-
-@scenario(3, "Ctrl-C during --hold after quiet was proven: exit 0 with its report")
-def hold_interrupted(case: Case) -> None:
-    world = busy(10, others=8)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    child = case.start(
-        server, ["pause-all", "--vdn", VDN, "--yes", "--hold", 120, "--rate", 50, "--run-dir", run]
-    )
-    case.until(
-        lambda: len(puts(world)) >= 10 and time.monotonic() - max(e.at_s for e in puts(world)) > 14,
-        60,
-    )
-    sent_s = time.monotonic()
-    child.send(signal.SIGINT)
-    ended = child.wait(60)
-    quiet(case, ended, world, run, before, 50)
-    case.check("it ends soon", ended.ended_s - sent_s <= 10, f"{ended.ended_s - sent_s:.1f} s")
-
-
-@scenario(
-    3,
-    "every listing answers 500 after the first: known ones paused, exit 6 at the deadline",
-)
-def listing500_after_first(case: Case) -> None:
-    world = busy(80, others=8)
-    before = world.with_status(STARTED)
-
-    def broken(_: World, entry: Entry) -> Reply | None:
-        if entry.kind == "list" and entry is not next(e for e in world.ledger if e.kind == "list"):
-            return Reply(500, HTML, fault="5xx", kind="text/html")
-        return None
-
-    world.fault = broken
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--deadline", 25, "--run-dir", run
-    )
-    not_proven(case, ended, world, run, before, 50)
 
 
 def not_proven(
@@ -345,61 +232,6 @@ def not_proven(
     ]
     case.check("no sweep is called complete and clean", not clean, clean[:1])
     return report
-
-
-@scenario(3, "listings that show fewer rows than totalSize: never quiet")
-def short_listing(case: Case) -> None:
-    world = busy(30, others=8)
-    hidden = (VDN, 10_030)
-    known = world.with_status(STARTED) - {hidden}
-
-    def short(_: World, entry: Entry) -> Reply | None:
-        if entry.kind != "list" or entry.listed_status not in {"0", "2"}:
-            return None
-        rows = world.rows_of(VDN, entry.listed_status)
-        shown = [world.row(c) for c in rows if c.campaign_id != hidden[1]]
-        return listing(entry.page, len(rows), 100, shown[(entry.page - 1) * 100 : entry.page * 100])
-
-    world.fault = short
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--deadline", 25, "--run-dir", run
-    )
-    not_proven(case, ended, world, run, known, 50)
-
-
-@scenario(
-    3,
-    "one campaign answers 0200001 to every pause: others paused, it is named, within a minute",
-)
-def stubborn_refuser(case: Case) -> None:
-    world = busy(50, others=8)
-    before = world.with_status(STARTED)
-    world.fault = always({(VDN, 10_030): lambda: coded(PARAMETER, "parameter error")})
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--run-dir", run, timeout_s=90
-    )
-    case.exits(ended, 6)
-    report = case.sound(ended, world, run, command="pause-all", rate=50, before=before)
-    case.check(
-        "verdict still_running",
-        report.summary.get("verdict") == "still_running",
-        report.summary.get("verdict"),
-    )
-    case.check(
-        "the others are paused",
-        world.with_status(STARTED) == {(VDN, 10_030)},
-        world.with_status(STARTED),
-    )
-    case.check(
-        "the stubborn one is named with its reason",
-        "10030" in ended.out and PARAMETER in ended.out,
-        ended.out[-300:],
-    )
-    case.check("within a minute", ended.wall_s < 60, f"{ended.wall_s:.1f} s")
-    complete = [s for s in report.summary.get("sweeps", []) if s.get("complete")]
-    case.check("three complete sweeps or more", len(complete) >= 3, len(complete))
 
 
 @scenario(
@@ -543,50 +375,6 @@ def restore(case: Case) -> None:
     )
 
 
-@scenario(
-    3, "restore of a list: never what was found paused; inferred ones only with --include-inferred"
-)
-def restore_list(case: Case) -> None:
-    world = World()
-    world.add(VDN, range(1, 21))
-    world.add(VDN, range(21, 26), SUSPENDED)
-    world.fault = scripted({(VDN, 3): [Reply(mode="close", effect=True, fault="lost")]})
-    lines = [(VDN, n) for n in range(1, 26)]
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--no-verify", "--rate", 50, "--run-dir", run
-    )
-    case.exits(ended, 0, "of the pause")
-    first = case.run(server, "restore", run, "--yes", "--rate", 50, "--run-dir", case.folder / "a")
-    case.check(
-        "without the inferred one",
-        world.with_status(STARTED) == {(VDN, n) for n in range(1, 21) if n != 3},
-        f"{len(world.with_status(STARTED))} on, exit {first.exit_code}",
-    )
-    second = case.run(
-        server,
-        "restore",
-        run,
-        "--yes",
-        "--include-inferred",
-        "--rate",
-        50,
-        "--run-dir",
-        case.folder / "b",
-    )
-    case.exits(second, 0, "with --include-inferred")
-    case.check(
-        "with it",
-        world.with_status(STARTED) == {(VDN, n) for n in range(1, 21)},
-        f"{len(world.with_status(STARTED))} on",
-    )
-    case.check(
-        "what was found paused stays paused",
-        world.with_status(SUSPENDED) == {(VDN, n) for n in range(21, 26)},
-        "",
-    )
-
-
 @scenario(3, "several VDNs at once: one ceiling, none starves, all proven")
 def several_vdns(case: Case) -> None:
     world = World()
@@ -620,39 +408,6 @@ def several_vdns(case: Case) -> None:
         len(report.summary.get("by_vdn", {})) == 3,
         str(report.summary.get("by_vdn"))[:200],
     )
-
-
-@scenario(3, "a dropped ssh line (SIGHUP) does not stop it; runs shows it live")
-def emergency_sighup(case: Case) -> None:
-    world = busy(60, others=8)
-    before = world.with_status(STARTED)
-    server = case.serve(world)
-    child = case.start(server, ["pause-all", "--vdn", VDN, "--yes", "--rate", 20])
-    case.until(lambda: len(puts(world)) >= 10, 30)
-    child.send(signal.SIGHUP)
-    listed = case.run(server, "runs")
-    case.check(
-        "runs shows a live one",
-        "live" in listed.out.lower() or "running" in listed.out.lower(),
-        listed.out[-300:],
-    )
-    ended = child.wait(90)
-    runs = sorted((case.state / "runs").glob("*"))
-    quiet(case, ended, world, runs[-1] if runs else case.folder / "absent", before, 20)
-
-
-@scenario(3, "SIGTERM in an emergency: 143 after draining; continue brings it to quiet")
-def emergency_sigterm(case: Case) -> None:
-    world = busy(80, others=8)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    child = case.start(server, ["pause-all", "--vdn", VDN, "--yes", "--rate", 20, "--run-dir", run])
-    case.until(lambda: len(puts(world)) >= 15, 30)
-    child.send(signal.SIGTERM)
-    ended = child.wait(60)
-    case.exits(ended, {143, 6}, "after SIGTERM (the table puts 6 before signals for pause-all)")
-    done = case.run(server, "continue", run, "--rate", 50)
-    quiet(case, done, world, run, before, 50)
 
 
 @scenario(3, "switch A and a 20-minute clock in an emergency: healed")

@@ -1,14 +1,12 @@
 """Issue 2: pause a list. Each function is one sentence of "It is done when"."""
 
 import itertools
-import signal
-import ssl
 import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
-from tests.acceptance.case import SECRET, Case, lists, puts
+from tests.acceptance.case import Case, lists, puts
 from tests.acceptance.registry import scenario, variant
 from tests.acceptance.report import Report, read_report
 from tests.acceptance.world import (
@@ -27,7 +25,6 @@ from tests.acceptance.world import (
     coded,
     first_of,
     mixed,
-    scripted,
     shuffled,
 )
 
@@ -290,37 +287,6 @@ variant(2, "outage20_middle", "0200006 to everything for 20 seconds in the middl
         outage, 50)  # fmt: skip
 
 
-@scenario(2, "one campaign answers 0200006 for ever: it ends failed and holds nobody up")
-def stubborn_one(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 301))
-    world.fault = always({(7, 20): lambda: coded(DATABASE, "database operation error")})
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100, "--concurrency", 8
-    )
-    case.exits(ended, 1)
-    report = case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
-    outcomes(case, report, {"paused": 299, "failed": 1})
-    row = report.of(7, 20)
-    case.check(
-        "it is the failed one, with its code",
-        (row.get("outcome"), row.get("result_code")) == ("failed", DATABASE),
-        row,
-    )
-    others = [e.at_s for e in puts(world) if e.effect] or [0.0, float("inf")]
-    case.check(
-        "the others were not held up (<= 6 s for 300 at 100/s)",
-        others[-1] - others[0] <= 6,
-        f"{others[-1] - others[0]:.2f} s",
-    )
-    case.check(
-        "the run ends (<= 90 s)",
-        ended.wall_s <= 90,
-        f"{ended.wall_s:.1f} s, {row.get('attempts')} attempts",
-    )
-
-
 @scenario(
     2,
     "nightly, 40 VDNs x 75: look and PUT overlap, a failing listing, the same --run-dir again",
@@ -381,37 +347,6 @@ def nightly(case: Case) -> None:
 
 
 @scenario(
-    2,
-    "401 from the start with 10,000 lines: one or two requests, exit 3, rows denied or unattempted",
-)
-def auth401(case: Case) -> None:
-    world = World(access_key="AKSOMEBODYELSE")
-    world.add(7, range(1, 10_001))
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 400, "--concurrency", 64
-    )
-    case.exits(ended, 3)
-    case.check(
-        "one or two requests",
-        1 <= len(world.ledger) <= 2,
-        [(e.method, e.status) for e in world.ledger[:5]],
-    )
-    report = case.sound(ended, world, run, rate=400, lines=lines, exact=False)
-    case.check(
-        "denied or unattempted",
-        set(report.counts()) <= {"denied", "unattempted"},
-        dict(report.counts()),
-    )
-    case.check(
-        "verdict ended_early",
-        report.summary.get("verdict") == "ended_early",
-        report.summary.get("verdict"),
-    )
-    case.check("the error says what to do", "do:" in ended.err, ended.err[-300:])
-
-
-@scenario(
     2, "a key revoked in mid-run: nothing starts after the first 401, exit 3, continue finishes"
 )
 def auth401_midway(case: Case) -> None:
@@ -436,40 +371,6 @@ def auth401_midway(case: Case) -> None:
     case.exits(done, 0, "for continue")
     case.all_suspended(world, lines)
     case.sound(done, world, run, rate=100, lines=lines, before=set(lines))
-
-
-@scenario(2, "403 for one VDN stops that VDN only")
-def forbidden_vdn(case: Case) -> None:
-    world = World()
-    for vdn_id in (7, 8, 9):
-        world.add(vdn_id, range(1, 31))
-    world.fault = lambda _, e: (
-        Reply(403, b"<html>forbidden</html>", fault="403", kind="text/html")
-        if e.vdn_id == 8
-        else None
-    )
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100)
-    case.exits(ended, 1)
-    report = case.sound(ended, world, run, rate=100, lines=lines)
-    theirs = Counter(row["outcome"] for row in report.rows if row["vdn_id"] == "8")
-    case.check(
-        "its rows are denied or unattempted", set(theirs) <= {"denied", "unattempted"}, theirs
-    )
-    case.check("the others are paused", report.counts()["paused"] == 60, dict(report.counts()))
-    asked = sum(e.vdn_id == 8 for e in world.ledger)
-    case.check("few requests to the refused VDN (<= 10)", asked <= 10, asked)
-    world.fault = lambda _, __: Reply(403, b"", fault="403")
-    mark = len(world.ledger)
-    every = case.run(
-        server, "pause", case.folder / "list.csv", "--run-dir", case.folder / "run2", "--rate", 100
-    )
-    case.exits(every, 3, "when all VDNs are refused")
-    case.check(
-        "few requests when all are refused (<= 30)",
-        len(world.ledger) - mark <= 30,
-        len(world.ledger) - mark,
-    )
 
 
 @scenario(
@@ -543,233 +444,6 @@ def certificates(folder: Path, name: str) -> tuple[Path, Path, Path]:
     return ca, cert, key
 
 
-@scenario(2, "wrong CA: no request sent, exit 4, plain words; the right CA works")
-def wrong_ca(case: Case) -> None:
-    ca, cert, key = certificates(case.folder, "ours")
-    stranger, _, _ = certificates(case.folder, "other")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    world = World()
-    world.add(7, range(1, 21))
-    server, lines = case.serve(world, tls=context), pairs_of(world)
-    path = case.manifest(lines)
-    for name, words in (("other", ["--ca-file", stranger]), ("system", [])):
-        run = case.folder / f"run-{name}"
-        ended = case.run(server, "pause", path, "--run-dir", run, *words, timeout_s=60)
-        case.exits(ended, 4, f"with the {name} CA")
-        case.no_requests(world)
-        case.check(
-            f"plain words ({name})",
-            "certificate" in ended.err.lower() and "Traceback" not in ended.err,
-            ended.err[-300:],
-        )
-        case.check(f"not repeated for ever ({name})", ended.wall_s < 30, f"{ended.wall_s:.1f} s")
-        report = read_report(run)
-        case.check(
-            f"all unattempted ({name})",
-            set(report.counts()) <= {"unattempted"},
-            dict(report.counts()),
-        )
-    run = case.folder / "run-right"
-    ended = case.run(server, "pause", path, "--run-dir", run, "--ca-file", ca, "--rate", 100)
-    case.exits(ended, 0, "with the right CA")
-    case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
-    case.all_suspended(world, lines)
-
-
-@scenario(
-    2, "nobody listens: exit 4 after --patience, everything unattempted or failed, nothing lost"
-)
-def unreachable(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 21))
-    lines = pairs_of(world)
-    run = case.folder / "run"
-    ended = case.run(
-        None,
-        "pause",
-        case.manifest(lines),
-        "--run-dir",
-        run,
-        "--patience",
-        5,
-        "--base-url",
-        "http://127.0.0.1:9",
-        timeout_s=90,
-    )
-    case.exits(ended, 4)
-    report = read_report(run)
-    case.check("a row for each line", len(report.rows) == 20, dict(report.counts()))
-    case.check("within patience and a grace", 4 <= ended.wall_s <= 45, f"{ended.wall_s:.1f} s")
-    case.check("host and port are named", "127.0.0.1:9" in ended.err, ended.err[-300:])
-
-
-@scenario(2, "the secret appears in no file, log or message, also with -vv --debug")
-def secret_nowhere(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 61))
-    world.fault = mixed(3, database=0.2, lost=0.1, reset=0.1, broken=0.1, at_most=3)
-    server, lines = case.serve(world), pairs_of(world)
-    path = case.manifest(lines)
-    loud = [
-        "-vv",
-        "--debug",
-        "--log-format",
-        "json",
-        "--log-file",
-        case.folder / "run.log",
-        "--rate",
-        100,
-    ]
-    ended = case.run(server, "pause", path, "--run-dir", case.folder / "a", *loud)
-    case.exits(ended, 0)
-    by_env = {
-        "ORCHESTRATOR_SECRET_KEY": SECRET,
-        "ORCHESTRATOR_SECRET_KEY_FILE": None,
-        "PYTHONASYNCIODEBUG": "1",
-    }
-    world.access_key = "AKREVOKED"
-    child = case.start(server, ["pause", path, "--run-dir", case.folder / "b", *loud], env=by_env)
-    line = ""
-    if case.until(lambda: Path(f"/proc/{child.pid}/cmdline").exists(), 5):
-        line = Path(f"/proc/{child.pid}/cmdline").read_bytes().decode()
-    case.exits(child.wait(60), 3, "when refused, loudly")
-    case.check("not on the command line", SECRET not in line, "")
-    shown = case.run(server, "config", "show", "--debug", env=by_env)
-    case.exits(shown, 0, "for config show")
-    case.check(
-        "config show masks it", SECRET[:8] not in shown.said and shown.out.strip(), shown.out[:200]
-    )
-    case.run(server, "check", "--vdn", 7, "-vv", "--debug", env=by_env)
-    case.run(
-        server,
-        "pause",
-        path,
-        "--run-dir",
-        case.folder / "c",
-        "-vv",
-        "--debug",
-        "--rate",
-        "nan",
-        env=by_env,
-    )
-    stopped = case.start(
-        server,
-        ["pause", path, "--run-dir", case.folder / "d", "-vv", "--debug", "--rate", 5],
-        env=by_env,
-    )
-    time.sleep(1.5)
-    stopped.send(signal.SIGINT)
-    stopped.wait(60)
-    case.no_secret([case.folder])
-    loose = case.folder / "loose.key"
-    loose.write_text(SECRET + "\n")
-    loose.chmod(0o644)
-    mark_s = time.monotonic()
-    ended = case.run(
-        server,
-        "pause",
-        path,
-        "--run-dir",
-        case.folder / "e",
-        env={"ORCHESTRATOR_SECRET_KEY_FILE": str(loose)},
-    )
-    loose.unlink()
-    case.exits(ended, 2, "for a secret file others can read")
-    case.no_requests(world, mark_s)
-
-
-@scenario(2, "--no-verify: no listing at all, evidence accepted, reads only where undecided")
-def no_verify(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 41))
-    world.add(7, range(41, 46), SUSPENDED)
-    before = world.with_status(STARTED)
-    world.fault = scripted({(7, 3): [Reply(mode="close", effect=True, fault="lost")]})
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--no-verify", "--run-dir", run, "--rate", 50
-    )
-    case.exits(ended, 0)
-    report = case.sound(ended, world, run, rate=50, lines=lines, before=before)
-    case.check("no listing", not lists(world), len(lists(world)))
-    reads = Counter(e.campaign_id for e in world.ledger if e.kind == "read")
-    case.check("reads only where undecided", set(reads) <= {3, 41, 42, 43, 44, 45}, dict(reads))
-    outcomes(case, report, {"paused": 40, "already_paused": 5})
-    evidence = Counter(r["evidence"] for r in report.rows if r["outcome"] == "paused")
-    case.check(
-        "evidence accepted, the lost one inferred",
-        evidence == {"accepted": 39, "inferred": 1},
-        dict(evidence),
-    )
-
-
-@scenario(2, "--deadline: exit 1, the rest unattempted; continue finishes")
-def deadline(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 201))
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--deadline", 4, "--rate", 20, "--run-dir", run
-    )
-    case.exits(ended, 1)
-    case.check("in time (deadline 4 s + 6)", ended.wall_s <= 10, f"{ended.wall_s:.1f} s")
-    report = case.sound(ended, world, run, rate=20, lines=lines, before=set(lines))
-    counts = report.counts()
-    case.check(
-        "some paused, the rest unattempted",
-        counts["paused"] > 20 and counts["unattempted"] > 50 and len(counts) == 2,
-        dict(counts),
-    )
-    case.check(
-        "verdict incomplete or ended_early",
-        report.summary.get("verdict") in {"incomplete", "ended_early"},
-        report.summary.get("verdict"),
-    )
-    done = case.run(server, "continue", run, "--deadline", 600, "--rate", 100)
-    case.exits(done, 0, "for continue")
-    case.all_suspended(world, lines)
-    case.after_settled(world.ledger)
-
-
-@scenario(2, "--max-failures N or N%: exit 4, the rest unattempted")
-def max_failures(case: Case) -> None:
-    for bound in ("5", "20%"):
-        world = World()
-        bad = world.add(7, range(1, 201))
-        good = world.add(7, range(201, 301))
-        world.fault = always({(7, n): lambda: coded(PARAMETER, "no") for n in bad})
-        server, run = case.serve(world), case.folder / f"run{bound.strip('%')}"
-        order = [(7, n) for n in shuffled(9, [*bad, *good])]
-        ended = case.run(
-            server,
-            "pause",
-            case.manifest(order),
-            "--max-failures",
-            bound,
-            "--rate",
-            50,
-            "--concurrency",
-            4,
-            "--run-dir",
-            run,
-        )
-        case.exits(ended, 4, f"with {bound}")
-        report = case.sound(ended, world, run, rate=50, lines=order)
-        counts = report.counts()
-        limit = 5 + 4 + 1 if bound == "5" else 60 + 4 + 1
-        case.check(
-            f"stops near the bound ({bound})",
-            5 <= counts["rejected"] <= limit and counts["unattempted"] > 50,
-            dict(counts),
-        )
-        case.check(
-            "verdict ended_early",
-            report.summary.get("verdict") == "ended_early",
-            report.summary.get("verdict"),
-        )
-
-
 @scenario(2, "--max-campaigns refuses a longer plan: exit 7, nothing sent")
 def max_campaigns(case: Case) -> None:
     world = World()
@@ -792,80 +466,3 @@ def max_campaigns(case: Case) -> None:
         case.folder / "b",
     )
     case.exits(ended, 0, "at the bound")
-
-
-@scenario(2, "started again during the run: paused once more, then still_running")
-def started_again(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 41))
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-
-    def operator(entry: Entry) -> None:
-        if (
-            entry.effect
-            and entry.kind == "pause"
-            and (entry.campaign_id == 5 or (entry.campaign_id == 6 and entry.nth == 1))
-        ):
-            server.loop.call_soon(world.turn, 7, entry.campaign_id, STARTED)
-
-    world.watchers.append(operator)
-    ended = case.run(server, "pause", case.manifest(lines), "--rate", 40, "--run-dir", run)
-    case.exits(ended, 1)
-    report = read_report(run)
-    case.check(
-        "6: paused once more, and stays",
-        report.of(7, 6).get("outcome") == "paused",
-        report.of(7, 6),
-    )
-    case.check(
-        "5: still_running, not stopped, changed",
-        [report.of(7, 5).get(k) for k in ("outcome", "stopped", "changed")]
-        == ["still_running", "no", "yes"],
-        report.of(7, 5),
-    )
-    counts = Counter(e.campaign_id for e in puts(world))
-    case.check(
-        "two PUTs each, one for the others",
-        (counts[5], counts[6], max((n for c, n in counts.items() if c not in {5, 6}), default=0))
-        == (2, 2, 1),
-        counts.most_common(4),
-    )
-
-
-@scenario(2, "Retry-After is honoured by the whole run")
-def retry_after(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 101))
-    world.fault = scripted(
-        {(7, 40): [Reply(429, b"", fault="429", headers=(("Retry-After", "4"),))]}
-    )
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--rate", 40, "--concurrency", 4, "--run-dir", run
-    )
-    case.exits(ended, 0)
-    case.sound(ended, world, run, rate=40, lines=lines, before=set(lines))
-    hit = next((e for e in world.ledger if e.fault == "429"), None)
-    at_s = hit.answered_s if hit else 0.0
-    early = [e for e in world.ledger if at_s + 0.25 < e.at_s < at_s + 3.95]
-    case.check("nobody sends for 4 s", hit and not early, f"{len(early)} requests too early")
-
-
-@scenario(2, "a kept-alive connection that drops: no PUT that the report does not know")
-def dropped_keepalive(case: Case) -> None:
-    world = World()
-    world.add(7, range(1, 301))
-
-    def drop(_: World, entry: Entry) -> Reply | None:
-        if entry.kind == "pause" and entry.nth == 1 and entry.campaign_id % 7 == 0:
-            return Reply(mode="close", effect=entry.campaign_id % 2 == 0, fault="lost")
-        return None
-
-    world.fault = drop
-    server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--rate", 100, "--concurrency", 8, "--run-dir", run
-    )
-    case.exits(ended, 0)
-    case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
-    case.all_suspended(world, lines)

@@ -71,19 +71,6 @@ async def test_a_log_that_is_a_pipe_without_a_reader_is_passed_over(
         assert "a pipe or a socket that nobody reads" in ended.err
 
 
-async def test_a_log_that_is_a_link_is_not_followed_and_the_link_is_named(tmp_path: Path) -> None:
-    """What it leads to is said, not "too many levels of symbolic links"."""
-    async with a_stage(tmp_path, campaigns=1) as stage:
-        (tmp_path / "log").symlink_to(tmp_path / "elsewhere.log")
-        ended = await stage.run(*stage.pause_words("--log-file", str(tmp_path / "log")))
-
-        assert ended.code == 0
-        assert (
-            f"it is a symbolic link: name what it leads to, {tmp_path}/elsewhere.log" in ended.err
-        )
-        assert not (tmp_path / "elsewhere.log").exists()
-
-
 @pytest.mark.parametrize("emergency", [True, False])
 async def test_a_working_directory_that_was_removed_is_not_needed(
     tmp_path: Path, *, emergency: bool
