@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="names and promises")
     parser.add_argument("--dry", action="store_true", help="check the instrument alone")
     parser.add_argument("--issue", type=int, help="only the scenarios of this issue")
-    parser.add_argument("--short", action="store_true", help="the short form of --issue 12")
+    parser.add_argument("--short", action="store_true", help="one quick scenario of each kind")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every run's files here")
     parser.add_argument("--terse", action="store_true", help="show failed checks only")
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time, each on its own")

@@ -191,7 +191,7 @@ def emergency_faulty_listing(case: Case) -> None:
     quiet(case, ended, world, run, before, 100)
 
 
-@scenario(3, "a VDN with campaigns of which none runs: exit 0, no PUT")
+@scenario(3, "a VDN with campaigns of which none runs: exit 0, no PUT", short=True)
 def nothing_runs(case: Case) -> None:
     world = busy(0)
     server, run = case.serve(world), case.folder / "run"
