@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.api import PauseAllOptions, PauseOptions, RunResult, Settings
+    from orchestrator.api import PauseOptions, RunResult, Settings
     from orchestrator.simulator.handler import Played
     from orchestrator.simulator.signature import SignatureCheck
 
@@ -85,16 +85,6 @@ class Stand(FaultServer):
         wall_ms = time.time_ns() // 1_000_000
         received = Received(seen.method, seen.target, tuple(seen.headers))
         return self.handler.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
-
-    def with_effect(self, script: Script) -> Script:
-        """The change takes effect, then the script runs."""
-
-        async def both(exchange: Exchange) -> None:
-            assert exchange.seen is not None
-            self.truth(exchange.seen)
-            await script(exchange)
-
-        return both
 
     async def honest(self, exchange: Exchange) -> None:
         """What the desk decides: the truth, or a fault of its plan."""
@@ -215,15 +205,6 @@ async def pause_through(
     manifest = write_list(folder, refs)
     result = await orchestrator.pause(manifest, settings_of(url, folder, **settings), options)
     return told_of(result)
-
-
-async def pause_all_through(
-    server: FaultServer, folder: Path, options: PauseAllOptions, **settings: object
-) -> Told:
-    """Stop some VDNs with the library's call, and read the report."""
-    return told_of(
-        await orchestrator.pause_all(settings_of(server.url, folder, **settings), options)
-    )
 
 
 def refs_of(size: int, vdn_id: int = VDN, *, first: int = 1) -> list[CampaignRef]:

@@ -59,6 +59,7 @@ async def test_a_killed_run_is_finished_by_continue(tmp_path: Path, put: int) ->
 
     assert result.counts == {"paused": 40}
     assert {row["changed"] for row in stage.rows(result)} == {"yes"}
+    assert {row["state_before"] for row in stage.rows(result)} == {"started"}
     assert all(stage.server.ledger.effects[one] == 1 for one in stage.world.refs())
 
 

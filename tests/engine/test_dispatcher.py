@@ -529,21 +529,6 @@ async def test_while_the_pace_holds_us_back_nobody_begins_ahead_of_those_in_flig
     assert 0 < intended <= 20
 
 
-async def test_reads_wait_while_changes_are_held_back(tmp_path: Path) -> None:
-    """PUTs fail for a minute: the other VDNs' listings, which would be answered, wait with them."""
-    outage = Outage(start_s=0.0, end_s=60.0, kinds=_CHANGES)
-    world = several({1: 20, 2: 3_000, 3: 3_000})
-    stage = Stage(tmp_path, world, rate_per_s=20, faults=FaultPlan(outages=(outage,)))
-
-    result = await stage.pause()
-
-    # sixty pages would be read in three seconds
-    early = [sent for sent in stage.server.sent if sent.at_s < 20]
-    assert sum(sent.is_change for sent in early) > 10
-    assert sum(not sent.is_change for sent in early) < 10
-    assert result.counts == {"paused": 6_020}
-
-
 @dataclass(frozen=True, slots=True)
 class Asleep(FaultPlan):
     """A server that is stopped for a while and reads and answers everything as it goes on."""

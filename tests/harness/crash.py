@@ -9,6 +9,7 @@ Rule 1: n counts deaths, not trials. Most lives are forks (mortal.py), some the 
 Rule 2: the seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random
         while ends is the machine's doing.
 Rule 3: hard states are counted; a long run that never visited one fails.
+Covers P01-P07, and P13: a kill after a supervisor's grace is one at such an instant.
 """
 
 from __future__ import annotations
