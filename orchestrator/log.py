@@ -1,12 +1,8 @@
 """Events for operators and log collectors: structlog, JSON or console, never a secret.
 
-Rule 1: an event is `noun.what_happened` with fields: identity, rounded numbers, units in the names.
-Rule 2: structlog is imported at the first event that is shown: an emergency does not wait for it.
-Rule 3: secrets are masked last, by value and by key, after the rendering of exceptions (that never
-        shows local variables, faults.md §0.6); what is no number by then has become text, so that
-        nothing is rendered behind its back.
-Rule 4: text for a terminal is shown as one harmless line.
-Rule 5: a log that cannot be written is said once and never stops the run.
+An event is `noun.what_happened` with fields. Secrets are masked last, by value and by key, after
+exceptions are rendered, which never show local variables. structlog is imported at the first event
+that is shown. A log that cannot be written is reported once and never stops a run.
 """
 
 from __future__ import annotations

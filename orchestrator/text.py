@@ -1,11 +1,8 @@
 r"""Text that others wrote, made harmless for the place where people read it.
 
-Rule 1: nothing that moves a cursor, turns text round or takes no width reaches a terminal or a
-        spreadsheet; it is shown as an escape, `\x1b` or `\u202e`, so people see it was there.
-Rule 2: a cell that a spreadsheet would calculate begins with an apostrophe instead.
-Rule 3: whatever comes out is encodable, on one line and at most `limit` characters long.
-Rule 4: both functions change a text once: on their own result they do nothing.
-Source: faults.md S43, Z09, Z10.
+What moves a cursor, turns text round or takes no width is shown as an escape, `\x1b` or `\u202e`. A
+cell that a spreadsheet would calculate begins with an apostrophe. The result is encodable, on one
+line, and at most `limit` characters long; the functions change it once. tests/faults.md, S43, Z09.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The demo's scenery: a simulator in a thread, a list on the disk, a run, and the comparison."""
+"""What the demo needs: a simulator in a thread, a list on the disk, a run, and the comparison."""
 
 from __future__ import annotations
 

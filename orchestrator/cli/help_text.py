@@ -1,7 +1,7 @@
 """What `--help` says: the emergency first, then usage, flags, examples and exit codes.
 
-Rule 1: the text of a flag stands beside the flag; examples and exit codes stand here.
-Rule 2: plain text, so that at 3 a.m. it appears at once and everywhere.
+It is plain text, so that it appears at once on every terminal. The text of a flag stands beside
+the flag.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The two streams that people and scripts read: results on stdout, everything else on stderr.
+"""The two streams: results on stdout, everything else on stderr.
 
-Rule 1: a stream that is closed, full or read by nobody changes nothing about a run
-        (streams.py): one warning, then silence.
-Rule 2: what came from outside is made printable before it gets here (text.py).
-Rule 3: a secret that was loaded never gets out, whatever else goes wrong.
+A stream that is closed, full or not read changes nothing about a run: one warning, then silence
+(streams.py). No secret that was loaded reaches either stream.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How far a run is, as one line: live on a terminal, now and then elsewhere.
 
-Rule 1: building the text needs neither a terminal nor a clock; showing it is apart.
-Rule 2: rich is loaded in a thread, after the first request has left: an emergency does not wait.
-Rule 3: only this file writes on stderr while a live line stands there; events pass through it.
+rich is loaded in a thread after the first request has left. While a live line is shown, only this
+file writes to stderr; events pass through it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""What every command that runs something needs around it: settings, log, signals, the last words.
+"""What every command that runs something needs: settings, log, signals, the last lines.
 
-Rule 1: results go to stdout, the verdict line last; everything else goes to stderr.
-Rule 2: the exit code is the run's, whatever happens to the streams.
-Rule 3: the second signal leaves at once; the journal is whole at any instant.
+The exit code is the run's, whatever happens to the streams. A second signal leaves at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""A list from its first look to its last: look, pause, one more round, verify.
+"""A whole list: look, pause, give one more attempt, verify; each VDN as soon as it is ready.
 
-Rule 1: each VDN's PUTs start as soon as its own look is done; it is verified when it is through.
-Rule 2: what ran out of attempts gets one more round when everything else is through.
-Rule 3: once the run is ending nothing is verified any more; session.py looks at the doubts.
+When the run is ending, nothing is verified any more; last_look.py reads what is in doubt.
 """
 
 from __future__ import annotations

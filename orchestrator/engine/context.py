@@ -1,4 +1,4 @@
-"""What one campaign's way through a run needs, gathered once per run."""
+"""The parts of one run that every campaign needs, gathered once."""
 
 from __future__ import annotations
 

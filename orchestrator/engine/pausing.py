@@ -1,7 +1,7 @@
 """`pause`: a list becomes a plan, the plan a run, the run a report.
 
-Rule 1: the whole list is checked before anything is sent; what is refused leaves nothing behind.
-Rule 2: the same --run-dir again continues an unfinished run and tells a finished one once more.
+The whole list is checked before anything is sent. The same --run-dir again continues an unfinished
+run, and shows the saved result of a finished one.
 """
 
 from __future__ import annotations

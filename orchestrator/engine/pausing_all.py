@@ -1,8 +1,7 @@
-"""`pause-all`: the emergency as a run, with its guard, its proof and its record.
+"""`pause-all` as a run: the question, the emergency, its proof and its record.
 
-Rule 1: the guard never waits for the listing, nor the listing for the guard.
-Rule 2: without a disk the journal lives in memory, the rows go to the fallback, and the exit code
-        says so: nothing stops the stopping.
+Question and listing do not wait for each other. Without a disk the journal is in memory, the rows
+go to the fallback stream, and the exit code says so.
 """
 
 from __future__ import annotations

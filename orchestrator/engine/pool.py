@@ -1,8 +1,7 @@
-"""C campaigns at work at a time, fed from a stream, however long it is.
+"""C campaigns at work at a time, fed from a stream, so that the list is never in memory.
 
-Rule 1: in flight ≤ C; begun and not settled ≤ C + MAX_BACKING_OFF. The list is never in memory.
-Rule 2: one campaign that breaks (a bug) does not take the others with it.
-Rule 3: when the run is ending nothing new is begun; what has begun is awaited.
+At most C requests are in flight, and MAX_BACKING_OFF campaigns wait for a repeat. A bug in one
+campaign does not stop the others. When the run is ending, nothing new begins.
 """
 
 from __future__ import annotations

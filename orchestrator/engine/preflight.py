@@ -1,8 +1,7 @@
 """The look before the first PUT: what each campaign was before this run touched it.
 
-Rule 1: what is in the target status already is spared its request.
-Rule 2: the state before is recorded once; a look made after an intent only decides doubts.
-Rule 3: a look that fails never keeps a campaign from being paused.
+A campaign that is in the target status gets no request. The state before is recorded once; a look
+after an intent only decides doubts. A look that fails keeps no campaign from being paused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""How far a run is: numbers that the run floor keeps and faces read.
+"""How far a run is: numbers that the engine writes and the command line reads.
 
-Rule 1: only the run floor writes here; a face reads when it likes.
-Rule 2: nothing is decided from these numbers but what the retry rules take from `left` and
-        `useful_changes`.
+Only the retry rules decide anything by them, from `left` and `useful_changes`.
 """
 
 from __future__ import annotations

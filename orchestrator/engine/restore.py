@@ -1,10 +1,9 @@
-"""`restore`: start again exactly what a run turned off.
+"""`restore`: start again exactly the campaigns that a run turned off.
 
-Rule 1: candidates are the campaigns that the run changed; what it found paused is not among them.
-Rule 2: the undone run's journal remembers each start before it is sent, so that repeating a restore
-        starts nothing twice: an operator may have stopped one again on purpose.
-Rule 3: only what is suspended now is started; what cannot be looked at is left as it is.
-Rule 4: a start that a killed restore may have sent is not sent again, by whoever comes later.
+Only what the run changed, and what is suspended now, is started; what cannot be looked at stays as
+it is. The journal of the run being undone records each start before it is sent, so that repeating a
+restore starts nothing twice. A start that a killed restore may have sent is not sent again
+(docs/spec/evidence.md, rule 9).
 """
 
 from __future__ import annotations

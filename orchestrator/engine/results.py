@@ -1,7 +1,7 @@
-"""From the journal to what people read: facts, rows, files, last words.
+"""From the journal to what people read: facts, rows, files, last lines.
 
-Rule 1: everything comes from the journal, so that `report` and the end of a run say the same.
-Rule 2: a report that cannot be stored goes to whatever still works, and says so.
+Everything comes from the journal, so `report` and the end of a run say the same. A report that
+cannot be stored goes to the fallback stream.
 """
 
 from __future__ import annotations

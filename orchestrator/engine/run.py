@@ -1,8 +1,7 @@
-"""One life of one run: its parts put together, its work done, its end put on record.
+"""One process of one run: builds its parts, does its work, records its end, makes the report.
 
-Rule 1: whatever happens in between, the end is the same: outcome rows, report, exit code.
-Rule 2: the reasons to end are collected in `Stopping`; the first one counts.
-Rule 3: an emergency goes on without a disk; a batch run does not begin without one.
+The end is the same whatever happened in between. An emergency goes on without a disk; a list does
+not begin without one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """When a run must end, and how everything that waits learns of it.
 
-Rule 1: the first reason stays; later ones change nothing.
-Rule 2: every wait of the run floor is a sleep here, so that a stop wakes all of them at once.
-Rule 3: after a stop nothing new is sent; what is in flight is awaited by whoever sent it.
+The first reason counts. Every wait of the engine is a sleep here, so that a stop wakes all of them.
+After a stop nothing new is sent; whoever sent a request awaits its answer.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
-"""How many campaigns are at work: one for each request that may be in flight, and a few ahead.
+"""How many campaigns are at work: one for each request in flight, and a few ahead.
 
-Rule 1: who asked first gets a slot first.
-Rule 2: a few ahead of those in flight put their intents and outcomes on record meanwhile, so that
-    the disk takes nothing from the requests in flight: with none, commits of 5 ms cost 64 requests
-    of 50 ms 15 % of their throughput.
-Rule 3: while requests wait for the pacer nobody is ahead: it would gain nothing, and whatever is on
-    record and has not left when the process is killed counts as perhaps sent. For the same reason
-    nobody is ahead of few in flight, whose limit is nearly always the pace.
+Those ahead commit their intents and outcomes meanwhile; without them, commits of 5 ms cost 64
+requests of 50 ms 15 % of their throughput. At low concurrency, or while requests wait for the
+pacer, the rate limit dominates: no work is prepared ahead, because an intent that has not been sent
+when the process is killed counts as perhaps sent.
 """
 
 from __future__ import annotations

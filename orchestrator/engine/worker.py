@@ -1,12 +1,8 @@
-"""One campaign from its first attempt to its outcome: the only user of tenacity.
+"""One campaign from its first attempt to its outcome; the only user of tenacity.
 
-The order of one attempt is design.md §8 to the letter:
-breaker → intent durable → connection → pacer slot → stop and breaker check → sign → send → answer
-→ verdict → answer and outcome durable.
-
-Rule 1: an attempt that succeeds at once never meets tenacity.
-Rule 2: a backoff holds no slot: the slot is given back with every answer.
-Rule 3: an intent whose PUT never left is closed as not sent.
+The order of one attempt (docs/spec/behaviour.md): breaker, intent durable, connection, rate limit,
+stop and breaker check, sign, send, answer, verdict, answer and outcome durable. A backoff leaves
+the work limit; an intent whose PUT never left is closed as not sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Knocks at a server's doors one after the other: name, TCP, TLS. Sends no request.
+"""Tries name, TCP and TLS of a server one after the other; sends no request.
 
-Rule 1: a door that does not open is a ProbeError in words, with its fault; nothing else is raised.
-Rule 2: TLS is verified as the client verifies it, by the client's own context.
+A step that fails is a ProbeError in words. TLS is verified with the client's own context.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 Rule 1: success needs HTTP 200, strict JSON, at least one code, and every code present "0200000".
 Rule 2: HTTP 5xx is never success, whatever its body says.
-Rule 3: what a verdict entails (repeat it? in doubt? is the server well?) is a table, not branches.
-Rule 4: an answer decides about its own request only; the state of a campaign is outcome.py's.
+Rule 3: what a verdict entails (repeat it? in doubt? does the server work?) is a table.
+Rule 4: an answer decides about its own request only; policy/decide.py decides about the campaign.
 Rule 5: a body that cannot be read may tell a refusal or throttling by its code, never a success.
 
 *In doubt*: sent, and answered neither by a definite code nor by a 3xx/4xx.
-Source: design.md §6 and §8, api.md §3.
+Source: docs/spec/contracts.md, "Outcomes"; docs/spec/interface.md, "Result codes".
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
-"""What to make of a 401: heal the signature once, or stop.
+"""What to do after a 401 (correct the signature once, or stop) and after a 403.
 
-Rule 1: three cures, each tried once a run: the server's clock, the other form of switch A, and
-        the other form of switch B.
-Rule 2: switch A shows itself when requests with a query are accepted and those without never were;
-        switch B is tried while nothing was ever accepted. So a wrong key costs three requests.
-Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
-Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
-Rule 5: one 403 is about one request. A VDN is closed by ten different campaigns in a row (or all,
-        if fewer) where no PUT was ever accepted; in an emergency by 30 s of nothing else.
-Source: design.md §8 "Credentials" and "Evidence", rule 6; api.md §1.3.
+There are three corrections, each tried once a run: the server's clock, the other form of switch A,
+the other form of switch B. A is tried when requests with a query are accepted and those without
+never were, B while nothing was ever accepted. A correction that does not help is taken back. One
+403 is about one request; a VDN is closed by ten different campaigns in a row, or by time in an
+emergency. docs/spec/behaviour.md, "Credentials"; docs/spec/evidence.md, rule 6.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Whether the server is well enough to be asked: wait behind single probes, give nothing up.
+"""Whether the server may be asked: wait behind single probes, give nothing up.
 
 Rule 1: what opens, closes and probes is in the table of `Breaker`; callers only report.
 Rule 2: one stubborn campaign says nothing about the server: only *different* ones open it.
 Rule 3: while it is open one request at most, the probe, is sent; the next is spaced from its end.
-Rule 4: the last word before giving up is a probe's: a stopped machine that wakes asks first.
-Rule 5: no chance is needed: there is one prober, so nobody to step out of line with.
+Rule 4: before the run gives up, a probe is sent: a machine that was suspended asks first.
+Rule 5: there is one prober at a time, so the spacing needs no chance.
 """
 
 from __future__ import annotations

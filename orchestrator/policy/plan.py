@@ -1,7 +1,6 @@
 """How much there is to do and whether that is feasible: counts, limits, estimates.
 
-Rule 1: a plan is checked against its limits before anything is sent.
-Rule 2: an estimate is arithmetic over the pace: requests divided by the rate, nothing learned.
+Limits are checked before anything is sent. An estimate is requests divided by the rate.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""How long before the same request may be repeated, and whether a failure counts against it.
+"""How long before a request may be repeated, and whether a failure counts against its campaign.
 
-Rule 1: whether an answer is worth repeating at all is verdict.py's; when and at whose cost is here.
-Rule 2: chance and time come in as numbers; what goes out is finite, and never above a stated cap.
-Rule 3: what a server writes in a header is matched whole before it is believed, else ignored.
-Rule 4: the server's failures are not a campaign's: see `counts_against_limit`.
-Source: design.md §8 "Retry", "Breaker", "Credentials"; RFC 9110 §10.2.3 (Retry-After), §5.6.7.
+verdict.py says whether an answer is worth repeating at all. Chance and time come in as numbers;
+what goes out is finite and capped. A header is matched whole, or ignored.
+Source: docs/spec/behaviour.md, "Repeats"; RFC 9110 §10.2.3 (Retry-After), §5.6.7.
 """
 
 from __future__ import annotations

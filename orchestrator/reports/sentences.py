@@ -1,11 +1,7 @@
-"""The lines that people read at the end of a run, or have read out to them.
+"""The lines that people read at the end of a run, or read out to others.
 
-Rule 1: one line says how many stopped, how many did not and why, and what to type next.
-Rule 2: "quiet" is said only of a proven VDN, with both moments and what it leaves out; it claims no
-        more than the listings showed.
-Rule 3: bad news first: with several VDNs, those that are not quiet lead.
-Rule 4: names and reasons come from the server and pass `for_terminal`.
-Source: the two sentences of design.md §7.
+"Quiet" is said only of a proven VDN, with both times and with what it leaves out. With several
+VDNs, those that are not quiet lead. Names and reasons from the server pass `for_terminal`.
 """
 
 from __future__ import annotations

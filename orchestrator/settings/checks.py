@@ -1,8 +1,8 @@
 """What one setting's value may be: readers from raw value to checked value, or a refusal.
 
-Rule 1: numbers in text are ASCII digits; `float()` alone takes nan, inf and full-width digits.
-Rule 2: a bound is written `low <= value <= high`, which NaN never satisfies.
-Rule 3: a refusal about a credential or a URL never echoes it.
+Numbers in text are ASCII digits, because `float()` takes nan, inf and full-width digits. A bound is
+written `low <= value <= high`, which NaN never satisfies. A refusal about a credential or a URL
+never echoes it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Every setting there is: one row each, read by code, `config show`, documents and tests.
 
-Rule 1: a setting that is not in SETTINGS does not exist.
-Rule 2: nothing here can confirm an emergency, and nothing can turn TLS verification off.
-Rule 3: the secret key has no flag: a command line is public.
-Source: design.md §4; bounds from faults.md §3.5.
+Nothing here can confirm an emergency or turn TLS verification off. The secret key has no flag,
+because a command line is public. tests/faults.md, C01 to C14, has the bounds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Which of the values given for a setting counts, and what is refused.
 
-Rule 1: the table of settings is setting_table.py; there is no other list of them here.
-Rule 2: layers come first to last: flags, environment, file; the first that speaks decides.
-Rule 3: a value in use has an origin, and a refusal names it: a flag, a variable, or file:key.
-Source: design.md §4.
+The first layer that has a value decides: flags, environment, file. A value in use has an origin,
+and a refusal names it: a flag, a variable, or file:key. schema.py is the only list of the settings.
 """
 
 from __future__ import annotations

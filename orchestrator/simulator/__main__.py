@@ -1,7 +1,7 @@
 """`python -m orchestrator.simulator`: the simulator as a child process, for harnesses.
 
-Rule 1: one JSON line on stdout when it listens (base_url, access_key, secret_key), nothing more.
-Rule 2: SIGINT and SIGTERM end it with exit code 0 and a whole ledger.
+When it listens it prints one JSON line (base_url, access_key, secret_key) and nothing more. SIGINT
+and SIGTERM end it with exit code 0 and a complete ledger.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """What goes wrong, and when: a seeded plan that gives the same faults for the same seed.
 
-Rule 1: pure. A decision depends on the seed, the campaign, which request to it this is, and the
-        kind of request; never on the order in which campaigns come, a clock, or chance.
-Rule 2: a fault is two things kept apart: does the change land (`effect`), and what comes back.
-Rule 3: seeded faults end: a campaign never meets more than `max_consecutive` of them in a row.
-Method: BLAKE2b over seed and request gives two numbers in [0, 1): one picks the fault by rate,
-        the other its variant.
+A decision depends on the seed, the campaign, which request to it this is, and the kind of request;
+never on order, a clock, or chance. A fault is two things: does the change take effect (`effect`),
+and what comes back. A campaign never meets more than `max_consecutive` seeded faults in a row.
+Method: BLAKE2b over seed and request gives two numbers in [0, 1): one picks the fault by rate, the
+other its variant.
 """
 
 from __future__ import annotations
