@@ -83,7 +83,7 @@ def load_settings(
 
 
 def environment() -> Environment:
-    """The usual surroundings of a run: this machine's clock, warnings on stderr."""
+    """The usual environment of a run: this machine's clock, warnings on stderr."""
     return Environment(clock=SystemClock(), events=Events())
 
 

@@ -36,7 +36,7 @@ class Level(IntEnum):
 
 
 class Events:
-    """Where the run floor says what happened."""
+    """Where the engine reports what happened."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Events:
         self._secrets = _spellings(secrets)
         self._traceback = traceback
         self._log: Any = None
-        # Without a standard error (closed by whoever started us) there is nobody to tell.
+        # Without a standard error (closed by whoever started us) nobody can read it.
         self._lost = self._stream is None
 
     def mask(self, *secrets: Secret) -> None:
@@ -224,5 +224,5 @@ def _last_words(text: str) -> None:
         if sys.stderr is not None:
             sys.stderr.write(text)
     except (OSError, ValueError):
-        # There is nobody left to tell; the report says how the run ended.
+        # Nobody can read it any more; the report says how the run ended.
         return

@@ -70,7 +70,7 @@ class Action(StrEnum):
 
 
 class Status(IntEnum):
-    """A campaign's status in the listing (api.md §2.4). Only 3 means the same everywhere."""
+    """A campaign's status in the listing. Only 3 means the same everywhere."""
 
     NOT_STARTED = 1
     STARTED = 2

@@ -26,7 +26,7 @@ _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
-#: OWASP's list, and the full-width forms that some spreadsheets fold to ASCII
+#: OWASP's list, and the full-width forms that some spreadsheets turn into ASCII
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - the lookalikes are the point
 
 #: with one of these a printable ASCII text may be a formula, or may be one after some spaces

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EMERGENCY = "In an emergency: orchestrator pause-all --vdn N"
 
-#: design.md §6
+#: docs/spec/contracts.md, "Exit codes"
 EXIT_CODES = {
     "0": "every campaign is stopped (or accepted by --accept); pause-all: quiet is proven",
     "1": "finished, or out of --deadline, but some campaigns are not stopped, or bad lines skipped",

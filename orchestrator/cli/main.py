@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of this process.
 
     Returns:
-        The exit code (design.md §6).
+        The exit code (docs/spec/contracts.md).
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _forbid_core_dumps()
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         output.say("interrupted before anything was sent")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: people get one line, not a traceback
         output.complain(
             BugError(
                 f"a bug in the orchestrator: {type(error).__name__}: {error}",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
     from orchestrator.settings.secret import Secret
 
-#: problems of a list that are named in full (design.md §5)
+#: problems of a list that are named in full
 SHOWN_PROBLEMS = 20
 _MASK = "***"
 #: so many characters of a secret are masked although the rest of it is missing

@@ -7,7 +7,7 @@ from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
 
-def pause(  # noqa: PLR0913 - the flags of design.md §3
+def pause(  # noqa: PLR0913 - one argument for each flag
     manifest: Annotated[str, flags.Flag(allow_leading_hyphen=True)],
     /,
     *,

@@ -8,7 +8,7 @@ from orchestrator.cli import flags, values
 _NOTHING_STARTED = "Nothing was sent; what was paused stays paused."
 
 
-def restore(  # noqa: PLR0913 - the flags of design.md §3
+def restore(  # noqa: PLR0913 - one argument for each flag
     run: str,
     /,
     *,

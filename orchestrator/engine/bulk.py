@@ -60,12 +60,12 @@ class BulkPlan(NamedTuple):
 
     #: look first and verify
     verify: bool
-    #: campaigns tried in earlier lives exist: look at them before they are sent again
+    #: campaigns tried by earlier processes exist: look at them before they are sent again
     continued: bool
 
 
 async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
-    """Work through every campaign of the plan that is not settled."""
+    """Work through every campaign of the plan that has no final outcome."""
     context.verifies = plan.verify
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
@@ -210,7 +210,8 @@ def _settler(
 async def _is_startable(context: RunContext, planned: Planned) -> bool:
     """Whether a campaign is in its source status now; if not, that is its outcome.
 
-    A slot is held on entry; it is given back while the state is read, and for good if not.
+    A place in the work limit is held on entry; it is given back while the state is read, and for
+    good if not.
     """
     source = COURSES[context.action].source
     with context.dispatcher.work_limit.given_back_on_failure():

@@ -382,7 +382,7 @@ class _Asker:
         self.settings = settings
         self.configured = settings.signing
         self.auth_state = AuthState(settings.signing)
-        #: what the answers were, cured ones included
+        #: what the answers were, corrected ones included
         self.kinds: set[Kind] = set()
         #: how far the server's clock is ahead of ours, seconds; None: not known
         self.skew_s: int | None = None

@@ -39,7 +39,7 @@ async def continue_run(
     options: ContinueOptions,
     environment: Environment,
 ) -> RunResult:
-    """Finish an interrupted run; tell a finished one again.
+    """Finish an interrupted run; show a finished one's result.
 
     Raises:
         OrchestratorError: it cannot be continued; nothing was sent.

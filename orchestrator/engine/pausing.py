@@ -222,7 +222,7 @@ async def _take_up(
     options: PauseOptions,
     environment: Environment,
 ) -> RunResult:
-    """Continue an unfinished run of the same list and server, or tell a finished one again."""
+    """Continue an unfinished run of the same list and server, or show a finished one's result."""
     from orchestrator.engine.continuing import (  # noqa: PLC0415 - a new run does not need it
         continue_held,
         is_finished,

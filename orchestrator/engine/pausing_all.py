@@ -164,7 +164,7 @@ async def pause_all(
 async def continue_pause_all(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted pause-all."""
+    """One more process for an interrupted pause-all."""
     vdns = opened.facts.told["vdns"]
     hold_s = opened.facts.told["hold_s"]
     assert isinstance(vdns, list)

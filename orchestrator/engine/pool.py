@@ -31,7 +31,7 @@ async def run_pool(
 ) -> None:
     """Settle every campaign of the source, C at a time; returns when all have come to rest.
 
-    `settle` is called with a slot held and gives it back.
+    `settle` is called with a place in the work limit, and gives it back.
     """
     begun: set[asyncio.Task[None]] = set()
     try:
@@ -69,7 +69,7 @@ async def _guarded(
         await settle(planned)
     except StorageError as error:
         context.stopping.stop(Ended.STORAGE, str(error))
-    except Exception as error:  # noqa: BLE001 - the last line of defence; it is told, not swallowed
+    except Exception as error:  # noqa: BLE001 - the last line of defence; it is reported, not swallowed
         ref = planned.ref
         note_bug(context, error, f"campaign {ref.campaign_id} of VDN {ref.vdn_id}")
     finally:

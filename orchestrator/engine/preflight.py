@@ -84,7 +84,7 @@ async def _read_each(context: RunContext, share: VdnCount) -> str:
 async def _note_states(
     context: RunContext, rows: Sequence[ObservedState], evidence: Evidence
 ) -> None:
-    """Record the state before; settle what is in its target status, and what is in doubt."""
+    """Record the state before; decide what is in its target status, and what is in doubt."""
     known = await known_rows(context, rows)
     if known:
         saw = [(one.seq, seen) for one, seen in known]
@@ -115,7 +115,7 @@ def _settle_by_look(
     if seen.status is COURSES[context.action].source or seen.status is None:
         if known.standing != "needs_state":
             return None
-        # Looked at again in a later life and still to be done: it gets its attempts.
+        # Looked at again by a later process and still to be done: it gets its attempts.
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         return seen_settlement(
             context, known.seq, decision, seen, known.error, standing="exhausted"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Progress:
     """A run at this moment."""
 
-    #: what it is doing, for people: "looking", "pausing", "checking", "sweeping"
+    #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"
     #: campaigns to act on, as far as known
     campaigns: int = 0
@@ -29,7 +29,7 @@ class Progress:
     #: the pace is below its ceiling, because the server is too busy
     is_slowed: bool = False
     backing_off: int = 0
-    #: campaigns that were settled and had to be begun again (pause-all)
+    #: campaigns that had an outcome and had to be begun again (pause-all)
     reopened: int = 0
     #: rows whose state was confirmed after the last answer
     checked: int = 0
@@ -44,7 +44,7 @@ class Progress:
     breaker: str = ""
     #: why the run is ending; empty while it goes on
     ending: str = ""
-    #: the last thing worth a line: a cure, a VDN that could not be looked at
+    #: the last thing worth a line: a corrected signature, a VDN that could not be looked at
     notice: str = ""
 
     @property

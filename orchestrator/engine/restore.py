@@ -146,7 +146,7 @@ async def restore(
 async def continue_restore(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted restore."""
+    """One more process for an interrupted restore."""
     source = RunDirectory(Path(str(opened.facts.told["source_dir"])))
     hold(environment, source)
     try:
@@ -288,10 +288,10 @@ def _reason(options: RestoreOptions, undone: _Source, one: Restorable, mark: Mar
     return ""
 
 
-# -- the life ---------------------------------------------------------------------------------
+# -- the process ------------------------------------------------------------------------------
 
 
-async def _live(  # noqa: PLR0913 - a life is made of all of these
+async def _live(  # noqa: PLR0913 - a process needs all of these
     connection: sqlite3.Connection,
     directory: RunDirectory,
     settings: Settings,
@@ -322,7 +322,7 @@ async def _live(  # noqa: PLR0913 - a life is made of all of these
         await run_bulk(context, BulkPlan(verify=True, continued=True))
 
     async def remember(context: RunContext) -> None:
-        """Tell the undone run's journal what came of each start."""
+        """Record in the undone run's journal what came of each start."""
         for vdn_id in {ref.vdn_id for ref in undone.places}:
             for known in await context.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
                 started = known.history.accepted or known.outcome is Outcome.RESTORED

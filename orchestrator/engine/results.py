@@ -233,7 +233,7 @@ def read_facts(connection: sqlite3.Connection) -> RunFacts:
 def _with_cures(
     settings: Mapping[str, Mapping[str, object]], meta: Mapping[str, str]
 ) -> Mapping[str, object]:
-    """The settings as they were in force in the end: a cured signature is told here."""
+    """The settings as they were in force in the end, with what was learnt about the signature."""
     if "cures" not in meta:
         return settings
     recoveries = json.loads(meta["cures"])

@@ -95,7 +95,7 @@ class Environment:
 
 
 class RunSpec(NamedTuple):
-    """What this life is to do."""
+    """What this process is to do."""
 
     kind: RunKind
     settings: Settings
@@ -116,7 +116,7 @@ async def live(
     *,
     before_report: Callable[[RunContext], Awaitable[None]] | None = None,
 ) -> RunResult:
-    """Do the work of one life and report.
+    """Do the work of one process and report.
 
     Args:
         environment: the process around it.
@@ -183,7 +183,7 @@ def _tell_gap(environment: Environment, gap: Gap) -> None:
 
 
 async def _recorded(environment: Environment, record: Awaitable[object]) -> None:
-    """Put something on record; a disk that fails now is told by the exit code."""
+    """Put something on record; a disk failure here ends in exit code 5."""
     try:
         await record
     except StorageError as error:
@@ -238,7 +238,7 @@ def _cures(auth_state: AuthState) -> str:
 
 
 async def _note_rate(journal: Journal, rate_per_s: float) -> None:
-    """Keep the highest rate of all lives, which the busiest second of all belongs to."""
+    """Keep the highest rate of all processes, which the busiest second of all belongs to."""
     before = (await journal.read(read_meta)).get("rate_per_s", "0")
     await journal.note("rate_per_s", str(max(rate_per_s, float(before))))
 
@@ -287,7 +287,7 @@ async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[N
         context.stopping.stop(Ended.STORAGE, str(error))
     except BaseExceptionGroup as group:
         _sort_out(context, group)
-    except Exception as error:  # noqa: BLE001 - told as a bug, and the report is still made
+    except Exception as error:  # noqa: BLE001 - reported as a bug, and the report is still made
         note_bug(context, error, "the run")
 
 

@@ -23,7 +23,7 @@ _AHEAD_MAX = 32
 
 
 class WorkLimit:
-    """Slots for campaigns at work."""
+    """Places for campaigns at work."""
 
     def __init__(self, in_flight: int, *, is_paced: Callable[[], bool]) -> None:
         """All are free.
@@ -39,7 +39,7 @@ class WorkLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> None:
-        """Take a slot as soon as there is one."""
+        """Take a place as soon as there is one."""
         if not self._waiting and self._is_free():
             self._taken += 1
             return
@@ -53,7 +53,7 @@ class WorkLimit:
             raise
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Give a place back."""
         self._taken -= 1
         while self._waiting and self._is_free():
             turn = self._waiting.popleft()
@@ -63,7 +63,7 @@ class WorkLimit:
 
     @contextmanager
     def given_back_on_failure(self) -> Iterator[None]:
-        """Around what is awaited while a slot is held that somebody else will give back."""
+        """Around what is awaited while a place is held that somebody else will give back."""
         try:
             yield
         except BaseException:

@@ -54,10 +54,10 @@ _WORTH_TELLING_S = 2.0
 
 @dataclass(slots=True)
 class _Case:
-    """What this process remembers of one campaign while it is being settled."""
+    """What this process remembers of one campaign while it works on it."""
 
     planned: Planned
-    #: number of the last attempt, over all lives
+    #: number of the last attempt, over all processes of the run
     number: int
     #: an outcome may stand
     reopens: bool
@@ -68,7 +68,7 @@ class _Case:
     failures: int = 0
     doubted: bool = False
     accepted: bool = False
-    #: accepted in an earlier round or life; it may have been started again since
+    #: accepted in an earlier round or process; it may have been started again since
     accepted_before: bool = False
     #: … and no complete look has shown it at rest since, so that nobody can have started it again
     is_still_accepted: bool = True
@@ -79,7 +79,7 @@ class _Case:
     useful_before: int = 0
     #: its outcome is on record
     settled: bool = False
-    #: the last failure was a 401 or a cure: repeat without charge or backoff
+    #: the last failure was a 401 with a correction: repeat without counting it, at once
     free_repeat: bool = False
     #: the last attempt was the breaker's probe
     probed: bool = False
@@ -96,7 +96,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 ) -> None:
     """Bring one campaign to its outcome, or leave it open when the run ends first.
 
-    A slot is held on entry and given back on return, whatever happens.
+    A place in the work limit is held on entry and given back on return, whatever happens.
 
     Args:
         context: the parts of the run.
@@ -134,7 +134,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 
 
 async def _remember(context: RunContext, case: _Case) -> None:
-    """Take in what the journal knows of earlier rounds and lives: a doubt then is a doubt now."""
+    """Take in what the journal knows of earlier rounds and processes: their doubts are still doubts."""
     with context.dispatcher.work_limit.given_back_on_failure():
         known = await known_campaign(context, case.planned.ref)
     if known is not None:
@@ -145,7 +145,7 @@ async def _remember(context: RunContext, case: _Case) -> None:
 
 
 async def last_attempt_number(context: RunContext, planned: Planned) -> int:
-    """The number of a campaign's last attempt; a slot is held, and given back if this fails."""
+    """The number of a campaign's last attempt; a place is held, and given back if this fails."""
     with context.dispatcher.work_limit.given_back_on_failure():
         return await context.journal.read(lambda db: attempts_made(db, planned.seq))
 
@@ -181,7 +181,7 @@ async def read_state(context: RunContext, planned: Planned) -> ObservedState | V
 async def _wait_for_the_last(context: RunContext, case: _Case) -> None:
     """The one more attempt of the last few campaigns stands apart from those before it.
 
-    A slot is held on entry and on return; not while it waits.
+    A place in the work limit is held on entry and on return; not while it waits.
     """
     ran_out_s = context.ran_out_s.pop(case.planned.seq, None)
     if ran_out_s is None or context.max_attempts is None or not _is_one_of_the_last(context):
@@ -299,7 +299,7 @@ def _is_spent(case: _Case) -> bool:
 
 
 async def _attempt(context: RunContext, case: _Case) -> Verdict:
-    """One PUT that leaves, from the breaker to the answer on record; gives the slot back."""
+    """One PUT that leaves, from the breaker to the answer on record; gives its place back."""
     try:
         while True:
             verdict = await _try_to_send(context, case)
@@ -313,7 +313,7 @@ async def _attempt(context: RunContext, case: _Case) -> Verdict:
 
 
 async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
-    """One admission and, unless it is called off, one PUT; None when it was called off."""
+    """One permit and, unless it is called off, one PUT; None when it was called off."""
     dispatcher = context.dispatcher
     ref = case.planned.ref
     permit = await dispatcher.admit(ref, change=True)
@@ -413,7 +413,7 @@ async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Ex
         decision = decide_unseen(context.action, _history(case, verdict))
         if not (decision.needs_state and context.decide_by_reading):
             outcome_record = _settlement(context, case, verdict, decision)
-    # Before the record is awaited: what waits for its slot meanwhile must not leave.
+    # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
     await context.journal.answered(
         intent,
@@ -555,7 +555,7 @@ def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
     *,
     standing: str = "",
 ) -> OutcomeRecord:
-    """The settlement of a decision that rests on a sighting; `reason` explains what failed."""
+    """The record of a decision that rests on a state that was seen; `reason` says what failed."""
     now_ms = context.clock.wall_ms()
     return OutcomeRecord(
         seq=seq,

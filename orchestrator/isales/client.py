@@ -52,7 +52,7 @@ USER_AGENT = "campaign-pause-orchestrator"
 
 #: the answer to a change is four short strings
 MAX_CHANGE_BODY_BYTES = 64 * 1024
-#: a listing is 100 rows whose width is not documented (api.md §2.4)
+#: a listing is 100 rows whose width is not documented
 MAX_READ_BODY_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 8190
 MAX_HEADERS = 100

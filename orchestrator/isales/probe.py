@@ -14,7 +14,7 @@ from orchestrator.isales.answer import CA_ADVICE, Fault, certificate_fault
 
 
 class ProbeError(Exception):
-    """A door that stayed shut; the text says why."""
+    """A step that failed; the text says why."""
 
 
 async def find_addresses(host: str, port: int, *, timeout_s: float) -> list[str]:

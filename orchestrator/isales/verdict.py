@@ -146,7 +146,7 @@ _BY_MEANING: dict[Meaning, tuple[Kind, str]] = {
     Meaning.THROTTLED: (Kind.THROTTLED, "the server is called too fast (0200022)"),
 }
 
-#: WAF and gateway refusals seen in the field (api.md §3.2)
+#: WAF and gateway refusals seen in the field
 _FORBIDDEN_STATUSES = frozenset({403, 418})
 
 

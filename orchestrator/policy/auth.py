@@ -28,7 +28,7 @@ CLOSED_AFTER_S = 30.0
 class Recovery(StrEnum):
     """What was done about a 401."""
 
-    #: signed before the last cure: the same request again is enough
+    #: signed before the last correction: the same request again is enough
     STALE = "stale"
     CLOCK = "clock"
     BLANK_QUERY_LINE = "blank_query_line"
@@ -42,7 +42,7 @@ class AuthState:
     rules: SigningRules
     #: added to our clock when signing, milliseconds
     offset_ms: int = 0
-    #: counts the cures; a request remembers the generation it was signed in
+    #: counts the corrections; a request remembers the generation it was signed in
     generation: int = 0
     #: a request was accepted at all / with a query / without one
     accepted: bool = False
@@ -53,7 +53,7 @@ class AuthState:
     blank_undone: bool = False
     millis_tried: bool = False
     millis_undone: bool = False
-    #: the last cure, until a request that was signed with it is accepted
+    #: the last correction, until a request that was signed with it is accepted
     untested: Recovery | None = None
 
     def note_accepted(self, *, has_query: bool) -> None:
@@ -63,7 +63,7 @@ class AuthState:
         self.accepted_without_query = self.accepted_without_query or not has_query
 
     def confirm(self, *, has_query: bool, generation: int) -> Recovery | None:
-        """The cure that this accepted request shows to have helped, once; None: none does."""
+        """The correction that this accepted request shows to have helped, once; None: none does."""
         recovery = self.untested
         if generation < self.generation or (recovery is Recovery.BLANK_QUERY_LINE and has_query):
             return None
@@ -115,7 +115,7 @@ class AuthState:
         return None
 
     def text_of(self, recovery: Recovery) -> str:
-        """What a cure has set, for people."""
+        """What a correction has set, for people."""
         if recovery is Recovery.CLOCK:
             return "the server's clock"
         value = self.rules.millis if recovery is Recovery.MILLIS else self.rules.blank_query_line

@@ -52,7 +52,7 @@ class Breaker:
     |---|---|---|---|
     | CLOSED | may_pass | CLOSED | GO |
     | CLOSED | useful | CLOSED | the row is empty |
-    | CLOSED | useless, explained | CLOSED | |
+    | CLOSED | useless, campaign_specific | CLOSED | |
     | CLOSED | useless, row shorter than the threshold with it | CLOSED | the row grows |
     | CLOSED | useless, row as long as the threshold with it | OPEN | first spacing starts |
     | CLOSED | outage | OPEN | first spacing starts |
@@ -150,7 +150,7 @@ class Breaker:
             ref: whose request failed; the same one twice in a row counts once.
             now_s: the present, seconds.
             campaign_specific: another campaign succeeded since this one failed first, so the
-                server works. A probe's failure is a failed probe, explained or not.
+                server works. A probe's failure is a failed probe in any case.
         """
         if self._state is _State.CLOSED:
             if not campaign_specific:
@@ -168,7 +168,7 @@ class Breaker:
             self._open(now_s)
 
     def probe_cancelled(self, *, now_s: float) -> None:
-        """The probe was not sent, or told nothing: another may go after the same spacing."""
+        """The probe was not sent, or showed nothing: another may go after the same spacing."""
         if self._state is _State.PROBING:
             self._wait_for_probe(now_s)
 

@@ -31,7 +31,7 @@ With the first answer all of that counts as leaving now. So a second at the serv
 and the C that were in flight when it fell asleep; engine/dispatcher.py sends no more
 than that, but for one request in 15 s.
 
-Law of throttling: told to slow down, the rate is halved, stays 2 s, then grows by an eighth of the
+Law of throttling: a throttling answer halves the rate; it stays 2 s, then grows by an eighth of the
 ceiling a second: from anywhere it is back 10 s after the last throttling.
 
 A token bucket lets 2 R through in one second, spacing alone R + 1 (bench/pacer.py).

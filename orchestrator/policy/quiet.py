@@ -188,7 +188,7 @@ class LagMeter:
         self._stale.discard(ref)
 
     def accepted_once(self, ref: CampaignRef, *, at_s: float) -> None:
-        """Our PUT was accepted then; told again with every look."""
+        """Our PUT was accepted then; repeated with every look."""
         self._accepted_s.setdefault(ref, at_s)
 
     def look(

@@ -115,15 +115,15 @@ def counts_against_limit(
 ) -> bool:
     """Whether a failed attempt counts against its campaign's attempts.
 
-    | campaigns left | breaker open, or a probe | a read of its VDN works | charged |
+    | campaigns left | breaker open, or a probe | a read of its VDN works | counts |
     |---|---|---|---|
-    | 5 or more | yes | any | no: the server is ill, not the campaign |
-    | 5 or more | no | any | yes: were the server ill, the breaker would open |
+    | 5 or more | yes | any | no: the server is failing, not the campaign |
+    | 5 or more | no | any | yes: if the server were failing, the breaker would open |
     | 4 or fewer | any | yes | yes: the server works, this one is stubborn |
     | 4 or fewer | any | no | no: the breaker cannot see five, and the server does not work |
 
     Args:
-        breaker_open: the breaker is open now that this failure has been told to it.
+        breaker_open: the breaker is open now that this failure has been reported to it.
         probe: this attempt was the breaker's probe.
         left: campaigns without an outcome, this one included.
         read_works: a read that followed the failure had a good answer; None: none was made.

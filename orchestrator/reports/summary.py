@@ -239,7 +239,7 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
 
 
 def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
-    """Make summary.json: plain values, keys in the order of design.md §7."""
+    """Make summary.json: plain values, keys in the order of docs/reference.md."""
     document: dict[str, object] = {
         "schema": SCHEMA,
         "run_id": facts.run_id,

@@ -28,7 +28,7 @@ NOT_SET: Final = "not set"
 
 
 class SigningRules(NamedTuple):
-    """The three switches of api.md §1.3."""
+    """The three switches of docs/spec/interface.md, "Signing"."""
 
     #: keep an empty line where a request has no query
     blank_query_line: bool = False
@@ -106,7 +106,7 @@ def resolve(  # noqa: PLR0913 (what was given, and what is needed)
         state_dir: used when no layer names one.
         need_server: refuse when no base URL was given.
         need_credentials: refuse when no access key was given. The secret key may lie in a file,
-            so it is the edge's to find: `choose_secret` says where.
+            so files.py finds it: `choose_secret` says where.
         looked_in: the settings files, found or not, that an error about a missing value names.
 
     Raises:

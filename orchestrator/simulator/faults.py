@@ -158,7 +158,7 @@ def disagreeing(*, effect: bool) -> Fault:
     return with_codes("0200000", "0200006", effect=effect, name="codes disagree")
 
 
-#: every parameter code that pause and resume document (api.md §3.1)
+#: every parameter code that pause and resume document
 PARAMETER_CODES = ("0200001", *(f"020000{n:02d}" for n in range(1, 12)))
 
 _GATEWAY_ERRORS = tuple(with_http(status) for status in (500, 502, 504))
@@ -209,10 +209,10 @@ class FaultRates:
 
     @classmethod
     def mixed(cls, total: float) -> FaultRates:
-        """A mixture of everything that repeating cures, with this total rate.
+        """A mixture of everything that a repeat gets over, with this total rate.
 
-        Left out, because they end a run or settle a campaign wrongly by design: 401, 403, login
-        page, unknown and parameter codes, lies. Left out, because they cost real time: hang, slow,
+        Left out, because they end a run or are meant to give a wrong outcome: 401, 403, login page,
+        unknown and parameter codes, lies. Left out, because they cost real time: hang, slow,
         Retry-After. Add them with `dataclasses.replace`.
         """
         parts = sum(_MIXTURE.values())

@@ -63,7 +63,7 @@ LOGIN_PAGE = (
 
 
 def result(result_code: object, return_code: object | None = None) -> dict[str, object]:
-    """The four fields every answer has; both codes the same unless told otherwise."""
+    """The four fields every answer has; both codes the same by default."""
     second = result_code if return_code is None else return_code
     return {
         "resultCode": result_code,

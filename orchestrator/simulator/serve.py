@@ -35,7 +35,7 @@ class Ready:
         return asdict(self)
 
 
-async def serve(  # noqa: PLR0913 -- one face for the command line and the harnesses
+async def serve(  # noqa: PLR0913 -- one call for the command line and the harnesses
     scenario: Scenario,
     *,
     on_ready: Callable[[Ready], None],

@@ -66,8 +66,8 @@ class Simulator:
 
         Args:
             world: the campaigns.
-            faults: what goes wrong; nothing by default. `sim.desk.faults` may be replaced later.
-            signature: the keys; None accepts every request. `sim.desk.signature` likewise.
+            faults: what goes wrong; nothing by default. `sim.handler.faults` may be replaced later.
+            signature: the keys; None accepts every request. `sim.handler.signature` likewise.
             ledger: where requests are written down; one in memory by default. Closed at the end.
             host: a loopback address.
             port: 0 picks a free one.

@@ -32,7 +32,7 @@ TRANSITIONS = {
     Action.RESUME: (Status.SUSPENDED, Status.STARTED),
 }
 
-#: device types whose campaigns count as IVR; all others use a skill queue (api.md §2.4)
+#: device types whose campaigns count as IVR; all others use a skill queue
 IVR_DEVICE_TYPES = frozenset({1, 3})
 
 MAX_ROWS_PER_PAGE = 100
