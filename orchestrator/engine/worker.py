@@ -134,7 +134,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 
 
 async def _remember(context: RunContext, case: _Case) -> None:
-    """Take in what the journal knows of earlier rounds and processes: their doubts are still doubts."""
+    """Take in what the journal knows of earlier rounds and processes; their doubts still count."""
     with context.dispatcher.work_limit.given_back_on_failure():
         known = await known_campaign(context, case.planned.ref)
     if known is not None:
