@@ -169,7 +169,7 @@ class Emergency:
         self.context.stopping.on_stop(self.alarm.ring)
         self.context.stopping.on_stop(self.confirmed.set)
         self.context.is_still_accepted = self._is_still_accepted
-        self.context.dispatcher.are_changes_queued = lambda: any(
+        self.context.dispatcher.departures.are_changes_queued = lambda: any(
             vdn.waiting for vdn in self.vdns.values() if self.confirmed.is_set()
         )
 
@@ -497,8 +497,8 @@ class Emergency:
         dispatcher = self.context.dispatcher
         give_up_s = self.context.clock.now_s() + _FIRST_CHANGE_S
         while not (
-            dispatcher.first_change_left
-            or dispatcher.changes.is_open
+            dispatcher.has_sent_a_change
+            or dispatcher.breakers.changes.is_open
             or self.context.stopping.is_stopping
             or self.context.clock.now_s() > give_up_s
         ):
