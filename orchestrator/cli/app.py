@@ -19,7 +19,7 @@ COMMANDS = {
     "restore": "start again exactly the campaigns that a run turned off",
     "report": "make the report files again from a run's journal",
     "runs": "list runs, newest first; a live one is marked",
-    "check": "read-only drill: would an emergency work right now?",
+    "check": "a read-only drill that shows whether an emergency would work now",
     "config show": "effective settings, with the origin of each",
     "simulate": "a CC-iSales stand-in on loopback, for drills",
     "demo": "the simulator, a list with faults, paused, its report",

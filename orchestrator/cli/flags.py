@@ -47,7 +47,7 @@ Yes = Annotated[
     bool,
     Flag(
         name="--yes",
-        help="Do not ask. Else the VDN number(s) must be typed; no variable stands for this.",
+        help="Do not ask for the VDN number(s); no variable replaces this flag.",
     ),
 ]
 EvenIfOld = Annotated[

@@ -27,7 +27,9 @@ PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2
 #: seconds over which the present rate is measured
 _WINDOW_S = 3.0
-#: share of the ceiling from which the rate is the limit
+#: what an outcome is called while the run may still look at it
+_NOT_FINAL = {"unknown": "to be checked"}
+#: part of the ceiling from which the rate is the limit
 _NEARLY = 0.9
 
 
@@ -59,7 +61,7 @@ def progress_line(progress: Progress, pulse: Pulse) -> str:
     """
     parts = [_done(progress)]
     counts = ", ".join(
-        f"{number:,} {outcome.value.replace('_', ' ')}"
+        f"{number:,} {_NOT_FINAL.get(outcome, outcome.value.replace('_', ' '))}"
         for outcome, number in progress.outcomes.most_common()
         if number
     )
@@ -75,7 +77,7 @@ def progress_line(progress: Progress, pulse: Pulse) -> str:
     if progress.backing_off:
         parts.append(f"{progress.backing_off:,} waiting to repeat")
     if progress.breaker:
-        parts.append(f"holding back, trying singly: {for_terminal(progress.breaker, limit=80)}")
+        parts.append(f"server failing, probing: {for_terminal(progress.breaker, limit=80)}")
     else:
         left = _time_left(progress, pulse)
         if left:

@@ -28,9 +28,7 @@ def restore(  # noqa: PLR0913 - one argument for each flag
     ] = None,
     include_inferred: Annotated[
         bool,
-        flags.Flag(
-            name="--include-inferred", help="Also what was probably, not surely, our doing."
-        ),
+        flags.Flag(name="--include-inferred", help="Also campaigns that RUN probably paused."),
     ] = False,
     even_if_old: flags.EvenIfOld = False,
     run_dir: flags.RunDir = None,

@@ -78,7 +78,7 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
         finally:
             looking.cancel()
         if not context.stopping.is_stopping:
-            context.progress.phase = "last round"
+            context.progress.phase = "giving one more attempt"
             settle = _settler(context, plan, last_round=True)
             await run_pool(context, checks.unchecked(_undecided(context, "exhausted")), settle)
         if not context.stopping.is_stopping:

@@ -834,7 +834,7 @@ class Emergency:
                 decision = decide_seen(
                     self.context.action, known.history, row.status, Evidence.LISTED
                 )
-                reason = known.error or "accepted, and listed as started since"
+                reason = known.error or "accepted, and a later listing shows it started"
                 outcome_record = seen_settlement(self.context, known.seq, decision, row, reason)
                 await self.context.settle(outcome_record, confirms=True)
 

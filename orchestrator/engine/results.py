@@ -73,7 +73,7 @@ class RunResult(NamedTuple):
     trouble: str = ""
     #: what to do about it
     advice: str = ""
-    #: nothing was sent in this process: a finished run was told again
+    #: nothing was sent in this process: it shows a finished run's saved result
     repeated: bool = False
     #: results.csv and summary.json in run_dir are this result's
     is_reported: bool = True

@@ -49,7 +49,8 @@ class ManifestUnreadableError(OrchestratorError):
     def __init__(
         self, place: str, reason: str, *, path: str = "", advice: str = "correct the list"
     ) -> None:
-        where = f"{path}:{place}" if path else f"the list, at {place}"
+        line = f"line {place}" if place.isdecimal() else place
+        where = f"{path}:{place}" if path else f"the list, {line}"
         super().__init__(f"{where}: {reason}. Nothing was sent.", advice=advice)
         #: a line number, a JSON path or `byte N`
         self.place = place

@@ -168,7 +168,8 @@ def _parts(facts: RunFacts, tally: Tally) -> str:
             key=lambda outcome: -tally.counts[outcome],
         )
         reasons = ", ".join(_missed_group(facts, tally, outcome) for outcome in ranked)
-        reached.append(f"{missed:,} NOT: {reasons}")
+        word = "started again" if facts.kind is RunKind.RESTORE else "stopped"
+        reached.append(f"{missed:,} not {word}: {reasons}")
     unsent = ", ".join(_groups(tally, _NOT_SENT))
     return ", ".join(reached) + (f"; not sent: {unsent}" if unsent else "")
 

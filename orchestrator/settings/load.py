@@ -84,7 +84,7 @@ class ServerSettings(NamedTuple):
     #: None: the system's certificate authorities
     ca_file: Path | None
     connect_timeout_s: float
-    #: counted from the attempt's pacer slot on
+    #: counted from the moment the attempt may be sent
     attempt_timeout_s: float
 
 

@@ -61,7 +61,7 @@ class RetrySettings(NamedTuple):
     max_attempts: int | None
     backoff_base_s: float
     backoff_cap_s: float
-    #: how long the breaker may stay open before the run stops
+    #: how long the run waits for a failing server before it stops
     patience_s: float
 
 

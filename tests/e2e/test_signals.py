@@ -59,7 +59,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
 
         assert still_there
         assert ended.code == 130
-        assert "SIGINT received: ending with what is in flight" in ended.err
+        assert "SIGINT received: stopping after the" in ended.err
         assert "left at once" in ended.err
         assert "Traceback" not in ended.err
         assert report.code == 143
