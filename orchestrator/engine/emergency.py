@@ -562,7 +562,7 @@ class Emergency:
         began_s, began_ms = context.clock.now_s(), context.clock.wall_ms()
         puts, is_disturbed = vdn.puts, bool(vdn.open)
         whole = None
-        if not filtered_only and self._wants_whole(vdn):
+        if vdn.proof.is_single_sourced or (not filtered_only and self._wants_whole(vdn)):
             whole = await self._read_whole(vdn)
         filtered = await read_listing(
             context, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
@@ -581,6 +581,7 @@ class Emergency:
             complete=not problem and not is_disturbed and puts == vdn.puts,
             whole=whole is not None and whole.complete and bool(whole.ids),
             started=len(started),
+            whole_failed=whole is not None and not whole.complete,
         )
         vdn.started = started
         vdn.failed_passes = vdn.failed_passes + 1 if problem or vdn.open else 0
