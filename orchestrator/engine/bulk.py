@@ -90,7 +90,7 @@ class _Checks:
     """Verifies each VDN as soon as it is through, beside the others."""
 
     def __init__(self, context: RunContext, plan: BulkPlan) -> None:
-        self._rig = context
+        self._context = context
         self._plan = plan
         #: VDN → its campaigns that have been handed out and have not come to rest
         self._open: Counter[int] = Counter()
@@ -147,18 +147,18 @@ class _Checks:
         """
         if not self._plan.verify:
             try:
-                async for planned in _undecided(self._rig, "needs_state"):
-                    await decide_by_state(self._rig, planned)
+                async for planned in _undecided(self._context, "needs_state"):
+                    await decide_by_state(self._context, planned)
             except StoppedError:
-                self._rig.events.debug("check.called_off")
+                self._context.events.debug("check.called_off")
             return
-        for share in await self._rig.journal.read(all_vdn_shares):
+        for share in await self._context.journal.read(all_vdn_shares):
             self._begin(share, is_last=True)
         while self._tasks:
             await asyncio.gather(*tuple(self._tasks))
 
     def _begin(self, share: VdnCount, *, is_last: bool) -> None:
-        context = self._rig
+        context = self._context
         is_called_off = context.stopping.is_stopping or share.vdn_id in context.access.closed
         if not self._plan.verify or is_called_off or share.vdn_id in self._checked:
             return
@@ -168,7 +168,7 @@ class _Checks:
         task.add_done_callback(self._tasks.discard)
 
     async def _verify(self, share: VdnCount, *, is_last: bool) -> None:
-        context = self._rig
+        context = self._context
         try:
             async with self._turns:
                 is_through = is_last or not await context.journal.read(
