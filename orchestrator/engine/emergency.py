@@ -1,11 +1,9 @@
 """pause-all: find everything that runs in some VDNs, pause it, prove that they are quiet.
 
-Rule 1: pausing starts with the first page while the rest is read.
-Rule 2: discovery is lenient, proof is strict: only passes prove anything (policy/quiet.py).
-Rule 3: a pass that is to prove something begins when no PUT of its VDN is pending or in flight; a
-        campaign that does not answer holds up its own row only.
-Rule 4: the verdict is about all VDNs at one time: what is proven is looked at again until all are.
-Rule 5: nothing stops the stopping: a failed listing, a full disk, a lost terminal.
+Pausing starts with the first page while the rest is read. Only check passes prove anything
+(policy/quiet.py), and one begins when no PUT of its VDN is pending or in flight. The verdict is
+about all VDNs at one time. Nothing stops the stopping: a failed listing, a full disk, a lost
+terminal. docs/spec/behaviour.md, "pause-all"; docs/spec/evidence.md, rule 1.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
 #: seconds between two looks for newcomers while campaigns are being paused
 _REDISCOVER_S = 5.0
-#: such a look may cost this share of the pace at most
+#: such a look may cost this part of the pace at most
 _REDISCOVER_SHARE = 0.05
 #: seconds before the next pass when nothing was due in the last one
 _AGAIN_S = 1.0
@@ -69,7 +67,7 @@ class Emergency:
     _feeding: bool = True
 
     def __post_init__(self) -> None:
-        """Be told of answers, outcomes and the end of the run."""
+        """Follow answers, outcomes and the end of the run."""
         context, vdns = self.context, self.vdns
         context.stopping.on_stop(self.alarm.ring)
         context.stopping.on_stop(self.confirmed.set)
@@ -120,7 +118,7 @@ class Emergency:
                 await work(vdn)
             except StoppedError:
                 vdn.problem = vdn.problem or self.context.stopping.why
-            except Exception as error:  # noqa: BLE001 - it is told, and the VDN is not proven
+            except Exception as error:  # noqa: BLE001 - it is reported, and the VDN is not proven
                 vdn.problem = f"{type(error).__name__}: {error}"
                 vdn.end = End.CLOSED
                 note_bug(self.context, error, f"VDN {vdn.vdn_id}")
@@ -181,7 +179,7 @@ class Emergency:
             await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
 
     async def _settle_left_open(self, vdn: Vdn) -> None:
-        """What an earlier life left in doubt and is not listed as started: its state decides."""
+        """What an earlier process left in doubt and is not listed as started: its state decides."""
         for ref in sorted(vdn.left_open):
             planned = Planned(vdn.places[ref], ref)
             seen = await decide_by_state(self.context, planned, acted_on=MAY_RUN)

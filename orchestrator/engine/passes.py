@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: names of campaigns that a notice shows
 _NAMES_SHOWN = 5
-#: contradictions between the two listings that are settled by single reads
+#: contradictions between the two listings that single reads decide
 _FEW = 20
 #: looks that must show no campaign at all before that is believed
 _EMPTY_LOOKS = 2
@@ -82,7 +82,7 @@ def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
 async def _agree(
     emergency: Emergency, vdn: Vdn, whole: Listing | None, filtered: Listing
 ) -> dict[CampaignRef, ObservedState]:
-    """What either listing shows as started; only status 3 settles a contradiction."""
+    """What either listing shows as started; only status 3 decides a contradiction."""
     started = {row.ref: row for row in filtered.started()}
     if whole is None:
         return started
