@@ -167,7 +167,7 @@ class Vdns:
             vdn.unstopped.add(outcome_record.ref)
 
     async def note_still_running(self) -> None:
-        """At the end: what the newest look shows as started is not stopped, whatever the answers were.
+        """At the end: what the newest look shows as started is not stopped, whatever was answered.
 
         0200011 after our acceptance is an exception: the server itself says that it is suspended.
         """
