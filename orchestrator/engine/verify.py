@@ -458,6 +458,25 @@ def decide_contradicted(action: Action, known: Known) -> Decision:
     return decide_seen(action, known.history, course.source, Evidence.LISTED)
 
 
+def contradiction(
+    context: RunContext, known: Known, seen: ObservedState, reason: str = ""
+) -> OutcomeRecord | None:
+    """What stands of an outcome on record that a look contradicts; None: it does not.
+
+    0200011 after our acceptance stays: the server itself says that it is suspended.
+    """
+    history = known.history
+    if known.outcome is None or (history.accepted and history.last is Kind.WRONG_STATE):
+        return None
+    if not is_contradicted(context.action, history, known.outcome, seen.status):
+        return None
+    decision = decide_contradicted(context.action, known)
+    standing = "unchecked" if history.attempts else "exhausted"
+    return seen_settlement(
+        context, known.seq, decision, seen, reason or known.error, standing=standing
+    )
+
+
 def _confirmed(
     context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
 ) -> Decision | None:
