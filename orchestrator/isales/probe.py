@@ -51,7 +51,7 @@ async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: f
     Args:
         host: a name or an address.
         port: its port.
-        context: verifies as the client does (isales_client.tls_context).
+        context: verifies as the client does (client.tls_context).
         timeout_s: seconds for all of it.
 
     Returns:

@@ -28,7 +28,7 @@ that is min(3, R/4), and 1 % of R + 1 where that is more; never R, unless R is 1
 
 Law of the stall: a server that slept reads what was sent meanwhile when it wakes, given up or not.
 With the first answer all of that counts as leaving now. So a second at the server holds at most R
-and the C that were in flight when it fell asleep; engine/dispatcher.py sends no more
+and the C that were in flight when it fell asleep; engine/departures.py sends no more
 than that, but for one request in 15 s.
 
 Law of throttling: a throttling answer halves the rate; it stays 2 s, then grows by an eighth of the

@@ -226,7 +226,7 @@ class Tally:
     lines: int = 0
     counts: Counter[Outcome] = field(default_factory=Counter)
     by_vdn: dict[str, Counter[Outcome]] = field(default_factory=dict)
-    #: why, per unstopped outcome, in the words of reasons.py
+    #: why, per unstopped outcome, in the words of causes.py
     reasons: dict[Outcome, Counter[str]] = field(default_factory=dict)
     #: the first unstopped rows of each outcome, each with its place among the rows
     first: dict[Outcome, list[tuple[int, ReportRow]]] = field(default_factory=dict)
