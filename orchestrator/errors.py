@@ -132,6 +132,6 @@ class NotBegunError(OrchestratorError):
 
 
 class BugError(OrchestratorError):
-    """Something that cannot happen did."""
+    """A bug of ours: something happened that the code excludes."""
 
     exit_code = 70

@@ -74,7 +74,7 @@ class Events:
         return level >= self._level and not self._lost
 
     def debug(self, event: str, **fields: object) -> None:
-        """What only somebody who looks for a fault wants to see."""
+        """Show an event that only helps to find a fault."""
         self._say(Level.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:

@@ -29,7 +29,7 @@ _ANSWER_MAX_BYTES: Final = 4096
 
 
 def refuse_without_terminal(command: str, *, confirmed: bool) -> None:
-    """Refuse what nobody can be asked about.
+    """Refuse a command that has to ask and has no terminal.
 
     Raises:
         RefusedError: there is no terminal, and no --yes.

@@ -119,7 +119,7 @@ _DEMO_CODES = {
 
 
 def main_help() -> str:
-    """The help of the whole."""
+    """The text of `orchestrator --help`."""
     return "\n".join(
         [
             EMERGENCY,

@@ -55,7 +55,7 @@ def masked(text: str) -> str:
 
 
 def prepare_streams() -> None:
-    """Let no stream be missing, hold anybody up, or meet a text that it cannot print."""
+    """Make every stream exist, never block, and print any text."""
     take_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -76,7 +76,7 @@ def give(text: str) -> None:
 
 
 def finish_output() -> None:
-    """Hand over what is still buffered: the interpreter's own end must not fail at it."""
+    """Write what is still buffered, so that the interpreter's own end does not fail at it."""
     _write_out("")
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:
@@ -118,7 +118,7 @@ def raw_stdout() -> BinaryIO | None:
 
 
 def complain(error: OrchestratorError) -> None:
-    """Say an error: what is wrong and what was sent, then what to do."""
+    """Print an error: what is wrong and what was sent, then what to do."""
     problems = getattr(error, "problems", ())
     if problems:
         _list_problems(error, problems)

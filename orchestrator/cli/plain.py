@@ -60,7 +60,7 @@ def read(tokens: Sequence[str]) -> Call | None:
 
 
 def _take(into: dict[str, Any], field: str, kind: Any, rest: Iterator[str]) -> bool:
-    """Take one flag with its value, if it has one; False: this is not plain."""
+    """Take one flag with its value, if it has one; False when it is not plain."""
     kinds = get_args(kind) or (kind,)
     if field in into and list[str] not in kinds:
         return False

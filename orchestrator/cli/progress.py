@@ -35,14 +35,14 @@ _NEARLY = 0.9
 
 @dataclass(slots=True)
 class Pulse:
-    """Looks taken at a run, for what numbers alone do not show: speed."""
+    """Samples of a run's progress, from which its speed is computed."""
 
     _looks: deque[tuple[float, int, int]] = field(default_factory=deque)
     requests_per_s: float = 0.0
     settled_per_s: float = 0.0
 
     def look(self, progress: Progress, *, now_s: float) -> None:
-        """Take one look at a moment in monotonic seconds."""
+        """Take one sample at a moment in monotonic seconds."""
         self._looks.append((now_s, progress.requests, progress.settled))
         while len(self._looks) > 2 and now_s - self._looks[1][0] >= _WINDOW_S:
             self._looks.popleft()
@@ -126,7 +126,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether something may be painted: a terminal that can, and is allowed to."""
+        """Whether a live line may be shown: a terminal that can, and is allowed to."""
         return is_terminal(sys.stderr) and os.environ.get("TERM", "") not in {"", "dumb"}
 
     def write(self, text: str) -> int:

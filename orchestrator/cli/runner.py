@@ -73,7 +73,7 @@ class Stage:
         as_json: bool = False,
         and_then: Callable[[RunResult], None] | None = None,
     ) -> int:
-        """Run something from its beginning to its last words; gives the exit code.
+        """Run something from its beginning to its last lines; returns the exit code.
 
         Args:
             start: begins it.
@@ -240,7 +240,7 @@ def _open_log(shared: Shared) -> TextIO | None:
 
 
 def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
-    """Give the results of a run: its unstopped campaigns and the line to read out, or JSON."""
+    """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     if not quiet:
         if result.repeated:
             saved = "already finished; showing the saved result, nothing was sent"

@@ -376,7 +376,7 @@ def _code(verdict: Verdict) -> int:
 
 
 class _Asker:
-    """Sends signed GETs one at a time, and heals a 401 as a run would."""
+    """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
 
     def __init__(self, client: IsalesClient, settings: Settings, clock: Clock) -> None:
         self.settings = settings

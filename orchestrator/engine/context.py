@@ -102,7 +102,7 @@ class RunContext:
                 self.tell(one, confirms=confirms)
 
     def tell(self, outcome_record: OutcomeRecord, *, confirms: bool = False) -> None:
-        """An outcome is on record."""
+        """Count an outcome that is on record."""
         decision = outcome_record.decision
         if confirms:
             self.progress.checked += 1

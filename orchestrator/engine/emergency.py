@@ -111,7 +111,7 @@ class Emergency:
                 return
 
     async def each(self, work: Work, vdns: Iterable[Vdn]) -> None:
-        """Do it for several VDNs beside each other; one's bug does not stop the others."""
+        """Do it for several VDNs at the same time; a bug in one does not stop the others."""
 
         async def guarded(vdn: Vdn) -> None:
             try:
@@ -150,7 +150,7 @@ class Emergency:
         await self._settle_left_open(vdn)
 
     async def _keep(self, vdn: Vdn) -> None:
-        """Proven, and others are not: looked at again now and then."""
+        """Pass a proven VDN again about every 30 s while others are not proven."""
         newest = vdn.proof.newest
         assert newest is not None
         wait_s = newest.ended_s + REPASS_S - self.context.clock.now_s()
@@ -228,7 +228,7 @@ class Emergency:
         return all(self.vdns.is_quiet(vdn) for vdn in quiet)
 
     async def _round_robin(self) -> AsyncIterator[Planned]:
-        """Campaigns of all VDNs in turn, so that none starves."""
+        """Yield the campaigns of all VDNs in turn, so that each gets its part."""
         await self.confirmed.wait()
         while self._feeding and not self.context.stopping.is_stopping:
             offered = False

@@ -133,7 +133,7 @@ def _note_empty(vdn: Vdn, whole: Listing | None, filtered: Listing) -> None:
 
 
 def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
-    """What the pass says of our PUTs: without effect, or at rest."""
+    """Note what the pass shows of our PUTs: without effect, or at rest."""
     emergency.context.lag.look(
         tuple(vdn.tries),
         started=vdn.started.keys(),
@@ -159,7 +159,7 @@ def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) 
 
 
 def _give_up(emergency: Emergency, vdn: Vdn, made: Pass) -> None:
-    """More of the same would change nothing."""
+    """Give up on a campaign for which more attempts would change nothing."""
     if not made.complete or not vdn.started:
         return
     now_s = emergency.context.clock.now_s()

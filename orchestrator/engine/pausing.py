@@ -255,7 +255,7 @@ async def _take_up(
 
 
 def _is_given(settings: Settings, key: str) -> bool:
-    """Whether a setting comes from this very call: then it counts for more than the journal."""
+    """Whether a setting comes from this call, which overrides the journal."""
     return settings.origins[key] == origin_of_call(key)
 
 

@@ -167,7 +167,7 @@ class Breakers:
             self.alarm.ring()
 
     def hold_back(self, breaker: Breaker, verdict: Verdict) -> None:
-        """Something has shown that the server is not itself: single probes from now on."""
+        """Send single probes from now on: something has shown that the server is failing."""
         was_open = breaker.is_open
         breaker.outage(now_s=self.clock.now_s())
         self.refusal = verdict

@@ -29,7 +29,7 @@ async def run_pool(
     source: AsyncIterator[Planned],
     settle: Callable[[Planned], Awaitable[None]],
 ) -> None:
-    """Settle every campaign of the source, C at a time; returns when all have come to rest.
+    """Bring every campaign of the source to its outcome, C at a time; returns when all are done.
 
     `settle` is called with a place in the work limit, and gives it back.
     """

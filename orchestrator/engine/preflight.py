@@ -133,7 +133,7 @@ def _settle_by_look(
 
 
 def settle_perhaps_sent(context: RunContext, known: Known, seen: ObservedState) -> OutcomeRecord:
-    """A start that a killed process may have sent is never sent again; a second look decides."""
+    """Decide a start that a killed process may have sent: it is never sent again."""
     course = COURSES[context.action]
     reason = known.error or PERHAPS_STARTED
     if seen.status is course.target:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Progress:
-    """A run at this moment."""
+    """How far a run is at this moment."""
 
     #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"

@@ -68,7 +68,7 @@ _INTENTS_MAX = 8
 
 @dataclass(slots=True)
 class _Source:
-    """The run that is undone, held open for its memory."""
+    """The run that is being undone; its journal is held open for the marks."""
 
     directory: RunDirectory
     journal: Journal

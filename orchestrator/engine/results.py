@@ -144,7 +144,7 @@ def tell(
 
 
 def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
-    """Put a report into a caller's words."""
+    """Make the result that a caller gets from a stored report."""
     facts, tally = stored.facts, stored.tally
     summary = summary_document(facts, tally)
     failed_path = str(folder / "failed.csv") if folder else "failed.csv"

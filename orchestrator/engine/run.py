@@ -171,7 +171,7 @@ async def live(
 
 
 def _tell_gap(environment: Environment, gap: Gap) -> None:
-    """Say what an earlier process of this emergency has left unsaid."""
+    """Warn when an earlier process of this emergency may have lost records."""
     if gap is Gap.LOST:
         environment.events.warning("journal.incomplete", reason="its disk failed")
     elif gap is Gap.OPEN:
@@ -291,7 +291,7 @@ async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[N
 
 
 def _sort_out(context: RunContext, group: BaseExceptionGroup[BaseException]) -> None:
-    """A group of what went wrong at the same time: stops are no news, a disk ends the run."""
+    """Sort errors that came together: stops are expected, a disk failure ends the run."""
     for error in _leaves(group):
         if isinstance(error, StorageError):
             context.stopping.stop(Ended.STORAGE, str(error))
@@ -452,4 +452,4 @@ def heed_signals(
 
 
 def _ignore() -> None:
-    """A dropped ssh line does not stop an emergency."""
+    """Do nothing: a dropped ssh connection does not stop an emergency."""

@@ -24,14 +24,14 @@ class StoppedError(Exception):
 
 
 class Alarm:
-    """A place to sleep that can be woken early."""
+    """A sleep that can be ended early."""
 
     def __init__(self) -> None:
         # a dict for its order: who slept first wakes first, and a seed repeats a run exactly
         self._sleepers: dict[asyncio.Future[None], None] = {}
 
     async def sleep(self, wait_s: float | None) -> None:
-        """Wait so many seconds, or until somebody rings; None waits for the ring alone."""
+        """Wait so many seconds, or until `ring`; None waits for `ring` alone."""
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         self._sleepers[sleeper] = None

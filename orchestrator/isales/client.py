@@ -88,7 +88,7 @@ class Departure(Protocol):
 
 
 class WallClock(Protocol):
-    """All that the client wants to know of clock.py."""
+    """The part of a clock that the client needs."""
 
     def wall_ms(self) -> int:
         """Milliseconds since the epoch, UTC."""
@@ -110,7 +110,7 @@ class _TooLargeError(Exception):
 
 @dataclass(slots=True)
 class _Trip:
-    """One request on its way."""
+    """One request that is being sent."""
 
     departure: Departure
     #: with the prefix of the base URL

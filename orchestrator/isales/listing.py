@@ -79,7 +79,7 @@ class Listing:
             self.is_miscounted = True
 
     def close(self) -> None:
-        """Compare what was seen with what was promised; call once, after the last page."""
+        """Compare the rows that were seen with totalSize; call once, after the last page."""
         if len(self.ids) != self.total_size:
             self._miscount(f"{len(self.ids)} rows seen, totalSize says {self.total_size}")
 

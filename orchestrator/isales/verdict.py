@@ -84,7 +84,7 @@ class Repeat(StrEnum):
 
 
 class Health(StrEnum):
-    """What an answer says about the server: the breaker's food."""
+    """What an answer says about the server; the breaker goes by it."""
 
     WELL = "well"
     ILL = "ill"
@@ -329,7 +329,7 @@ def _judge_client_error(answer: Answer, status: int) -> Verdict:
 
 
 def _said(answer: Answer) -> str:
-    """The words of whoever refused, to be added to ours."""
+    """The refusal's own words, to be added to ours."""
     words = words_of(answer.body, content_encoding=answer.content_encoding)
     return f' ("{words}")' if words else ""
 
