@@ -213,6 +213,7 @@ class Emergency:
         await self.each(partial(make_pass, self), old)
         began_s = self.context.clock.now_s()
         left = [vdn for vdn in quiet if vdn.age_s(began_s) > _AGAIN_S]
+        has_waited = False
         while left:
             self.context.progress.phase = "proving"
             await self.each(partial(make_pass, self, filtered_only=True), left)
@@ -221,10 +222,16 @@ class Emergency:
             if any(vdn.proof.first is None or vdn.open for vdn in left):
                 return False
             left = [vdn for vdn in left if not self.vdns.is_quiet(vdn)]
-            if left and self.context.clock.now_s() >= until_s:
+            now_s = self.context.clock.now_s()
+            if left and now_s >= until_s:
                 return False
             if left:
+                has_waited = True
                 await self.context.stopping.pause(_AGAIN_S)
+            elif has_waited:
+                # What failed took its time: the others have aged meanwhile.
+                has_waited = False
+                left = [vdn for vdn in quiet if vdn.age_s(now_s) > FRESH_S]
         return all(self.vdns.is_quiet(vdn) for vdn in quiet)
 
     async def _round_robin(self) -> AsyncIterator[Planned]:

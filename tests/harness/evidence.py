@@ -583,7 +583,7 @@ class History:
             tried = [one.at_s for one in sent if one.ref == ref and one.kind is Kind.RESUME]
             if said in {"restored", "already_running"} and status is Status.SUSPENDED and not acts:
                 seen_s = self._seen(ref, since_s, looks[ref.vdn_id], reads[ref])
-                if seen_s is not None:
+                if seen_s is not None and seen_s > max(tried, default=-inf):
                     self._find(
                         f"[false {said}] {ref} is suspended since {since_s:.1f} s, a look of"
                         f" {seen_s:.1f} s shows it, exit {result.exit_code}"
