@@ -1,7 +1,7 @@
 """Issue 12: what a proof may rest on, each kind as it was found and in variants that were not.
 
-Rule 1: judged by the ledger and by `Campaign.story`, never by what the command says of itself.
-Rule 2: `short=True` marks one scenario of each kind that ends within some fifteen seconds.
+- Judged by the ledger and by `Campaign.story`, never by what the command says of itself.
+- `short=True` marks one scenario of each kind that ends within some fifteen seconds.
 """
 
 import signal
@@ -712,7 +712,7 @@ def perhaps_operator_then_restore(case: Case) -> None:
 
 @scenario(12, "restore killed, continue killed too, then restore: nothing is started twice")
 def perhaps_killed_twice(case: Case) -> None:
-    """Two lives with unanswered starts each."""
+    """Two processes with unanswered starts each."""
     world, server, keys = stopped_before(case)
     perhaps = restore_killed(case, server, count=4)
     world.fault = swallow(4, effect=True)
@@ -1215,7 +1215,7 @@ def path_404_all(case: Case) -> None:
 
 @scenario(12, "4 s of a redirect to a login page in mid-list")
 def path_302_list(case: Case) -> None:
-    """Nothing is followed, nothing is charged."""
+    """Nothing is followed, nothing counts against it."""
     path_fails(case, lies.elsewhere)
 
 

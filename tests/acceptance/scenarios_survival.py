@@ -34,7 +34,7 @@ DURABLE = {"paused", "already_paused", "not_running", "not_found", "rejected"}
 
 
 def killed_once(server: Server, world: World, child: Child, chance: random.Random) -> str:
-    """End one life at a random instant; how it was chosen."""
+    """End one process at a random instant; how it was chosen."""
     if chance.random() < 0.35:
         delay_s = chance.uniform(0.05, 2.0)
         until_s = time.monotonic() + delay_s

@@ -135,7 +135,7 @@ async def test_killed_in_the_report_leaves_old_files_or_new_ones(
 
 
 async def test_killed_five_times_while_continuing_it_still_converges(tmp_path: Path) -> None:
-    """Six lives, each killed after a few PUTs more, then one that ends [P07]."""
+    """Six processes, each killed after a few PUTs more, then one that ends [P07]."""
     async with a_stage(tmp_path, campaigns=30) as stage:
         dying = die_at("orchestrator.engine.worker", "change", nth=4)
         codes = [(await stage.run(*stage.pause_words(), program=dying)).code]

@@ -27,7 +27,7 @@ AGAIN = f"{NOT_COVERED} Next: orchestrator pause-all --vdn 1234"
 
 
 def test_the_sentence_of_the_design_for_a_list() -> None:
-    """3,000 lines with 39 failures: the very sentence of design.md §7."""
+    """3,000 lines with 39 failures: the very sentence of docs/spec/contracts.md."""
     failures = [database_failure() for _ in range(6)]
     tally = tally_of(*failures, paused=2704, already_paused=257, not_found=31, unknown=2)
 
@@ -48,7 +48,7 @@ def test_a_firewall_that_ended_a_list_is_no_matter_of_the_key() -> None:
 
 
 def test_the_sentence_of_the_design_for_an_emergency() -> None:
-    """VDN 1234 is quiet: the very sentence of design.md §7."""
+    """VDN 1234 is quiet: the very sentence of docs/spec/contracts.md."""
     proof = QUIET._replace(may_start=2, first_start="08:00")
     tally = tally_of(*[make_row(vdn_id="1234") for _ in range(38)])
 
