@@ -1,7 +1,7 @@
-"""Sends requests: admission, rate limit, signature, and what each answer changes.
+"""Sends requests: permit, rate limit, signature, and what each answer changes.
 
-Rule 1: nothing leaves but through `permit` and `exchange`.
-Rule 2: between the rate limit's leave and the bytes on the wire nothing is awaited.
+Everything leaves through `permit` and `exchange`. Between the rate limit's leave and the bytes on
+the wire nothing is awaited.
 """
 
 from __future__ import annotations
