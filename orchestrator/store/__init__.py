@@ -1,7 +1,7 @@
 """The journal of a run, on SQLite: the only truth, from which every report is made.
 
-`journal` is what the run floor uses; `writer` owns the one thread that touches the database;
-`tables` is the format on disk; `planning` builds it from a list; `fold` reads it back.
+`journal` is what the engine uses; `writer` owns the one thread that touches the database;
+`tables` is the format on disk; `planning` builds it from a list; `queries` reads it back.
 """
 
 from orchestrator.store.gap import Gap, begin_gap, end_gap, gap_of

@@ -68,7 +68,7 @@ class Journal:
         return self._writer.failure
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Run a reading function of `fold` in order with the writes before it."""
+        """Run a reading function of `queries` in order with the writes before it."""
         return self._writer.read(operation)
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class Journal:
         return self._put("meta", (key, value))
 
     def begin_life(self, *, started_at_ms: int, pid: int, host: str) -> asyncio.Future[int]:
-        """Count this process as one more life of the run; returns its number."""
+        """Count this process as one more process of the run; returns its number."""
 
         def begin(connection: sqlite3.Connection) -> int:
             (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
@@ -103,7 +103,7 @@ class Journal:
         worst_1s: int,
         busy_ms: int,
     ) -> asyncio.Future[None]:
-        """Record how this life ended."""
+        """Record how this process ended."""
         row = (self.process, started_at_ms, ended_at_ms, ended, pid, host, departures, worst_1s)
         return self._put("lives", (*row, busy_ms))
 
@@ -210,7 +210,7 @@ class Journal:
         )
 
     def swept(self, row: Row) -> asyncio.Future[None]:
-        """Record one sweep of a pause-all; the row is without its number."""
+        """Record one check pass of a pause-all; the row is without its number."""
 
         def add(connection: sqlite3.Connection) -> None:
             (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM sweeps").fetchone()

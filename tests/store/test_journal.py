@@ -30,7 +30,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 def observed(
     seq: int, status: Status | None = Status.STARTED, name: str = "spring"
 ) -> ObservedState:
-    """A sighting of campaign `seq` of the plan."""
+    """A seen state of campaign `seq` of the plan."""
     return ObservedState(CampaignRef(1234, 100 + seq), status, name, "2025-01-01 08:00:00")
 
 
@@ -114,7 +114,7 @@ async def test_a_name_never_sets_a_state(journal: Journal) -> None:
 
 
 async def test_a_name_does_not_stand_in_the_way_of_a_first_look(journal: Journal) -> None:
-    """Named in one life, looked at in the next, and nothing sent in between."""
+    """Named in one process, looked at in the next, and nothing sent in between."""
     await journal.named([(1, "spring")])
 
     await journal.saw([(1, observed(1))], at_ms=20)
@@ -170,7 +170,7 @@ async def test_why_nothing_was_sent_is_kept(journal: Journal) -> None:
 
 
 async def test_the_last_outcome_counts(journal: Journal) -> None:
-    """Provisional until verification: one row a campaign, with the life that wrote it."""
+    """Provisional until verification: one row a campaign, with the process that wrote it."""
     await journal.settle(
         [outcome_record(), outcome_record(Outcome.FAILED, seq=2, standing="exhausted")]
     )
@@ -214,7 +214,7 @@ async def test_an_outcome_stands_no_longer_once_the_campaign_is_tried_again(
 
 
 async def test_lives_are_counted(journal: Journal) -> None:
-    """Every process that works on a run is one more life, ended or not."""
+    """Every process that works on a run is one more process, ended or not."""
     first = await journal.begin_life(started_at_ms=1, pid=11, host="a")
     second = await journal.begin_life(started_at_ms=2, pid=12, host="b")
     await journal.end_life(

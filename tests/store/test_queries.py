@@ -229,7 +229,7 @@ def test_vdns_come_in_the_order_of_the_list(story: Story) -> None:
 
 
 def test_attempts_are_numbered_on(story: Story) -> None:
-    """The next attempt's number is one more than the last, sent or not, in any life."""
+    """The next attempt's number is one more than the last, sent or not, in any process."""
     story.sent(1, 1, kind=Kind.BROKEN)
     story.not_sent(1, 2)
 
@@ -295,7 +295,7 @@ def test_the_whole_vdn_is_known_in_order(story: Story) -> None:
          History(attempts=2, doubted=True, last=Kind.WRONG_STATE)),
         (lambda s: (s.sent(1, kind=Kind.THROTTLED), s.not_sent(1, 2, kind=Kind.UNREACHABLE)),
          History(attempts=1, last=Kind.THROTTLED)),
-        # an earlier life was killed with a PUT in flight
+        # an earlier process was killed with a PUT in flight
         (lambda s: (s.saw(1, Status.STARTED), s.sent(1),
                     s.sent(1, 2, kind=Kind.WRONG_STATE, process=2)),
          History(before=Status.STARTED, attempts=2, doubted=True, last=Kind.WRONG_STATE)),
@@ -574,7 +574,7 @@ def test_doubts_are_what_only_a_look_can_decide(story: Story, tell: Any, *, in_d
 def test_a_campaign_knows_when_it_was_accepted_and_which_processes_left_it_in_doubt(
     story: Story,
 ) -> None:
-    """The look before, the last acceptance, and the lives with a PUT that may have arrived."""
+    """The look before, the last acceptance, and the processes with a PUT that may have arrived."""
     story.saw(1, Status.STARTED, at_ms=10)
     story.sent(1, kind=Kind.ACCEPTED)
     story.sent(1, 2, process=2)
