@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
-from orchestrator.engine.verify import was_perhaps_sent
+from orchestrator.engine.verify import contradiction, was_perhaps_sent
 from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import ObservedState
@@ -96,6 +96,12 @@ async def _note_states(
         if (outcome_record := _settle_by_look(context, one, seen, evidence))
     ]
     await context.settle(*outcome_records)
+    contradicted = [
+        outcome_record
+        for one, seen in known
+        if one.standing == "unchecked" and (outcome_record := contradiction(context, one, seen))
+    ]
+    await context.settle(*contradicted, confirms=True)
 
 
 def _settle_by_look(
