@@ -45,6 +45,8 @@ from orchestrator.policy.quiet import (
     Tries,
     is_whole_due,
 )
+from orchestrator.reports.rows import SweepRecord
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -367,7 +369,7 @@ class Emergency:
 
         async def count() -> None:
             while context.clock.now_s() < until_s and not context.stopping.is_stopping:
-                await context.journal.note("held_s", f"{context.clock.now_s() - began_s:.3f}")
+                await context.journal.note(held_s=context.clock.now_s() - began_s)
                 await context.stopping.sleep(min(_HOLD_LOOK_S, until_s - context.clock.now_s()))
 
         counting = asyncio.create_task(count())
@@ -720,18 +722,17 @@ class Emergency:
         for seen in (whole, filtered):
             if seen is None:
                 continue
-            started = len(seen.started())
-            await self.context.journal.swept(
-                (
-                    vdn.vdn_id,
-                    made.began_ms,
-                    made.ended_ms,
-                    seen.pages,
-                    len(seen.ids),
-                    seen.total_size,
-                    started,
-                    int(seen.complete),
-                    seen.problem,
+            await self.context.journal.record_pass(
+                SweepRecord(
+                    vdn_id=vdn.vdn_id,
+                    started_at_ms=made.began_ms,
+                    ended_at_ms=made.ended_ms,
+                    pages=seen.pages,
+                    rows=len(seen.ids),
+                    total_size=seen.total_size,
+                    started=len(seen.started()),
+                    complete=seen.complete,
+                    problem=seen.problem,
                 )
             )
         self.context.events.info(
@@ -843,7 +844,7 @@ class Emergency:
         for one in known:
             vdn = self.vdns[one.ref.vdn_id]
             vdn.places[one.ref] = one.seq
-            if one.standing != "stands":
+            if one.standing != Standing.FINAL:
                 vdn.left_open.add(one.ref)
             elif one.outcome not in SUCCESSES:
                 vdn.unstopped.add(one.ref)

@@ -8,7 +8,6 @@ Rule 3: a look that fails never keeps a campaign from being paused.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
@@ -26,7 +25,7 @@ from orchestrator.policy.decide import (
     decide_untouched,
 )
 from orchestrator.policy.plan import reads_are_cheaper
-from orchestrator.store import pending_campaigns
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +66,7 @@ async def _read_each(context: RunContext, share: VdnCount) -> str:
     after = 0
     problem = ""
     while True:
-        chunk = await context.journal.read(
-            partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
-        )
+        chunk = await context.journal.pending(vdn_id=share.vdn_id, after=after, limit=_CHUNK)
         if not chunk:
             return problem
         after = chunk[-1].seq
@@ -101,7 +98,7 @@ async def _note_states(
 def _settle_by_look(
     context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
 ) -> OutcomeRecord | None:
-    if known.standing in {"stands", "unchecked"}:
+    if known.standing in {Standing.FINAL, Standing.UNCHECKED}:
         return None
     if was_perhaps_sent(context.action, known, process=context.journal.process):
         return settle_perhaps_sent(context, known, seen)
@@ -114,12 +111,12 @@ def _settle_by_look(
             context, known.seq, decision, seen, known.error, standing=standing_of(context, decision)
         )
     if seen.status is COURSES[context.action].source or seen.status is None:
-        if known.standing != "needs_state":
+        if known.standing != Standing.NEEDS_READ:
             return None
         # Looked at again in a later life and still to be done: it gets its attempts.
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         return seen_settlement(
-            context, known.seq, decision, seen, known.error, standing="exhausted"
+            context, known.seq, decision, seen, known.error, standing=Standing.RETRY_LATER
         )
     decision = decide_seen(context.action, known.history, seen.status, evidence)
     return seen_settlement(
@@ -133,6 +130,8 @@ def settle_perhaps_sent(context: RunContext, known: Known, seen: ObservedState) 
     reason = known.error or PERHAPS_STARTED
     if seen.status is course.target:
         decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
-        return seen_settlement(context, known.seq, decision, seen, reason, standing="unchecked")
+        return seen_settlement(
+            context, known.seq, decision, seen, reason, standing=Standing.UNCHECKED
+        )
     decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return seen_settlement(context, known.seq, decision, seen, reason, standing="needs_state")
+    return seen_settlement(context, known.seq, decision, seen, reason, standing=Standing.NEEDS_READ)

@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import JournalMismatchError, StorageError
 from orchestrator.manifest.entry import GoodLines
-from orchestrator.store import (
+from orchestrator.store.tables import (
     SCHEMA_VERSION,
+    TABLES,
     check_whole,
     connect,
+    crc,
     find_damage,
+    put,
+    put_good_lines,
     read_meta,
     set_durable,
 )
-from orchestrator.store.tables import TABLES, crc, put, put_good_lines
 from tests.store.journal_makers import SAMPLES, dump, fill, line, make_journal, sample_journal
 
 if TYPE_CHECKING:
