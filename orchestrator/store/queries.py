@@ -82,25 +82,19 @@ class _Attempt(NamedTuple):
 _to_attempt = functools.partial(tuple.__new__, _Attempt)
 
 
-def open_vdn_counts(connection: sqlite3.Connection) -> list[VdnCount]:
-    """The VDNs of the plan that have something undecided, in order of first appearance."""
-    rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
-        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
-        " AND (o.seq IS NULL OR o.standing <> 'stands')"
-        " GROUP BY p.vdn_id ORDER BY min(p.seq)"
-    )
-    return [VdnCount(*row) for row in rows]
-
-
-def vdn_counts(connection: sqlite3.Connection) -> list[VdnCount]:
+def vdn_counts(connection: sqlite3.Connection, *, which: str = "") -> list[VdnCount]:
     """Every VDN of the plan, in order of first appearance."""
     rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p"  # noqa: S608 - ours
-        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
+        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
+        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE} {which}"
         " GROUP BY p.vdn_id ORDER BY min(p.seq)"
     )
     return [VdnCount(*row) for row in rows]
+
+
+def open_vdn_counts(connection: sqlite3.Connection) -> list[VdnCount]:
+    """The VDNs of the plan that have something not final, and how much of it."""
+    return vdn_counts(connection, which="AND (o.seq IS NULL OR o.standing <> 'stands')")
 
 
 def pending(
@@ -341,28 +335,9 @@ def _report_row(
     *,
     planned_only: bool,
 ) -> ReportRow:
-    (
-        _seq,
-        line,
-        vdn_id,
-        campaign_id,
-        vdn_text,
-        campaign_text,
-        problem,
-        first_line,
-        status,
-        name,
-        outcome,
-        evidence,
-        changed,
-        state_after,
-        seen_at_ms,
-        settled_at_ms,
-        may_start,
-        error,
-        looked_at_ms,
-        standing,
-    ) = row
+    (_, line, vdn_id, campaign_id, vdn_text, campaign_text, problem, first_line, status, name,
+     outcome, evidence, changed, state_after, seen_at_ms, settled_at_ms, may_start, error,
+     looked_at_ms, standing) = row  # fmt: skip
     sent, first_sent_at_ms, last = _sent(attempts)
     if problem:
         ending = (Outcome.INVALID, Evidence.NONE, Changed.NO, problem)

@@ -61,7 +61,6 @@ class Journal:
         self.path = path
 
     def record(self) -> RunRecord:
-        """What is on record of the run as a whole."""
         return from_meta(read_meta(self.connection))
 
     processes = _says(queries.processes)
@@ -72,7 +71,6 @@ class Journal:
     may_have_changed = _says(queries.may_have_changed)
 
     def rows(self) -> Iterator[ReportRow]:
-        """The report, one row per line of the list, in order; streamed."""
         record = self.record()
         action = Action.RESUME if record.kind is RunKind.RESTORE else Action.PAUSE
         return queries.report_rows(
@@ -178,33 +176,27 @@ class _Recording:
         self.process = 1
 
     def begin_process(self, begun: ProcessRecord) -> asyncio.Future[int]:
-        """Count this process as one more of the run; returns its number."""
-
         def begin(connection: sqlite3.Connection) -> int:
             (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
             self.process = int(last) + 1
-            put(connection, "lives", self._life(begun))
+            put(connection, "lives", _life(self.process, begun))
             return self.process
 
         return self._writer.submit(Unsynced(begin))
 
     def end_process(self, ended: ProcessRecord, **notes: Unpack[Notes]) -> asyncio.Future[None]:
-        """Record how this process ended, and what else is noted at the end."""
-
         def end(connection: sqlite3.Connection) -> None:
-            put(connection, "lives", self._life(ended))
+            put(connection, "lives", _life(self.process, ended))
             _note(connection, notes)
 
         return self._writer.submit(end)
 
     def note(self, **notes: Unpack[Notes]) -> asyncio.Future[None]:
-        """Record facts about the run; of its rates the highest stays."""
         return self._writer.submit(partial(_note, notes=notes))
 
     def saw(
         self, observed_states: Sequence[tuple[int, ObservedState]], *, at_ms: int
     ) -> asyncio.Future[None]:
-        """Record states before: kept for campaigns without a look and without a PUT of ours."""
         rows = [
             (seq, int(seen.status) if seen.status else None, seen.name, seen.begin_time, at_ms)
             for seq, seen in observed_states
@@ -217,8 +209,6 @@ class _Recording:
         return self._writer.submit(Unsynced(keep_first))
 
     def named(self, names: Sequence[tuple[int, str]]) -> asyncio.Future[None]:
-        """Record names of campaigns that nobody looked at; their state before stays unknown."""
-
         def keep_first(connection: sqlite3.Connection) -> None:
             named = _named(connection, [seq for seq, _ in names])
             rows: list[Row] = [
@@ -231,8 +221,6 @@ class _Recording:
     def discovered(
         self, observed_states: Sequence[ObservedState], *, at_ms: int
     ) -> asyncio.Future[dict[CampaignRef, int]]:
-        """Add campaigns to the plan of a pause-all, with the state before; returns their places."""
-
         def add(connection: sqlite3.Connection) -> dict[CampaignRef, int]:
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM plan").fetchone()
             places: dict[CampaignRef, int] = {}
@@ -247,11 +235,7 @@ class _Recording:
         return self._writer.submit(Unsynced(add))
 
     def record_intent(self, intent: Intent) -> asyncio.Future[None]:
-        """Record that a PUT is about to leave; await this before it does.
-
-        An outcome that was final until now is so no longer: a kill leaves the campaign in doubt.
-        """
-        attempt = self._attempt(intent, state="intended")
+        attempt = _attempt(self.process, intent, "intended")
         if not intent.reopens:
             return self._put("attempts", attempt)
 
@@ -262,11 +246,10 @@ class _Recording:
         return self._writer.submit(begin)
 
     def not_sent(self, intent: Intent, verdict: Verdict | None = None) -> asyncio.Future[None]:
-        """Close an intent whose PUT never left; the verdict says why, if anything went wrong."""
         answer: Row = (None,) * 8
         if verdict is not None:
             answer = (None, None, verdict.kind.value, 0, "", "", None, verdict.reason)
-        return self._put("attempts", self._attempt(intent, state="not_sent", answer=answer))
+        return self._put("attempts", _attempt(self.process, intent, "not_sent", answer))
 
     def record_answer(
         self,
@@ -277,35 +260,20 @@ class _Recording:
         answered_at_ms: int | None,
         outcome_record: OutcomeRecord | None = None,
     ) -> asyncio.Future[None]:
-        """Record an answer and, in the same commit, the outcome that it decides."""
-        attempt = self._attempt(
-            intent,
-            state="answered",
-            answer=(
-                sent_at_ms,
-                answered_at_ms,
-                str(verdict.kind),
-                int(verdict.in_doubt),
-                verdict.code,
-                verdict.desc,
-                verdict.http_status,
-                verdict.reason,
-            ),
-        )
+        answer = (sent_at_ms, answered_at_ms, verdict.kind.value, int(verdict.in_doubt),
+                  verdict.code, verdict.desc, verdict.http_status, verdict.reason)  # fmt: skip
+        attempt = _attempt(self.process, intent, "answered", answer)
         if outcome_record is None:
             return self._put("attempts", attempt)
-        outcome = self._outcome(outcome_record)
+        outcome = _outcome(self.process, outcome_record)
         return self._writer.submit(Rows((("attempts", attempt), ("outcomes", outcome))))
 
     def complete(self, outcome_records: Sequence[OutcomeRecord]) -> asyncio.Future[None]:
-        """Record outcomes."""
         return self._writer.submit(
-            Rows(("outcomes", self._outcome(one)) for one in outcome_records)
+            Rows(("outcomes", _outcome(self.process, one)) for one in outcome_records)
         )
 
     def record_pass(self, made: SweepRecord) -> asyncio.Future[None]:
-        """Record one listing of a pause-all."""
-
         def add(connection: sqlite3.Connection) -> None:
             (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM sweeps").fetchone()
             row = (int(one) if isinstance(one, bool) else one for one in made)
@@ -314,46 +282,10 @@ class _Recording:
         return self._writer.submit(add)
 
     def mark_restored(self, seq: int, mark: Mark, *, at_ms: int) -> asyncio.Future[None]:
-        """In the undone run's journal: a campaign that a restore starts, or did not start."""
         return self._put("restored", (seq, mark.run_id, mark.state.value, at_ms))
 
     def _put(self, table: str, row: Row) -> asyncio.Future[None]:
         return self._writer.submit(Rows(((table, row),)))
-
-    def _attempt(self, intent: Intent, *, state: str, answer: Row = (None,) * 8) -> Row:
-        sent_at_ms, answered_at_ms, *judged = answer
-        before = int(intent.before) if intent.before else None
-        return (
-            intent.seq,
-            intent.number,
-            self.process,
-            before,
-            intent.at_ms,
-            state,
-            sent_at_ms,
-            answered_at_ms,
-            *judged,
-        )
-
-    def _life(self, one: ProcessRecord) -> Row:
-        ended = one.ended.value if one.ended else None
-        times = (self.process, one.started_at_ms, one.ended_at_ms, ended)
-        return (*times, one.pid, one.host, one.departures, one.worst_1s, one.busy_ms)
-
-    def _outcome(self, one: OutcomeRecord) -> Row:
-        return (
-            one.seq,
-            self.process,
-            str(one.decision.outcome),
-            str(one.decision.evidence),
-            str(one.decision.changed),
-            one.standing.value,
-            int(one.state_after) if one.state_after else None,
-            one.seen_at_ms,
-            one.settled_at_ms,
-            one.may_start,
-            one.error,
-        )
 
 
 class SqliteStore(_Recording, _Reading):
@@ -361,7 +293,6 @@ class SqliteStore(_Recording, _Reading):
 
     @property
     def failure(self) -> StorageError | None:
-        """Why the run is not on the disk any more, None while it is."""
         return self._writer.failure
 
     def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -369,21 +300,37 @@ class SqliteStore(_Recording, _Reading):
         return self._writer.read(query)
 
     def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
-        """Make something of the whole record, such as a report, beside the loop."""
         return self.ask(lambda connection: operation(Journal(connection)))
 
     def find_damage(self) -> asyncio.Future[StorageError | None]:
-        """Read back what was written, as somebody would who opens it tomorrow; None: all well."""
         return self.ask(partial(find_damage, path=self._path, process=self.process))
 
     async def close(self) -> None:
-        """Finish what was handed in and let go of the journal."""
         await self._writer.close()
 
 
 def _note(connection: sqlite3.Connection, notes: Notes) -> None:
     for row in noted(notes, read_meta(connection)).items():
         put(connection, "meta", row)
+
+
+def _attempt(process: int, intent: Intent, state: str, answer: Row = (None,) * 8) -> Row:
+    before = int(intent.before) if intent.before else None
+    return (intent.seq, intent.number, process, before, intent.at_ms, state, *answer)
+
+
+def _life(process: int, one: ProcessRecord) -> Row:
+    ended = one.ended.value if one.ended else None
+    return (process, one.started_at_ms, one.ended_at_ms, ended, one.pid, one.host,
+            one.departures, one.worst_1s, one.busy_ms)  # fmt: skip
+
+
+def _outcome(process: int, one: OutcomeRecord) -> Row:
+    decided = one.decision
+    state_after = int(one.state_after) if one.state_after else None
+    return (one.seq, process, decided.outcome.value, decided.evidence.value, decided.changed.value,
+            one.standing.value, state_after, one.seen_at_ms, one.settled_at_ms, one.may_start,
+            one.error)  # fmt: skip
 
 
 def _touched(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
