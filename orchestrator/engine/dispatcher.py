@@ -1,37 +1,34 @@
-"""The one door to the server: whose turn it is, when it leaves, what its answer teaches.
+"""Sends requests: admission, rate limit, signature, and what each answer changes.
 
-Rule 1: nothing leaves but through `admit` and `exchange`: breaker, gate, pace, stop hold for all.
-Rule 2: until the server has taken one signature, requests go alone: a wrong key costs one.
-        What is not the API ends a run only before the API has answered as itself.
-Rule 3: changes and reads have a breaker each; while changes are held back, so are reads.
-Rule 4: between the pacer's slot and the bytes on the wire nothing is awaited.
+Rule 1: nothing leaves but through `permit` and `exchange`.
+Rule 2: between the rate limit's leave and the bytes on the wire nothing is awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from orchestrator.engine.departures import Departures
+from orchestrator.engine.permits import Breakers, Permit
 from orchestrator.engine.stop import Alarm, StoppedError
 from orchestrator.engine.work_limit import WorkLimit
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.signing import authorization
-from orchestrator.isales.verdict import FROM_THE_API, Health, Kind, Repeat, Verdict, judge
-from orchestrator.model import CampaignRef
+from orchestrator.isales.verdict import Health, Kind, Repeat, Verdict, judge
 from orchestrator.policy.auth import Recovery
-from orchestrator.policy.breaker import Breaker, Pass
-from orchestrator.policy.pacer import SendRecord
-from orchestrator.policy.quiet import PASS_SHARE
+from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
 from orchestrator.policy.retry import backoff_s, retry_after_s
+from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
@@ -40,22 +37,14 @@ if TYPE_CHECKING:
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
     from orchestrator.policy.auth import AuthState
-    from orchestrator.policy.pacer import Pacer
+    from orchestrator.policy.breaker import Breaker
+    from orchestrator.policy.pacer import Pacer, SendRecord
     from orchestrator.settings.values import CredentialSettings, RetrySettings
 
 #: repeats of a listing page or a read before it counts as failed
 READ_ATTEMPTS = 4
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
-#: seconds between requests to a server that was sent nearly R + C and has answered none
-_ASLEEP_AGAIN_S = 15.0
-#: answers that are not this API's, to different requests, before the run ends
-_FOREIGN_LIMIT = 2
-#: an emergency meets such answers for so long, one request a second, before it ends
-_FOREIGN_TRIES_S = 10.0
-_FOREIGN_APART_S = 1.0
-#: so many different campaigns whose answers cannot be read are looked into
-_UNREADABLE_ROW = 5
 
 
 class Transport(Protocol):
@@ -63,20 +52,6 @@ class Transport(Protocol):
 
     async def send(self, request: ApiRequest, departure: Departure) -> Answer:
         """Send one request when the departure lets it."""
-
-
-@dataclass(slots=True)
-class Permit:
-    """Leave to send one request."""
-
-    key: Hashable
-    breaker: Breaker
-    probe: bool = False
-    #: it may leave although the breaker is open
-    past_breaker: bool = False
-    alone: bool = False
-    #: the answer (or its absence) has been told to the breaker
-    told: bool = False
 
 
 class Exchange(NamedTuple):
@@ -90,7 +65,7 @@ class Exchange(NamedTuple):
 
 @dataclass(slots=True)
 class Dispatcher:
-    """The door."""
+    """The one way to the server."""
 
     transport: Transport
     clock: Clock
@@ -101,68 +76,50 @@ class Dispatcher:
     stopping: Stopping
     progress: Progress
     events: Events
+    #: for changes, and for reads
     changes: Breaker
     reads: Breaker
     #: nothing is given up for what may be an outage
     emergency: bool
     #: requests in flight at most
     concurrency: int
-    #: rings when a breaker closes, the gate opens, or the run ends
+    #: rings when a breaker closes, the first answer is in, or the run ends
     alarm: Alarm = field(default_factory=Alarm)
     #: changes that have lost their sense since they were asked for: their VDN refuses us
     is_pointless: Callable[[Hashable], bool] = lambda _: False
-    #: whether PUTs wait that have no slot yet
-    are_changes_queued: Callable[[], bool] = lambda: False
-    first_change_left: bool = False
-    #: PUTs that wait at the breaker or in a backoff
-    changes_waiting: int = 0
-    #: when a PUT last had a useful answer, monotonic seconds
-    useful_change_s: float = -math.inf
-    #: what made the run give up, for the last words
-    refusal: Verdict | None = None
+    has_sent_a_change: bool = False
+    breakers: Breakers = field(init=False)
+    departures: Departures = field(init=False)
+    contact: FirstContact = field(init=False)
+    unreadable: Unreadable = field(default_factory=Unreadable)
     #: campaigns and reads at work: in flight, or waiting for their records
     work_limit: WorkLimit = field(init=False)
-    _proven: bool = False
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _queue: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: requests that wait for the pacer, and the PUTs among them
-    _in_line: int = 0
-    _changes_in_line: int = 0
-    _yielding: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: when a read that yields was last let through, monotonic seconds
-    _yielded_s: float = -math.inf
-    #: requests that have left and may still be answered
-    _out: int = 0
-    #: requests that were given up since the last answer
-    _unanswered: int = 0
-    _ever_answered: bool = False
-    _silent_since_s: float | None = None
-    #: the API has answered as itself
-    _is_itself: bool = False
-    _foreign: set[Hashable] = field(default_factory=set)
-    _foreign_since_s: float | None = None
-    _foreign_last_s: float = -math.inf
-    #: different changes in a row whose answers could not be read
-    _unreadable: dict[Hashable, None] = field(default_factory=dict)
-    #: answers cannot be read and PUTs take effect: the states decide
-    trusts_states: bool = False
-    #: whether the last answers were of the throttling kind
+    #: of the requests in flight: a signal shortens them
     _limits: set[asyncio.Timeout] = field(default_factory=set)
+    #: whether the last answers were of the throttling kind
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _echo: EchoMask = field(init=False)
 
     def __post_init__(self) -> None:
         """Let a stop wake whoever waits here."""
         self._echo = EchoMask(self.credentials.secret_key)
-        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self._in_line > 0)
+        self.contact = FirstContact(emergency=self.emergency, patience_s=self.changes.patience_s)
+        self.departures = Departures(
+            self.pacer, self.clock, self.alarm, self.progress, concurrency=self.concurrency
+        )
+        self.breakers = Breakers(
+            self.changes, self.reads, self.clock, self.stopping, self.progress, self.events,
+            self.alarm, emergency=self.emergency, patience_s=self.retry.patience_s,
+        )  # fmt: skip
+        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.is_limited)
         self.stopping.on_stop(self.alarm.ring)
 
     def begin_anew(self, stopping: Stopping) -> None:
         """Ask another reason to end from now on, with breakers that are closed."""
         self.stopping = stopping
         stopping.on_stop(self.alarm.ring)
-        self.changes = self.changes.renewed()
-        self.reads = self.reads.renewed()
+        self.breakers.begin_anew(stopping)
 
     def drain_within(self, limit_s: float) -> None:
         """What is in flight gets so many seconds more for its answer; then it is in doubt."""
@@ -172,99 +129,50 @@ class Dispatcher:
 
     # -- before a request ---------------------------------------------------------------------
 
-    async def admit(self, key: Hashable, *, change: bool) -> Permit:
-        """Wait until this request may be prepared.
+    @asynccontextmanager
+    async def permit(self, key: Hashable, *, change: bool) -> AsyncIterator[Permit]:
+        """Wait until this request may be prepared; hold the permit until it is answered.
 
         Raises:
             StoppedError: the run is ending, or this change has lost its sense.
         """
-        breaker = self.changes if change else self.reads
-        # Nearly always nothing holds it, and then there is nothing to await.
-        if breaker.is_open or self.changes.is_open or self.stopping.is_stopping:
-            permit = await self._pass_breaker(key, change=change)
-        else:
-            permit = Permit(key, breaker)
-        if change and self.is_pointless(key):
-            self.leave(permit)
-            raise StoppedError
-        if self._proven:
-            return permit
+        permit = await self.breakers.permit(key, change=change)
+        try:
+            if change and self.is_pointless(key):
+                raise StoppedError
+            if not self.contact.is_proven:
+                await self._wait_for_first_contact(permit)
+            yield permit
+        finally:
+            if permit.alone:
+                self._alone.release()
+            self.breakers.give_back(permit)
+
+    async def _wait_for_first_contact(self, permit: Permit) -> None:
+        """Requests go alone until the server has taken a signature."""
         await self._alone.acquire()
         permit.alone = True
-        await self._keep_strangers_apart()
-        if self.stopping.is_stopping:
-            self.leave(permit)
-            raise StoppedError
-        if self._is_proven():
-            self._alone.release()
-            permit.alone = False
-        return permit
-
-    def _is_proven(self) -> bool:
-        return self._proven
-
-    async def _keep_strangers_apart(self) -> None:
-        """While something that is not the API answers, an emergency asks once a second."""
-        while self._foreign_since_s is not None and not self.stopping.is_stopping:
-            wait_s = self._foreign_last_s + _FOREIGN_APART_S - self.clock.now_s()
+        # While something that is not the API answers, an emergency asks once a second.
+        while not self.stopping.is_stopping:
+            wait_s = self.contact.wait_s(self.clock.now_s())
             if wait_s <= 0:
                 break
             await self.alarm.sleep(wait_s)
-
-    async def _pass_breaker(self, key: Hashable, *, change: bool) -> Permit:
-        breaker = self.changes if change else self.reads
-        waiting = False
-        try:
-            while True:
-                self.stopping.check()
-                now_s = self.clock.now_s()
-                if not change and self.changes.is_open and self.changes_waiting:
-                    await self.alarm.sleep(1.0)
-                    continue
-                if not change and self._only_reads_fail():
-                    return Permit(key, breaker, past_breaker=True)
-                allowed = breaker.may_pass(now_s=now_s, ref=key)
-                if allowed is Pass.GO:
-                    return Permit(key, breaker)
-                if isinstance(allowed, Pass):
-                    self.events.debug("breaker.probe_sent", waiting=self.progress.left)
-                    return Permit(key, breaker, probe=True)
-                if breaker.out_of_patience(now_s) and not self._is_unreached_emergency():
-                    self.stopping.stop(self._why_out_of_patience, self._out_of_patience())
-                    raise StoppedError
-                if change and not waiting:
-                    waiting = True
-                    self.changes_waiting += 1
-                await self.alarm.sleep(allowed.wait_s)
-        finally:
-            if waiting:
-                self.changes_waiting -= 1
-
-    def _is_unreached_emergency(self) -> bool:
-        """Only the deadline ends an emergency that cannot reach its server."""
-        is_unreached = self.refusal is not None and self.refusal.kind is Kind.UNREACHABLE
-        return self.emergency and is_unreached
-
-    def _only_reads_fail(self) -> bool:
-        """PUTs have been answered since reads stopped to be: a look may fail, and costs no run.
-
-        A pause-all cannot do without listings, so it waits for them as long as it takes.
-        """
-        since_s = self.reads.opened_since_s
-        return (
-            since_s is not None
-            and not self.emergency
-            and not self.changes.is_open
-            and self.useful_change_s >= since_s
-        )
-
-    def leave(self, permit: Permit) -> None:
-        """Give the admission back; call once, whatever happened."""
-        if permit.alone:
+        self.stopping.check()
+        if self.contact.is_proven:
             self._alone.release()
-        if permit.probe and not permit.told:
-            permit.breaker.probe_cancelled(now_s=self.clock.now_s())
-            self.alarm.ring()
+            permit.alone = False
+
+    def check(self, permit: Permit) -> None:
+        """Refuse what should not leave any more.
+
+        Raises:
+            NotSentError: the run is ending, the breaker has opened, or it has lost its sense.
+        """
+        if self.stopping.is_stopping or permit.is_held:
+            raise NotSentError
+        if permit.breaker is self.breakers.changes and self.is_pointless(permit.key):
+            raise NotSentError
 
     # -- the request --------------------------------------------------------------------------
 
@@ -275,7 +183,7 @@ class Dispatcher:
 
         Args:
             request: what to send.
-            permit: from `admit`.
+            permit: from `permit`.
             campaign_specific: a failure of this one would say nothing about the server.
 
         Raises:
@@ -289,155 +197,88 @@ class Dispatcher:
             async with limit:
                 answer = await self.transport.send(request, departure)
         except TimeoutError:
-            if departure.left is None:
+            if departure.sent is None:
                 raise NotSentError from None
             detail = "no answer came before the run had to end"
-            answer = Answer(fault=Fault.TIMEOUT, detail=detail, sent_at_ms=departure.left_at_ms)
+            answer = Answer(fault=Fault.TIMEOUT, detail=detail, sent_at_ms=departure.sent_at_ms)
         finally:
             self._limits.discard(limit)
             self.progress.in_flight -= 1
-            self._out -= departure.left is not None
+            if departure.sent is not None:
+                self.departures.note_returned()
         answer = self._echo.masked(answer)
         now_s = self.clock.now_s()
-        if departure.left is not None:
-            self._pace_after(answer, departure.left, now_s)
+        if departure.sent is not None:
+            self.departures.note_answer(answer, departure.sent, now_s=now_s)
         verdict = judge(answer, reads=request.method == "GET")
         exchange = Exchange(answer, verdict, departure.generation, bool(request.query))
         self._learn(exchange, permit, now_s=now_s, campaign_specific=campaign_specific)
         return exchange
 
-    def _pace_after(self, answer: Answer, left: SendRecord, now_s: float) -> None:
-        """A server that is silent for long may be asleep: what it was sent arrives as it wakes."""
-        if answer.fault is Fault.TIMEOUT:
-            self._unanswered += 1
-        elif answer.http_status is not None:
-            if self._unanswered:
-                self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
-                self._unanswered = 0
-            self.pacer.record_response(left, now_s=now_s)
-
     def _learn(
         self, exchange: Exchange, permit: Permit, *, now_s: float, campaign_specific: bool
     ) -> None:
         answer, verdict = exchange.answer, exchange.verdict
-        is_unreadable = permit.breaker is self.changes and verdict.kind is Kind.UNREADABLE
-        if is_unreadable and not permit.probe:
-            self._note_unreadable(permit, now_s, has_query=exchange.has_query)
-        elif verdict.health is Health.WELL:
-            self._note_well(permit, now_s, has_query=exchange.has_query)
+        is_change = permit.breaker is self.breakers.changes
+        is_unreadable = is_change and verdict.kind is Kind.UNREADABLE
+        if is_unreadable and not permit.probe and not self.unreadable.trusts_states:
+            self._note_unreadable(permit, now_s)
+        elif verdict.health is Health.WELL or (is_unreadable and not permit.probe):
+            self.auth_state.note_accepted(has_query=exchange.has_query)
+            self.contact.has_answered = True
+            self.breakers.note_success(permit, now_s)
             if self.auth_state.untested is not None:
-                self._note_corrected(exchange)
+                self._note_recovered(exchange)
         elif verdict.health is Health.ILL:
-            self._note_ill(permit, now_s, verdict, campaign_specific=campaign_specific)
-        if permit.breaker is self.changes and not is_unreadable:
-            self._unreadable.clear()
+            if self.contact.is_out_of_patience(verdict, now_s=now_s):
+                self.breakers.refusal = verdict
+                self.stopping.stop(Ended.SERVER, self.breakers.last_words)
+            self.breakers.note_failure(permit, verdict, now_s, campaign_specific=campaign_specific)
+        if is_change and not is_unreadable:
+            self.unreadable.end_row()
         if verdict.kind is Kind.THROTTLED and (verdict.code or self._is_throttling(answer)):
             self._slow_down(answer, now_s)
         self._throttled.append(verdict.kind is Kind.THROTTLED)
-        if verdict.kind is Kind.TLS_REFUSED or self._is_wrong_name(verdict):
-            self.refusal = verdict
-            self.stopping.stop(Ended.SERVER, verdict.reason)
-        if not (self._proven and self._is_itself):
-            self._prove(verdict, permit)
+        self._learn_of_the_server(verdict, permit, now_s)
 
-    def _is_wrong_name(self, verdict: Verdict) -> bool:
-        """Nothing ever left, and the server's name does not exist: a slip, not an outage.
-
-        An emergency waits all the same: a resolver that is only starting says the same.
-        """
+    def _learn_of_the_server(self, verdict: Verdict, permit: Permit, now_s: float) -> None:
+        """Is it the API, does its name exist, is its certificate good?"""
+        # Nothing ever left, and there is no such name: a slip, not an outage. An emergency waits
+        # all the same: a resolver that is only starting says the same.
         is_unknown = verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
         if is_unknown and self.emergency:
             self.progress.notice = f"{verdict.reason}; trying on"
-        return is_unknown and not self.emergency
-
-    def _note_unreadable(self, permit: Permit, now_s: float, *, has_query: bool) -> None:
-        """Whether it says that the server is ill is known when the states have been looked at."""
-        self._ever_answered = True
-        if self.trusts_states:
-            self._note_well(permit, now_s, has_query=has_query)
-        else:
-            self._unreadable[permit.key] = None
-            if self.is_unreadable_row:
-                # Nothing more is sent until the states have been looked at.
-                permit.breaker.outage(now_s=now_s)
-                self.progress.breaker = "answers cannot be read"
-
-    def _note_well(self, permit: Permit, now_s: float, *, has_query: bool) -> None:
-        self.auth_state.note_accepted(has_query=has_query)
-        self._ever_answered = True
-        was_open = permit.breaker.is_open
-        permit.breaker.record_success(now_s=now_s)
-        permit.told = True
-        if permit.breaker is self.changes:
-            self.progress.useful_changes += 1
-            self.useful_change_s = now_s
-        if was_open:
-            self._tell_closed()
-
-    def _tell_closed(self) -> None:
-        self.progress.breaker = ""
-        self.events.info("breaker.closed")
-        self.alarm.ring()
-
-    def _note_ill(
-        self, permit: Permit, now_s: float, verdict: Verdict, *, campaign_specific: bool
-    ) -> None:
-        breaker = permit.breaker
-        was_open = breaker.is_open
-        self._give_up_on_silence(verdict, now_s)
-        breaker.record_failure(ref=permit.key, now_s=now_s, campaign_specific=campaign_specific)
-        permit.told = True
-        self.refusal = verdict
-        if breaker.is_open and not was_open:
-            self.progress.breaker = verdict.reason
-            self.events.warning("breaker.opened", reason=verdict.reason)
-        if permit.probe:
-            self.alarm.ring()
-
-    def _give_up_on_silence(self, verdict: Verdict, now_s: float) -> None:
-        """A server that has never answered is given up after the patience, however short the list.
-
-        The breaker needs five campaigns to open; a list of three would else wait without a word.
-        """
-        if self.emergency or self._ever_answered or verdict.kind is not Kind.UNREACHABLE:
-            self._ever_answered = True
+        if verdict.kind is Kind.TLS_REFUSED or (is_unknown and not self.emergency):
+            self.breakers.refusal = verdict
+            self.stopping.stop(Ended.SERVER, verdict.reason)
+        foreign = self.contact.note(verdict, key=permit.key, now_s=now_s)
+        if foreign is None:
             return
-        if self._silent_since_s is None:
-            self._silent_since_s = now_s
-        if now_s - self._silent_since_s >= self.changes.patience_s:
-            self.refusal = verdict
-            self.stopping.stop(Ended.SERVER, self._out_of_patience())
+        self.breakers.refusal = verdict
+        if foreign.is_first and self.emergency:
+            self.progress.notice = f"{foreign.why}; trying for {FOREIGN_TRIES_S:.0f} s"
+            self.events.warning("server.strange", reason=foreign.why)
+        if foreign.is_over:
+            ended = Ended.CREDENTIALS if foreign.is_refusal else Ended.SERVER
+            self.stopping.stop(ended, foreign.why)
 
-    def _prove(self, verdict: Verdict, permit: Permit) -> None:
-        is_api = verdict.kind in FROM_THE_API or (verdict.kind is Kind.THROTTLED and verdict.code)
-        self._is_itself = self._is_itself or bool(is_api)
-        if verdict.kind in {Kind.FORBIDDEN, Kind.NOT_THE_API} or verdict.foreign:
-            self._proven = False
-            self._note_foreign(verdict, permit.key)
-        elif verdict.kind not in {Kind.UNAUTHORIZED, Kind.UNREACHABLE}:
-            self._proven = self._proven or verdict.kind is not Kind.TLS_REFUSED
+    def _note_unreadable(self, permit: Permit, now_s: float) -> None:
+        """Whether it says that the server is ill is known when the states have been looked at."""
+        self.contact.has_answered = True
+        self.unreadable.note(permit.key)
+        if self.unreadable.is_enough:
+            # Nothing more is sent until the states have been looked at.
+            permit.breaker.outage(now_s=now_s)
+            self.progress.breaker = "answers cannot be read"
 
-    def _note_foreign(self, verdict: Verdict, key: Hashable) -> None:
-        """Something answers that is not the API, or does not let us in, and the API never has."""
-        now_s = self.clock.now_s()
-        self._foreign.add(key)
-        self._foreign_last_s = now_s
-        self.refusal = verdict
-        is_refused = verdict.kind is Kind.FORBIDDEN
-        why = verdict.reason
-        if not is_refused:
-            why = f"this is not the CC-iSales interface: {why}"
-        if self._foreign_since_s is None:
-            self._foreign_since_s = now_s
-            if self.emergency:
-                self.progress.notice = f"{why}; trying for {_FOREIGN_TRIES_S:.0f} s"
-                self.events.warning("server.strange", reason=why)
-        if self.emergency:
-            is_over = now_s - self._foreign_since_s >= _FOREIGN_TRIES_S
-        else:
-            is_over = len(self._foreign) >= _FOREIGN_LIMIT
-        if is_over:
-            self.stopping.stop(Ended.CREDENTIALS if is_refused else Ended.SERVER, why)
+    def note_unreadable_states(self, *, took_effect: bool) -> None:
+        """The states of campaigns whose answers could not be read have been looked at."""
+        if took_effect:
+            self.unreadable.trusts_states = True
+            self.breakers.change_worked_s = self.clock.now_s()
+            self.breakers.note_change_works()
+            self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
+        self.events.warning("answers.unreadable", took_effect=took_effect)
 
     def _is_throttling(self, answer: Answer) -> bool:
         """A 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
@@ -449,16 +290,7 @@ class Dispatcher:
         self.pacer.slow_down(now_s=now_s, until_s=until_s)
         self.events.warning("pace.slowed_down", wait_s=round(wait_s or 0.0, 3))
 
-    @property
-    def _why_out_of_patience(self) -> Ended:
-        refused = self.refusal is not None and self.refusal.kind is Kind.UNAUTHORIZED
-        return Ended.CREDENTIALS if refused else Ended.SERVER
-
-    def _out_of_patience(self) -> str:
-        reason = f": {self.refusal.reason}" if self.refusal else ""
-        return f"no useful answer for {self.retry.patience_s:g} s{reason}"
-
-    # -- after a request ----------------------------------------------------------------------
+    # -- a 401 --------------------------------------------------------------------------------
 
     def recovery(self, exchange: Exchange) -> bool:
         """Whether a 401 is worth the same request again; if not, the run ends or waits."""
@@ -471,18 +303,18 @@ class Dispatcher:
         if recovery is Recovery.STALE:
             return True
         if recovery is not None:
-            self._proven = False
+            self.contact.is_proven = False
             self.progress.notice = f"HTTP 401: trying with {self.auth_state.text_of(recovery)}"
             return True
         if self.auth_state.accepted:
             # The key was good a moment ago: an outage in an emergency, a failed attempt else.
             return self.emergency
-        self.refusal = exchange.verdict
+        self.breakers.refusal = exchange.verdict
         self.stopping.stop(Ended.CREDENTIALS, exchange.verdict.reason)
         return False
 
-    def _note_corrected(self, exchange: Exchange) -> None:
-        """A cure has helped once the server takes a request that was signed with it."""
+    def _note_recovered(self, exchange: Exchange) -> None:
+        """A change of signing has helped once the server takes a request that was signed so."""
         auth_state = self.auth_state
         recovery = auth_state.confirm(has_query=exchange.has_query, generation=exchange.generation)
         if recovery is not None:
@@ -495,133 +327,6 @@ class Dispatcher:
                 millis=auth_state.rules.millis,
             )
 
-    def note_outage(self, permit: Permit, verdict: Verdict) -> None:
-        """A 401 that is waited out: hold everything back behind single probes."""
-        permit.breaker.outage(now_s=self.clock.now_s())
-        self.progress.breaker = verdict.reason
-        self.refusal = verdict
-        self.alarm.ring()
-
-    def note_look(self, *, works: bool, verdict: Verdict) -> None:
-        """A failed PUT was followed by a read, which tells an outage from a stubborn campaign."""
-        now_s = self.clock.now_s()
-        was_open = self.changes.is_open
-        if not works:
-            self.changes.outage(now_s=now_s)
-            self.progress.breaker = verdict.reason
-            self.refusal = verdict
-            if not was_open:
-                self.events.warning("breaker.opened", reason=verdict.reason)
-        elif was_open:
-            self.changes.record_success(now_s=now_s)
-            self._tell_closed()
-
-    @property
-    def is_unreadable_row(self) -> bool:
-        """Whether the answers to so many different changes in a row could not be read."""
-        return len(self._unreadable) >= _UNREADABLE_ROW
-
-    def take_unreadable_row(self) -> list[CampaignRef]:
-        """The campaigns of that row, which begins anew."""
-        refs = [key for key in self._unreadable if isinstance(key, CampaignRef)]
-        self._unreadable.clear()
-        return refs
-
-    def note_unreadable(self, *, took_effect: bool) -> None:
-        """The states of campaigns whose answers could not be read have been looked at."""
-        now_s = self.clock.now_s()
-        if took_effect:
-            self.trusts_states = True
-            self.useful_change_s = now_s
-            self.changes.record_success(now_s=now_s)
-            self.progress.breaker = ""
-            self.alarm.ring()
-            self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
-            self.events.warning("answers.unreadable", took_effect=True)
-            return
-        self.events.warning("answers.unreadable", took_effect=False)
-
-    async def ask(self, request: ApiRequest, *, key: Hashable, yields: bool = False) -> Exchange:
-        """Send a reading request, again while that is worth it.
-
-        Args:
-            request: what to send.
-            key: whose failure it would be.
-            yields: while a PUT waits, such requests get PASS_SHARE of the rate.
-
-        Raises:
-            StoppedError: the run is ending.
-        """
-        failures = 0
-        while True:
-            if yields:
-                await self._let_changes_pass()
-            exchange, tries_used = await self._ask_once(request, key)
-            verdict = exchange.verdict
-            if verdict.kind is Kind.UNAUTHORIZED:
-                if self.recovery(exchange):
-                    continue
-                if self.stopping.is_stopping:
-                    return exchange
-            if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
-                return exchange
-            if self._foreign and not self._is_itself:
-                return exchange
-            failures += tries_used
-            if failures >= READ_ATTEMPTS:
-                return exchange
-            await self.stopping.sleep(self.backoff_s(failures))
-
-    async def try_read(self, request: ApiRequest, *, key: Hashable) -> Exchange:
-        """Send a reading request once, whatever the breakers say.
-
-        Raises:
-            StoppedError: the run is ending.
-        """
-        async with self.work_limit:
-            self.stopping.check()
-            permit = Permit(key, self.reads, past_breaker=True)
-            try:
-                return await self.exchange(request, permit)
-            except NotSentError:
-                raise StoppedError from None
-
-    def _is_change_waiting(self) -> bool:
-        return self._changes_in_line > 0 or self.are_changes_queued()
-
-    async def _let_changes_pass(self) -> None:
-        """Return when a read may be sent beside the PUTs that wait."""
-        async with self._yielding:
-            while self._is_change_waiting() and not self.stopping.is_stopping:
-                due_s = self._yielded_s + 1 / (PASS_SHARE * self.pacer.ceiling_per_s)
-                wait_s = due_s - self.clock.now_s()
-                if wait_s <= 0:
-                    break
-                await self.alarm.sleep(wait_s)
-            self._yielded_s = self.clock.now_s()
-
-    async def _ask_once(self, request: ApiRequest, key: Hashable) -> tuple[Exchange, int]:
-        while True:
-            async with self.work_limit:
-                permit = await self.admit(key, change=False)
-                try:
-                    exchange = await self.exchange(request, permit)
-                except NotSentError:
-                    continue
-                else:
-                    if exchange.verdict.kind is Kind.UNAUTHORIZED and self._is_outage(exchange):
-                        self.note_outage(permit, exchange.verdict)
-                    return exchange, int(permit.past_breaker or not permit.breaker.is_open)
-                finally:
-                    self.leave(permit)
-
-    def _is_outage(self, exchange: Exchange) -> bool:
-        return (
-            self.emergency
-            and self.auth_state.accepted
-            and exchange.generation == self.auth_state.generation
-        )
-
     def backoff_s(self, repeats: int) -> float:
         """Seconds before the next repeat, with full jitter."""
         return backoff_s(
@@ -631,85 +336,109 @@ class Dispatcher:
             chance=self.clock.chance(),
         )
 
-    @staticmethod
-    def _is_held(permit: Permit) -> bool:
-        return permit.breaker.is_open and not (permit.probe or permit.past_breaker)
 
-    async def take_slot(self, permit: Permit) -> SendRecord:
-        """Wait in line for the pacer; returns when the request must leave at once."""
-        left = 0.0 if self._in_line else self._depart(permit)
-        if not isinstance(left, SendRecord):
-            left = await self._wait_in_line(permit)
-        self.progress.requests += 1
-        if permit.breaker is self.changes:
-            self.first_change_left = True
-        return left
+# -- reads ------------------------------------------------------------------------------------
 
-    def note_out(self) -> None:
-        """One request more has left."""
-        self._out += 1
 
-    async def _wait_in_line(self, permit: Permit) -> SendRecord:
-        is_change = permit.breaker is self.changes
-        self._in_line += 1
-        self.progress.in_line = self._in_line
-        now_per_s = self.pacer.rate_now_per_s(self.clock.now_s())
-        self.progress.is_slowed = now_per_s < self.pacer.ceiling_per_s
-        self._changes_in_line += is_change
+async def ask(
+    dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable, yields: bool = False
+) -> Exchange:
+    """Send a reading request, again while that is worth it.
+
+    Args:
+        dispatcher: the way to the server.
+        request: what to send.
+        key: whose failure it would be.
+        yields: while a PUT waits, such requests get PASS_SHARE of the rate.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    failures = 0
+    while True:
+        if yields:
+            await dispatcher.departures.let_changes_pass(dispatcher.stopping)
+        exchange, counts = await _ask_once(dispatcher, request, key)
+        verdict = exchange.verdict
+        if verdict.kind is Kind.UNAUTHORIZED:
+            if dispatcher.recovery(exchange):
+                continue
+            if dispatcher.stopping.is_stopping:
+                return exchange
+        if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
+            return exchange
+        failures += counts
+        if dispatcher.contact.is_foreign or failures >= READ_ATTEMPTS:
+            return exchange
+        await dispatcher.stopping.sleep(dispatcher.backoff_s(failures))
+
+
+async def _ask_once(
+    dispatcher: Dispatcher, request: ApiRequest, key: Hashable
+) -> tuple[Exchange, bool]:
+    """One exchange that left, and whether its failure counts."""
+    auth_state = dispatcher.auth_state
+    while True:
+        async with dispatcher.work_limit, dispatcher.permit(key, change=False) as permit:
+            try:
+                exchange = await dispatcher.exchange(request, permit)
+            except NotSentError:
+                continue
+            is_outage = (
+                exchange.verdict.kind is Kind.UNAUTHORIZED
+                and dispatcher.emergency
+                and auth_state.accepted
+                and exchange.generation == auth_state.generation
+            )
+            if is_outage:
+                dispatcher.breakers.hold_back(permit.breaker, exchange.verdict)
+            return exchange, permit.past_breaker or not permit.breaker.is_open
+
+
+async def try_read(dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable) -> Exchange:
+    """Send a reading request once, whatever the breakers say.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    async with dispatcher.work_limit:
+        dispatcher.stopping.check()
+        permit = Permit(key, dispatcher.breakers.reads, past_breaker=True)
         try:
-            async with self._queue:
-                while not isinstance(left := self._depart(permit), SendRecord):
-                    await self.alarm.sleep(left)
-                return left
-        finally:
-            self._in_line -= 1
-            self.progress.in_line = self._in_line
-            self._changes_in_line -= is_change
-
-    def _depart(self, permit: Permit) -> SendRecord | float:
-        """Let it leave now; or the pacer says not yet, and for how many seconds."""
-        if self.stopping.is_stopping or self._is_held(permit):
-            raise NotSentError
-        if permit.breaker is self.changes and self.is_pointless(permit.key):
-            raise NotSentError
-        now_s = self.clock.now_s()
-        return self._asleep_s(now_s) or self.pacer.acquire(now_s=now_s)
-
-    def _asleep_s(self, now_s: float) -> float:
-        """Seconds to spare a server that sleeps, as it may wake to R + C requests; 0.0: none.
-
-        The last of them is kept for the one that asks, in a sleep of half a minute, again.
-        """
-        may_wake_to = max(1, math.floor(self.pacer.ceiling_per_s)) + self.concurrency
-        if not self._unanswered or self._unanswered + self._out < may_wake_to - 1:
-            return 0.0
-        assert self.pacer.last_s is not None
-        return max(0.0, self.pacer.last_s + _ASLEEP_AGAIN_S - now_s)
+            return await dispatcher.exchange(request, permit)
+        except NotSentError:
+            raise StoppedError from None
 
 
 class _Departure:
-    """One request's way out: the client asks it for the slot and for the signature."""
+    """One request's way out: the client asks it for its leave and for the signature."""
 
-    __slots__ = ("_admission", "_sender", "generation", "left", "left_at_ms")
+    __slots__ = ("_dispatcher", "_permit", "generation", "sent", "sent_at_ms")
 
     def __init__(self, dispatcher: Dispatcher, permit: Permit) -> None:
-        self._sender = dispatcher
-        self._admission = permit
+        self._dispatcher = dispatcher
+        self._permit = permit
         self.generation = 0
         #: the pacer's note of it; None: it has not left
-        self.left: SendRecord | None = None
+        self.sent: SendRecord | None = None
         #: wall-clock milliseconds
-        self.left_at_ms: int | None = None
+        self.sent_at_ms: int | None = None
 
     async def slot(self) -> None:
-        left = await self._sender.take_slot(self._admission)
-        if self.left is None:
-            self._sender.note_out()
-        self.left = left
-        self.left_at_ms = self._sender.clock.wall_ms()
+        dispatcher, permit = self._dispatcher, self._permit
+        is_change = permit.breaker is dispatcher.breakers.changes
+        sent = await dispatcher.departures.acquire(
+            change=is_change, check=lambda: dispatcher.check(permit)
+        )
+        dispatcher.progress.requests += 1
+        dispatcher.has_sent_a_change = dispatcher.has_sent_a_change or is_change
+        if self.sent is None:
+            dispatcher.departures.note_sent()
+        self.sent = sent
+        self.sent_at_ms = dispatcher.clock.wall_ms()
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        dispatcher = self._sender
+        dispatcher = self._dispatcher
         auth_state = dispatcher.auth_state
         self.generation = auth_state.generation
         secret = dispatcher.credentials.secret_key

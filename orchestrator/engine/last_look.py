@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
 from orchestrator.engine.stop import StoppedError, Stopping
-from orchestrator.engine.verify import decide_contradicted
+from orchestrator.engine.verify import contradiction
 from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
-from orchestrator.isales.verdict import Kind
 from orchestrator.model import ObservedState
 from orchestrator.policy.decide import (
     COURSES,
@@ -23,7 +22,6 @@ from orchestrator.policy.decide import (
     Evidence,
     Outcome,
     decide_seen,
-    is_contradicted,
 )
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
@@ -107,18 +105,7 @@ def _judge(
     )
     if in_doubt and known.standing not in {Standing.FINAL, Standing.UNCHECKED}:
         return _decided(context, known, seen, evidence)
-    if known.outcome is None or _is_old_listing(known):
-        return None
-    if not is_contradicted(context.action, known.history, known.outcome, seen.status):
-        return None
-    decision = decide_contradicted(context.action, known)
-    standing = Standing.UNCHECKED if known.history.attempts else Standing.RETRY_LATER
-    return seen_settlement(context, known.seq, decision, seen, _CONTRADICTED, standing=standing)
-
-
-def _is_old_listing(known: Known) -> bool:
-    """0200011 after our acceptance: the server itself says that it is suspended."""
-    return known.history.accepted and known.history.last is Kind.WRONG_STATE
+    return contradiction(context, known, seen, _CONTRADICTED)
 
 
 def _decided(

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.engine.dispatcher import ask
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.listing import Listing, page_count
 from orchestrator.isales.pages import read_page
@@ -105,7 +106,8 @@ class _Reading:
         A page that its own totalSize says exists and that is empty would else be asked for up to
         the last of a huge number of pages.
         """
-        exchange = await self.context.dispatcher.ask(
+        exchange = await ask(
+            self.context.dispatcher,
             listing(self.vdn_id, status=self.status, page=page),
             key=("listing", self.vdn_id),
             yields=self.yields,

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import give_up, new_directory, new_record
-from orchestrator.engine.emergency import Emergency, End, Vdn
+from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S
 from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.errors import RefusedError, SettingsError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended, VdnProof
@@ -65,16 +66,14 @@ class _Course:
     refused: bool = False
 
     async def work(self, context: RunContext) -> None:
-        emergency = Emergency(context, {one: Vdn(one) for one in self.vdns}, hold_s=self.hold_s)
+        emergency = Emergency(
+            context, Vdns(context, {one: Vdn(one) for one in self.vdns}), hold_s=self.hold_s
+        )
         emergency.held_s = self.held_s
         self.emergency = emergency
-        context.after_settled = emergency.note_settled
-        context.after_answer = emergency.note_answer
-        context.is_pointless = emergency.is_pointless
-        context.unproven_vdns = emergency.unproven_vdns
         if self.continued:
             for share in await context.journal.vdn_counts():
-                emergency.remember(await context.journal.known_of_vdn(share.vdn_id))
+                emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
         if self.dry_run:
             await emergency.list_only()
             return
@@ -104,10 +103,10 @@ class _Course:
         """Put the proofs on record."""
         if self.emergency is None:
             return
-        await self.emergency.note_still_running()
+        await self.emergency.vdns.note_still_running()
         proofs = tuple(
-            _proof(vdn, is_quiet=self.emergency.is_quiet(vdn), hold_s=self.hold_s)
-            for vdn in self.emergency.vdns.values()
+            _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
+            for vdn in self.emergency.vdns.by_id.values()
         )
         await context.journal.note(proofs=proofs)
 

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
-from orchestrator.engine.verify import was_perhaps_sent
+from orchestrator.engine.verify import contradiction, was_perhaps_sent
 from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import ObservedState
@@ -93,6 +93,13 @@ async def _note_states(
         if (outcome_record := _settle_by_look(context, one, seen, evidence))
     ]
     await context.settle(*outcome_records)
+    contradicted = [
+        outcome_record
+        for one, seen in known
+        if one.standing is Standing.UNCHECKED
+        and (outcome_record := contradiction(context, one, seen))
+    ]
+    await context.settle(*contradicted, confirms=True)
 
 
 def _settle_by_look(

@@ -200,9 +200,8 @@ def _ended(stopping: Stopping, context: RunContext) -> Ended:
     if context.bugs:
         return Ended.BUG
     if context.access.closed and not context.access.opened and stopping.ended is Ended.FINISHED:
-        stopping.why = (
-            context.dispatcher.refusal.reason if context.dispatcher.refusal else "access refused"
-        )
+        refusal = context.dispatcher.breakers.refusal
+        stopping.why = refusal.reason if refusal else "access refused"
         return Ended.CREDENTIALS
     return stopping.ended
 

@@ -325,13 +325,13 @@ class _Verification:
             )
             await self.context.stopping.pause(wait_s)
             waited_s += wait_s
-            if await self._is_cleared():
+            if await self._are_some_cleared():
                 await self._look()
             self._drop_doubts(waited_s)
         await self._put_again(tuple(self.fresh.values()))
 
-    async def _is_cleared(self) -> bool:
-        """Whether one filtered listing shows none of the suspects where they should not be."""
+    async def _are_some_cleared(self) -> bool:
+        """Whether a filtered listing does not show one of the suspects any more."""
         context = self.context
         source = COURSES[context.action].source
         began_ms = context.clock.wall_ms()
@@ -347,7 +347,7 @@ class _Verification:
             enough=few_of_many(self.share),
         )
         if seen.complete:
-            return not any(ref.campaign_id in seen.ids for ref in self.suspects)
+            return any(ref.campaign_id not in seen.ids for ref in self.suspects)
         if len(self.suspects) > _FEW_SUSPECTS:
             return False
         found = await asyncio.gather(
@@ -453,6 +453,27 @@ def decide_contradicted(action: Action, known: Known) -> Decision:
     if known.history.attempts == 0:
         return Decision(Outcome.UNATTEMPTED)
     return decide_seen(action, known.history, course.source, Evidence.LISTED)
+
+
+def contradiction(
+    context: RunContext, known: Known, seen: ObservedState, reason: str = ""
+) -> OutcomeRecord | None:
+    """What stands of an outcome on record that a look contradicts; None: it does not.
+
+    0200011 after our acceptance stays while no look has agreed: the server itself says that it is
+    suspended, and the listing is older.
+    """
+    history = known.history
+    is_old = history.accepted and history.last is Kind.WRONG_STATE
+    if known.outcome is None or (is_old and known.evidence is Evidence.ACCEPTED):
+        return None
+    if not is_contradicted(context.action, history, known.outcome, seen.status):
+        return None
+    decision = decide_contradicted(context.action, known)
+    standing = Standing.UNCHECKED if history.attempts else Standing.RETRY_LATER
+    return seen_settlement(
+        context, known.seq, decision, seen, reason or known.error, standing=standing
+    )
 
 
 def _confirmed(

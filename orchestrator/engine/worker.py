@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
+from orchestrator.engine.dispatcher import ask, try_read
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.pages import read_details
@@ -173,7 +174,7 @@ async def known_rows(
 
 async def read_state(context: RunContext, planned: Planned) -> ObservedState | Verdict:
     """Read one campaign's state; the verdict instead when it cannot be read."""
-    exchange = await context.dispatcher.ask(details(planned.ref), key=("read", planned.ref))
+    exchange = await ask(context.dispatcher, details(planned.ref), key=("read", planned.ref))
     return read_details(exchange.answer, ref=planned.ref)
 
 
@@ -214,7 +215,7 @@ async def _repeat(context: RunContext, case: _Case, first: Verdict) -> Verdict:
         nonlocal last
         if waiting:
             return waiting.pop()
-        if last.kind is Kind.UNREADABLE and context.dispatcher.trusts_states:
+        if last.kind is Kind.UNREADABLE and context.dispatcher.unreadable.trusts_states:
             return last  # found out meanwhile: the PUT works, and the state decides
         context.progress.repeats += 1
         await context.dispatcher.work_limit.acquire()
@@ -266,12 +267,12 @@ def _last_verdict(state: RetryCallState) -> Verdict:
 
 async def _back_off(context: RunContext, wait_s: float) -> None:
     context.progress.backing_off += 1
-    context.dispatcher.changes_waiting += 1
+    context.dispatcher.breakers.changes_waiting += 1
     try:
         await context.stopping.sleep(wait_s)
     finally:
         context.progress.backing_off -= 1
-        context.dispatcher.changes_waiting -= 1
+        context.dispatcher.breakers.changes_waiting -= 1
     context.stopping.check()
 
 
@@ -279,7 +280,7 @@ def _is_repeated(context: RunContext, case: _Case, verdict: Verdict) -> bool:
     """Whether the same PUT is to be sent again, attempts permitting."""
     if verdict.kind is Kind.UNAUTHORIZED and context.stopping.is_stopping:
         return False
-    if verdict.kind is Kind.UNREADABLE and context.dispatcher.trusts_states:
+    if verdict.kind is Kind.UNREADABLE and context.dispatcher.unreadable.trusts_states:
         return False
     if verdict.kind is Kind.FORBIDDEN and context.max_attempts is None:
         return False  # an emergency tries it again with its next look, and holds up nobody else
@@ -312,11 +313,10 @@ async def _attempt(context: RunContext, case: _Case) -> Verdict:
 
 
 async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
-    """One admission and, unless it is called off, one PUT; None when it was called off."""
+    """One permit and, unless it is called off, one PUT; None when it was called off."""
     dispatcher = context.dispatcher
     ref = case.planned.ref
-    permit = await dispatcher.admit(ref, change=True)
-    try:
+    async with dispatcher.permit(ref, change=True) as permit:
         if context.before_intent is not None:
             await context.before_intent(case.planned.seq)
         case.number += 1
@@ -338,11 +338,9 @@ async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
         if verdict.kind is Kind.UNAUTHORIZED and dispatcher.recovery(exchange):
             case.free_repeat = True
             if dispatcher.auth_state.generation == exchange.generation:
-                dispatcher.note_outage(permit, verdict)
+                dispatcher.breakers.hold_back(permit.breaker, verdict)
         await _record(context, case, intent, exchange)
         return verdict
-    finally:
-        dispatcher.leave(permit)
 
 
 def _is_explained(context: RunContext, case: _Case) -> bool:
@@ -360,7 +358,7 @@ async def _look_into(context: RunContext, case: _Case, verdict: Verdict) -> None
     if case.free_repeat or context.stopping.is_stopping:
         return
     vdn_id = case.planned.ref.vdn_id
-    if verdict.kind is Kind.UNREADABLE and context.dispatcher.is_unreadable_row:
+    if verdict.kind is Kind.UNREADABLE and context.dispatcher.unreadable.is_enough:
         await _read_what_was_unreadable(context)
     works: bool | None = None
     if _is_one_of_the_last(context) or (
@@ -369,9 +367,13 @@ async def _look_into(context: RunContext, case: _Case, verdict: Verdict) -> None
         and context.access.row_of(vdn_id) >= _FORBIDDEN_ROW
     ):
         works = await _reads_work(context, vdn_id)
-        context.dispatcher.note_look(works=works, verdict=verdict)
+        breakers = context.dispatcher.breakers
+        if not works:
+            breakers.hold_back(breakers.changes, verdict)
+        elif breakers.changes.is_open:
+            breakers.note_change_works()
     case.tries_used += counts_against_limit(
-        breaker_open=context.dispatcher.changes.is_open,
+        breaker_open=context.dispatcher.breakers.changes.is_open,
         probe=case.probed,
         left=context.progress.left if context.max_attempts is not None else ENOUGH_FOR_THE_BREAKER,
         read_works=works,
@@ -380,22 +382,22 @@ async def _look_into(context: RunContext, case: _Case, verdict: Verdict) -> None
 
 async def _reads_work(context: RunContext, vdn_id: int) -> bool:
     request = listing(vdn_id, status=Status.STARTED, page=1)
-    exchange = await context.dispatcher.try_read(request, key=("listing", vdn_id))
+    exchange = await try_read(context.dispatcher, request, key=("listing", vdn_id))
     return exchange.verdict.kind is Kind.ACCEPTED
 
 
 async def _read_what_was_unreadable(context: RunContext) -> None:
     """Five answers in a row could not be read: whether their PUTs took effect decides."""
-    refs = context.dispatcher.take_unreadable_row()
+    refs = context.dispatcher.unreadable.take()
     if not refs:
         return  # somebody else looks into it
     target = COURSES[context.action].target
     reached = 0
     for ref in refs:
-        exchange = await context.dispatcher.try_read(details(ref), key=("read", ref))
+        exchange = await try_read(context.dispatcher, details(ref), key=("read", ref))
         seen = read_details(exchange.answer, ref=ref)
         reached += not isinstance(seen, Verdict) and seen.status is target
-    context.dispatcher.note_unreadable(took_effect=reached == len(refs))
+    context.dispatcher.note_unreadable_states(took_effect=reached == len(refs))
 
 
 async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Exchange) -> None:
@@ -434,7 +436,7 @@ def _note_access(context: RunContext, ref: CampaignRef, verdict: Verdict) -> Non
     elif verdict.kind is Kind.FORBIDDEN and context.access.note_refused(
         ref, now_s=context.clock.now_s()
     ):
-        context.dispatcher.refusal = verdict
+        context.dispatcher.breakers.refusal = verdict
         context.events.warning("vdn.denied", vdn_id=ref.vdn_id, reason=verdict.reason)
 
 

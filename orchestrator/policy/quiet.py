@@ -72,6 +72,8 @@ class Pass(NamedTuple):
     whole: bool
     #: campaigns that either listing shows as started
     started: int
+    #: the unfiltered listing was read and is not to be believed
+    whole_failed: bool = False
 
     @property
     def clean(self) -> bool:
@@ -93,12 +95,15 @@ class QuietProof:
     newest: Pass | None = None
     #: the newest clean pass
     clean: Pass | None = None
+    #: the unfiltered listing, when it was last read, was not to be believed
+    is_whole_doubtful: bool = False
     #: the longest time between the ends of two clean passes in a row, seconds
     longest_gap_s: float = 0.0
 
     def take(self, one: Pass) -> None:
         """Count one pass."""
         self.newest = one
+        self.is_whole_doubtful = one.whole_failed or (self.is_whole_doubtful and not one.whole)
         if one.started:
             self.disturb()
         if not one.clean:
@@ -122,9 +127,18 @@ class QuietProof:
         Args:
             gap_s: from `gap_s`, seconds.
         """
-        if self.newest is None or not self.newest.clean:
+        if self.newest is None or not self.newest.clean or self.is_single_sourced:
             return False
         return self._is_paired(gap_s)
+
+    @property
+    def is_single_sourced(self) -> bool:
+        """Whether only the filtered listing can be believed at present.
+
+        A large VDN's unfiltered listing is read too seldom to be asked for again at once; the
+        report says when it was last complete.
+        """
+        return self.is_whole_doubtful and not self.is_large
 
     def _is_paired(self, gap_s: float) -> bool:
         if self.first is None or self.whole is None:
@@ -133,6 +147,8 @@ class QuietProof:
 
     def needs_whole(self, gap_s: float) -> bool:
         """Whether the next pass adds to the proof only with the unfiltered listing in it."""
+        if self.is_single_sourced:
+            return True
         return not self._is_paired(gap_s) and (self.first is not None or not self.is_large)
 
     def next_pass_s(self, *, gap_s: float, now_s: float) -> float:

@@ -157,7 +157,10 @@ class Wrapping:
         if self.raw_controls:
             for character in "\t\n\r\b\f":
                 text = text.replace(json.dumps(character)[1:-1], character)
-        body = text.encode(self.charset, errors="surrogateescape")
+        try:
+            body = text.encode(self.charset, errors="surrogateescape")
+        except UnicodeEncodeError:
+            body = text.encode(self.charset, errors="replace")  # no such character in Big5
         match self.coding:
             case "gzip":
                 return gzip.compress(body, mtime=0)

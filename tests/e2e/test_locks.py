@@ -70,8 +70,8 @@ async def test_the_second_command_on_a_run_exits_at_once_and_names_the_first(
 
 async def test_a_deleted_name_of_the_holder_lets_nobody_in(tmp_path: Path) -> None:
     """The lock is on the directory: without holder.json the second one is refused too [X03]."""
-    async with a_stage(tmp_path, campaigns=100) as stage:
-        child = await stage.begin(*stage.pause_words("--rate", "50"))
+    async with a_stage(tmp_path, campaigns=600) as stage:
+        child = await stage.begin(*stage.pause_words("--rate", "10"))
         await stage.until_puts(5)
         (stage.run_dir / "holder.json").unlink()
         second = await stage.run("continue", str(stage.run_dir))

@@ -32,6 +32,7 @@ def seen(
     started: int = 0,
     complete: bool = True,
     whole: bool = True,
+    whole_failed: bool = False,
 ) -> Pass:
     """One pass over both listings, clean unless told otherwise."""
     ended_s = began_s + lasted_s
@@ -43,6 +44,7 @@ def seen(
         complete=complete,
         whole=whole,
         started=started,
+        whole_failed=whole_failed,
     )
 
 
@@ -55,6 +57,9 @@ def after(*passes: Pass, is_large: bool = False) -> QuietProof:
 
 
 # -- the proof --------------------------------------------------------------------------------
+
+#: the unfiltered listing is short, the filtered one shows nothing
+UNBELIEVED = seen(11, complete=False, whole=False, whole_failed=True)
 
 PROOFS = [
     # realistic
@@ -88,6 +93,10 @@ PROOFS = [
     # … and refreshes what is proven by both
     ((seen(0), seen(5), seen(15, whole=False)), True),
     ((seen(0), seen(5), seen(15, whole=False, complete=False)), False),
+    # … but not while the unfiltered listing, when last read, was not to be believed
+    ((seen(0), seen(5), UNBELIEVED, seen(15, whole=False)), False),
+    ((seen(0), seen(5), UNBELIEVED, seen(15, whole=False), seen(16, whole=False)), False),
+    ((seen(0), seen(5), UNBELIEVED, seen(15), seen(16, whole=False)), True),
 ]
 
 
@@ -107,6 +116,8 @@ LARGE = [
     ((seen(0, whole=False), seen(4), seen(9, whole=False)), False),
     ((seen(0, whole=False), seen(5, whole=False), seen(6)), True),
     ((seen(0, whole=False), seen(5), seen(15, whole=False)), True),
+    # its unfiltered listing is read now and then, and the report says when it was last complete
+    ((seen(0, whole=False), seen(5), UNBELIEVED, seen(15, whole=False)), True),
 ]
 
 
@@ -149,6 +160,7 @@ class Moment:
     started: int
     complete: bool
     whole: bool
+    whole_failed: bool
     put: bool
 
 
@@ -160,6 +172,7 @@ MOMENTS = st.lists(
         started=st.sampled_from([0, 0, 0, 0, 1]),
         complete=st.sampled_from([True, True, True, False]),
         whole=st.booleans(),
+        whole_failed=st.sampled_from([False, False, True]),
         put=st.sampled_from([False, False, False, False, True]),
     ),
     max_size=10,
@@ -171,6 +184,9 @@ def is_proven(happened: list[Pass | None], *, gap_s: float, is_large: bool) -> b
     """Design.md §8 rule 1 again, slowly: every pair of passes is tried; None is a PUT."""
     passes = [one for one in happened if one is not None]
     if not passes or not (passes[-1].complete and passes[-1].started == 0):
+        return False
+    unfiltered = [one for one in passes if one.whole or one.whole_failed]
+    if unfiltered and unfiltered[-1].whole_failed and not is_large:
         return False
     for first, one in enumerate(happened):
         for second, other in enumerate(happened[first + 1 :], start=first + 1):
@@ -207,6 +223,7 @@ def test_quiet_is_never_said_unless_a_naive_reading_of_the_rule_says_so(
                 started=one.started,
                 complete=one.complete,
                 whole=one.whole,
+                whole_failed=one.whole_failed and not one.whole,
             )
             proof.take(made)
             happened.append(made)
@@ -569,3 +586,13 @@ def test_waits_are_bounded_and_nothing_is_given_up_before_30_seconds(
             assert now_s - first_s >= 30.0 - 1e-9
             assert tries.passes >= 3
             assert Effect.ACCEPTED not in kinds or tries.accepted >= 3
+
+
+def test_what_was_not_to_be_believed_is_read_again_with_the_next_pass() -> None:
+    """A small VDN whose unfiltered listing was short: the filtered one alone adds nothing."""
+    proof = after(seen(0), seen(5))
+    assert not proof.needs_whole(GAP_S)
+
+    proof.take(UNBELIEVED)
+
+    assert proof.needs_whole(GAP_S)
