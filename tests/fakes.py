@@ -45,7 +45,7 @@ from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory
-from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.sqlite import SqliteJournal, SqliteStore
 from orchestrator.store.writer import _Store
 
 if TYPE_CHECKING:
@@ -589,6 +589,7 @@ class Stage:
             return made
 
         def store(journal: Journal, keep_going: bool) -> SqliteStore:  # noqa: FBT001
+            assert isinstance(journal, SqliteJournal)
             writer = FakeWriter(
                 journal.connection, keep_going=keep_going, disk=self.disk, process=process
             )

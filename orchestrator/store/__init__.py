@@ -6,6 +6,7 @@ above this folder sees a connection, a row or SQL.
 
 from orchestrator.store.base import (
     Intent,
+    Journal,
     Known,
     Mark,
     MarkState,
@@ -20,7 +21,7 @@ from orchestrator.store.base import (
 from orchestrator.store.gap import Gap, begin_gap, end_gap, gap_of
 from orchestrator.store.planning import PlanWriter, Reason, Refused, try_out
 from orchestrator.store.run_record import Manifest, RunRecord
-from orchestrator.store.sqlite import Journal, open_saved, open_to_continue
+from orchestrator.store.sqlite import open_saved, open_to_continue
 
 __all__ = [
     "Gap",

@@ -254,7 +254,11 @@ class Saved(Protocol):
     """A run as it is on record, for reports; every method reads at once and may take a while."""
 
     def record(self) -> RunRecord:
-        """What is on record of the run as a whole."""
+        """What is on record of the run as a whole.
+
+        Raises:
+            StorageError: it is not the record of a run.
+        """
 
     def processes(self) -> list[ProcessRecord]:
         """Every process that worked on this run, oldest first."""
@@ -276,6 +280,23 @@ class Saved(Protocol):
 
     def rows(self) -> Iterator[ReportRow]:
         """The report, one row per line of the list, in order; streamed."""
+
+
+class Journal(Saved, Protocol):
+    """A run on record that nobody works on yet."""
+
+    def start(self, *, keep_going: bool) -> Store:
+        """Let this process work on it.
+
+        Args:
+            keep_going: go on in memory when the disk fails.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class Store(Reading, Recording, Undoing, Protocol):

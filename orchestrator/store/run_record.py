@@ -84,9 +84,9 @@ class RunRecord(NamedTuple):
     verdict: str = ""
 
 
-#: the notes among the fields, and how many fields there are before them
+#: the fields before the notes
 _FACTS = RunRecord._fields[: RunRecord._fields.index("why")]
-#: note → its key on record
+#: note → its key on record, where that is another
 _KEYS = {"recoveries": "cures", "highest_rate_per_s": "rate_per_s"}
 _SECONDS = frozenset({"lag_s", "held_s"})
 
@@ -125,13 +125,14 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
     """A run as it is on record.
 
     Raises:
-        KeyError, ValueError: it is not the record of a run.
+        KeyError, TypeError, ValueError: it is not the record of a run.
     """
     told: dict[str, Any] = json.loads(meta["facts"])
+    kind = RunKind(told["kind"])
     values = {name: told[name] for name in _FACTS if name in told}
     manifest, limit = told.get("manifest"), told.get("max_failures")
     values |= {
-        "kind": RunKind(told["kind"]),
+        "kind": kind,
         "accept": frozenset(Outcome(one) for one in told["accept"]),
         "manifest": Manifest(**manifest) if manifest else None,
         "vdns": tuple(told.get("vdns") or ()),

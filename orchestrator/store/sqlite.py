@@ -47,12 +47,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _says(query: Callable[[sqlite3.Connection], T]) -> Callable[[Journal], T]:
+def _says(query: Callable[[sqlite3.Connection], T]) -> Callable[[SqliteJournal], T]:
     """A query as a method of a run on record."""
     return lambda self: query(self.connection)
 
 
-class Journal:
+class SqliteJournal:
     """An open journal: a run on record, until `start` makes it the store of a process."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
@@ -61,7 +61,10 @@ class Journal:
         self.path = path
 
     def record(self) -> RunRecord:
-        return from_meta(read_meta(self.connection))
+        try:
+            return from_meta(read_meta(self.connection))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"the journal does not say what its run is: {error}") from error
 
     processes = _says(queries.processes)
     passes = _says(queries.passes)
@@ -78,18 +81,9 @@ class Journal:
         )
 
     def start(self, *, keep_going: bool) -> SqliteStore:
-        """Let this process work on it, and write in a thread of its own.
-
-        Args:
-            keep_going: go on in memory when the disk fails.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
         return SqliteStore(ThreadWriter(self.connection, keep_going=keep_going), self.path)
 
     def close(self) -> None:
-        """Let go of it."""
         self.connection.close()
 
 
@@ -109,12 +103,12 @@ def open_saved(path: Path, *, whole: bool = False) -> Iterator[Saved]:
         if whole:
             check_whole(connection, path)
         try:
-            yield Journal(connection, path)
-        except (sqlite3.Error, KeyError, ValueError) as error:
-            raise StorageError(str(error)) from error
+            yield SqliteJournal(connection, path)
+        except sqlite3.Error as error:
+            raise StorageError(f"the journal {path} cannot be read: {error}") from error
 
 
-def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> Journal:
+def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJournal:
     """An existing journal, checked from end to end, for a process that goes on with it.
 
     Args:
@@ -134,7 +128,7 @@ def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> Journal:
     except BaseException:
         connection.close()
         raise
-    return Journal(connection, path)
+    return SqliteJournal(connection, path)
 
 
 def _asks(
@@ -300,7 +294,7 @@ class SqliteStore(_Recording, _Reading):
         return self._writer.read(query)
 
     def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
-        return self.ask(lambda connection: operation(Journal(connection)))
+        return self.ask(lambda connection: operation(SqliteJournal(connection)))
 
     def find_damage(self) -> asyncio.Future[StorageError | None]:
         return self.ask(partial(find_damage, path=self._path, process=self.process))

@@ -90,21 +90,6 @@ def test_a_run_of_good_lines_is_stored_as_its_lines_are(path: Path) -> None:
     assert found[0][0] == PlanCounts(lines=127, campaigns=123, duplicates=2, invalid=2)
 
 
-def test_duplicates_name_the_first_line(path: Path) -> None:
-    """The same id in another VDN is another campaign; bad lines are nobody's duplicates."""
-    plan = PlanWriter(path)
-    lines = [line(2, 5), line(3, 6), line(4, 5), line(5, 5, vdn_id=9), bad_line(6), bad_line(7),
-             line(8, 5), line(9, 6)]  # fmt: skip
-    counts, _ = plan.take(lines)
-    connection = plan.finish(run_record()).connection
-
-    assert counts == PlanCounts(lines=8, campaigns=3, duplicates=3, invalid=2)
-    found = connection.execute("SELECT seq, first_line FROM duplicates ORDER BY seq").fetchall()
-    assert found == [(3, 2), (7, 2), (8, 3)]
-    check_whole(connection, path)
-    connection.close()
-
-
 ENTRIES = st.lists(st.none() | st.tuples(st.integers(1, 2), st.integers(1, 4)), max_size=30)
 
 
@@ -153,15 +138,6 @@ def test_text_that_is_no_text_can_be_stored() -> None:
     (row,) = plan.connection.execute("SELECT campaign_text, problem FROM plan")
     plan.discard()
     assert row == ("? and \x00", "? is not a campaign id")
-
-
-def test_an_empty_list_is_an_empty_plan() -> None:
-    """Nothing in, nothing planned."""
-    plan = PlanWriter(None)
-    counts, refused = plan.take([])
-    plan.discard()
-
-    assert (counts, refused.total) == (PlanCounts(0, 0, 0, 0), 0)
 
 
 # -- whole or not at all ------------------------------------------------------------------------

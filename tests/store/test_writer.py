@@ -433,14 +433,3 @@ def test_a_loop_that_has_closed_loses_no_write(path: Path) -> None:
     asyncio.run(writer.close())
 
     assert on_disk(path) == ["late"]
-
-
-async def test_many_writers_of_one_loop_get_their_own_answers(make: Make) -> None:
-    """Two hundred coroutines at once: each gets back what it wrote."""
-    writer = make()
-
-    async def one(number: int) -> bool:
-        await writer.submit(note(f"{number}"))
-        return f"{number}" in await writer.read(keys)
-
-    assert all(await asyncio.gather(*(one(number) for number in range(200))))
