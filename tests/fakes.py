@@ -45,6 +45,7 @@ from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory
+from orchestrator.store.sqlite import SqliteJournal, SqliteStore
 from orchestrator.store.writer import _Store
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.values import SigningRules
     from orchestrator.simulator.handler import Played
     from orchestrator.simulator.ledger import Entry
+    from orchestrator.store import Journal
 
 T = TypeVar("T")
 
@@ -586,14 +588,19 @@ class Stage:
             made.before_put = lambda ref: self._check_intent(process, ref)
             return made
 
+        def store(journal: Journal, keep_going: bool) -> SqliteStore:  # noqa: FBT001
+            assert isinstance(journal, SqliteJournal)
+            writer = FakeWriter(
+                journal.connection, keep_going=keep_going, disk=self.disk, process=process
+            )
+            return SqliteStore(writer, journal.path)
+
         environment = Environment(
             clock=self.clock,
             events=self.events,
             fallback=self.fallback,
             transport=transport,
-            writer=lambda connection, keep_going: FakeWriter(
-                connection, keep_going=keep_going, disk=self.disk, process=process
-            ),
+            store=store,
             host="stage",
         )
         self.environment = environment

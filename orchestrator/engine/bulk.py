@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.engine.pool import note_bug, run_pool
@@ -34,15 +33,7 @@ from orchestrator.policy.decide import (
     decide_seen,
 )
 from orchestrator.reports.summary import Ended
-from orchestrator.store import (
-    OutcomeRecord,
-    VdnCount,
-    all_vdn_shares,
-    has_exhausted,
-    pending_campaigns,
-    undecided_campaigns,
-    vdn_shares,
-)
+from orchestrator.store import OutcomeRecord, Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -80,7 +71,9 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
         if not context.stopping.is_stopping:
             context.progress.phase = "giving one more attempt"
             settle = _settler(context, plan, last_round=True)
-            await run_pool(context, checks.unchecked(_undecided(context, "exhausted")), settle)
+            await run_pool(
+                context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), settle
+            )
         if not context.stopping.is_stopping:
             context.progress.phase = "checking"
             await checks.finish()
@@ -147,12 +140,12 @@ class _Checks:
         """
         if not self._plan.verify:
             try:
-                async for planned in _undecided(self._context, "needs_state"):
+                async for planned in _undecided(self._context, Standing.NEEDS_READ):
                     await decide_by_state(self._context, planned)
             except StoppedError:
                 self._context.events.debug("check.called_off")
             return
-        for share in await self._context.journal.read(all_vdn_shares):
+        for share in await self._context.journal.vdn_counts():
             self._begin(share, is_last=True)
         while self._tasks:
             await asyncio.gather(*tuple(self._tasks))
@@ -171,9 +164,7 @@ class _Checks:
         context = self._context
         try:
             async with self._turns:
-                is_through = is_last or not await context.journal.read(
-                    partial(has_exhausted, vdn_id=share.vdn_id)
-                )
+                is_through = is_last or not await context.journal.has_retries(share.vdn_id)
                 if is_through:
                     await verify_vdn(context, share)
                 else:
@@ -255,7 +246,7 @@ def _unread(
         seq=planned.seq,
         ref=planned.ref,
         decision=decision,
-        standing="stands",
+        standing=Standing.FINAL,
         settled_at_ms=context.clock.wall_ms(),
         error=f"its state could not be read, so it was left as it is: {verdict.reason}",
     )
@@ -274,7 +265,7 @@ async def _look_at_all(
             await ready.put(share)
 
     try:
-        open_shares = await context.journal.read(vdn_shares)
+        open_shares = await context.journal.open_vdn_counts()
         context.access.sizes.update(open_shares)
         context.progress.campaigns = sum(share.campaigns for share in open_shares)
         shares = iter(open_shares)
@@ -302,9 +293,7 @@ async def _from_ready(
         context.progress.phase = str(context.action)
         after = 0
         while True:
-            chunk = await context.journal.read(
-                partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
-            )
+            chunk = await context.journal.pending(vdn_id=share.vdn_id, after=after, limit=_CHUNK)
             if not chunk or context.stopping.is_stopping or share.vdn_id in context.access.closed:
                 break
             for planned in chunk:
@@ -314,12 +303,10 @@ async def _from_ready(
         checks.fed(share)
 
 
-async def _undecided(context: RunContext, standing: str) -> AsyncIterator[Planned]:
+async def _undecided(context: RunContext, standing: Standing) -> AsyncIterator[Planned]:
     after = 0
     while True:
-        chunk = await context.journal.read(
-            partial(undecided_campaigns, standing=standing, after=after, limit=_CHUNK)
-        )
+        chunk = await context.journal.undecided(standing, after=after, limit=_CHUNK)
         if not chunk:
             return
         for planned in chunk:

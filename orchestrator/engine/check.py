@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -31,7 +30,7 @@ from orchestrator.policy.plan import feasibility
 from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.settings.server_url import ServerUrl, read_base_url
-from orchestrator.store import PlanWriter
+from orchestrator.store import try_out
 from orchestrator.store.run_dir import make_run_directory, secure_state_dir
 
 if TYPE_CHECKING:
@@ -149,13 +148,7 @@ def _rehearse_journal(state_dir: Path) -> tuple[Path, ...]:
         directory.hold(since="", host="")
         check_descriptors()
         check_folder(path)
-        connection = PlanWriter(directory.journal).finish({"check": ""})
-        try:
-            connection.execute("DELETE FROM meta")  # a commit like any other
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StorageError(f"the journal in {path} cannot be written: {error}") from error
+        try_out(directory.journal)
     finally:
         with contextlib.suppress(OSError):
             directory.journal.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from orchestrator.log import Level
 from orchestrator.policy.auth import VdnAccess
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.quiet import LagMeter, gap_between_s
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.verdict import Verdict
     from orchestrator.log import Events
     from orchestrator.model import Action, CampaignRef
-    from orchestrator.store import Journal, OutcomeRecord
+    from orchestrator.store import OutcomeRecord, Store
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class RunContext:
 
     action: Action
     dispatcher: Dispatcher
-    journal: Journal
+    journal: Store
     stopping: Stopping
     progress: Progress
     clock: Clock
@@ -97,7 +98,7 @@ class RunContext:
             confirms: the campaigns have been counted before.
         """
         if outcome_records:
-            await self.journal.settle(outcome_records)
+            await self.journal.complete(outcome_records)
             for one in outcome_records:
                 self.tell(one, confirms=confirms)
 
@@ -106,7 +107,7 @@ class RunContext:
         decision = outcome_record.decision
         if confirms:
             self.progress.checked += 1
-        elif outcome_record.standing != "exhausted" or decision.outcome is Outcome.DENIED:
+        elif outcome_record.standing != Standing.RETRY_LATER or decision.outcome is Outcome.DENIED:
             self.progress.outcomes[decision.outcome] += 1
             if self.events.shows(Level.INFO):
                 self.events.info(

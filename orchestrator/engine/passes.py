@@ -14,6 +14,7 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Evidence
 from orchestrator.policy.plan import Planned
 from orchestrator.policy.quiet import Pass, Tries, is_whole_due
+from orchestrator.reports.rows import SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.engine.emergency import Emergency
@@ -187,18 +188,17 @@ async def _record(
     emergency: Emergency, vdn: Vdn, made: Pass, listings: tuple[Listing, ...], problem: str
 ) -> None:
     for seen in listings:
-        started = len(seen.started())
-        await emergency.context.journal.swept(
-            (
-                vdn.vdn_id,
-                made.began_ms,
-                made.ended_ms,
-                seen.pages,
-                len(seen.ids),
-                seen.total_size,
-                started,
-                int(seen.complete),
-                seen.problem,
+        await emergency.context.journal.record_pass(
+            SweepRecord(
+                vdn_id=vdn.vdn_id,
+                started_at_ms=made.began_ms,
+                ended_at_ms=made.ended_ms,
+                pages=seen.pages,
+                rows=len(seen.ids),
+                total_size=seen.total_size,
+                started=len(seen.started()),
+                complete=seen.complete,
+                problem=seen.problem,
             )
         )
     emergency.context.events.info(

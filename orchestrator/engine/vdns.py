@@ -13,6 +13,7 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
 from orchestrator.policy.quiet import Effect, QuietProof, Tries
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,7 +194,7 @@ class Vdns:
         for one in known:
             vdn = self.by_id[one.ref.vdn_id]
             vdn.places[one.ref] = one.seq
-            if one.standing != "stands":
+            if one.standing is not Standing.FINAL:
                 vdn.left_open.add(one.ref)
             elif one.outcome not in SUCCESSES:
                 vdn.unstopped.add(one.ref)

@@ -8,7 +8,6 @@ the work limit; an intent whose PUT never left is closed as not sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -31,7 +30,7 @@ from orchestrator.policy.decide import (
     decide_unseen,
 )
 from orchestrator.policy.retry import ENOUGH_FOR_THE_BREAKER, counts_against_limit, last_wait_s
-from orchestrator.store import Intent, OutcomeRecord, attempts_made, known_campaigns
+from orchestrator.store import Intent, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,14 +147,12 @@ async def _remember(context: RunContext, case: _Case) -> None:
 async def last_attempt_number(context: RunContext, planned: Planned) -> int:
     """The number of a campaign's last attempt; a place is held, and given back if this fails."""
     with context.dispatcher.work_limit.given_back_on_failure():
-        return await context.journal.read(lambda db: attempts_made(db, planned.seq))
+        return await context.journal.attempts_made(planned.seq)
 
 
 async def known_campaign(context: RunContext, ref: CampaignRef) -> Known | None:
     """What the journal knows of one campaign; None when it is not in the plan."""
-    known = await context.journal.read(
-        lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
-    )
+    known = await context.journal.known(vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
     return known[0] if known else None
 
 
@@ -167,9 +164,7 @@ async def known_rows(
         return []
     by_ref = {row.ref: row for row in rows}
     ids = [ref.campaign_id for ref in by_ref]
-    known = await context.journal.read(
-        partial(known_campaigns, vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
-    )
+    known = await context.journal.known(vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
     return [(one, by_ref[one.ref]) for one in known]
 
 
@@ -324,7 +319,7 @@ async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
         planned = case.planned
         now_ms = context.clock.wall_ms()
         intent = Intent(planned.seq, case.number, planned.before, now_ms, case.reopens)
-        await context.journal.intend(intent)
+        await context.journal.record_intent(intent)
         try:
             exchange = await dispatcher.exchange(
                 change(context.action, ref), permit, campaign_specific=_is_explained(context, case)
@@ -417,7 +412,7 @@ async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Ex
             outcome_record = _settlement(context, case, verdict, decision)
     # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
-    await context.journal.answered(
+    await context.journal.record_answer(
         intent,
         verdict,
         sent_at_ms=exchange.answer.sent_at_ms,
@@ -459,12 +454,17 @@ def _history(case: _Case, verdict: Verdict) -> History:
 
 
 def _settlement(
-    context: RunContext, case: _Case, verdict: Verdict, decision: Decision, *, standing: str = ""
+    context: RunContext,
+    case: _Case,
+    verdict: Verdict,
+    decision: Decision,
+    *,
+    standing: Standing | None = None,
 ) -> OutcomeRecord:
     reason = "" if decision.outcome in SUCCESSES else verdict.reason
     if decision.outcome is Outcome.DENIED:
         # Nothing is known of the campaign: with the right key, `continue` takes it up again.
-        standing = "exhausted"
+        standing = Standing.RETRY_LATER
     return OutcomeRecord(
         seq=case.planned.seq,
         ref=case.planned.ref,
@@ -475,11 +475,13 @@ def _settlement(
     )
 
 
-def standing_of(context: RunContext, decision: Decision) -> str:
+def standing_of(context: RunContext, decision: Decision) -> Standing:
     """How firm a decision is that no second look has confirmed."""
     if decision.needs_state:
-        return "needs_state"
-    return "unchecked" if context.verifies and decision.outcome in SUCCESSES else "stands"
+        return Standing.NEEDS_READ
+    return (
+        Standing.UNCHECKED if context.verifies and decision.outcome in SUCCESSES else Standing.FINAL
+    )
 
 
 def _needs_reading(context: RunContext, case: _Case, verdict: Verdict) -> bool:
@@ -499,7 +501,7 @@ async def _run_out(context: RunContext, case: _Case, verdict: Verdict, *, last_r
     if last_round and decision.needs_state and context.decide_by_reading:
         await _conclude_by_reading(context, case, verdict)
         return
-    standing = "" if last_round else "exhausted"
+    standing = None if last_round else Standing.RETRY_LATER
     if not last_round:
         context.first_failures[case.planned.seq] = case.useful_before
     await context.settle(_settlement(context, case, verdict, decision, standing=standing))
@@ -526,7 +528,7 @@ async def _conclude_by_reading(context: RunContext, case: _Case, verdict: Verdic
                 seq=case.planned.seq,
                 ref=case.planned.ref,
                 decision=decision,
-                standing="stands",
+                standing=Standing.FINAL,
                 settled_at_ms=context.clock.wall_ms(),
                 error=reason,
             )
@@ -555,7 +557,7 @@ def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
     seen: ObservedState,
     reason: str,
     *,
-    standing: str = "",
+    standing: Standing | None = None,
 ) -> OutcomeRecord:
     """The record of a decision that rests on a state that was seen; `reason` says what failed."""
     now_ms = context.clock.wall_ms()
@@ -563,7 +565,7 @@ def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
         seq=seq,
         ref=seen.ref,
         decision=decision,
-        standing=standing or ("needs_state" if decision.needs_state else "stands"),
+        standing=standing or (Standing.NEEDS_READ if decision.needs_state else Standing.FINAL),
         settled_at_ms=now_ms,
         state_after=seen.status,
         seen_at_ms=now_ms,

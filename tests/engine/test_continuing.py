@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.engine import worker as settle_one
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
 from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.store.sqlite import SqliteStore
 from tests.fakes import START_MS, VDN, Stage, ref, started, started_refs
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ async def test_a_journal_that_cannot_be_read_ends_the_run_and_does_not_hang_it(
     def fail(*_: object) -> int:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(settle_one, "attempts_made", fail)
+    monkeypatch.setattr(SqliteStore, "attempts_made", lambda store, _seq: store.ask(fail))
     async with asyncio.timeout(3600):
         result = await stage.continue_run(run_dir)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
-from orchestrator.store import check_whole, connect
+from orchestrator.store.tables import check_whole, connect
 
 if TYPE_CHECKING:
     import sqlite3

@@ -34,7 +34,7 @@ from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, generated
 from orchestrator.simulator.server import Simulator
-from orchestrator.store import connect
+from orchestrator.store.tables import connect
 from tests.harness.arguments import Arguments
 from tests.harness.reckoning import agree, check_no_strays
 
