@@ -1,7 +1,7 @@
-"""How a run begins: its directory, its plan, the facts about it that the journal keeps.
+"""How a run begins: its directory, its plan, and the facts about it that the journal keeps.
 
-Rule 1: no journal, nothing sent: whatever is refused here leaves nothing behind.
-Rule 2: facts are written once, at the beginning; later lives add to them, never change them.
+A run that is refused here leaves nothing behind. Facts are written once, at the beginning; later
+processes add to them and never change them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""A list from its first look to its last: look, pause, one more round, verify.
+"""A whole list: look, pause, give one more attempt, verify; each VDN as soon as it is ready.
 
-Rule 1: each VDN's PUTs start as soon as its own look is done; it is verified when it is through.
-Rule 2: what ran out of attempts gets one more round when everything else is through.
-Rule 3: once the run is ending nothing is verified any more; session.py looks at the doubts.
+When the run is ending, nothing is verified any more; last_look.py reads what is in doubt.
 """
 
 from __future__ import annotations
@@ -53,12 +51,12 @@ class BulkPlan(NamedTuple):
 
     #: look first and verify
     verify: bool
-    #: campaigns tried in earlier lives exist: look at them before they are sent again
+    #: campaigns tried by earlier processes exist: look at them before they are sent again
     continued: bool
 
 
 async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
-    """Work through every campaign of the plan that is not settled."""
+    """Work through every campaign of the plan that has no final outcome."""
     context.verifies = plan.verify
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
@@ -71,7 +69,7 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
         finally:
             looking.cancel()
         if not context.stopping.is_stopping:
-            context.progress.phase = "last round"
+            context.progress.phase = "giving one more attempt"
             settle = _settler(context, plan, last_round=True)
             await run_pool(
                 context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), settle
@@ -85,7 +83,7 @@ class _Checks:
     """Verifies each VDN as soon as it is through, beside the others."""
 
     def __init__(self, context: RunContext, plan: BulkPlan) -> None:
-        self._rig = context
+        self._context = context
         self._plan = plan
         #: VDN → its campaigns that have been handed out and have not come to rest
         self._open: Counter[int] = Counter()
@@ -142,18 +140,18 @@ class _Checks:
         """
         if not self._plan.verify:
             try:
-                async for planned in _undecided(self._rig, Standing.NEEDS_READ):
-                    await decide_by_state(self._rig, planned)
+                async for planned in _undecided(self._context, Standing.NEEDS_READ):
+                    await decide_by_state(self._context, planned)
             except StoppedError:
-                self._rig.events.debug("check.called_off")
+                self._context.events.debug("check.called_off")
             return
-        for share in await self._rig.journal.vdn_counts():
+        for share in await self._context.journal.vdn_counts():
             self._begin(share, is_last=True)
         while self._tasks:
             await asyncio.gather(*tuple(self._tasks))
 
     def _begin(self, share: VdnCount, *, is_last: bool) -> None:
-        context = self._rig
+        context = self._context
         is_called_off = context.stopping.is_stopping or share.vdn_id in context.access.closed
         if not self._plan.verify or is_called_off or share.vdn_id in self._checked:
             return
@@ -163,7 +161,7 @@ class _Checks:
         task.add_done_callback(self._tasks.discard)
 
     async def _verify(self, share: VdnCount, *, is_last: bool) -> None:
-        context = self._rig
+        context = self._context
         try:
             async with self._turns:
                 is_through = is_last or not await context.journal.has_retries(share.vdn_id)
@@ -203,7 +201,8 @@ def _settler(
 async def _is_startable(context: RunContext, planned: Planned) -> bool:
     """Whether a campaign is in its source status now; if not, that is its outcome.
 
-    A slot is held on entry; it is given back while the state is read, and for good if not.
+    A place in the work limit is held on entry; it is given back while the state is read, and for
+    good if not.
     """
     source = COURSES[context.action].source
     with context.dispatcher.work_limit.given_back_on_failure():

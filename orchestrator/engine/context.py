@@ -1,4 +1,4 @@
-"""What one campaign's way through a run needs, gathered once per run."""
+"""The parts of one run that every campaign needs, gathered once."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RunContext:
     is_still_accepted: Callable[[CampaignRef], bool] = lambda _: True
     #: nothing is sent to a campaign whose state was not seen (restore)
     look_is_required: bool = False
-    #: VDNs whose look failed in this life
+    #: VDNs whose look failed in this process
     unseen_vdns: set[int] = field(default_factory=set)
     #: which VDNs refuse us
     access: VdnAccess = field(default_factory=lambda: VdnAccess(emergency=False))
@@ -91,7 +91,7 @@ class RunContext:
         self.dispatcher.begin_anew(stopping)
 
     async def settle(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
-        """Put outcomes on record, then tell whoever counts them.
+        """Put outcomes on record, then count them.
 
         Args:
             outcome_records: the outcomes.
@@ -103,7 +103,7 @@ class RunContext:
                 self.tell(one, confirms=confirms)
 
     def tell(self, outcome_record: OutcomeRecord, *, confirms: bool = False) -> None:
-        """An outcome is on record."""
+        """Count an outcome that is on record."""
         decision = outcome_record.decision
         if confirms:
             self.progress.checked += 1

@@ -1,8 +1,7 @@
-"""`continue`: one more life for an interrupted run of any kind.
+"""`continue`: one more process for an interrupted run of any kind.
 
-Rule 1: server, pace and verification come from the journal; the list is not read again.
-Rule 2: what an earlier life settled gets no PUT; what it left in doubt is looked at first.
-Rule 3: a run that was last written a day ago is not simply taken up again.
+Server, pace and verification come from the journal. What an earlier process finished gets no PUT;
+what it left in doubt is looked at first.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ async def continue_run(
     options: ContinueOptions,
     environment: Environment,
 ) -> RunResult:
-    """Finish an interrupted run; tell a finished one again.
+    """Finish an interrupted run; show a finished one's result.
 
     Raises:
         OrchestratorError: it cannot be continued; nothing was sent.

@@ -1,8 +1,7 @@
-"""However a run ends, what is in doubt is looked at before the report.
+"""However a run ends, what is in doubt is read before the report; only reads are sent.
 
-Rule 1: only reads are sent, whatever ended the run: a deadline stops PUTs, never the truth.
-Rule 2: it takes LOOK_S at most; after a signal SIGNAL_LOOK_S, since a supervisor kills soon after.
-Source: design.md §6 "Rules".
+It takes LOOK_S at most, after a signal SIGNAL_LOOK_S, because a supervisor kills soon after.
+docs/spec/contracts.md, "Outcomes", 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`pause`: a list becomes a plan, the plan a run, the run a report.
 
-Rule 1: the whole list is checked before anything is sent; what is refused leaves nothing behind.
-Rule 2: the same --run-dir again continues an unfinished run and tells a finished one once more.
+The whole list is checked before anything is sent. The same --run-dir again continues an unfinished
+run, and shows the saved result of a finished one.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ async def _take_up(
     options: PauseOptions,
     environment: Environment,
 ) -> RunResult:
-    """Continue an unfinished run of the same list and server, or tell a finished one again."""
+    """Continue an unfinished run of the same list and server, or show a finished one's result."""
     from orchestrator.engine.continuing import (  # noqa: PLC0415 - a new run does not need it
         continue_held,
         is_finished,
@@ -254,7 +254,7 @@ async def _take_up(
 
 
 def _is_given(settings: Settings, key: str) -> bool:
-    """Whether a setting comes from this very call: then it counts for more than the journal."""
+    """Whether a setting comes from this call, which overrides the journal."""
     return settings.origins[key] == origin_of_call(key)
 
 

@@ -1,8 +1,7 @@
-"""`pause-all`: the emergency as a run, with its guard, its proof and its record.
+"""`pause-all` as a run: the question, the emergency, its proof and its record.
 
-Rule 1: the guard never waits for the listing, nor the listing for the guard.
-Rule 2: without a disk the journal lives in memory, the rows go to the fallback, and the exit code
-        says so: nothing stops the stopping.
+Question and listing do not wait for each other. Without a disk the journal is in memory, the rows
+go to the fallback stream, and the exit code says so.
 """
 
 from __future__ import annotations
@@ -160,7 +159,7 @@ async def pause_all(
 async def continue_pause_all(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted pause-all."""
+    """One more process for an interrupted pause-all."""
     record = opened.record
     course = _Course(
         settings,
@@ -186,7 +185,7 @@ async def continue_pause_all(
 def _place(
     settings: Settings, options: PauseAllOptions, environment: Environment
 ) -> tuple[RunDirectory | None, Journal, StorageError | None]:
-    """Where this run is recorded: where it was wished, in the state directory, or in memory."""
+    """Where this run is recorded: in --run-dir, in the state directory, or in memory."""
     problem: OrchestratorError | None = None
     for wanted in dict.fromkeys((options.run_dir, None)):
         try:

@@ -1,8 +1,7 @@
 """The look before the first PUT: what each campaign was before this run touched it.
 
-Rule 1: what is in the target status already is spared its request.
-Rule 2: the state before is recorded once; a look made after an intent only decides doubts.
-Rule 3: a look that fails never keeps a campaign from being paused.
+A campaign that is in the target status gets no request. The state before is recorded once; a look
+after an intent only decides doubts. A look that fails keeps no campaign from being paused.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ async def _read_each(context: RunContext, share: VdnCount) -> str:
 async def _note_states(
     context: RunContext, rows: Sequence[ObservedState], evidence: Evidence
 ) -> None:
-    """Record the state before; settle what is in its target status, and what is in doubt."""
+    """Record the state before; decide what is in its target status, and what is in doubt."""
     known = await known_rows(context, rows)
     if known:
         saw = [(one.seq, seen) for one, seen in known]
@@ -120,7 +119,7 @@ def _settle_by_look(
     if seen.status is COURSES[context.action].source or seen.status is None:
         if known.standing != Standing.NEEDS_READ:
             return None
-        # Looked at again in a later life and still to be done: it gets its attempts.
+        # Looked at again by a later process and still to be done: it gets its attempts.
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         return seen_settlement(
             context, known.seq, decision, seen, known.error, standing=Standing.RETRY_LATER
@@ -132,7 +131,7 @@ def _settle_by_look(
 
 
 def settle_perhaps_sent(context: RunContext, known: Known, seen: ObservedState) -> OutcomeRecord:
-    """A start that a killed process may have sent is never sent again; a second look decides."""
+    """Decide a start that a killed process may have sent: it is never sent again."""
     course = COURSES[context.action]
     reason = known.error or PERHAPS_STARTED
     if seen.status is course.target:

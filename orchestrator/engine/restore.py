@@ -1,10 +1,9 @@
-"""`restore`: start again exactly what a run turned off.
+"""`restore`: start again exactly the campaigns that a run turned off.
 
-Rule 1: candidates are the campaigns that the run changed; what it found paused is not among them.
-Rule 2: the undone run's journal remembers each start before it is sent, so that repeating a restore
-        starts nothing twice: an operator may have stopped one again on purpose.
-Rule 3: only what is suspended now is started; what cannot be looked at is left as it is.
-Rule 4: a start that a killed restore may have sent is not sent again, by whoever comes later.
+Only what the run changed, and what is suspended now, is started; what cannot be looked at stays as
+it is. The journal of the run being undone records each start before it is sent, so that repeating a
+restore starts nothing twice. A start that a killed restore may have sent is not sent again
+(docs/spec/evidence.md, rule 9).
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _INTENTS_MAX = 8
 
 @dataclass(slots=True)
 class _Source:
-    """The run that is undone, held open for its memory."""
+    """The run that is being undone; its journal is held open for the marks."""
 
     directory: RunDirectory
     journal: Store
@@ -134,7 +133,7 @@ async def restore(
 async def continue_restore(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted restore."""
+    """One more process for an interrupted restore."""
     source = RunDirectory(Path(opened.record.source_dir))
     hold(environment, source)
     try:
@@ -275,7 +274,7 @@ def _reason(options: RestoreOptions, undone: _Source, one: Restorable, mark: Mar
     return ""
 
 
-# -- the life ---------------------------------------------------------------------------------
+# -- the process ------------------------------------------------------------------------------
 
 
 async def _live(
@@ -305,7 +304,7 @@ async def _live(
         await run_bulk(context, BulkPlan(verify=True, continued=True))
 
     async def remember(context: RunContext) -> None:
-        """Tell the undone run's journal what came of each start."""
+        """Record in the undone run's journal what came of each start."""
         for vdn_id in {ref.vdn_id for ref in undone.places}:
             for known in await context.journal.known_of_vdn(vdn_id):
                 started = known.history.accepted or known.outcome is Outcome.RESTORED

@@ -1,7 +1,7 @@
-"""From the journal to what people read: facts, rows, files, last words.
+"""From the journal to what people read: facts, rows, files, last lines.
 
-Rule 1: everything comes from the journal, so that `report` and the end of a run say the same.
-Rule 2: a report that cannot be stored goes to whatever still works, and says so.
+Everything comes from the journal, so `report` and the end of a run say the same. A report that
+cannot be stored goes to the fallback stream.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RunResult(NamedTuple):
     trouble: str = ""
     #: what to do about it
     advice: str = ""
-    #: nothing was sent in this process: a finished run was told again
+    #: nothing was sent in this process: it shows a finished run's saved result
     repeated: bool = False
     #: results.csv and summary.json in run_dir are this result's
     is_reported: bool = True
@@ -131,7 +131,7 @@ def tell(
 
 
 def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
-    """Put a report into a caller's words."""
+    """Make the result that a caller gets from a stored report."""
     facts, tally = stored.facts, stored.tally
     summary = summary_document(facts, tally)
     failed_path = str(folder / "failed.csv") if folder else "failed.csv"
@@ -214,7 +214,7 @@ def read_facts(saved: Saved) -> RunFacts:
 
 
 def _with_recoveries(record: RunRecord) -> Mapping[str, object]:
-    """The settings as they were in force in the end: a cured signature is told here."""
+    """The settings as they were in force in the end: with what was learnt about the signature."""
     if not record.recoveries:
         return record.settings
     return {**record.settings, "signing": {**record.settings["signing"], **record.recoveries}}

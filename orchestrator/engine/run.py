@@ -1,8 +1,7 @@
-"""One life of one run: its parts put together, its work done, its end put on record.
+"""One process of one run: builds its parts, does its work, records its end, makes the report.
 
-Rule 1: whatever happens in between, the end is the same: outcome rows, report, exit code.
-Rule 2: the reasons to end are collected in `Stopping`; the first one counts.
-Rule 3: an emergency goes on without a disk; a batch run does not begin without one.
+The end is the same whatever happened in between. An emergency goes on without a disk; a list does
+not begin without one.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class Environment:
 
 
 class RunSpec(NamedTuple):
-    """What this life is to do."""
+    """What this process is to do."""
 
     kind: RunKind
     settings: Settings
@@ -105,7 +104,7 @@ async def live(
     *,
     before_report: Callable[[RunContext], Awaitable[None]] | None = None,
 ) -> RunResult:
-    """Do the work of one life and report.
+    """Do the work of one process and report.
 
     Args:
         environment: the process around it.
@@ -154,7 +153,7 @@ async def live(
 
 
 def _tell_gap(environment: Environment, gap: Gap) -> None:
-    """Say what an earlier process of this emergency has left unsaid."""
+    """Warn when an earlier process of this emergency may have lost records."""
     if gap is Gap.LOST:
         environment.events.warning("journal.incomplete", reason="its disk failed")
     elif gap is Gap.OPEN:
@@ -166,7 +165,7 @@ def _tell_gap(environment: Environment, gap: Gap) -> None:
 
 
 async def _recorded(environment: Environment, record: Awaitable[object]) -> None:
-    """Put something on record; a disk that fails now is told by the exit code."""
+    """Put something on record; a disk failure here ends in exit code 5."""
     try:
         await record
     except StorageError as error:
@@ -259,12 +258,12 @@ async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[N
         context.stopping.stop(Ended.STORAGE, str(error))
     except BaseExceptionGroup as group:
         _sort_out(context, group)
-    except Exception as error:  # noqa: BLE001 - told as a bug, and the report is still made
+    except Exception as error:  # noqa: BLE001 - reported as a bug, and the report is still made
         note_bug(context, error, "the run")
 
 
 def _sort_out(context: RunContext, group: BaseExceptionGroup[BaseException]) -> None:
-    """A group of what went wrong at the same time: stops are no news, a disk ends the run."""
+    """Sort errors that came together: stops are expected, a disk failure ends the run."""
     for error in _leaves(group):
         if isinstance(error, StorageError):
             context.stopping.stop(Ended.STORAGE, str(error))
@@ -428,4 +427,4 @@ def heed_signals(
 
 
 def _ignore() -> None:
-    """A dropped ssh line does not stop an emergency."""
+    """Do nothing: a dropped ssh connection does not stop an emergency."""

@@ -1,4 +1,4 @@
-"""`report` and `runs`: what the journals say, told again; nothing is sent."""
+"""`report` and `runs`: what the journals say; nothing is sent."""
 
 from __future__ import annotations
 

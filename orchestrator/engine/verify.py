@@ -1,11 +1,8 @@
-"""The look after the last answer of a VDN: confirm, settle, correct.
+"""The look after the last answer of a VDN: confirm, decide, correct.
 
-Rule 1: one listing per VDN and look covers every row, PUT or not; what it misses is read singly.
-Rule 2: a check that failed is not a check that passed: what it could not reach stays unchecked.
-Rule 3: contradictions get time: looks after 1, 2, 4, 8 and 15 s, before one PUT more.
-Rule 4: after the last PUT comes a look, in every round; three rounds at most.
-Rule 5: what one look alone calls done needs a second one, a gap later.
-Source: design.md §8 "Evidence", rules 3 to 5 and 9.
+One listing per VDN and look covers every row; what it misses is read singly, and what could not be
+reached stays unchecked. Contradictions get time before one PUT more, and after the last PUT comes a
+look. docs/spec/evidence.md, rules 3, 4, 5 and 9.
 """
 
 from __future__ import annotations
@@ -209,7 +206,7 @@ class _Verification:
     async def _take(
         self, rows: Sequence[ObservedState], evidence: Evidence, *, began_ms: int
     ) -> None:
-        """Confirm, settle or suspect the rows of one look."""
+        """Confirm, decide or suspect the rows of one look."""
         context = self.context
         known = await known_rows(context, rows)
         unnamed = [(one.seq, seen.name) for one, seen in known if not one.named]
@@ -421,7 +418,7 @@ class _Verification:
 
 
 async def verify_vdn(context: RunContext, share: VdnCount) -> None:
-    """Confirm, settle and correct every row of one VDN by its state now.
+    """Confirm, decide and correct every row of one VDN by its state now.
 
     Raises:
         StoppedError: the run is ending.
@@ -542,8 +539,8 @@ async def decide_by_state(
     Args:
         context: the parts of the run.
         planned: the campaign.
-        acted_on: in these states the caller goes on with it, so that nothing is settled: an outcome
-            on record would keep a later life from it if this one is killed now.
+        acted_on: in these states the caller goes on with it, and nothing is recorded: an outcome
+            on record would keep a later process from it if this one is killed now.
 
     Raises:
         StoppedError: the run is ending.

@@ -1,12 +1,8 @@
-"""One campaign from its first attempt to its outcome: the only user of tenacity.
+"""One campaign from its first attempt to its outcome; the only user of tenacity.
 
-The order of one attempt is design.md §8 to the letter:
-breaker → intent durable → connection → pacer slot → stop and breaker check → sign → send → answer
-→ verdict → answer and outcome durable.
-
-Rule 1: an attempt that succeeds at once never meets tenacity.
-Rule 2: a backoff holds no slot: the slot is given back with every answer.
-Rule 3: an intent whose PUT never left is closed as not sent.
+The order of one attempt (docs/spec/behaviour.md): breaker, intent durable, connection, rate limit,
+stop and breaker check, sign, send, answer, verdict, answer and outcome durable. A backoff leaves
+the work limit; an intent whose PUT never left is closed as not sent.
 """
 
 from __future__ import annotations
@@ -58,10 +54,10 @@ _WORTH_TELLING_S = 2.0
 
 @dataclass(slots=True)
 class _Case:
-    """What this process remembers of one campaign while it is being settled."""
+    """What this process remembers of one campaign while it works on it."""
 
     planned: Planned
-    #: number of the last attempt, over all lives
+    #: number of the last attempt, over all processes of the run
     number: int
     #: an outcome may stand
     reopens: bool
@@ -72,7 +68,7 @@ class _Case:
     failures: int = 0
     doubted: bool = False
     accepted: bool = False
-    #: accepted in an earlier round or life; it may have been started again since
+    #: accepted in an earlier round or process; it may have been started again since
     accepted_before: bool = False
     #: … and no complete look has shown it at rest since, so that nobody can have started it again
     is_still_accepted: bool = True
@@ -83,7 +79,7 @@ class _Case:
     useful_before: int = 0
     #: its outcome is on record
     settled: bool = False
-    #: the last failure was a 401 or a cure: repeat without charge or backoff
+    #: the last failure was a 401 with a correction: repeat without counting it, at once
     free_repeat: bool = False
     #: the last attempt was the breaker's probe
     probed: bool = False
@@ -100,7 +96,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 ) -> None:
     """Bring one campaign to its outcome, or leave it open when the run ends first.
 
-    A slot is held on entry and given back on return, whatever happens.
+    A place in the work limit is held on entry and given back on return, whatever happens.
 
     Args:
         context: the parts of the run.
@@ -138,7 +134,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 
 
 async def _remember(context: RunContext, case: _Case) -> None:
-    """Take in what the journal knows of earlier rounds and lives: a doubt then is a doubt now."""
+    """Take in what the journal knows of earlier rounds and processes; their doubts still count."""
     with context.dispatcher.work_limit.given_back_on_failure():
         known = await known_campaign(context, case.planned.ref)
     if known is not None:
@@ -149,7 +145,7 @@ async def _remember(context: RunContext, case: _Case) -> None:
 
 
 async def last_attempt_number(context: RunContext, planned: Planned) -> int:
-    """The number of a campaign's last attempt; a slot is held, and given back if this fails."""
+    """The number of a campaign's last attempt; a place is held, and given back if this fails."""
     with context.dispatcher.work_limit.given_back_on_failure():
         return await context.journal.attempts_made(planned.seq)
 
@@ -181,7 +177,7 @@ async def read_state(context: RunContext, planned: Planned) -> ObservedState | V
 async def _wait_for_the_last(context: RunContext, case: _Case) -> None:
     """The one more attempt of the last few campaigns stands apart from those before it.
 
-    A slot is held on entry and on return; not while it waits.
+    A place in the work limit is held on entry and on return; not while it waits.
     """
     ran_out_s = context.ran_out_s.pop(case.planned.seq, None)
     if ran_out_s is None or context.max_attempts is None or not _is_one_of_the_last(context):
@@ -299,7 +295,7 @@ def _is_spent(case: _Case) -> bool:
 
 
 async def _attempt(context: RunContext, case: _Case) -> Verdict:
-    """One PUT that leaves, from the breaker to the answer on record; gives the slot back."""
+    """One PUT that leaves, from the breaker to the answer on record; gives its place back."""
     try:
         while True:
             verdict = await _try_to_send(context, case)
@@ -414,7 +410,7 @@ async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Ex
         decision = decide_unseen(context.action, _history(case, verdict))
         if not (decision.needs_state and context.decide_by_reading):
             outcome_record = _settlement(context, case, verdict, decision)
-    # Before the record is awaited: what waits for its slot meanwhile must not leave.
+    # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
     await context.journal.record_answer(
         intent,
@@ -563,7 +559,7 @@ def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
     *,
     standing: Standing | None = None,
 ) -> OutcomeRecord:
-    """The settlement of a decision that rests on a sighting; `reason` explains what failed."""
+    """The record of a decision that rests on a state that was seen; `reason` says what failed."""
     now_ms = context.clock.wall_ms()
     return OutcomeRecord(
         seq=seq,

@@ -1,10 +1,8 @@
-"""Building the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
+"""Builds the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
 
-Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync, and is
-        written to once more in the way of later commits: a disk that has room for it may have none
-        for the log of SQLite or its index.
-Rule 2: the list is streamed; what is kept in memory are the first problems and their number.
-Rule 3: duplicates are found by sorting once (an index), not by remembering ten million ids.
+The part becomes the journal by a rename after an fsync, and one later commit shows that the disk
+has room for SQLite's log too. The list is streamed; only the first problems and their number are
+kept in memory. Duplicates are found by sorting once.
 """
 
 from __future__ import annotations
@@ -153,7 +151,7 @@ class PlanWriter:
         *,
         at_ms: int,
     ) -> None:
-        """Store what a run changed, as the plan of its restore; some of it settled from the start.
+        """Store what a run changed, as the plan of its restore; some of it has its outcome already.
 
         Raises:
             StorageError: the disk is full or failing.

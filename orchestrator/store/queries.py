@@ -1,8 +1,7 @@
-"""Reading the journal back: histories, what is left to do, and the rows of the report.
+"""Reads the journal back: histories, what is left to do, and the rows of the report.
 
-Rule 1: the report is a fold of the journal, never of memory.
-Rule 2: an intent without an answer from an earlier life is an attempt in doubt.
-Rule 3: what has no outcome on record gets the one that its history supports, and no better.
+An intent without an answer from an earlier process is an attempt in doubt. What has no outcome on
+record gets the one that its history supports, and no better.
 """
 
 from __future__ import annotations
@@ -217,7 +216,7 @@ def unverified(connection: sqlite3.Connection) -> int:
 
 
 def doubtful(connection: sqlite3.Connection) -> list[Known]:
-    """Campaigns of which only their state can tell what became of them, as a run ends."""
+    """Campaigns of which only their state can show what became of them, as a run ends."""
     return _known(
         connection,
         "SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p JOIN outcomes o ON o.seq = p.seq"
@@ -276,7 +275,7 @@ def processes(connection: sqlite3.Connection) -> list[ProcessRecord]:
 
 
 def passes(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
-    """The listings of a pause-all, in order."""
+    """The check passes of a pause-all, in order."""
     rows = connection.execute(
         "SELECT vdn_id, started_at_ms, ended_at_ms, pages, rows, total_size, started, complete,"
         " problem FROM sweeps ORDER BY number"

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.model import CampaignRef
-from tests.e2e.stage import ROOT, SHORT_GAP, VDN, a_stage
+from tests.e2e.stage import ROOT, SHORT_GAP, a_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,19 +179,6 @@ def change(action, ref):
     return real(action, ref)
 module.change = change
 """
-
-
-async def test_something_unforeseen_costs_its_own_campaign_only(tmp_path: Path) -> None:
-    """A ValueError in one of 20: that one is not claimed, 19 are paused, exit 70 [P33]."""
-    async with a_stage(tmp_path, campaigns=20) as stage:
-        program = _BREAKS.format(error='ValueError("surprise")')
-        ended = await stage.run(*stage.pause_words(), program=program)
-
-        assert ended.code == 70
-        assert "surprise" in ended.err
-        assert stage.outcomes()["paused"] == 19
-        assert stage.rows()[4]["outcome"] in {"unknown", "unattempted", "failed"}
-        assert stage.simulator.ledger.puts(CampaignRef(VDN, 5)) == 0
 
 
 async def test_a_lack_of_memory_ends_the_run_with_its_report(tmp_path: Path) -> None:

@@ -82,16 +82,6 @@ async def test_a_deleted_name_of_the_holder_lets_nobody_in(tmp_path: Path) -> No
         assert "another process" in second.err
 
 
-async def test_two_runs_may_share_campaigns(tmp_path: Path) -> None:
-    """The second finds them suspended: `already_paused`, no PUT [X05]."""
-    async with a_stage(tmp_path, campaigns=20) as stage:
-        first = await stage.run("pause", str(stage.manifest), "--run-dir", str(tmp_path / "first"))
-        second = await stage.run(*stage.pause_words())
-
-        assert (first.code, second.code) == (0, 0)
-        assert (stage.outcomes(), stage.puts()) == ({"already_paused": 20}, 20)
-
-
 async def test_an_emergency_during_a_list_harms_neither(tmp_path: Path) -> None:
     """pause-all starts while a list works: both end with 0, all are paused, once [X06]."""
     async with a_stage(tmp_path, campaigns=60) as stage:

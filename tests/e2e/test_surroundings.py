@@ -11,14 +11,7 @@ import pytest
 
 from tests.e2e.stage import SHORT_GAP, VDN, a_stage
 from tests.harness.surroundings import (
-    SHORT_DISKS,
-    SHORT_LIMITS,
-    Hardship,
-    all_closed,
     disk,
-    few_descriptors,
-    small_disk,
-    try_it,
 )
 
 if TYPE_CHECKING:
@@ -51,38 +44,6 @@ def instead_of(standard: int, descriptor: int) -> Callable[[], None]:
     return replace
 
 
-@pytest.mark.parametrize("hardship", all_closed(), ids=lambda one: one.name)
-async def test_an_emergency_needs_no_standard_stream(hardship: Hardship) -> None:
-    """Stdin, stdout and stderr closed in all combinations: everything stops, exit 0."""
-    trial = await try_it(hardship, emergency=True)
-
-    assert (trial.ended.code, trial.running) == (0, 0), trial.ended.err
-
-
-@pytest.mark.parametrize("emergency", [True, False])
-@pytest.mark.parametrize("limit", SHORT_LIMITS)
-async def test_few_descriptors_stop_no_emergency_and_hang_nothing(
-    limit: int, *, emergency: bool
-) -> None:
-    """`ulimit -n 9`: no journal, and all the same a connection; a list is refused."""
-    hardship = few_descriptors(limit)
-    trial = await try_it(hardship, emergency=emergency)
-
-    assert trial.problem(hardship, emergency=emergency) == "", trial.ended.err
-
-
-@pytest.mark.parametrize("emergency", [True, False])
-@pytest.mark.parametrize("kib", SHORT_DISKS)
-async def test_a_nearly_full_disk_stops_no_emergency_and_hangs_nothing(
-    kib: int, *, emergency: bool
-) -> None:
-    """Room for the journal, not for SQLite's log or its index: exit 5, no hang [P16]."""
-    hardship = small_disk(kib)
-    trial = await try_it(hardship, emergency=emergency)
-
-    assert trial.problem(hardship, emergency=emergency) == "", trial.ended.err
-
-
 async def test_a_stderr_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     """A pipe that is full, and -vv: lines are lost, time is not."""
     reading, writing = os.pipe()
@@ -108,19 +69,6 @@ async def test_a_log_that_is_a_pipe_without_a_reader_is_passed_over(
 
         assert (ended.code, stage.running()) == (0, 0)
         assert "a pipe or a socket that nobody reads" in ended.err
-
-
-async def test_a_log_that_is_a_link_is_not_followed_and_the_link_is_named(tmp_path: Path) -> None:
-    """What it leads to is said, not "too many levels of symbolic links"."""
-    async with a_stage(tmp_path, campaigns=1) as stage:
-        (tmp_path / "log").symlink_to(tmp_path / "elsewhere.log")
-        ended = await stage.run(*stage.pause_words("--log-file", str(tmp_path / "log")))
-
-        assert ended.code == 0
-        assert (
-            f"it is a symbolic link: name what it leads to, {tmp_path}/elsewhere.log" in ended.err
-        )
-        assert not (tmp_path / "elsewhere.log").exists()
 
 
 @pytest.mark.parametrize("emergency", [True, False])

@@ -310,7 +310,7 @@ async def test_a_million_shapes_of_the_same_thing_agree(tmp_path: Path) -> None:
 
 
 async def test_running_the_same_list_again_sends_no_put(tmp_path: Path) -> None:
-    """The second run finds all suspended: no PUT, `already_paused`, exit 0."""
+    """[X05] The second run finds all suspended: no PUT, `already_paused`, exit 0."""
     stage = Stage(tmp_path, started(50))
     await stage.pause()
     before = len(stage.server.puts)

@@ -1,4 +1,4 @@
-"""The one door to the server: gate, cures, breaker, pace, Retry-After."""
+"""Sends requests: the first one alone, corrections, breaker, pace, Retry-After."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ async def test_out_of_patience_ends_the_run_with_everything_unattempted(
 
 
 async def test_few_campaigns_are_not_given_up_within_a_minute(tmp_path: Path) -> None:
-    """Four campaigns and an outage of 40 s: the breaker cannot see five, none is charged."""
+    """Four campaigns and an outage of 40 s: the breaker cannot see five, none is counted."""
     stage = Stage(
         tmp_path,
         started(4),
@@ -527,21 +527,6 @@ async def test_while_the_pace_holds_us_back_nobody_begins_ahead_of_those_in_flig
         asked = "SELECT count(*) FROM attempts WHERE state = 'intended'"
         (intended,) = journal.execute(asked).fetchone()
     assert 0 < intended <= 20
-
-
-async def test_reads_wait_while_changes_are_held_back(tmp_path: Path) -> None:
-    """PUTs fail for a minute: the other VDNs' listings, which would be answered, wait with them."""
-    outage = Outage(start_s=0.0, end_s=60.0, kinds=_CHANGES)
-    world = several({1: 20, 2: 3_000, 3: 3_000})
-    stage = Stage(tmp_path, world, rate_per_s=20, faults=FaultPlan(outages=(outage,)))
-
-    result = await stage.pause()
-
-    # sixty pages would be read in three seconds
-    early = [sent for sent in stage.server.sent if sent.at_s < 20]
-    assert sum(sent.is_change for sent in early) > 10
-    assert sum(not sent.is_change for sent in early) < 10
-    assert result.counts == {"paused": 6_020}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What one life of a run leaves to the next: killed, stopped, continued, undone."""
+"""What one process of a run leaves to the next: killed, stopped, continued, undone."""
 
 from __future__ import annotations
 
@@ -13,19 +13,14 @@ from orchestrator.engine import continuing
 from orchestrator.engine.options import ContinueOptions
 from orchestrator.errors import JournalMismatchError
 from orchestrator.model import CampaignRef, Status
-from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.routes import Kind
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import VDN, Sent, Stage, ref, started, started_refs
+from tests.fakes import VDN, Sent, Stage, ref, started
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from orchestrator.simulator.world import World
-
-_FOUND_PAUSED = ref(7)
 
 
 async def killed_at(stage: Stage, number: int) -> Path:
@@ -42,31 +37,7 @@ async def killed_at(stage: Stage, number: int) -> Path:
     return run_dir
 
 
-def mixed_world() -> World:
-    """Ten started campaigns, the seventh suspended by somebody."""
-    world = started(10)
-    world.set_status(_FOUND_PAUSED, Status.SUSPENDED)
-    return world
-
-
 # -- continue ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [2, 20, 39])
-async def test_what_an_earlier_life_settled_gets_no_put(tmp_path: Path, number: int) -> None:
-    """[P03] killed at the n-th of 40 PUTs; what was answered is left alone though it runs again."""
-    stage = Stage(tmp_path, started(40), concurrency=1)
-    run_dir = await killed_at(stage, number)
-    settled = {sent.ref for sent in stage.server.puts if sent.delivered}
-    for one in settled:
-        assert one is not None
-        stage.world.set_status(one, Status.STARTED)
-
-    await stage.continue_run(run_dir)
-
-    later = [sent.ref for sent in stage.server.puts if sent.process == 2]
-    assert settled
-    assert settled.isdisjoint(later)
 
 
 async def test_an_attempt_in_doubt_is_looked_at_before_it_is_sent_again(tmp_path: Path) -> None:
@@ -83,20 +54,8 @@ async def test_an_attempt_in_doubt_is_looked_at_before_it_is_sent_again(tmp_path
     assert (row["outcome"], row["changed"], row["state_before"]) == ("paused", "yes", "started")
 
 
-async def test_a_look_after_an_intent_does_not_replace_the_state_before(tmp_path: Path) -> None:
-    """[P03] cut off at every one of 8 PUTs in flight: `continue` still knows that all had run."""
-    stage = Stage(tmp_path, started(30), concurrency=8)
-    run_dir = await killed_at(stage, 8)
-
-    result = await stage.continue_run(run_dir)
-
-    assert {row["state_before"] for row in stage.rows(result)} == {"started"}
-    assert {row["changed"] for row in stage.rows(result)} == {"yes"}
-    assert started_refs(stage.world) == []
-
-
 async def test_a_run_of_another_server_is_refused(tmp_path: Path) -> None:
-    """The settings name another host than the journal: refused, and nothing is sent."""
+    """[P26] The settings name another host than the journal: refused, and nothing is sent."""
     stage = Stage(tmp_path, started(20))
     run_dir = await killed_at(stage, 5)
     sent = len(stage.server.sent)
@@ -112,40 +71,6 @@ async def test_a_run_of_another_server_is_refused(tmp_path: Path) -> None:
         )
 
     assert len(stage.server.sent) == sent
-
-
-# -- a stop, a full disk ----------------------------------------------------------------------
-
-
-async def test_after_a_signal_nothing_new_leaves(tmp_path: Path) -> None:
-    """[P09] stopped while seven requests wait for their slot: none of them leaves any more."""
-    stage = Stage(tmp_path, started(60), rate_per_s=10, concurrency=8)
-    stopped_s: list[float] = []
-
-    def stop(sent: Sent) -> None:
-        if sent.is_change and len(stage.server.puts) == 12 and stage.stopping is not None:
-            stage.stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
-            stopped_s.append(sent.at_s)
-
-    stage.server.on_sent = stop
-
-    result = await stage.pause()
-
-    assert result.exit_code == 143
-    assert [sent for sent in stage.server.sent if sent.at_s > stopped_s[0]] == []
-    assert result.counts == {"paused": 12, "unattempted": 48}
-
-
-async def test_a_batch_sends_nothing_more_once_its_disk_has_failed(tmp_path: Path) -> None:
-    """[P16] the disk is full from the 30th commit on: exit 5, no PUT after the failed commit."""
-    stage = Stage(tmp_path, started(100), concurrency=1)
-    stage.disk.fails_from = 30
-
-    result = await stage.pause()
-
-    assert result.exit_code == 5
-    assert len(stage.server.puts) <= 15
-    assert len(started_refs(stage.world)) >= 85
 
 
 # -- the report, the listing ------------------------------------------------------------------
@@ -178,32 +103,6 @@ async def test_one_pass_over_a_shrinking_list_finds_all_that_ran(tmp_path: Path)
 
 
 # -- restore ----------------------------------------------------------------------------------
-
-
-async def test_restore_leaves_what_was_found_paused(tmp_path: Path) -> None:
-    """Nine were turned off by the run, one was suspended before: nine are started again."""
-    stage = Stage(tmp_path, mixed_world())
-    paused = await stage.pause()
-    assert paused.run_dir is not None
-
-    await stage.restore(paused.run_dir)
-
-    assert stage.world.status_of(_FOUND_PAUSED) is Status.SUSPENDED
-    assert len(started_refs(stage.world)) == 9
-
-
-async def test_a_repeated_restore_starts_nothing_twice(tmp_path: Path) -> None:
-    """Restored, then one is stopped on purpose: the same restore again leaves it alone."""
-    stage = Stage(tmp_path, started(10))
-    paused = await stage.pause()
-    assert paused.run_dir is not None
-    await stage.restore(paused.run_dir)
-    stage.world.set_status(ref(4), Status.SUSPENDED)
-
-    again = await stage.restore(paused.run_dir)
-
-    assert stage.world.status_of(ref(4)) is Status.SUSPENDED
-    assert again.counts == {"left_alone": 10}
 
 
 async def test_a_start_is_remembered_before_it_is_sent(tmp_path: Path) -> None:

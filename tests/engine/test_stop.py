@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.engine.stop import Alarm, StoppedError, Stopping
 from orchestrator.errors import NotBegunError
 from orchestrator.reports.summary import Ended
-from orchestrator.simulator.faults import FaultPlan, FaultRates, Outage
+from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan, Outage, slow, with_http
 from orchestrator.simulator.routes import CHANGES, Kind
-from tests.fakes import VDN, Stage, several, started
+from tests.fakes import VDN, Stage, ref, several, started
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.engine.run import Environment
     from tests.fakes import Sent
 
+_CHANGES = frozenset(CHANGES)
 EXIT = {Ended.SIGNAL_INT: 130, Ended.SIGNAL_TERM: 143, Ended.SIGNAL_HUP: 129}
 
 
 class Stopper:
-    """Stops the present life once, and remembers when."""
+    """Stops the present process once, and remembers when."""
 
     def __init__(self, stage: Stage, ended: Ended = Ended.SIGNAL_TERM) -> None:
         self.stage = stage
@@ -121,77 +123,76 @@ async def test_a_stop_at_every_request(tmp_path: Path, *, emergency: bool) -> No
             assert result.exit_code in {143, 0}
 
 
-async def test_a_stop_while_waiting_for_the_pacer(tmp_path: Path) -> None:
-    """[X07] one request in 5 s: a stop in between ends it at once, intents closed as not sent."""
-    stage = Stage(tmp_path, started(20), rate_per_s=0.2)
-    stop = Stopper(stage)
-    asyncio.get_running_loop().call_later(12.0, stop)
+def plan_of(*outages: Outage, **options: Any) -> FaultPlan:
+    return FaultPlan(outages=outages, **options)
 
+
+STUBBORN = {ref(number): DATABASE_ERROR for number in (1, 2, 3)}
+
+#: where the run waits → what makes it wait there
+WAITS: dict[str, dict[str, Any]] = {
+    "the pacer": {"rate_per_s": 1.0},
+    "a backoff": {
+        "faults": plan_of(always=STUBBORN),
+        "settings": {"retry.backoff_base_s": 500.0, "retry.backoff_cap_s": 500.0},
+    },
+    "a connection": {"unreachable": (0.5, 1000.0)},
+    "an answer": {"faults": plan_of(Outage(HANG, kinds=_CHANGES))},
+    "a slow answer": {"faults": plan_of(Outage(slow(8.0), kinds=_CHANGES))},
+    "a commit": {"commit_s": 3.0},
+    "a listing": {"faults": plan_of(Outage(HANG, kinds=frozenset({Kind.LIST})))},
+    "the breaker": {"faults": plan_of(Outage(with_http(503), kinds=_CHANGES))},
+    "Retry-After": {"faults": plan_of(Outage(with_http(429, retry_after="60"), kinds=_CHANGES))},
+}
+
+
+@pytest.mark.parametrize("at_s", [0.0, 0.05, 1.0, 4.0])
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+async def test_a_stop_ends_every_kind_of_wait(
+    tmp_path: Path, wait: dict[str, Any], at_s: float
+) -> None:
+    """[X07] [P09] SIGTERM at four instants of nine waits: no PUT leaves after it, exit 143.
+
+    What was in flight gets 3 s for its answer; what is in doubt then is looked at for 5 s.
+    """
+    options = dict(wait)
+    unreachable = options.pop("unreachable", None)
+    commit_s = options.pop("commit_s", None)
+    stage = Stage(tmp_path, started(40), **options)
+    if unreachable is not None:
+        stage.server.unreachable.append(unreachable)
+    if commit_s is not None:
+        stage.disk.commit_s = commit_s
+    stopped_s: list[float] = []
+
+    def born(environment: Environment) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            stopped_s.append(loop.time())
+            environment.stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
+
+        loop.call_later(at_s, stop)
+
+    stage.on_birth = born
+    if not at_s:
+        # the list is still being read: there is no run
+        with pytest.raises(NotBegunError) as early:
+            await stage.pause()
+        assert (early.value.exit_code, stage.server.sent) == (143, [])
+        return
     result = await stage.pause()
 
-    stop.check()
-    assert stage.clock.now_s() < 12.5
+    ended_s = asyncio.get_running_loop().time()
+    if not stopped_s:
+        assert result.exit_code == 0, "it was over before the signal came"
+        return
     assert result.exit_code == 143
+    assert [one for one in stage.server.puts if one.at_s > stopped_s[0]] == []
+    assert sum(result.counts.values()) == 40
     assert open_intents(stage) == 0
-
-
-async def test_a_stop_in_a_backoff(tmp_path: Path) -> None:
-    """[X07] all in backoffs of up to 10 s: a stop ends them at once."""
-    stage = Stage(
-        tmp_path,
-        started(4),
-        faults=FaultPlan(outages=(Outage(kinds=frozenset(CHANGES)),)),
-        settings={"retry.backoff_base_s": 10.0},
-    )
-    stop = Stopper(stage)
-    asyncio.get_running_loop().call_later(30.0, stop)
-
-    result = await stage.pause()
-
-    stop.check()
-    assert stage.clock.now_s() < 31
-    assert result.counts.get("paused", 0) == 0
-    assert {row["changed"] for row in stage.rows(result)} <= {"maybe", "no"}
-
-
-async def test_a_stop_while_the_breaker_is_open(tmp_path: Path) -> None:
-    """[X07] an outage is waited out: a stop ends the wait, everything unattempted."""
-    stage = Stage(tmp_path, started(50))
-    stage.server.unreachable = [(0.0, 1e9)]
-    stop = Stopper(stage)
-    asyncio.get_running_loop().call_later(60.0, stop)
-
-    result = await stage.pause()
-
-    assert result.exit_code == 143
-    assert stage.clock.now_s() < 66
-    assert result.counts == {"unattempted": 50}
-
-
-async def test_a_stop_while_connections_hang(tmp_path: Path) -> None:
-    """[X07] in the connect timeout: ended within it, nothing sent afterwards."""
-    stage = Stage(tmp_path, started(50))
-    stage.server.unreachable = [(0.2, 1e9)]
-    stop = Stopper(stage)
-    asyncio.get_running_loop().call_later(2.0, stop)
-
-    result = await stage.pause()
-
-    stop.check()
-    assert result.exit_code == 143
-
-
-async def test_a_stop_while_answers_hang(tmp_path: Path) -> None:
-    """[X07] in flight for ever: each is settled as in doubt by its own timeout, exit 143."""
-    stage = Stage(tmp_path, started(50), faults=FaultPlan(rates=FaultRates(hang=1.0)))
-    stop = Stopper(stage)
-    asyncio.get_running_loop().call_later(2.0, stop)
-
-    result = await stage.pause()
-
-    stop.check()
-    assert result.exit_code == 143
-    assert open_intents(stage) == 0
+    # 3 s for what is in flight and 5 s for a last look; then commits of the answer and of the end
+    assert ended_s - stopped_s[0] <= 8 + 10 * (commit_s or 0.1)
 
 
 async def test_a_stop_while_pages_are_read_abreast(tmp_path: Path) -> None:

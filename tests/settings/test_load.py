@@ -1,11 +1,10 @@
-"""Promises of edges/settings: files of every kind, rights, and what errors say."""
+"""Promises of settings: files of every kind, rights, and what errors say."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import pwd
-import re
 import ssl
 import stat
 import struct
@@ -116,15 +115,6 @@ def test_all_parts_come_out_as_plain_frozen_records(world: World) -> None:
     assert world.warnings == []
 
 
-def test_an_emergency_uses_its_own_defaults(world: World) -> None:
-    """3 s, 5 s, no maximum, cap 1 s."""
-    settings = world.load(emergency=True)
-
-    assert (settings.server.connect_timeout_s, settings.server.attempt_timeout_s) == (3.0, 5.0)
-    assert settings.retry.max_attempts is None
-    assert settings.retry.backoff_cap_s == 1.0
-
-
 def test_flag_environment_and_file_disagree(world: World) -> None:
     """[C09] The documented order, value by value, with the origin of each."""
     world.user_file.write_text(
@@ -159,22 +149,6 @@ def test_shown_settings_are_all_there_and_hide_the_secret(world: World) -> None:
         "ORCHESTRATOR_SECRET_KEY_FILE",
     ) in rows
     assert CANARY not in f"{rows}{settings!r}{settings._asdict()}"
-
-
-def test_shown_settings_without_any_credentials(world: World) -> None:
-    """[C09] `config show` works on a machine where nothing is set up."""
-    settings = world.load(
-        {"server.base_url": None, "credentials.access_key": None},
-        {"ORCHESTRATOR_SECRET_KEY_FILE": ""},
-        need_credentials=False,
-        need_server=False,
-    )
-
-    rows = config_show(settings)
-    assert ("server.base_url", "-", "not set") in rows
-    assert ("credentials.secret_key", "-", "not set") in rows
-    assert settings.server.base_url == ""
-    assert settings.credentials.secret_key is None
 
 
 def test_a_secret_that_is_not_needed_is_not_read(world: World) -> None:
@@ -407,7 +381,7 @@ def test_root_refuses_a_link_to_or_of_somebody_else(world: World) -> None:
 
 
 def test_a_missing_server_reads_like_the_sample(world: World) -> None:
-    """The two lines of design.md §6, with the files that were looked for."""
+    """The two lines of docs/spec/contracts.md, with the files that were looked for."""
     no_home = Identity(HERE.uid, HERE.gids, None)
     error = world.refusal(
         {"server.base_url": None, "credentials.access_key": None},
@@ -485,18 +459,6 @@ def test_the_secret_may_come_from_its_variable(world: World) -> None:
     )
 
 
-def test_odd_variables_are_warned_about_and_confirm_nothing(world: World) -> None:
-    """[C13] ORCHESTRATOR_YES reaches no setting; a typo is pointed out."""
-    plain = world.load()
-    odd = world.load(environ={"ORCHESTRATOR_YES": "1", "ORCHESTRATOR_RATE": "1"})
-
-    assert odd == plain
-    assert [warning.split()[0] for warning in world.warnings] == [
-        "ORCHESTRATOR_RATE",
-        "ORCHESTRATOR_YES",
-    ]
-
-
 # ------------------------------------------------------------------ bad values end to end
 
 
@@ -506,39 +468,6 @@ def test_a_bad_rate_is_refused_from_every_place(world: World, value: str) -> Non
     assert "--rate: must be" in str(world.refusal({"pace.rate_per_s": value}))
     error = world.refusal(environ={"ORCHESTRATOR_RATE_PER_S": value})
     assert str(error).startswith("ORCHESTRATOR_RATE_PER_S: must be")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "[pace]\nconcurrency = 0",
-        "[pace]\nconcurrency = 1000000",
-        "[pace]\nrate_per_s = nan",
-        "[pace]\nrate_per_s = inf",
-        "[server]\nattempt_timeout_s = 0",
-        "[server]\nconnect_timeout_s = nan",
-        "[retry]\nmax_attempts = -1",
-        "[retry]\nmax_attempts = 1000000000",
-        "[retry]\nbackoff_base_s = -0.1",
-        "[retry]\npatience_s = 1e9",
-        "[retry]\npatience_s = 0xf" + "f" * 5000,
-    ],
-)
-def test_a_number_out_of_bounds_is_refused(world: World, line: str) -> None:
-    """[C07] Named by file and key."""
-    world.system_file.write_text(line)
-
-    error = world.refusal()
-
-    assert re.match(rf"{re.escape(str(world.system_file))}:[a-z_.]+: must be ", str(error))
-    assert len(str(error)) < 400
-
-
-def test_a_password_in_the_base_url_is_not_echoed(world: World) -> None:
-    """[C05] The part is named."""
-    error = world.refusal({"server.base_url": f"https://op:{CANARY}@h.example"})
-
-    assert str(error).startswith("--base-url: not a usable URL: a user name or password")
 
 
 # ------------------------------------------------------------------ secret files
@@ -652,16 +581,6 @@ def test_the_rights_of_a_secret_file(
 def rights_of(uid: int, gid: int, mode: int, *, kind: int = stat.S_IFREG) -> os.stat_result:
     """Make the rights of a file that only root could make."""
     return os.stat_result((kind | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
-
-
-@pytest.mark.parametrize(("uid", "gid", "mode", "reader", "words"), RIGHTS)
-def test_the_same_rights_judged_without_being_root(
-    uid: int, gid: int, mode: int, reader: Identity, words: str
-) -> None:
-    """[C03] The table once more, for a machine where the tests may not give files away."""
-    problem = sources._secret_rights_problem(rights_of(uid, gid, mode), reader)
-
-    assert (words in problem) if words else not problem
 
 
 #: entries as setfacl makes them; the group's mode bits then show the mask
@@ -900,51 +819,6 @@ def test_the_secret_is_typed_without_echo_while_stdin_carries_the_list() -> None
     assert CANARY.encode() not in screen
 
 
-@pytest.mark.parametrize("wrapped", [
-    '"{}"', "'{}'", " {}", "{} ", "{}\n", "\n{}", "\ufeff{}", "<{}>", "\u201c{}\u201d",
-    "{}\u200b", "{}\xa0",
-])  # fmt: skip
-@pytest.mark.parametrize(("name", "value"), [
-    ("ORCHESTRATOR_BASE_URL", "https://isales.example.com:28080"),
-    ("ORCHESTRATOR_ACCESS_KEY", "AKEXAMPLE"),
-    ("ORCHESTRATOR_SECRET_KEY", "SKEXAMPLE"),
-    ("ORCHESTRATOR_CA_FILE", "/etc/ssl/certs/ca.pem"),
-])  # fmt: skip
-def test_what_came_along_with_a_value_is_named(
-    world: World, name: str, value: str, wrapped: str
-) -> None:
-    """A docker env-file keeps quotes, a mounted secret its line end: that is said."""
-    error = (
-        world.refusal(
-            {"server.base_url": None, "credentials.access_key": None},
-            {
-                "ORCHESTRATOR_BASE_URL": "https://h.example",
-                "ORCHESTRATOR_ACCESS_KEY": "AK",
-                name: wrapped.format(value),
-            },
-        )
-        if name != "ORCHESTRATOR_SECRET_KEY"
-        else world.refusal(
-            environ={"ORCHESTRATOR_SECRET_KEY_FILE": "", name: wrapped.format(value)}
-        )
-    )
-
-    assert str(error).startswith(f"{name}: ")
-    words = ("quotes around", "brackets around", "line break", "white space", "byte order mark")
-    assert any(one in str(error) for one in words), str(error)
-    assert "SKEXAMPLE" not in str(error)
-
-
-@pytest.mark.parametrize(("text", "words"), [
-    ("1,5", "with a point"), ("1.000,5", "must be a number"), ("10s", "without a unit"),
-    ("10/s", "without a unit"), ("10 per second", "without a unit"), ('"10"', "has quotes around"),
-    ("10 ", "ends with white space"), ("1,000", "without a separator"), ("1 000", "separator"),
-])  # fmt: skip
-def test_a_number_with_something_added_is_told_what(world: World, text: str, words: str) -> None:
-    """The decimal comma of half of Europe, units, separators, quotes."""
-    assert words in str(world.refusal(environ={"ORCHESTRATOR_RATE_PER_S": text}))
-
-
 @pytest.mark.parametrize(("change", "words"), [
     (lambda pem: b"\xef\xbb\xbf" + pem, "byte order mark"),
     (lambda pem: pem.decode().encode("utf-16"), "UTF-16"),
@@ -961,23 +835,3 @@ def test_a_ca_file_of_another_form_is_named(
     file = tmp_path / "ca.pem"
     file.write_bytes(change(trustme.CA().cert_pem.bytes()))
     assert words in str(world.refusal(environ={"ORCHESTRATOR_CA_FILE": str(file)}))
-
-
-@pytest.mark.parametrize(("environ", "said"), [
-    ({"HTTPS_PROXY": "http://user:pw@proxy:3128"}, True),
-    ({"https_proxy": "http://proxy:3128", "NO_PROXY": "other.example"}, True),
-    ({"ALL_PROXY": "socks5://proxy"}, True),
-    ({"HTTPS_PROXY": "http://proxy", "no_proxy": "localhost, .example.com"}, False),
-    ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "*"}, False),
-    ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "isales.example.com:28080"}, False),
-    ({"HTTPS_PROXY": ""}, False),
-    ({"HTTP_PROXY": "http://proxy"}, False),
-])  # fmt: skip
-def test_a_proxy_that_is_not_used_is_said(
-    world: World, environ: dict[str, str], *, said: bool
-) -> None:
-    """Whoever set HTTPS_PROXY thinks that the server is reached through it; its value is masked."""
-    world.load({"server.base_url": "https://isales.example.com:28080"}, environ)
-
-    assert any("is set and not used" in one for one in world.warnings) is said
-    assert "pw@" not in "".join(world.warnings)

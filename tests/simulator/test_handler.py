@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from orchestrator.model import CampaignRef, Status
+from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Ending, Fault, FaultPlan, ListingFaults, Outage
+from orchestrator.simulator.faults import Ending, Fault, FaultPlan
 from orchestrator.simulator.routes import CAMPAIGNS_PATH
 from orchestrator.simulator.signature import RefusalBody, SignatureCheck
-from orchestrator.simulator.world import EmptyRows, WorldSettings
 from tests.simulator.makers import (
     COMPLETED,
     MISSING,
     NOT_STARTED,
     STARTED,
     SUSPENDED,
-    VDN,
     Seat,
     body,
     document,
     list_path,
-    one_of_each,
     pause_path,
     started,
     status_line,
@@ -61,18 +57,6 @@ def test_a_change_answers_with_both_codes_and_http_200(target: str, code: str) -
     assert set(answer) == {"resultCode", "resultDesc", "returnCode", "returnDesc"}
     assert (answer["resultCode"], answer["returnCode"]) == (code, code)
     assert (played.entry.result_code, played.entry.took_effect) == (code, code == "0200000")
-
-
-def test_resume_undoes_a_pause() -> None:
-    """Paused and resumed: started again, two effects in the ledger."""
-    seat = Seat()
-    seat.pause(STARTED)
-
-    answer = seat.ask("PUT", f"{CAMPAIGNS_PATH}/12/142/resume")
-
-    assert answer["resultCode"] == "0200000"
-    assert seat.world.status_of(STARTED) is Status.STARTED
-    assert seat.ledger.effects == {STARTED: 2}
 
 
 def test_a_listing_has_the_documented_shape() -> None:
@@ -112,31 +96,6 @@ def test_paging_clamps_and_ends() -> None:
     assert seen(page=0, rows=1000) == (1, 100, 100, 250)
     assert seen(page=3) == (3, 100, 50, 250)
     assert seen(page=4) == (4, 100, 0, 250)
-
-
-@pytest.mark.parametrize(
-    ("form", "shown"),
-    [
-        (EmptyRows.LIST, {"data": []}),
-        (EmptyRows.NULL, {"data": None}),
-        (EmptyRows.MISSING, {}),
-    ],
-)
-def test_no_rows_look_as_the_setting_says(form: EmptyRows, shown: dict[str, Any]) -> None:
-    """[], null, or no `data` at all."""
-    seat = Seat(world=started(0, settings=WorldSettings(empty_rows=form)))
-
-    page = seat.ask("GET", list_path())
-
-    assert {k: v for k, v in page.items() if k == "data"} == shown
-
-
-def test_ids_may_be_text() -> None:
-    """In listings and details alike."""
-    seat = Seat(world=one_of_each(WorldSettings(ids_as_text=True)))
-
-    assert [row["id"] for row in seat.ask("GET", list_path(status=3))["data"]] == ["143"]
-    assert seat.ask("GET", f"{CAMPAIGNS_PATH}/12/143")["returnObject"]["id"] == "143"
 
 
 def test_details_show_one_campaign_or_0200007() -> None:
@@ -267,40 +226,6 @@ def test_a_fault_of_the_connection_writes_nothing(
     assert played.entry.took_effect is effect
 
 
-def test_an_answer_can_be_cut_at_any_byte_or_be_anything() -> None:
-    """60 bytes of a good answer, then the end; or exactly the bytes that a test wants."""
-    raw = Fault("garbage", Ending.CLOSE, raw=b"nonsense\r\n\r\n")
-    seat = scripted(faults.CUT_OFF, raw)
-
-    cut, garbage = seat.pause(STARTED), seat.pause(STARTED)
-
-    assert (len(cut.wire), cut.ending, cut.entry.took_effect) == (60, Ending.CLOSE, True)
-    assert (garbage.wire, garbage.complete) == (b"nonsense\r\n\r\n", False)
-
-
-def test_a_fault_that_lands_on_a_paused_campaign_changes_nothing() -> None:
-    """Landed twice: the second time the effect is not the request's."""
-    seat = scripted(faults.ANSWER_LOST, faults.ANSWER_LOST, None)
-
-    entries = [seat.pause(STARTED).entry for _ in range(3)]
-
-    assert [e.took_effect for e in entries] == [True, False, False]
-    assert entries[2].result_code == "0200011"
-
-
-def test_every_outcome_of_a_script_is_in_the_ledger() -> None:
-    """Three requests: an error, a loss, the truth; numbered and named."""
-    seat = scripted(faults.DATABASE_ERROR, faults.RESET)
-    for second in (1.0, 2.0, 3.0):
-        seat.pause(STARTED, now_s=second)
-
-    assert [(e.number, e.at_s, e.fault, e.http_status) for e in seat.ledger.entries] == [
-        (1, 1.0, "database error", 200),
-        (2, 2.0, "reset", None),
-        (3, 3.0, "", 200),
-    ]
-
-
 @pytest.mark.parametrize(
     ("form", "wanted"),
     [
@@ -324,73 +249,8 @@ def test_an_unsigned_request_gets_401_and_changes_nothing(form: RefusalBody, wan
     assert seat.world.status_of(STARTED) is Status.STARTED
 
 
-def test_a_refused_request_does_not_use_up_the_script() -> None:
-    """After a 401 the same campaign's first signed request meets the first fault."""
-    seat = Seat(signature=CHECK, faults=FaultPlan(scripted={STARTED: [faults.RESET]}))
-    seat.pause(STARTED)
-    seat.handler.signature = None
-
-    assert seat.pause(STARTED).entry.fault == "reset"
-    assert seat.ledger.puts(STARTED) == 2
-
-
-def test_an_outage_stands_in_front_of_the_signature_check() -> None:
-    """An unsigned request in an outage of 503 gets 503; one that would let it land gets 401."""
-    seat = Seat(signature=CHECK, faults=FaultPlan(outages=(Outage(faults.UNAVAILABLE),)))
-    first = seat.pause(STARTED)
-    seat.handler.faults = FaultPlan(outages=(Outage(faults.ANSWER_LOST),))
-
-    assert (first.entry.http_status, seat.pause(STARTED).entry.http_status) == (503, 401)
-
-
 def test_the_date_header_shows_the_servers_clock() -> None:
     """A server an hour ahead says so."""
     seat = Seat(signature=replace(CHECK, clock_offset_s=3600))
 
     assert b"\r\nDate: Thu, 01 Jan 1970 01:00:00 GMT\r\n" in seat.pause(STARTED).wire
-
-
-def test_connections_are_refused_in_such_an_outage_only() -> None:
-    """Refused from second 1 to 2; other outages let connections in."""
-    refused = Seat(faults=FaultPlan(outages=(Outage(faults.REFUSED, start_s=1, end_s=2),)))
-    failing = Seat(faults=FaultPlan(outages=(Outage(faults.UNAVAILABLE),)))
-
-    found = [refused.handler.refuses_connections(now_s=s) for s in (0.9, 1.0, 2.0)]
-
-    assert found == [False, True, False]
-    assert not failing.handler.refuses_connections(now_s=1.0)
-
-
-def test_listing_faults_are_seen_in_answers() -> None:
-    """The first listing is a row short, the second fails with 500."""
-    bent = ListingFaults(rows_missing=1, answered=1)
-    seat = Seat(faults=FaultPlan(listing_faults={VDN: bent}))
-
-    short, failed = seat.play("GET", list_path()), seat.play("GET", list_path())
-
-    assert (len(document(short)["data"]), document(short)["totalSize"]) == (3, 4)
-    assert failed.entry.http_status == 500
-
-
-def test_each_details_call_counts_for_its_campaign() -> None:
-    """The second read of the campaign fails, the first and others do not."""
-    plan = FaultPlan(scripted_details={STARTED: [None, faults.UNAVAILABLE]})
-    seat = Seat(faults=plan)
-    target = f"{CAMPAIGNS_PATH}/12/142"
-
-    entries = [seat.play("GET", t).entry for t in (target, f"{CAMPAIGNS_PATH}/12/143", target)]
-
-    assert [e.http_status for e in entries] == [200, 200, 503]
-    assert entries[0].ref == CampaignRef(12, 142)
-
-
-def test_a_seeded_run_is_the_same_every_time() -> None:
-    """300 pauses at 50 % mixed faults, in one order and the reverse: the same per campaign."""
-    plan = FaultPlan(seed=3, rates=faults.FaultRates.mixed(0.5))
-
-    def wires(numbers: list[int]) -> dict[int, bytes]:
-        seat = Seat(world=started(300), faults=plan)
-        return {n: seat.pause(CampaignRef(VDN, n)).wire for n in numbers}
-
-    numbers = list(range(1, 301))
-    assert wires(numbers) == wires(numbers[::-1])

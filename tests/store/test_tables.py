@@ -361,7 +361,7 @@ def test_a_journal_as_it_was_written_is_found_whole(tmp_path: Path) -> None:
 
 
 def emptied(path: Path) -> None:
-    """[findings.md §8] Truncated in place: the same file, nothing in it."""
+    """[docs/spec/evidence.md, rule 1] Truncated in place: the same file, nothing in it."""
     with path.open("r+b") as journal:
         journal.truncate(0)
 
@@ -427,7 +427,7 @@ def test_a_row_that_was_changed_meanwhile_is_found_by_its_checksum(tmp_path: Pat
 
 
 def test_a_journal_that_does_not_know_this_process_is_damaged(tmp_path: Path) -> None:
-    """Its newest life is another's."""
+    """Its newest process is another's."""
     path = tmp_path / "journal.db"
     with closing(sample_journal(path)) as connection:
         assert "this process is not in it" in str(find_damage(connection, path=path, process=2))
