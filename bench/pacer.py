@@ -4,8 +4,8 @@ No process and no socket: what the limiters do, without what a machine does. Wor
 timer wakes on the next millisecond and up to 1 ms late; once a second, on average, everything is
 stuck for up to 20 ms; the way to the server adds up to 2 ms, one time in 100 up to 12 ms.
 
-Rule 1: the worst second is a share of R, as sent and as the server sees it.
-Rule 2: what leaves within 1 ms after an hour of silence is a number of requests.
+- The worst second is a share of R, as sent and as the server sees it.
+- What leaves within 1 ms after an hour of silence is a number of requests.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 The product pauses n campaigns on bench/server.py three times: as it is (which gives the figures of
 the first table), under cProfile (the other two), and under strace where there is one.
 
-Rule 1: a profiler makes short functions look dear. Its times are scaled so that together they are
-    the CPU that the plain run used; their order is more to be trusted than their size.
-Rule 2: what a built-in function costs is its caller's; only the last table names it alone.
-Rule 3: the journal's thread has a profile of its own. Since Python 3.12 one profiler sees all
-    threads, mixed, which is said.
+- A profiler makes short functions look dear. Its times are scaled so that together they are the CPU
+  that the plain run used; their order is more to be trusted than their size.
+- What a built-in function costs is its caller's; only the last table names it alone.
+- The journal's thread has a profile of its own. Since Python 3.12 one profiler sees all threads,
+  mixed, which is said.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the three runs have told."""
+    """What the three runs have shown."""
 
     campaigns: int
     plain: Ran

@@ -1,7 +1,7 @@
-"""The library: one call per command, for Airflow and friends; the command line is its other face.
+"""The library: one call per command, for Python programs; the command line uses it too.
 
-Rule 1: what a run came to is returned, not raised: look at `exit_code` and `verdict`.
-Rule 2: what keeps a run from beginning is raised as an OrchestratorError; nothing was sent then.
+What a run came to is returned: look at `exit_code` and `verdict`. An OrchestratorError is raised
+only when a run cannot begin, and then nothing was sent.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def load_settings(
 
 
 def environment() -> Environment:
-    """The usual surroundings of a run: this machine's clock, warnings on stderr."""
+    """The usual environment of a run: this machine's clock, warnings on stderr."""
     return Environment(clock=SystemClock(), events=Events())
 
 

@@ -1,7 +1,6 @@
 """The present, waiting, and chance: the only file that may ask for them.
 
-Rule 1: everything else is handed a Clock, or numbers that came from one.
-Rule 2: intervals are measured on `now_s`; `wall_ms` is for people, signatures and the journal.
+Intervals are measured on `now_s`; `wall_ms` is for people, signatures and the journal.
 """
 
 from __future__ import annotations

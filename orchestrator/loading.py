@@ -1,12 +1,8 @@
-"""Loading aiohttp without what it prepares for others.
+"""Loads aiohttp without the two TLS contexts that it prepares for others.
 
-As its modules load, aiohttp builds two TLS contexts and reads the system's authorities for each:
-2 x 32 ms of the 400 ms from the start of `pause` to its first PUT. The client never uses them: it
-makes its own (isales_client), with the authorities that the settings name, when it begins.
-
-Rule 1: should anything use those two after all, they trust nobody.
-Rule 2: only for a process that is ours alone: a program that imports the library shares aiohttp.
-Rule 3: before any thread is started, since the environment is changed for a moment.
+They cost 2 x 32 ms of the 400 from the start of `pause` to its first PUT, and the client makes its
+own. Should anything use those two, they trust nobody. This is only for
+a process of our own, before any thread is started, since the environment is changed for a moment.
 """
 
 from __future__ import annotations

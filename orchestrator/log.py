@@ -1,12 +1,8 @@
 """Events for operators and log collectors: structlog, JSON or console, never a secret.
 
-Rule 1: an event is `noun.what_happened` with fields: identity, rounded numbers, units in the names.
-Rule 2: structlog is imported at the first event that is shown: an emergency does not wait for it.
-Rule 3: secrets are masked last, by value and by key, after the rendering of exceptions (that never
-        shows local variables, faults.md §0.6); what is no number by then has become text, so that
-        nothing is rendered behind its back.
-Rule 4: text for a terminal is shown as one harmless line.
-Rule 5: a log that cannot be written is said once and never stops the run.
+An event is `noun.what_happened` with fields. Secrets are masked last, by value and by key, after
+exceptions are rendered, which never show local variables. structlog is imported at the first event
+that is shown. A log that cannot be written is reported once and never stops a run.
 """
 
 from __future__ import annotations
@@ -40,7 +36,7 @@ class Level(IntEnum):
 
 
 class Events:
-    """Where the run floor says what happened."""
+    """Where the engine reports what happened."""
 
     def __init__(
         self,
@@ -66,7 +62,7 @@ class Events:
         self._secrets = _spellings(secrets)
         self._traceback = traceback
         self._log: Any = None
-        # Without a standard error (closed by whoever started us) there is nobody to tell.
+        # Without a standard error (closed by whoever started us) nobody can read it.
         self._lost = self._stream is None
 
     def mask(self, *secrets: Secret) -> None:
@@ -78,7 +74,7 @@ class Events:
         return level >= self._level and not self._lost
 
     def debug(self, event: str, **fields: object) -> None:
-        """What only somebody who looks for a fault wants to see."""
+        """Show an event that only helps to find a fault."""
         self._say(Level.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
@@ -228,5 +224,5 @@ def _last_words(text: str) -> None:
         if sys.stderr is not None:
             sys.stderr.write(text)
     except (OSError, ValueError):
-        # There is nobody left to tell; the report says how the run ended.
+        # Nobody can read it any more; the report says how the run ended.
         return

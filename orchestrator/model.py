@@ -1,9 +1,8 @@
 """What a campaign is, and which texts are a campaign id or a VDN.
 
-Rule 1: an id is 1-19 ASCII digits without a leading zero, 1 to 2**63-1; a VDN is 1..9999.
-Rule 2: nothing is guessed. `1e3`, `12.0`, full-width digits and `true` are refused in words.
-Rule 3: an id that has not passed here never reaches a URL.
-Source: design.md §5, api.md §2; `int()` accepts too much (faults.md §0.8).
+An id is 1-19 ASCII digits without a leading zero, 1 to 2**63-1; a VDN is 1..9999. `1e3`, `12.0`,
+full-width digits and `true` are refused in words; `int()` accepts too much. An id that has not
+passed here never reaches a URL. docs/spec/contracts.md, "Lists".
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Action(StrEnum):
 
 
 class Status(IntEnum):
-    """A campaign's status in the listing (api.md §2.4). Only 3 means the same everywhere."""
+    """A campaign's status in the listing. Only 3 means the same everywhere."""
 
     NOT_STARTED = 1
     STARTED = 2

@@ -1,9 +1,8 @@
-"""The standard streams of the process, writing to one that nobody reads, and few descriptors.
+"""The standard streams: writing to one that nobody reads, and running with few descriptors.
 
-Rule 1: descriptors 0, 1 and 2 are always taken. Else the next file that is opened gets one of them,
-        and whatever a library writes to stderr goes into the journal or the report.
-Rule 2: a stream that takes nothing (a pipe that nobody reads, a terminal after Ctrl-S) costs lines,
-        never time: text that cannot be written at once is left out, and that is said later.
+Descriptors 0, 1 and 2 are always taken; otherwise the next file that is opened gets one of them,
+and a library's message to stderr would go into the journal. A stream that takes nothing (a full
+pipe, a terminal after Ctrl-S) loses lines and never costs time; the loss is reported later.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 r"""Text that others wrote, made harmless for the place where people read it.
 
-Rule 1: nothing that moves a cursor, turns text round or takes no width reaches a terminal or a
-        spreadsheet; it is shown as an escape, `\x1b` or `\u202e`, so people see it was there.
-Rule 2: a cell that a spreadsheet would calculate begins with an apostrophe instead.
-Rule 3: whatever comes out is encodable, on one line and at most `limit` characters long.
-Rule 4: both functions change a text once: on their own result they do nothing.
-Source: faults.md S43, Z09, Z10.
+What moves a cursor, turns text round or takes no width is shown as an escape, `\x1b` or `\u202e`. A
+cell that a spreadsheet would calculate begins with an apostrophe. The result is encodable, on one
+line, and at most `limit` characters long; the functions change it once. tests/faults.md, S43, Z09.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
-#: OWASP's list, and the full-width forms that some spreadsheets fold to ASCII
+#: OWASP's list, and the full-width forms that some spreadsheets turn into ASCII
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # noqa: RUF001 - the lookalikes are the point
 
 #: with one of these a printable ASCII text may be a formula, or may be one after some spaces

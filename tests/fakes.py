@@ -1,12 +1,12 @@
 """A whole run without a network, a thread for commits, or real time.
 
-Rule 1: the server is the simulator's own desk; only the wire between it and the product is made
-        here. `send` does what the real client does, in the same order (Transport, client.py).
-Rule 2: time is the virtual loop's; the wall clock is a start plus that time plus jumps.
-Rule 3: whatever a test does, every PUT must have its committed intent, no campaign two PUTs in
-        flight, no second more than R departures, and every report must add up: `Stage` checks.
-Rule 4: a killed life leaves nothing: its writer and its wire are dead from that instant on, what
-        had left for the server still arrives.
+- The server is the simulator's own handler; only the wire between it and the product is made here.
+  `send` does what the real client does, in the same order (Transport, client.py).
+- Time is the virtual loop's; the wall clock is a start plus that time plus jumps.
+- Whatever a test does, every PUT must have its committed intent, no campaign two PUTs in flight, no
+  second more than R departures, and every report must add up: `Stage` checks.
+- a killed process leaves nothing: its writer and its wire are dead from that instant on, what had
+  left for the server still arrives.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory
+from orchestrator.store.sqlite import SqliteJournal, SqliteStore
 from orchestrator.store.writer import _Store
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.values import SigningRules
     from orchestrator.simulator.handler import Played
     from orchestrator.simulator.ledger import Entry
+    from orchestrator.store import Journal
 
 T = TypeVar("T")
 
@@ -126,7 +128,7 @@ class Life:
 
     number: int
     dead: bool = False
-    #: cancels the call that this life is
+    #: cancels the call that this process is
     end: Callable[[], object] | None = None
     writers: list[FakeWriter] = field(default_factory=list)
 
@@ -263,12 +265,12 @@ class FakeWriter:
             future.set_result(result)
 
     def _is_over(self, future: asyncio.Future[Any]) -> bool:
-        """Whether nobody hears of it: the commit may have been its life's last act."""
+        """Whether nobody hears of it: the commit may have been its process's last act."""
         return self._life.dead or future.done()
 
 
 class FakeServer:
-    """The simulator's desk with a wire in front of it."""
+    """The simulator's handler with a wire in front of it."""
 
     def __init__(
         self,
@@ -305,7 +307,7 @@ class FakeServer:
         self.unreachable: list[tuple[float, float]] = []
         #: called when a request has just left
         self.on_sent: Callable[[Sent], None] | None = None
-        #: makes the answer instead of the desk: bytes of a whole response; None: the desk
+        #: makes the answer instead of the handler: bytes of a whole response; None: the handler
         self.forge: Callable[[Sent], bytes | None] | None = None
         self.in_flight: Counter[CampaignRef] = Counter()
         self.most_in_flight = 0
@@ -542,7 +544,7 @@ class Stage:
         self.stopping: Stopping | None = None
         self.environment: Environment | None = None
         self.fallback = io.BytesIO()
-        #: called with every new life's Stopping before it begins
+        #: called with every new process's Stopping before it begins
         self.on_birth: Callable[[Environment], None] | None = None
         self._signing = signing
         self._overrides: dict[str, object] = {
@@ -577,7 +579,7 @@ class Stage:
         return found if self._signing is None else found._replace(signing=self._signing)
 
     def birth(self) -> Environment:
-        """The surroundings of one more life."""
+        """The environment of one more process."""
         process = Life(len(self.processes) + 1)
         self.processes.append(process)
 
@@ -586,14 +588,19 @@ class Stage:
             made.before_put = lambda ref: self._check_intent(process, ref)
             return made
 
+        def store(journal: Journal, keep_going: bool) -> SqliteStore:  # noqa: FBT001
+            assert isinstance(journal, SqliteJournal)
+            writer = FakeWriter(
+                journal.connection, keep_going=keep_going, disk=self.disk, process=process
+            )
+            return SqliteStore(writer, journal.path)
+
         environment = Environment(
             clock=self.clock,
             events=self.events,
             fallback=self.fallback,
             transport=transport,
-            writer=lambda connection, keep_going: FakeWriter(
-                connection, keep_going=keep_going, disk=self.disk, process=process
-            ),
+            store=store,
             host="stage",
         )
         self.environment = environment
@@ -677,7 +684,7 @@ class Stage:
             return None
 
     def kill(self) -> None:
-        """End the present life as SIGKILL does."""
+        """End the present process as SIGKILL does."""
         self.processes[-1].kill()
 
     async def _live(self, run: Coroutine[Any, Any, RunResult]) -> RunResult:
@@ -695,7 +702,7 @@ class Stage:
             own.cancel()
 
     async def _bury(self, own: asyncio.Future[RunResult]) -> None:
-        """Let every coroutine of the dead life unwind; none of them can do anything."""
+        """Let every coroutine of the dead process unwind; none of them can do anything."""
         left: list[asyncio.Task[Any]] = []
         for _ in range(1_000):
             left = [one for one in asyncio.all_tasks() if _is_of_a_run(one)]
@@ -742,7 +749,7 @@ class Stage:
         problems = list(self.server.problems)
         rate_per_s = float(str(self._overrides["pace.rate_per_s"]))
         allowed = max(1, int(rate_per_s))
-        # A new life does not know the departures of the one before it.
+        # A new process does not know the departures of the one before it.
         own = [one for one in self.server.sent if one.process == self.processes[-1].number]
         if (worst := _worst_window(own)) > allowed:
             problems.append(f"{worst} departures in one second at R = {rate_per_s}")

@@ -1,4 +1,4 @@
-"""`orchestrator check`: the drill before 3 a.m."""
+"""`orchestrator check`: would an emergency work right now?"""
 
 from typing import TYPE_CHECKING, Annotated
 

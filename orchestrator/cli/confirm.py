@@ -1,8 +1,7 @@
-"""The guard before something is changed without a list: the VDN number must be typed.
+"""The question before something is changed without a list: the operator types the VDN number.
 
-Rule 1: nothing but --yes stands for typing: no variable, no settings file, no default answer.
-Rule 2: without a terminal and without --yes the answer is no, before anything is sent or listed.
-Rule 3: the listing goes on while the operator types; what it finds appears above the question.
+Only --yes replaces the typing. Without a terminal and without --yes the answer is no, before
+anything is sent or listed. The listing goes on while the operator types.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _ANSWER_MAX_BYTES: Final = 4096
 
 
 def refuse_without_terminal(command: str, *, confirmed: bool) -> None:
-    """Refuse what nobody can be asked about.
+    """Refuse a command that has to ask and has no terminal.
 
     Raises:
         RefusedError: there is no terminal, and no --yes.

@@ -3,7 +3,7 @@
 from orchestrator.cli import flags, values
 
 
-def continue_(  # noqa: PLR0913 - the flags of design.md §3
+def continue_(  # noqa: PLR0913 - one argument for each flag
     run: str,
     /,
     *,

@@ -1,7 +1,6 @@
-"""`orchestrator demo`: the main job on a fresh machine, against the simulator in this process.
+"""`orchestrator demo`: a real run over real sockets, against the simulator in this process.
 
-Rule 1: the run is the real one, over real sockets; only the server is made up.
-Rule 2: the report is not believed: its rows are counted, and held against the simulator's world.
+The demo counts the rows of the report and compares them with the state of the simulator.
 """
 
 from orchestrator.cli import flags

@@ -1,4 +1,4 @@
-"""The demo's scenery: a simulator in a thread, a list on the disk, a run, and the comparison."""
+"""What the demo needs: a simulator in a thread, a list on the disk, a run, and the comparison."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _write_list(path: Path, scenario: Scenario) -> None:
 
 
 def _settings(ready: Ready, folder: Path, rate: str) -> Settings:
-    """Settings of the demo alone: nobody's environment or file has a say."""
+    """Settings of the demo alone; environment and files are not read."""
     return load_settings(
         flags={
             "server.base_url": ready.base_url,

@@ -1,11 +1,9 @@
-"""The command line's front door: arguments in, exit code out, never a traceback unasked for.
+"""The entry point of the command line: arguments in, exit code out, a traceback only with --debug.
 
-Rule 1: help, version and refusals import neither the client nor anything that draws; a plain
-        pause or pause-all does not import cyclopts (plain.py).
-Rule 2: every error becomes two lines on stderr and its exit code; what nobody foresaw is 70.
-Rule 3: no core dump is ever written: it would hold the secret.
-Rule 4: nothing is collected as garbage until a run begins (stage.py) or another command is called:
-        while modules are loaded there is none, and looking for it took 17 ms of the way to a PUT.
+Every error becomes two lines on stderr and its exit code; what nobody foresaw is 70. Help, version
+and refusals import neither the client nor rich. No core dump is written, because it would hold the
+secret. The garbage collector starts when a run begins (runner.py) or another command is called:
+while modules are loaded it finds nothing and takes 17 ms of the time to the first PUT.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of this process.
 
     Returns:
-        The exit code (design.md §6).
+        The exit code (docs/spec/contracts.md).
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _forbid_core_dumps()
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         output.say("interrupted before anything was sent")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: people get one line, not a traceback
         output.complain(
             BugError(
                 f"a bug in the orchestrator: {type(error).__name__}: {error}",

@@ -1,9 +1,7 @@
-"""The two streams that people and scripts read: results on stdout, everything else on stderr.
+"""The two streams: results on stdout, everything else on stderr.
 
-Rule 1: a stream that is closed, full or read by nobody changes nothing about a run
-        (streams.py): one warning, then silence.
-Rule 2: what came from outside is made printable before it gets here (text.py).
-Rule 3: a secret that was loaded never gets out, whatever else goes wrong.
+A stream that is closed, full or not read changes nothing about a run: one warning, then silence
+(streams.py). No secret that was loaded reaches either stream.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
     from orchestrator.settings.secret import Secret
 
-#: problems of a list that are named in full (design.md §5)
+#: problems of a list that are named in full
 SHOWN_PROBLEMS = 20
 _MASK = "***"
 #: so many characters of a secret are masked although the rest of it is missing
@@ -57,7 +55,7 @@ def masked(text: str) -> str:
 
 
 def prepare_streams() -> None:
-    """Let no stream be missing, hold anybody up, or meet a text that it cannot print."""
+    """Make every stream exist, never block, and print any text."""
     take_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -78,7 +76,7 @@ def give(text: str) -> None:
 
 
 def finish_output() -> None:
-    """Hand over what is still buffered: the interpreter's own end must not fail at it."""
+    """Write what is still buffered, so that the interpreter's own end does not fail at it."""
     _write_out("")
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:
@@ -120,7 +118,7 @@ def raw_stdout() -> BinaryIO | None:
 
 
 def complain(error: OrchestratorError) -> None:
-    """Say an error: what is wrong and what was sent, then what to do."""
+    """Print an error: what is wrong and what was sent, then what to do."""
     problems = getattr(error, "problems", ())
     if problems:
         _list_problems(error, problems)

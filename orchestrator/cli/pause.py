@@ -7,7 +7,7 @@ from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
 
-def pause(  # noqa: PLR0913 - the flags of design.md §3
+def pause(  # noqa: PLR0913 - one argument for each flag
     manifest: Annotated[str, flags.Flag(allow_leading_hyphen=True)],
     /,
     *,
@@ -32,10 +32,12 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
     deadline: flags.Deadline = None,
     patience: Annotated[
         str | None,
-        flags.Flag(name="--patience", help="S: seconds to wait for an ill server. Default: 1800."),
+        flags.Flag(
+            name="--patience", help="S: seconds to wait for a failing server. Default: 1800."
+        ),
     ] = None,
     no_verify: Annotated[
-        bool, flags.Flag(name="--no-verify", help="Neither look first nor check afterwards.")
+        bool, flags.Flag(name="--no-verify", help="Skip the listings before and after the PUTs.")
     ] = False,
     accept: Annotated[
         list[str] | None,

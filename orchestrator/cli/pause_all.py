@@ -6,7 +6,7 @@ from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
 
-def pause_all(  # noqa: PLR0913 - the flags of design.md §3
+def pause_all(  # noqa: PLR0913 - one argument for each flag
     *,
     vdn: flags.Vdns = None,
     yes: flags.Yes = False,

@@ -8,7 +8,7 @@ from orchestrator.cli import flags, values
 _NOTHING_STARTED = "Nothing was sent; what was paused stays paused."
 
 
-def restore(  # noqa: PLR0913 - the flags of design.md §3
+def restore(  # noqa: PLR0913 - one argument for each flag
     run: str,
     /,
     *,
@@ -28,9 +28,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     ] = None,
     include_inferred: Annotated[
         bool,
-        flags.Flag(
-            name="--include-inferred", help="Also what was probably, not surely, our doing."
-        ),
+        flags.Flag(name="--include-inferred", help="Also campaigns that RUN probably paused."),
     ] = False,
     even_if_old: flags.EvenIfOld = False,
     run_dir: flags.RunDir = None,

@@ -1,8 +1,6 @@
-"""What every command that runs something needs around it: settings, log, signals, the last words.
+"""What every command that runs something needs: settings, log, signals, the last lines.
 
-Rule 1: results go to stdout, the verdict line last; everything else goes to stderr.
-Rule 2: the exit code is the run's, whatever happens to the streams.
-Rule 3: the second signal leaves at once; the journal is whole at any instant.
+The exit code is the run's, whatever happens to the streams. A second signal leaves at once.
 """
 
 from __future__ import annotations
@@ -75,13 +73,13 @@ class Stage:
         as_json: bool = False,
         and_then: Callable[[RunResult], None] | None = None,
     ) -> int:
-        """Run something from its beginning to its last words; gives the exit code.
+        """Run something from its beginning to its last lines; returns the exit code.
 
         Args:
             start: begins it.
             hangup_ends: whether a lost terminal ends it.
             as_json: give the summary instead of the lines for people.
-            and_then: told the result, before anybody else.
+            and_then: called with the result, before it is shown.
         """
         output.mask_logging()
         with _runner() as runner:
@@ -131,8 +129,11 @@ class Stage:
     def _acknowledge(self, name: str) -> None:
         """Say that the first signal was taken: what is in flight may take its time to end."""
         if not self.shared.quiet:
-            told = "ending with what is in flight; once more leaves at once"
-            self.screen.write(f"{name} received: {told}\n")
+            in_flight = self.progress.in_flight
+            self.screen.write(
+                f"{name} received: stopping after the {in_flight:,} requests in flight;"
+                " press Ctrl-C again to quit now\n"
+            )
             self.screen.flush()
 
     def _leave(self, code: int) -> NoReturn:
@@ -239,10 +240,11 @@ def _open_log(shared: Shared) -> TextIO | None:
 
 
 def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
-    """Give the results of a run: its unstopped campaigns and the line to read out, or JSON."""
+    """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     if not quiet:
         if result.repeated:
-            output.say(f"run {result.run_id}: told again from its journal, nothing was sent now")
+            saved = "already finished; showing the saved result, nothing was sent"
+            output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:
             output.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:

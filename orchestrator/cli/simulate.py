@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 28_080
 
 
-def simulate(  # noqa: PLR0913 - a world is described by all of these
+def simulate(  # noqa: PLR0913 - one argument for each flag
     *,
     scenario: Annotated[
         str,
@@ -29,12 +29,10 @@ def simulate(  # noqa: PLR0913 - a world is described by all of these
     ] = "1",
     campaigns: Annotated[
         str | None,
-        flags.Flag(
-            name="--campaigns", help="N: a made-up world of so many, instead of a scenario."
-        ),
+        flags.Flag(name="--campaigns", help="N: so many made-up campaigns, instead of a scenario."),
     ] = None,
     vdns: Annotated[
-        str, flags.Flag(name="--vdns", help="N: VDNs of the made-up world. Default: 1.")
+        str, flags.Flag(name="--vdns", help="N: VDNs of the made-up campaigns. Default: 1.")
     ] = "1",
     faults: Annotated[
         str,
@@ -115,7 +113,7 @@ def _greeting(ready: "Ready", chosen: "Scenario") -> list[str]:
     named = " ".join(f"--vdn {one}" for one in vdns[:3])
     return [
         f"simulator listening on {ready.base_url} ({chosen.name}); Ctrl-C ends it",
-        SCENARIOS.get(chosen.name, f"a made-up world of {len(vdns):,} VDNs"),
+        SCENARIOS.get(chosen.name, f"made-up campaigns in {len(vdns):,} VDNs"),
         "in another terminal:",
         f"  export ORCHESTRATOR_BASE_URL={ready.base_url}",
         f"  export ORCHESTRATOR_ACCESS_KEY={ready.access_key}",

@@ -1,8 +1,4 @@
-"""What a flag's text may be, beyond the settings: each reader names the flag it refuses.
-
-Rule 1: values arrive as text; nothing is guessed and nothing is coerced on the way here.
-Rule 2: a refusal is one line that names the flag, exit 2; at this point nothing was sent.
-"""
+"""What the text of a flag may be, beyond the settings; a refusal names the flag."""
 
 from __future__ import annotations
 

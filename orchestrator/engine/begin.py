@@ -1,14 +1,13 @@
-"""How a run begins: its directory, its plan, the facts about it that the journal keeps.
+"""How a run begins: its directory, its plan, and the facts about it that the journal keeps.
 
-Rule 1: no journal, nothing sent: whatever is refused here leaves nothing behind.
-Rule 2: facts are written once, at the beginning; later lives add to them, never change them.
+A run that is refused here leaves nothing behind. Facts are written once, at the beginning; later
+processes add to them and never change them.
 """
 
 from __future__ import annotations
 
 import getpass
-import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from orchestrator.errors import (
     JournalMismatchError,
@@ -18,16 +17,10 @@ from orchestrator.errors import (
     StorageError,
 )
 from orchestrator.reports.files import check_folder
-from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.rows import iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import (
-    STEPS_BETWEEN_LOOKS,
-    check_whole,
-    connect,
-    read_meta,
-    set_durable,
-)
+from orchestrator.store import RunRecord, open_to_continue
 from orchestrator.store.run_dir import (
     RunDirectory,
     make_run_directory,
@@ -39,14 +32,15 @@ from orchestrator.streams import spare_descriptors
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
+    from orchestrator.policy.decide import Outcome
+    from orchestrator.reports.rows import RunKind
     from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal, Manifest
 
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
@@ -56,29 +50,26 @@ _ID_TRIES = 20
 OLD_MS = 24 * 3600 * 1000
 
 
-class Facts(NamedTuple):
-    """What the journal says about a run from its beginning."""
+class _More(TypedDict, total=False):
+    """What only some runs have on record."""
 
-    run_id: str
-    kind: RunKind
-    server: str
-    fingerprint: str
-    dry_run: bool
-    told: Mapping[str, object]
-
-    @property
-    def manifest_sha256(self) -> str:
-        """The fingerprint of the list; empty without one."""
-        manifest = self.told.get("manifest")
-        return str(manifest["sha256"]) if isinstance(manifest, dict) else ""
+    verify: bool
+    accept: frozenset[Outcome]
+    manifest: Manifest
+    vdns: tuple[int, ...]
+    source_run: str
+    source_dir: str
+    source_written_ms: int
+    max_failures: tuple[float, bool] | None
+    hold_s: float
 
 
 class Opened(NamedTuple):
     """An existing run, its directory held and its journal open and checked."""
 
     directory: RunDirectory
-    connection: sqlite3.Connection
-    facts: Facts
+    journal: Journal
+    record: RunRecord
 
 
 def new_directory(environment: Environment, state_dir: Path, wanted: Path | None) -> RunDirectory:
@@ -155,51 +146,33 @@ def give_up(directory: RunDirectory | None) -> None:
         directory.release()
 
 
-def facts_text(  # noqa: PLR0913 - the facts of a run are many
+def new_record(  # noqa: PLR0913 - the facts of a run are many
     environment: Environment,
     settings: Settings,
     *,
     kind: RunKind,
-    run_id: str,
+    directory: RunDirectory | None,
     reason: str,
     dry_run: bool,
-    verify: bool = True,
-    accept: tuple[str, ...] = (),
-    manifest: Mapping[str, object] | None = None,
-    vdns: tuple[int, ...] = (),
-    source_run: str = "",
-    source_dir: str = "",
-    source_written_ms: int = 0,
-    max_failures: tuple[float, bool] | None = None,
-    hold_s: float = 0.0,
-) -> str:
-    """The facts of a new run, as JSON for the journal; secrets are masked by `config_show`."""
+    **more: Unpack[_More],
+) -> RunRecord:
+    """What a new run is, as it goes on record."""
     base_url = settings.server.base_url
-    return json.dumps(
-        {
-            "run_id": run_id,
-            "kind": kind.value,
-            "reason": reason,
-            "operator": _operator(),
-            "host": environment.host,
-            "version": VERSION,
-            "server": base_url,
-            "fingerprint": server_fingerprint(base_url) if base_url else "",
-            "settings": settings_document(settings),
-            "rate_per_s": settings.pace.rate_per_s,
-            "concurrency": settings.pace.concurrency,
-            "started_at_ms": environment.clock.wall_ms(),
-            "dry_run": dry_run,
-            "verify": verify,
-            "accept": list(accept),
-            "manifest": manifest,
-            "vdns": list(vdns),
-            "source_run": source_run,
-            "source_dir": source_dir,
-            "source_written_ms": source_written_ms,
-            "max_failures": max_failures,
-            "hold_s": hold_s,
-        }
+    return RunRecord(
+        run_id=run_id_of(environment, directory),
+        kind=kind,
+        reason=reason,
+        operator=_operator(),
+        host=environment.host,
+        version=VERSION,
+        server=base_url,
+        fingerprint=server_fingerprint(base_url) if base_url else "",
+        settings=settings_document(settings),
+        rate_per_s=settings.pace.rate_per_s,
+        concurrency=settings.pace.concurrency,
+        started_at_ms=environment.clock.wall_ms(),
+        dry_run=dry_run,
+        **more,
     )
 
 
@@ -265,51 +238,32 @@ def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
         JournalMismatchError: another version wrote it.
         NotBegunError: a stop came meanwhile.
     """
-    connection = connect(directory.journal)
     try:
-        connection.set_progress_handler(lambda: stopping.is_stopping, STEPS_BETWEEN_LOOKS)
-        check_whole(connection, directory.journal)
-        connection.set_progress_handler(None, 0)
-        facts = read_run_facts(connection)
-        set_durable(connection)
+        journal = open_to_continue(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     except BaseException:
-        connection.close()
         check_wanted(stopping)
         raise
-    return Opened(directory, connection, facts)
+    return Opened(directory, journal, journal.record())
 
 
-def read_run_facts(connection: sqlite3.Connection) -> Facts:
-    """What the journal says about its run from the beginning."""
-    told = json.loads(read_meta(connection)["facts"])
-    return Facts(
-        run_id=told["run_id"],
-        kind=RunKind(told["kind"]),
-        server=told["server"],
-        fingerprint=told["fingerprint"],
-        dry_run=told["dry_run"],
-        told=told,
-    )
-
-
-def with_server_of(settings: Settings, facts: Facts) -> Settings:
+def with_server_of(settings: Settings, record: RunRecord) -> Settings:
     """The settings with the journal's server; refused when other settings name another one.
 
     Raises:
         JournalMismatchError: a server is configured, and it is not this run's.
     """
     configured = settings.server.base_url
-    if configured and server_fingerprint(configured) != facts.fingerprint:
+    if configured and server_fingerprint(configured) != record.fingerprint:
         raise JournalMismatchError(
-            f"run {facts.run_id} belongs to {facts.server}, and the settings say {configured}."
+            f"run {record.run_id} belongs to {record.server}, and the settings say {configured}."
             " Nothing was sent.",
-            advice=f"add --base-url {facts.server}, or name another run",
+            advice=f"add --base-url {record.server}, or name another run",
         )
-    return settings._replace(server=settings.server._replace(base_url=facts.server))
+    return settings._replace(server=settings.server._replace(base_url=record.server))
 
 
 def refuse_if_old(
-    environment: Environment, facts: Facts, written_ms: int, *, even_if_old: bool, why: str
+    environment: Environment, record: RunRecord, written_ms: int, *, even_if_old: bool, why: str
 ) -> None:
     """Refuse a run that was last written more than a day ago, unless the operator insists.
 
@@ -319,7 +273,7 @@ def refuse_if_old(
     age_ms = environment.clock.wall_ms() - written_ms
     if age_ms > OLD_MS and not even_if_old:
         raise RefusedError(
-            f"run {facts.run_id} was last written {age_ms // 3_600_000} hours ago{why}."
+            f"run {record.run_id} was last written {age_ms // 3_600_000} hours ago{why}."
             " Nothing was sent.",
             advice="add --even-if-old if it is still wanted",
         )

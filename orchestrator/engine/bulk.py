@@ -1,15 +1,12 @@
-"""A list from its first look to its last: look, pause, one more round, verify.
+"""A whole list: look, pause, give one more attempt, verify; each VDN as soon as it is ready.
 
-Rule 1: each VDN's PUTs start as soon as its own look is done; it is verified when it is through.
-Rule 2: what ran out of attempts gets one more round when everything else is through.
-Rule 3: once the run is ending nothing is verified any more; session.py looks at the doubts.
+When the run is ending, nothing is verified any more; last_look.py reads what is in doubt.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.engine.pool import note_bug, run_pool
@@ -36,15 +33,7 @@ from orchestrator.policy.decide import (
     decide_seen,
 )
 from orchestrator.reports.summary import Ended
-from orchestrator.store import (
-    OutcomeRecord,
-    VdnCount,
-    all_vdn_shares,
-    has_exhausted,
-    pending_campaigns,
-    undecided_campaigns,
-    vdn_shares,
-)
+from orchestrator.store import OutcomeRecord, Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -62,12 +51,12 @@ class BulkPlan(NamedTuple):
 
     #: look first and verify
     verify: bool
-    #: campaigns tried in earlier lives exist: look at them before they are sent again
+    #: campaigns tried by earlier processes exist: look at them before they are sent again
     continued: bool
 
 
 async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
-    """Work through every campaign of the plan that is not settled."""
+    """Work through every campaign of the plan that has no final outcome."""
     context.verifies = plan.verify
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
@@ -80,9 +69,11 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
         finally:
             looking.cancel()
         if not context.stopping.is_stopping:
-            context.progress.phase = "last round"
+            context.progress.phase = "giving one more attempt"
             settle = _settler(context, plan, last_round=True)
-            await run_pool(context, checks.unchecked(_undecided(context, "exhausted")), settle)
+            await run_pool(
+                context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), settle
+            )
         if not context.stopping.is_stopping:
             context.progress.phase = "checking"
             await checks.finish()
@@ -92,7 +83,7 @@ class _Checks:
     """Verifies each VDN as soon as it is through, beside the others."""
 
     def __init__(self, context: RunContext, plan: BulkPlan) -> None:
-        self._rig = context
+        self._context = context
         self._plan = plan
         #: VDN → its campaigns that have been handed out and have not come to rest
         self._open: Counter[int] = Counter()
@@ -149,18 +140,18 @@ class _Checks:
         """
         if not self._plan.verify:
             try:
-                async for planned in _undecided(self._rig, "needs_state"):
-                    await decide_by_state(self._rig, planned)
+                async for planned in _undecided(self._context, Standing.NEEDS_READ):
+                    await decide_by_state(self._context, planned)
             except StoppedError:
-                self._rig.events.debug("check.called_off")
+                self._context.events.debug("check.called_off")
             return
-        for share in await self._rig.journal.read(all_vdn_shares):
+        for share in await self._context.journal.vdn_counts():
             self._begin(share, is_last=True)
         while self._tasks:
             await asyncio.gather(*tuple(self._tasks))
 
     def _begin(self, share: VdnCount, *, is_last: bool) -> None:
-        context = self._rig
+        context = self._context
         is_called_off = context.stopping.is_stopping or share.vdn_id in context.access.closed
         if not self._plan.verify or is_called_off or share.vdn_id in self._checked:
             return
@@ -170,12 +161,10 @@ class _Checks:
         task.add_done_callback(self._tasks.discard)
 
     async def _verify(self, share: VdnCount, *, is_last: bool) -> None:
-        context = self._rig
+        context = self._context
         try:
             async with self._turns:
-                is_through = is_last or not await context.journal.read(
-                    partial(has_exhausted, vdn_id=share.vdn_id)
-                )
+                is_through = is_last or not await context.journal.has_retries(share.vdn_id)
                 if is_through:
                     await verify_vdn(context, share)
                 else:
@@ -212,7 +201,8 @@ def _settler(
 async def _is_startable(context: RunContext, planned: Planned) -> bool:
     """Whether a campaign is in its source status now; if not, that is its outcome.
 
-    A slot is held on entry; it is given back while the state is read, and for good if not.
+    A place in the work limit is held on entry; it is given back while the state is read, and for
+    good if not.
     """
     source = COURSES[context.action].source
     with context.dispatcher.work_limit.given_back_on_failure():
@@ -256,7 +246,7 @@ def _unread(
         seq=planned.seq,
         ref=planned.ref,
         decision=decision,
-        standing="stands",
+        standing=Standing.FINAL,
         settled_at_ms=context.clock.wall_ms(),
         error=f"its state could not be read, so it was left as it is: {verdict.reason}",
     )
@@ -275,7 +265,7 @@ async def _look_at_all(
             await ready.put(share)
 
     try:
-        open_shares = await context.journal.read(vdn_shares)
+        open_shares = await context.journal.open_vdn_counts()
         context.access.sizes.update(open_shares)
         context.progress.campaigns = sum(share.campaigns for share in open_shares)
         shares = iter(open_shares)
@@ -303,9 +293,7 @@ async def _from_ready(
         context.progress.phase = str(context.action)
         after = 0
         while True:
-            chunk = await context.journal.read(
-                partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
-            )
+            chunk = await context.journal.pending(vdn_id=share.vdn_id, after=after, limit=_CHUNK)
             if not chunk or context.stopping.is_stopping or share.vdn_id in context.access.closed:
                 break
             for planned in chunk:
@@ -315,12 +303,10 @@ async def _from_ready(
         checks.fed(share)
 
 
-async def _undecided(context: RunContext, standing: str) -> AsyncIterator[Planned]:
+async def _undecided(context: RunContext, standing: Standing) -> AsyncIterator[Planned]:
     after = 0
     while True:
-        chunk = await context.journal.read(
-            partial(undecided_campaigns, standing=standing, after=after, limit=_CHUNK)
-        )
+        chunk = await context.journal.undecided(standing, after=after, limit=_CHUNK)
         if not chunk:
             return
         for planned in chunk:

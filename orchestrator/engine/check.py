@@ -1,17 +1,15 @@
-"""`check`: would an emergency work right now? Everything but the PUT, step by step.
+"""`check`: would an emergency work right now? Every step but the PUT; only GETs are sent.
 
-Rule 1: only GETs are sent, at the configured pace; a PUT is never made here.
-Rule 2: a step that cannot be tried is skipped in words; the first failing step decides the exit.
-Rule 3: the listing (with a query) and the details (without one) are tried apart, because signing
-        switch A (`signing.blank_query_line`) shows itself exactly there.
-Rule 4: a 401 to the very first request may be the doing of a proxy; what we signed is then shown.
+A step that cannot be tried is skipped with its reason, and the first failing step decides the exit
+code. A listing (with a query) and a details call (without one) are tried apart, because signing
+switch A (`signing.blank_query_line`) shows itself there. After a 401 to the very first request the
+report shows what was signed, because a proxy may have changed the request.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -32,7 +30,7 @@ from orchestrator.policy.plan import feasibility
 from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.settings.server_url import ServerUrl, read_base_url
-from orchestrator.store import PlanWriter
+from orchestrator.store import try_out
 from orchestrator.store.run_dir import make_run_directory, secure_state_dir
 
 if TYPE_CHECKING:
@@ -113,7 +111,7 @@ async def check(
     drill.note(
         "secret key",
         Finding.WARN if bare else Finding.OK,
-        f"from {origin}" + ("; a file is safer" if bare else ", readable by nobody else"),
+        f"from {origin}" + ("; a file is safer" if bare else ", with safe permissions"),
         began_s,
     )
     drill.check_state_dir(settings.state_dir)
@@ -150,13 +148,7 @@ def _rehearse_journal(state_dir: Path) -> tuple[Path, ...]:
         directory.hold(since="", host="")
         check_descriptors()
         check_folder(path)
-        connection = PlanWriter(directory.journal).finish({"check": ""})
-        try:
-            connection.execute("DELETE FROM meta")  # a commit like any other
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StorageError(f"the journal in {path} cannot be written: {error}") from error
+        try_out(directory.journal)
     finally:
         with contextlib.suppress(OSError):
             directory.journal.unlink(missing_ok=True)
@@ -377,13 +369,13 @@ def _code(verdict: Verdict) -> int:
 
 
 class _Asker:
-    """Sends signed GETs one at a time, and heals a 401 as a run would."""
+    """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
 
     def __init__(self, client: IsalesClient, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.configured = settings.signing
         self.auth_state = AuthState(settings.signing)
-        #: what the answers were, cured ones included
+        #: what the answers were, corrected ones included
         self.kinds: set[Kind] = set()
         #: how far the server's clock is ahead of ours, seconds; None: not known
         self.skew_s: int | None = None

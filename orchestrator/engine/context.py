@@ -1,4 +1,4 @@
-"""What one campaign's way through a run needs, gathered once per run."""
+"""The parts of one run that every campaign needs, gathered once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from orchestrator.log import Level
 from orchestrator.policy.auth import VdnAccess
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.quiet import LagMeter, gap_between_s
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.verdict import Verdict
     from orchestrator.log import Events
     from orchestrator.model import Action, CampaignRef
-    from orchestrator.store import Journal, OutcomeRecord
+    from orchestrator.store import OutcomeRecord, Store
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class RunContext:
 
     action: Action
     dispatcher: Dispatcher
-    journal: Journal
+    journal: Store
     stopping: Stopping
     progress: Progress
     clock: Clock
@@ -70,7 +71,7 @@ class RunContext:
     is_still_accepted: Callable[[CampaignRef], bool] = lambda _: True
     #: nothing is sent to a campaign whose state was not seen (restore)
     look_is_required: bool = False
-    #: VDNs whose look failed in this life
+    #: VDNs whose look failed in this process
     unseen_vdns: set[int] = field(default_factory=set)
     #: which VDNs refuse us
     access: VdnAccess = field(default_factory=lambda: VdnAccess(emergency=False))
@@ -90,23 +91,23 @@ class RunContext:
         self.dispatcher.begin_anew(stopping)
 
     async def settle(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
-        """Put outcomes on record, then tell whoever counts them.
+        """Put outcomes on record, then count them.
 
         Args:
             outcome_records: the outcomes.
             confirms: the campaigns have been counted before.
         """
         if outcome_records:
-            await self.journal.settle(outcome_records)
+            await self.journal.complete(outcome_records)
             for one in outcome_records:
                 self.tell(one, confirms=confirms)
 
     def tell(self, outcome_record: OutcomeRecord, *, confirms: bool = False) -> None:
-        """An outcome is on record."""
+        """Count an outcome that is on record."""
         decision = outcome_record.decision
         if confirms:
             self.progress.checked += 1
-        elif outcome_record.standing != "exhausted" or decision.outcome is Outcome.DENIED:
+        elif outcome_record.standing != Standing.RETRY_LATER or decision.outcome is Outcome.DENIED:
             self.progress.outcomes[decision.outcome] += 1
             if self.events.shows(Level.INFO):
                 self.events.info(

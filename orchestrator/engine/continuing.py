@@ -1,8 +1,7 @@
-"""`continue`: one more life for an interrupted run of any kind.
+"""`continue`: one more process for an interrupted run of any kind.
 
-Rule 1: server, pace and verification come from the journal; the list is not read again.
-Rule 2: what an earlier life settled gets no PUT; what it left in doubt is looked at first.
-Rule 3: a run that was last written a day ago is not simply taken up again.
+Server, pace and verification come from the journal. What an earlier process finished gets no PUT;
+what it left in doubt is looked at first.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.store import processes, unverified
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
@@ -40,7 +38,7 @@ async def continue_run(
     options: ContinueOptions,
     environment: Environment,
 ) -> RunResult:
-    """Finish an interrupted run; tell a finished one again.
+    """Finish an interrupted run; show a finished one's result.
 
     Raises:
         OrchestratorError: it cannot be continued; nothing was sent.
@@ -54,14 +52,14 @@ async def continue_run(
                 return tell_again(opened)
             refuse_if_old(
                 environment,
-                opened.facts,
+                opened.record,
                 written_ms,
                 even_if_old=options.even_if_old,
                 why=", and campaigns may have been started on purpose since",
             )
-            settings = with_server_of(settings, opened.facts)
+            settings = with_server_of(settings, opened.record)
         except BaseException:
-            opened.connection.close()
+            opened.journal.close()
             raise
         return await continue_held(opened, settings, options, environment)
     finally:
@@ -70,15 +68,15 @@ async def continue_run(
 
 def is_finished(opened: Opened) -> bool:
     """Whether nothing more is to be sent in this run."""
-    past = processes(opened.connection)
-    is_through = bool(past) and past[-1].ended == Ended.FINISHED.value
-    return opened.facts.dry_run or (is_through and not unverified(opened.connection))
+    past = opened.journal.processes()
+    is_through = bool(past) and past[-1].ended is Ended.FINISHED
+    return opened.record.dry_run or (is_through and not opened.journal.unverified())
 
 
 def tell_again(opened: Opened) -> RunResult:
     """Make the report of a finished run once more; closes its journal."""
-    result = tell(opened.connection, opened.directory.path, fallback=None, repeated=True)
-    opened.connection.close()
+    result = tell(opened.journal, opened.directory.path, fallback=None, repeated=True)
+    opened.journal.close()
     return result
 
 
@@ -86,47 +84,35 @@ async def continue_held(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
     """Continue an opened run of any kind."""
-    facts = opened.facts
-    settings = with_server_of(settings, facts)
-    told = facts.told
+    record = opened.record
+    settings = with_server_of(settings, record)
     settings = settings._replace(
         pace=settings.pace._replace(
-            rate_per_s=options.rate_per_s or _number(told["rate_per_s"]),
-            concurrency=options.concurrency or round(_number(told["concurrency"])),
+            rate_per_s=options.rate_per_s or record.rate_per_s,
+            concurrency=options.concurrency or record.concurrency,
         ),
     )
-    if facts.kind is RunKind.PAUSE_ALL:
+    if record.kind is RunKind.PAUSE_ALL:
         from orchestrator.engine.pausing_all import continue_pause_all  # noqa: PLC0415
 
         return await continue_pause_all(opened, settings, options, environment)
-    if facts.kind is RunKind.RESTORE:
+    if record.kind is RunKind.RESTORE:
         from orchestrator.engine.restore import continue_restore  # noqa: PLC0415
 
         return await continue_restore(opened, settings, options, environment)
-    verify = bool(told["verify"])
 
     async def work(context: RunContext) -> None:
-        await run_bulk(context, BulkPlan(verify=verify, continued=True))
+        await run_bulk(context, BulkPlan(verify=record.verify, continued=True))
 
+    number, is_percent = record.max_failures or (0.0, False)
+    limit = FailureLimit(number, is_percent=is_percent) if record.max_failures else None
     spec = RunSpec(
         kind=RunKind.PAUSE,
         settings=settings,
-        connection=opened.connection,
+        journal=opened.journal,
         directory=opened.directory,
         deadline_s=options.deadline_s,
-        decide_by_reading=not verify,
-        max_failures=_limit(told["max_failures"]),
+        decide_by_reading=not record.verify,
+        max_failures=limit,
     )
     return await live(environment, spec, work)
-
-
-def _limit(told: object) -> FailureLimit | None:
-    if not isinstance(told, list):
-        return None
-    number, is_percent = told
-    return FailureLimit(float(number), is_percent=bool(is_percent))
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, (int, float))
-    return float(value)

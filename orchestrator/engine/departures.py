@@ -23,7 +23,7 @@ _ASLEEP_AGAIN_S = 15.0
 
 
 class Departures:
-    """Who leaves next, and when."""
+    """Decides which request leaves next, and when."""
 
     def __init__(
         self, pacer: Pacer, clock: Clock, alarm: Alarm, progress: Progress, *, concurrency: int

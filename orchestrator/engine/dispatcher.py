@@ -1,7 +1,7 @@
-"""Sends requests: admission, rate limit, signature, and what each answer changes.
+"""Sends requests: permit, rate limit, signature, and what each answer changes.
 
-Rule 1: nothing leaves but through `permit` and `exchange`.
-Rule 2: between the rate limit's leave and the bytes on the wire nothing is awaited.
+Everything leaves through `permit` and `exchange`. Between the rate limit's leave and the bytes on
+the wire nothing is awaited.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class Dispatcher:
         self._learn_of_the_server(verdict, permit, now_s)
 
     def _learn_of_the_server(self, verdict: Verdict, permit: Permit, now_s: float) -> None:
-        """Is it the API, does its name exist, is its certificate good?"""
+        """Note whether it is the API, its name exists, and its certificate is good."""
         # Nothing ever left, and there is no such name: a slip, not an outage. An emergency waits
         # all the same: a resolver that is only starting says the same.
         is_unknown = verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
@@ -263,7 +263,7 @@ class Dispatcher:
             self.stopping.stop(ended, foreign.why)
 
     def _note_unreadable(self, permit: Permit, now_s: float) -> None:
-        """Whether it says that the server is ill is known when the states have been looked at."""
+        """Hold back until the states show whether the server is failing."""
         self.contact.has_answered = True
         self.unreadable.note(permit.key)
         if self.unreadable.is_enough:
@@ -411,7 +411,7 @@ async def try_read(dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable
 
 
 class _Departure:
-    """One request's way out: the client asks it for its leave and for the signature."""
+    """One request that is to leave: the client asks it when, and for the signature."""
 
     __slots__ = ("_dispatcher", "_permit", "generation", "sent", "sent_at_ms")
 

@@ -1,11 +1,9 @@
 """pause-all: find everything that runs in some VDNs, pause it, prove that they are quiet.
 
-Rule 1: pausing starts with the first page while the rest is read.
-Rule 2: discovery is lenient, proof is strict: only passes prove anything (policy/quiet.py).
-Rule 3: a pass that is to prove something begins when no PUT of its VDN is pending or in flight; a
-        campaign that does not answer holds up its own row only.
-Rule 4: the verdict is about all VDNs at one time: what is proven is looked at again until all are.
-Rule 5: nothing stops the stopping: a failed listing, a full disk, a lost terminal.
+Pausing starts with the first page while the rest is read. Only check passes prove anything
+(policy/quiet.py), and one begins when no PUT of its VDN is pending or in flight. The verdict is
+about all VDNs at one time. Nothing stops the stopping: a failed listing, a full disk, a lost
+terminal. docs/spec/behaviour.md, "pause-all"; docs/spec/evidence.md, rule 1.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
 #: seconds between two looks for newcomers while campaigns are being paused
 _REDISCOVER_S = 5.0
-#: such a look may cost this share of the pace at most
+#: such a look may cost this part of the pace at most
 _REDISCOVER_SHARE = 0.05
 #: seconds before the next pass when nothing was due in the last one
 _AGAIN_S = 1.0
@@ -69,7 +67,7 @@ class Emergency:
     _feeding: bool = True
 
     def __post_init__(self) -> None:
-        """Be told of answers, outcomes and the end of the run."""
+        """Follow answers, outcomes and the end of the run."""
         context, vdns = self.context, self.vdns
         context.stopping.on_stop(self.alarm.ring)
         context.stopping.on_stop(self.confirmed.set)
@@ -113,14 +111,14 @@ class Emergency:
                 return
 
     async def each(self, work: Work, vdns: Iterable[Vdn]) -> None:
-        """Do it for several VDNs beside each other; one's bug does not stop the others."""
+        """Do it for several VDNs at the same time; a bug in one does not stop the others."""
 
         async def guarded(vdn: Vdn) -> None:
             try:
                 await work(vdn)
             except StoppedError:
                 vdn.problem = vdn.problem or self.context.stopping.why
-            except Exception as error:  # noqa: BLE001 - it is told, and the VDN is not proven
+            except Exception as error:  # noqa: BLE001 - it is reported, and the VDN is not proven
                 vdn.problem = f"{type(error).__name__}: {error}"
                 vdn.end = End.CLOSED
                 note_bug(self.context, error, f"VDN {vdn.vdn_id}")
@@ -152,7 +150,7 @@ class Emergency:
         await self._settle_left_open(vdn)
 
     async def _keep(self, vdn: Vdn) -> None:
-        """Proven, and others are not: looked at again now and then."""
+        """Pass a proven VDN again about every 30 s while others are not proven."""
         newest = vdn.proof.newest
         assert newest is not None
         wait_s = newest.ended_s + REPASS_S - self.context.clock.now_s()
@@ -181,7 +179,7 @@ class Emergency:
             await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
 
     async def _settle_left_open(self, vdn: Vdn) -> None:
-        """What an earlier life left in doubt and is not listed as started: its state decides."""
+        """What an earlier process left in doubt and is not listed as started: its state decides."""
         for ref in sorted(vdn.left_open):
             planned = Planned(vdn.places[ref], ref)
             seen = await decide_by_state(self.context, planned, acted_on=MAY_RUN)
@@ -237,7 +235,7 @@ class Emergency:
         return all(self.vdns.is_quiet(vdn) for vdn in quiet)
 
     async def _round_robin(self) -> AsyncIterator[Planned]:
-        """Campaigns of all VDNs in turn, so that none starves."""
+        """Yield the campaigns of all VDNs in turn, so that each gets its part."""
         await self.confirmed.wait()
         while self._feeding and not self.context.stopping.is_stopping:
             offered = False

@@ -40,7 +40,7 @@ async def hold(emergency: Emergency) -> None:
 
     async def count() -> None:
         while context.clock.now_s() < until_s and not context.stopping.is_stopping:
-            await context.journal.note("held_s", f"{context.clock.now_s() - began_s:.3f}")
+            await context.journal.note(held_s=context.clock.now_s() - began_s)
             await context.stopping.sleep(min(_HOLD_LOOK_S, until_s - context.clock.now_s()))
 
     counting = asyncio.create_task(count())
@@ -52,7 +52,7 @@ async def hold(emergency: Emergency) -> None:
 
 
 async def _regain(emergency: Emergency, until_s: float) -> None:
-    """The hold is over: what is not proven now may be proven within a minute."""
+    """After the hold, look for up to a minute at what is not proven."""
 
     async def prove(vdn: Vdn) -> None:
         while not emergency.vdns.is_quiet(vdn) and emergency.context.clock.now_s() < until_s:

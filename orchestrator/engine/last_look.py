@@ -1,15 +1,13 @@
-"""However a run ends, what is in doubt is looked at before the report.
+"""However a run ends, what is in doubt is read before the report; only reads are sent.
 
-Rule 1: only reads are sent, whatever ended the run: a deadline stops PUTs, never the truth.
-Rule 2: it takes LOOK_S at most; after a signal SIGNAL_LOOK_S, since a supervisor kills soon after.
-Source: design.md §6 "Rules".
+It takes LOOK_S at most, after a signal SIGNAL_LOOK_S, because a supervisor kills soon after.
+docs/spec/contracts.md, "Outcomes", 5.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
@@ -26,7 +24,7 @@ from orchestrator.policy.decide import (
 )
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.store import VdnCount, doubtful_campaigns, known_of_vdn
+from orchestrator.store import Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +48,10 @@ async def look_at_doubts(context: RunContext) -> None:
     if ended in _NO_LOOK or context.bugs:
         return
     doubts: dict[int, dict[int, Known]] = defaultdict(dict)
-    for one in await context.journal.read(doubtful_campaigns):
+    for one in await context.journal.doubtful():
         doubts[one.ref.vdn_id][one.ref.campaign_id] = one
     for vdn_id in context.unproven_vdns():
-        for one in await context.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
+        for one in await context.journal.known_of_vdn(vdn_id):
             doubts[vdn_id].setdefault(one.ref.campaign_id, one)
     limit_s = SIGNAL_LOOK_S if ended in SIGNAL_EXIT_CODES else LOOK_S
     if not doubts or context.dispatcher.pacer.wait_s(now_s=context.clock.now_s()) >= limit_s:
@@ -104,7 +102,7 @@ def _judge(
     in_doubt = known.outcome is Outcome.UNKNOWN or (
         known.outcome is None and known.history.attempts > 0
     )
-    if in_doubt and known.standing not in {"stands", "unchecked"}:
+    if in_doubt and known.standing not in {Standing.FINAL, Standing.UNCHECKED}:
         return _decided(context, known, seen, evidence)
     return contradiction(context, known, seen, _CONTRADICTED)
 
@@ -120,4 +118,6 @@ def _decided(
     if known.outcome is None:
         decision = Decision(Outcome.UNATTEMPTED)
     # With its attempts left: `continue` takes it up again.
-    return seen_settlement(context, known.seq, decision, seen, reason, standing="exhausted")
+    return seen_settlement(
+        context, known.seq, decision, seen, reason, standing=Standing.RETRY_LATER
+    )

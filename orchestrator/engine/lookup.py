@@ -1,7 +1,6 @@
-"""Reading a listing, page by page: the one way in which the run floor sees a whole VDN.
+"""Reads a listing page by page; the caller decides what to do with the rows.
 
-Rule 1: whoever asks decides what to do with the rows; whether the listing is complete is told.
-Rule 2: pages that may be read in any order are read a few at a time, the first one always alone.
+Pages that may come in any order are read a few at a time, the first one always alone.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from orchestrator.policy.decide import Outcome
 
 
-#: seconds after which a pause-all gives up, unless told otherwise
+#: seconds after which a pause-all gives up by default
 EMERGENCY_DEADLINE_S = 1800.0
 
 
 class FailureLimit(NamedTuple):
-    """How many campaigns may fail before a run ends: a number, or a share of the plan."""
+    """How many campaigns may fail before a run ends: a number, or a part of the plan."""
 
     number: float
     is_percent: bool = False
@@ -28,7 +28,7 @@ class FailureLimit(NamedTuple):
 
 
 class PauseOptions(NamedTuple):
-    """What `pause` may be told."""
+    """What a caller may ask of `pause`."""
 
     #: the VDN of lists that have no such column
     vdn: int | None = None
@@ -48,7 +48,7 @@ class PauseOptions(NamedTuple):
 
 
 class PauseAllOptions(NamedTuple):
-    """What `pause-all` may be told."""
+    """What a caller may ask of `pause-all`."""
 
     vdns: tuple[int, ...]
     run_dir: Path | None = None
@@ -59,7 +59,7 @@ class PauseAllOptions(NamedTuple):
 
 
 class RestoreOptions(NamedTuple):
-    """What `restore` may be told."""
+    """What a caller may ask of `restore`."""
 
     run_dir: Path | None = None
     #: campaigns to restore, all others left alone; None: all
@@ -76,7 +76,7 @@ class RestoreOptions(NamedTuple):
 
 
 class ContinueOptions(NamedTuple):
-    """What `continue` may be told; None keeps what the journal says."""
+    """What a caller may ask of `continue`; None keeps what the journal says."""
 
     rate_per_s: float | None = None
     concurrency: int | None = None

@@ -14,6 +14,7 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Evidence
 from orchestrator.policy.plan import Planned
 from orchestrator.policy.quiet import Pass, Tries, is_whole_due
+from orchestrator.reports.rows import SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.engine.emergency import Emergency
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 #: names of campaigns that a notice shows
 _NAMES_SHOWN = 5
-#: contradictions between the two listings that are settled by single reads
+#: contradictions between the two listings that single reads decide
 _FEW = 20
 #: looks that must show no campaign at all before that is believed
 _EMPTY_LOOKS = 2
@@ -82,7 +83,7 @@ def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
 async def _agree(
     emergency: Emergency, vdn: Vdn, whole: Listing | None, filtered: Listing
 ) -> dict[CampaignRef, ObservedState]:
-    """What either listing shows as started; only status 3 settles a contradiction."""
+    """What either listing shows as started; only status 3 decides a contradiction."""
     started = {row.ref: row for row in filtered.started()}
     if whole is None:
         return started
@@ -133,7 +134,7 @@ def _note_empty(vdn: Vdn, whole: Listing | None, filtered: Listing) -> None:
 
 
 def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
-    """What the pass says of our PUTs: without effect, or at rest."""
+    """Note what the pass shows of our PUTs: without effect, or at rest."""
     emergency.context.lag.look(
         tuple(vdn.tries),
         started=vdn.started.keys(),
@@ -159,7 +160,7 @@ def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) 
 
 
 def _give_up(emergency: Emergency, vdn: Vdn, made: Pass) -> None:
-    """More of the same would change nothing."""
+    """Give up on a campaign for which more attempts would change nothing."""
     if not made.complete or not vdn.started:
         return
     now_s = emergency.context.clock.now_s()
@@ -187,18 +188,17 @@ async def _record(
     emergency: Emergency, vdn: Vdn, made: Pass, listings: tuple[Listing, ...], problem: str
 ) -> None:
     for seen in listings:
-        started = len(seen.started())
-        await emergency.context.journal.swept(
-            (
-                vdn.vdn_id,
-                made.began_ms,
-                made.ended_ms,
-                seen.pages,
-                len(seen.ids),
-                seen.total_size,
-                started,
-                int(seen.complete),
-                seen.problem,
+        await emergency.context.journal.record_pass(
+            SweepRecord(
+                vdn_id=vdn.vdn_id,
+                started_at_ms=made.began_ms,
+                ended_at_ms=made.ended_ms,
+                pages=seen.pages,
+                rows=len(seen.ids),
+                total_size=seen.total_size,
+                started=len(seen.started()),
+                complete=seen.complete,
+                problem=seen.problem,
             )
         )
     emergency.context.events.info(

@@ -1,7 +1,7 @@
 """`pause`: a list becomes a plan, the plan a run, the run a report.
 
-Rule 1: the whole list is checked before anything is sent; what is refused leaves nothing behind.
-Rule 2: the same --run-dir again continues an unfinished run and tells a finished one once more.
+The whole list is checked before anything is sent. The same --run-dir again continues an unfinished
+run, and shows the saved result of a finished one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engine.begin import (
     check_wanted,
-    facts_text,
     give_up,
     hold,
     new_directory,
+    new_record,
     open_run,
-    run_id_of,
     with_server_of,
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
@@ -37,11 +36,10 @@ from orchestrator.manifest.source import open_manifest, open_stdin
 from orchestrator.manifest.text import ManifestUnreadableError
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.values import origin_of_call
-from orchestrator.store import PlanWriter, Refused
+from orchestrator.store import Manifest, PlanWriter, Refused
 from orchestrator.store.run_dir import RunDirectory, whole_path
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from orchestrator.engine.begin import Opened
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Stopping
     from orchestrator.policy.plan import PlanCounts
     from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal
 
 
 class _List(NamedTuple):
@@ -88,13 +87,13 @@ async def pause(
         return await _take_up(manifest, settings, options, environment)
     directory = new_directory(environment, settings.state_dir, options.run_dir)
     try:
-        connection = await _plan(manifest, settings, options, environment, directory)
+        journal = await _plan(manifest, settings, options, environment, directory)
         if options.dry_run:
             from orchestrator.engine.results import tell  # noqa: PLC0415 - not for a real run
 
-            with closing(connection):
-                return tell(connection, directory.path, fallback=environment.fallback)
-        return await _begin(connection, directory, settings, options, environment)
+            with closing(journal):
+                return tell(journal, directory.path, fallback=environment.fallback)
+        return await _begin(journal, directory, settings, options, environment)
     finally:
         directory.release()
 
@@ -105,7 +104,7 @@ async def _plan(
     options: PauseOptions,
     environment: Environment,
     directory: RunDirectory,
-) -> sqlite3.Connection:
+) -> Journal:
     stopping = environment.stopping
     writer = PlanWriter(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     try:
@@ -113,23 +112,23 @@ async def _plan(
         for note in listed.notes:
             environment.events.warning("list.read_so", how=note)
         _check_size(listed.counts, options)
-        text = facts_text(
+        record = new_record(
             environment,
             settings,
             kind=RunKind.PAUSE,
-            run_id=run_id_of(environment, directory),
+            directory=directory,
             reason=options.reason,
             dry_run=options.dry_run,
             verify=options.verify,
-            accept=tuple(sorted(one.value for one in options.accept)),
-            manifest={"path": listed.path, "sha256": listed.sha256},
+            accept=frozenset(options.accept),
+            manifest=Manifest(listed.path, listed.sha256),
             max_failures=(options.max_failures.number, options.max_failures.is_percent)
             if options.max_failures
             else None,
         )
-        connection = await asyncio.to_thread(writer.finish, {"facts": text})
+        journal = await asyncio.to_thread(writer.finish, record)
         if stopping.is_stopping:
-            connection.close()
+            journal.close()
             directory.journal.unlink()
             check_wanted(stopping)
     except BaseException:
@@ -137,7 +136,7 @@ async def _plan(
         give_up(directory)
         check_wanted(stopping)  # what a stop broke off is no failure of the disk
         raise
-    return connection
+    return journal
 
 
 def _read(
@@ -192,7 +191,7 @@ def _check_size(counts: PlanCounts, options: PauseOptions) -> None:
 
 
 async def _begin(
-    connection: sqlite3.Connection,
+    journal: Journal,
     directory: RunDirectory,
     settings: Settings,
     options: PauseOptions,
@@ -204,7 +203,7 @@ async def _begin(
     spec = RunSpec(
         kind=RunKind.PAUSE,
         settings=settings,
-        connection=connection,
+        journal=journal,
         directory=directory,
         deadline_s=options.deadline_s,
         decide_by_reading=not options.verify,
@@ -222,7 +221,7 @@ async def _take_up(
     options: PauseOptions,
     environment: Environment,
 ) -> RunResult:
-    """Continue an unfinished run of the same list and server, or tell a finished one again."""
+    """Continue an unfinished run of the same list and server, or show a finished one's result."""
     from orchestrator.engine.continuing import (  # noqa: PLC0415 - a new run does not need it
         continue_held,
         is_finished,
@@ -240,7 +239,7 @@ async def _take_up(
             if is_finished(opened):
                 return tell_again(opened)
         except BaseException:
-            opened.connection.close()
+            opened.journal.close()
             raise
         pace = settings.pace
         again = ContinueOptions(
@@ -255,7 +254,7 @@ async def _take_up(
 
 
 def _is_given(settings: Settings, key: str) -> bool:
-    """Whether a setting comes from this very call: then it counts for more than the journal."""
+    """Whether a setting comes from this call, which overrides the journal."""
     return settings.origins[key] == origin_of_call(key)
 
 
@@ -270,12 +269,12 @@ def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
 
 
 def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseOptions) -> None:
-    facts = opened.facts
+    record = opened.record
     other = ""
-    if facts.kind is not RunKind.PAUSE or facts.dry_run != options.dry_run:
-        kind = "dry run" if facts.dry_run else facts.kind.value
+    if record.kind is not RunKind.PAUSE or record.dry_run != options.dry_run:
+        kind = "dry run" if record.dry_run else record.kind.value
         other = f"a {kind}"
-    elif facts.manifest_sha256 != sha256:
+    elif record.manifest is None or record.manifest.sha256 != sha256:
         other = "a run of another list"
     if other:
         raise JournalMismatchError(
@@ -283,4 +282,4 @@ def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseO
             advice="give this run a directory of its own with --run-dir",
         )
     if settings.server.base_url:
-        with_server_of(settings, facts)
+        with_server_of(settings, record)

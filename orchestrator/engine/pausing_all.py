@@ -1,8 +1,7 @@
-"""`pause-all`: the emergency as a run, with its guard, its proof and its record.
+"""`pause-all` as a run: the question, the emergency, its proof and its record.
 
-Rule 1: the guard never waits for the listing, nor the listing for the guard.
-Rule 2: without a disk the journal lives in memory, the rows go to the fallback, and the exit code
-        says so: nothing stops the stopping.
+Question and listing do not wait for each other. Without a disk the journal is in memory, the rows
+go to the fallback stream, and the exit code says so.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.begin import facts_text, give_up, new_directory, run_id_of
+from orchestrator.engine.begin import give_up, new_directory, new_record
 from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S
 from orchestrator.engine.run import RunSpec, live
@@ -22,11 +20,9 @@ from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.errors import RefusedError, SettingsError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended, VdnProof
-from orchestrator.store import PlanWriter, all_vdn_shares, known_of_vdn, read_meta
+from orchestrator.store import PlanWriter
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from orchestrator.engine.begin import Opened
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, PauseAllOptions
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.errors import OrchestratorError
     from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
 
 
@@ -62,6 +59,8 @@ class _Course:
     dry_run: bool
     confirm: Confirm | None
     continued: bool = False
+    #: so much of the hold is over already
+    held_s: float = 0.0
     emergency: Emergency | None = None
     refused: bool = False
 
@@ -69,13 +68,11 @@ class _Course:
         emergency = Emergency(
             context, Vdns(context, {one: Vdn(one) for one in self.vdns}), hold_s=self.hold_s
         )
+        emergency.held_s = self.held_s
         self.emergency = emergency
         if self.continued:
-            emergency.held_s = float((await context.journal.read(read_meta)).get("held_s", "0"))
-            for share in await context.journal.read(all_vdn_shares):
-                emergency.vdns.remember(
-                    await context.journal.read(partial(known_of_vdn, vdn_id=share.vdn_id))
-                )
+            for share in await context.journal.vdn_counts():
+                emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
         if self.dry_run:
             await emergency.list_only()
             return
@@ -105,14 +102,12 @@ class _Course:
         """Put the proofs on record."""
         if self.emergency is None:
             return
-        from orchestrator.engine.results import proofs_text  # noqa: PLC0415 - at the end
-
         await self.emergency.vdns.note_still_running()
         proofs = tuple(
             _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
             for vdn in self.emergency.vdns.by_id.values()
         )
-        await context.journal.note("proofs", proofs_text(proofs))
+        await context.journal.note(proofs=proofs)
 
 
 async def _asked(confirm: Confirm, findings: Findings) -> bool:
@@ -137,12 +132,12 @@ async def pause_all(
     Raises:
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
-    directory, connection, problem = _place(settings, options, environment)
+    directory, journal, problem = _place(settings, options, environment)
     course = _Course(settings, environment, options.vdns, options.hold_s, options.dry_run, confirm)
     spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
-        connection=connection,
+        journal=journal,
         directory=directory,
         deadline_s=options.deadline_s,
         decide_by_reading=True,
@@ -165,23 +160,21 @@ async def continue_pause_all(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
     """One more life for an interrupted pause-all."""
-    vdns = opened.facts.told["vdns"]
-    hold_s = opened.facts.told["hold_s"]
-    assert isinstance(vdns, list)
-    assert isinstance(hold_s, (int, float))
+    record = opened.record
     course = _Course(
         settings,
         environment,
-        tuple(vdns),
-        float(hold_s),
+        record.vdns,
+        record.hold_s,
         dry_run=False,
         confirm=None,
         continued=True,
+        held_s=record.held_s,
     )
     spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
-        connection=opened.connection,
+        journal=opened.journal,
         directory=opened.directory,
         deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
         decide_by_reading=True,
@@ -191,14 +184,14 @@ async def continue_pause_all(
 
 def _place(
     settings: Settings, options: PauseAllOptions, environment: Environment
-) -> tuple[RunDirectory | None, sqlite3.Connection, StorageError | None]:
+) -> tuple[RunDirectory | None, Journal, StorageError | None]:
     """Where this run is recorded: where it was wished, in the state directory, or in memory."""
     problem: OrchestratorError | None = None
     for wanted in dict.fromkeys((options.run_dir, None)):
         try:
             directory = new_directory(environment, settings.state_dir, wanted)
             try:
-                connection = _journal(settings, options, environment, directory)
+                journal = _journal(settings, options, environment, directory)
             except StorageError:
                 give_up(directory)
                 raise
@@ -209,11 +202,11 @@ def _place(
             environment.events.error(
                 "journal.elsewhere", path=str(directory.path), error=_reason(problem)
             )
-        return directory, connection, None
+        return directory, journal, None
     assert problem is not None
     environment.events.error("journal.in_memory", error=_reason(problem))
-    connection = _journal(settings, options, environment, None)
-    return None, connection, StorageError(_reason(problem))
+    journal = _journal(settings, options, environment, None)
+    return None, journal, StorageError(_reason(problem))
 
 
 def _reason(problem: OrchestratorError) -> str:
@@ -226,20 +219,20 @@ def _journal(
     options: PauseAllOptions,
     environment: Environment,
     directory: RunDirectory | None,
-) -> sqlite3.Connection:
+) -> Journal:
     writer = PlanWriter(directory.journal if directory else None)
-    text = facts_text(
+    record = new_record(
         environment,
         settings,
         kind=RunKind.PAUSE_ALL,
-        run_id=run_id_of(environment, directory),
+        directory=directory,
         reason=options.reason,
         dry_run=options.dry_run,
         vdns=options.vdns,
         hold_s=options.hold_s,
     )
     try:
-        return writer.finish({"facts": text})
+        return writer.finish(record)
     except StorageError:
         writer.discard()
         raise

@@ -30,7 +30,7 @@ class Permit:
     #: it may leave although the breaker is open
     past_breaker: bool = False
     alone: bool = False
-    #: the answer (or its absence) has been told to the breaker
+    #: the answer (or its absence) has been reported to the breaker
     told: bool = False
 
     @property
@@ -41,7 +41,7 @@ class Permit:
 
 @dataclass(slots=True)
 class Breakers:
-    """Both breakers of a run, and what they tell people."""
+    """Both breakers of a run, and what they say to people."""
 
     changes: Breaker
     reads: Breaker
@@ -133,7 +133,7 @@ class Breakers:
         return f"no useful answer for {self.patience_s:g} s{reason}"
 
     def give_back(self, permit: Permit) -> None:
-        """A probe that was not sent, or told nothing, lets another go."""
+        """A probe that was not sent, or showed nothing, lets another go."""
         if permit.probe and not permit.told:
             permit.breaker.probe_cancelled(now_s=self.clock.now_s())
             self.alarm.ring()
@@ -167,7 +167,7 @@ class Breakers:
             self.alarm.ring()
 
     def hold_back(self, breaker: Breaker, verdict: Verdict) -> None:
-        """Something has shown that the server is not itself: single probes from now on."""
+        """Send single probes from now on: something has shown that the server is failing."""
         was_open = breaker.is_open
         breaker.outage(now_s=self.clock.now_s())
         self.refusal = verdict

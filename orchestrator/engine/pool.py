@@ -1,8 +1,7 @@
-"""C campaigns at work at a time, fed from a stream, however long it is.
+"""C campaigns at work at a time, fed from a stream, so that the list is never in memory.
 
-Rule 1: in flight ≤ C; begun and not settled ≤ C + MAX_BACKING_OFF. The list is never in memory.
-Rule 2: one campaign that breaks (a bug) does not take the others with it.
-Rule 3: when the run is ending nothing new is begun; what has begun is awaited.
+At most C requests are in flight, and MAX_BACKING_OFF campaigns wait for a repeat. A bug in one
+campaign does not stop the others. When the run is ending, nothing new begins.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ async def run_pool(
     source: AsyncIterator[Planned],
     settle: Callable[[Planned], Awaitable[None]],
 ) -> None:
-    """Settle every campaign of the source, C at a time; returns when all have come to rest.
+    """Bring every campaign of the source to its outcome, C at a time; returns when all are done.
 
-    `settle` is called with a slot held and gives it back.
+    `settle` is called with a place in the work limit, and gives it back.
     """
     begun: set[asyncio.Task[None]] = set()
     try:
@@ -70,7 +69,7 @@ async def _guarded(
         await settle(planned)
     except StorageError as error:
         context.stopping.stop(Ended.STORAGE, str(error))
-    except Exception as error:  # noqa: BLE001 - the last line of defence; it is told, not swallowed
+    except Exception as error:  # noqa: BLE001 - the last line of defence; it is reported, not swallowed
         ref = planned.ref
         note_bug(context, error, f"campaign {ref.campaign_id} of VDN {ref.vdn_id}")
     finally:

@@ -1,14 +1,12 @@
 """The look before the first PUT: what each campaign was before this run touched it.
 
-Rule 1: what is in the target status already is spared its request.
-Rule 2: the state before is recorded once; a look made after an intent only decides doubts.
-Rule 3: a look that fails never keeps a campaign from being paused.
+A campaign that is in the target status gets no request. The state before is recorded once; a look
+after an intent only decides doubts. A look that fails keeps no campaign from being paused.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
@@ -26,7 +24,7 @@ from orchestrator.policy.decide import (
     decide_untouched,
 )
 from orchestrator.policy.plan import reads_are_cheaper
-from orchestrator.store import pending_campaigns
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +65,7 @@ async def _read_each(context: RunContext, share: VdnCount) -> str:
     after = 0
     problem = ""
     while True:
-        chunk = await context.journal.read(
-            partial(pending_campaigns, vdn_id=share.vdn_id, after=after, limit=_CHUNK)
-        )
+        chunk = await context.journal.pending(vdn_id=share.vdn_id, after=after, limit=_CHUNK)
         if not chunk:
             return problem
         after = chunk[-1].seq
@@ -85,7 +81,7 @@ async def _read_each(context: RunContext, share: VdnCount) -> str:
 async def _note_states(
     context: RunContext, rows: Sequence[ObservedState], evidence: Evidence
 ) -> None:
-    """Record the state before; settle what is in its target status, and what is in doubt."""
+    """Record the state before; decide what is in its target status, and what is in doubt."""
     known = await known_rows(context, rows)
     if known:
         saw = [(one.seq, seen) for one, seen in known]
@@ -99,7 +95,8 @@ async def _note_states(
     contradicted = [
         outcome_record
         for one, seen in known
-        if one.standing == "unchecked" and (outcome_record := contradiction(context, one, seen))
+        if one.standing is Standing.UNCHECKED
+        and (outcome_record := contradiction(context, one, seen))
     ]
     await context.settle(*contradicted, confirms=True)
 
@@ -107,7 +104,7 @@ async def _note_states(
 def _settle_by_look(
     context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
 ) -> OutcomeRecord | None:
-    if known.standing in {"stands", "unchecked"}:
+    if known.standing in {Standing.FINAL, Standing.UNCHECKED}:
         return None
     if was_perhaps_sent(context.action, known, process=context.journal.process):
         return settle_perhaps_sent(context, known, seen)
@@ -120,12 +117,12 @@ def _settle_by_look(
             context, known.seq, decision, seen, known.error, standing=standing_of(context, decision)
         )
     if seen.status is COURSES[context.action].source or seen.status is None:
-        if known.standing != "needs_state":
+        if known.standing != Standing.NEEDS_READ:
             return None
-        # Looked at again in a later life and still to be done: it gets its attempts.
+        # Looked at again by a later process and still to be done: it gets its attempts.
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         return seen_settlement(
-            context, known.seq, decision, seen, known.error, standing="exhausted"
+            context, known.seq, decision, seen, known.error, standing=Standing.RETRY_LATER
         )
     decision = decide_seen(context.action, known.history, seen.status, evidence)
     return seen_settlement(
@@ -134,11 +131,13 @@ def _settle_by_look(
 
 
 def settle_perhaps_sent(context: RunContext, known: Known, seen: ObservedState) -> OutcomeRecord:
-    """A start that a killed process may have sent is never sent again; a second look decides."""
+    """Decide a start that a killed process may have sent: it is never sent again."""
     course = COURSES[context.action]
     reason = known.error or PERHAPS_STARTED
     if seen.status is course.target:
         decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
-        return seen_settlement(context, known.seq, decision, seen, reason, standing="unchecked")
+        return seen_settlement(
+            context, known.seq, decision, seen, reason, standing=Standing.UNCHECKED
+        )
     decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return seen_settlement(context, known.seq, decision, seen, reason, standing="needs_state")
+    return seen_settlement(context, known.seq, decision, seen, reason, standing=Standing.NEEDS_READ)

@@ -1,8 +1,6 @@
-"""How far a run is: numbers that the run floor keeps and faces read.
+"""How far a run is: numbers that the engine writes and the command line reads.
 
-Rule 1: only the run floor writes here; a face reads when it likes.
-Rule 2: nothing is decided from these numbers but what the retry rules take from `left` and
-        `useful_changes`.
+Only the retry rules decide anything by them, from `left` and `useful_changes`.
 """
 
 from __future__ import annotations
@@ -17,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Progress:
-    """A run at this moment."""
+    """How far a run is at this moment."""
 
-    #: what it is doing, for people: "looking", "pausing", "checking", "sweeping"
+    #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"
     #: campaigns to act on, as far as known
     campaigns: int = 0
@@ -31,7 +29,7 @@ class Progress:
     #: the pace is below its ceiling, because the server is too busy
     is_slowed: bool = False
     backing_off: int = 0
-    #: campaigns that were settled and had to be begun again (pause-all)
+    #: campaigns that had an outcome and had to be begun again (pause-all)
     reopened: int = 0
     #: rows whose state was confirmed after the last answer
     checked: int = 0
@@ -46,7 +44,7 @@ class Progress:
     breaker: str = ""
     #: why the run is ending; empty while it goes on
     ending: str = ""
-    #: the last thing worth a line: a cure, a VDN that could not be looked at
+    #: the last thing worth a line: a corrected signature, a VDN that could not be looked at
     notice: str = ""
 
     @property

@@ -1,32 +1,28 @@
-"""`restore`: start again exactly what a run turned off.
+"""`restore`: start again exactly the campaigns that a run turned off.
 
-Rule 1: candidates are the campaigns that the run changed; what it found paused is not among them.
-Rule 2: the undone run's journal remembers each start before it is sent, so that repeating a restore
-        starts nothing twice: an operator may have stopped one again on purpose.
-Rule 3: only what is suspended now is started; what cannot be looked at is left as it is.
-Rule 4: a start that a killed restore may have sent is not sent again, by whoever comes later.
+Only what the run changed, and what is suspended now, is started; what cannot be looked at stays as
+it is. The journal of the run being undone records each start before it is sent, so that repeating a
+restore starts nothing twice. A start that a killed restore may have sent is not sent again
+(docs/spec/evidence.md, rule 9).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
-    Facts,
-    facts_text,
+    Opened,
     give_up,
     hold,
     last_written_ms,
     new_directory,
+    new_record,
     open_run,
     refuse_if_old,
-    run_id_of,
     with_server_of,
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
@@ -37,30 +33,16 @@ from orchestrator.errors import BugError, RefusedError, UsageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
 from orchestrator.reports.rows import RunKind
-from orchestrator.store import (
-    Gap,
-    Journal,
-    PlanWriter,
-    Reason,
-    gap_of,
-    known_of_vdn,
-    pending_refs,
-    read_meta,
-    restorable,
-    restored_marks,
-)
+from orchestrator.store import Gap, Mark, MarkState, PlanWriter, Reason, gap_of
 from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
-    import sqlite3
-
-    from orchestrator.engine.begin import Opened
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, RestoreOptions
     from orchestrator.engine.run import Environment
     from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Mark, Restorable
+    from orchestrator.store import Journal, Restorable, RunRecord, Store
 
 
 #: intents that may be open at a time: what a kill leaves as perhaps sent
@@ -69,11 +51,11 @@ _INTENTS_MAX = 8
 
 @dataclass(slots=True)
 class _Source:
-    """The run that is undone, held open for its memory."""
+    """The run that is being undone; its journal is held open for the marks."""
 
     directory: RunDirectory
-    journal: Journal
-    facts: Facts
+    journal: Store
+    record: RunRecord
     #: campaign → its place in that run's journal
     places: dict[CampaignRef, int]
     #: campaigns that a restore has started, or may have; and which run it was
@@ -109,17 +91,17 @@ async def restore(
     try:
         refuse_if_old(
             environment,
-            undone.facts,
+            undone.record,
             written_ms,
             even_if_old=options.even_if_old,
             why="; what should run may be different by now",
         )
-        settings = with_server_of(settings, undone.facts)
+        settings = with_server_of(settings, undone.record)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, undone, candidates)
         directory = new_directory(environment, settings.state_dir, options.run_dir)
         try:
-            connection = _plan(
+            journal = _plan(
                 settings,
                 options,
                 environment,
@@ -133,10 +115,14 @@ async def restore(
             raise
         try:
             if options.dry_run:
-                with closing(connection):
-                    return tell(connection, directory.path, fallback=environment.fallback)
+                with closing(journal):
+                    return tell(journal, directory.path, fallback=environment.fallback)
             return await _live(
-                connection, directory, settings, environment, undone=undone, deadline_s=None
+                Opened(directory, journal, journal.record()),
+                settings,
+                environment,
+                undone=undone,
+                deadline_s=None,
             )
         finally:
             directory.release()
@@ -148,7 +134,7 @@ async def continue_restore(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
     """One more life for an interrupted restore."""
-    source = RunDirectory(Path(str(opened.facts.told["source_dir"])))
+    source = RunDirectory(Path(opened.record.source_dir))
     hold(environment, source)
     try:
         undone = await _remember(source, environment)
@@ -157,8 +143,7 @@ async def continue_restore(
         raise
     try:
         return await _live(
-            opened.connection,
-            opened.directory,
+            opened,
             settings,
             environment,
             undone=undone,
@@ -183,33 +168,33 @@ async def _open_source(
         )
     try:
         undone = await _remember(source, environment)
-        candidates = await undone.journal.read(restorable)
+        candidates = await undone.journal.restorable()
     except BaseException:
         source.release()
         raise
-    if undone.facts.kind is RunKind.RESTORE or undone.facts.dry_run:
+    if undone.record.kind is RunKind.RESTORE or undone.record.dry_run:
         await undone.close()
-        what = "a dry run" if undone.facts.dry_run else "a restore"
-        raise UsageError(f"run {undone.facts.run_id} is {what}: there is nothing to turn back on")
+        what = "a dry run" if undone.record.dry_run else "a restore"
+        raise UsageError(f"run {undone.record.run_id} is {what}: there is nothing to turn back on")
     return undone, candidates
 
 
 async def _remember(source: RunDirectory, environment: Environment) -> _Source:
     opened = await asyncio.to_thread(open_run, source, environment.stopping)
-    journal = Journal(environment.make_writer(opened.connection, keep_going=False))
-    candidates = await journal.read(restorable)
+    journal = environment.make_store(opened.journal, keep_going=False)
+    candidates = await journal.restorable()
     places = {one.ref: one.seq for one in candidates}
     by_seq = {one.seq: one.ref for one in candidates}
-    marks = await journal.read(restored_marks)
+    marks = await journal.marks()
     marked = {by_seq[seq]: mark for seq, mark in marks.items() if seq in by_seq}
-    return _Source(source, journal, opened.facts, places, marked)
+    return _Source(source, journal, opened.record, places, marked)
 
 
 async def _ask(
     confirm: Confirm, settings: Settings, undone: _Source, candidates: list[Restorable]
 ) -> None:
     vdns = tuple(sorted({one.ref.vdn_id for one in candidates}))
-    lines = [f"run {undone.facts.run_id} turned off {len(candidates):,} campaigns"]
+    lines = [f"run {undone.record.run_id} turned off {len(candidates):,} campaigns"]
     if not await confirm(Findings(settings.server.base_url, vdns, lines)):
         raise RefusedError(
             "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
@@ -228,15 +213,15 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     undone: _Source,
     candidates: list[Restorable],
     written_ms: int,
-) -> sqlite3.Connection:
-    text = facts_text(
+) -> Journal:
+    record = new_record(
         environment,
         settings,
         kind=RunKind.RESTORE,
-        run_id=run_id_of(environment, directory),
+        directory=directory,
         reason=options.reason,
         dry_run=options.dry_run,
-        source_run=undone.facts.run_id,
+        source_run=undone.record.run_id,
         source_dir=str(undone.directory.path),
         source_written_ms=written_ms,
     )
@@ -244,7 +229,7 @@ def _plan(  # noqa: PLR0913 - a plan is made of all of these
     try:
         now_ms = environment.clock.wall_ms()
         writer.take_restorable(candidates, _left_alone(options, undone, candidates), at_ms=now_ms)
-        return writer.finish({"facts": text})
+        return writer.finish(record)
     except BaseException:
         writer.discard()
         raise
@@ -263,10 +248,10 @@ def _left_alone(
             reason = f"over --limit {options.limit}"
         if reason:
             reasons[one.ref] = Reason(reason)
-        elif mark is not None and mark.state == "intended" and not options.include_inferred:
+        elif mark is not None and mark.state is MarkState.INTENDED and not options.include_inferred:
             reasons[one.ref] = Reason(
                 f"restore {mark.run_id} was interrupted and may have started it; it is left as it"
-                f" is: `orchestrator restore {undone.facts.run_id} --include-inferred` starts it",
+                f" is: `orchestrator restore {undone.record.run_id} --include-inferred` starts it",
                 is_doubt=True,
             )
         else:
@@ -276,8 +261,8 @@ def _left_alone(
 
 def _reason(options: RestoreOptions, undone: _Source, one: Restorable, mark: Mark | None) -> str:
     pair = (one.ref.vdn_id, one.ref.campaign_id)
-    if mark is not None and mark.state == "restored":
-        return f"restored from {undone.facts.run_id} before"
+    if mark is not None and mark.state is MarkState.RESTORED:
+        return f"restored from {undone.record.run_id} before"
     if options.only is not None and pair not in options.only:
         return "not in --only"
     if pair in options.except_:
@@ -289,70 +274,66 @@ def _reason(options: RestoreOptions, undone: _Source, one: Restorable, mark: Mar
     return ""
 
 
-# -- the life ---------------------------------------------------------------------------------
+# -- the process ------------------------------------------------------------------------------
 
 
-async def _live(  # noqa: PLR0913 - a life is made of all of these
-    connection: sqlite3.Connection,
-    directory: RunDirectory,
+async def _live(
+    opened: Opened,
     settings: Settings,
     environment: Environment,
     *,
     undone: _Source,
     deadline_s: float | None,
 ) -> RunResult:
-    run_id = run_id_of(environment, directory)
+    run_id = opened.record.run_id
 
     async def work(context: RunContext) -> None:
-        refs = await context.journal.read(pending_refs)
+        refs = await context.journal.refs()
 
         async def before_intent(seq: int) -> None:
             ref = refs.get(seq)
             if ref is None:
                 raise BugError(f"row {seq} of the restore has no campaign")
-            await _mark(undone, environment, ref, run_id, "intended")
+            await _mark(undone, environment, ref, Mark(MarkState.INTENDED, run_id))
 
         context.before_intent = before_intent
         context.look_is_required = True
-        facts = json.loads((await context.journal.read(read_meta))["facts"])
-        written_ms = facts.get("source_written_ms", 0)
         # A stop so young may be hidden by a lag that nobody has seen yet.
-        context.doubted_until_ms = min(written_ms, context.clock.wall_ms()) + round(
-            GAP_MAX_S * 1000
-        )
+        stopped_ms = min(opened.record.source_written_ms, context.clock.wall_ms())
+        context.doubted_until_ms = stopped_ms + round(GAP_MAX_S * 1000)
         await run_bulk(context, BulkPlan(verify=True, continued=True))
 
     async def remember(context: RunContext) -> None:
-        """Tell the undone run's journal what came of each start."""
+        """Record in the undone run's journal what came of each start."""
         for vdn_id in {ref.vdn_id for ref in undone.places}:
-            for known in await context.journal.read(partial(known_of_vdn, vdn_id=vdn_id)):
+            for known in await context.journal.known_of_vdn(vdn_id):
                 started = known.history.accepted or known.outcome is Outcome.RESTORED
                 is_untouched = known.history.attempts == 0 and not started
                 if is_untouched or known.ref not in undone.places:
                     continue
-                state = "restored" if started else _unstarted(known.history.doubted, known.outcome)
-                await _mark(undone, environment, known.ref, run_id, state)
+                state = (
+                    MarkState.RESTORED
+                    if started
+                    else _unstarted(known.history.doubted, known.outcome)
+                )
+                await _mark(undone, environment, known.ref, Mark(state, run_id))
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
     spec = RunSpec(
         kind=RunKind.RESTORE,
         settings=settings._replace(pace=settings.pace._replace(concurrency=few)),
-        connection=connection,
-        directory=directory,
+        journal=opened.journal,
+        directory=opened.directory,
         deadline_s=deadline_s,
     )
     return await live(environment, spec, work, before_report=remember)
 
 
-def _unstarted(doubted: bool, outcome: Outcome | None) -> str:  # noqa: FBT001 - a pair of facts
+def _unstarted(doubted: bool, outcome: Outcome | None) -> MarkState:  # noqa: FBT001 - a pair of facts
     if doubted and outcome in {None, Outcome.UNKNOWN}:
-        return "intended"
-    return "cleared"
+        return MarkState.INTENDED
+    return MarkState.CLEARED
 
 
-async def _mark(
-    undone: _Source, environment: Environment, ref: CampaignRef, run_id: str, state: str
-) -> None:
-    await undone.journal.mark_restored(
-        undone.places[ref], run_id=run_id, state=state, at_ms=environment.clock.wall_ms()
-    )
+async def _mark(undone: _Source, environment: Environment, ref: CampaignRef, mark: Mark) -> None:
+    await undone.journal.mark_restored(undone.places[ref], mark, at_ms=environment.clock.wall_ms())

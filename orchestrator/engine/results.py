@@ -1,16 +1,14 @@
-"""From the journal to what people read: facts, rows, files, last words.
+"""From the journal to what people read: facts, rows, files, last lines.
 
-Rule 1: everything comes from the journal, so that `report` and the end of a run say the same.
-Rule 2: a report that cannot be stored goes to whatever still works, and says so.
+Everything comes from the journal, so `report` and the end of a run say the same. A report that
+cannot be stored goes to the fallback stream.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.errors import StorageError
-from orchestrator.model import Action
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.files import is_stored, write_rows, write_summary, write_to_stream
 from orchestrator.reports.rows import RunKind, Tally
@@ -20,24 +18,14 @@ from orchestrator.reports.sentences import (
     unstopped_lines,
     verdict_line,
 )
-from orchestrator.reports.summary import Ended, RunFacts, VdnProof, run_verdict, summary_document
-from orchestrator.store import (
-    Gap,
-    gap_of,
-    plan_counts,
-    processes,
-    read_meta,
-    report_rows,
-    sweep_records,
-    unverified,
-)
+from orchestrator.reports.summary import Ended, RunFacts, run_verdict, summary_document
+from orchestrator.store import Gap, gap_of
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.reports.rows import ReportRow
+    from orchestrator.store import RunRecord, Saved
 
 
 #: how a run can be cut short by trouble → what people do next
@@ -73,7 +61,7 @@ class RunResult(NamedTuple):
     trouble: str = ""
     #: what to do about it
     advice: str = ""
-    #: nothing was sent in this process: a finished run was told again
+    #: nothing was sent in this process: it shows a finished run's saved result
     repeated: bool = False
     #: results.csv and summary.json in run_dir are this result's
     is_reported: bool = True
@@ -89,7 +77,7 @@ class Stored(NamedTuple):
 
 
 def make_report(
-    connection: sqlite3.Connection,
+    saved: Saved,
     folder: Path | None,
     *,
     storage_failed: bool,
@@ -98,26 +86,25 @@ def make_report(
     """Write the report files of a run from its journal; to `fallback` when that fails.
 
     Args:
-        connection: the journal.
+        saved: the run on record.
         folder: the run directory; None when there is none.
         storage_failed: the journal itself could not be kept on the disk.
         fallback: where the rows go when files cannot be written; None: nowhere.
     """
-    facts = read_facts(connection)
+    facts = read_facts(saved)
     if folder is not None and gap_of(folder / "journal.db") is Gap.LOST:
         facts = facts._replace(journal_incomplete=True)
     failure: StorageError | None = None
     tally: Tally | None = None
     if folder is not None:
         try:
-            tally = write_rows(folder, _rows(connection, facts), kind=facts.kind)
+            tally = write_rows(folder, saved.rows(), kind=facts.kind)
         except StorageError as error:
             failure = error
     if tally is None or storage_failed:
-        tally = _print_rows(connection, facts, fallback)
+        tally = _print_rows(saved, facts.kind, fallback)
     facts = facts._replace(storage_failed=storage_failed or failure is not None or folder is None)
-    lines, _, _ = plan_counts(connection)
-    tally.check(lines)
+    tally.check(saved.lines())
     if folder is not None and failure is None:
         try:
             write_summary(folder, summary_document(facts, tally))
@@ -132,19 +119,19 @@ def make_report(
 
 
 def tell(
-    connection: sqlite3.Connection,
+    saved: Saved,
     folder: Path,
     *,
     fallback: BinaryIO | None,
     repeated: bool = False,
 ) -> RunResult:
     """Make the report of a run to which this process adds nothing."""
-    stored = make_report(connection, folder, storage_failed=False, fallback=fallback)
+    stored = make_report(saved, folder, storage_failed=False, fallback=fallback)
     return result_of(stored, folder, repeated=repeated)
 
 
 def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
-    """Put a report into a caller's words."""
+    """Make the result that a caller gets from a stored report."""
     facts, tally = stored.facts, stored.tally
     summary = summary_document(facts, tally)
     failed_path = str(folder / "failed.csv") if folder else "failed.csv"
@@ -185,89 +172,62 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     return f"{about}{facts.why or facts.ended.value}.{rest}"
 
 
-def read_facts(connection: sqlite3.Connection) -> RunFacts:
-    """Everything but the rows, as the journal has it."""
-    meta = read_meta(connection)
-    told = json.loads(meta["facts"])
-    past = processes(connection)
+def read_facts(saved: Saved) -> RunFacts:
+    """Everything but the rows."""
+    record, past = saved.record(), saved.processes()
     last = past[-1] if past else None
     ended = Ended.KILLED
-    if last is None and told["dry_run"]:
+    if last is None and record.dry_run:
         ended = Ended.FINISHED
-    elif last is not None and last.ended:
-        ended = Ended(last.ended)
-    lines, _, _ = plan_counts(connection)
-    manifest = told.get("manifest") or {}
+    elif last is not None and last.ended is not None:
+        ended = last.ended
     departures = sum(process.departures for process in past)
     busy_ms = sum(process.busy_ms for process in past)
-    is_restore = told["kind"] == RunKind.RESTORE
+    is_verified = record.verify or record.kind is RunKind.RESTORE
     return RunFacts(
-        run_id=told["run_id"],
-        kind=RunKind(told["kind"]),
-        reason=told["reason"],
-        operator=told["operator"],
-        host=told["host"],
-        version=told["version"],
-        server=told["server"],
-        settings=_with_cures(told["settings"], meta),
-        started_at_ms=told["started_at_ms"],
-        ended_at_ms=last.ended_at_ms if last else told["started_at_ms"],
+        run_id=record.run_id,
+        kind=record.kind,
+        reason=record.reason,
+        operator=record.operator,
+        host=record.host,
+        version=record.version,
+        server=record.server,
+        settings=_with_recoveries(record),
+        started_at_ms=record.started_at_ms,
+        ended_at_ms=last.ended_at_ms if last else record.started_at_ms,
         ended=ended,
-        why=meta.get("why", ""),
-        dry_run=told["dry_run"],
-        accept=frozenset(Outcome(one) for one in told["accept"]),
-        manifest_path=manifest.get("path"),
-        manifest_sha256=manifest.get("sha256", ""),
-        manifest_lines=lines if manifest else 0,
-        rate_ceiling_per_s=float(meta.get("rate_per_s", told["rate_per_s"])),
+        why=record.why,
+        dry_run=record.dry_run,
+        accept=record.accept,
+        manifest_path=record.manifest.path if record.manifest else None,
+        manifest_sha256=record.manifest.sha256 if record.manifest else "",
+        manifest_lines=saved.lines() if record.manifest else 0,
+        rate_ceiling_per_s=record.highest_rate_per_s,
         worst_1s=max((process.worst_1s for process in past), default=0),
         mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
-        source_run=told.get("source_run", ""),
-        sweeps=sweep_records(connection),
-        proofs=_proofs(meta, told),
-        lag_s=float(meta.get("lag_s", "0")),
-        unverified=unverified(connection) if told["verify"] or is_restore else 0,
+        source_run=record.source_run,
+        sweeps=saved.passes(),
+        proofs=record.proofs,
+        lag_s=record.lag_s,
+        unverified=saved.unverified() if is_verified else 0,
     )
 
 
-def _with_cures(
-    settings: Mapping[str, Mapping[str, object]], meta: Mapping[str, str]
-) -> Mapping[str, object]:
+def _with_recoveries(record: RunRecord) -> Mapping[str, object]:
     """The settings as they were in force in the end: a cured signature is told here."""
-    if "cures" not in meta:
-        return settings
-    recoveries = json.loads(meta["cures"])
-    return {**settings, "signing": {**settings["signing"], **recoveries}}
+    if not record.recoveries:
+        return record.settings
+    return {**record.settings, "signing": {**record.settings["signing"], **record.recoveries}}
 
 
-def proofs_text(proofs: tuple[VdnProof, ...]) -> str:
-    """The proofs of a pause-all as the journal keeps them."""
-    return json.dumps([proof._asdict() for proof in proofs])
-
-
-def _proofs(meta: Mapping[str, str], told: Mapping[str, object]) -> tuple[VdnProof, ...]:
-    if "proofs" in meta:
-        return tuple(VdnProof(**one) for one in json.loads(meta["proofs"]))
-    vdns = told.get("vdns") or ()
-    assert isinstance(vdns, (list, tuple))
-    return tuple(VdnProof(vdn_id) for vdn_id in vdns)
-
-
-def _rows(connection: sqlite3.Connection, facts: RunFacts) -> Iterator[ReportRow]:
-    action = Action.RESUME if facts.kind is RunKind.RESTORE else Action.PAUSE
-    return report_rows(connection, action=action, run_id=facts.run_id, planned_only=facts.dry_run)
-
-
-def _print_rows(
-    connection: sqlite3.Connection, facts: RunFacts, fallback: BinaryIO | None
-) -> Tally:
+def _print_rows(saved: Saved, kind: RunKind, fallback: BinaryIO | None) -> Tally:
     if fallback is not None:
         try:
-            return write_to_stream(_rows(connection, facts), fallback, kind=facts.kind)
+            return write_to_stream(saved.rows(), fallback, kind=kind)
         except StorageError:
             # The stream is gone too: the rows are still counted, and the exit code tells.
             fallback = None
     tally = Tally()
-    for row in _rows(connection, facts):
+    for row in saved.rows():
         tally.add(row)
     return tally

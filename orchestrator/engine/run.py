@@ -1,19 +1,16 @@
-"""One life of one run: its parts put together, its work done, its end put on record.
+"""One process of one run: builds its parts, does its work, records its end, makes the report.
 
-Rule 1: whatever happens in between, the end is the same: outcome rows, report, exit code.
-Rule 2: the reasons to end are collected in `Stopping`; the first one counts.
-Rule 3: an emergency goes on without a disk; a batch run does not begin without one.
+The end is the same whatever happened in between. An emergency goes on without a disk; a list does
+not begin without one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import signal
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.engine.context import RunContext
@@ -31,20 +28,10 @@ from orchestrator.policy.pacer import Pacer
 from orchestrator.reports.files import earlier_lag_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.store import (
-    Gap,
-    Journal,
-    ThreadWriter,
-    begin_gap,
-    end_gap,
-    find_damage,
-    gap_of,
-    read_meta,
-)
+from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
 from orchestrator.streams import spare_descriptors
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Awaitable, Callable
 
     from orchestrator.clock import Clock
@@ -52,7 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.results import RunResult
     from orchestrator.log import Events
     from orchestrator.settings.load import Settings
-    from orchestrator.store import OutcomeRecord, Writer
+    from orchestrator.store import Journal, OutcomeRecord, Store
     from orchestrator.store.run_dir import RunDirectory
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
@@ -85,22 +72,22 @@ class Environment:
     #: None: the real client
     transport: Callable[[Settings, Clock], Transport] | None = None
     #: None: the thread that commits in groups
-    writer: Callable[[sqlite3.Connection, bool], Writer] | None = None
+    store: Callable[[Journal, bool], Store] | None = None
     host: str = field(default_factory=lambda: os.uname().nodename)
 
-    def make_writer(self, connection: sqlite3.Connection, *, keep_going: bool) -> Writer:
-        """The journal's writer for this run."""
-        if self.writer is not None:
-            return self.writer(connection, keep_going)
-        return ThreadWriter(connection, keep_going=keep_going)
+    def make_store(self, journal: Journal, *, keep_going: bool) -> Store:
+        """The store of this process."""
+        if self.store is not None:
+            return self.store(journal, keep_going)
+        return journal.start(keep_going=keep_going)
 
 
 class RunSpec(NamedTuple):
-    """What this life is to do."""
+    """What this process is to do."""
 
     kind: RunKind
     settings: Settings
-    connection: sqlite3.Connection
+    journal: Journal
     #: None: there is no place on the disk (pause-all only)
     directory: RunDirectory | None
     deadline_s: float | None = None
@@ -117,7 +104,7 @@ async def live(
     *,
     before_report: Callable[[RunContext], Awaitable[None]] | None = None,
 ) -> RunResult:
-    """Do the work of one life and report.
+    """Do the work of one process and report.
 
     Args:
         environment: the process around it.
@@ -126,43 +113,37 @@ async def live(
         before_report: called when the work has ended, to put last facts on record.
     """
     keep_going = spec.kind is RunKind.PAUSE_ALL
-    writer = environment.make_writer(spec.connection, keep_going=keep_going)
-    journal = Journal(writer)
+    journal = environment.make_store(spec.journal, keep_going=keep_going)
     clock = environment.clock
-    started_at_ms, pid = clock.wall_ms(), os.getpid()
+    process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
     marked = spec.directory.journal if keep_going and spec.directory else None
     if marked is not None:
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
     context: RunContext | None = None
     try:
-        await _recorded(
-            environment,
-            journal.begin_life(started_at_ms=started_at_ms, pid=pid, host=environment.host),
-        )
+        await _recorded(environment, journal.begin_process(process))
         context = _build(environment, spec, journal)
         await _work(environment, spec, context, work)
         if before_report is not None:
             await _recorded(environment, before_report(context))
         ended = _ended(environment.stopping, context)
         pacer = context.dispatcher.pacer
-        await _recorded(
-            environment,
-            journal.end_life(
-                started_at_ms=started_at_ms,
-                ended_at_ms=clock.wall_ms(),
-                ended=ended.value,
-                pid=pid,
-                host=environment.host,
-                departures=pacer.departed,
-                worst_1s=pacer.worst_window(),
-                busy_ms=_busy_ms(pacer),
-            ),
+        process = process._replace(
+            ended_at_ms=clock.wall_ms(),
+            ended=ended,
+            departures=pacer.departed,
+            worst_1s=pacer.worst_window(),
+            busy_ms=_busy_ms(pacer),
         )
-        await _recorded(environment, journal.note("why", environment.stopping.why))
-        await _recorded(environment, journal.note("cures", _cures(context.dispatcher.auth_state)))
-        await _recorded(environment, journal.note("lag_s", f"{context.lag.lag_s:.3f}"))
-        await _recorded(environment, _note_rate(journal, spec.settings.pace.rate_per_s))
+        last_words = journal.end_process(
+            process,
+            why=environment.stopping.why,
+            recoveries=_recoveries(context.dispatcher.auth_state),
+            lag_s=context.lag.lag_s,
+            highest_rate_per_s=spec.settings.pace.rate_per_s,
+        )
+        await _recorded(environment, last_words)
         result = await _report(environment, spec, journal)
     finally:
         await journal.close()
@@ -172,7 +153,7 @@ async def live(
 
 
 def _tell_gap(environment: Environment, gap: Gap) -> None:
-    """Say what an earlier process of this emergency has left unsaid."""
+    """Warn when an earlier process of this emergency may have lost records."""
     if gap is Gap.LOST:
         environment.events.warning("journal.incomplete", reason="its disk failed")
     elif gap is Gap.OPEN:
@@ -184,7 +165,7 @@ def _tell_gap(environment: Environment, gap: Gap) -> None:
 
 
 async def _recorded(environment: Environment, record: Awaitable[object]) -> None:
-    """Put something on record; a disk that fails now is told by the exit code."""
+    """Put something on record; a disk failure here ends in exit code 5."""
     try:
         await record
     except StorageError as error:
@@ -192,27 +173,25 @@ async def _recorded(environment: Environment, record: Awaitable[object]) -> None
         environment.events.error("journal.failed", error=str(error))
 
 
-async def _report(environment: Environment, spec: RunSpec, journal: Journal) -> RunResult:
+async def _report(environment: Environment, spec: RunSpec, journal: Store) -> RunResult:
     from orchestrator.engine.results import make_report, result_of  # noqa: PLC0415 - at the end
 
     folder = spec.directory.path if spec.directory else None
     failure = journal.failure or spec.storage_problem
     if spec.directory is not None and failure is None:
-        failure = await journal.read(
-            partial(find_damage, path=spec.directory.journal, process=journal.process)
-        )
+        failure = await journal.find_damage()
         if failure is not None:
             environment.stopping.stop(Ended.STORAGE, str(failure))
             environment.events.error("journal.damaged", error=str(failure))
     stored = await journal.read(
-        lambda db: make_report(
-            db, folder, storage_failed=failure is not None, fallback=environment.fallback
+        lambda saved: make_report(
+            saved, folder, storage_failed=failure is not None, fallback=environment.fallback
         )
     )
     if stored.failure is not None:
         environment.events.error("report.failed", error=str(stored.failure))
     result = result_of(stored, folder)
-    await _recorded(environment, journal.note("verdict", result.verdict))
+    await _recorded(environment, journal.note(verdict=result.verdict))
     return result
 
 
@@ -226,21 +205,13 @@ def _ended(stopping: Stopping, context: RunContext) -> Ended:
     return stopping.ended
 
 
-def _cures(auth_state: AuthState) -> str:
-    """What was learnt about signing, as the journal keeps it."""
-    return json.dumps(
-        {
-            "blank_query_line": auth_state.rules.blank_query_line,
-            "millis": auth_state.rules.millis,
-            "clock_offset_ms": auth_state.offset_ms,
-        }
-    )
-
-
-async def _note_rate(journal: Journal, rate_per_s: float) -> None:
-    """Keep the highest rate of all lives, which the busiest second of all belongs to."""
-    before = (await journal.read(read_meta)).get("rate_per_s", "0")
-    await journal.note("rate_per_s", str(max(rate_per_s, float(before))))
+def _recoveries(auth_state: AuthState) -> dict[str, object]:
+    """What was learnt about signing."""
+    return {
+        "blank_query_line": auth_state.rules.blank_query_line,
+        "millis": auth_state.rules.millis,
+        "clock_offset_ms": auth_state.offset_ms,
+    }
 
 
 def _busy_ms(pacer: Pacer) -> int:
@@ -287,12 +258,12 @@ async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[N
         context.stopping.stop(Ended.STORAGE, str(error))
     except BaseExceptionGroup as group:
         _sort_out(context, group)
-    except Exception as error:  # noqa: BLE001 - told as a bug, and the report is still made
+    except Exception as error:  # noqa: BLE001 - reported as a bug, and the report is still made
         note_bug(context, error, "the run")
 
 
 def _sort_out(context: RunContext, group: BaseExceptionGroup[BaseException]) -> None:
-    """A group of what went wrong at the same time: stops are no news, a disk ends the run."""
+    """Sort errors that came together: stops are expected, a disk failure ends the run."""
     for error in _leaves(group):
         if isinstance(error, StorageError):
             context.stopping.stop(Ended.STORAGE, str(error))
@@ -321,7 +292,7 @@ async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None
         context.stopping.stop(Ended.DEADLINE, f"the deadline of {deadline_s:g} s is over")
 
 
-def _build(environment: Environment, spec: RunSpec, journal: Journal) -> RunContext:
+def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
     settings, clock = spec.settings, environment.clock
     progress, stopping = environment.progress, environment.stopping
     progress.ceiling_per_s = settings.pace.rate_per_s
@@ -404,7 +375,10 @@ def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[Outcom
 
     def watch(outcome_record: OutcomeRecord) -> None:
         nonlocal failures
-        if outcome_record.standing != "stands" or outcome_record.decision.outcome not in UNSTOPPED:
+        if (
+            outcome_record.standing != Standing.FINAL
+            or outcome_record.decision.outcome not in UNSTOPPED
+        ):
             return
         failures += 1
         if limit.reached(failures=failures, campaigns=context.progress.campaigns):
@@ -453,4 +427,4 @@ def heed_signals(
 
 
 def _ignore() -> None:
-    """A dropped ssh line does not stop an emergency."""
+    """Do nothing: a dropped ssh connection does not stop an emergency."""

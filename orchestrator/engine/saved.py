@@ -1,21 +1,14 @@
-"""`report` and `runs`: what the journals say, told again; nothing is sent."""
+"""`report` and `runs`: what the journals say; nothing is sent."""
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from orchestrator.engine.results import RunResult, make_report, read_facts, result_of
+from orchestrator.engine.results import RunResult, make_report, result_of
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import RunVerdict
-from orchestrator.store import (
-    check_whole,
-    connect,
-    counts,
-    may_have_changed,
-    read_meta,
-)
+from orchestrator.store import open_saved
 from orchestrator.store.run_dir import find_run, refuse_foreign, runs_in
 
 if TYPE_CHECKING:
@@ -57,15 +50,11 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
             advice="it writes its report when it ends; `orchestrator runs` shows how far it is",
         )
     refuse_foreign(directory.path)
-    connection = connect(directory.journal)
-    try:
-        check_whole(connection, directory.journal)
-        stored = make_report(connection, directory.path, storage_failed=False, fallback=fallback)
-        if stored.failure is not None:
-            raise stored.failure
-        return result_of(stored, directory.path, repeated=True)
-    finally:
-        connection.close()
+    with open_saved(directory.journal, whole=True) as saved:
+        stored = make_report(saved, directory.path, storage_failed=False, fallback=fallback)
+    if stored.failure is not None:
+        raise stored.failure
+    return result_of(stored, directory.path, repeated=True)
 
 
 def find_undoable(state_dir: Path, text: str) -> RunDirectory:
@@ -88,15 +77,11 @@ def find_undoable(state_dir: Path, text: str) -> RunDirectory:
 
 def _may_be_undone(directory: RunDirectory) -> bool:
     try:
-        connection = connect(directory.journal)
-        try:
-            facts = read_facts(connection)
-            changed = may_have_changed(connection)
-        finally:
-            connection.close()
-    except (OrchestratorError, sqlite3.Error, KeyError, ValueError):
+        with open_saved(directory.journal) as saved:
+            record, changed = saved.record(), saved.may_have_changed()
+    except OrchestratorError:
         return True
-    return facts.kind is not RunKind.RESTORE and not facts.dry_run and changed
+    return record.kind is not RunKind.RESTORE and not record.dry_run and changed
 
 
 def list_runs(state_dir: Path) -> list[RunLine]:
@@ -108,15 +93,9 @@ def _line(directory: RunDirectory) -> RunLine:
     live = directory.is_live
     holder = directory.holder() if live else None
     try:
-        connection = connect(directory.journal)
-        try:
-            facts = read_facts(connection)
-            recorded = counts(connection)
-            unended = RunVerdict.PLANNED if facts.dry_run else RunVerdict.INTERRUPTED
-            verdict = read_meta(connection).get("verdict", unended.value)
-        finally:
-            connection.close()
-    except (OrchestratorError, sqlite3.Error, KeyError, ValueError) as error:
+        with open_saved(directory.journal) as saved:
+            record, recorded = saved.record(), saved.counts()
+    except OrchestratorError as error:
         return RunLine(
             run_id=directory.path.name,
             path=directory.path,
@@ -128,12 +107,13 @@ def _line(directory: RunDirectory) -> RunLine:
             counts={},
             problem=str(error),
         )
+    unended = RunVerdict.PLANNED if record.dry_run else RunVerdict.INTERRUPTED
     return RunLine(
-        run_id=facts.run_id,
+        run_id=record.run_id,
         path=directory.path,
-        kind=facts.kind.value,
-        verdict="running" if live else verdict,
-        started_at_ms=facts.started_at_ms,
+        kind=record.kind.value,
+        verdict="running" if live else record.verdict or unended.value,
+        started_at_ms=record.started_at_ms,
         live=live,
         holder=str(holder or ""),
         counts=recorded,

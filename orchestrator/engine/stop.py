@@ -1,8 +1,7 @@
 """When a run must end, and how everything that waits learns of it.
 
-Rule 1: the first reason stays; later ones change nothing.
-Rule 2: every wait of the run floor is a sleep here, so that a stop wakes all of them at once.
-Rule 3: after a stop nothing new is sent; what is in flight is awaited by whoever sent it.
+The first reason counts. Every wait of the engine is a sleep here, so that a stop wakes all of them.
+After a stop nothing new is sent; whoever sent a request awaits its answer.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ class StoppedError(Exception):
 
 
 class Alarm:
-    """A place to sleep that can be woken early."""
+    """A sleep that can be ended early."""
 
     def __init__(self) -> None:
         # a dict for its order: who slept first wakes first, and a seed repeats a run exactly
         self._sleepers: dict[asyncio.Future[None], None] = {}
 
     async def sleep(self, wait_s: float | None) -> None:
-        """Wait so many seconds, or until somebody rings; None waits for the ring alone."""
+        """Wait so many seconds, or until `ring`; None waits for `ring` alone."""
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         self._sleepers[sleeper] = None

@@ -13,6 +13,7 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
 from orchestrator.policy.quiet import Effect, QuietProof, Tries
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,13 +54,13 @@ class Vdn:
     open: set[CampaignRef] = field(default_factory=set)
     #: our PUTs to each campaign since it was last seen at rest
     tries: dict[CampaignRef, Tries] = field(default_factory=dict)
-    #: accepted in an earlier life, and not seen at rest since
+    #: accepted by an earlier process, and not seen at rest since
     accepted_before: set[CampaignRef] = field(default_factory=set)
     #: came to rest without being stopped: last seen started, as far as anybody knows
     unstopped: set[CampaignRef] = field(default_factory=set)
     #: does not answer, and a look shows it at rest: no more PUTs
     called_off: set[CampaignRef] = field(default_factory=set)
-    #: left open by an earlier life: looked at before they are sent again
+    #: left open by an earlier process: looked at before they are sent again
     left_open: set[CampaignRef] = field(default_factory=set)
     #: PUTs that were answered so far
     puts: int = 0
@@ -82,7 +83,7 @@ class Vdn:
     problem: str = ""
     #: what the newest pass showed as started
     started: dict[CampaignRef, ObservedState] = field(default_factory=dict)
-    #: the operator has been told how much there is to do
+    #: the operator has seen how much there is to do
     is_told: bool = False
     end: End | None = None
 
@@ -167,7 +168,7 @@ class Vdns:
             vdn.unstopped.add(outcome_record.ref)
 
     async def note_still_running(self) -> None:
-        """At the end: what the newest look shows as started is not stopped, whatever we were told.
+        """At the end: what the newest look shows as started is not stopped, whatever was answered.
 
         0200011 after our acceptance is an exception: the server itself says that it is suspended.
         """
@@ -184,16 +185,16 @@ class Vdns:
                 decision = decide_seen(
                     self.context.action, known.history, row.status, Evidence.LISTED
                 )
-                reason = known.error or "accepted, and listed as started since"
+                reason = known.error or "accepted, and a later listing shows it started"
                 outcome_record = seen_settlement(self.context, known.seq, decision, row, reason)
                 await self.context.settle(outcome_record, confirms=True)
 
     def remember(self, known: Sequence[Known]) -> None:
-        """Take in what earlier lives of this run found."""
+        """Take in what earlier processes of this run found."""
         for one in known:
             vdn = self.by_id[one.ref.vdn_id]
             vdn.places[one.ref] = one.seq
-            if one.standing != "stands":
+            if one.standing is not Standing.FINAL:
                 vdn.left_open.add(one.ref)
             elif one.outcome not in SUCCESSES:
                 vdn.unstopped.add(one.ref)

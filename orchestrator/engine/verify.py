@@ -1,18 +1,14 @@
-"""The look after the last answer of a VDN: confirm, settle, correct.
+"""The look after the last answer of a VDN: confirm, decide, correct.
 
-Rule 1: one listing per VDN and look covers every row, PUT or not; what it misses is read singly.
-Rule 2: a check that failed is not a check that passed: what it could not reach stays unchecked.
-Rule 3: contradictions get time: looks after 1, 2, 4, 8 and 15 s, before one PUT more.
-Rule 4: after the last PUT comes a look, in every round; three rounds at most.
-Rule 5: what one look alone calls done needs a second one, a gap later.
-Source: design.md §8 "Evidence", rules 3 to 5 and 9.
+One listing per VDN and look covers every row; what it misses is read singly, and what could not be
+reached stays unchecked. Contradictions get time before one PUT more, and after the last PUT comes a
+look. docs/spec/evidence.md, rules 3, 4, 5 and 9.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
@@ -38,11 +34,7 @@ from orchestrator.policy.decide import (
     is_contradicted,
 )
 from orchestrator.policy.plan import Planned
-from orchestrator.store import (
-    OutcomeRecord,
-    first_seen_ms,
-    unlisted_campaigns,
-)
+from orchestrator.store import OutcomeRecord, Standing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterable, Sequence
@@ -141,7 +133,7 @@ class _Verification:
 
     async def _wait_for_second_look(self) -> None:
         context = self.context
-        seen_ms = await context.journal.read(partial(first_seen_ms, vdn_id=self.share.vdn_id))
+        seen_ms = await context.journal.first_seen_ms(self.share.vdn_id)
         if seen_ms is None:
             return
         age_s = max(0.0, (context.clock.wall_ms() - seen_ms) / 1000)
@@ -189,14 +181,11 @@ class _Verification:
         until_s = context.clock.now_s() + _SINGLY_S
         after, unread = 0, 0
         while context.clock.now_s() < until_s and unread < _UNREAD_ROW:
-            chunk = await context.journal.read(
-                partial(
-                    unlisted_campaigns,
-                    vdn_id=self.share.vdn_id,
-                    seen_before_ms=began_ms,
-                    after=after,
-                    limit=_CHUNK if is_listed else _UNREAD_ROW,
-                )
+            chunk = await context.journal.unlisted(
+                vdn_id=self.share.vdn_id,
+                seen_before_ms=began_ms,
+                after=after,
+                limit=_CHUNK if is_listed else _UNREAD_ROW,
             )
             if not chunk:
                 return
@@ -217,7 +206,7 @@ class _Verification:
     async def _take(
         self, rows: Sequence[ObservedState], evidence: Evidence, *, began_ms: int
     ) -> None:
-        """Confirm, settle or suspect the rows of one look."""
+        """Confirm, decide or suspect the rows of one look."""
         context = self.context
         known = await known_rows(context, rows)
         unnamed = [(one.seq, seen.name) for one, seen in known if not one.named]
@@ -246,7 +235,7 @@ class _Verification:
             else:
                 self.suspects[known.ref] = known, seen
             decision = decide_contradicted(context.action, known)
-            standing = "exhausted" if is_fresh else "unchecked"
+            standing = Standing.RETRY_LATER if is_fresh else Standing.UNCHECKED
             return self._settlement(known, decision, seen, standing=standing)
         self.suspects.pop(known.ref, None)
         confirmed = _confirmed(context, known, seen, evidence)
@@ -257,8 +246,8 @@ class _Verification:
         )
         if is_doubted:
             self.doubted.add(known.ref)
-        standing = "unchecked" if is_doubted else ""
-        return self._settlement(known, confirmed, seen, standing=standing)
+        unchecked = Standing.UNCHECKED if is_doubted else None
+        return self._settlement(known, confirmed, seen, standing=unchecked)
 
     def _judge_perhaps_sent(
         self, known: Known, seen: ObservedState, evidence: Evidence
@@ -271,15 +260,20 @@ class _Verification:
                 self.disagreeing.discard(known.ref)
                 return self._settlement(known, decision, seen)
             self.disagreeing.add(known.ref)
-            return self._settlement(known, decision, seen, standing="unchecked")
+            return self._settlement(known, decision, seen, standing=Standing.UNCHECKED)
         self.disagreeing.discard(known.ref)
         if seen.status is COURSES[self.context.action].source:
             decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-            return self._settlement(known, decision, seen, standing="stands")
+            return self._settlement(known, decision, seen, standing=Standing.FINAL)
         return self._settlement(known, Decision(Outcome.NOT_RUNNING, evidence), seen)
 
     def _settlement(
-        self, known: Known, decision: Decision, seen: ObservedState, *, standing: str = ""
+        self,
+        known: Known,
+        decision: Decision,
+        seen: ObservedState,
+        *,
+        standing: Standing | None = None,
     ) -> OutcomeRecord:
         """What goes on record; a look that confirms does not move the moment of rest."""
         made = seen_settlement(
@@ -293,7 +287,7 @@ class _Verification:
         return made if at_rest_ms is None else made._replace(settled_at_ms=at_rest_ms)
 
     def _measure_lag(self, known: Known, status: Status | None, began_ms: int) -> None:
-        if known.accepted_at_ms is None or known.standing != "unchecked":
+        if known.accepted_at_ms is None or known.standing != Standing.UNCHECKED:
             return
         context = self.context
         now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
@@ -376,7 +370,7 @@ class _Verification:
     def _gets_a_put(self, known: Known) -> bool:
         return (
             self.context.action is Action.PAUSE
-            and known.tried_life == self.context.journal.process
+            and known.tried_by == self.context.journal.process
             and known.ref not in self.paused_again
         )
 
@@ -412,7 +406,7 @@ class _Verification:
                 seq=known.seq,
                 ref=known.ref,
                 decision=Decision(course.done, Evidence.ACCEPTED, Changed.YES),
-                standing="unchecked",
+                standing=Standing.UNCHECKED,
                 settled_at_ms=known.accepted_at_ms or context.clock.wall_ms(),
             ),
             confirms=True,
@@ -424,7 +418,7 @@ class _Verification:
 
 
 async def verify_vdn(context: RunContext, share: VdnCount) -> None:
-    """Confirm, settle and correct every row of one VDN by its state now.
+    """Confirm, decide and correct every row of one VDN by its state now.
 
     Raises:
         StoppedError: the run is ending.
@@ -445,7 +439,7 @@ def was_perhaps_sent(action: Action, known: Known, *, process: int) -> bool:
         return known.outcome is Outcome.UNKNOWN or (
             known.outcome is Outcome.RESTORED and known.evidence is Evidence.INFERRED
         )
-    return any(one < process for one in known.doubted_lives)
+    return any(one < process for one in known.doubted_by)
 
 
 def decide_contradicted(action: Action, known: Known) -> Decision:
@@ -473,7 +467,7 @@ def contradiction(
     if not is_contradicted(context.action, history, known.outcome, seen.status):
         return None
     decision = decide_contradicted(context.action, known)
-    standing = "unchecked" if history.attempts else "exhausted"
+    standing = Standing.UNCHECKED if history.attempts else Standing.RETRY_LATER
     return seen_settlement(
         context, known.seq, decision, seen, reason or known.error, standing=standing
     )
@@ -512,11 +506,11 @@ def _changed(known: Known) -> Changed:
 
 async def settle_unread(context: RunContext, known: Known, verdict: Verdict) -> None:
     """Its state could not be read: what is known without it stands."""
-    if known.standing == "unchecked" and verdict.kind is Kind.NOT_FOUND and known.outcome:
+    if known.standing == Standing.UNCHECKED and verdict.kind is Kind.NOT_FOUND and known.outcome:
         # It is gone: nothing of it can run.
         decision = Decision(known.outcome, known.evidence, _changed(known))
         reason = known.error
-    elif known.standing != "needs_state":
+    elif known.standing != Standing.NEEDS_READ:
         return
     elif verdict.kind is Kind.NOT_FOUND:
         decision = Decision(Outcome.NOT_FOUND)
@@ -529,7 +523,7 @@ async def settle_unread(context: RunContext, known: Known, verdict: Verdict) -> 
             seq=known.seq,
             ref=known.ref,
             decision=decision,
-            standing="stands",
+            standing=Standing.FINAL,
             settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
             error=reason,
         ),
@@ -545,8 +539,8 @@ async def decide_by_state(
     Args:
         context: the parts of the run.
         planned: the campaign.
-        acted_on: in these states the caller goes on with it, so that nothing is settled: an outcome
-            on record would keep a later life from it if this one is killed now.
+        acted_on: in these states the caller goes on with it, and nothing is recorded: an outcome
+            on record would keep a later process from it if this one is killed now.
 
     Raises:
         StoppedError: the run is ending.

@@ -1,12 +1,9 @@
-"""How many campaigns are at work: one for each request that may be in flight, and a few ahead.
+"""How many campaigns are at work: one for each request in flight, and a few ahead.
 
-Rule 1: who asked first gets a slot first.
-Rule 2: a few ahead of those in flight put their intents and outcomes on record meanwhile, so that
-    the disk takes nothing from the requests in flight: with none, commits of 5 ms cost 64 requests
-    of 50 ms 15 % of their throughput.
-Rule 3: while requests wait for the pacer nobody is ahead: it would gain nothing, and whatever is on
-    record and has not left when the process is killed counts as perhaps sent. For the same reason
-    nobody is ahead of few in flight, whose limit is nearly always the pace.
+Those ahead commit their intents and outcomes meanwhile; without them, commits of 5 ms cost 64
+requests of 50 ms 15 % of their throughput. At low concurrency, or while requests wait for the
+pacer, the rate limit dominates: no work is prepared ahead, because an intent that has not been sent
+when the process is killed counts as perhaps sent.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ _AHEAD_MAX = 32
 
 
 class WorkLimit:
-    """Slots for campaigns at work."""
+    """Places for campaigns at work."""
 
     def __init__(self, in_flight: int, *, is_paced: Callable[[], bool]) -> None:
         """All are free.
@@ -42,7 +39,7 @@ class WorkLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> None:
-        """Take a slot as soon as there is one."""
+        """Take a place as soon as there is one."""
         if not self._waiting and self._is_free():
             self._taken += 1
             return
@@ -56,7 +53,7 @@ class WorkLimit:
             raise
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Give a place back."""
         self._taken -= 1
         while self._waiting and self._is_free():
             turn = self._waiting.popleft()
@@ -66,7 +63,7 @@ class WorkLimit:
 
     @contextmanager
     def given_back_on_failure(self) -> Iterator[None]:
-        """Around what is awaited while a slot is held that somebody else will give back."""
+        """Around what is awaited while a place is held that somebody else will give back."""
         try:
             yield
         except BaseException:

@@ -1,18 +1,13 @@
-"""One campaign from its first attempt to its outcome: the only user of tenacity.
+"""One campaign from its first attempt to its outcome; the only user of tenacity.
 
-The order of one attempt is design.md §8 to the letter:
-breaker → intent durable → connection → pacer slot → stop and breaker check → sign → send → answer
-→ verdict → answer and outcome durable.
-
-Rule 1: an attempt that succeeds at once never meets tenacity.
-Rule 2: a backoff holds no slot: the slot is given back with every answer.
-Rule 3: an intent whose PUT never left is closed as not sent.
+The order of one attempt (docs/spec/behaviour.md): breaker, intent durable, connection, rate limit,
+stop and breaker check, sign, send, answer, verdict, answer and outcome durable. A backoff leaves
+the work limit; an intent whose PUT never left is closed as not sent.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -35,7 +30,7 @@ from orchestrator.policy.decide import (
     decide_unseen,
 )
 from orchestrator.policy.retry import ENOUGH_FOR_THE_BREAKER, counts_against_limit, last_wait_s
-from orchestrator.store import Intent, OutcomeRecord, attempts_made, known_campaigns
+from orchestrator.store import Intent, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +54,10 @@ _WORTH_TELLING_S = 2.0
 
 @dataclass(slots=True)
 class _Case:
-    """What this process remembers of one campaign while it is being settled."""
+    """What this process remembers of one campaign while it works on it."""
 
     planned: Planned
-    #: number of the last attempt, over all lives
+    #: number of the last attempt, over all processes of the run
     number: int
     #: an outcome may stand
     reopens: bool
@@ -73,7 +68,7 @@ class _Case:
     failures: int = 0
     doubted: bool = False
     accepted: bool = False
-    #: accepted in an earlier round or life; it may have been started again since
+    #: accepted in an earlier round or process; it may have been started again since
     accepted_before: bool = False
     #: … and no complete look has shown it at rest since, so that nobody can have started it again
     is_still_accepted: bool = True
@@ -84,7 +79,7 @@ class _Case:
     useful_before: int = 0
     #: its outcome is on record
     settled: bool = False
-    #: the last failure was a 401 or a cure: repeat without charge or backoff
+    #: the last failure was a 401 with a correction: repeat without counting it, at once
     free_repeat: bool = False
     #: the last attempt was the breaker's probe
     probed: bool = False
@@ -101,7 +96,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 ) -> None:
     """Bring one campaign to its outcome, or leave it open when the run ends first.
 
-    A slot is held on entry and given back on return, whatever happens.
+    A place in the work limit is held on entry and given back on return, whatever happens.
 
     Args:
         context: the parts of the run.
@@ -139,7 +134,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
 
 
 async def _remember(context: RunContext, case: _Case) -> None:
-    """Take in what the journal knows of earlier rounds and lives: a doubt then is a doubt now."""
+    """Take in what the journal knows of earlier rounds and processes; their doubts still count."""
     with context.dispatcher.work_limit.given_back_on_failure():
         known = await known_campaign(context, case.planned.ref)
     if known is not None:
@@ -150,16 +145,14 @@ async def _remember(context: RunContext, case: _Case) -> None:
 
 
 async def last_attempt_number(context: RunContext, planned: Planned) -> int:
-    """The number of a campaign's last attempt; a slot is held, and given back if this fails."""
+    """The number of a campaign's last attempt; a place is held, and given back if this fails."""
     with context.dispatcher.work_limit.given_back_on_failure():
-        return await context.journal.read(lambda db: attempts_made(db, planned.seq))
+        return await context.journal.attempts_made(planned.seq)
 
 
 async def known_campaign(context: RunContext, ref: CampaignRef) -> Known | None:
     """What the journal knows of one campaign; None when it is not in the plan."""
-    known = await context.journal.read(
-        lambda db: known_campaigns(db, vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
-    )
+    known = await context.journal.known(vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
     return known[0] if known else None
 
 
@@ -171,9 +164,7 @@ async def known_rows(
         return []
     by_ref = {row.ref: row for row in rows}
     ids = [ref.campaign_id for ref in by_ref]
-    known = await context.journal.read(
-        partial(known_campaigns, vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
-    )
+    known = await context.journal.known(vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
     return [(one, by_ref[one.ref]) for one in known]
 
 
@@ -186,7 +177,7 @@ async def read_state(context: RunContext, planned: Planned) -> ObservedState | V
 async def _wait_for_the_last(context: RunContext, case: _Case) -> None:
     """The one more attempt of the last few campaigns stands apart from those before it.
 
-    A slot is held on entry and on return; not while it waits.
+    A place in the work limit is held on entry and on return; not while it waits.
     """
     ran_out_s = context.ran_out_s.pop(case.planned.seq, None)
     if ran_out_s is None or context.max_attempts is None or not _is_one_of_the_last(context):
@@ -304,7 +295,7 @@ def _is_spent(case: _Case) -> bool:
 
 
 async def _attempt(context: RunContext, case: _Case) -> Verdict:
-    """One PUT that leaves, from the breaker to the answer on record; gives the slot back."""
+    """One PUT that leaves, from the breaker to the answer on record; gives its place back."""
     try:
         while True:
             verdict = await _try_to_send(context, case)
@@ -328,7 +319,7 @@ async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
         planned = case.planned
         now_ms = context.clock.wall_ms()
         intent = Intent(planned.seq, case.number, planned.before, now_ms, case.reopens)
-        await context.journal.intend(intent)
+        await context.journal.record_intent(intent)
         try:
             exchange = await dispatcher.exchange(
                 change(context.action, ref), permit, campaign_specific=_is_explained(context, case)
@@ -419,9 +410,9 @@ async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Ex
         decision = decide_unseen(context.action, _history(case, verdict))
         if not (decision.needs_state and context.decide_by_reading):
             outcome_record = _settlement(context, case, verdict, decision)
-    # Before the record is awaited: what waits for its slot meanwhile must not leave.
+    # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
-    await context.journal.answered(
+    await context.journal.record_answer(
         intent,
         verdict,
         sent_at_ms=exchange.answer.sent_at_ms,
@@ -463,12 +454,17 @@ def _history(case: _Case, verdict: Verdict) -> History:
 
 
 def _settlement(
-    context: RunContext, case: _Case, verdict: Verdict, decision: Decision, *, standing: str = ""
+    context: RunContext,
+    case: _Case,
+    verdict: Verdict,
+    decision: Decision,
+    *,
+    standing: Standing | None = None,
 ) -> OutcomeRecord:
     reason = "" if decision.outcome in SUCCESSES else verdict.reason
     if decision.outcome is Outcome.DENIED:
         # Nothing is known of the campaign: with the right key, `continue` takes it up again.
-        standing = "exhausted"
+        standing = Standing.RETRY_LATER
     return OutcomeRecord(
         seq=case.planned.seq,
         ref=case.planned.ref,
@@ -479,11 +475,13 @@ def _settlement(
     )
 
 
-def standing_of(context: RunContext, decision: Decision) -> str:
+def standing_of(context: RunContext, decision: Decision) -> Standing:
     """How firm a decision is that no second look has confirmed."""
     if decision.needs_state:
-        return "needs_state"
-    return "unchecked" if context.verifies and decision.outcome in SUCCESSES else "stands"
+        return Standing.NEEDS_READ
+    return (
+        Standing.UNCHECKED if context.verifies and decision.outcome in SUCCESSES else Standing.FINAL
+    )
 
 
 def _needs_reading(context: RunContext, case: _Case, verdict: Verdict) -> bool:
@@ -503,7 +501,7 @@ async def _run_out(context: RunContext, case: _Case, verdict: Verdict, *, last_r
     if last_round and decision.needs_state and context.decide_by_reading:
         await _conclude_by_reading(context, case, verdict)
         return
-    standing = "" if last_round else "exhausted"
+    standing = None if last_round else Standing.RETRY_LATER
     if not last_round:
         context.first_failures[case.planned.seq] = case.useful_before
     await context.settle(_settlement(context, case, verdict, decision, standing=standing))
@@ -530,7 +528,7 @@ async def _conclude_by_reading(context: RunContext, case: _Case, verdict: Verdic
                 seq=case.planned.seq,
                 ref=case.planned.ref,
                 decision=decision,
-                standing="stands",
+                standing=Standing.FINAL,
                 settled_at_ms=context.clock.wall_ms(),
                 error=reason,
             )
@@ -559,15 +557,15 @@ def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
     seen: ObservedState,
     reason: str,
     *,
-    standing: str = "",
+    standing: Standing | None = None,
 ) -> OutcomeRecord:
-    """The settlement of a decision that rests on a sighting; `reason` explains what failed."""
+    """The record of a decision that rests on a state that was seen; `reason` says what failed."""
     now_ms = context.clock.wall_ms()
     return OutcomeRecord(
         seq=seq,
         ref=seen.ref,
         decision=decision,
-        standing=standing or ("needs_state" if decision.needs_state else "stands"),
+        standing=standing or (Standing.NEEDS_READ if decision.needs_state else Standing.FINAL),
         settled_at_ms=now_ms,
         state_after=seen.status,
         seen_at_ms=now_ms,

@@ -1,6 +1,6 @@
 """What came back from one request, before anybody has judged it.
 
-Rule 1: an answer is a value; reading it is verdict.py's business.
+Rule 1: an answer is a value; verdict.py says what it means.
 Rule 2: a fault says why there is no HTTP answer; `sent` says whether the server may have acted.
 """
 

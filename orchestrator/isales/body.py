@@ -1,12 +1,8 @@
 """From the bytes of an answer to its JSON object, whatever the wrapping.
 
-Rule 1: the code decides, not its wrapping: gzip and deflate are unpacked within a bound, codings
-        that are none are ignored, text is UTF-8, else gb18030, which finds its way through Big5
-        too; control characters in a text are no fault.
-Rule 2: what none of these can read may still tell a refusal by a strict pattern, never a success.
-Rule 3: a listing is read as far as it can be: what cannot be decoded is replaced, a row that is
-        broken is doubted alone. `flaw` says why such a listing proves nothing.
-Source: design.md §8 "Evidence", rules 7 and 8.
+gzip and deflate are unpacked within a bound; text is UTF-8, else gb18030, which can read Big5 too.
+What cannot be decoded may still tell a refusal by a strict pattern, never a success. A listing is
+read as far as possible; `flaw` says why it proves nothing. docs/spec/evidence.md, rules 7 and 8.
 """
 
 from __future__ import annotations

@@ -1,17 +1,14 @@
-"""The one way to the server: a signed request leaves in its slot, and an Answer comes back.
+"""Sends one signed request when the rate limiter lets it leave, and returns an Answer.
 
-Rule 1: connection in hand, then the departure's slot, then sign, then send; nothing is awaited
-    between slot and send, so requests leave when the pacer says and a signature is never stale.
-Rule 2: one call of `send` is at most one request on the wire. aiohttp repeats an idempotent
-    request by itself when a kept-alive connection drops; `_never_again` prevents it.
-Rule 3: whatever the network or the server does becomes an Answer. Only NotSentError (called off),
-    cancellation and our own mistakes are raised.
-Rule 4: an answer belongs to the request that was written before it: a connection that shows
-    input, or its end, before we send is closed and replaced.
-Rule 5: no redirect is followed, no proxy, netrc or cookie is used, nothing is decompressed,
-    every size is bounded, and TLS is always verified.
-Method: `TCPConnector.connect()` is public and the last thing aiohttp awaits before it writes a
-    bodyless request; the departure reaches it through a ContextVar. Middlewares run too early.
+One call of `send` is at most one request on the wire: aiohttp repeats an idempotent request when a
+kept-alive connection drops, and `_never_again` prevents it. Nothing is awaited between the
+limiter's leave and the send. Whatever the network or the server does becomes an Answer; only
+NotSentError, cancellation and our own mistakes are raised. A connection that shows input, or its
+end, before we send is closed and replaced. Redirects, proxies, netrc, cookies and decompression
+are off, every size is bounded, TLS is always verified.
+
+Method: `TCPConnector.connect()` is public and the last thing that aiohttp awaits before it writes a
+bodyless request; the departure reaches it through a ContextVar. Middlewares run too early.
 """
 
 from __future__ import annotations
@@ -55,7 +52,7 @@ USER_AGENT = "campaign-pause-orchestrator"
 
 #: the answer to a change is four short strings
 MAX_CHANGE_BODY_BYTES = 64 * 1024
-#: a listing is 100 rows whose width is not documented (api.md §2.4)
+#: a listing is 100 rows whose width is not documented
 MAX_READ_BODY_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 8190
 MAX_HEADERS = 100
@@ -91,7 +88,7 @@ class Departure(Protocol):
 
 
 class WallClock(Protocol):
-    """All that the client wants to know of clock.py."""
+    """The part of a clock that the client needs."""
 
     def wall_ms(self) -> int:
         """Milliseconds since the epoch, UTC."""
@@ -113,7 +110,7 @@ class _TooLargeError(Exception):
 
 @dataclass(slots=True)
 class _Trip:
-    """One request on its way."""
+    """One request that is being sent."""
 
     departure: Departure
     #: with the prefix of the base URL

@@ -1,9 +1,8 @@
-"""What the result codes of pause and resume mean: one table, with its source.
+"""What the result codes of pause and resume mean: one table.
 
-Rule 1: codes are exact text: 0200001 and 02000001 differ, and nothing is stripped or padded.
-Rule 2: a code that is not in the table is unknown, never "probably the same as".
-Rule 3: a JSON number has lost exactly one leading zero, and only in the known ranges (api.md §6.4).
-Source: "Suspending an Outbound Campaign" (2023-09-27) and cec_07_4008/0729 (api.md §3.1).
+Codes are exact text: 0200001 and 02000001 differ. A code that is not in the table is unknown. A
+JSON number has lost exactly one leading zero, and only in the known ranges.
+Source: the interface's pages of 2023-09-27 and cec_07_4008/0729; docs/spec/interface.md.
 """
 
 from __future__ import annotations

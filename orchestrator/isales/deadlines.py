@@ -1,11 +1,8 @@
 """Time limits of many requests under one timer.
 
-Rule 1: a limit that passes cancels its request, which sees TimeoutError; a cancellation from
-    outside stays one, also when both come at once (as asyncio.timeout has it).
-Rule 2: one timer runs at a time, at the earliest limit that was known when it was set. A limit that
-    is moved or kept costs no timer: when the timer fires it looks who is late and sets itself anew.
-Measured: asyncio.timeout, moved twice, is 10 µs alone and 35 µs of 675 in a run, since every timer
-    that is called off stays in the loop's heap until its time has come.
+A limit that passes cancels its request, which sees TimeoutError; a cancellation from outside stays
+one, as with asyncio.timeout. Moving or ending a limit costs no timer: asyncio.timeout, moved twice,
+took 35 µs of the 675 of a request, since a timer that is called off stays in the loop's heap.
 """
 
 from __future__ import annotations

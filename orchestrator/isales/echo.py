@@ -1,11 +1,7 @@
-"""A server that sends our secret key back: it is masked before anybody reads the answer.
+"""Masks our secret key in an answer before anybody reads it, however the server wrote it.
 
-Rule 1: masked is the answer itself, so that no journal, report, event or message can hold the key;
-        what cuts a text later can cut no key in two.
-Rule 2: what decides stays as it was: codes, ids and states, names of JSON members, numbers.
-Rule 3: the key is found however it is written: escaped as JSON, URL or HTML, in base64 or hex, in
-        capitals, compressed. Where it can be found and not be taken out, the whole body goes.
-Rule 4: an answer that does not hold it costs microseconds.
+Codes, ids, states, names of JSON members and numbers stay as they were. Where the key is found and
+cannot be taken out, the whole body goes. An answer without it costs microseconds.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""Why there is no answer: what aiohttp, OpenSSL and the system raise, as a Fault and plain words.
+"""Turns what aiohttp, OpenSSL and the system raise into a Fault and plain words.
 
-Rule 1: two questions, two functions: `unconnected` when nothing can have left, `broken` when a
-    request left and the server may have acted.
-Rule 2: only what asking again cannot cure is a TLS fault, for a TLS fault ends the run.
-Rule 3: words are one bounded, printable line; never a header, never OpenSSL's shouting.
-Why it is needed: aiohttp calls a broken server "status 400", files certificate errors under
-ClientOSError, and a TimeoutError has no text (faults.md §0.10).
+`unconnected` is for requests that cannot have left, `broken` for those on which the server may have
+acted. Only what a repeat cannot change is a TLS fault, because a TLS fault ends the run. aiohttp
+calls a broken server "status 400", files certificate errors under ClientOSError, and a TimeoutError
+has no text.
 """
 
 from __future__ import annotations

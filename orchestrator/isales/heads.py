@@ -1,9 +1,8 @@
 """Heads of answers that RFC 9112 allows and aiohttp's parser refuses: the length given twice.
 
-Rule 1: the same Content-Length several times is one (§6.3, 5); beside chunked it does not count
-        (§6.3, 3). Lengths that differ, or are none, stay as they came, and the parser refuses them.
-Rule 2: nothing else of an answer is changed, and after such a head its connection is closed.
-Method: aiohttp offers no place between socket and parser but the protocol itself.
+The same Content-Length several times is one (§6.3, 5); beside chunked it does not count (§6.3, 3).
+Nothing else is changed, and after such a head the connection is closed. aiohttp offers no place
+between socket and parser but the protocol itself.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""One reading of a VDN's listing, page by page, and when it may be believed.
+"""One reading of a VDN's listing, page by page, and whether it is complete.
 
-Rule 1: a listing is complete when no page failed, no id came twice, every page had the same
-        totalSize, and there are as many ids as it says. A failed or short one is never "none".
-Rule 2: a listing that fails only by the count may have met a campaign that was created or deleted
-        meanwhile: it is worth reading again, and proves nothing as it is.
-Source: design.md §8 "Evidence", rule 2; measured in findings.md §9.
+Complete: no page failed, no id came twice, every page had the same totalSize, and there are as many
+ids. One that fails only by the count is worth reading again: a campaign may have been created or
+deleted meanwhile. docs/spec/evidence.md, rule 2.
 """
 
 from __future__ import annotations
@@ -81,7 +79,7 @@ class Listing:
             self.is_miscounted = True
 
     def close(self) -> None:
-        """Compare what was seen with what was promised; call once, after the last page."""
+        """Compare the rows that were seen with totalSize; call once, after the last page."""
         if len(self.ids) != self.total_size:
             self._miscount(f"{len(self.ids)} rows seen, totalSize says {self.total_size}")
 

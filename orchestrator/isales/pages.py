@@ -1,9 +1,7 @@
-"""Reading what the server says it has: one listing page, one details answer.
+"""Reads one listing page or one details answer.
 
-Rule 1: what can be read of a page is taken; what cannot be makes it a problem in words, never an
-        empty page. Discovery is lenient, a proof is strict: a page with a problem proves nothing.
-Rule 2: `data` may be null, missing or empty; ids may be numbers or digit strings (api.md §2.4).
-Rule 3: unknown keys are ignored; a row without a usable id or status spoils its page as a proof.
+What can be read is taken; what cannot becomes a problem in words, and such a page proves nothing.
+`data` may be null, missing or empty, ids may be numbers or digit texts, unknown keys are ignored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Knocks at a server's doors one after the other: name, TCP, TLS. Sends no request.
+"""Tries name, TCP and TLS of a server one after the other; sends no request.
 
-Rule 1: a door that does not open is a ProbeError in words, with its fault; nothing else is raised.
-Rule 2: TLS is verified as the client verifies it, by the client's own context.
+A step that fails is a ProbeError in words. TLS is verified with the client's own context.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from orchestrator.isales.answer import CA_ADVICE, Fault, certificate_fault
 
 
 class ProbeError(Exception):
-    """A door that stayed shut; the text says why."""
+    """A step that failed; the text says why."""
 
 
 async def find_addresses(host: str, port: int, *, timeout_s: float) -> list[str]:
@@ -52,7 +51,7 @@ async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: f
     Args:
         host: a name or an address.
         port: its port.
-        context: verifies as the client does (isales_client.tls_context).
+        context: verifies as the client does (client.tls_context).
         timeout_s: seconds for all of it.
 
     Returns:

@@ -1,9 +1,7 @@
-"""Which HTTP requests exist: change one campaign, list a VDN, read one campaign.
+"""The HTTP requests that exist: change one campaign, list a VDN, read one campaign.
 
-Rule 1: a path is made of constants and checked integers only, so it needs no escaping.
-Rule 2: the query is kept raw; `query_string` is its one written form, signed and sent alike.
-Rule 3: the path never has the base URL's prefix; that is the client's business.
-Source: api.md §1.2 (encoding), §2.1, §2.3-§2.5 (endpoints).
+A path is made of constants and checked integers only, without the base URL's prefix. `query_string`
+is the one written form of a query, signed and sent alike. docs/spec/interface.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What a server, a proxy or a firewall says in a refusal, in its own words.
+"""What a server, a proxy or a firewall says in a refusal, as one short printable line.
 
-Rule 1: of JSON the field that is meant for people, of a page its text; one short printable line.
-Rule 2: what differs from answer to answer (incident numbers, times) is left out, so that refusals
-        for one reason are counted as one.
+Parts that differ from answer to answer (incident numbers, times) are left out, so that refusals for
+one reason are counted as one.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
-"""What the Authorization header says: the C2 scheme, `auth-v2`.
+"""The Authorization header: the C2 scheme, `auth-v2`.
 
-Rule 1: the second HMAC is keyed with the 64 characters of hex, not with the 32 raw bytes.
-Rule 2: `host` is always signed; a further name is signed only if the request carries it, since
-    a verifier reads the list of names from the header and looks each one up.
-Rule 3: where public evidence conflicts there is a switch (SigningRules), never a guess.
-Rule 4: nothing secret is remembered between calls, the derived key least of all; the text of a
-    second and an encoded header value are.
-Source: api.md §1.2, §1.3; vectors in §1.6.
+The second HMAC is keyed with the 64 characters of hex, not with the 32 raw bytes. `host` is always
+signed; a further name only if the request carries it. Where public evidence conflicts there is a
+switch (SigningRules). No secret and no derived key is remembered between calls.
+Source: docs/spec/interface.md, "Signing"; vectors in tests/isales/test_signing.py.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""JSON as a careful reader takes it: one document, no repeated keys, no NaN, no depth bombs.
+"""JSON read strictly: one document, no repeated keys, no NaN, bounded depth.
 
-Rule 1: what Python's reader would silently bend (a repeated key, NaN, Infinity) is refused; a
-        control character in a text bends nothing, and is allowed.
-Rule 2: every refusal is a `BadJsonError` with a reason in words; nothing else leaves this file.
-Rule 3: half a character (a lone surrogate, left where a server has cut a name) is legal JSON but
-        no storable text: whoever keeps a text passes it through `storable` first.
+Control characters in a text are allowed. Every refusal is a `BadJsonError` with its reason. A lone
+surrogate is legal JSON and no storable text: pass a text that is kept through `storable`.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 Rule 1: success needs HTTP 200, strict JSON, at least one code, and every code present "0200000".
 Rule 2: HTTP 5xx is never success, whatever its body says.
-Rule 3: what a verdict entails (repeat it? in doubt? is the server well?) is a table, not branches.
-Rule 4: an answer decides about its own request only; the state of a campaign is outcome.py's.
+Rule 3: what a verdict entails (repeat it? in doubt? does the server work?) is a table.
+Rule 4: an answer decides about its own request only; policy/decide.py decides about the campaign.
 Rule 5: a body that cannot be read may tell a refusal or throttling by its code, never a success.
 
 *In doubt*: sent, and answered neither by a definite code nor by a 3xx/4xx.
-Source: design.md §6 and §8, api.md §3.
+Source: docs/spec/contracts.md, "Outcomes"; docs/spec/interface.md, "Result codes".
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Repeat(StrEnum):
 
 
 class Health(StrEnum):
-    """What an answer says about the server: the breaker's food."""
+    """What an answer says about the server; the breaker goes by it."""
 
     WELL = "well"
     ILL = "ill"
@@ -146,7 +146,7 @@ _BY_MEANING: dict[Meaning, tuple[Kind, str]] = {
     Meaning.THROTTLED: (Kind.THROTTLED, "the server is called too fast (0200022)"),
 }
 
-#: WAF and gateway refusals seen in the field (api.md §3.2)
+#: WAF and gateway refusals seen in the field
 _FORBIDDEN_STATUSES = frozenset({403, 418})
 
 
@@ -329,7 +329,7 @@ def _judge_client_error(answer: Answer, status: int) -> Verdict:
 
 
 def _said(answer: Answer) -> str:
-    """The words of whoever refused, to be added to ours."""
+    """The refusal's own words, to be added to ours."""
     words = words_of(answer.body, content_encoding=answer.content_encoding)
     return f' ("{words}")' if words else ""
 

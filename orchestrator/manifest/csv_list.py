@@ -1,12 +1,9 @@
 """CSV lists: find the delimiter and the columns, then read record by record.
 
-Rule 1: a line without a quote is split; a record with one goes to the csv module in strict mode,
-        so that an unclosed quote is an error and never swallows the rest of the list.
-Rule 2: a header is there when it names a campaign id column. Otherwise the first line is an entry
-        when it looks like numbers, and a reason to refuse when it looks like names.
-Rule 3: cells lose the plain spaces and tabs around them and nothing else.
-Rule 4: lines of nothing but a VDN and an id, or an id, that are plainly good are read in runs; any
-        other line ends the run and is read alone. Both ways agree (tests).
+A record with a quote goes to the csv module in strict mode, so that an unclosed quote is an error.
+A header is there when it names a campaign id column; otherwise a first line of numbers is an entry
+and a first line of names is refused. Cells lose the plain spaces and tabs around them. Lines that
+are plainly good are read in runs, all others alone; both ways agree (tests).
 
 Passed over, wherever a record could begin: blank lines, rows of empty cells, lines that start with
 `#`. On the first line also Excel's `sep=;`, which then sets the delimiter.

@@ -1,8 +1,7 @@
 """One entry of a list: what was written, and which campaign it names.
 
-Rule 1: this is the only place where cells and JSON values become a CampaignRef. Blocks of plain
-        numbers (`GoodLines`) are recognised in manifest_csv.py, by a stricter rule than this one.
-Rule 2: `--vdn` fills in what an entry does not say, and never overrules what it says.
+Cells and JSON values become a CampaignRef here only; csv_list.py recognises blocks of plain numbers
+(`GoodLines`) by a stricter rule. `--vdn` fills in what an entry does not say and overrules nothing.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
 """The list as it was given: from bytes to one `ManifestLine` for each entry, as a stream.
 
-Rule 1: a bad entry is yielded with its problem, so that all of them can be named or skipped.
-Rule 2: what makes the rest unreadable raises `ManifestUnreadableError`: the list is refused whole.
-Rule 3: nothing is guessed and nothing is dropped: text either becomes an entry, a problem or a
-        refusal. Only blank lines and comments are passed over.
-Rule 4: a good entry is the same alone or in a block (`GoodLines`); blocks are for speed.
-Rule 5: memory is bounded for any bytes at all; the bounds stand beside the code that needs them.
-Source: design.md §5, faults.md §3.4. CSV is in manifest_csv.py, JSON in manifest_json.py.
+A bad entry is yielded with its problem; what makes the rest unreadable raises
+`ManifestUnreadableError`. Only blank lines and comments are passed over. Memory is bounded for any
+bytes. docs/spec/contracts.md, "Lists"; tests/faults.md, I01 to I38.
 """
 
 from __future__ import annotations

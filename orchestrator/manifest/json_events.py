@@ -1,12 +1,9 @@
-"""JSON texts to ijson's events, with the strictness that its backends lack.
+"""JSON texts to ijson's events, with the strictness that its parsers lack.
 
-Rule 1: ijson's C parser finds the tokens; its pure Python parser stands in where C is missing. What
-        one of them takes too lightly is stopped before it reaches either: lone surrogates, foreign
-        digits, `+1`.
-Rule 2: numbers are exact: integers come as int, all others as Decimal, never as float.
-Rule 3: a token has a bound, so that neither parser can be made to hold a whole file. The bound on
-        numbers also keeps the C parser (ijson 3.6.0) alive: a number over the digit limit of int()
-        makes it return a broken event, and reading that one ends the interpreter.
+ijson's C parser finds the tokens, its pure Python parser stands in where C is missing. Lone
+surrogates, foreign digits and `+1` are stopped before either. Integers come as int, all others as
+Decimal. A token has a bound, so that no parser holds a whole file; the bound on numbers also keeps
+the C parser (ijson 3.6.0) alive: a number over the digit limit of int() ends the interpreter.
 """
 
 from __future__ import annotations

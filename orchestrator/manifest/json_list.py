@@ -1,6 +1,6 @@
 """JSON lists and JSON Lines, as a stream of entries.
 
-Accepted, with numbers or digit strings as ids:
+Accepted, with numbers or digit texts as ids:
 
     [1, 2]                                  with --vdn
     [{"vdnId": 1, "campaignId": 2}]         keys are matched like CSV headers, others are ignored
@@ -8,9 +8,9 @@ Accepted, with numbers or digit strings as ids:
     {"campaigns": [...]}                    entries of any of these kinds
     JSON Lines: one number, text or object on each line; blank lines are passed over
 
-Rule 1: a value that is no id is a bad entry. A document that could be meant in two ways (a key
-        twice, campaignId beside campaignIds, campaigns beside vdnId) is refused whole.
-Rule 2: everything that waits has a bound: keys, depth, ids that stand before their VDN.
+A value that is no id is a bad entry. A document with two possible meanings (a key twice,
+campaignId beside campaignIds, campaigns beside vdnId) is refused. Keys, depth, and ids that stand
+before their VDN are bounded.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Opens the list: a regular file by its name, or stdin when asked for.
 
-Rule 1: opening never waits. A FIFO without a writer, a socket or a device is refused, not read.
-Rule 2: what was read is what is recorded: the hash covers the bytes handed out, and a file that
-        changed meanwhile is refused.
-Rule 3: a link is followed, and where it led is recorded.
-Rule 4: a stop ends the reading within a moment, also of a stdin on which nothing comes.
+Opening never waits: a FIFO, a socket or a device is refused. The hash covers the bytes that were
+read, and a file that changed meanwhile is refused. A stop ends the reading within a moment, also of
+a stdin on which nothing comes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""From bytes to text and physical lines, refusing what is no plain UTF-8 text.
+"""From bytes to text and lines; refuses what is not plain UTF-8.
 
-Rule 1: one encoding, UTF-8, with or without a byte order mark. The first byte that is wrong is
-        named by its offset; text that would be half-read is never read.
-Rule 2: a NUL never gets past here: the csv module of some Pythons lets it through.
-Rule 3: a line ends with LF, CR LF or CR and with nothing else (`str.splitlines` knows eight more).
+The first bad byte is named by its offset. A NUL is refused, because the csv module of some Pythons
+lets it through. A line ends with LF, CR LF or CR and with nothing else (`str.splitlines` knows
+eight more).
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ class ManifestUnreadableError(OrchestratorError):
     def __init__(
         self, place: str, reason: str, *, path: str = "", advice: str = "correct the list"
     ) -> None:
-        where = f"{path}:{place}" if path else f"the list, at {place}"
+        line = f"line {place}" if place.isdecimal() else place
+        where = f"{path}:{place}" if path else f"the list, {line}"
         super().__init__(f"{where}: {reason}. Nothing was sent.", advice=advice)
         #: a line number, a JSON path or `byte N`
         self.place = place

@@ -1,14 +1,10 @@
-"""What to make of a 401: heal the signature once, or stop.
+"""What to do after a 401 (correct the signature once, or stop) and after a 403.
 
-Rule 1: three cures, each tried once a run: the server's clock, the other form of switch A, and
-        the other form of switch B.
-Rule 2: switch A shows itself when requests with a query are accepted and those without never were;
-        switch B is tried while nothing was ever accepted. So a wrong key costs three requests.
-Rule 3: a cure that does not help is taken back, because a 401 may also be an outage of the key.
-Rule 4: an answer to a request that was signed before the last cure says nothing: sign it again.
-Rule 5: one 403 is about one request. A VDN is closed by ten different campaigns in a row (or all,
-        if fewer) where no PUT was ever accepted; in an emergency by 30 s of nothing else.
-Source: design.md §8 "Credentials" and "Evidence", rule 6; api.md §1.3.
+There are three corrections, each tried once a run: the server's clock, the other form of switch A,
+the other form of switch B. A is tried when requests with a query are accepted and those without
+never were, B while nothing was ever accepted. A correction that does not help is taken back. One
+403 is about one request; a VDN is closed by ten different campaigns in a row, or by time in an
+emergency. docs/spec/behaviour.md, "Credentials"; docs/spec/evidence.md, rule 6.
 """
 
 from __future__ import annotations
@@ -32,7 +28,7 @@ CLOSED_AFTER_S = 30.0
 class Recovery(StrEnum):
     """What was done about a 401."""
 
-    #: signed before the last cure: the same request again is enough
+    #: signed before the last correction: the same request again is enough
     STALE = "stale"
     CLOCK = "clock"
     BLANK_QUERY_LINE = "blank_query_line"
@@ -46,7 +42,7 @@ class AuthState:
     rules: SigningRules
     #: added to our clock when signing, milliseconds
     offset_ms: int = 0
-    #: counts the cures; a request remembers the generation it was signed in
+    #: counts the corrections; a request remembers the generation it was signed in
     generation: int = 0
     #: a request was accepted at all / with a query / without one
     accepted: bool = False
@@ -57,7 +53,7 @@ class AuthState:
     blank_undone: bool = False
     millis_tried: bool = False
     millis_undone: bool = False
-    #: the last cure, until a request that was signed with it is accepted
+    #: the last correction, until a request that was signed with it is accepted
     untested: Recovery | None = None
 
     def note_accepted(self, *, has_query: bool) -> None:
@@ -67,7 +63,7 @@ class AuthState:
         self.accepted_without_query = self.accepted_without_query or not has_query
 
     def confirm(self, *, has_query: bool, generation: int) -> Recovery | None:
-        """The cure that this accepted request shows to have helped, once; None: none does."""
+        """The correction that this accepted request shows to have helped, once; None: none does."""
         recovery = self.untested
         if generation < self.generation or (recovery is Recovery.BLANK_QUERY_LINE and has_query):
             return None
@@ -119,7 +115,7 @@ class AuthState:
         return None
 
     def text_of(self, recovery: Recovery) -> str:
-        """What a cure has set, for people."""
+        """What a correction has set, for people."""
         if recovery is Recovery.CLOCK:
             return "the server's clock"
         value = self.rules.millis if recovery is Recovery.MILLIS else self.rules.blank_query_line

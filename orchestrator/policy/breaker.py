@@ -1,10 +1,10 @@
-"""Whether the server is well enough to be asked: wait behind single probes, give nothing up.
+"""Whether the server may be asked: wait behind single probes, give nothing up.
 
 Rule 1: what opens, closes and probes is in the table of `Breaker`; callers only report.
 Rule 2: one stubborn campaign says nothing about the server: only *different* ones open it.
 Rule 3: while it is open one request at most, the probe, is sent; the next is spaced from its end.
-Rule 4: the last word before giving up is a probe's: a stopped machine that wakes asks first.
-Rule 5: no chance is needed: there is one prober, so nobody to step out of line with.
+Rule 4: before the run gives up, a probe is sent: a machine that was suspended asks first.
+Rule 5: there is one prober at a time, so the spacing needs no chance.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Breaker:
     |---|---|---|---|
     | CLOSED | may_pass | CLOSED | GO |
     | CLOSED | useful | CLOSED | the row is empty |
-    | CLOSED | useless, explained | CLOSED | |
+    | CLOSED | useless, campaign_specific | CLOSED | |
     | CLOSED | useless, row shorter than the threshold with it | CLOSED | the row grows |
     | CLOSED | useless, row as long as the threshold with it | OPEN | first spacing starts |
     | CLOSED | outage | OPEN | first spacing starts |
@@ -150,7 +150,7 @@ class Breaker:
             ref: whose request failed; the same one twice in a row counts once.
             now_s: the present, seconds.
             campaign_specific: another campaign succeeded since this one failed first, so the
-                server works. A probe's failure is a failed probe, explained or not.
+                server works. A probe's failure is a failed probe in any case.
         """
         if self._state is _State.CLOSED:
             if not campaign_specific:
@@ -168,7 +168,7 @@ class Breaker:
             self._open(now_s)
 
     def probe_cancelled(self, *, now_s: float) -> None:
-        """The probe was not sent, or told nothing: another may go after the same spacing."""
+        """The probe was not sent, or showed nothing: another may go after the same spacing."""
         if self._state is _State.PROBING:
             self._wait_for_probe(now_s)
 

@@ -1,9 +1,9 @@
 """How a campaign ended: outcomes, evidence, and the decision between them.
 
 Rule 1: two questions, kept apart: is it stopped? (success) and did we change it? (undo).
-Rule 2: `unknown` is never folded into `failed`.
+Rule 2: `unknown` is never counted as `failed`.
 Rule 3: a match on Outcome names every member, so a new one breaks the build until placed.
-Source: the tables of design.md §6.
+Source: docs/spec/contracts.md, "Outcomes".
 """
 
 from __future__ import annotations

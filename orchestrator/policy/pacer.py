@@ -28,10 +28,10 @@ that is min(3, R/4), and 1 % of R + 1 where that is more; never R, unless R is 1
 
 Law of the stall: a server that slept reads what was sent meanwhile when it wakes, given up or not.
 With the first answer all of that counts as leaving now. So a second at the server holds at most R
-and the C that were in flight when it fell asleep; engine/dispatcher.py sends no more
+and the C that were in flight when it fell asleep; engine/departures.py sends no more
 than that, but for one request in 15 s.
 
-Law of throttling: told to slow down, the rate is halved, stays 2 s, then grows by an eighth of the
+Law of throttling: a throttling answer halves the rate; it stays 2 s, then grows by an eighth of the
 ceiling a second: from anywhere it is back 10 s after the last throttling.
 
 A token bucket lets 2 R through in one second, spacing alone R + 1 (bench/pacer.py).

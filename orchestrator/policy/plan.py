@@ -1,7 +1,6 @@
 """How much there is to do and whether that is feasible: counts, limits, estimates.
 
-Rule 1: a plan is checked against its limits before anything is sent.
-Rule 2: an estimate is arithmetic over the pace: requests divided by the rate, nothing learned.
+Limits are checked before anything is sent. An estimate is requests divided by the rate.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ def feasibility(*, running: int, rate_per_s: float, more: bool) -> str:
     """The sentence that an operator reads after the first page.
 
     >>> feasibility(running=900, rate_per_s=10, more=False)
-    '900 campaigns at 10/s: about 90 s; `--rate 20` would take 45 s'
+    '900 campaigns at 10 requests/s: about 90 s; `--rate 20` would take 45 s'
     """
     needed_s = seconds_needed(requests=running, rate_per_s=rate_per_s)
     count = f"at least {running:,}" if more else f"{running:,}"
     noun = "campaign" if running == 1 and not more else "campaigns"
-    sentence = f"{count} {noun} at {rate_per_s:g}/s: about {spoken_s(needed_s)}"
+    sentence = f"{count} {noun} at {rate_per_s:g} requests/s: about {spoken_s(needed_s)}"
     if needed_s < 10:
         return sentence
     return f"{sentence}; `--rate {rate_per_s * 2:g}` would take {spoken_s(needed_s / 2)}"

@@ -9,7 +9,7 @@ Rule 3: the gap is the largest of GAP_S, the lag that this run has seen, and the
         earlier runs against this server, at most GAP_MAX_S.
 Rule 4: what takes no effect is damped: a campaign that accepts and runs on is repeated with a
         growing wait, and given up after a time, never after a count alone.
-Source: design.md §8 "Evidence", rules 1, 2, 5, 10 and "pause-all"; measured in findings.md §9.
+Source: docs/spec/evidence.md, rules 1, 2, 5 and 10; docs/spec/behaviour.md, "pause-all".
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class LagMeter:
         self._stale.discard(ref)
 
     def accepted_once(self, ref: CampaignRef, *, at_s: float) -> None:
-        """Our PUT was accepted then; told again with every look."""
+        """Our PUT was accepted then; repeated with every look."""
         self._accepted_s.setdefault(ref, at_s)
 
     def look(

@@ -1,10 +1,8 @@
-"""How long before the same request may be repeated, and whether a failure counts against it.
+"""How long before a request may be repeated, and whether a failure counts against its campaign.
 
-Rule 1: whether an answer is worth repeating at all is verdict.py's; when and at whose cost is here.
-Rule 2: chance and time come in as numbers; what goes out is finite, and never above a stated cap.
-Rule 3: what a server writes in a header is matched whole before it is believed, else ignored.
-Rule 4: the server's failures are not a campaign's: see `counts_against_limit`.
-Source: design.md §8 "Retry", "Breaker", "Credentials"; RFC 9110 §10.2.3 (Retry-After), §5.6.7.
+verdict.py says whether an answer is worth repeating at all. Chance and time come in as numbers;
+what goes out is finite and capped. A header is matched whole, or ignored.
+Source: docs/spec/behaviour.md, "Repeats"; RFC 9110 §10.2.3 (Retry-After), §5.6.7.
 """
 
 from __future__ import annotations
@@ -117,15 +115,15 @@ def counts_against_limit(
 ) -> bool:
     """Whether a failed attempt counts against its campaign's attempts.
 
-    | campaigns left | breaker open, or a probe | a read of its VDN works | charged |
+    | campaigns left | breaker open, or a probe | a read of its VDN works | counts |
     |---|---|---|---|
-    | 5 or more | yes | any | no: the server is ill, not the campaign |
-    | 5 or more | no | any | yes: were the server ill, the breaker would open |
+    | 5 or more | yes | any | no: the server is failing, not the campaign |
+    | 5 or more | no | any | yes: if the server were failing, the breaker would open |
     | 4 or fewer | any | yes | yes: the server works, this one is stubborn |
     | 4 or fewer | any | no | no: the breaker cannot see five, and the server does not work |
 
     Args:
-        breaker_open: the breaker is open now that this failure has been told to it.
+        breaker_open: the breaker is open now that this failure has been reported to it.
         probe: this attempt was the breaker's probe.
         left: campaigns without an outcome, this one included.
         read_works: a read that followed the failure had a good answer; None: none was made.

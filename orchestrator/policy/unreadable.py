@@ -1,4 +1,4 @@
-"""Answers that cannot be read: whether they say that the server is ill is told by the states."""
+"""Answers that cannot be read: the states decide whether the server is failing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run tells: rows, summary, sentences, files."""
+"""What people read of a run: rows, summary, sentences, files."""

@@ -1,7 +1,6 @@
 """Why a campaign was not changed, in two words, for counting and for the last line.
 
-Rule 1: the words come from a fixed list: what the server writes never becomes a group of its own.
-Rule 2: only outcomes that have more than one cause get a reason; "not found" says it already.
+The words come from a fixed list, so what the server writes never becomes a group of its own.
 """
 
 from __future__ import annotations

@@ -1,14 +1,9 @@
-"""Writing results.csv, failed.csv and summary.json: each whole or not at all.
+"""Writes results.csv, failed.csv and summary.json: each whole or not at all.
 
-Rule 1: a file is made under a name of its own, fsynced and renamed, and its directory is fsynced;
-        whoever reads sees the old report or the new one, never half of one.
-Rule 2: rows pass once and are forgotten; a million of them need no more memory than a thousand.
-Rule 3: everything is opened relative to one directory descriptor, and no link is followed. What is
-        in the way and is no regular file is refused, not replaced.
-Rule 4: the same rows give the same bytes.
-Rule 5: a writer holds a lock on its unfinished file. Unfinished files without one are what killed
-        runs left behind, and go.
-Source: faults.md P06, P17, P21, Z12.
+The same rows give the same bytes. A file is made under a name of its own, fsynced and renamed, and
+its directory is fsynced. Rows pass once and are forgotten. No link is followed; what is in the way
+and is no regular file is refused. A writer locks its unfinished file; unfinished files without a
+lock are removed. tests/faults.md, P06, P17, P21, Z12.
 """
 
 from __future__ import annotations

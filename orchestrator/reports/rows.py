@@ -1,10 +1,7 @@
 """What the report says about one line of the list, and how the lines add up.
 
-Rule 1: a row is a fold of the journal; this file turns rows into cells and numbers, nothing else.
-Rule 2: `stopped` answers for the campaign, not for us: a restore that failed leaves it stopped.
-Rule 3: what needs a person or another run (`is_unstopped`) is decided by the outcome alone.
-Rule 4: lines in = sum of all outcomes; `Tally.check` proves it or it is a bug.
-Source: design.md §6 and §7.
+`stopped` answers for the campaign, not for us: a restore that failed leaves it stopped. Lines in =
+sum of all outcomes; `Tally.check` proves it. docs/spec/contracts.md, "Outcomes".
 """
 
 from __future__ import annotations
@@ -229,7 +226,7 @@ class Tally:
     lines: int = 0
     counts: Counter[Outcome] = field(default_factory=Counter)
     by_vdn: dict[str, Counter[Outcome]] = field(default_factory=dict)
-    #: why, per unstopped outcome, in the words of reasons.py
+    #: why, per unstopped outcome, in the words of causes.py
     reasons: dict[Outcome, Counter[str]] = field(default_factory=dict)
     #: the first unstopped rows of each outcome, each with its place among the rows
     first: dict[Outcome, list[tuple[int, ReportRow]]] = field(default_factory=dict)

@@ -1,11 +1,7 @@
-"""The lines that people read at the end of a run, or have read out to them.
+"""The lines that people read at the end of a run, or read out to others.
 
-Rule 1: one line says how many stopped, how many did not and why, and what to type next.
-Rule 2: "quiet" is said only of a proven VDN, with both moments and what it leaves out; it claims no
-        more than the listings showed.
-Rule 3: bad news first: with several VDNs, those that are not quiet lead.
-Rule 4: names and reasons come from the server and pass `for_terminal`.
-Source: the two sentences of design.md §7.
+"Quiet" is said only of a proven VDN, with both times and with what it leaves out. With several
+VDNs, those that are not quiet lead. Names and reasons from the server pass `for_terminal`.
 """
 
 from __future__ import annotations
@@ -172,7 +168,8 @@ def _parts(facts: RunFacts, tally: Tally) -> str:
             key=lambda outcome: -tally.counts[outcome],
         )
         reasons = ", ".join(_missed_group(facts, tally, outcome) for outcome in ranked)
-        reached.append(f"{missed:,} NOT: {reasons}")
+        word = "started again" if facts.kind is RunKind.RESTORE else "stopped"
+        reached.append(f"{missed:,} not {word}: {reasons}")
     unsent = ", ".join(_groups(tally, _NOT_SENT))
     return ", ".join(reached) + (f"; not sent: {unsent}" if unsent else "")
 

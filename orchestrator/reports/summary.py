@@ -1,12 +1,8 @@
 """How a run as a whole ended: verdict, exit code, and summary.json.
 
-Rule 1: the exit code is a function of the outcomes and of why the run ended, of nothing else.
-Rule 2: when several reasons apply, the first of 70, 5, 3, a signal, 4, 1 counts; for pause-all the
-        first of 70, 3, a signal before quiet was proven, 6, 5: a full disk matters less than a
-        dialler, and after the proof a signal only ends the watch.
-Rule 3: a dry run that came to its end is a success whatever it found; it exits 0.
-Rule 4: for pause-all only the proof counts; a campaign that was deleted under us is no failure.
-Source: design.md §6 and §7.
+The exit code is a function of the outcomes and of why the run ended. When several reasons apply,
+the first of 70, 5, 3, a signal, 4, 1 counts; for pause-all the first of 70, 3, a signal before
+quiet, 6, 5. A dry run that came to its end exits 0. docs/spec/contracts.md, "Exit codes".
 """
 
 from __future__ import annotations
@@ -243,7 +239,7 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
 
 
 def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
-    """Make summary.json: plain values, keys in the order of design.md §7."""
+    """Make summary.json: plain values, keys in the order of docs/reference.md."""
     document: dict[str, object] = {
         "schema": SCHEMA,
         "run_id": facts.run_id,

@@ -1,1 +1,1 @@
-"""Settings: what there is, and where each value comes from."""
+"""Settings: their table, and where each value comes from."""

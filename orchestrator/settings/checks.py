@@ -1,8 +1,8 @@
 """What one setting's value may be: readers from raw value to checked value, or a refusal.
 
-Rule 1: numbers in text are ASCII digits; `float()` alone takes nan, inf and full-width digits.
-Rule 2: a bound is written `low <= value <= high`, which NaN never satisfies.
-Rule 3: a refusal about a credential or a URL never echoes it.
+Numbers in text are ASCII digits, because `float()` takes nan, inf and full-width digits. A bound is
+written `low <= value <= high`, which NaN never satisfies. A refusal about a credential or a URL
+never echoes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Check = Callable[[object], object]
 
 ACCESS_KEY_MAX = 128
 SECRET_KEY_MAX = 512
-#: the headers of our requests that a server could verify (api.md 1.3, switch C)
+#: the headers of our requests that a server could verify (switch C)
 SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
@@ -93,7 +93,7 @@ def switch(value: object) -> object:
 
 
 def path(value: object) -> object:
-    """Read the path of a file or a directory, as text: core knows no disk."""
+    """Read the path of a file or a directory, as text, without touching the disk."""
     if not isinstance(value, str):
         return Refusal(f"must be a path in quotes, not {shown(value)}")
     if not value.strip() or "\0" in value:

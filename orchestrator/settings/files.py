@@ -1,8 +1,7 @@
-"""Touches what settings are made from: TOML files, secret files, CA files, the terminal.
+"""Reads what settings are made from: TOML files, secret files, CA files, the terminal.
 
-Rule 1: a file is judged through the descriptor it is read from, so it cannot be swapped between.
-Rule 2: only regular files are read, and only up to a limit; a FIFO blocks nobody at 3 a.m.
-Rule 3: no error echoes what a file holds: the wrong file may be the one with a key in it.
+A file is judged through the descriptor it is read from. Only regular files are read, up to a limit.
+No error echoes what a file holds.
 """
 
 from __future__ import annotations

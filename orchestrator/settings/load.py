@@ -1,8 +1,7 @@
-"""The settings of a command: found, read, checked, and told where each came from.
+"""The settings of a command: found, read, checked, each with its origin.
 
-Rule 1: flags, then environment, then one TOML file, then defaults (design.md §4).
-Rule 2: an error ends with what was and was not sent; at this point it is always nothing.
-Rule 3: the secret key is read last, when everything else is known to be usable.
+Flags go before the environment, that before one TOML file, that before defaults. The secret key is
+read last. docs/spec/contracts.md, "Settings".
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class ServerSettings(NamedTuple):
     #: None: the system's certificate authorities
     ca_file: Path | None
     connect_timeout_s: float
-    #: counted from the attempt's pacer slot on
+    #: counted from the moment the attempt may be sent
     attempt_timeout_s: float
 
 

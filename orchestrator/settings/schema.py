@@ -1,9 +1,7 @@
 """Every setting there is: one row each, read by code, `config show`, documents and tests.
 
-Rule 1: a setting that is not in SETTINGS does not exist.
-Rule 2: nothing here can confirm an emergency, and nothing can turn TLS verification off.
-Rule 3: the secret key has no flag: a command line is public.
-Source: design.md §4; bounds from faults.md §3.5.
+Nothing here can confirm an emergency or turn TLS verification off. The secret key has no flag,
+because a command line is public. tests/faults.md, C01 to C14, has the bounds.
 """
 
 from __future__ import annotations
@@ -95,7 +93,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         default=15.0,
         emergency_default=5.0,
         check=checks.number(most=_TIMEOUT_MAX_S),
-        meaning="seconds for one attempt, from its pacer slot to its whole answer",
+        meaning="seconds for one attempt, from the moment it may be sent to the end of its answer",
         example="15",
         parse=_decimal,
     ),
@@ -193,7 +191,7 @@ SETTINGS: Final[tuple[SettingSpec, ...]] = (
         default=1800.0,
         emergency_default=1800.0,
         check=checks.number(most=_PATIENCE_MAX_S, zero=True),
-        meaning="seconds the breaker may stay open before the run stops",
+        meaning="seconds the run waits for a failing server before it stops",
         example="1800",
         parse=_decimal,
     ),

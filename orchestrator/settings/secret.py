@@ -1,7 +1,6 @@
-"""A secret that no formatting route gives away.
+"""A secret that no formatting route gives away; `reveal()` is the only way out.
 
-Rule 1: `reveal()` is the only way out; it is called where a request is signed, nowhere else.
-Rule 2: showing gives `***`, storing (pickle) refuses, comparing takes the same time for any guess.
+Showing gives `***`, storing (pickle) refuses, comparing takes the same time for any guess.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Which texts name a server that may be sent credentials, and the one form each is written in.
 
-Rule 1: https; plain http to loopback only: nobody should read or change requests on the way.
-Rule 2: nothing is guessed or repaired. What a resolver would read differently from a person
-(`2130706433`, `127.1`, `0177.0.0.1`) is refused, and so are addresses no API lives at.
-Rule 3: a refusal names the part at fault and never echoes a user name or a password.
+https, and plain http to loopback only. What a resolver would read differently from a person
+(`2130706433`, `127.1`, `0177.0.0.1`) is refused. A refusal never echoes a user name or a password.
 Method: our own grammar, a subset of RFC 3986; urlsplit drops tabs and line breaks in silence.
 """
 

@@ -1,9 +1,7 @@
 """Which of the values given for a setting counts, and what is refused.
 
-Rule 1: the table of settings is setting_table.py; there is no other list of them here.
-Rule 2: layers come first to last: flags, environment, file; the first that speaks decides.
-Rule 3: a value in use has an origin, and a refusal names it: a flag, a variable, or file:key.
-Source: design.md §4.
+The first layer that has a value decides: flags, environment, file. A value in use has an origin,
+and a refusal names it: a flag, a variable, or file:key. schema.py is the only list of the settings.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ NOT_SET: Final = "not set"
 
 
 class SigningRules(NamedTuple):
-    """The three switches of api.md §1.3."""
+    """The three switches of docs/spec/interface.md, "Signing"."""
 
     #: keep an empty line where a request has no query
     blank_query_line: bool = False
@@ -63,7 +61,7 @@ class RetrySettings(NamedTuple):
     max_attempts: int | None
     backoff_base_s: float
     backoff_cap_s: float
-    #: how long the breaker may stay open before the run stops
+    #: how long the run waits for a failing server before it stops
     patience_s: float
 
 
@@ -108,7 +106,7 @@ def resolve(  # noqa: PLR0913 (what was given, and what is needed)
         state_dir: used when no layer names one.
         need_server: refuse when no base URL was given.
         need_credentials: refuse when no access key was given. The secret key may lie in a file,
-            so it is the edge's to find: `choose_secret` says where.
+            so files.py finds it: `choose_secret` says where.
         looked_in: the settings files, found or not, that an error about a missing value names.
 
     Raises:

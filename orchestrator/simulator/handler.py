@@ -1,10 +1,7 @@
-"""One request in, one answer out: where the world, the signature check and the faults meet.
+"""One request in, one answer out: state, signature check and faults meet here, without a socket.
 
-Rule 1: no socket, clock or loop. server.py brings bytes and times and plays what is decided here,
-        so everything but the network itself can be tested, and used, without one.
-Rule 2: order of judgement: outage (in front of the server), signature, then the fault plan.
-Rule 3: a refused request counts as a request, not as the campaign's nth: a client that signs
-        again meets the faults it would have met.
+The order of judgement: outage (in front of the server), signature, then the fault plan. A refused
+request does not count as the campaign's nth: a client that signs again meets the same faults.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Ready-made worlds: what a demo, an operator's drill or a harness meets.
+"""Ready-made servers: what a demo, an operator's drill or a harness meets.
 
-Rule 1: ids, names and first statuses depend on nothing, so that lists and drills can name them;
-        the seed decides the faults only.
-Rule 2: the credentials are invented and say so; they open nothing but this simulator.
+Ids, names and first statuses are fixed, so that lists and drills can name them; the seed decides
+the faults only. The credentials are invented and open nothing but this simulator.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The network side of the simulator: reads requests, plays what the desk decided, on loopback.
+"""The network side of the simulator, on loopback: reads requests, plays what handler.py decided.
 
-Rule 1: decides nothing. What to write and how to end the connection comes from desk.py.
-Rule 2: every answer is written as bytes straight to the transport, so that a fault can cut, reset
-        or withhold it; aiohttp reads requests and keeps connections alive.
-Rule 3: nothing outlives `async with`: hanging answers end when it does.
+Every answer is written as bytes straight to the transport, so that a fault can cut, reset or
+withhold it. Nothing outlives `async with`: hanging answers end when it does.
 """
 
 from __future__ import annotations
@@ -68,8 +66,8 @@ class Simulator:
 
         Args:
             world: the campaigns.
-            faults: what goes wrong; nothing by default. `sim.desk.faults` may be replaced later.
-            signature: the keys; None accepts every request. `sim.desk.signature` likewise.
+            faults: what goes wrong; nothing by default. `sim.handler.faults` may be replaced later.
+            signature: the keys; None accepts every request. `sim.handler.signature` likewise.
             ledger: where requests are written down; one in memory by default. Closed at the end.
             host: a loopback address.
             port: 0 picks a free one.

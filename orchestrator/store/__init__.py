@@ -1,97 +1,51 @@
-"""The journal of a run, on SQLite: the only truth, from which every report is made.
+"""The record of a run: the only truth, from which every report is made.
 
-`journal` is what the run floor uses; `writer` owns the one thread that touches the database;
-`tables` is the format on disk; `planning` builds it from a list; `fold` reads it back.
+`base` says what the engine needs of it, in records and enums; `sqlite` keeps it in a file. Nobody
+above this folder sees a connection, a row or SQL.
 """
 
-from orchestrator.store.gap import Gap, begin_gap, end_gap, gap_of
-from orchestrator.store.journal import Intent, Journal, OutcomeRecord
-from orchestrator.store.planning import PlanWriter, Reason, Refused
-from orchestrator.store.queries import (
+from orchestrator.store.base import (
+    Intent,
+    Journal,
     Known,
-    Life,
     Mark,
+    MarkState,
+    OutcomeRecord,
+    ProcessRecord,
     Restorable,
+    Saved,
+    Standing,
+    Store,
     VdnCount,
-    all_vdn_shares,
-    attempts_made,
-    counts,
-    doubtful_campaigns,
-    first_seen_ms,
-    has_exhausted,
-    known_campaigns,
-    known_of_vdn,
-    may_have_changed,
-    pending_campaigns,
-    pending_refs,
-    plan_counts,
-    processes,
-    report_rows,
-    restorable,
-    restored_marks,
-    sweep_records,
-    undecided_campaigns,
-    unlisted_campaigns,
-    unverified,
-    vdn_shares,
 )
-from orchestrator.store.tables import (
-    SCHEMA_VERSION,
-    STEPS_BETWEEN_LOOKS,
-    check_whole,
-    connect,
-    find_damage,
-    read_meta,
-    set_durable,
-)
-from orchestrator.store.writer import InlineWriter, ThreadWriter, Writer, memory_connection
+from orchestrator.store.gap import Gap, begin_gap, end_gap, gap_of
+from orchestrator.store.planning import PlanWriter, Reason, Refused, try_out
+from orchestrator.store.run_record import Manifest, RunRecord
+from orchestrator.store.sqlite import open_saved, open_to_continue
 
 __all__ = [
-    "SCHEMA_VERSION",
-    "STEPS_BETWEEN_LOOKS",
     "Gap",
-    "InlineWriter",
     "Intent",
     "Journal",
     "Known",
-    "Life",
+    "Manifest",
     "Mark",
+    "MarkState",
     "OutcomeRecord",
     "PlanWriter",
+    "ProcessRecord",
     "Reason",
     "Refused",
     "Restorable",
-    "ThreadWriter",
+    "RunRecord",
+    "Saved",
+    "Standing",
+    "Store",
     "VdnCount",
-    "Writer",
-    "all_vdn_shares",
-    "attempts_made",
     "begin_gap",
-    "check_whole",
-    "connect",
-    "counts",
-    "doubtful_campaigns",
     "end_gap",
-    "find_damage",
-    "first_seen_ms",
     "gap_of",
-    "has_exhausted",
-    "known_campaigns",
-    "known_of_vdn",
-    "may_have_changed",
-    "memory_connection",
-    "pending_campaigns",
-    "pending_refs",
-    "plan_counts",
-    "processes",
-    "read_meta",
-    "report_rows",
-    "restorable",
-    "restored_marks",
-    "set_durable",
-    "sweep_records",
-    "undecided_campaigns",
-    "unlisted_campaigns",
-    "unverified",
-    "vdn_shares",
+    "open_saved",
+    "open_to_continue",
+    "try_out",
 ]

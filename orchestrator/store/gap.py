@@ -1,8 +1,7 @@
-"""Whether a journal may lack something: an emergency goes on when its disk fails.
+"""Whether a journal may lack something, because an emergency goes on when its disk fails.
 
-Rule 1: the mark is made at the start, while there is room, and removed at a good end. When the disk
-        fails it is renamed, which needs no room.
-Rule 2: what is known to be incomplete stays so: whoever continues, reports or restores says it.
+The mark is made at the start, while there is room, and removed at a good end. When the disk fails
+it is renamed, which needs no room. A journal that is known to be incomplete stays so.
 """
 
 from __future__ import annotations

@@ -1,23 +1,26 @@
-"""Building the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
+"""Builds the plan: the whole list into `journal.db.part`, checked, indexed, then renamed.
 
-Rule 1: no journal, nothing sent. The part becomes the journal by a rename after an fsync, and is
-        written to once more in the way of later commits: a disk that has room for it may have none
-        for the log of SQLite or its index.
-Rule 2: the list is streamed; what is kept in memory are the first problems and their number.
-Rule 3: duplicates are found by sorting once (an index), not by remembering ten million ids.
+The part becomes the journal by a rename after an fsync, and one later commit shows that the disk
+has room for SQLite's log too. The list is streamed; only the first problems and their number are
+kept in memory. Duplicates are found by sorting once.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import Problem, RefusedError, StorageError
 from orchestrator.isales.strict_json import storable
 from orchestrator.manifest.entry import GoodLines
+from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.policy.plan import PlanCounts
+from orchestrator.store.base import Standing
+from orchestrator.store.run_record import to_meta
+from orchestrator.store.sqlite import SqliteJournal
 from orchestrator.store.tables import (
     STEPS_BETWEEN_LOOKS,
     Row,
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 
     from orchestrator.manifest.entry import ManifestLine
     from orchestrator.model import CampaignRef
-    from orchestrator.store.queries import Restorable
+    from orchestrator.store.base import Restorable
+    from orchestrator.store.run_record import RunRecord
 
 _CHUNK = 5_000
 _SHOWN_PROBLEMS = 20
@@ -43,6 +47,9 @@ _SHOWN_PROBLEMS = 20
 #: page cache and sorter take as much each: 60 MB at the peak of 10,000,000 lines instead of 106, at
 #: no cost in time
 _CACHE_KIB = -8_000
+
+#: a start that a killed restore may have sent
+_PERHAPS_STARTED = (Outcome.UNKNOWN, Evidence.NONE, Changed.MAYBE, Standing.NEEDS_READ)
 
 
 @dataclass(slots=True)
@@ -144,7 +151,7 @@ class PlanWriter:
         *,
         at_ms: int,
     ) -> None:
-        """Store what a run changed, as the plan of its restore; some of it settled from the start.
+        """Store what a run changed, as the plan of its restore; some of it has its outcome already.
 
         Raises:
             StorageError: the disk is full or failing.
@@ -156,10 +163,11 @@ class PlanWriter:
                 put(self.connection, "plan", (seq, seq, ref.vdn_id, ref.campaign_id, "", "", ""))
                 reason = left_alone.get(ref)
                 if reason is not None:
-                    outcome = ("left_alone", "none", "no", "stands")
+                    outcome = (Outcome.LEFT_ALONE, Evidence.NONE, Changed.NO, Standing.FINAL)
                     if reason.is_doubt:
-                        outcome = ("unknown", "none", "maybe", "needs_state")
-                    row = (seq, 1, *outcome, None, None, at_ms, "", reason.text)
+                        outcome = _PERHAPS_STARTED
+                    told = (one.value for one in outcome)
+                    row = (seq, 1, *told, None, None, at_ms, "", reason.text)
                     put(self.connection, "outcomes", row)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -213,29 +221,44 @@ class PlanWriter:
         if self._part is not None:
             self._part.unlink(missing_ok=True)
 
-    def finish(self, meta: Mapping[str, str]) -> sqlite3.Connection:
-        """Write the run's facts, make it durable, rename it; returns the open journal.
+    def finish(self, record: RunRecord | None = None) -> SqliteJournal:
+        """Write down what the run is, make it durable, rename it; returns the open journal.
 
         Raises:
             StorageError: it cannot be made durable.
         """
+        meta = to_meta(record) if record else {}
         try:
             self.connection.execute("BEGIN")
-            for key, value in meta.items():
-                put(self.connection, "meta", (key, value))
+            for row in meta.items():
+                put(self.connection, "meta", row)
             self.connection.execute("COMMIT")
             index_plan(self.connection)
             if self._part is None or self._path is None:
                 self.connection.set_progress_handler(None, 0)
-                return self.connection
+                return SqliteJournal(self.connection)
             # in the part, so that the fsync below is the only one that this costs
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.close()
             _sync(self._part)
             self._part.rename(self._path)
-            return _open_for_commits(self._path, meta)
+            return SqliteJournal(_open_for_commits(self._path, meta), self._path)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be stored: {error}") from error
+
+
+def try_out(path: Path) -> None:
+    """See that a journal can be made here and written to; it stays until the caller removes it.
+
+    Raises:
+        StorageError: it cannot.
+        RefusedError: there is a journal already.
+    """
+    with closing(PlanWriter(path).finish()) as journal:
+        try:
+            put(journal.connection, "meta", ("check", ""))  # a commit like any other
+        except sqlite3.Error as error:
+            raise StorageError(f"the journal {path} cannot be written: {error}") from error
 
 
 def _open_for_commits(path: Path, meta: Mapping[str, str]) -> sqlite3.Connection:
@@ -248,8 +271,8 @@ def _open_for_commits(path: Path, meta: Mapping[str, str]) -> sqlite3.Connection
     try:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
-        for key, value in meta.items():
-            put(connection, "meta", (key, value))
+        for row in meta.items():
+            put(connection, "meta", row)
         connection.execute("COMMIT")
         set_durable(connection)
     except BaseException:

@@ -1,8 +1,7 @@
-"""Reading the journal back: histories, what is left to do, and the rows of the report.
+"""Reads the journal back: histories, what is left to do, and the rows of the report.
 
-Rule 1: the report is a fold of the journal, never of memory.
-Rule 2: an intent without an answer from an earlier life is an attempt in doubt.
-Rule 3: what has no outcome on record gets the one that its history supports, and no better.
+An intent without an answer from an earlier process is an attempt in doubt. What has no outcome on
+record gets the one that its history supports, and no better.
 """
 
 from __future__ import annotations
@@ -26,6 +25,16 @@ from orchestrator.policy.decide import (
 )
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.rows import ReportRow, SweepRecord
+from orchestrator.reports.summary import Ended
+from orchestrator.store.base import (
+    Known,
+    Mark,
+    MarkState,
+    ProcessRecord,
+    Restorable,
+    Standing,
+    VdnCount,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,6 +52,7 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _EVIDENCES = {evidence.value: evidence for evidence in Evidence}
 _CHANGES = {changed.value: changed for changed in Changed}
 _KINDS = {kind.value: kind for kind in Kind}
+_STANDINGS = {standing.value: standing for standing in Standing}
 _NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
 _SEQ_OF = operator.itemgetter(0)
 
@@ -71,90 +81,22 @@ class _Attempt(NamedTuple):
 _to_attempt = functools.partial(tuple.__new__, _Attempt)
 
 
-class Known(NamedTuple):
-    """One campaign of the plan as the journal knows it."""
-
-    seq: int
-    ref: CampaignRef
-    history: History
-    #: None: it has no outcome yet
-    outcome: Outcome | None = None
-    evidence: Evidence = Evidence.NONE
-    #: stands, unchecked, needs_state, exhausted, or empty without an outcome
-    standing: str = ""
-    error: str = ""
-    #: its name is on record
-    named: bool = False
-    settled_at_ms: int | None = None
-    #: when its state was seen before we touched it
-    looked_at_ms: int | None = None
-    #: when a PUT of ours was last accepted
-    accepted_at_ms: int | None = None
-    #: the life of the last attempt; 0 without one
-    tried_life: int = 0
-    #: the lives in which a PUT of ours was left in doubt
-    doubted_lives: frozenset[int] = frozenset()
-
-
-class Restorable(NamedTuple):
-    """One campaign that a run turned off."""
-
-    seq: int
-    ref: CampaignRef
-    #: it was in doubt, and the state before was not known: it may have been somebody else
-    inferred: bool
-
-
-class Mark(NamedTuple):
-    """What a restore wrote of one campaign into the journal of the run that it undoes."""
-
-    #: intended, restored, cleared
-    state: str
-    #: the restore
-    run_id: str
-
-
-class VdnCount(NamedTuple):
-    """How much of the plan belongs to one VDN, in order of first appearance."""
-
-    vdn_id: int
-    campaigns: int
-
-
-class Life(NamedTuple):
-    """One process that worked on the run."""
-
-    process: int
-    started_at_ms: int
-    ended_at_ms: int | None
-    ended: str | None
-    departures: int
-    worst_1s: int
-    busy_ms: int
-
-
-def vdn_shares(connection: sqlite3.Connection) -> list[VdnCount]:
-    """The VDNs of the plan that have something undecided, in order of first appearance."""
-    rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
-        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
-        " AND (o.seq IS NULL OR o.standing <> 'stands')"
-        " GROUP BY p.vdn_id ORDER BY min(p.seq)"
-    )
-    return [VdnCount(*row) for row in rows]
-
-
-def all_vdn_shares(connection: sqlite3.Connection) -> list[VdnCount]:
+def vdn_counts(connection: sqlite3.Connection, *, which: str = "") -> list[VdnCount]:
     """Every VDN of the plan, in order of first appearance."""
     rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p"  # noqa: S608 - ours
-        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE}"
+        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
+        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE} {which}"
         " GROUP BY p.vdn_id ORDER BY min(p.seq)"
     )
     return [VdnCount(*row) for row in rows]
 
 
-def pending_campaigns(
+def open_vdn_counts(connection: sqlite3.Connection) -> list[VdnCount]:
+    """The VDNs of the plan that have something not final, and how much of it."""
+    return vdn_counts(connection, which="AND (o.seq IS NULL OR o.standing <> 'stands')")
+
+
+def pending(
     connection: sqlite3.Connection, *, vdn_id: int, after: int, limit: int
 ) -> list[Planned]:
     """The next campaigns of a VDN without an outcome, in order."""
@@ -173,15 +115,15 @@ def pending_campaigns(
     ]
 
 
-def undecided_campaigns(
-    connection: sqlite3.Connection, *, standing: str, after: int, limit: int
+def undecided(
+    connection: sqlite3.Connection, standing: Standing, *, after: int, limit: int
 ) -> list[Planned]:
     """The next campaigns whose outcome has this standing, in order."""
     rows = connection.execute(
         "SELECT o.seq, p.vdn_id, p.campaign_id, l.status FROM outcomes o"
         " JOIN plan p ON p.seq = o.seq LEFT JOIN looks l ON l.seq = o.seq"
         " WHERE o.standing = ? AND o.standing <> 'stands' AND o.seq > ? ORDER BY o.seq LIMIT ?",
-        (standing, after, limit),
+        (standing.value, after, limit),
     )
     return [
         Planned(seq, CampaignRef(vdn_id, campaign_id), _STATUSES.get(status))
@@ -189,7 +131,7 @@ def undecided_campaigns(
     ]
 
 
-def known_campaigns(
+def known(
     connection: sqlite3.Connection, *, vdn_id: int, campaign_ids: Iterable[int]
 ) -> list[Known]:
     """What the journal knows of those of these campaigns that are in the plan."""
@@ -202,7 +144,7 @@ def known_campaigns(
     )
 
 
-def unlisted_campaigns(
+def unlisted(
     connection: sqlite3.Connection, *, vdn_id: int, seen_before_ms: int, after: int, limit: int
 ) -> list[Known]:
     """Campaigns whose outcome a listing could not confirm and a single read still can."""
@@ -217,7 +159,7 @@ def unlisted_campaigns(
     )
 
 
-def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
+def known_of_vdn(connection: sqlite3.Connection, vdn_id: int) -> list[Known]:
     """All that the journal knows of one VDN; for pause-all and restore, whose plans are short."""
     return _known(
         connection,
@@ -226,7 +168,7 @@ def known_of_vdn(connection: sqlite3.Connection, *, vdn_id: int) -> list[Known]:
     )
 
 
-def pending_refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
+def refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
     """Place → campaign of a whole plan; for a restore, whose plan is short."""
     rows = connection.execute("SELECT seq, vdn_id, campaign_id FROM plan WHERE problem = ''")
     return {seq: CampaignRef(vdn_id, campaign_id) for seq, vdn_id, campaign_id in rows}
@@ -265,7 +207,7 @@ def unverified(connection: sqlite3.Connection) -> int:
     return int(number)
 
 
-def doubtful_campaigns(connection: sqlite3.Connection) -> list[Known]:
+def doubtful(connection: sqlite3.Connection) -> list[Known]:
     """Campaigns of which only their state can tell what became of them, as a run ends."""
     return _known(
         connection,
@@ -278,10 +220,10 @@ def doubtful_campaigns(connection: sqlite3.Connection) -> list[Known]:
     )
 
 
-def restored_marks(connection: sqlite3.Connection) -> dict[int, Mark]:
+def marks(connection: sqlite3.Connection) -> dict[int, Mark]:
     """Place → what a restore wrote of it."""
     rows = connection.execute("SELECT seq, state, run_id FROM restored")
-    return {seq: Mark(state, run_id) for seq, state, run_id in rows}
+    return {seq: Mark(MarkState(state), run_id) for seq, state, run_id in rows}
 
 
 def attempts_made(connection: sqlite3.Connection, seq: int) -> int:
@@ -292,7 +234,7 @@ def attempts_made(connection: sqlite3.Connection, seq: int) -> int:
     return int(number)
 
 
-def first_seen_ms(connection: sqlite3.Connection, *, vdn_id: int) -> int | None:
+def first_seen_ms(connection: sqlite3.Connection, vdn_id: int) -> int | None:
     """When a look last counted a campaign as done that needs a second one; None: none did."""
     (at_ms,) = connection.execute(
         "SELECT max(o.seen_at_ms) FROM outcomes o JOIN plan p ON p.seq = o.seq"
@@ -304,7 +246,7 @@ def first_seen_ms(connection: sqlite3.Connection, *, vdn_id: int) -> int | None:
     return None if at_ms is None else int(at_ms)
 
 
-def has_exhausted(connection: sqlite3.Connection, *, vdn_id: int) -> bool:
+def has_retries(connection: sqlite3.Connection, vdn_id: int) -> bool:
     """Whether a campaign of a VDN still gets its one more attempt."""
     (found,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM outcomes o JOIN plan p ON p.seq = o.seq"
@@ -314,35 +256,24 @@ def has_exhausted(connection: sqlite3.Connection, *, vdn_id: int) -> bool:
     return bool(found)
 
 
-def processes(connection: sqlite3.Connection) -> list[Life]:
+def processes(connection: sqlite3.Connection) -> list[ProcessRecord]:
     """Every process that worked on this run, oldest first."""
     rows = connection.execute(
-        "SELECT life, started_at_ms, ended_at_ms, ended, departures, worst_1s, busy_ms"
+        "SELECT started_at_ms, pid, host, ended_at_ms, ended, departures, worst_1s, busy_ms"
         " FROM lives ORDER BY life"
     )
-    return [Life(*row) for row in rows]
+    found = [ProcessRecord(*row) for row in rows]
+    return [one._replace(ended=Ended(one.ended) if one.ended else None) for one in found]
 
 
-def sweep_records(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
-    """The sweeps of a pause-all, in order."""
+def passes(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
+    """The listings of a pause-all, in order."""
     rows = connection.execute(
         "SELECT vdn_id, started_at_ms, ended_at_ms, pages, rows, total_size, started, complete,"
         " problem FROM sweeps ORDER BY number"
     )
-    return tuple(
-        SweepRecord(
-            vdn_id=row[0],
-            started_at_ms=row[1],
-            ended_at_ms=row[2],
-            pages=row[3],
-            rows=row[4],
-            total_size=row[5],
-            started=row[6],
-            complete=bool(row[7]),
-            problem=row[8],
-        )
-        for row in rows
-    )
+    found = map(SweepRecord._make, rows)
+    return tuple(one._replace(complete=bool(one.complete)) for one in found)
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
@@ -350,12 +281,10 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
     return dict(connection.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))
 
 
-def plan_counts(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Lines, duplicates, invalid lines."""
-    (lines,) = connection.execute("SELECT count(*) FROM plan").fetchone()
-    (duplicates,) = connection.execute("SELECT count(*) FROM duplicates").fetchone()
-    (invalid,) = connection.execute("SELECT count(*) FROM plan WHERE problem <> ''").fetchone()
-    return lines, duplicates, invalid
+def lines(connection: sqlite3.Connection) -> int:
+    """How many lines the list has; duplicates and invalid ones count."""
+    (number,) = connection.execute("SELECT count(*) FROM plan").fetchone()
+    return int(number)
 
 
 def report_rows(
@@ -405,28 +334,9 @@ def _report_row(
     *,
     planned_only: bool,
 ) -> ReportRow:
-    (
-        _seq,
-        line,
-        vdn_id,
-        campaign_id,
-        vdn_text,
-        campaign_text,
-        problem,
-        first_line,
-        status,
-        name,
-        outcome,
-        evidence,
-        changed,
-        state_after,
-        seen_at_ms,
-        settled_at_ms,
-        may_start,
-        error,
-        looked_at_ms,
-        standing,
-    ) = row
+    (_, line, vdn_id, campaign_id, vdn_text, campaign_text, problem, first_line, status, name,
+     outcome, evidence, changed, state_after, seen_at_ms, settled_at_ms, may_start, error,
+     looked_at_ms, standing) = row  # fmt: skip
     sent, first_sent_at_ms, last = _sent(attempts)
     if problem:
         ending = (Outcome.INVALID, Evidence.NONE, Changed.NO, problem)
@@ -486,7 +396,7 @@ def _last_answered(attempts: Sequence[_Attempt]) -> _Attempt | None:
 
 def _is_outdated(standing: object, changed: object, attempts: Sequence[_Attempt]) -> bool:
     """It had run out of attempts unchanged, and was cut short when it was tried once more."""
-    undoubted = standing == "exhausted" and changed == Changed.NO.value
+    undoubted = standing == Standing.RETRY_LATER and changed == Changed.NO.value
     return undoubted and any(one.doubtful or one.kind == Kind.ACCEPTED for one in attempts)
 
 
@@ -547,14 +457,14 @@ def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
         _history(attempts, _STATUSES.get(status)),
         _OUTCOMES[outcome] if outcome is not None else None,
         _EVIDENCES[evidence] if outcome is not None else Evidence.NONE,
-        standing or "",
+        _STANDINGS.get(standing),
         error or "",
         named=looked is not None,
         settled_at_ms=settled_at_ms,
         looked_at_ms=looked_at_ms,
         accepted_at_ms=accepted[-1] if accepted else None,
-        tried_life=attempts[-1].process if attempts else 0,
-        doubted_lives=frozenset(one.process for one in attempts if one.doubtful),
+        tried_by=attempts[-1].process if attempts else 0,
+        doubted_by=frozenset(one.process for one in attempts if one.doubtful),
     )
 
 

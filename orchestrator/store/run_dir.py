@@ -1,11 +1,9 @@
 """Run directories: making them, finding them, and holding one alone.
 
-Rule 1: a run directory is 0700, its files 0600; below a setgid state directory its group joins in.
-        The umask has no say, and nobody else may put runs among ours (root: nor own one).
-Rule 2: the lock is the kernel's, on the directory itself: nobody can delete it, a kill releases it,
-        and whoever gets it looks whether it is still this directory.
-Rule 3: who holds it (pid, host, since) is written beside it for people; the lock alone decides.
-Rule 4: a lock on a network file system does not hold between hosts, so such a directory is refused.
+A run directory is 0700, its files 0600; below a setgid state directory its group joins in, and the
+umask has no say. The lock is the kernel's, on the directory itself: nobody can delete it, and a
+kill releases it. Who holds it is written beside it for people. On a network file system the lock
+does not hold between hosts, so such a directory is refused.
 """
 
 from __future__ import annotations
@@ -326,7 +324,7 @@ def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
 
 
 def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
-    """The kind of file system that a path is (or would be) on; empty where nobody can tell."""
+    """The kind of file system that a path is (or would be) on; empty where that is unknown."""
     try:
         lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:

@@ -271,20 +271,24 @@ _LAST_ROWS = 100
 _READ_BACK = {"plan": "seq", "attempts": "seq", "outcomes": "seq", "lives": "life"}
 
 
-def find_damage(connection: sqlite3.Connection, *, path: Path, process: int) -> StorageError | None:
+def find_damage(
+    connection: sqlite3.Connection, *, path: Path | None, process: int
+) -> StorageError | None:
     """Read the journal back from its file, as somebody would who opens it tomorrow.
 
     The write-ahead log goes into the file first: a hole in the log shows only there.
 
     Args:
         connection: the one that wrote it; what it knows should be in the file.
-        path: the file.
-        process: of this process.
+        path: the file; None: there is none to be damaged.
+        process: the number of this process.
 
     Returns:
         What is wrong with it; None when its pages hold together and numbers and last rows are
         as they were written.
     """
+    if path is None:
+        return None
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         with contextlib.closing(connect(path)) as other:

@@ -1,15 +1,11 @@
-"""Who touches the database: one thread, many small writes in one commit.
+"""The one thread that touches the database: many small writes in one commit.
 
-Rule 1: an operation's future is done when its commit is: what was awaited is on the disk
-        (but for what is `Unsynced`: it is there with the next one that is not).
-Rule 2: operations are applied in the order in which they were submitted, reads among them.
-Rule 3: when the disk fails, a batch run stops: every later write is refused with the first error.
-Rule 4: an emergency goes on: its journal is kept in memory too, from the start, so that nothing has
-        to be read from a disk that has just failed. An operation may therefore be applied twice.
-Rule 5: an operation that is itself at fault fails alone; only the disk ends a journal.
-Rule 6: commits that many share stand `_APART_S` apart, one for a single operation is followed at
-        once: each costs 135 µs of processor time, whatever its size.
-Measured: 211,000 rows/s grouped against 400/s committed one by one (design.md §9).
+An operation's future is done when its commit is on the disk; an `Unsynced` one is on the disk with
+the next that is not. Operations, reads among them, are applied in the order of submission. An
+operation that is itself at fault fails alone; when the disk fails, a list stops and an emergency
+goes on with the copy that is kept in memory from the start, so an operation may be applied twice.
+Commits that many share stand `_APART_S` apart, because each costs 135 µs whatever its size.
+Measured: 211,000 rows/s grouped against 400/s committed one by one.
 """
 
 from __future__ import annotations
@@ -139,7 +135,7 @@ class _Store:
             lose(self._path)
         return [self.failure] * len(operations)
 
-    def _set_durable(self, wanted: bool) -> None:  # noqa: FBT001 - the only thing it is told
+    def _set_durable(self, wanted: bool) -> None:  # noqa: FBT001 - the only argument
         if wanted != self._is_durable:
             self._disk.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
             self._is_durable = wanted
@@ -310,34 +306,6 @@ class ThreadWriter:
         return group, False
 
 
-class InlineWriter:
-    """A writer without a thread, for virtual time: each operation is its own commit."""
-
-    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
-        self._store = _Store(connection, keep_going=keep_going)
-
-    @property
-    def failure(self) -> StorageError | None:
-        """The first error of the disk, None while all is well."""
-        return self._store.failure
-
-    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation at once."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, result) for result in self._store.apply([operation])])
-        return future
-
-    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read at once."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, self._store.read(operation))])
-        return future
-
-    async def close(self) -> None:
-        """Close the database."""
-        self._store.close()
-
-
 def _deliver(group: list[_Submitted], results: list[Any]) -> None:
     pairs = [(one.future, result) for one, result in zip(group, results, strict=True)]
     loop = group[0].future.get_loop()
@@ -359,5 +327,5 @@ def _resolve(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
 
 
 def memory_connection() -> sqlite3.Connection:
-    """A database that lives and dies with the process."""
+    """A database in memory, gone with the process."""
     return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)

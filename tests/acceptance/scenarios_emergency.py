@@ -121,7 +121,7 @@ def emergency(case: Case, started: int, order: str) -> None:
     words = ended.out.lower()
     case.check(
         "what is not covered is told",
-        all(w in words for w in ("calls in progress", "call batches", "reserved calls")),
+        all(w in words for w in ("calls already in progress", "reserved calls")),
         ended.out[-250:],
     )
 

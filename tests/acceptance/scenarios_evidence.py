@@ -1,7 +1,7 @@
 """Issue 12: what a proof may rest on, each kind as it was found and in variants that were not.
 
-Rule 1: judged by the ledger and by `Campaign.story`, never by what the command says of itself.
-Rule 2: `short=True` marks one scenario of each kind that ends within some fifteen seconds.
+- Judged by the ledger and by `Campaign.story`, never by what the command says of itself.
+- `short=True` marks one scenario of each kind that ends within some fifteen seconds.
 """
 
 import signal
@@ -624,7 +624,7 @@ def perhaps_without_effect(case: Case) -> None:
 
 @scenario(12, "restore killed, continue killed too, then restore: nothing is started twice")
 def perhaps_killed_twice(case: Case) -> None:
-    """Two lives with unanswered starts each."""
+    """Two processes with unanswered starts each."""
     world, server, keys = stopped_before(case)
     perhaps = restore_killed(case, server, count=4)
     world.fault = swallow(4, effect=True)

@@ -196,7 +196,7 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
         while not simulator.ledger.puts(hanging):
             terminal.read_until("")
         terminal.process.send_signal(signal.SIGINT)
-        terminal.read_until("SIGINT received: ending with what is in flight")
+        terminal.read_until("SIGINT received: stopping after the")
         terminal.read_until("ending: SIGINT received")
         terminal.process.send_signal(signal.SIGINT)
         code, out = terminal.end()

@@ -51,7 +51,7 @@ def test_pause_prints_the_unstopped_and_the_verdict_last(
     assert code == 1
     unstopped, verdict = out.splitlines()
     assert unstopped.startswith("VDN 1234 campaign 99: not found")
-    assert verdict.startswith("3 lines: 2 stopped (2 paused), 1 NOT: 1 not found")
+    assert verdict.startswith("3 lines: 2 stopped (2 paused), 1 not stopped: 1 not found")
     assert "report: " in err
     assert simulator.world.status_of(CampaignRef(DRILL_VDN, 1234001)) is Status.SUSPENDED
 
@@ -238,7 +238,7 @@ def test_check_says_that_an_emergency_would_work(
     out = capsys.readouterr().out
     assert code == 0
     assert out.endswith("An emergency would work now.\n")
-    assert "campaigns at 50/s: about 1 s" in out
+    assert "campaigns at 50 requests/s: about 1 s" in out
     assert _puts(simulator) == 0
     assert set(simulator.ledger.by_kind) <= {Kind.LIST, Kind.DETAILS}
 
@@ -344,7 +344,7 @@ def test_demo_adds_up_and_agrees_with_its_simulator(capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "102 lines, 102 rows: the rows add up." in out
     assert "it agrees with every row" in out
-    assert "2 NOT: 2 not found" in out
+    assert "2 not stopped: 2 not found" in out
 
 
 def test_the_simulator_asks_for_nothing_but_a_free_port(

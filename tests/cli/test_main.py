@@ -1,4 +1,4 @@
-"""The front door: what nobody foresaw, interrupts, core dumps, secrets."""
+"""The entry point: what nobody foresaw, interrupts, core dumps, secrets."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What end-to-end tests need: a server that is honest unless told otherwise, settings, the report.
 
-Rule 1: changes may meet a script (tests/fault_server.py); listings, details and changes without a
-        script are answered by the simulator's desk, so a run can look and verify as usual.
-Rule 2: a test reads results.csv, summary.json and the journal from the disk, like people do.
+- Changes may meet a script (tests/fault_server.py); listings, details and changes without a script
+  are answered by the simulator's handler, so a run can look and verify as usual.
+- a test reads results.csv, summary.json and the journal from the disk, like people do.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def world_of(size: int, *, vdns: tuple[int, ...] = (VDN,)) -> World:
 
 @dataclass
 class Stand(FaultServer):
-    """A fault server with the simulator's desk behind it."""
+    """A fault server with the simulator's handler behind it."""
 
     world: World = field(default_factory=lambda: world_of(1))
     faults: FaultPlan = field(default_factory=FaultPlan)
     signature: SignatureCheck | None = None
-    #: what listings meet instead of the desk
+    #: what listings meet instead of the handler
     listing: Script | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Stand(FaultServer):
         return self.handler.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
 
     async def honest(self, exchange: Exchange) -> None:
-        """What the desk decides: the truth, or a fault of its plan."""
+        """What the handler decides: the truth, or a fault of its plan."""
         assert exchange.seen is not None
         played = self._played(exchange.seen)
         await exchange.wait(played.wait_s)

@@ -1,7 +1,7 @@
 """A server in this process and the real command in another: what every end-to-end test needs.
 
-Rule 1: a child is ended by its own pid, and never outlives its test.
-Rule 2: a fault inside the child is a few lines of Python before `main`; the product has no hooks.
+- a child is ended by its own pid, and never outlives its test.
+- a fault inside the child is a few lines of Python before `main`; the product has no hooks.
 """
 
 from __future__ import annotations

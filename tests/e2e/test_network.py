@@ -134,7 +134,7 @@ async def test_an_emergency_waits_for_a_name_that_nobody_knows_yet(tmp_path: Pat
 async def test_a_certificate_that_stops_verifying_in_mid_run_stops_the_run(
     tmp_path: Path,
 ) -> None:
-    """[N13] From the fifth connection on a stranger's certificate: exit 4, nothing sent to it."""
+    """[N13] From the fifth connection on another certificate: exit 4, nothing sent there."""
     trusted = authority_at(tmp_path, "127.0.0.1")
     strange = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(strange)

@@ -59,7 +59,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
 
         assert still_there
         assert ended.code == 130
-        assert "SIGINT received: ending with what is in flight" in ended.err
+        assert "SIGINT received: stopping after the" in ended.err
         assert "left at once" in ended.err
         assert "Traceback" not in ended.err
         assert report.code == 143
@@ -139,7 +139,7 @@ async def test_a_stopped_process_does_not_catch_up_what_it_missed(tmp_path: Path
         ended = await child.ended()
 
         assert (ended.code, stage.outcomes()) == (0, {"paused": 60})
-        # what had left and was read late comes on top at the server (faults.md §4.11)
+        # what had left and was read late comes on top at the server (docs/spec/invariants.md, 11)
         assert worst_window(stage.simulator.ledger.entries) <= 40 + 8
         rate = stage.summary()["rate"]
         assert isinstance(rate, dict)

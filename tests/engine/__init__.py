@@ -1,1 +1,1 @@
-"""The run floor in virtual time: promises of design.md §8, one by one."""
+"""The engine in virtual time: promises of docs/spec/behaviour.md, one by one."""

@@ -1,4 +1,4 @@
-"""`continue`: what earlier lives settled stays; what they left in doubt is remembered."""
+"""`continue`: what earlier processes decided stays; what they left in doubt is remembered."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.engine import worker as settle_one
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
 from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.store.sqlite import SqliteStore
 from tests.fakes import START_MS, VDN, Stage, ref, started, started_refs
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def test_a_killed_run_is_finished_by_continue(tmp_path: Path, put: int) ->
 
 
 async def test_what_was_settled_gets_no_put_in_a_later_life(tmp_path: Path) -> None:
-    """[P27] paused in life 1 and started by an operator since: `still_running`, no PUT."""
+    """[P27] paused in process 1 and started by an operator since: `still_running`, no PUT."""
     stage = Stage(tmp_path, started(40))
     run_dir = await killed_at(stage, 30)
     stage.world.set_status(ONE, Status.STARTED)
@@ -109,7 +109,7 @@ async def test_a_doubt_of_the_first_round_is_remembered_in_the_last(tmp_path: Pa
 
 
 async def test_five_kills_in_a_row_converge(tmp_path: Path) -> None:
-    """[P07] killed in every life, also while continuing: the sixth finishes it."""
+    """[P07] killed in every process, also while continuing: the sixth finishes it."""
     stage = Stage(tmp_path, started(60))
     run_dir = await killed_at(stage, 5)
     for number in (9, 15, 22, 40):
@@ -143,7 +143,7 @@ async def test_a_finished_run_is_told_again_without_a_request(tmp_path: Path) ->
 async def test_a_stopped_run_is_continued_without_another_put_for_the_settled(
     tmp_path: Path,
 ) -> None:
-    """Stopped after 20 PUTs: the second life sends the other ones only."""
+    """Stopped after 20 PUTs: the second process sends the other ones only."""
     stage = Stage(tmp_path, started(50))
 
     def stop(sent: Sent) -> None:
@@ -178,7 +178,7 @@ async def test_too_old_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_killed_emergency_is_finished_by_continue(tmp_path: Path) -> None:
-    """[P03] pause-all killed in the middle: the next life pauses the rest and proves quiet."""
+    """[P03] pause-all killed in the middle: the next process pauses the rest and proves quiet."""
     stage = Stage(tmp_path, started(150))
     stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 60 else None
     assert await stage.until_killed(stage.pause_all(VDN)) is None
@@ -193,7 +193,7 @@ async def test_a_killed_emergency_is_finished_by_continue(tmp_path: Path) -> Non
 
 
 async def test_continue_of_an_emergency_is_an_emergency(tmp_path: Path) -> None:
-    """[P27] started between two lives: paused again, and quiet is proven."""
+    """[P27] started between two processes: paused again, and quiet is proven."""
     stage = Stage(tmp_path, started(50))
     stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 30 else None
     assert await stage.until_killed(stage.pause_all(VDN)) is None
@@ -214,7 +214,7 @@ async def test_continue_of_an_emergency_is_an_emergency(tmp_path: Path) -> None:
 async def test_a_life_that_only_looked_does_not_keep_the_next_one_from_pausing(
     tmp_path: Path,
 ) -> None:
-    """[P07] killed right after it had read what a killed life left open: all are paused later."""
+    """[P07] killed right after reading what a killed process left open: all are paused later."""
     stage = Stage(tmp_path, started(30))
     stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 10 else None
     assert await stage.until_killed(stage.pause_all(VDN)) is None
@@ -272,7 +272,7 @@ async def test_a_journal_that_cannot_be_read_ends_the_run_and_does_not_hang_it(
     def fail(*_: object) -> int:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(settle_one, "attempts_made", fail)
+    monkeypatch.setattr(SqliteStore, "attempts_made", lambda store, _seq: store.ask(fail))
     async with asyncio.timeout(3600):
         result = await stage.continue_run(run_dir)
 
@@ -298,7 +298,7 @@ async def test_a_rate_given_with_the_same_run_dir_again_is_the_one_that_counts(
 
 
 async def test_the_rate_told_is_the_highest_of_all_lives(tmp_path: Path) -> None:
-    """Slow, then fast, then slow again: the busiest second of all lives is not above it."""
+    """Slow, then fast, then slow again: the busiest second of all processes is not above it."""
     stage = Stage(tmp_path, started(40), rate_per_s=100)
     run_dir = await killed_at(stage, 30)
     slow = await stage.continue_run(run_dir, rate_per_s=7.0, deadline_s=0.5)

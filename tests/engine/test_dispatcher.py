@@ -1,4 +1,4 @@
-"""The one door to the server: gate, cures, breaker, pace, Retry-After."""
+"""Sends requests: the first one alone, corrections, breaker, pace, Retry-After."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ async def test_out_of_patience_ends_the_run_with_everything_unattempted(
 
 
 async def test_few_campaigns_are_not_given_up_within_a_minute(tmp_path: Path) -> None:
-    """Four campaigns and an outage of 40 s: the breaker cannot see five, none is charged."""
+    """Four campaigns and an outage of 40 s: the breaker cannot see five, none is counted."""
     stage = Stage(
         tmp_path,
         started(4),

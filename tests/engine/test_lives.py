@@ -1,4 +1,4 @@
-"""What one life of a run leaves to the next: killed, stopped, continued, undone."""
+"""What one process of a run leaves to the next: killed, stopped, continued, undone."""
 
 from __future__ import annotations
 

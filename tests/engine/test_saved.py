@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_dry_run_is_listed_as_planned(tmp_path: Path) -> None:
-    """It never had a life, which is no interruption."""
+    """It never had a process, which is no interruption."""
     stage = Stage(tmp_path, started(3))
 
     await stage.pause(dry_run=True)

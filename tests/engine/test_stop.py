@@ -26,7 +26,7 @@ EXIT = {Ended.SIGNAL_INT: 130, Ended.SIGNAL_TERM: 143, Ended.SIGNAL_HUP: 129}
 
 
 class Stopper:
-    """Stops the present life once, and remembers when."""
+    """Stops the present process once, and remembers when."""
 
     def __init__(self, stage: Stage, ended: Ended = Ended.SIGNAL_TERM) -> None:
         self.stage = stage

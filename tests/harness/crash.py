@@ -1,15 +1,14 @@
 """`./do crash [n=…] [seed=…]`: the product killed again and again, then finished, then reckoned up.
 
 A trial is a small world with faults, a command, and a row of deaths: at an enumerated instant
-(before or after each commit, row, fsync, rename, PUT, read) or after a random while. Each life goes
-on where the last one was cut off, until one comes to its end. After every death and at the end the
-server's ledger, the journal and the report are compared (reckoning.py).
+(before or after each commit, row, fsync, rename, PUT, read) or after a random while. Each process
+goes on where the last one was cut off, until one comes to its end. After every death and at the end
+the server's ledger, the journal and the report are compared (reckoning.py).
 
-Rule 1: n counts deaths, not trials. Most lives are forks (mortal.py), some the real command.
-Rule 2: the seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random
-        while ends is the machine's doing.
-Rule 3: hard states are counted; a long run that never visited one fails.
-Covers P01-P07, and P13: a kill after a supervisor's grace is one at such an instant.
+- n counts deaths, not trials. Most processes are forks (mortal.py), some the real command.
+- The seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random while
+  ends is the machine's doing.
+- Hard states are counted; a long run that never visited one fails.
 """
 
 from __future__ import annotations
@@ -63,11 +62,11 @@ CI_DEATHS = 100
 _LONG = 80
 #: trials that run side by side; the server and the product need a core each
 _LANES = 3
-#: requests in flight in every life, so intents that one death can cut off
+#: requests in flight in every process, so intents that one death can cut off
 _CONCURRENCY = 4
 #: every so manieth trial is the real command
 _REAL_EVERY = 12
-#: after so many lives in one trial the deaths end, and the next life must finish
+#: after so many processes in one trial the deaths end, and the next process must finish
 _MOST_DEATHS = 5
 
 #: state: the instants that visit it for certain; empty: it is seen in the ledger or the journal
@@ -98,7 +97,7 @@ HARD_STATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Dying:
-    """One planned death: at an instant, or after a share of an undisturbed life."""
+    """One planned death: at an instant, or after a share of an undisturbed process."""
 
     instant: str = ""
     nth_share: float = 0.0
@@ -126,7 +125,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Measure:
-    """An undisturbed life: how long it lasts, how often it passes each instant."""
+    """An undisturbed process: how long it lasts, how often it passes each instant."""
 
     lived_s: float
     passed: dict[str, int]
@@ -210,7 +209,7 @@ def _deaths(chance: random.Random, number: int, *, real: bool) -> tuple[Dying, .
 
 @dataclass
 class Trial:
-    """One world from its first life to its reckoning."""
+    """One world from its first process to its reckoning."""
 
     plan: Plan
     cradle: Cradle
@@ -266,7 +265,7 @@ class Trial:
             (self.folder / "list.csv").write_text("vdn_id,campaign_id\n" + text, encoding="ascii")
             yield simulator
 
-    # -- lives
+    # -- processes
 
     async def _pause_first(self) -> None:
         process = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
@@ -505,7 +504,7 @@ class Trial:
 
 
 async def measure_all(cradle: Cradle, root: Path) -> dict[str, Measure]:
-    """Undisturbed lives of each kind, to know when to kill."""
+    """Undisturbed processes of each kind, to know when to kill."""
     measures: dict[str, Measure] = {}
     for command in ("pause", "pause_all", "restore"):
         folder = root / f"measure-{command}"

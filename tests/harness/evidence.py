@@ -5,11 +5,11 @@ success without effect, gateways, old encodings), campaigns that start by themse
 run ends: by itself, by a signal, a deadline, or a kill and a continuation. Afterwards every claim
 is held against the world's own history.
 
-Rule 1: everything is drawn from the seed.
-Rule 2: the judge knows the world, its history, the requests that arrived and the report; nothing
-        of the product decides anything here. Of its ways in, only `Stage` is used.
-Rule 3: a claim is false when a look that the run itself made, later than the truth by more than
-        the lag, could have shown it. What no look could show is excused.
+- Everything is drawn from the seed.
+- The judge knows the world, its history, the requests that arrived and the report; nothing of the
+  product decides anything here. Of its ways in, only `Stage` is used.
+- a claim is false when a look that the run itself made, later than the truth by more than the lag,
+  could have shown it. What no look could show is excused.
 """
 
 from __future__ import annotations

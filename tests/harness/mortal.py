@@ -1,9 +1,9 @@
-"""Lives that end suddenly: the product in a forked child, killed at an instant or after a while.
+"""Processes that end suddenly: the product in a forked child, killed at an instant or later.
 
-Rule 1: imports happen once; every life is a fork of the process that did them (the cradle).
-Rule 2: the product has no hooks for this. The child wraps what it calls: commits, fsync, rename,
-        the transport's write and read. Everything else is the real thing.
-Rule 3: death is SIGKILL, by the child's own hand at an instant, by the cradle's after a while.
+- Imports happen once; every process is a fork of the process that did them (the cradle).
+- The product has no hooks for this. The child wraps what it calls: commits, fsync, rename, the
+  transport's write and read. Everything else is the real thing.
+- Death is SIGKILL, by the child's own hand at an instant, by the cradle's after a while.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from orchestrator.policy import quiet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: seconds after which a life that should have ended counts as hanging
+#: seconds after which a process that should have ended counts as hanging
 LIFE_S = 60.0
 #: instead of 5 s between the two passes of an emergency, so that thousands fit into an hour
 _SHORT_GAP_S = 0.05
@@ -65,7 +65,7 @@ INSTANTS = tuple(f"{when} {place}" for place in PLACES for when in ("before", "a
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One life: what it does and when it dies."""
+    """One process: what it does and when it dies."""
 
     #: pause, pause_all, restore, continue, report
     command: str
@@ -91,7 +91,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a life ended."""
+    """How a process ended."""
 
     #: None: it was killed
     exit_code: int | None
@@ -101,7 +101,7 @@ class Death:
 
 
 class Cradle:
-    """A child that has imported everything and forks one life at a time."""
+    """A child that has imported everything and forks one process at a time."""
 
     #: our ends of all channels: a later cradle must not hold an earlier one's open
     _channels: ClassVar[list[socket.socket]] = []
@@ -122,7 +122,7 @@ class Cradle:
         self._channels.append(ours)
 
     async def live(self, process: Life) -> Death:
-        """Let one life happen."""
+        """Let one process happen."""
         loop = asyncio.get_running_loop()
         self._channel.setblocking(False)  # noqa: FBT003 - the socket's own signature
         await loop.sock_sendall(self._channel, json.dumps(asdict(process)).encode() + b"\n")

@@ -5,12 +5,12 @@
     ./do simulation only=lies …         the histories of evidence.py alone; only=faults: the rest
 
 A scenario draws a world, a mixture of faults, outages of up to hours, jumps of the wall clock,
-throttling, full disks, stops and kills, and lets several lives work on one journal; the last one
-meets a healthy server. Afterwards wire, journal and report are compared (checker.py), and the last
-life must have brought every campaign to an outcome.
+throttling, full disks, stops and kills, and lets several processes work on one journal; the last
+one meets a healthy server. Afterwards wire, journal and report are compared (checker.py), and the
+last process must have brought every campaign to an outcome.
 
-Rule 1: everything is drawn from the seed; the same seed gives the same trace, to the byte.
-Rule 2: a state worth testing is counted when it was visited; one that never was fails a long run.
+- Everything is drawn from the seed; the same seed gives the same trace, to the byte.
+- a state worth testing is counted when it was visited; one that never was fails a long run.
 """
 
 from __future__ import annotations
@@ -332,7 +332,7 @@ class Play:
         self.outcome.visited[state] += 1
 
     async def play(self) -> Outcome:
-        """Let the lives go by, then compare."""
+        """Let the processes go by, then compare."""
         scenario, stage = self.scenario, self.stage
         loop = asyncio.get_running_loop()
         for at_s, jump_ms in scenario.jumps:
@@ -358,7 +358,7 @@ class Play:
         self.outcome.findings.append(f"seed {self.scenario.seed}: {finding}")
 
     async def _run(self, kind: str) -> RunResult | None:
-        """All lives of one run; the last one meets a healthy server."""
+        """All processes of one run; the last one meets a healthy server."""
         stage, scenario = self.stage, self.scenario
         first_sent = len(stage.server.sent)
         processes = scenario.processes
@@ -467,7 +467,7 @@ class Play:
         stage.on_birth = None
 
     def _threaten(self) -> None:
-        """Draw how this life may end."""
+        """Draw how this process may end."""
         stage, rng = self.stage, self.rng
         disk = stage.disk
         disk.fails_from = disk.before_commit = disk.after_commit = None
@@ -617,7 +617,7 @@ class Play:
             if row["stopped"] == "yes" and runs and not believed and pair not in excused:
                 self._find(f"[21] {pair} is {row['outcome']} and runs")
             well = kind == "pause-all" or self.scenario.verify
-            # accepted in an earlier life and without effect: `continue` sends no PUT, and says so
+            # accepted earlier and without effect: `continue` sends no PUT, and says so
             is_said = row["outcome"] == "still_running" and self.scenario.lies
             if runs and well and pair not in excused and not settled_early and not is_said:
                 self._find(f"[21] {pair} runs after a healthy life: {row['outcome']}")

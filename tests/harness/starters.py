@@ -1,6 +1,6 @@
 """Many starts of one command at the same instant: forks of one process that wait for a signal.
 
-Rule 1: imports happen once, so that fifty starts take the time of one and really collide.
+Imports happen once, so that fifty starts take the time of one and really collide.
 """
 
 from __future__ import annotations

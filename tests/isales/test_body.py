@@ -36,7 +36,7 @@ GZIPPED = gzip.compress(SUCCESS, mtime=0)
 # -- compression -------------------------------------------------------------------------------
 
 UNPACKED: list[tuple[bytes, str | None]] = [
-    # realistic: [findings.md §8] unasked gzip, a coding that is none
+    # realistic: docs/spec/evidence.md, rule 8: unasked gzip, a coding that is none
     (SUCCESS, None),
     (GZIPPED, "gzip"),
     (GZIPPED, "x-gzip"),
@@ -130,7 +130,7 @@ SIMPLIFIED = "数据库操作错误"
 TEXTS: list[tuple[bytes, str]] = [
     (json.dumps({"d": SIMPLIFIED}, ensure_ascii=False).encode("utf-8"), SIMPLIFIED),
     (json.dumps({"d": SIMPLIFIED}, ensure_ascii=False).encode("utf-8-sig"), SIMPLIFIED),
-    # [findings.md §8] a description in GBK
+    # docs/spec/evidence.md, rule 8: a description in GBK
     (json.dumps({"d": SIMPLIFIED}, ensure_ascii=False).encode("gbk"), SIMPLIFIED),
     (json.dumps({"d": "𠀀" + SIMPLIFIED}, ensure_ascii=False).encode("gb18030"), "𠀀" + SIMPLIFIED),
     # control characters are no fault
@@ -195,7 +195,7 @@ def test_what_no_reading_makes_an_object_of_is_refused(body: bytes, reason: str)
 ROW = {"id": 7, "status": 2}
 
 LISTINGS: list[tuple[bytes, dict[str, object], str]] = [
-    # [findings.md §8] a TAB, a latin-1 byte, half a UTF-8 character in one name: the text alone
+    # docs/spec/evidence.md, rule 7: a TAB, a latin-1 byte, half a character: the text alone
     (b'{"data":[{"id":7,"status":2,"name":"a\tb"}]}', {"data": [ROW | {"name": "a\tb"}]}, ""),
     (b'{"data":[{"id":7,"status":2,"name":"\xff"}]}', {"data": [ROW | {"name": "\ufffd"}]}, ""),
     (

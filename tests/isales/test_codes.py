@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.isales.codes import RESULT_CODES, Meaning, name_of, read_code
 
-#: copied by hand from the interface's table (api.md §3.1)
+#: copied by hand from the table of docs/spec/interface.md
 MEANINGS = {
     "0200000": Meaning.SUCCESS,
     "0200001": Meaning.PARAMETER,

@@ -43,7 +43,7 @@ LISTINGS = [
     # a campaign moved to a page that was read already, or is shown twice
     ((page(1, 2, total_size=3), page(2, total_size=3)), TWICE, True),
     ((page(1, 1, total_size=2),), TWICE, True),
-    # [findings.md §9] the count alone would say that nothing is wrong
+    # docs/spec/evidence.md, rule 2: the count alone would say that nothing is wrong
     ((page(1, 2, total_size=3), page(2, 3, total_size=3)), TWICE, True),
     # short and long
     ((page(1, total_size=2),), "1 rows seen, totalSize says 2", True),

@@ -39,7 +39,7 @@ def row(
 
 
 def test_a_page_of_the_documentation() -> None:
-    """The example of api.md §2.4 reads as one row with its name and begin time."""
+    """The documented example reads as one row with its name and begin time."""
     read = page(
         curPage=1, totalSize=1, rowsPerPage=100, curSkillQueueCount=1, curIvrCount=0,
         data=[{"id": 146, "name": "spring", "status": 2, "strBeginTime": "2025-01-01 08:00:00",
@@ -166,7 +166,7 @@ def test_a_row_of_the_unfiltered_listing_without_a_status_spoils_its_page(
 
 #: a page as it came, the campaigns on it, whether it can prove anything
 LENIENT: list[tuple[bytes, list[int], bool]] = [
-    # [findings.md §8] a TAB, a latin-1 byte or half a UTF-8 character in one name
+    # docs/spec/evidence.md, rule 7: a TAB, a latin-1 byte or half a character in one name
     (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,"name":"a\tb"},{"id":2}]}',
      [1, 2], True),
     (b'{"resultCode":"0200000","totalSize":2,"data":[{"id":1,"name":"Caf\xe9"},{"id":2}]}',
@@ -303,7 +303,7 @@ BODIES = st.one_of(
 
 @given(BODIES)
 def test_nothing_makes_reading_raise(body: bytes) -> None:
-    """Any bytes are a page, a sighting or a verdict, and fit into the journal."""
+    """Any bytes are a page, a seen state or a verdict, and fit into the journal."""
     given_answer = Answer(http_status=200, body=body)
 
     read = read_page(given_answer, vdn_id=1234, asked_status=2)

@@ -1,4 +1,4 @@
-"""The C2 signature, stage by stage, against the vectors of api.md §1.6."""
+"""The C2 signature, stage by stage, against eleven vectors (docs/spec/interface.md, "Signing")."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SIGNED_HOST = "host\nhost:isales.example.com%3A28050\n"
 
 @dataclass(frozen=True)
 class Vector:
-    """One row of api.md §1.6."""
+    """One vector: computed from docs/spec/interface.md, never from the product."""
 
     method: str
     path: str
@@ -199,7 +199,7 @@ def test_the_authorization_is_the_vectors(vector: Vector) -> None:
 
 
 def test_the_second_hmac_is_keyed_with_hex_text() -> None:
-    """The 32 raw bytes would give another signature, the trap of api.md §1.2."""
+    """The 32 raw bytes would give another signature (docs/spec/interface.md)."""
     vector = VECTORS["V1 pause"]
     raw = hmac.new(bytes.fromhex(KEY), vector.canonical.encode(), hashlib.sha256).hexdigest()
 

@@ -66,7 +66,7 @@ TAKEN: list[tuple[str, object]] = [
     ("1" * 40, int("1" * 40)),
     ('[{"a": 1}, {"a": 2}]', [{"a": 1}, {"a": 2}]),
     ("[" * 50 + "]" * 50, json.loads("[" * 50 + "]" * 50)),
-    # [findings.md §8] a TAB in a name is no reason to doubt a page
+    # docs/spec/evidence.md, rule 7: a TAB in a name is no reason to doubt a page
     ('{"name": "spring\tsale"}', {"name": "spring\tsale"}),
     ('"a\nb\x00\x1f"', "a\nb\x00\x1f"),
     ('{"n": 1, "t": "' + "7" * 40 + '\t"}', {"n": 1, "t": "7" * 40 + "\t"}),

@@ -232,7 +232,7 @@ PACKED = gzip.compress(SUCCESS, mtime=0)
         (SUCCESS, None, Kind.ACCEPTED),
         (SUCCESS, "", Kind.ACCEPTED),
         (SUCCESS, "identity", Kind.ACCEPTED),
-        # [findings.md §8] gzip unasked; `Content-Encoding: UTF-8`
+        # docs/spec/evidence.md, rule 8: gzip unasked; `Content-Encoding: UTF-8`
         (SUCCESS, "UTF-8", Kind.ACCEPTED),
         (SUCCESS, "x\x1b[31m\udcff", Kind.ACCEPTED),
         (SUCCESS, "gzip", Kind.ACCEPTED),
@@ -253,7 +253,7 @@ def test_the_code_decides_and_not_its_wrapping(
     assert verdict.reason.isprintable()
 
 
-#: [findings.md §8] words hide a readable code: the body is no JSON in any encoding
+#: docs/spec/evidence.md, rule 8: the body is no JSON in any encoding, its code is readable
 BY_PATTERN = [
     (b'{"resultCode":"0200007","resultDesc":"\xff"}', Kind.NOT_FOUND),
     (b'{"resultCode":"0200001","resultDesc":"a"b"}', Kind.REJECTED),
@@ -288,7 +288,7 @@ def test_an_unreadable_body_may_tell_a_refusal_and_never_a_success(
     ("code", "kind"), [("0200000", Kind.ACCEPTED), ("0200006", Kind.DATABASE_ERROR)]
 )
 def test_a_chinese_description_hides_no_code(codec: str, code: str, kind: Kind) -> None:
-    """[findings.md §8] Code "0200000", description in GBK, or in Big5 with backslash bytes."""
+    """[docs/spec/evidence.md, rule 8] "0200000" with words in GBK, or Big5 with backslash bytes."""
     words = "許功蓋" if codec == "big5" else "数据库操作错误"
     body = json.dumps({"resultDesc": words, "resultCode": code}, ensure_ascii=False).encode(codec)
 

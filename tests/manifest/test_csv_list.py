@@ -436,7 +436,7 @@ def test_what_the_csv_module_writes_is_read(
 
 
 def test_a_number_with_a_thousands_comma_is_read_as_two_columns_and_said() -> None:
-    """`1,234` without a header is VDN 1, campaign 234 (design.md §5); the reader notes it."""
+    """`1,234` without a header is VDN 1, campaign 234; the reader notes it."""
     reader = LineReader(None)
 
     (line,) = one_by_one(read_csv(iter(["1,234\n"]), reader))

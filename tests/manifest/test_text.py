@@ -148,7 +148,7 @@ def test_a_refusal_names_the_file_when_it_is_known() -> None:
     """The reader does not know the name; who opened the file adds it."""
     error = ManifestUnreadableError("17", "a reason")
 
-    assert str(error) == "the list, at 17: a reason. Nothing was sent."
+    assert str(error) == "the list, line 17: a reason. Nothing was sent."
     assert str(error.in_file("a.csv")) == "a.csv:17: a reason. Nothing was sent."
 
 
@@ -181,6 +181,6 @@ def test_blocks_are_whole_lines(texts: list[str], limit_chars: int) -> None:
 
     assert (lines, refused) == outcome(physical_lines(texts, limit_chars=limit_chars))
     if refused:
-        assert f"at {too_long[0]}: the line is longer" in refused
+        assert f"line {too_long[0]}: the line is longer" in refused
     else:
         assert lines == wanted

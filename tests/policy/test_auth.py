@@ -1,4 +1,4 @@
-"""What to make of a 401 and a 403: three cures, each tried once, and when a VDN is closed to us."""
+"""A 401 and a 403: three corrections, each tried once, and when a VDN is closed to us."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_other_timestamp_is_taken_back_when_it_is_refused_too() -> None:
 
 @pytest.mark.parametrize("dates", [(TWENTY_PAST,) * 3, (NOON, TWENTY_PAST, TWENTY_PAST)])
 def test_a_wrong_key_costs_three_requests_at_most(dates: tuple[str, ...]) -> None:
-    """[S15] A clock that is off, or known late, and a wrong key: two cures, then the end."""
+    """[S15] A clock that is off, or known late, and a wrong key: two corrections, then the end."""
     auth_state = AuthState(SigningRules())
 
     recoveries = [refused(auth_state, date=date) for date in dates]
@@ -113,7 +113,7 @@ def test_both_switches_are_found() -> None:
 
 
 def test_a_clock_that_was_right_at_first_may_still_be_corrected() -> None:
-    """[P29] A look at a correct clock does not use the cure up."""
+    """[P29] A look at a correct clock does not use the correction up."""
     auth_state = listed()
     auth_state.note_accepted(has_query=False)
 
@@ -170,7 +170,7 @@ def test_the_form_is_not_touched_before_a_listing_was_taken() -> None:
 
 
 def test_an_answer_from_before_the_cure_says_nothing() -> None:
-    """A request signed in an older generation is signed again, and no cure is used up for it."""
+    """A request of an older generation is signed again, and no correction is used up for it."""
     auth_state = listed()
     refused(auth_state, date=TWENTY_PAST)
 
@@ -210,7 +210,7 @@ def refusals(access: VdnAccess, *campaign_ids: int, vdn_id: int = 1) -> list[boo
 
 
 def test_one_403_is_about_one_request() -> None:
-    """[findings.md §8] One PUT of 40 gets 403 from a WAF, again and again: the VDN stays open."""
+    """[docs/spec/evidence.md, rule 6] One PUT of 40 gets 403 for ever: the VDN stays open."""
     access = VdnAccess(emergency=False, sizes={1: 40})
 
     assert not any(refusals(access, *[7] * 100))

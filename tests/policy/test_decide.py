@@ -1,4 +1,4 @@
-"""How a campaign ended: the tables of design.md §6, written down a second time."""
+"""How a campaign ended: the tables of docs/spec/contracts.md, written down a second time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def histories() -> list[History]:
 
 
 def expected_seen(action: Action, history: History, now: Status, evidence: Evidence) -> Decision:
-    """What design.md §6 says of a campaign whose state is seen after our attempts."""
+    """What docs/spec/contracts.md says of a campaign whose state is seen after our attempts."""
     done, already, undone = NAMES[action]
     source, target = FROM_TO[action]
     doubted, accepted, before = history.doubted, history.accepted, history.before
@@ -90,7 +90,7 @@ def expected_seen(action: Action, history: History, now: Status, evidence: Evide
 
 
 def expected_unseen(action: Action, history: History) -> Decision:
-    """What design.md §6 says of a campaign whose state nobody saw after our attempts."""
+    """What docs/spec/contracts.md says of a campaign whose state nobody saw after our attempts."""
     table: list[tuple[bool, Decision]] = [
         (history.accepted, Decision(NAMES[action][0], Evidence.ACCEPTED, Changed.YES)),
         (history.last is Kind.NOT_FOUND, Decision(Outcome.NOT_FOUND)),
@@ -224,7 +224,7 @@ def test_every_outcome_has_its_place() -> None:
 
 #: history, outcome so far, seen now, whether they contradict each other; of a pause
 CONTRADICTIONS = [
-    # [findings.md §8] reads lag behind writes: accepted, and listed as started
+    # docs/spec/evidence.md, rule 5: reads lag behind writes: accepted, and listed as started
     (History(Status.STARTED, 1, accepted=True, last=Kind.ACCEPTED), Outcome.PAUSED, True),
     (History(None, 2, doubted=True, accepted=True), Outcome.PAUSED, True),
     # it may have arrived, and the listing may be older

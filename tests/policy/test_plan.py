@@ -48,15 +48,15 @@ def test_time_needed_is_arithmetic() -> None:
 
 
 SENTENCES = [
-    (900, 10.0, False, "900 campaigns at 10/s: about 90 s; `--rate 20` would take 45 s"),
-    (1, 10.0, False, "1 campaign at 10/s: about 1 s"),
-    (0, 10.0, False, "0 campaigns at 10/s: about 1 s"),
-    (1, 0.05, False, "1 campaign at 0.05/s: about 20 s; `--rate 0.1` would take 10 s"),
-    (1, 10.0, True, "at least 1 campaigns at 10/s: about 1 s"),
+    (900, 10.0, False, "900 campaigns at 10 requests/s: about 90 s; `--rate 20` would take 45 s"),
+    (1, 10.0, False, "1 campaign at 10 requests/s: about 1 s"),
+    (0, 10.0, False, "0 campaigns at 10 requests/s: about 1 s"),
+    (1, 0.05, False, "1 campaign at 0.05 requests/s: about 20 s; `--rate 0.1` would take 10 s"),
+    (1, 10.0, True, "at least 1 campaigns at 10 requests/s: about 1 s"),
     (12_000, 2.5, True,
-     "at least 12,000 campaigns at 2.5/s: about 80 min; `--rate 5` would take 40 min"),
-    (99, 10.0, False, "99 campaigns at 10/s: about 10 s"),
-    (100, 10.0, False, "100 campaigns at 10/s: about 10 s; `--rate 20` would take 5 s"),
+     "at least 12,000 campaigns at 2.5 requests/s: about 80 min; `--rate 5` would take 40 min"),
+    (99, 10.0, False, "99 campaigns at 10 requests/s: about 10 s"),
+    (100, 10.0, False, "100 campaigns at 10 requests/s: about 10 s; `--rate 20` would take 5 s"),
 ]  # fmt: skip
 
 

@@ -80,13 +80,13 @@ PROOFS = [
     ((seen(0), seen(3, started=1), seen(5)), False),
     ((seen(0), seen(3, started=1, complete=False), seen(5)), False),
     ((seen(0), seen(3, started=1), seen(5), seen(10)), True),
-    # [findings.md §8] it was quiet; then every listing is short, or fails
+    # docs/spec/evidence.md, rule 1: it was quiet; then every listing is short, or fails
     ((seen(0), seen(5), seen(11, complete=False)), False),
     ((seen(0), seen(5), seen(11, complete=False), seen(12, complete=False)), False),
     ((seen(0), seen(5), seen(11, complete=False), seen(12)), True),
     ((seen(0), seen(5), seen(14, started=1)), False),
     ((seen(0), seen(5), seen(14, started=1), seen(15)), False),
-    # [findings.md §8] the filtered listing alone does not prove anything
+    # docs/spec/evidence.md, rule 2: the filtered listing alone does not prove anything
     ((seen(0, whole=False), seen(5, whole=False)), False),
     ((seen(0), seen(5, whole=False)), False),
     ((seen(0, whole=False), seen(5)), False),
@@ -104,7 +104,7 @@ PROOFS = [
 def test_quiet_is_two_clean_passes_a_gap_apart_and_a_clean_newest_one(
     passes: tuple[Pass, ...], *, quiet: bool
 ) -> None:
-    """The rows of findings.md §8 on proofs that expire and on sources that disagree."""
+    """The examples of docs/spec/evidence.md, rules 1 and 2: proofs expire, sources disagree."""
     assert after(*passes).is_quiet(GAP_S) is quiet
 
 
@@ -480,12 +480,12 @@ def waits(*effects: Effect) -> list[float]:
     ],
 )
 def test_what_takes_no_effect_is_damped(effects: list[Effect], waits_s: list[float]) -> None:
-    """[findings.md §8] Accepted without effect, for ever: 1,000 PUTs in 40 s to one campaign."""
+    """[docs/spec/evidence.md, rule 10] Accepted without effect, for ever: 1,000 PUTs in 40 s."""
     assert waits(*effects) == waits_s
 
 
 def test_forty_seconds_of_acceptances_without_effect_are_at_most_eight_puts() -> None:
-    """[findings.md §8] Whoever sends as soon as it is due."""
+    """[docs/spec/evidence.md, rule 10] Whoever sends as soon as it is due."""
     tries, now_s, puts = Tries(), 0.0, 0
     while now_s <= 40.0:
         tries.note(Effect.ACCEPTED, now_s=now_s)
@@ -509,7 +509,7 @@ def test_an_old_listing_is_noted_until_the_next_put() -> None:
 
 #: effects a second apart, seconds at which it is looked at, complete passes, hopeless
 HOPELESS = [
-    # [findings.md §8] 0200011 for 12 s while it starts: not given up
+    # docs/spec/evidence.md, rule 6: 0200011 for 12 s while it starts: not given up
     ([Effect.REFUSED] * 12, 12.0, 9, False),
     ([Effect.REFUSED] * 12, 29.9, 9, False),
     ([Effect.REFUSED] * 12, 30.0, 9, True),

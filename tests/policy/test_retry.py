@@ -1,4 +1,4 @@
-"""Waits before repeats, the headers that ask for them, and who is charged."""
+"""Waits before repeats, the headers that ask for them, and what counts against a campaign."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def test_an_unreadable_date_corrects_nothing(date: str | None) -> None:
 def test_with_a_closed_breaker_a_failure_is_its_campaigns(
     left: int, *, read_works: bool | None, tries_used: bool
 ) -> None:
-    """Were the server ill, five would open it; with four left a read that works says the same."""
+    """A failing server would have five open it; with four left a read that works says the same."""
     assert tries_used is counts_against_limit(
         breaker_open=False, probe=False, left=left, read_works=read_works
     )
@@ -309,7 +309,7 @@ def last_waits_s(max_attempts: int, *, patience_s: float = 1800.0) -> list[float
 
 
 def test_five_attempts_and_one_more_span_67_seconds() -> None:
-    """The five waits of design.md §8 stand as they are written there."""
+    """The five waits of docs/spec/behaviour.md stand as they are written there."""
     assert last_waits_s(5) == pytest.approx([2, 5, 10, 20, 30])
 
 

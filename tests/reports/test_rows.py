@@ -240,7 +240,7 @@ def test_a_duration_is_never_negative(
 
 # -- stopped ----------------------------------------------------------------------------------
 
-#: design.md §6, column "stopped"
+#: docs/spec/contracts.md, column "stopped"
 PAUSE_TABLE = {
     Outcome.PAUSED: "yes",
     Outcome.ALREADY_PAUSED: "yes",

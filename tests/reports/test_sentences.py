@@ -27,12 +27,12 @@ AGAIN = f"{NOT_COVERED} Next: orchestrator pause-all --vdn 1234"
 
 
 def test_the_sentence_of_the_design_for_a_list() -> None:
-    """3,000 lines with 39 failures: the very sentence of design.md §7."""
+    """3,000 lines with 39 failures: the very sentence of docs/spec/contracts.md."""
     failures = [database_failure() for _ in range(6)]
     tally = tally_of(*failures, paused=2704, already_paused=257, not_found=31, unknown=2)
 
     assert verdict_line(make_facts(), tally, failed_path="…/failed.csv") == (
-        "3,000 lines: 2,961 stopped (2,704 paused, 257 already), 39 NOT: 31 not found,"
+        "3,000 lines: 2,961 stopped (2,704 paused, 257 already), 39 not stopped: 31 not found,"
         " 6 failed (database), 2 unknown. Next: orchestrator pause …/failed.csv"
     )
 
@@ -48,7 +48,7 @@ def test_a_firewall_that_ended_a_list_is_no_matter_of_the_key() -> None:
 
 
 def test_the_sentence_of_the_design_for_an_emergency() -> None:
-    """VDN 1234 is quiet: the very sentence of design.md §7."""
+    """VDN 1234 is quiet: the very sentence of docs/spec/contracts.md."""
     proof = QUIET._replace(may_start=2, first_start="08:00")
     tally = tally_of(*[make_row(vdn_id="1234") for _ in range(38)])
 
@@ -72,7 +72,7 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
         (
             {"accept": frozenset({Outcome.NOT_FOUND})},
             {"paused": 1, "not_found": 2},
-            "3 lines: 1 stopped (1 paused), 2 NOT: 2 not found (accepted).",
+            "3 lines: 1 stopped (1 paused), 2 not stopped: 2 not found (accepted).",
         ),
         (
             {"dry_run": True},
@@ -86,7 +86,8 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"ended": Ended.SIGNAL_INT, "why": "SIGINT"},
             {"paused": 1, "unattempted": 2},
             (
-                "Interrupted (SIGINT): 3 lines: 1 stopped (1 paused), 2 NOT: 2 not attempted."
+                "Interrupted (SIGINT): 3 lines: 1 stopped (1 paused), 2 not stopped: 2 not"
+                " attempted."
                 f" Next: orchestrator continue {RUN}"
             ),
         ),
@@ -94,7 +95,8 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"ended": Ended.CREDENTIALS},
             {"unattempted": 1},
             (
-                "Ended early (credentials refused): 1 line: 0 stopped, 1 NOT: 1 not attempted."
+                "Ended early (credentials refused): 1 line: 0 stopped, 1 not stopped: 1 not"
+                " attempted."
                 f" Next: correct the credentials, then orchestrator continue {RUN}"
             ),
         ),
@@ -103,14 +105,15 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"unattempted": 1},
             (
                 "Ended early (no useful answer for 1,800 s\\x1b[2J): 1 line: 0 stopped,"
-                f" 1 NOT: 1 not attempted. Next: orchestrator continue {RUN}"
+                f" 1 not stopped: 1 not attempted. Next: orchestrator continue {RUN}"
             ),
         ),
         (
             {"ended": Ended.SERVER, "why": "connection refused", "server": "https://h:1"},
             {"unattempted": 1},
             (
-                "Ended early (connection refused): 1 line: 0 stopped, 1 NOT: 1 not attempted."
+                "Ended early (connection refused): 1 line: 0 stopped, 1 not stopped: 1 not"
+                " attempted."
                 f" Next: orchestrator continue {RUN}; if https://h:1 is wrong, the same command"
                 " with the right URL"
             ),
@@ -119,7 +122,7 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"ended": Ended.DEADLINE},
             {"unattempted": 1},
             (
-                "Out of time: 1 line: 0 stopped, 1 NOT: 1 not attempted."
+                "Out of time: 1 line: 0 stopped, 1 not stopped: 1 not attempted."
                 f" Next: orchestrator continue {RUN}"
             ),
         ),
@@ -134,7 +137,7 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
         (
             {},
             {"unattempted": 1},
-            f"1 line: 0 stopped, 1 NOT: 1 not attempted. Next: orchestrator continue {RUN}",
+            f"1 line: 0 stopped, 1 not stopped: 1 not attempted. Next: orchestrator continue {RUN}",
         ),
         # a check that failed is not a check that passed, and `continue` makes it again
         (
@@ -149,7 +152,8 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"unverified": 1},
             {"paused": 1, "not_found": 1},
             (
-                "2 lines: 1 stopped (1 paused), 1 NOT: 1 not found. 1 campaign was accepted and"
+                "2 lines: 1 stopped (1 paused), 1 not stopped: 1 not found. 1 campaign was"
+                " accepted and"
                 " could not be checked afterwards. Next: orchestrator pause failed.csv"
             ),
         ),
@@ -186,7 +190,8 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
 
     assert verdict_line(facts, tally) == (
         "40 lines: 36 running again (35 restored, 1 already), 1 not running, 2 left alone,"
-        " 1 NOT: 1 failed (database). Next: orchestrator restore 20261123T200000Z-0001"
+        " 1 not started again: 1 failed (database). Next: orchestrator restore"
+        " 20261123T200000Z-0001"
     )
 
 

@@ -38,7 +38,7 @@ EMPTY = VdnProof(1243, no_campaigns=True)
 
 
 def check_exit_code(facts: RunFacts, tally: Tally) -> int:
-    """The exit code again, as prose: from design.md §6, without a table or a name of summary.py."""
+    """The exit code again, from docs/spec/contracts.md, without a table or a name of summary.py."""
     signals = {"signal_hup": 129, "signal_int": 130, "killed": 143, "signal_term": 143}
     ended = facts.ended.value
     fine = {"paused", "already_paused", "not_running", "duplicate", "planned"}
@@ -96,7 +96,7 @@ COUNTS = st.dictionaries(st.sampled_from([outcome.value for outcome in Outcome])
 def test_the_exit_code_follows_from_outcomes_and_end(
     facts: RunFacts, accept: frozenset[Outcome], counts: dict[str, int]
 ) -> None:
-    """Invariant 20: two independent readings of design.md §6 agree on every run."""
+    """Invariant 20: two independent readings of docs/spec/contracts.md agree on every run."""
     changes = {name: getattr(facts, name) for name in FACTS}
     own = make_facts(facts.kind, accept=accept, proofs=facts.proofs, **changes)
     tally = tally_of(**counts)
@@ -161,7 +161,7 @@ def test_every_situation_has_the_exit_code_of_the_design(counts: dict[str, int])
 def test_runs_end_as_the_design_says(
     kind: str, changes: dict[str, Any], counts: dict[str, int], code: int, verdict: str
 ) -> None:
-    """[P17] Exit code and verdict of the situations that design.md §6 names."""
+    """[P17] Exit code and verdict of the situations that docs/spec/contracts.md names."""
     accept = frozenset(changes.get("accept", ()))
     facts = make_facts(RunKind(kind), **(changes | {"accept": accept}))
     tally = tally_of(**counts)
@@ -201,7 +201,7 @@ def test_a_scheduler_is_told_whether_to_try_again(
 
 
 def test_the_summary_of_a_pause_is_the_contract() -> None:
-    """Every key of design.md §7, in order, times in ISO, counts in the order of the table."""
+    """Every key of docs/reference.md, in order, times in ISO, counts in the order of the table."""
     facts = make_facts(
         manifest_path="lists/spring.csv",
         manifest_sha256="ab" * 32,

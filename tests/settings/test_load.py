@@ -1,4 +1,4 @@
-"""Promises of edges/settings: files of every kind, rights, and what errors say."""
+"""Promises of settings: files of every kind, rights, and what errors say."""
 
 from __future__ import annotations
 
@@ -381,7 +381,7 @@ def test_root_refuses_a_link_to_or_of_somebody_else(world: World) -> None:
 
 
 def test_a_missing_server_reads_like_the_sample(world: World) -> None:
-    """The two lines of design.md §6, with the files that were looked for."""
+    """The two lines of docs/spec/contracts.md, with the files that were looked for."""
     no_home = Identity(HERE.uid, HERE.gids, None)
     error = world.refusal(
         {"server.base_url": None, "credentials.access_key": None},

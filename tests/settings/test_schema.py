@@ -9,7 +9,7 @@ import pytest
 from orchestrator.model import Refusal
 from orchestrator.settings.schema import SETTINGS, SPECS, SettingSpec
 
-#: design.md §4: key, variable, default, default of pause-all
+#: written down a second time: key, variable, default, default of pause-all
 PROMISED: list[tuple[str, str | None, object, object]] = [
     ("server.base_url", "ORCHESTRATOR_BASE_URL", None, None),
     ("server.ca_file", "ORCHESTRATOR_CA_FILE", None, None),

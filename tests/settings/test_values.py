@@ -143,7 +143,7 @@ def test_a_refusal_names_where_the_value_came_from(layer: dict[str, Given], sent
 def test_a_missing_server_is_an_error_that_says_where_it_was_looked_for(
     access_key: str, advice: str
 ) -> None:
-    """The sample of design.md §6, without its consequence, which load_settings adds."""
+    """The sample of docs/spec/contracts.md, without its consequence, which load_settings adds."""
     with pytest.raises(SettingsError) as caught:
         resolve(
             [flag_layer({"credentials.access_key": access_key or None})],
@@ -335,7 +335,7 @@ def test_what_was_not_set_is_shown_as_such() -> None:
 
 
 def test_a_refused_value_carries_its_key() -> None:
-    """Faces can point at the setting without reading the sentence."""
+    """The command line can point at the setting without reading the sentence."""
     error = refused("pace.rate_per_s", "--rate", "must be good")
 
     assert (error.key, str(error)) == ("pace.rate_per_s", "--rate: must be good")

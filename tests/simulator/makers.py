@@ -45,7 +45,7 @@ def list_path(vdn_id: int = VDN, *, status: int = 0, page: int = 1, rows: int = 
 
 @dataclass
 class Seat:
-    """A client in front of a desk, without a network."""
+    """A client in front of a handler, without a network."""
 
     world: World = field(default_factory=one_of_each)
     faults: FaultPlan = field(default_factory=FaultPlan)
@@ -53,7 +53,7 @@ class Seat:
     prefix: str = ""
 
     def __post_init__(self) -> None:
-        """Put the desk together."""
+        """Put the handler together."""
         self.ledger = Ledger()
         self.handler = Handler(
             self.world,

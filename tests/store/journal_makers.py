@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.isales.verdict import CONSEQUENCES, Kind, Verdict
 from orchestrator.manifest.entry import ManifestLine
 from orchestrator.model import CampaignRef
-from orchestrator.store import PlanWriter, set_durable
-from orchestrator.store.tables import TABLES, put
+from orchestrator.reports.rows import RunKind
+from orchestrator.store import PlanWriter, RunRecord
+from orchestrator.store.tables import TABLES, put, set_durable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +31,26 @@ SAMPLES: dict[str, tuple[int | str | None, ...]] = {
 }  # fmt: skip
 
 
+def run_record(**changes: Any) -> RunRecord:
+    """What is on record of a run from its beginning."""
+    record = RunRecord(
+        run_id="20261123T230501Z-7f3a",
+        kind=RunKind.PAUSE,
+        reason="flood",
+        operator="ada",
+        host="jump1",
+        version="1.0",
+        server="http://127.0.0.1:8080",
+        fingerprint="http://127.0.0.1:8080",
+        settings={"signing": {"millis": False}},
+        rate_per_s=10.0,
+        concurrency=8,
+        started_at_ms=1_000,
+        dry_run=False,
+    )
+    return record._replace(**changes)
+
+
 def line(number: int, campaign_id: int, *, vdn_id: int = 1234) -> ManifestLine:
     """A good line of a list."""
     ref = CampaignRef(vdn_id, campaign_id)
@@ -47,7 +68,7 @@ def make_journal(lines: Iterable[ManifestLine], path: Path | None = None) -> sql
     """A journal of these lines, in memory unless told otherwise."""
     plan = PlanWriter(path)
     plan.take(lines)
-    return plan.finish({"facts": "{}"})
+    return plan.finish(run_record()).connection
 
 
 def fill(connection: sqlite3.Connection) -> None:

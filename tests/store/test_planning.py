@@ -16,20 +16,11 @@ from orchestrator.manifest.entry import GoodLines
 from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.decide import Changed, Outcome
 from orchestrator.policy.plan import PlanCounts
-from orchestrator.store import (
-    PlanWriter,
-    Reason,
-    check_whole,
-    connect,
-    pending_campaigns,
-    plan_counts,
-    planning,
-    read_meta,
-    report_rows,
-    undecided_campaigns,
-)
-from orchestrator.store.queries import Restorable
-from tests.store.journal_makers import bad_line, line
+from orchestrator.store import PlanWriter, Reason, Restorable, Standing, planning
+from orchestrator.store.queries import pending, report_rows, undecided
+from orchestrator.store.run_record import to_meta
+from orchestrator.store.tables import check_whole, connect, read_meta
+from tests.store.journal_makers import bad_line, line, run_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +47,7 @@ def test_every_line_has_its_row_in_order(path: Path) -> None:
     """Good lines as numbers, bad ones as they were written."""
     plan = PlanWriter(path)
     counts, refused = plan.take([line(2, 146), bad_line(3, "12e3"), line(4, 147, vdn_id=9)])
-    connection = plan.finish({"facts": "{}", "more": "x"})
+    connection = plan.finish(run_record()).connection
 
     assert counts == PlanCounts(lines=3, campaigns=2, duplicates=0, invalid=1)
     assert (refused.total, refused.shown) == (1, [Problem("3", "is not a campaign id")])
@@ -65,7 +56,7 @@ def test_every_line_has_its_row_in_order(path: Path) -> None:
         (2, 3, None, None, "1234", "12e3", "is not a campaign id"),
         (3, 4, 9, 147, "", "", ""),
     ]
-    assert read_meta(connection) == {"facts": "{}", "more": "x"}
+    assert read_meta(connection) == to_meta(run_record())
     check_whole(connection, path)
     connection.close()
 
@@ -87,7 +78,7 @@ def test_a_run_of_good_lines_is_stored_as_its_lines_are(path: Path) -> None:
     for lines in (in_runs, alone):
         plan = PlanWriter(path)
         counts, refused = plan.take(lines)
-        connection = plan.finish({})
+        connection = plan.finish(run_record()).connection
         check_whole(connection, path)
         rows = [connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own
                 for table in ("plan", "duplicates")]  # fmt: skip
@@ -97,22 +88,6 @@ def test_a_run_of_good_lines_is_stored_as_its_lines_are(path: Path) -> None:
 
     assert found[0] == found[1]
     assert found[0][0] == PlanCounts(lines=127, campaigns=123, duplicates=2, invalid=2)
-
-
-def test_duplicates_name_the_first_line(path: Path) -> None:
-    """The same id in another VDN is another campaign; bad lines are nobody's duplicates."""
-    plan = PlanWriter(path)
-    lines = [line(2, 5), line(3, 6), line(4, 5), line(5, 5, vdn_id=9), bad_line(6), bad_line(7),
-             line(8, 5), line(9, 6)]  # fmt: skip
-    counts, _ = plan.take(lines)
-    connection = plan.finish({})
-
-    assert counts == PlanCounts(lines=8, campaigns=3, duplicates=3, invalid=2)
-    found = connection.execute("SELECT seq, first_line FROM duplicates ORDER BY seq").fetchall()
-    assert found == [(3, 2), (7, 2), (8, 3)]
-    assert plan_counts(connection) == (8, 3, 2)
-    check_whole(connection, path)
-    connection.close()
 
 
 ENTRIES = st.lists(st.none() | st.tuples(st.integers(1, 2), st.integers(1, 4)), max_size=30)
@@ -136,13 +111,12 @@ def test_duplicates_are_all_but_the_first_of_each(
             line(seq + 10, entry[1], vdn_id=entry[0]) if entry else bad_line(seq + 10)
             for seq, entry in enumerate(entries, start=1)
         )
-    connection = plan.finish({})
+    connection = plan.finish(run_record()).connection
 
     found = connection.execute("SELECT seq, first_line FROM duplicates ORDER BY seq").fetchall()
     assert found == wanted
     assert counts == PlanCounts(len(entries), len(first), len(wanted), entries.count(None))
     assert refused.total == entries.count(None)
-    assert plan_counts(connection) == (len(entries), len(wanted), entries.count(None))
     connection.close()
 
 
@@ -166,15 +140,6 @@ def test_text_that_is_no_text_can_be_stored() -> None:
     assert row == ("? and \x00", "? is not a campaign id")
 
 
-def test_an_empty_list_is_an_empty_plan() -> None:
-    """Nothing in, nothing planned."""
-    plan = PlanWriter(None)
-    counts, refused = plan.take([])
-    plan.discard()
-
-    assert (counts, refused.total) == (PlanCounts(0, 0, 0, 0), 0)
-
-
 # -- whole or not at all ------------------------------------------------------------------------
 
 
@@ -184,7 +149,7 @@ def test_the_journal_has_its_name_only_when_it_is_finished(path: Path) -> None:
     names = [sorted(one.name for one in path.parent.iterdir())]
     plan.take([line(1, 1)])
     names.append(sorted(one.name for one in path.parent.iterdir()))
-    plan.finish({}).close()
+    plan.finish().close()
     names.append(sorted(one.name for one in path.parent.iterdir()))
 
     assert names == [["journal.db.part"], ["journal.db.part"], ["journal.db"]]
@@ -204,14 +169,14 @@ def test_it_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", sync)
 
-    PlanWriter(path).finish({}).close()
+    PlanWriter(path).finish().close()
 
     assert steps == [("journal.db.part", False)]
 
 
 def test_a_finished_journal_is_durable(path: Path) -> None:
     """[P08] From here on a commit is on the disk when it returns."""
-    connection = PlanWriter(path).finish({})
+    connection = PlanWriter(path).finish(run_record()).connection
 
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -234,9 +199,9 @@ def test_in_memory_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     plan = PlanWriter(None)
     plan.take([line(1, 1), line(2, 1)])
-    connection = plan.finish({"facts": "{}"})
+    connection = plan.finish(run_record()).connection
 
-    assert plan_counts(connection) == (2, 1, 0)
+    assert connection.execute("SELECT count(*) FROM plan").fetchone() == (2,)
     check_whole(connection, tmp_path)
     assert not list(tmp_path.iterdir())
     plan.discard()
@@ -271,7 +236,7 @@ def test_a_journal_has_the_rights_of_its_directory(
     try:
         plan = PlanWriter(path)
         modes = [stat.S_IMODE(part_of(path).stat().st_mode)]
-        connection = plan.finish({})
+        connection = plan.finish(run_record()).connection
         connection.execute("INSERT INTO meta VALUES ('a', 'b', 0)")
         modes += [stat.S_IMODE(one.stat().st_mode) for one in path.parent.glob("journal.db*")]
         connection.close()
@@ -287,7 +252,7 @@ def test_a_link_in_place_of_the_part_is_not_followed(path: Path) -> None:
     victim.write_text("precious")
     part_of(path).symlink_to(victim)
 
-    PlanWriter(path).finish({}).close()
+    PlanWriter(path).finish().close()
 
     assert victim.read_text() == "precious"
     assert path.is_file()
@@ -317,7 +282,7 @@ def test_a_part_of_a_killed_start_is_replaced(path: Path) -> None:
     """[P01] Half a plan of yesterday is worth nothing."""
     part_of(path).write_bytes(b"half")
 
-    PlanWriter(path).finish({}).close()
+    PlanWriter(path).finish().close()
 
     connection = connect(path)
     check_whole(connection, path)
@@ -326,14 +291,14 @@ def test_a_part_of_a_killed_start_is_replaced(path: Path) -> None:
 
 def test_a_journal_that_is_there_is_never_replaced(path: Path) -> None:
     """[X01] Another process finished here between our look and our lock: exit 7."""
-    PlanWriter(path).finish({"facts": "first"}).close()
+    PlanWriter(path).finish(run_record()).close()
 
     with pytest.raises(RefusedError, match="another process") as told:
         PlanWriter(path)
 
     assert told.value.exit_code == 7
     connection = connect(path)
-    assert read_meta(connection) == {"facts": "first"}
+    assert read_meta(connection) == to_meta(run_record())
     connection.close()
     assert not part_of(path).exists()
 
@@ -367,7 +332,7 @@ def test_a_full_disk_at_the_end_leaves_no_journal(path: Path) -> None:
     full_soon(plan, 0)
 
     with pytest.raises(StorageError, match="journal cannot be stored"):
-        plan.finish({"facts": "x" * 100_000})
+        plan.finish(run_record(reason="x" * 100_000))
     plan.discard()
 
     assert not path.exists()
@@ -382,7 +347,7 @@ def test_a_failing_fsync_leaves_no_journal(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", fail)
 
     with pytest.raises(StorageError, match="Input/output error"):
-        PlanWriter(path).finish({})
+        PlanWriter(path).finish()
 
     assert not path.exists()
     assert part_of(path).exists()
@@ -402,7 +367,7 @@ def test_a_journal_that_cannot_be_made_durable_is_closed(
     plan = PlanWriter(path)
 
     with pytest.raises(StorageError, match="disk I/O error"):
-        plan.finish({})
+        plan.finish()
     plan.discard()
 
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -446,19 +411,19 @@ def test_the_plan_of_a_restore_is_what_a_run_changed(path: Path) -> None:
                CampaignRef(9, 6): Reason("perhaps started by run r1", is_doubt=True)}  # fmt: skip
     plan = PlanWriter(path)
     plan.take_restorable(changed, reasons, at_ms=1_000)
-    connection = plan.finish({})
+    connection = plan.finish(run_record()).connection
     check_whole(connection, path)
 
-    pending = pending_campaigns(connection, vdn_id=1234, after=0, limit=9)
+    found = pending(connection, vdn_id=1234, after=0, limit=9)
     rows = list(report_rows(connection, action=Action.RESUME, run_id="r2"))
 
-    assert [one.ref for one in pending] == [CampaignRef(1234, 5)]
-    assert pending_campaigns(connection, vdn_id=9, after=0, limit=9) == []
+    assert [one.ref for one in found] == [CampaignRef(1234, 5)]
+    assert pending(connection, vdn_id=9, after=0, limit=9) == []
     assert [(row.vdn_id, row.outcome, row.changed, row.error) for row in rows][1:] == [
         ("9", Outcome.LEFT_ALONE, Changed.NO, "excluded by --except"),
         ("9", Outcome.UNKNOWN, Changed.MAYBE, "perhaps started by run r1"),
     ]
-    doubtful = undecided_campaigns(connection, standing="needs_state", after=0, limit=9)
+    doubtful = undecided(connection, Standing.NEEDS_READ, after=0, limit=9)
     assert [one.ref for one in doubtful] == [CampaignRef(9, 6)]
     connection.close()
 

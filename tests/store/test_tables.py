@@ -14,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import JournalMismatchError, StorageError
-from orchestrator.manifest.entry import GoodLines
-from orchestrator.store import (
+from orchestrator.store import PlanWriter, open_saved
+from orchestrator.store.tables import (
     SCHEMA_VERSION,
+    TABLES,
     check_whole,
     connect,
+    crc,
     find_damage,
+    put,
     read_meta,
     set_durable,
 )
-from orchestrator.store.tables import TABLES, crc, put, put_good_lines
 from tests.store.journal_makers import SAMPLES, dump, fill, line, make_journal, sample_journal
 
 if TYPE_CHECKING:
@@ -102,26 +104,6 @@ def test_a_checksum_changes_with_every_value(row: list[Any], data: st.DataObject
 
     assert (crc(changed) == crc(row)) is (changed == row)
     assert crc(row) != crc([*row, None])
-
-
-POSITIVE = st.integers(1, 2**63 - 1)
-
-
-@given(POSITIVE, POSITIVE, st.lists(st.tuples(st.integers(1, 9999), POSITIVE), max_size=120))
-def test_good_lines_have_the_checksum_of_any_row(
-    seq: int, line: int, refs: list[tuple[int, int]]
-) -> None:
-    """[P23] Stored in groups, with a checksum that is made in another way, yet the same."""
-    seq, line = min(seq, 2**62), min(line, 2**62)
-    connection = make_journal([])
-    good = GoodLines(line, vdn_written=True, vdn_ids=[vdn for vdn, _ in refs],
-                     campaign_ids=[campaign for _, campaign in refs])  # fmt: skip
-    put_good_lines(connection, seq, good)
-    rows = connection.execute("SELECT * FROM plan ORDER BY seq").fetchall()
-    connection.close()
-
-    wanted = [(seq + at, line + at, *ref, "", "", "") for at, ref in enumerate(refs)]
-    assert rows == [(*row, crc(row)) for row in wanted]
 
 
 @given(st.lists(VALUE, min_size=2, max_size=2))
@@ -354,6 +336,20 @@ def test_odd_characters_in_a_path_are_no_options(tmp_path: Path) -> None:
     assert not (tmp_path / "50% of ").exists()
 
 
+@pytest.mark.parametrize("facts", [None, "{}", "[]", "{", '{"kind": "pause", "accept": []}'])
+def test_a_journal_that_does_not_say_what_its_run_is_is_refused(
+    tmp_path: Path, facts: str | None
+) -> None:
+    """Whole, and yet nothing to report or to go on with."""
+    path = tmp_path / "journal.db"
+    with closing(PlanWriter(path).finish()) as journal:
+        if facts is not None:
+            put(journal.connection, "meta", ("facts", facts))
+
+    with open_saved(path, whole=True) as saved, pytest.raises(StorageError, match="what its run"):
+        saved.record()
+
+
 # -- read back before the end --------------------------------------------------------------------
 
 
@@ -365,7 +361,7 @@ def test_a_journal_as_it_was_written_is_found_whole(tmp_path: Path) -> None:
 
 
 def emptied(path: Path) -> None:
-    """[findings.md §8] Truncated in place: the same file, nothing in it."""
+    """[docs/spec/evidence.md, rule 1] Truncated in place: the same file, nothing in it."""
     with path.open("r+b") as journal:
         journal.truncate(0)
 
@@ -431,7 +427,7 @@ def test_a_row_that_was_changed_meanwhile_is_found_by_its_checksum(tmp_path: Pat
 
 
 def test_a_journal_that_does_not_know_this_process_is_damaged(tmp_path: Path) -> None:
-    """Its newest life is another's."""
+    """Its newest process is another's."""
     path = tmp_path / "journal.db"
     with closing(sample_journal(path)) as connection:
         assert "this process is not in it" in str(find_damage(connection, path=path, process=2))

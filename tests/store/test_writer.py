@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import StorageError
-from orchestrator.store import InlineWriter, ThreadWriter, connect, set_durable
 from orchestrator.store import writer as writer_module
-from orchestrator.store.tables import put
-from orchestrator.store.writer import Rows
+from orchestrator.store.tables import connect, put, set_durable
+from orchestrator.store.writer import Rows, ThreadWriter
+from tests.store.implementations import InlineWriter
 from tests.store.journal_makers import make_journal
 
 if TYPE_CHECKING:
@@ -155,22 +155,6 @@ async def test_the_last_of_two_rows_with_one_key_stays(make: Make) -> None:
     )
 
     assert found == [("answered",)]
-
-
-async def test_reads_come_in_the_order_of_submission(make: Make) -> None:
-    """A read sees what was submitted before it, and nothing that was submitted after."""
-    writer = make()
-
-    found = await asyncio.gather(
-        writer.submit(note("1")),
-        writer.read(keys),
-        writer.submit(note("2")),
-        writer.submit(note("3")),
-        writer.read(keys),
-        writer.read(keys),
-    )
-
-    assert list(found) == ["1", ["1"], "2", "3", ["1", "2", "3"], ["1", "2", "3"]]
 
 
 OWN_FAULTS: list[tuple[Callable[[sqlite3.Connection], object], type[Exception]]] = [
@@ -449,14 +433,3 @@ def test_a_loop_that_has_closed_loses_no_write(path: Path) -> None:
     asyncio.run(writer.close())
 
     assert on_disk(path) == ["late"]
-
-
-async def test_many_writers_of_one_loop_get_their_own_answers(make: Make) -> None:
-    """Two hundred coroutines at once: each gets back what it wrote."""
-    writer = make()
-
-    async def one(number: int) -> bool:
-        await writer.submit(note(f"{number}"))
-        return f"{number}" in await writer.read(keys)
-
-    assert all(await asyncio.gather(*(one(number) for number in range(200))))
