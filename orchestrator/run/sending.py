@@ -31,7 +31,7 @@ from orchestrator.run.slots import Slots
 from orchestrator.run.stopping import Alarm, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from orchestrator.core.credentials import Signer
     from orchestrator.core.pacing import Pacer
@@ -142,8 +142,10 @@ class Sender:
     _foreign: set[Hashable] = field(default_factory=set)
     _foreign_since_s: float | None = None
     _foreign_last_s: float = -math.inf
-    #: different changes in a row whose answers could not be read
-    _unreadable: dict[Hashable, None] = field(default_factory=dict)
+    #: different changes in a row whose answers could not be read → whether its state shows it done
+    _unreadable: dict[Hashable, bool] = field(default_factory=dict)
+    #: somebody reads their states
+    _reads_unreadable: bool = False
     #: answers cannot be read and PUTs take effect: the states decide
     trusts_states: bool = False
     #: whether the last answers were of the throttling kind
@@ -319,8 +321,8 @@ class Sender:
     def _learn(self, heard: Heard, admission: Admission, *, now_s: float, explained: bool) -> None:
         answer, verdict = heard.answer, heard.verdict
         is_unreadable = admission.breaker is self.changes and verdict.kind is Kind.UNREADABLE
-        if is_unreadable and not admission.probe:
-            self._note_unreadable(admission, now_s, has_query=heard.has_query)
+        if is_unreadable:
+            self._note_unreadable(heard, admission, now_s)
         elif verdict.health is Health.WELL:
             self._note_well(admission, now_s, has_query=heard.has_query)
             if self.signer.untested is not None:
@@ -348,17 +350,19 @@ class Sender:
             self.progress.notice = f"{verdict.reason}; trying on"
         return is_unknown and not self.emergency
 
-    def _note_unreadable(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
+    def _note_unreadable(self, heard: Heard, admission: Admission, now_s: float) -> None:
         """Whether it says that the server is ill is known when the states have been looked at."""
         self._ever_answered = True
         if self.trusts_states:
-            self._note_well(admission, now_s, has_query=has_query)
-        else:
-            self._unreadable[admission.key] = None
-            if self.is_unreadable_row:
-                # Nothing more is sent until the states have been looked at.
-                admission.breaker.outage(now_s=now_s)
-                self.progress.breaker = "answers cannot be read"
+            self._note_well(admission, now_s, has_query=heard.has_query)
+            return
+        self._unreadable.setdefault(admission.key, False)
+        if admission.probe:
+            self._note_ill(admission, now_s, heard.verdict, explained=False)
+        elif self.is_unreadable_row:
+            # Nothing more but probes is sent until the states have been looked at.
+            admission.breaker.outage(now_s=now_s)
+            self.progress.breaker = "answers cannot be read"
 
     def _note_well(self, admission: Admission, now_s: float, *, has_query: bool) -> None:
         self.signer.note_accepted(has_query=has_query)
@@ -520,24 +524,30 @@ class Sender:
         return len(self._unreadable) >= _UNREADABLE_ROW
 
     def take_unreadable_row(self) -> list[CampaignRef]:
-        """The campaigns of that row, which begins anew."""
-        refs = [key for key in self._unreadable if isinstance(key, CampaignRef)]
-        self._unreadable.clear()
-        return refs
+        """Those of that row whose state is to be read now; none while somebody reads them."""
+        if self._reads_unreadable:
+            return []
+        self._reads_unreadable = True
+        left = [key for key, is_done in self._unreadable.items() if not is_done]
+        return [key for key in left if isinstance(key, CampaignRef)][:_UNREADABLE_ROW]
 
-    def note_unreadable(self, *, took_effect: bool) -> None:
-        """The states of campaigns whose answers could not be read have been looked at."""
+    def note_unreadable(self, done: Iterable[CampaignRef]) -> None:
+        """The states of that row have been read; what they do not show yet is read again later.
+
+        Args:
+            done: those whose change took effect.
+        """
+        self._reads_unreadable = False
         now_s = self.clock.now_s()
-        if took_effect:
-            self.trusts_states = True
+        self._unreadable.update(dict.fromkeys(self._unreadable.keys() & set(done), True))
+        self.trusts_states = sum(self._unreadable.values()) >= _UNREADABLE_ROW
+        if self.trusts_states:
             self.useful_change_s = now_s
             self.changes.useful(now_s=now_s)
             self.progress.breaker = ""
             self.alarm.ring()
             self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
-            self.events.warning("answers.unreadable", took_effect=True)
-            return
-        self.events.warning("answers.unreadable", took_effect=False)
+        self.events.warning("answers.unreadable", took_effect=self.trusts_states)
 
     async def ask(self, request: ApiRequest, *, key: Hashable, yields: bool = False) -> Heard:
         """Send a reading request, again while that is worth it.
@@ -573,16 +583,17 @@ class Sender:
     async def try_read(self, request: ApiRequest, *, key: Hashable) -> Heard:
         """Send a reading request once, whatever the breakers say.
 
+        It takes no slot: those at work may hold them all while they wait for what it tells.
+
         Raises:
             StoppedError: the run is ending.
         """
-        async with self.slots:
-            self.stopping.check()
-            admission = Admission(key, self.reads, past_breaker=True)
-            try:
-                return await self.exchange(request, admission)
-            except NotSentError:
-                raise StoppedError from None
+        self.stopping.check()
+        admission = Admission(key, self.reads, past_breaker=True)
+        try:
+            return await self.exchange(request, admission)
+        except NotSentError:
+            raise StoppedError from None
 
     def _is_change_waiting(self) -> bool:
         return self._changes_in_line > 0 or self.are_changes_queued()

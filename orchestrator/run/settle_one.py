@@ -388,15 +388,15 @@ async def _reads_work(rig: Rig, vdn_id: int) -> bool:
 async def _read_what_was_unreadable(rig: Rig) -> None:
     """Five answers in a row could not be read: whether their PUTs took effect decides."""
     refs = rig.sender.take_unreadable_row()
-    if not refs:
-        return  # somebody else looks into it
     target = COURSES[rig.action].target
-    reached = 0
+    done: list[CampaignRef] = []
     for ref in refs:
         heard = await rig.sender.try_read(details(ref), key=("read", ref))
         seen = read_details(heard.answer, ref=ref)
-        reached += not isinstance(seen, Verdict) and seen.status is target
-    rig.sender.note_unreadable(took_effect=reached == len(refs))
+        if not isinstance(seen, Verdict) and seen.status is target:
+            done.append(ref)
+    if refs:
+        rig.sender.note_unreadable(done)
 
 
 async def _record(rig: Rig, case: _Case, intent: Intent, heard: Heard) -> None:
