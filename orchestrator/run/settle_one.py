@@ -74,6 +74,8 @@ class _Case:
     accepted: bool = False
     #: accepted in an earlier round or life; it may have been started again since
     accepted_before: bool = False
+    #: … when that was, wall-clock milliseconds
+    accepted_at_ms: int | None = None
     #: … and no complete look has shown it at rest since, so that nobody can have started it again
     is_still_accepted: bool = True
     disagreements: int = 0
@@ -145,6 +147,7 @@ async def _remember(rig: Rig, case: _Case) -> None:
         case.sent = known.history.attempts
         case.doubted = known.history.doubted
         case.accepted_before = known.history.accepted
+        case.accepted_at_ms = known.accepted_at_ms
         case.is_still_accepted = rig.is_still_accepted(case.planned.ref)
 
 
@@ -440,16 +443,17 @@ def _note_access(rig: Rig, ref: CampaignRef, verdict: Verdict) -> None:
 # -- outcomes ---------------------------------------------------------------------------------
 
 
+def _is_old_listing(case: _Case, verdict: Verdict) -> bool:
+    """0200011 after our acceptance: it is suspended, and the listing that says otherwise is old."""
+    return case.accepted_before and case.is_still_accepted and verdict.kind is Kind.WRONG_STATE
+
+
 def _history(case: _Case, verdict: Verdict) -> History:
-    # 0200011 after our own acceptance: it is suspended, and the listing that said otherwise is old.
-    is_old_listing = (
-        case.accepted_before and case.is_still_accepted and verdict.kind is Kind.WRONG_STATE
-    )
     return History(
         before=case.planned.before,
         attempts=case.sent,
         doubted=case.doubted,
-        accepted=case.accepted or is_old_listing,
+        accepted=case.accepted or _is_old_listing(case, verdict),
         last=verdict.kind,
     )
 
@@ -461,12 +465,14 @@ def _settlement(
     if decision.outcome is Outcome.DENIED:
         # Nothing is known of the campaign: with the right key, `continue` takes it up again.
         standing = "exhausted"
+    # It came to rest with the answer that accepted it, not with the one that says so again.
+    at_rest_ms = case.accepted_at_ms if _is_old_listing(case, verdict) else None
     return Settlement(
         seq=case.planned.seq,
         ref=case.planned.ref,
         decision=decision,
         standing=standing or standing_of(rig, decision),
-        settled_at_ms=rig.clock.wall_ms(),
+        settled_at_ms=rig.clock.wall_ms() if at_rest_ms is None else at_rest_ms,
         error=reason,
     )
 
