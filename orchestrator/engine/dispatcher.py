@@ -28,7 +28,7 @@ from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.client import Departure
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
+    from orchestrator.model import CampaignRef
     from orchestrator.policy.auth import AuthState
     from orchestrator.policy.breaker import Breaker
     from orchestrator.policy.pacer import Pacer, SendRecord
@@ -221,9 +222,9 @@ class Dispatcher:
         answer, verdict = exchange.answer, exchange.verdict
         is_change = permit.breaker is self.breakers.changes
         is_unreadable = is_change and verdict.kind is Kind.UNREADABLE
-        if is_unreadable and not permit.probe and not self.unreadable.trusts_states:
-            self._note_unreadable(permit, now_s)
-        elif verdict.health is Health.WELL or (is_unreadable and not permit.probe):
+        if is_unreadable and not self.unreadable.trusts_states:
+            self._note_unreadable(verdict, permit, now_s)
+        elif is_unreadable or verdict.health is Health.WELL:
             self.auth_state.note_accepted(has_query=exchange.has_query)
             self.contact.has_answered = True
             self.breakers.note_success(permit, now_s)
@@ -262,23 +263,29 @@ class Dispatcher:
             ended = Ended.CREDENTIALS if foreign.is_refusal else Ended.SERVER
             self.stopping.stop(ended, foreign.why)
 
-    def _note_unreadable(self, permit: Permit, now_s: float) -> None:
-        """Hold back until the states show whether the server is failing."""
+    def _note_unreadable(self, verdict: Verdict, permit: Permit, now_s: float) -> None:
+        """Whether it says that the server is ill is known when the states have been looked at."""
         self.contact.has_answered = True
         self.unreadable.note(permit.key)
-        if self.unreadable.is_enough:
-            # Nothing more is sent until the states have been looked at.
+        if permit.probe:
+            self.breakers.note_failure(permit, verdict, now_s, campaign_specific=False)
+        elif self.unreadable.is_enough:
+            # Nothing more but probes is sent until the states have been looked at.
             permit.breaker.outage(now_s=now_s)
             self.progress.breaker = "answers cannot be read"
 
-    def note_unreadable_states(self, *, took_effect: bool) -> None:
-        """The states of campaigns whose answers could not be read have been looked at."""
-        if took_effect:
-            self.unreadable.trusts_states = True
+    def note_unreadable_states(self, done: Collection[CampaignRef]) -> None:
+        """The states of campaigns whose answers could not be read have been looked at.
+
+        Args:
+            done: those whose change took effect.
+        """
+        self.unreadable.note_states(done)
+        if self.unreadable.trusts_states:
             self.breakers.change_worked_s = self.clock.now_s()
             self.breakers.note_change_works()
             self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
-        self.events.warning("answers.unreadable", took_effect=took_effect)
+        self.events.warning("answers.unreadable", took_effect=self.unreadable.trusts_states)
 
     def _is_throttling(self, answer: Answer) -> bool:
         """A 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
@@ -398,16 +405,18 @@ async def _ask_once(
 async def try_read(dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable) -> Exchange:
     """Send a reading request once, whatever the breakers say.
 
+    It takes no place of the work limit: those at work may hold them all while they wait for what
+    it shows.
+
     Raises:
         StoppedError: the run is ending.
     """
-    async with dispatcher.work_limit:
-        dispatcher.stopping.check()
-        permit = Permit(key, dispatcher.breakers.reads, past_breaker=True)
-        try:
-            return await dispatcher.exchange(request, permit)
-        except NotSentError:
-            raise StoppedError from None
+    dispatcher.stopping.check()
+    permit = Permit(key, dispatcher.breakers.reads, past_breaker=True)
+    try:
+        return await dispatcher.exchange(request, permit)
+    except NotSentError:
+        raise StoppedError from None
 
 
 class _Departure:

@@ -70,6 +70,8 @@ class _Case:
     accepted: bool = False
     #: accepted in an earlier round or process; it may have been started again since
     accepted_before: bool = False
+    #: … when that was, wall-clock milliseconds
+    accepted_at_ms: int | None = None
     #: … and no complete look has shown it at rest since, so that nobody can have started it again
     is_still_accepted: bool = True
     disagreements: int = 0
@@ -141,6 +143,7 @@ async def _remember(context: RunContext, case: _Case) -> None:
         case.sent = known.history.attempts
         case.doubted = known.history.doubted
         case.accepted_before = known.history.accepted
+        case.accepted_at_ms = known.accepted_at_ms
         case.is_still_accepted = context.is_still_accepted(case.planned.ref)
 
 
@@ -385,15 +388,15 @@ async def _reads_work(context: RunContext, vdn_id: int) -> bool:
 async def _read_what_was_unreadable(context: RunContext) -> None:
     """Five answers in a row could not be read: whether their PUTs took effect decides."""
     refs = context.dispatcher.unreadable.take()
-    if not refs:
-        return  # somebody else looks into it
     target = COURSES[context.action].target
-    reached = 0
+    done: list[CampaignRef] = []
     for ref in refs:
         exchange = await try_read(context.dispatcher, details(ref), key=("read", ref))
         seen = read_details(exchange.answer, ref=ref)
-        reached += not isinstance(seen, Verdict) and seen.status is target
-    context.dispatcher.note_unreadable_states(took_effect=reached == len(refs))
+        if not isinstance(seen, Verdict) and seen.status is target:
+            done.append(ref)
+    if refs:
+        context.dispatcher.note_unreadable_states(done)
 
 
 async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Exchange) -> None:
@@ -439,16 +442,17 @@ def _note_access(context: RunContext, ref: CampaignRef, verdict: Verdict) -> Non
 # -- outcomes ---------------------------------------------------------------------------------
 
 
+def _is_old_listing(case: _Case, verdict: Verdict) -> bool:
+    """0200011 after our acceptance: it is suspended, and the listing that says otherwise is old."""
+    return case.accepted_before and case.is_still_accepted and verdict.kind is Kind.WRONG_STATE
+
+
 def _history(case: _Case, verdict: Verdict) -> History:
-    # 0200011 after our own acceptance: it is suspended, and the listing that said otherwise is old.
-    is_old_listing = (
-        case.accepted_before and case.is_still_accepted and verdict.kind is Kind.WRONG_STATE
-    )
     return History(
         before=case.planned.before,
         attempts=case.sent,
         doubted=case.doubted,
-        accepted=case.accepted or is_old_listing,
+        accepted=case.accepted or _is_old_listing(case, verdict),
         last=verdict.kind,
     )
 
@@ -465,12 +469,14 @@ def _settlement(
     if decision.outcome is Outcome.DENIED:
         # Nothing is known of the campaign: with the right key, `continue` takes it up again.
         standing = Standing.RETRY_LATER
+    # It came to rest with the answer that accepted it, not with the one that says so again.
+    at_rest_ms = case.accepted_at_ms if _is_old_listing(case, verdict) else None
     return OutcomeRecord(
         seq=case.planned.seq,
         ref=case.planned.ref,
         decision=decision,
         standing=standing or standing_of(context, decision),
-        settled_at_ms=context.clock.wall_ms(),
+        settled_at_ms=context.clock.wall_ms() if at_rest_ms is None else at_rest_ms,
         error=reason,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.model import CampaignRef
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Collection, Hashable
 
 #: so many different campaigns whose answers cannot be read are looked into
 ENOUGH = 5
@@ -18,8 +18,9 @@ class Unreadable:
 
     def __init__(self) -> None:
         """None yet."""
-        # a dict for its order
-        self._row: dict[Hashable, None] = {}
+        #: … and whether its state shows that the change took effect
+        self._row: dict[Hashable, bool] = {}
+        self._is_being_read = False
         #: answers cannot be read and PUTs take effect: the states decide
         self.trusts_states = False
 
@@ -30,14 +31,27 @@ class Unreadable:
 
     def note(self, key: Hashable) -> None:
         """One more."""
-        self._row[key] = None
+        self._row.setdefault(key, False)
 
     def end_row(self) -> None:
         """A change was answered in a way that can be read."""
         self._row.clear()
 
     def take(self) -> list[CampaignRef]:
-        """The campaigns of the row, which begins anew."""
-        refs = [key for key in self._row if isinstance(key, CampaignRef)]
-        self._row.clear()
+        """Those of the row whose state is to be read now; none while somebody reads them."""
+        if self._is_being_read:
+            return []
+        left = [key for key, is_done in self._row.items() if not is_done]
+        refs = [key for key in left if isinstance(key, CampaignRef)][:ENOUGH]
+        self._is_being_read = bool(refs)
         return refs
+
+    def note_states(self, done: Collection[CampaignRef]) -> None:
+        """Their states have been read; what they do not show yet is read again later.
+
+        Args:
+            done: those whose change took effect.
+        """
+        self._is_being_read = False
+        self._row.update(dict.fromkeys(self._row.keys() & done, True))
+        self.trusts_states = sum(self._row.values()) >= ENOUGH

@@ -12,6 +12,7 @@ from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     FaultPlan,
     FaultRates,
+    Lag,
     ListingFaults,
     Outage,
     with_codes,
@@ -337,3 +338,15 @@ def _page(ids: range, total: int) -> bytes:
         f'{{"resultCode":"0200000","returnCode":"0200000","totalSize":{total},"data":[{rows}]}}'
     ).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+async def test_a_second_answer_does_not_move_the_moment_of_rest(tmp_path: Path) -> None:
+    """Reads 40 s behind: PUTs after 30 s answer 0200011; all came to rest with the first ones."""
+    stage = Stage(tmp_path, started(10), faults=FaultPlan(lags=(Lag(40.0),)))
+
+    result = await stage.pause_all()
+
+    assert result.exit_code == 0
+    rows = stage.rows(result)
+    assert {row["attempts"] for row in rows} == {"3"}
+    assert max(int(row["duration_ms"]) for row in rows) < 1_000

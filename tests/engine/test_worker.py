@@ -9,7 +9,16 @@ import pytest
 
 from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import PARAMETER_CODES, Fault, FaultPlan, with_codes, with_http
+from orchestrator.simulator.faults import (
+    EMPTY,
+    PARAMETER_CODES,
+    Fault,
+    FaultPlan,
+    Lag,
+    landed,
+    with_codes,
+    with_http,
+)
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, ref, started
 
@@ -269,3 +278,32 @@ async def test_status_two_after_a_refusal_is_tried_once_more(tmp_path: Path) -> 
 
     assert stage.row(result, ONE)["outcome"] == "failed"
     assert len(stage.server.puts_to(ONE)) == 2
+
+
+def mute(count: int, **wanted: Any) -> FaultPlan:
+    """Every pause of so many campaigns takes effect, and is answered with nothing."""
+    return FaultPlan(always={ref(n): landed(EMPTY) for n in range(1, count + 1)}, **wanted)
+
+
+async def test_answers_that_say_nothing_are_looked_into_at_once(tmp_path: Path) -> None:
+    """All pauses work and say nothing: after five the states are read, and no PUT is repeated."""
+    stage = Stage(tmp_path, started(30), faults=mute(30))
+
+    result = await stage.pause()
+
+    assert result.counts == {"paused": 30}
+    assert {row["evidence"] for row in stage.rows(result)} == {"listed"}
+    assert len(stage.server.puts) <= 30 + 8
+    assert stage.clock.now_s() < 10
+
+
+async def test_answers_that_say_nothing_are_looked_into_until_the_states_are_seen(
+    tmp_path: Path,
+) -> None:
+    """The same with reads that are 4 s behind: the first five show nothing, later ones do."""
+    stage = Stage(tmp_path, started(30), faults=mute(30, lags=(Lag(4.0),)))
+
+    result = await stage.pause()
+
+    assert result.counts == {"paused": 30}
+    assert stage.clock.now_s() < 60
