@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _ATTEMPT_COLUMNS = (
     "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason,"
-    " life, answered_at_ms"
+    " life, answered_at_ms, intent_at_ms"
 )
 #: a table is quicker than the enum itself, and a report asks four times a row
 _STATUSES: dict[int | None, Status] = {int(status): status for status in Status}
@@ -71,6 +71,7 @@ class _Attempt(NamedTuple):
     reason: str | None
     process: int
     answered_at_ms: int | None
+    intent_at_ms: int
 
     @property
     def doubtful(self) -> bool:
@@ -352,7 +353,7 @@ def _report_row(
         ending = (Outcome.DUPLICATE, Evidence.NONE, Changed.NO, f"same as line {first_line}")
     elif planned_only and outcome is None:
         ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
-    elif outcome is not None and not _is_outdated(standing, changed, attempts):
+    elif outcome is not None and not _is_outdated(standing, changed, settled_at_ms, attempts):
         ending = (_OUTCOMES[outcome], _EVIDENCES[evidence], _CHANGES[changed], error or "")
     else:
         history = _history(attempts, _STATUSES.get(status))
@@ -402,10 +403,15 @@ def _last_answered(attempts: Sequence[_Attempt]) -> _Attempt | None:
     return next((one for one in reversed(attempts) if one.kind is not None), None)
 
 
-def _is_outdated(standing: object, changed: object, attempts: Sequence[_Attempt]) -> bool:
+def _is_outdated(
+    standing: object, changed: object, settled_at_ms: int | None, attempts: Sequence[_Attempt]
+) -> bool:
     """It had run out of attempts unchanged, and was cut short when it was tried once more."""
     undoubted = standing == Standing.RETRY_LATER and changed == Changed.NO.value
-    return undoubted and any(one.doubtful or one.kind == Kind.ACCEPTED for one in attempts)
+    return undoubted and any(
+        (one.doubtful or one.kind == Kind.ACCEPTED) and one.intent_at_ms >= (settled_at_ms or 0)
+        for one in attempts
+    )
 
 
 def _without_outcome(
