@@ -253,7 +253,7 @@ def defined_names() -> set[str]:
 
 
 def test_the_way_of_one_campaign_names_what_the_code_has_in_fifteen_steps() -> None:
-    """`Journal.intend` or `bulk._from_ready`: a class, a method, or a function of a module."""
+    """`Saved.rows` or `bulk._from_ready`: a class, a method, or a function of a module."""
     way = ARCHITECTURE.partition("## The way of one campaign")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([A-Za-z]\w*(?:\.\w+)?)`", way)) - {"pause-all"}
 
