@@ -159,7 +159,7 @@ async def pause_all(
 async def continue_pause_all(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted pause-all."""
+    """One more process for an interrupted pause-all."""
     record = opened.record
     course = _Course(
         settings,
