@@ -346,21 +346,6 @@ def parts_first_goes_blind(case: Case) -> None:
     verdict_is(case, report, "not_proven", "still_running")
 
 
-@scenario(12, "three VDNs, the slowest is the first that was named")
-def parts_first_slow(case: Case) -> None:
-    """The order of the flags must not matter: 7 is slow, 9/2 starts again."""
-    world = running(10, vdns=(VDN, OTHER, 9))
-    world.fault = slow_vdn((VDN, 5), 16.0)
-    server = case.serve(world)
-    lies.starts(server, (9, 2), 11.0)
-    ended = stop_all(case, server, vdns=(VDN, OTHER, 9))
-    case.exits(ended, 0)
-    truth(case, ended, world, command="pause-all")
-    case.check(
-        "nothing runs at the end", not world.with_status(STARTED), world.with_status(STARTED)
-    )
-
-
 # -- two sources disagree ---------------------------------------------------------------------
 
 
@@ -532,18 +517,6 @@ variant(12, "last_put_twice", "two campaigns start again once, and once more aft
         restless_list, 0.4, 2)  # fmt: skip
 
 
-@scenario(12, "the second PUT is accepted without effect")
-def last_put_no_effect(case: Case) -> None:
-    """Two lies, then honest: never `paused` while it runs."""
-    world = running(6)
-    keys = every(world)
-    world.fault = lies.without_effect(keys[:1], 2)
-    ended = stop_list(case, case.serve(world), keys, timeout_s=200)
-    report = truth(case, ended, world)
-    case.exits(ended, 1 if world.with_status(STARTED) else 0)
-    case.check("at most three PUTs for it", sent_to(world, keys[0]) <= 3, report.of(*keys[0]))
-
-
 @scenario(12, "--no-verify skips the look, and says nothing else", short=True)
 def last_put_no_verify(case: Case) -> None:
     """No listing at all; exit 0 on acceptances; verdict complete."""
@@ -647,21 +620,6 @@ def perhaps_without_effect(case: Case) -> None:
     case.exits(again, 0, "of restore --include-inferred")
     off = set(keys) - world.with_status(STARTED)
     case.check("all run", not off, sorted(off))
-
-
-@scenario(12, "restore killed, an operator stops the six, restore again instead of continue")
-def perhaps_operator_then_restore(case: Case) -> None:
-    """Another restore is no licence: the six are not started."""
-    world, server, _ = stopped_before(case)
-    perhaps = restore_killed(case, server)
-    for key in perhaps:
-        world.turn(*key, SUSPENDED)
-    since_s = time.monotonic()
-    ended = case.run(
-        server, "restore", case.folder / "stop", "--yes", "--run-dir", case.folder / "b"
-    )
-    case.exits(ended, 1)
-    started_twice(case, world, since_s, perhaps)
 
 
 @scenario(12, "restore killed, continue killed too, then restore: nothing is started twice")
@@ -819,15 +777,6 @@ def one_403_list(case: Case) -> None:
     case.check("it is denied", report.of(*keys[3]).get("outcome") == "denied", report.of(*keys[3]))
 
 
-@scenario(12, "403 once, in the middle of a list: all stop", short=True)
-def one_403_once(case: Case) -> None:
-    """A failed attempt, repeated."""
-    world = running(40)
-    keys = every(world)
-    world.fault = only_for(keys[20], lies.waf, 1)
-    well(case, stop_list(case, case.serve(world), keys), world, keys)
-
-
 @scenario(12, "a firewall's 403 for every eighth change: a list of 60")
 def one_403_now_and_then(case: Case) -> None:
     """All stop."""
@@ -913,16 +862,6 @@ def lenient_names_list(case: Case) -> None:
     keys = every(world)
     world.fault = lies.misspelt({(VDN, n): name for n, name in ODD_NAMES.items()})
     well(case, stop_list(case, case.serve(world), keys), world, keys)
-
-
-@scenario(12, "a stray byte in one name on the second page of 150")
-def lenient_second_page(case: Case) -> None:
-    """Nobody on that page is left out."""
-    world = running(150)
-    keys = every(world)
-    world.fault = lies.misspelt({(VDN, 140): b"caf\xe9"})
-    ended = stop_all(case, case.serve(world))
-    well(case, ended, world, keys, command="pause-all")
 
 
 def broken_row(number: int, row: bytes) -> Fault:
@@ -1095,16 +1034,6 @@ def timed_starting_list(case: Case) -> None:
     well(case, stop_list(case, case.serve(world), keys), world, keys, per_campaign=1.4)
 
 
-@scenario(12, "emergency: one of ten in each of two VDNs is starting for 20 s")
-def timed_starting_two(case: Case) -> None:
-    """Both are paused in the end."""
-    world = running(10, vdns=(VDN, OTHER))
-    keys = every(world)
-    world.fault = lies.starting([(VDN, 4), (OTHER, 5)], 20.0)
-    ended = stop_all(case, case.serve(world), vdns=(VDN, OTHER))
-    well(case, ended, world, keys, per_campaign=5, command="pause-all")
-
-
 @scenario(12, "emergency: one campaign answers 0200001 for 10 s")
 def timed_parameter_all(case: Case) -> None:
     """Refusals are timed too: thirty seconds at least."""
@@ -1160,15 +1089,6 @@ def ending_deadline(case: Case) -> None:
     world.fault = doubtful
     ended = stop_list(case, case.serve(world), every(world), "--deadline", 3)
     looked(case, ended, world, wanted={0, 1}, within_s=16)
-
-
-@scenario(12, "--deadline while one campaign hangs leaves no other unknown")
-def ending_deadline_hang(case: Case) -> None:
-    """Eight never answered, all eight suspended."""
-    world = running(60)
-    world.fault = hanging(8)
-    ended = stop_list(case, case.serve(world), every(world), "--deadline", 4)
-    looked(case, ended, world, wanted={0, 1}, within_s=20)
 
 
 def signalled(case: Case, number: int, code: int, fault: Fault, after_s: float = 2.5) -> None:
@@ -1240,16 +1160,6 @@ def ending_patience(case: Case) -> None:
     looked(case, ended, world, wanted={0, 4}, within_s=40)
 
 
-@scenario(12, "an emergency's --deadline with doubts open: they are looked at")
-def ending_deadline_all(case: Case) -> None:
-    """Never quiet, and never unknown what a listing shows."""
-    world = running(20)
-    world.fault = doubtful
-    ended = stop_all(case, case.serve(world), "--deadline", 4)
-    case.exits(ended, {0, 6})
-    truth(case, ended, world, command="pause-all")
-
-
 @scenario(12, "a restore's SIGTERM with doubts open: they are looked at")
 def ending_restore(case: Case) -> None:
     """Starts that took effect and answered 0200006."""
@@ -1299,16 +1209,6 @@ def killed_in_hold(
 variant(12, "emergency_continue", "pause-all --hold killed, campaign 5 restarts, continue: paused",
         killed_in_hold, meanwhile=lambda world: world.turn(VDN, 5, STARTED),
         short=True)  # fmt: skip
-
-
-@scenario(12, "killed in its hold, a campaign is created meanwhile, continue: paused")
-def emergency_continue_newcomer(case: Case) -> None:
-    """Nobody's plan had it."""
-
-    def create(world: World) -> None:
-        world.add(VDN, [777])
-
-    killed_in_hold(case, meanwhile=create)
 
 
 @scenario(12, "two VDNs, killed in the hold, one restarts in each, continue")

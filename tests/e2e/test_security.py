@@ -42,7 +42,7 @@ from tests.e2e.makers import (
     world_of,
     write_list,
 )
-from tests.fault_server import Exchange, FaultServer, reply, silence
+from tests.fault_server import FaultServer, reply, silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,29 +179,6 @@ async def test_what_a_run_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
         "failed.csv": 0o600,
         "summary.json": 0o600,
     }
-
-
-async def test_a_link_in_the_reports_place_is_refused_and_its_target_spared(
-    tmp_path: Path,
-) -> None:
-    """[Z12] Planted while the run works: exit 5, the report is not written through it."""
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    async with Stand(world=world_of(3)) as server:
-
-        async def plant(exchange: Exchange) -> None:
-            link = only_run(tmp_path) / "results.csv"
-            if not link.is_symlink():
-                link.symlink_to(victim)
-            await server.honest(exchange)
-
-        server.answers(plant)
-        listed = write_list(tmp_path, refs_of(3))
-        done = await run_command(tmp_path, server.url, "pause", str(listed))
-
-    assert done.code == 5, done.err
-    assert victim.read_text() == "precious"
-    assert "results.csv" in done.err
 
 
 #: prints what is opened for writing, made, renamed or removed, and every socket, one a line

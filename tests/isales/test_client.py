@@ -314,20 +314,6 @@ async def test_a_dropped_kept_alive_connection_is_one_request_and_one_fault(
 
 
 @pytest.mark.sockets
-async def test_two_hundred_sends_over_dropping_connections_are_two_hundred_requests() -> None:
-    """[N18] Every seventh is dropped; requests on the wire equal slots that were used to send."""
-    goings = [Going() for _ in range(200)]
-    async with FaultServer() as server, client_of(server.url) as client:
-        server.answers(*([reply()] * 6 + [hang_up]) * 40)
-        answers = await asyncio.gather(
-            *(client.send(pause(number + 1), going) for number, going in enumerate(goings))
-        )
-
-    assert len(server.ledger) == 200 == sum(len(going.signed) for going in goings)
-    assert sum(answer.fault is Fault.RESET for answer in answers) == 200 // 7
-
-
-@pytest.mark.sockets
 async def test_a_connection_that_ended_while_it_waited_for_its_slot_is_replaced() -> None:
     """[N18] The replacement waits for a slot of its own, so that the pace holds."""
     async with FaultServer() as server, client_of(server.url, connections=1) as client:
@@ -464,16 +450,6 @@ async def test_a_canned_answer_becomes_an_answer(canned_http: aioresponses) -> N
         date="Thu, 02 Jan 2025 03:04:05 GMT",
         answered_at_ms=answer.answered_at_ms,
     )
-
-
-async def test_a_canned_redirect_is_an_answer_like_any_other(canned_http: aioresponses) -> None:
-    """[S41] Its target is reported and nobody goes there: no second request is made."""
-    url = f"https://isales.example.com{PATH}/12/146/pause"
-    canned_http.put(url, status=307, headers={"Location": "https://evil.test/"})
-    async with client_of("https://isales.example.com") as client:
-        answer = await client.send(pause(), Going())
-
-    assert (answer.http_status, answer.location) == (307, "https://evil.test/")
 
 
 async def test_a_listing_may_be_wider_than_the_answer_to_a_change(

@@ -21,7 +21,6 @@ from tests.fault_server import (
     http,
     late,
     raw,
-    reply,
     reset,
     reset_after,
     silence,
@@ -387,15 +386,6 @@ async def test_an_ipv6_host_that_refuses_is_named_in_brackets() -> None:
             answer = await client.send(pause(), Going())
 
     assert answer.detail == f"[::1]:{port}: cannot connect (connection refused)"
-
-
-async def test_two_cut_connections_do_not_hurt_the_third() -> None:
-    """[N16] Faults leave nothing behind in the pool."""
-    async with FaultServer() as server, client_of(server.url, connections=1) as client:
-        server.answers(cut(10), reset, reply())
-        answers = [await client.send(pause(), Going()) for _ in range(3)]
-
-    assert [answer.fault for answer in answers] == [Fault.BAD_RESPONSE, Fault.RESET, None]
 
 
 def _has_ipv6() -> bool:

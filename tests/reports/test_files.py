@@ -126,16 +126,6 @@ def test_a_line_is_what_the_library_would_write(row: list[str]) -> None:
     assert csv_line(row) == text.getvalue()
 
 
-def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
-    """[P06] Made twice, bit for bit the same report."""
-    contents = []
-    for _ in range(2):
-        write_rows(tmp_path, ROWS)
-        contents.append([(tmp_path / name).read_bytes() for name in sorted(FILES)])
-
-    assert contents[0] == contents[1]
-
-
 def test_a_report_without_rows_is_two_headers(tmp_path: Path) -> None:
     """No lines, no failures: both files say so with their header alone."""
     write_rows(tmp_path, [])
@@ -402,13 +392,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     for attempt in (check_folder, lambda folder: write_rows(folder, ROWS)):
         with pytest.raises(StorageError, match=rf"cannot write {gone}: No such file .*\(ENOENT\)"):
             attempt(gone)
-
-
-def test_a_usable_folder_passes_the_check_and_stays_empty(tmp_path: Path) -> None:
-    """[P21] The check before the first PUT writes, fsyncs and leaves nothing behind."""
-    check_folder(tmp_path)
-
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EROFS, "Read-only file system"), OSError("odd")])
