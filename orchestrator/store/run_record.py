@@ -1,7 +1,7 @@
 """What is on record of a run as a whole: the one place that writes and reads it.
 
-Rule 1: facts are written once, at the beginning; later processes add notes, never change facts.
-Rule 2: what an earlier version did not write has the value that it meant.
+Facts are written once, at the beginning; later processes add notes and never change facts. What an
+earlier version did not write has the value that it meant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One run on SQLite: what `base` promises of a run on record, and of the one that goes on.
 
 The words of the format differ from the product's where the format is older: a process is a life, a
-listing of a pause-all a sweep, the state before a look.
+check pass of a pause-all a sweep, the state before a look.
 """
 
 from __future__ import annotations
