@@ -159,7 +159,7 @@ async def pause_all(
 async def continue_pause_all(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted pause-all."""
+    """One more process for an interrupted pause-all."""
     record = opened.record
     course = _Course(
         settings,
@@ -185,7 +185,7 @@ async def continue_pause_all(
 def _place(
     settings: Settings, options: PauseAllOptions, environment: Environment
 ) -> tuple[RunDirectory | None, Journal, StorageError | None]:
-    """Where this run is recorded: where it was wished, in the state directory, or in memory."""
+    """Where this run is recorded: in --run-dir, in the state directory, or in memory."""
     problem: OrchestratorError | None = None
     for wanted in dict.fromkeys((options.run_dir, None)):
         try:

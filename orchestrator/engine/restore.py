@@ -133,7 +133,7 @@ async def restore(
 async def continue_restore(
     opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
 ) -> RunResult:
-    """One more life for an interrupted restore."""
+    """One more process for an interrupted restore."""
     source = RunDirectory(Path(opened.record.source_dir))
     hold(environment, source)
     try:

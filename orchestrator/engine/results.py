@@ -214,7 +214,7 @@ def read_facts(saved: Saved) -> RunFacts:
 
 
 def _with_recoveries(record: RunRecord) -> Mapping[str, object]:
-    """The settings as they were in force in the end: a cured signature is told here."""
+    """The settings as they were in force in the end: with what was learnt about the signature."""
     if not record.recoveries:
         return record.settings
     return {**record.settings, "signing": {**record.settings["signing"], **record.recoveries}}

@@ -158,7 +158,7 @@ class Reading(Protocol):
         """Campaigns whose outcome a listing could not confirm and a single read still can."""
 
     def doubtful(self) -> Awaitable[list[Known]]:
-        """Campaigns of which only their state can tell what became of them, as a run ends."""
+        """Campaigns of which only their state can show what became of them, as a run ends."""
 
     def known(self, *, vdn_id: int, campaign_ids: Iterable[int]) -> Awaitable[list[Known]]:
         """Those of these campaigns that are in the plan, in its order."""
@@ -231,7 +231,7 @@ class Recording(Protocol):
         """Record outcomes; the last one of a campaign counts."""
 
     def record_pass(self, made: SweepRecord) -> Awaitable[None]:
-        """Record one listing of a pause-all."""
+        """Record one check pass of a pause-all."""
 
 
 class Undoing(Protocol):
@@ -264,7 +264,7 @@ class Saved(Protocol):
         """Every process that worked on this run, oldest first."""
 
     def passes(self) -> tuple[SweepRecord, ...]:
-        """The listings of a pause-all, in order."""
+        """The check passes of a pause-all, in order."""
 
     def counts(self) -> dict[str, int]:
         """Recorded outcomes and their numbers: cheap; the report counts its own rows."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _ATTEMPT_COLUMNS = (
     "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason,"
-    " life, answered_at_ms"
+    " life, answered_at_ms, intent_at_ms"
 )
 #: a table is quicker than the enum itself, and a report asks four times a row
 _STATUSES: dict[int | None, Status] = {int(status): status for status in Status}
@@ -71,6 +71,7 @@ class _Attempt(NamedTuple):
     reason: str | None
     process: int
     answered_at_ms: int | None
+    intent_at_ms: int
 
     @property
     def doubtful(self) -> bool:
@@ -81,19 +82,26 @@ class _Attempt(NamedTuple):
 _to_attempt = functools.partial(tuple.__new__, _Attempt)
 
 
-def vdn_counts(connection: sqlite3.Connection, *, which: str = "") -> list[VdnCount]:
+def vdn_counts(connection: sqlite3.Connection) -> list[VdnCount]:
     """Every VDN of the plan, in order of first appearance."""
-    rows = connection.execute(
-        "SELECT p.vdn_id, count(*) FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"  # noqa: S608 - ours
-        f" WHERE p.problem = '' AND {_NOT_A_DUPLICATE} {which}"
-        " GROUP BY p.vdn_id ORDER BY min(p.seq)"
-    )
-    return [VdnCount(*row) for row in rows]
+    return _vdn_counts(connection, "plan p WHERE")
 
 
 def open_vdn_counts(connection: sqlite3.Connection) -> list[VdnCount]:
     """The VDNs of the plan that have something not final, and how much of it."""
-    return vdn_counts(connection, which="AND (o.seq IS NULL OR o.standing <> 'stands')")
+    return _vdn_counts(
+        connection,
+        "plan p LEFT JOIN outcomes o ON o.seq = p.seq"
+        " WHERE (o.seq IS NULL OR o.standing <> 'stands') AND",
+    )
+
+
+def _vdn_counts(connection: sqlite3.Connection, chosen: str) -> list[VdnCount]:
+    rows = connection.execute(
+        f"SELECT p.vdn_id, count(*) FROM {chosen} p.problem = '' AND {_NOT_A_DUPLICATE}"  # noqa: S608 - ours
+        " GROUP BY p.vdn_id ORDER BY min(p.seq)"
+    )
+    return [VdnCount(*row) for row in rows]
 
 
 def pending(
@@ -101,7 +109,7 @@ def pending(
 ) -> list[Planned]:
     """The next campaigns of a VDN without an outcome, in order."""
     rows = connection.execute(
-        "SELECT p.seq, p.campaign_id, l.status FROM plan p"  # noqa: S608 - ours
+        "SELECT p.seq, p.vdn_id, p.campaign_id, l.status FROM plan p"  # noqa: S608 - ours
         " LEFT JOIN looks l ON l.seq = p.seq WHERE p.vdn_id = ? AND p.problem = '' AND p.seq > ?"
         f" AND {_NOT_A_DUPLICATE}"
         " AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.seq = p.seq"
@@ -109,10 +117,7 @@ def pending(
         " ORDER BY p.seq LIMIT ?",
         (vdn_id, after, limit),
     )
-    return [
-        Planned(seq, CampaignRef(vdn_id, campaign_id), _STATUSES.get(status))
-        for seq, campaign_id, status in rows
-    ]
+    return _planned(rows)
 
 
 def undecided(
@@ -125,6 +130,10 @@ def undecided(
         " WHERE o.standing = ? AND o.standing <> 'stands' AND o.seq > ? ORDER BY o.seq LIMIT ?",
         (standing.value, after, limit),
     )
+    return _planned(rows)
+
+
+def _planned(rows: Iterable[tuple[int, int, int, int | None]]) -> list[Planned]:
     return [
         Planned(seq, CampaignRef(vdn_id, campaign_id), _STATUSES.get(status))
         for seq, vdn_id, campaign_id, status in rows
@@ -208,7 +217,7 @@ def unverified(connection: sqlite3.Connection) -> int:
 
 
 def doubtful(connection: sqlite3.Connection) -> list[Known]:
-    """Campaigns of which only their state can tell what became of them, as a run ends."""
+    """Campaigns of which only their state can show what became of them, as a run ends."""
     return _known(
         connection,
         "SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p JOIN outcomes o ON o.seq = p.seq"
@@ -267,7 +276,7 @@ def processes(connection: sqlite3.Connection) -> list[ProcessRecord]:
 
 
 def passes(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
-    """The listings of a pause-all, in order."""
+    """The check passes of a pause-all, in order."""
     rows = connection.execute(
         "SELECT vdn_id, started_at_ms, ended_at_ms, pages, rows, total_size, started, complete,"
         " problem FROM sweeps ORDER BY number"
@@ -344,7 +353,7 @@ def _report_row(
         ending = (Outcome.DUPLICATE, Evidence.NONE, Changed.NO, f"same as line {first_line}")
     elif planned_only and outcome is None:
         ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
-    elif outcome is not None and not _is_outdated(standing, changed, attempts):
+    elif outcome is not None and not _is_outdated(standing, changed, settled_at_ms, attempts):
         ending = (_OUTCOMES[outcome], _EVIDENCES[evidence], _CHANGES[changed], error or "")
     else:
         history = _history(attempts, _STATUSES.get(status))
@@ -394,10 +403,15 @@ def _last_answered(attempts: Sequence[_Attempt]) -> _Attempt | None:
     return next((one for one in reversed(attempts) if one.kind is not None), None)
 
 
-def _is_outdated(standing: object, changed: object, attempts: Sequence[_Attempt]) -> bool:
+def _is_outdated(
+    standing: object, changed: object, settled_at_ms: int | None, attempts: Sequence[_Attempt]
+) -> bool:
     """It had run out of attempts unchanged, and was cut short when it was tried once more."""
     undoubted = standing == Standing.RETRY_LATER and changed == Changed.NO.value
-    return undoubted and any(one.doubtful or one.kind == Kind.ACCEPTED for one in attempts)
+    return undoubted and any(
+        (one.doubtful or one.kind == Kind.ACCEPTED) and one.intent_at_ms >= (settled_at_ms or 0)
+        for one in attempts
+    )
 
 
 def _without_outcome(

@@ -128,11 +128,12 @@ def outcome_record(
     *,
     evidence: Evidence = Evidence.NONE,
     changed: Changed = Changed.NO,
+    at_ms: int = 1_090,
     **more: Any,
 ) -> OutcomeRecord:
     """One outcome."""
     decision = Decision(outcome, evidence, changed)
-    return OutcomeRecord(seq, REFS[seq], decision, standing, 1_090, **more)
+    return OutcomeRecord(seq, REFS[seq], decision, standing, at_ms, **more)
 
 
 def places(found: list[Planned]) -> list[int]:
@@ -732,8 +733,14 @@ OPEN: list[tuple[Any, tuple[Any, ...]]] = [
     # accepted, and killed before that was put on record as an outcome
     (lambda s: s.sent(1, 1, Kind.ACCEPTED), (Outcome.PAUSED, Evidence.ACCEPTED, Changed.YES, "")),
     # out of attempts, unchanged; tried once more, and cut short
-    (lambda s: s.told(s.completed(1, Outcome.FAILED, Standing.RETRY_LATER, error="e"), s.sent(1)),
+    (lambda s: s.told(
+        s.completed(1, Outcome.FAILED, Standing.RETRY_LATER, error="e", at_ms=900),
+        s.sent(1)),
      (*MAYBE, ENDED)),
+    # in doubt, then seen unchanged: the outcome is the newer
+    (lambda s: s.told(
+        s.sent(1), s.completed(1, Outcome.UNATTEMPTED, Standing.RETRY_LATER, error="e")),
+     (Outcome.UNATTEMPTED, Evidence.NONE, Changed.NO, "e")),
 ]  # fmt: skip
 
 
