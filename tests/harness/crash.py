@@ -9,6 +9,8 @@ the server's ledger, the journal and the report are compared (reckoning.py).
 - The seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random while
   ends is the machine's doing.
 - Hard states are counted; a long run that never visited one fails.
+
+Covers P01-P07, and P13: a kill after a supervisor's grace is one at such an instant.
 """
 
 from __future__ import annotations

@@ -97,6 +97,16 @@ def test_every_lie_can_be_told_by_its_name(name: str) -> None:
     assert changed or name in {"restless", "starts", "forgets"}
 
 
+def test_a_lag_that_begins_at_0_varies() -> None:
+    """`lag=0..8`: each read is behind by another time; `lag=8`: always by eight seconds."""
+    told = [with_lies(scenarios.healthy(seed=1), f"lag={text}").faults for text in ("0..8", "8")]
+
+    assert [[(one.lag_s, one.varies) for one in plan.lags] for plan in told] == [
+        [(8.0, True)],
+        [(8.0, False)],
+    ]
+
+
 def play(*lies: str) -> Seat:
     """A seat before a healthy server that tells these lies."""
     told = with_lies(scenarios.healthy(seed=1), *lies)
