@@ -12,8 +12,8 @@ from orchestrator.errors import RefusedError
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     FaultPlan,
-    Lag,
     FaultRates,
+    Lag,
     ListingFaults,
     Outage,
     with_codes,
