@@ -105,6 +105,8 @@ class Vdn:
     open: set[CampaignRef] = field(default_factory=set)
     #: our PUTs to each campaign since it was last seen at rest
     tries: dict[CampaignRef, Tries] = field(default_factory=dict)
+    #: when our PUT to each campaign was last accepted in this process, monotonic seconds
+    accepted_s: dict[CampaignRef, float] = field(default_factory=dict)
     #: accepted in an earlier life, and not seen at rest since
     accepted_before: set[CampaignRef] = field(default_factory=set)
     #: came to rest without being stopped: last seen started, as far as anybody knows
@@ -680,6 +682,8 @@ class Emergency:
 
     def _is_at_rest(self, vdn: Vdn, ref: CampaignRef, tries: Tries) -> None:
         if ref not in vdn.open:
+            if tries.listing_is_old and self._is_lately_accepted(vdn, ref):
+                return  # the next listing may be an older one again
             del vdn.tries[ref]
             vdn.accepted_before.discard(ref)
         elif tries.unheard >= _STALLED:
@@ -781,9 +785,21 @@ class Emergency:
         return ref in self.vdns[ref.vdn_id].called_off
 
     def _is_still_accepted(self, ref: CampaignRef) -> bool:
-        """Whether no complete look has shown it at rest since our acceptance."""
+        """Whether a listing that shows it started may be older than our acceptance.
+
+        No complete look has shown it at rest since; or one has, and another replica is behind.
+        """
         vdn = self.vdns[ref.vdn_id]
-        return vdn.tries_of(ref).was_accepted or ref in vdn.accepted_before
+        return (
+            vdn.tries_of(ref).was_accepted
+            or ref in vdn.accepted_before
+            or self._is_lately_accepted(vdn, ref)
+        )
+
+    def _is_lately_accepted(self, vdn: Vdn, ref: CampaignRef) -> bool:
+        """Whether our PUT was accepted within the lag that listings may have."""
+        accepted_s = vdn.accepted_s.get(ref, -math.inf)
+        return self.rig.clock.now_s() < accepted_s + self.rig.gap_s
 
     def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
         """A PUT was answered."""
@@ -792,6 +808,7 @@ class Emergency:
         effect = Effect.UNHEARD
         if verdict.kind is Kind.ACCEPTED:
             effect = Effect.ACCEPTED
+            vdn.accepted_s[ref] = now_s
             self.rig.lag.accepted(ref, at_s=now_s)
         elif verdict.kind is Kind.WRONG_STATE and self._is_still_accepted(ref):
             effect = Effect.OLD_LISTING

@@ -825,8 +825,18 @@ def lag_varies_list(case: Case) -> None:
 
 @scenario(12, "each read behind by another 0 to 8 s: an emergency")
 def lag_varies_all(case: Case) -> None:
-    """One clean listing may be followed by a dirty one."""
-    lag_all(case, 8, varies=True)
+    """One clean listing may be followed by a dirty one.
+
+    What a look showed at rest and the next one shows as started may have been started again, and
+    in an emergency no PUT waits: each such turn costs one more, which the others' limit of 2.2 does
+    not know (60 to 75 PUTs for 30 campaigns). None starts again here: a start that the lags hide
+    in both passes, longer than any lag that the run has seen, is beyond the rules (1 run in 20).
+    """
+    world = running(30)
+    world.lag = lies.lagging(8, varies=True)
+    keys = every(world)
+    ended = stop_all(case, case.serve(world), timeout_s=240)
+    well(case, ended, world, keys, per_campaign=4, command="pause-all")
 
 
 @scenario(12, "the filtered listing alone is 8 s behind: an emergency")
