@@ -151,6 +151,8 @@ def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -
 
 def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) -> None:
     if ref not in vdn.open:
+        if tries.listing_is_old and emergency.vdns.is_lately_accepted(vdn, ref):
+            return  # the next listing may be an older one again
         del vdn.tries[ref]
         vdn.accepted_before.discard(ref)
     elif tries.unheard >= STALLED:

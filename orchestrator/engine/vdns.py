@@ -54,6 +54,8 @@ class Vdn:
     open: set[CampaignRef] = field(default_factory=set)
     #: our PUTs to each campaign since it was last seen at rest
     tries: dict[CampaignRef, Tries] = field(default_factory=dict)
+    #: when our PUT to each campaign was last accepted in this process, monotonic seconds
+    accepted_s: dict[CampaignRef, float] = field(default_factory=dict)
     #: accepted by an earlier process, and not seen at rest since
     accepted_before: set[CampaignRef] = field(default_factory=set)
     #: came to rest without being stopped: last seen started, as far as anybody knows
@@ -136,9 +138,21 @@ class Vdns:
         return ref in self.by_id[ref.vdn_id].called_off
 
     def is_still_accepted(self, ref: CampaignRef) -> bool:
-        """Whether no complete look has shown it at rest since our acceptance."""
+        """Whether a listing that shows it started may be older than our acceptance.
+
+        No complete look has shown it at rest since; or one has, and another replica is behind.
+        """
         vdn = self.by_id[ref.vdn_id]
-        return vdn.tries_of(ref).was_accepted or ref in vdn.accepted_before
+        return (
+            vdn.tries_of(ref).was_accepted
+            or ref in vdn.accepted_before
+            or self.is_lately_accepted(vdn, ref)
+        )
+
+    def is_lately_accepted(self, vdn: Vdn, ref: CampaignRef) -> bool:
+        """Whether our PUT was accepted within the lag that listings may have."""
+        accepted_s = vdn.accepted_s.get(ref, -math.inf)
+        return self.context.clock.now_s() < accepted_s + self.context.gap_s
 
     def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
         """A PUT was answered."""
@@ -147,6 +161,7 @@ class Vdns:
         effect = Effect.UNHEARD
         if verdict.kind is Kind.ACCEPTED:
             effect = Effect.ACCEPTED
+            vdn.accepted_s[ref] = now_s
             self.context.lag.accepted(ref, at_s=now_s)
         elif verdict.kind is Kind.WRONG_STATE and self.is_still_accepted(ref):
             effect = Effect.OLD_LISTING

@@ -184,16 +184,35 @@ def refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
 
 
 def restorable(connection: sqlite3.Connection) -> list[Restorable]:
-    """The campaigns that this run changed, in order."""
+    """The campaigns that this run changed, in order.
+
+    One that it may have changed, because it was killed or the state could not be read, is judged
+    as a look would judge it: ours if it was seen started before, else only inferred to be.
+    """
     rows = connection.execute(
         "SELECT o.seq, p.vdn_id, p.campaign_id, o.evidence FROM outcomes o JOIN plan p"
         " ON p.seq = o.seq WHERE o.changed = 'yes' AND o.outcome IN ('paused', 'still_running')"
-        " ORDER BY o.seq"
     )
-    return [
+    changed = [
         Restorable(seq, CampaignRef(vdn_id, campaign_id), inferred=evidence == "inferred")
         for seq, vdn_id, campaign_id, evidence in rows
     ]
+    perhaps = _known(
+        connection,
+        "SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"
+        " WHERE p.seq IN (SELECT seq FROM attempts) AND (o.seq IS NULL OR o.outcome = 'unknown')",
+        (),
+    )
+    changed += [
+        Restorable(
+            one.seq,
+            one.ref,
+            inferred=not (one.history.accepted or one.history.before is Status.STARTED),
+        )
+        for one in perhaps
+        if one.history.accepted or one.history.doubted
+    ]
+    return sorted(changed)
 
 
 def may_have_changed(connection: sqlite3.Connection) -> bool:

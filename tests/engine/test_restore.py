@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from tests.fakes import START_MS, VDN, Stage, ref, several, started, started_ref
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.fakes import Sent
 
 ONE = ref(1)
 
@@ -249,3 +252,32 @@ async def test_an_emergency_is_undone_exactly(tmp_path: Path) -> None:
 
     assert undone.exit_code == 0
     assert started_refs(stage.world) == before
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_a_killed_list_may_have_paused_is_no_secret(
+    tmp_path: Path, *, is_known: bool
+) -> None:
+    """Killed with eight answers under way, then restored: all run again that were seen running.
+
+    Without a look before, the eight have their rows as `left_alone`: they are only inferred.
+    """
+    stage = Stage(tmp_path, started(20), back_s=0.5)
+
+    def kill(sent: Sent) -> None:
+        if len(stage.server.puts) == 14:
+            asyncio.get_running_loop().call_later(0.1, stage.kill)
+
+    stage.server.on_sent = kill
+    assert await stage.until_killed(stage.pause(verify=is_known)) is None
+    stage.server.on_sent = None
+    stopped = set(stage.world.refs()) - set(started_refs(stage.world))
+    assert len(stopped) >= 14
+    (run_dir,) = stage.run_dirs()
+
+    result = await stage.restore(run_dir)
+
+    left = stopped - set(started_refs(stage.world))
+    told = {one for one, outcome in stage.outcomes(result).items() if outcome == "left_alone"}
+    assert left == told
+    assert bool(left) is not is_known
