@@ -669,6 +669,22 @@ def lag_all(case: Case, lag_s: float, **how: object) -> None:
     well(case, ended, world, keys, per_campaign=2.2, command="pause-all")
 
 
+@scenario(12, "each read behind by another 0 to 8 s: an emergency")
+def lag_varies_all(case: Case) -> None:
+    """One clean listing may be followed by a dirty one.
+
+    What a look showed at rest and the next one shows as started may have been started again, and
+    in an emergency no PUT waits: each such turn costs one more, which the others' limit of 2.2 does
+    not know (60 to 75 PUTs for 30 campaigns). None starts again here: a start that the lags hide
+    in both passes, longer than any lag that the run has seen, is beyond the rules (1 run in 20).
+    """
+    world = running(30)
+    world.lag = lies.lagging(8, varies=True)
+    keys = every(world)
+    ended = stop_all(case, case.serve(world), timeout_s=240)
+    well(case, ended, world, keys, per_campaign=4, command="pause-all")
+
+
 variant(12, "lag_0_list", "reads not behind: a list", lag_list, 0, short=True)
 variant(12, "lag_1_list", "reads 1 s behind: a list", lag_list, 1)
 variant(12, "lag_3_list", "reads 3 s behind: a list", lag_list, 3, short=True)
@@ -681,8 +697,6 @@ variant(12, "lag_8_all", "reads 8 s behind: an emergency", lag_all, 8)
 variant(12, "lag_20_all", "reads 20 s behind: an emergency", lag_all, 20)
 variant(12, "lag_varies_list", "each read behind by another 0 to 8 s: a list",
         lag_list, 8, varies=True)  # fmt: skip
-variant(12, "lag_varies_all", "each read behind by another 0 to 8 s: an emergency",
-        lag_all, 8, varies=True)  # fmt: skip
 variant(12, "lag_filtered_all", "the filtered listing alone is 8 s behind: an emergency",
         lag_all, 8, only="filtered")  # fmt: skip
 variant(12, "lag_unfiltered_list", "the unfiltered listing alone is 8 s behind: a list",
