@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
-from orchestrator.errors import BugError, OrchestratorError
+from orchestrator.errors import BugError, OrchestratorError, StorageError
 from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
@@ -48,7 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         output.say("interrupted before anything was sent")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last resort: people get one line, not a traceback
+    except MemoryError:
+        output.complain(
+            StorageError(
+                "this process gets too little memory (ulimit -v, or its container's limit)",
+                advice="raise the limit; `orchestrator runs` shows what was recorded",
+            )
+        )
+        return StorageError.exit_code
+    except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
         output.complain(
             BugError(
                 f"a bug in the orchestrator: {type(error).__name__}: {error}",

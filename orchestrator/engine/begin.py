@@ -7,6 +7,7 @@ processes add to them and never change them.
 from __future__ import annotations
 
 import getpass
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from orchestrator.errors import (
@@ -32,6 +33,7 @@ from orchestrator.streams import spare_descriptors
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
+_NOTHING = "Nothing was sent."
 #: draws of a run id before a taken one is an error
 _ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
@@ -104,6 +107,25 @@ def new_directory(environment: Environment, state_dir: Path, wanted: Path | None
         directory.release()
         raise
     return directory
+
+
+@contextmanager
+def unbegun() -> Iterator[None]:
+    """Say of a disk that fails before a run has begun that nothing was sent, and what helps.
+
+    Raises:
+        StorageError: with these words.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if error.sentence.endswith(_NOTHING):
+            raise
+        raise StorageError(
+            f"{error.sentence}. {_NOTHING}",
+            advice="make room there, or choose another place with --run-dir or"
+            " ORCHESTRATOR_STATE_DIR",
+        ) from error
 
 
 def check_descriptors() -> None:

@@ -19,6 +19,7 @@ from orchestrator.engine.begin import (
     new_directory,
     new_record,
     open_run,
+    unbegun,
     with_server_of,
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
@@ -85,9 +86,11 @@ async def pause(
     """
     if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
         return await _take_up(manifest, settings, options, environment)
-    directory = new_directory(environment, settings.state_dir, options.run_dir)
+    with unbegun():
+        directory = new_directory(environment, settings.state_dir, options.run_dir)
     try:
-        journal = await _plan(manifest, settings, options, environment, directory)
+        with unbegun():
+            journal = await _plan(manifest, settings, options, environment, directory)
         if options.dry_run:
             from orchestrator.engine.results import tell  # noqa: PLC0415 - not for a real run
 

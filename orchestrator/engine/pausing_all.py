@@ -17,7 +17,7 @@ from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.vdns import End, Vdn, Vdns
-from orchestrator.errors import RefusedError, SettingsError, StorageError
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended, VdnProof
 from orchestrator.store import PlanWriter
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.options import ContinueOptions, PauseAllOptions
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
-    from orchestrator.errors import OrchestratorError
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
@@ -195,7 +194,7 @@ def _place(
             except StorageError:
                 give_up(directory)
                 raise
-        except (StorageError, SettingsError) as error:
+        except OrchestratorError as error:
             problem = problem or error
             continue
         if problem is not None:

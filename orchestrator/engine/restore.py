@@ -23,6 +23,7 @@ from orchestrator.engine.begin import (
     new_record,
     open_run,
     refuse_if_old,
+    unbegun,
     with_server_of,
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
@@ -99,17 +100,19 @@ async def restore(
         settings = with_server_of(settings, undone.record)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, undone, candidates)
-        directory = new_directory(environment, settings.state_dir, options.run_dir)
+        with unbegun():
+            directory = new_directory(environment, settings.state_dir, options.run_dir)
         try:
-            journal = _plan(
-                settings,
-                options,
-                environment,
-                directory=directory,
-                undone=undone,
-                candidates=candidates,
-                written_ms=written_ms,
-            )
+            with unbegun():
+                journal = _plan(
+                    settings,
+                    options,
+                    environment,
+                    directory=directory,
+                    undone=undone,
+                    candidates=candidates,
+                    written_ms=written_ms,
+                )
         except BaseException:
             give_up(directory)
             raise

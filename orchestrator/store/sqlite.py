@@ -29,7 +29,8 @@ from orchestrator.store.tables import (
     reopen,
     set_durable,
 )
-from orchestrator.store.writer import Rows, ThreadWriter, Unsynced
+from orchestrator.store.writer import InlineWriter, Rows, ThreadWriter, Unsynced
+from orchestrator.streams import can_start_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,7 +82,8 @@ class SqliteJournal:
         )
 
     def start(self, *, keep_going: bool) -> SqliteStore:
-        return SqliteStore(ThreadWriter(self.connection, keep_going=keep_going), self.path)
+        make = ThreadWriter if can_start_thread() else InlineWriter
+        return SqliteStore(make(self.connection, keep_going=keep_going), self.path)
 
     def close(self) -> None:
         self.connection.close()

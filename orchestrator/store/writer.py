@@ -306,6 +306,34 @@ class ThreadWriter:
         return group, False
 
 
+class InlineWriter:
+    """A writer where no thread can be started, or in virtual time: a commit for each operation."""
+
+    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
+        self._store = _Store(connection, keep_going=keep_going)
+
+    @property
+    def failure(self) -> StorageError | None:
+        """The first error of the disk, None while all is well."""
+        return self._store.failure
+
+    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Apply an operation at once."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _resolve([(future, result) for result in self._store.apply([operation])])
+        return future
+
+    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Read at once."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _resolve([(future, self._store.read(operation))])
+        return future
+
+    async def close(self) -> None:
+        """Close the database."""
+        self._store.close()
+
+
 def _deliver(group: list[_Submitted], results: list[Any]) -> None:
     pairs = [(one.future, result) for one, result in zip(group, results, strict=True)]
     loop = group[0].future.get_loop()

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.store import PlanWriter
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.writer import _Store
+from orchestrator.store.writer import InlineWriter
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from orchestrator.errors import StorageError
     from orchestrator.manifest.entry import ManifestLine
     from orchestrator.store import RunRecord, Store
-
-
-class InlineWriter:
-    """A writer without a thread: each operation is its own commit, and done at once."""
-
-    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
-        self._store = _Store(connection, keep_going=keep_going)
-
-    @property
-    def failure(self) -> StorageError | None:
-        return self._store.failure
-
-    def submit(self, operation: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
-        return _done(self._store.apply([operation])[0])
-
-    def read(self, operation: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
-        return _done(self._store.read(operation))
-
-    async def close(self) -> None:
-        self._store.close()
-
-
-def _done(result: Any) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
-    return future
 
 
 def on_disk(path: Path, lines: Iterable[ManifestLine], record: RunRecord) -> Store:

@@ -14,8 +14,7 @@ import pytest
 from orchestrator.errors import StorageError
 from orchestrator.store import writer as writer_module
 from orchestrator.store.tables import connect, put, set_durable
-from orchestrator.store.writer import Rows, ThreadWriter
-from tests.store.implementations import InlineWriter
+from orchestrator.store.writer import InlineWriter, Rows, ThreadWriter
 from tests.store.journal_makers import make_journal
 
 if TYPE_CHECKING:
