@@ -138,7 +138,9 @@ def test_no_way_of_asking_gets_more_than_the_rate(
         now_s += wait_s + gap_s / 100 if patient else gap_s
 
     assert_window_law(times_s, rate_per_s)
-    assert pacer.worst_window() == worst_second(times_s) <= max(1, rate_per_s)
+    assert worst_second(times_s) <= max(1, rate_per_s)
+    # two that are a second apart to the last digit are in one second or in two, as it rounds
+    assert worst_second(times_s) <= pacer.worst_window() <= fullest(times_s, 1 + TICK_S)
 
 
 @settings(deadline=None)
