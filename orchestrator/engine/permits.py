@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Stopping
     from orchestrator.log import Events
 
+#: a list waits so long for reads that fail while nothing else does, seconds
+READS_WAIT_S = 600.0
+
 
 @dataclass(slots=True)
 class Permit:
@@ -116,15 +119,13 @@ class Breakers:
     def _only_reads_fail(self) -> bool:
         """PUTs have been answered since reads stopped to be: a look may fail, and costs no run.
 
-        A pause-all cannot do without listings, so it waits for them as long as it takes.
+        A check, when no PUT is left to tell, waits a while. A pause-all cannot do without listings,
+        so it waits for them as long as it takes.
         """
         since_s = self.reads.opened_since_s
-        return (
-            since_s is not None
-            and not self.emergency
-            and not self.changes.is_open
-            and self.change_worked_s >= since_s
-        )
+        if since_s is None or self.emergency or self.changes.is_open:
+            return False
+        return self.change_worked_s >= since_s or self.clock.now_s() >= since_s + READS_WAIT_S
 
     @property
     def last_words(self) -> str:
