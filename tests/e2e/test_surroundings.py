@@ -73,7 +73,7 @@ async def test_a_stdout_that_nobody_reads_holds_nobody_up_for_ever(
     os.set_blocking(writing, True)
     async with a_stage(tmp_path, campaigns=4) as stage:
         words = stage.pause_all_words("--json") if emergency else stage.pause_words()
-        patience = "from orchestrator.cli import output\nvoice.RESULT_PATIENCE_S = 0.1\n"
+        patience = "from orchestrator.cli import output\noutput.RESULT_PATIENCE_S = 0.1\n"
         ended = await stage.run(*words, program=patience + SHORT_GAP, stdout=writing)
         os.close(writing)
         os.close(reading)
