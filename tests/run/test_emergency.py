@@ -431,3 +431,18 @@ async def test_a_second_answer_does_not_move_the_moment_of_rest(tmp_path: Path) 
     rows = stage.rows(result)
     assert {row["attempts"] for row in rows} == {"3"}
     assert max(int(row["duration_ms"]) for row in rows) < 1_000
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_replicas_that_differ_cost_one_put_more(tmp_path: Path, seed: int) -> None:
+    """Each read is behind by another 0 to 8 s: a campaign at rest in one look runs in the next.
+
+    The server's 0200011 to the second PUT says that the listing is old: no third one.
+    """
+    plan = FaultPlan(seed=seed, lags=(Lag(8.0, varies=True),))
+    stage = Stage(tmp_path, started(30), faults=plan, rate_per_s=50)
+
+    result = await stage.pause_all()
+
+    assert result.exit_code == 0
+    assert len(stage.server.puts) <= 60
