@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 #: repeats of a listing page or a read before it counts as failed
 READ_ATTEMPTS = 4
+#: a list waits so long for reads that fail while nothing else does, seconds
+READS_WAIT_S = 600.0
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
 #: seconds between requests to a server that was sent nearly R + C and has answered none
@@ -250,15 +252,13 @@ class Sender:
     def _only_reads_fail(self) -> bool:
         """PUTs have been answered since reads stopped to be: a look may fail, and costs no run.
 
-        A pause-all cannot do without listings, so it waits for them as long as it takes.
+        A check, when no PUT is left to tell, waits a while. A pause-all cannot do without listings,
+        so it waits for them as long as it takes.
         """
         since_s = self.reads.opened_since_s
-        return (
-            since_s is not None
-            and not self.emergency
-            and not self.changes.is_open
-            and self.useful_change_s >= since_s
-        )
+        if since_s is None or self.emergency or self.changes.is_open:
+            return False
+        return self.useful_change_s >= since_s or self.clock.now_s() >= since_s + READS_WAIT_S
 
     def leave(self, admission: Admission) -> None:
         """Give the admission back; call once, whatever happened."""

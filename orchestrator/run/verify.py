@@ -35,6 +35,7 @@ from orchestrator.edges.journal import (
 )
 from orchestrator.run.listing import few_of_many, read_listing
 from orchestrator.run.pool import run_pool
+from orchestrator.run.sending import READS_WAIT_S
 from orchestrator.run.settle_one import (
     known_campaign,
     known_rows,
@@ -60,8 +61,6 @@ _DOUBT_WAITS_S = (3.0, 7.0, 15.0)
 ROUNDS = 3
 #: seconds before a listing that could not be read is asked for again
 _LISTING_AGAIN_S = (1.0, 3.0)
-#: what a listing does not show is read one by one for so long, seconds
-_SINGLY_S = 600.0
 #: single reads in a row that may fail before the rest is not tried
 _UNREAD_ROW = 8
 #: suspects that are read one by one when the listing does not work
@@ -184,7 +183,7 @@ class _Verification:
     async def _read_singly(self, began_ms: int, *, is_listed: bool) -> None:
         """Read one by one what the listing did not show."""
         rig = self.rig
-        until_s = rig.clock.now_s() + _SINGLY_S
+        until_s = rig.clock.now_s() + READS_WAIT_S
         after, unread = 0, 0
         while rig.clock.now_s() < until_s and unread < _UNREAD_ROW:
             chunk = await rig.journal.read(

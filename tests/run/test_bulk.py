@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,14 @@ import pytest
 from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.run.options import FailureLimit
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults, with_codes
+from orchestrator.simulator.faults import (
+    FaultPlan,
+    FaultRates,
+    ListingFaults,
+    Outage,
+    with_codes,
+    with_http,
+)
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from tests.fakes import VDN, Stage, ref, several, started
@@ -333,3 +341,32 @@ async def test_several_vdns_with_mixed_faults_reconcile(tmp_path: Path) -> None:
     assert {row["changed"] for row in stage.rows(result)} == {"yes"}
     assert all(one.kind in CHANGES or one.kind is Kind.LIST for one in stage.server.sent)
     assert CampaignRef(1, 10_001) in stage.outcomes(result)
+
+
+@pytest.mark.parametrize(
+    ("lasts_s", "verdict", "within_s"), [(400.0, "complete", 450), (inf, "unverified", 700)]
+)
+async def test_a_check_waits_ten_minutes_for_reads(
+    tmp_path: Path, lasts_s: float, verdict: str, within_s: float
+) -> None:
+    """Reads fail from the last PUT on: for 400 s they are waited for, for ever: `unverified`."""
+    stage = Stage(tmp_path, started(30))
+
+    def fail(sent: Sent) -> None:
+        if len(stage.server.puts) == 30:
+            stage.server.on_sent = None
+            away = Outage(
+                with_http(500),
+                start_s=sent.at_s,
+                end_s=sent.at_s + lasts_s,
+                kinds=frozenset({Kind.LIST, Kind.DETAILS}),
+            )
+            stage.server.desk.faults = FaultPlan(outages=(away,))
+
+    stage.server.on_sent = fail
+
+    result = await stage.pause()
+
+    assert (result.verdict, result.exit_code) == (verdict, 0 if verdict == "complete" else 1)
+    assert result.counts == {"paused": 30}
+    assert stage.clock.now_s() < within_s
