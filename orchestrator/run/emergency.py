@@ -695,8 +695,7 @@ class Emergency:
         """More of the same would change nothing."""
         if not made.complete or not vdn.started:
             return
-        now_s = self.rig.clock.now_s()
-        if all(vdn.tries_of(ref).is_hopeless(now_s=now_s) for ref in vdn.started):
+        if all(vdn.tries_of(ref).is_hopeless for ref in vdn.started):
             vdn.end = End.STILL_RUNNING
 
     async def _pause_started(self, vdn: Vdn, began_s: float) -> None:
