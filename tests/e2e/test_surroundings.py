@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,7 @@ import pytest
 
 from tests.e2e.stage import SHORT_GAP, VDN, a_stage
 from tests.harness.surroundings import (
-    SHORT_DISKS,
-    SHORT_LIMITS,
-    Hardship,
-    all_closed,
     disk,
-    few_descriptors,
-    small_disk,
-    try_it,
 )
 
 if TYPE_CHECKING:
@@ -51,38 +46,6 @@ def instead_of(standard: int, descriptor: int) -> Callable[[], None]:
     return replace
 
 
-@pytest.mark.parametrize("hardship", all_closed(), ids=lambda one: one.name)
-async def test_an_emergency_needs_no_standard_stream(hardship: Hardship) -> None:
-    """Stdin, stdout and stderr closed in all combinations: everything stops, exit 0."""
-    trial = await try_it(hardship, emergency=True)
-
-    assert (trial.ended.code, trial.running) == (0, 0), trial.ended.err
-
-
-@pytest.mark.parametrize("emergency", [True, False])
-@pytest.mark.parametrize("limit", SHORT_LIMITS)
-async def test_few_descriptors_stop_no_emergency_and_hang_nothing(
-    limit: int, *, emergency: bool
-) -> None:
-    """`ulimit -n 9`: no journal, and all the same a connection; a list is refused."""
-    hardship = few_descriptors(limit)
-    trial = await try_it(hardship, emergency=emergency)
-
-    assert trial.problem(hardship, emergency=emergency) == "", trial.ended.err
-
-
-@pytest.mark.parametrize("emergency", [True, False])
-@pytest.mark.parametrize("kib", SHORT_DISKS)
-async def test_a_nearly_full_disk_stops_no_emergency_and_hangs_nothing(
-    kib: int, *, emergency: bool
-) -> None:
-    """Room for the journal, not for SQLite's log or its index: exit 5, no hang [P16]."""
-    hardship = small_disk(kib)
-    trial = await try_it(hardship, emergency=emergency)
-
-    assert trial.problem(hardship, emergency=emergency) == "", trial.ended.err
-
-
 async def test_a_stderr_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
     """A pipe that is full, and -vv: lines are lost, time is not."""
     reading, writing = os.pipe()
@@ -97,6 +60,97 @@ async def test_a_stderr_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("emergency", [True, False])
+async def test_a_stdout_that_nobody_reads_holds_nobody_up_for_ever(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """A full pipe whose reader has stopped: the run ends, says so, and exits as it ended."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, bytes(4096)):
+            pass
+    os.set_blocking(writing, True)
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        words = stage.pause_all_words("--json") if emergency else stage.pause_words()
+        patience = "from orchestrator.cli import output\nvoice.RESULT_PATIENCE_S = 0.1\n"
+        ended = await stage.run(*words, program=patience + SHORT_GAP, stdout=writing)
+        os.close(writing)
+        os.close(reading)
+
+        assert (ended.code, stage.running()) == (0, 0)
+        assert "stdout cannot be written (nobody reads it)" in ended.err
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+async def test_a_process_that_gets_no_threads_does_without(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """`ulimit -u`, a container's limit of processes: the journal is written all the same."""
+    no_threads = """
+import threading
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+"""
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        words = stage.pause_all_words() if emergency else stage.pause_words()
+        ended = await stage.run(*words, program=no_threads + SHORT_GAP)
+
+        assert (ended.code, stage.running()) == (0, 0), ended.err
+        assert stage.outcomes() == {"paused": 4}
+
+
+async def test_too_little_memory_is_no_bug(tmp_path: Path) -> None:
+    """`ulimit -d` of 10 MB: the limit is named, exit 5."""
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        limit = (10 << 20, 10 << 20)
+        ended = await stage.run(
+            *stage.pause_words(), before=lambda: resource.setrlimit(resource.RLIMIT_DATA, limit)
+        )
+
+        assert ended.code == 5
+        assert "too little memory" in ended.err
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe", "full", "finished"])
+async def test_an_emergency_whose_run_dir_cannot_be_used_is_recorded_elsewhere(
+    tmp_path: Path, kind: str
+) -> None:
+    """`--run-dir` names a file, a link, a pipe, somebody's folder, a run that is over: all stop."""
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        wanted = stage.run_dir
+        if kind == "file":
+            wanted.write_text("mine")
+        elif kind == "link":
+            (tmp_path / "target").mkdir()
+            wanted.symlink_to(tmp_path / "target")
+        elif kind == "pipe":
+            os.mkfifo(wanted)
+        elif kind == "full":
+            wanted.mkdir()
+            (wanted / "letter.txt").write_text("mine")
+        else:
+            await stage.run("pause", str(stage.manifest), "--dry-run", "--run-dir", str(wanted))
+        ended = await stage.run(*stage.pause_all_words(), program=SHORT_GAP)
+
+        assert (ended.code, stage.running()) == (0, 0), ended.err
+        assert "journal.elsewhere" in ended.err
+        assert f"report: {tmp_path / 'state' / 'runs'}" in ended.err
+
+
+async def test_a_list_says_of_a_disk_that_nothing_was_sent_and_what_helps(tmp_path: Path) -> None:
+    """No file may grow: no word about `report`, since there is no run."""
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        ended = await stage.run(
+            *stage.pause_words(),
+            before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        )
+    assert ended.code == 5
+    assert "Nothing was sent." in ended.err
+    assert "do: make room there, or choose another place with --run-dir" in ended.err
+
+
+@pytest.mark.parametrize("emergency", [True, False])
 async def test_a_log_that_is_a_pipe_without_a_reader_is_passed_over(
     tmp_path: Path, *, emergency: bool
 ) -> None:
@@ -108,19 +162,6 @@ async def test_a_log_that_is_a_pipe_without_a_reader_is_passed_over(
 
         assert (ended.code, stage.running()) == (0, 0)
         assert "a pipe or a socket that nobody reads" in ended.err
-
-
-async def test_a_log_that_is_a_link_is_not_followed_and_the_link_is_named(tmp_path: Path) -> None:
-    """What it leads to is said, not "too many levels of symbolic links"."""
-    async with a_stage(tmp_path, campaigns=1) as stage:
-        (tmp_path / "log").symlink_to(tmp_path / "elsewhere.log")
-        ended = await stage.run(*stage.pause_words("--log-file", str(tmp_path / "log")))
-
-        assert ended.code == 0
-        assert (
-            f"it is a symbolic link: name what it leads to, {tmp_path}/elsewhere.log" in ended.err
-        )
-        assert not (tmp_path / "elsewhere.log").exists()
 
 
 @pytest.mark.parametrize("emergency", [True, False])
@@ -300,7 +341,7 @@ async def test_a_stop_while_a_long_list_is_planned_leaves_nothing_behind(tmp_pat
 #: directory too); when the first PUT is made they are written down
 _COUNTS = """
 import os, sqlite3
-import orchestrator.run.settle_one as module
+import orchestrator.engine.worker as module
 synced = []
 class Connection(sqlite3.Connection):
     full, journal = True, False
@@ -321,7 +362,7 @@ def signed(*rest, **more):
     if more["method"] == "PUT" and not os.path.exists("synced"):
         open("synced", "w").write(" ".join(synced))
     return real_signed(*rest, **more)
-import orchestrator.run.sending as sending
+import orchestrator.engine.dispatcher as sending
 real_connect, sqlite3.connect = sqlite3.connect, connect
 real_fsync, os.fsync = os.fsync, fsync
 real_signed, sending.authorization = sending.authorization, signed
