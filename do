@@ -166,7 +166,9 @@ test_all() {
     # Two workers are quicker than one on two cores and steadier than four on any. Only the tests
     # of the pure files are measured, which slows them: each file by its own tests.
     python -m pytest -n 2 --dist worksteal --durations 5 $pure \
-        --cov orchestrator --cov-context test --cov-report ''
+        --cov orchestrator.policy --cov orchestrator.isales --cov orchestrator.manifest \
+        --cov orchestrator.settings --cov orchestrator.reports --cov orchestrator.model \
+        --cov orchestrator.text --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
     python -m pytest -n 2 --dist worksteal --durations 5 $(for path in $pure; do echo "--ignore $path"; done)
 }

@@ -289,7 +289,11 @@ async def _learn_earlier_lag(context: RunContext, settings: Settings) -> None:
 async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None:
     if deadline_s is not None and math.isfinite(deadline_s):
         await context.stopping.sleep(deadline_s)
-        context.stopping.stop(Ended.DEADLINE, f"the deadline of {deadline_s:g} s is over")
+        why = f"the deadline of {deadline_s:g} s is over"
+        refusal = context.dispatcher.breakers.refusal
+        if refusal is not None and not context.dispatcher.auth_state.accepted:
+            why = f"{why}; {refusal.reason}"
+        context.stopping.stop(Ended.DEADLINE, why)
 
 
 def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:

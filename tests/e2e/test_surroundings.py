@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -72,7 +73,7 @@ async def test_a_stdout_that_nobody_reads_holds_nobody_up_for_ever(
     os.set_blocking(writing, True)
     async with a_stage(tmp_path, campaigns=4) as stage:
         words = stage.pause_all_words("--json") if emergency else stage.pause_words()
-        patience = "from orchestrator.cli import output\nvoice.RESULT_PATIENCE_S = 0.1\n"
+        patience = "from orchestrator.cli import output\noutput.RESULT_PATIENCE_S = 0.1\n"
         ended = await stage.run(*words, program=patience + SHORT_GAP, stdout=writing)
         os.close(writing)
         os.close(reading)
@@ -447,3 +448,51 @@ async def test_check_leaves_a_state_directory_as_it_is(tmp_path: Path) -> None:
 
         assert checked.code == 0, checked.out
         assert sorted(os.listdir(f"{state}/runs")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "advice"),
+    [
+        (".", "it is a directory", "name a file that exists"),
+        ("1234", "no such file or directory", "name a file that exists"),
+        ("fifo.csv", "it is a pipe (FIFO)", "orchestrator pause - --format csv"),
+    ],
+)
+async def test_what_is_no_list_is_called_what_it_is(
+    tmp_path: Path, name: str, cause: str, advice: str
+) -> None:
+    """A directory, a number, what `<(…)` gives: not "the format is not known"."""
+    os.mkfifo(tmp_path / "fifo.csv")
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        ended = await stage.run("pause", name)
+
+    assert ended.code == 2
+    assert cause in ended.err
+    assert advice in ended.err
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+async def test_what_no_request_got_through_is_said_when_the_deadline_strikes(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """A URL with https where nobody speaks TLS: the deadline alone is no cause."""
+    writers: list[asyncio.StreamWriter] = []
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        (tmp_path / "quick.toml").write_text("[server]\nconnect_timeout_s = 0.1\n")
+        silent = await asyncio.start_server(
+            lambda _reader, writer: writers.append(writer), "127.0.0.1", 0
+        )
+        host, port = silent.sockets[0].getsockname()
+        words = stage.pause_all_words() if emergency else stage.pause_words()
+        ended = await stage.run(
+            *words,
+            *("--config", str(tmp_path / "quick.toml"), "--deadline", "5"),
+            env={"ORCHESTRATOR_BASE_URL": f"https://{host}:{port}"},
+        )
+        silent.close()
+        for writer in writers:
+            writer.transport.abort()
+        await silent.wait_closed()
+
+        assert ended.code == (6 if emergency else 1)
+        assert f"{host}:{port}: no connection (name, TCP and TLS) within 0.1 s" in ended.out
