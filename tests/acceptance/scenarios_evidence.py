@@ -738,6 +738,8 @@ def lag_all(case: Case, lag_s: float, **how: object) -> None:
 def lag_varies_all(case: Case) -> None:
     """One clean listing may be followed by a dirty one.
 
+    A look that is further behind than any before it, after another showed all at rest, cannot be
+    told from a restart, and in an emergency no PUT waits: the limit is 4 PUTs each (2 to 3 seen).
     None starts again here: a start that the lags hide in both passes, by more than the run has
     seen of them, is beyond the rules (1 run in 20).
     """
@@ -745,7 +747,7 @@ def lag_varies_all(case: Case) -> None:
     world.lag = lies.lagging(8, varies=True)
     keys = every(world)
     ended = stop_all(case, case.serve(world), timeout_s=240)
-    well(case, ended, world, keys, per_campaign=2.2, command="pause-all")
+    well(case, ended, world, keys, per_campaign=4, command="pause-all")
 
 
 variant(12, "lag_0_list", "reads not behind: a list", lag_list, 0, short=True)
