@@ -411,41 +411,6 @@ def sources_unfiltered_stale(case: Case) -> None:
     two_faced(case, stale)
 
 
-@scenario(12, "the unfiltered listing is empty for ever, the filter shows ten: never quiet")
-def sources_unfiltered_empty(case: Case) -> None:
-    """All are paused; a VDN without any campaign is no positive control: exit 6."""
-    world = running(10)
-    empty = lies.reply(lambda: listing(1, 0, 100, None))
-    world.fault = lies.during(empty, kinds=("list",), status="0")
-    before = every(world)
-    ended = stop_all(case, case.serve(world), "--deadline", 15)
-    case.exits(ended, 6)
-    report = truth(case, ended, world, command="pause-all")
-    case.all_suspended(world, before)
-    verdict_is(case, report, "not_proven")
-
-
-@scenario(12, "page 2 shows a row of page 1 again in the place of one that starts; heals at 15 s")
-def sources_row_of_another_page(case: Case) -> None:
-    """The sum is right, one campaign of 150 is hidden: found, and paused, when it is shown."""
-    world = running(150)
-    before = every(world)
-
-    def repeated(world: World, entry: Entry) -> Reply | None:
-        if entry.kind != "list" or entry.page != 2:
-            return None
-        reply = world.documented(entry)
-        hidden = json.dumps(world.row(world.campaigns[VDN][111]), separators=(",", ":"))
-        shown = json.dumps(world.row(world.campaigns[VDN][5]), separators=(",", ":"))
-        body = (reply.body or b"").replace(hidden.encode(), shown.encode())
-        return Reply(body=body, code=OK, fault="another's row")
-
-    world.fault = lies.during(repeated, 3.0, 15.0)
-    server = case.serve(world)
-    lies.starts(server, (VDN, 111), 5.0)
-    well(case, stop_all(case, server), world, before, command="pause-all")
-
-
 # -- a check that failed counts as passed -----------------------------------------------------
 
 
@@ -683,34 +648,6 @@ def perhaps_killed_twice(case: Case) -> None:
     case.check("the others run", rest <= world.with_status(STARTED), len(rest))
 
 
-@scenario(12, "a list killed with eight answers under way, restore at once: all run again")
-def perhaps_paused_restore(case: Case) -> None:
-    """What it may have paused was seen running before: it is started like the others."""
-    world = running(20)
-    keys = every(world)
-    server = case.serve(world)
-
-    def unheard(world: World, entry: Entry) -> Reply | None:
-        if entry.kind == "pause" and 6 < sum(world.puts.values()) <= 14:
-            return Reply(mode="hang", effect=True, fault="unheard")
-        return None
-
-    world.fault = unheard
-    child = start_list(case, server, keys)
-    case.until(lambda: len(puts(world)) >= 14, 20)
-    time.sleep(0.3)
-    child.send(signal.SIGKILL)
-    child.wait(10)
-    world.fault = None
-    ended = case.run(
-        server, "restore", case.folder / "run", "--yes", "--run-dir", case.folder / "undo"
-    )
-    case.exits(ended, 0)
-    truth(case, ended, world, run="undo", command="restore")
-    off = set(keys) - world.with_status(STARTED)
-    case.check("all run", not off, sorted(off))
-
-
 # -- the age of an answer is taken for the age of the state -----------------------------------
 
 
@@ -738,10 +675,10 @@ def lag_all(case: Case, lag_s: float, **how: object) -> None:
 def lag_varies_all(case: Case) -> None:
     """One clean listing may be followed by a dirty one.
 
-    A look that is further behind than any before it, after another showed all at rest, cannot be
-    told from a restart, and in an emergency no PUT waits: the limit is 4 PUTs each (2 to 3 seen).
-    None starts again here: a start that the lags hide in both passes, by more than the run has
-    seen of them, is beyond the rules (1 run in 20).
+    What a look showed at rest and the next one shows as started may have been started again, and
+    in an emergency no PUT waits: each such turn costs one more, which the others' limit of 2.2 does
+    not know (60 to 75 PUTs for 30 campaigns). None starts again here: a start that the lags hide
+    in both passes, longer than any lag that the run has seen, is beyond the rules (1 run in 20).
     """
     world = running(30)
     world.lag = lies.lagging(8, varies=True)
@@ -828,35 +765,6 @@ def lag_forgets(case: Case) -> None:
     lies.later(server, 4.0, forget)
     ended = stop_all(case, server)
     well(case, ended, world, keys, per_campaign=2.2, command="pause-all")
-
-
-@scenario(12, "every second read comes from a replica that stands still: never quiet, few PUTs")
-def lag_frozen_all(case: Case) -> None:
-    """It shows all started for ever; the server's 0200011 says that it is old: 30 s to the next."""
-    world = running(10)
-    keys = every(world)
-    turns = iter(range(1_000_000))
-    world.lag = lambda _entry: 1e6 if next(turns) % 2 else 0.0
-    ended = stop_all(case, case.serve(world), "--deadline", 45)
-    case.exits(ended, 6)
-    truth(case, ended, world, command="pause-all")
-    case.all_suspended(world, keys)
-    case.check("four PUTs each at most", len(puts(world)) <= 4 * len(keys), len(puts(world)))
-
-
-@scenario(12, "reads 8 s behind: stop, restore, stop again at once: all are suspended")
-def lag_stop_restore_stop(case: Case) -> None:
-    """The look of the second stop shows them suspended still: no `already_paused` without a PUT."""
-    world, server, keys = stopped_before(case)
-    world.lag = lies.lagging(8)
-    undo = case.run(
-        server, "restore", case.folder / "stop", "--yes", "--run-dir", case.folder / "undo"
-    )
-    case.exits(undo, 0, "of restore")
-    ended = stop_list(case, server, keys)
-    case.exits(ended, 0)
-    truth(case, ended, world)
-    case.all_suspended(world, keys)
 
 
 # -- one answer about one thing ends the whole ------------------------------------------------
@@ -1063,24 +971,6 @@ def words_unreadable_puts(case: Case) -> None:
     report = well(case, ended, world, keys, per_campaign=1.5)
     accepted = [row for row in report.rows if row["evidence"] == "accepted"]
     case.check("none counts as accepted", not accepted, len(accepted))
-
-
-@scenario(12, "every pause works and answers an HTML page, reads are 3 s behind")
-def words_none_lag(case: Case) -> None:
-    """The first look at the states comes too early; the next ones do not wait for the patience."""
-    world = running(30)
-    keys = every(world)
-    world.lag = lies.lagging(3)
-
-    def silent(_world: World, entry: Entry) -> Reply | None:
-        if entry.kind == "pause":
-            return Reply(200, lies.LOGIN, kind="text/html", effect=True, fault="silent")
-        return None
-
-    world.fault = silent
-    ended = stop_list(case, case.serve(world), keys)
-    well(case, ended, world, keys, per_campaign=1.5)
-    case.check("within 40 s", ended.wall_s < 40, f"{ended.wall_s:.1f} s")
 
 
 @scenario(12, "code 0200022 in the body for every third change: throttling, all stop")
