@@ -64,7 +64,7 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     listings = (filtered,) if whole is None else (whole, filtered)
     await _record(emergency, vdn, made, listings, problem)
     _note_tries(emergency, vdn, made, is_whole=not problem)
-    _give_up(emergency, vdn, made)
+    _give_up(vdn, made)
     if vdn.end is None:
         await _pause_started(emergency, vdn, began_s)
 
@@ -161,12 +161,11 @@ def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) 
         emergency.context.dispatcher.alarm.ring()
 
 
-def _give_up(emergency: Emergency, vdn: Vdn, made: Pass) -> None:
+def _give_up(vdn: Vdn, made: Pass) -> None:
     """Give up on a campaign for which more attempts would change nothing."""
     if not made.complete or not vdn.started:
         return
-    now_s = emergency.context.clock.now_s()
-    if all(vdn.tries_of(ref).is_hopeless(now_s=now_s) for ref in vdn.started):
+    if all(vdn.tries_of(ref).is_hopeless for ref in vdn.started):
         vdn.end = End.STILL_RUNNING
 
 

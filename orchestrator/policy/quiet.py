@@ -263,6 +263,8 @@ class Tries:
     unheard: int = 0
     #: when a PUT was last accepted, monotonic seconds
     accepted_s: float = -math.inf
+    #: when the last PUT was answered, or given up on, monotonic seconds
+    tried_s: float = -math.inf
     #: when the present row of refusals, or of acceptances without effect, began
     since_s: float | None = None
     #: complete passes that show it started since then
@@ -275,6 +277,7 @@ class Tries:
     def note(self, effect: Effect, *, now_s: float) -> None:
         """One PUT was answered, or given up on."""
         self.listing_is_old = effect is Effect.OLD_LISTING
+        self.tried_s = now_s
         match effect:
             case Effect.ACCEPTED:
                 self.accepted += 1
@@ -300,12 +303,14 @@ class Tries:
         """Whether a PUT of ours was ever accepted."""
         return self.accepted > 0
 
-    def is_hopeless(self, *, now_s: float) -> bool:
+    @property
+    def is_hopeless(self) -> bool:
         """Whether more of the same PUTs would change nothing.
 
-        Only refusals and no acceptance, or three acceptances, over 30 s and three complete passes.
+        Only refusals and no acceptance, or three acceptances, over 30 s and three complete passes;
+        the last PUT lies behind the 30 s, since the waits between them grow to half of that.
         """
-        if self.since_s is None or now_s - self.since_s < GIVE_UP_S:
+        if self.since_s is None or self.tried_s - self.since_s < GIVE_UP_S:
             return False
         if self.passes < GIVE_UP_PASSES:
             return False

@@ -365,3 +365,23 @@ async def test_replicas_that_differ_cost_one_put_more(tmp_path: Path, seed: int)
 
     assert result.exit_code == 0
     assert len(stage.server.puts) <= 60
+
+
+async def test_what_takes_no_effect_is_tried_once_more_before_it_is_given_up(
+    tmp_path: Path,
+) -> None:
+    """Accepted without effect for 28 s: the next PUT is due at 31 s, and it works."""
+    stage = Stage(tmp_path, started(5))
+
+    def heal(sent: Sent) -> None:
+        lie = faults.LIE if sent.at_s < 28 else None
+        always = {ref(n): lie for n in range(1, 6)} if lie else {}
+        stage.server.handler.faults = FaultPlan(always=always)
+
+    stage.server.on_sent = heal
+
+    result = await stage.pause_all()
+
+    assert result.exit_code == 0
+    assert started_refs(stage.world) == []
+    assert len(stage.server.puts) <= 5 * 8

@@ -507,13 +507,15 @@ def test_an_old_listing_is_noted_until_the_next_put() -> None:
     assert not Tries().was_accepted
 
 
-#: effects a second apart, seconds at which it is looked at, complete passes, hopeless
+#: effects a second apart, seconds at which the last of them comes, complete passes, hopeless
 HOPELESS = [
     # docs/spec/evidence.md, rule 6: 0200011 for 12 s while it starts: not given up
     ([Effect.REFUSED] * 12, 12.0, 9, False),
     ([Effect.REFUSED] * 12, 29.9, 9, False),
     ([Effect.REFUSED] * 12, 30.0, 9, True),
-    ([Effect.REFUSED], 30.0, 3, True),
+    ([Effect.REFUSED] * 2, 30.0, 3, True),
+    # the one refusal is old, and nothing was tried since
+    ([Effect.REFUSED], 300.0, 3, False),
     # three complete passes must show it started
     ([Effect.REFUSED] * 12, 300.0, 2, False),
     # one acceptance of ours: not before there are three
@@ -528,24 +530,24 @@ HOPELESS = [
     # what never arrived is no refusal, and ends a row of them
     ([Effect.UNHEARD] * 9, 300.0, 9, False),
     ([Effect.REFUSED, *[Effect.UNHEARD] * 9], 300.0, 9, False),
-    ([Effect.UNHEARD, Effect.REFUSED], 30.9, 9, False),
-    ([Effect.UNHEARD, Effect.REFUSED], 31.0, 9, True),
+    ([Effect.UNHEARD, Effect.REFUSED, Effect.REFUSED], 30.9, 9, False),
+    ([Effect.UNHEARD, Effect.REFUSED, Effect.REFUSED], 31.0, 9, True),
     ([*[Effect.ACCEPTED] * 3, Effect.UNHEARD], 30.0, 3, True),
     ([], 300.0, 9, False),
 ]
 
 
-@pytest.mark.parametrize(("effects", "now_s", "passes", "hopeless"), HOPELESS)
+@pytest.mark.parametrize(("effects", "last_s", "passes", "hopeless"), HOPELESS)
 def test_giving_up_is_timed_and_not_counted(
-    effects: list[Effect], now_s: float, passes: int, *, hopeless: bool
+    effects: list[Effect], last_s: float, passes: int, *, hopeless: bool
 ) -> None:
     """30 s and three complete passes of nothing but refusals, or of three acceptances."""
     tries = Tries()
-    for at_s, effect in enumerate(effects):
-        tries.note(effect, now_s=at_s)
+    for at_s, effect in enumerate(effects, start=1):
+        tries.note(effect, now_s=last_s if at_s == len(effects) else at_s - 1)
     tries.passes = passes
 
-    assert tries.is_hopeless(now_s=now_s) is hopeless
+    assert tries.is_hopeless is hopeless
 
 
 def test_passes_from_before_an_unheard_put_do_not_count() -> None:
@@ -555,8 +557,9 @@ def test_passes_from_before_an_unheard_put_do_not_count() -> None:
     tries.passes = 9
     tries.note(Effect.UNHEARD, now_s=1.0)
     tries.note(Effect.REFUSED, now_s=2.0)
+    tries.note(Effect.REFUSED, now_s=100.0)
 
-    assert not tries.is_hopeless(now_s=100.0)
+    assert not tries.is_hopeless
 
 
 @given(
@@ -581,7 +584,7 @@ def test_waits_are_bounded_and_nothing_is_given_up_before_30_seconds(
         else:
             tries.passes += 1
         assert tries.due_s - now_s <= 30.0 + 1e-9
-        if tries.is_hopeless(now_s=now_s):
+        if tries.is_hopeless:
             assert first_s is not None
             assert now_s - first_s >= 30.0 - 1e-9
             assert tries.passes >= 3
