@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import voice
 from orchestrator.edges.streams import raise_descriptor_limit
-from orchestrator.errors import BugError, OrchestratorError
+from orchestrator.errors import BugError, OrchestratorError, StorageError
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         voice.say("interrupted before anything was sent")
         return INTERRUPTED
+    except MemoryError:
+        voice.complain(
+            StorageError(
+                "this process gets too little memory (ulimit -v, or its container's limit)",
+                advice="raise the limit; `orchestrator runs` shows what was recorded",
+            )
+        )
+        return StorageError.exit_code
     except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
         voice.complain(
             BugError(

@@ -22,7 +22,7 @@ def runs(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     settings = stage.load(shared, need_server=False, need_credentials=False, consequence=_NOTHING)
     lines = list_runs(settings.state_dir)
     if json:
-        voice.give(json_text.dumps([_document(line) for line in lines]))
+        voice.give(json_text.dumps([_document(line) for line in lines]), paged=True)
         return 0
     if not lines:
         voice.say(f"no runs in {settings.state_dir / 'runs'}")
@@ -41,7 +41,7 @@ def runs(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     ]
     head = ("", "RUN", "COMMAND", "STARTED", "VERDICT", "CAMPAIGNS", "")
     for row in table([head, *rows]):
-        voice.give(for_terminal(row, limit=1000))
+        voice.give(for_terminal(row, limit=1000), paged=True)
     return 0
 
 

@@ -17,7 +17,7 @@ import selectors
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, TypeVarTuple, Unpack, cast
 
 from orchestrator.cli import voice
 from orchestrator.cli.progress import Screen, is_terminal, show
@@ -27,18 +27,22 @@ from orchestrator.core.setting_checks import shown
 from orchestrator.edges.clock import SystemClock
 from orchestrator.edges.events import Events, Level, log_trouble, open_log
 from orchestrator.edges.settings import STILL_DIALLING, load_settings, terminal_prompt
-from orchestrator.edges.streams import ReadyStream, spare_descriptors
+from orchestrator.edges.streams import ReadyStream, can_start_thread, spare_descriptors
 from orchestrator.run.progress import Progress
 from orchestrator.run.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from orchestrator.cli.flags import Shared
     from orchestrator.edges.settings import Settings
     from orchestrator.run.reporting import RunResult
     from orchestrator.run.session import Surroundings
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: objects that come to be before garbage among them is looked for: 4 MB of them
 _YOUNG_OBJECTS = 20_000
@@ -137,7 +141,8 @@ class Stage:
 
     def _leave(self, code: int) -> NoReturn:
         """Leave at once, and the terminal as it was; not even a stuck terminal holds us."""
-        threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
+        with contextlib.suppress(RuntimeError):  # no thread can be started
+            threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
         voice.say(
             "left at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
@@ -145,10 +150,30 @@ class Stage:
         os._exit(code)
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that does itself what is meant for a thread, where no thread can be started."""
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        if executor is not None or can_start_thread():
+            return super().run_in_executor(executor, func, *args)
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - goes to whoever awaits it
+            future.set_exception(error)
+        return future
+
+    async def shutdown_default_executor(self, *timeout_s: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # no thread can be started to wait for the others
+            await super().shutdown_default_executor(*timeout_s)
+
+
 def _runner() -> asyncio.Runner:
     """A loop; one that needs no descriptor of its own where nearly none can be opened."""
     if spare_descriptors(_FEW) == _FEW:
-        return asyncio.Runner()
+        return asyncio.Runner(loop_factory=_Loop)
     if not is_terminal(sys.stdin):
         # nobody types at it, and it is worth a connection
         with contextlib.suppress(OSError):
@@ -157,7 +182,7 @@ def _runner() -> asyncio.Runner:
     for name in _LATE_MODULES:  # while they can still be opened
         importlib.import_module(name)
     selector = selectors.PollSelector()
-    return asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector))
+    return asyncio.Runner(loop_factory=lambda: _Loop(selector))
 
 
 def load(  # noqa: PLR0913 - what a command needs of its settings

@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from orchestrator.core.escaping import for_terminal
-from orchestrator.edges.streams import ReadyStream, take_standard_descriptors
+from orchestrator.edges.streams import (
+    RESULT_PATIENCE_S,
+    ReadyStream,
+    take_standard_descriptors,
+    write_within,
+)
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -72,9 +78,14 @@ def prepare_streams() -> None:
             sys.stderr = cast("TextIO", ReadyStream(sys.stderr))
 
 
-def give(text: str) -> None:
-    """Print one line of results on stdout; a stdout that is gone is said once on stderr."""
-    _write_out(masked(text) + "\n")
+def give(text: str, *, paged: bool = False) -> None:
+    """Print one line of results on stdout; a stdout that is gone is said once on stderr.
+
+    Args:
+        text: the line.
+        paged: there may be more lines than a pipe holds, and somebody who turns pages.
+    """
+    _write_out(masked(text) + "\n", math.inf if paged else RESULT_PATIENCE_S)
 
 
 def finish_output() -> None:
@@ -145,14 +156,18 @@ def _list_problems(error: OrchestratorError, problems: tuple[object, ...]) -> No
         say(f"  … and {more:,} more")
 
 
-def _write_out(text: str) -> None:
+def _write_out(text: str, patience_s: float = math.inf) -> None:
     try:
         if sys.stdout is None:
             if text:
                 raise OSError("it is closed")  # noqa: TRY301 - the same end as a pipe that broke
             return
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        if patience_s < math.inf:
+            sys.stdout.flush()
+            write_within(sys.stdout, text, patience_s)
+        else:
+            sys.stdout.write(text)
+            sys.stdout.flush()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         warn(f"stdout cannot be written ({reason}); the exit code still tells how it ended")

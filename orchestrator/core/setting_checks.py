@@ -204,6 +204,8 @@ def _credential_problem(text: str, *, longest: int) -> Refusal | None:
     around = what_is_around(text)
     if around:
         return Refusal(around)
+    if text[0] + text[-1] == "{}":
+        return Refusal("is JSON: write the value alone")
     if re.match(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.", text):
         return Refusal("begins with a name and '=': write the value alone")
     if "\n" in text or "\r" in text:

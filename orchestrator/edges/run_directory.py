@@ -42,6 +42,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
 #: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
 _LOCK_TRIES = 10
 _LOCK_TRY_S = 0.02
+_ADVICE = "give --run-dir an empty or a new directory"
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"}
@@ -375,8 +376,13 @@ def _make_one(path: Path) -> None:
 
 
 def _check_empty(path: Path) -> None:
-    if not path.is_dir() or path.is_symlink():
-        raise UsageError(f"{path} is not a directory. Nothing was sent.")
+    if path.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link. Nothing was sent.",
+            advice=f"give --run-dir what it leads to: {path.readlink()}",
+        )
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a directory. Nothing was sent.", advice=_ADVICE)
     names = sorted(child.name for child in path.iterdir())
     foreign = [name for name in names if not _LEFTOVER.fullmatch(name)]
     if foreign:
@@ -386,7 +392,7 @@ def _check_empty(path: Path) -> None:
             raise rival._taken()  # noqa: SLF001 - the same words for the same refusal
         raise UsageError(
             f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
-            advice="give --run-dir an empty or a new directory",
+            advice=_ADVICE,
         )
 
 

@@ -1,18 +1,21 @@
-"""The standard streams of the process, writing to one that nobody reads, and few descriptors.
+"""The standard streams of the process, one that nobody reads, few descriptors, no threads.
 
 Rule 1: descriptors 0, 1 and 2 are always taken. Else the next file that is opened gets one of them,
         and whatever a library writes to stderr goes into the journal or the report.
 Rule 2: a stream that takes nothing (a pipe that nobody reads, a terminal after Ctrl-S) costs lines,
         never time: text that cannot be written at once is left out, and that is said later.
+Rule 3: a result is worth a wait, but no command waits for ever for a reader that has stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
 import socket
+import threading
 from typing import TextIO
 
 #: where a stream that was closed leads: reading must fail, writing must not
@@ -23,6 +26,8 @@ _PIECE_BYTES = 512
 _PATIENCE_S = 0.05
 #: files that may be open: twice as many as the most connections
 _MANY = 4096
+#: seconds for which a result waits for whoever stands still at the other end
+RESULT_PATIENCE_S = 10.0
 _GAP = "(some lines are missing here: nobody was reading)\n"
 
 
@@ -61,6 +66,47 @@ def spare_descriptors(most: int) -> int:
     for descriptor in taken:
         os.close(descriptor)
     return len(taken)
+
+
+def can_start_thread() -> bool:
+    """Whether this process gets one more thread (ulimit -u, a container's limit, memory)."""
+    thread = threading.Thread(target=int)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
+
+
+def write_within(stream: TextIO, text: str, patience_s: float) -> None:
+    """Write a text; give up when nothing of it is taken for a while. A terminal has its time.
+
+    Args:
+        stream: one that keeps nothing back (flushed).
+        text: what to write.
+        patience_s: seconds.
+
+    Raises:
+        TimeoutError: nobody reads.
+        OSError: nobody will ever read it.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        descriptor = -1  # no file: it takes everything
+    if descriptor < 0 or stream.isatty():
+        stream.write(text)
+        stream.flush()
+        return
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    rest = text.encode(stream.encoding, "backslashreplace")
+    while rest:
+        if not poll.poll(patience_s * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+        with contextlib.suppress(BlockingIOError):  # somebody who shares it was quicker
+            rest = rest[os.write(descriptor, rest[:_PIECE_BYTES]) :]
 
 
 class ReadyStream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.report import RunKind, iso_time
@@ -40,7 +41,7 @@ from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.edges.clock import Clock
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
+_NOTHING = "Nothing was sent."
 #: draws of a run id before a taken one is an error
 _ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
@@ -113,6 +115,25 @@ def new_directory(surroundings: Surroundings, state_dir: Path, wanted: Path | No
         directory.release()
         raise
     return directory
+
+
+@contextmanager
+def unbegun() -> Iterator[None]:
+    """Say of a disk that fails before a run has begun that nothing was sent, and what helps.
+
+    Raises:
+        StorageError: with these words.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if error.sentence.endswith(_NOTHING):
+            raise
+        raise StorageError(
+            f"{error.sentence}. {_NOTHING}",
+            advice="make room there, or choose another place with --run-dir or"
+            " ORCHESTRATOR_STATE_DIR",
+        ) from error
 
 
 def check_descriptors() -> None:

@@ -113,7 +113,8 @@ async def check(
     drill.note(
         "secret key",
         Finding.WARN if bare else Finding.OK,
-        f"from {origin}" + ("; a file is safer" if bare else ", readable by nobody else"),
+        f"from {origin}"
+        + ("; a file is safer" if bare else ", readable by its owner and group at most"),
         began_s,
     )
     drill.check_state_dir(settings.state_dir)

@@ -34,6 +34,7 @@ from orchestrator.run.beginning import (
     new_directory,
     open_run,
     run_id_of,
+    unbegun,
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
@@ -86,9 +87,11 @@ async def pause(
     """
     if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
         return await _take_up(manifest, settings, options, surroundings)
-    directory = new_directory(surroundings, settings.state_dir, options.run_dir)
+    with unbegun():
+        directory = new_directory(surroundings, settings.state_dir, options.run_dir)
     try:
-        connection = await _plan(manifest, settings, options, surroundings, directory)
+        with unbegun():
+            connection = await _plan(manifest, settings, options, surroundings, directory)
         if options.dry_run:
             from orchestrator.run.reporting import tell  # noqa: PLC0415 - not for a real run
 

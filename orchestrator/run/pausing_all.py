@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.report import RunKind
 from orchestrator.core.summary import Ended, VdnProof
 from orchestrator.edges.journal import PlanWriter, all_vdn_shares, known_of_vdn, read_meta
-from orchestrator.errors import RefusedError, SettingsError, StorageError
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.run.beginning import facts_text, give_up, new_directory, run_id_of
 from orchestrator.run.emergency import Emergency, End, Vdn
 from orchestrator.run.options import EMERGENCY_DEADLINE_S
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from orchestrator.edges.run_directory import RunDirectory
     from orchestrator.edges.settings import Settings
-    from orchestrator.errors import OrchestratorError
     from orchestrator.run.beginning import Opened
     from orchestrator.run.options import ContinueOptions, PauseAllOptions
     from orchestrator.run.reporting import RunResult
@@ -203,7 +202,7 @@ def _place(
             except StorageError:
                 give_up(directory)
                 raise
-        except (StorageError, SettingsError) as error:
+        except OrchestratorError as error:
             problem = problem or error
             continue
         if problem is not None:

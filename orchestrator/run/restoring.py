@@ -44,6 +44,7 @@ from orchestrator.run.beginning import (
     open_run,
     refuse_if_old,
     run_id_of,
+    unbegun,
     with_server_of,
 )
 from orchestrator.run.bulk import BulkPlan, run_bulk
@@ -117,17 +118,19 @@ async def restore(
         settings = with_server_of(settings, undone.facts)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, undone, candidates)
-        directory = new_directory(surroundings, settings.state_dir, options.run_dir)
+        with unbegun():
+            directory = new_directory(surroundings, settings.state_dir, options.run_dir)
         try:
-            connection = _plan(
-                settings,
-                options,
-                surroundings,
-                directory=directory,
-                undone=undone,
-                candidates=candidates,
-                written_ms=written_ms,
-            )
+            with unbegun():
+                connection = _plan(
+                    settings,
+                    options,
+                    surroundings,
+                    directory=directory,
+                    undone=undone,
+                    candidates=candidates,
+                    written_ms=written_ms,
+                )
         except BaseException:
             give_up(directory)
             raise

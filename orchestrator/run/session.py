@@ -25,6 +25,7 @@ from orchestrator.core.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.edges.isales_client import IsalesClient
 from orchestrator.edges.journal import (
     Gap,
+    InlineWriter,
     Journal,
     ThreadWriter,
     begin_gap,
@@ -34,7 +35,7 @@ from orchestrator.edges.journal import (
     read_meta,
 )
 from orchestrator.edges.report_files import earlier_lag_s
-from orchestrator.edges.streams import spare_descriptors
+from orchestrator.edges.streams import can_start_thread, spare_descriptors
 from orchestrator.errors import StorageError
 from orchestrator.run.last_look import look_at_doubts
 from orchestrator.run.pool import note_bug
@@ -84,7 +85,7 @@ class Surroundings:
     fallback: BinaryIO | None = None
     #: None: the real client
     transport: Callable[[Settings, Clock], Transport] | None = None
-    #: None: the thread that commits in groups
+    #: None: the thread that commits in groups, or without one where none can be started
     writer: Callable[[sqlite3.Connection, bool], Writer] | None = None
     host: str = field(default_factory=lambda: os.uname().nodename)
 
@@ -92,7 +93,8 @@ class Surroundings:
         """The journal's writer for this run."""
         if self.writer is not None:
             return self.writer(connection, keep_going)
-        return ThreadWriter(connection, keep_going=keep_going)
+        make = ThreadWriter if can_start_thread() else InlineWriter
+        return make(connection, keep_going=keep_going)
 
 
 class Undertaking(NamedTuple):

@@ -279,3 +279,8 @@ def test_a_key_with_its_name_before_it_is_refused_with_that_cause() -> None:
     assert reason(checks.read_secret("export ORCHESTRATOR_SECRET_KEY=abc")) == (
         "begins with a name and '=': write the value alone"
     )
+
+
+def test_a_key_in_json_is_refused_with_that_cause() -> None:
+    """What a vault prints, saved whole: it would be signed with, and answered with 401."""
+    assert reason(checks.read_secret('{"sk":"abc"}')) == "is JSON: write the value alone"

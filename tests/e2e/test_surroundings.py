@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -94,6 +96,97 @@ async def test_a_stderr_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> Non
         os.close(reading)
 
         assert (ended.code, stage.outcomes()) == (0, {"paused": 400})
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+async def test_a_stdout_that_nobody_reads_holds_nobody_up_for_ever(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """A full pipe whose reader has stopped: the run ends, says so, and exits as it ended."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, bytes(4096)):
+            pass
+    os.set_blocking(writing, True)
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        words = stage.pause_all_words("--json") if emergency else stage.pause_words()
+        patience = "from orchestrator.cli import voice\nvoice.RESULT_PATIENCE_S = 0.1\n"
+        ended = await stage.run(*words, program=patience + SHORT_GAP, stdout=writing)
+        os.close(writing)
+        os.close(reading)
+
+        assert (ended.code, stage.running()) == (0, 0)
+        assert "stdout cannot be written (nobody reads it)" in ended.err
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+async def test_a_process_that_gets_no_threads_does_without(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """`ulimit -u`, a container's limit of processes: the journal is written all the same."""
+    no_threads = """
+import threading
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+"""
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        words = stage.pause_all_words() if emergency else stage.pause_words()
+        ended = await stage.run(*words, program=no_threads + SHORT_GAP)
+
+        assert (ended.code, stage.running()) == (0, 0), ended.err
+        assert stage.outcomes() == {"paused": 4}
+
+
+async def test_too_little_memory_is_no_bug(tmp_path: Path) -> None:
+    """`ulimit -d` of 10 MB: the limit is named, exit 5."""
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        limit = (10 << 20, 10 << 20)
+        ended = await stage.run(
+            *stage.pause_words(), before=lambda: resource.setrlimit(resource.RLIMIT_DATA, limit)
+        )
+
+        assert ended.code == 5
+        assert "too little memory" in ended.err
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe", "full", "finished"])
+async def test_an_emergency_whose_run_dir_cannot_be_used_is_recorded_elsewhere(
+    tmp_path: Path, kind: str
+) -> None:
+    """`--run-dir` names a file, a link, a pipe, somebody's folder, a run that is over: all stop."""
+    async with a_stage(tmp_path, campaigns=4) as stage:
+        wanted = stage.run_dir
+        if kind == "file":
+            wanted.write_text("mine")
+        elif kind == "link":
+            (tmp_path / "target").mkdir()
+            wanted.symlink_to(tmp_path / "target")
+        elif kind == "pipe":
+            os.mkfifo(wanted)
+        elif kind == "full":
+            wanted.mkdir()
+            (wanted / "letter.txt").write_text("mine")
+        else:
+            await stage.run("pause", str(stage.manifest), "--dry-run", "--run-dir", str(wanted))
+        ended = await stage.run(*stage.pause_all_words(), program=SHORT_GAP)
+
+        assert (ended.code, stage.running()) == (0, 0), ended.err
+        assert "journal.elsewhere" in ended.err
+        assert f"report: {tmp_path / 'state' / 'runs'}" in ended.err
+
+
+async def test_a_list_says_of_a_disk_that_nothing_was_sent_and_what_helps(tmp_path: Path) -> None:
+    """No file may grow: no word about `report`, since there is no run."""
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        ended = await stage.run(
+            *stage.pause_words(),
+            before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        )
+    assert ended.code == 5
+    assert "Nothing was sent." in ended.err
+    assert "do: make room there, or choose another place with --run-dir" in ended.err
 
 
 @pytest.mark.parametrize("emergency", [True, False])

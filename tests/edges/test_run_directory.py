@@ -119,9 +119,14 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
 
-    for name in ("file", "link", "dangling"):
-        with pytest.raises(UsageError, match="not a directory"):
+    for name, words in (
+        ("file", "not a directory"),
+        ("link", "a symbolic link"),
+        ("dangling", "a symbolic link"),
+    ):
+        with pytest.raises(UsageError, match=words) as caught:
             make_run_directory(tmp_path / name)
+        assert caught.value.advice
 
 
 def test_what_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ class ThreadWriter:
 
 
 class InlineWriter:
-    """A writer without a thread, for virtual time: each operation is its own commit."""
+    """A writer where no thread can be started, or in virtual time: a commit for each operation."""
 
     def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
         self._store = _Store(connection, keep_going=keep_going)
