@@ -154,7 +154,7 @@ class _Loop(asyncio.SelectorEventLoop):
     """A loop that does itself what is meant for a thread, where no thread can be started."""
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         if executor is not None or can_start_thread():
             return super().run_in_executor(executor, func, *args)

@@ -70,6 +70,9 @@ _ELSEWHERE = {
     "--timeout": "did you mean --deadline?",
     "--proxy": "a proxy is never used",
 }
+#: what text programs and chats make of -- and of quotation marks
+_LONG_DASHES = re.compile(r"(?=-*[\u2010-\u2015\u2212])[-\u2010-\u2015\u2212]+(?=[a-z])")
+_CURLY = re.compile(r"[\u00ab\u00bb\u2018-\u201e]")
 #: whoever types one of these wants an untrusted certificate to pass
 _TLS_OFF = re.compile(
     r"insecure|(?:ssl|tls|cert).*(?:verif|check|valid)|(?:verif|check).*(?:ssl|tls|cert)"
@@ -97,7 +100,7 @@ def refuse_secrets(tokens: Iterable[str]) -> None:
 def usage_error(error: CycloptsError, app: App, tokens: Sequence[str]) -> UsageError:
     """Say in our words why a command line cannot be acted on."""
     command = " ".join(error.command_chain or ())
-    sentence = _sentence(error, app, tokens)
+    sentence = _long_dash(tokens) or _sentence(error, app, tokens)
     where = f"{command}: " if command else ""
     return UsageError(
         f"{where}{sentence}. {_NOTHING_SENT}",
@@ -105,11 +108,22 @@ def usage_error(error: CycloptsError, app: App, tokens: Sequence[str]) -> UsageE
     )
 
 
+def _long_dash(tokens: Sequence[str]) -> str:
+    for token in tokens:
+        dashes = _LONG_DASHES.match(token)
+        if dashes:
+            flag = f"--{token[dashes.end() :]}"
+            return f"{token} begins with a long dash that a text program has made: write {flag}"
+    return ""
+
+
 def _sentence(error: CycloptsError, app: App, tokens: Sequence[str]) -> str:
     match error:
         case cyclopts_errors.UnknownOptionError():
-            flag = error.token.keyword or error.token.value
-            return f"unknown flag {flag}{_meant(str(flag), _flags(app, error.command_chain))}"
+            known = _flags(app, error.command_chain)
+            short = (one for one in tokens if len(one) > 2 and f"-{one}" in known)
+            flag = next(short, str(error.token.keyword or error.token.value))
+            return f"unknown flag {flag}{_meant(flag, known)}"
         case cyclopts_errors.UnknownCommandError():
             name = (error.unused_tokens or tokens or ["?"])[0]
             known = [one.split()[0] for one in COMMANDS]
@@ -122,7 +136,7 @@ def _sentence(error: CycloptsError, app: App, tokens: Sequence[str]) -> str:
             return f"{name} is missing"
         case cyclopts_errors.UnusedCliTokensError():
             extra = (error.unused_tokens or ["?"])[0]
-            return f"one argument too many: {extra}"
+            return f"one argument too many: {extra}{_extra_meant(extra, tokens)}"
         case cyclopts_errors.RepeatArgumentError():
             return f"{_name(error)} is given twice"
         case cyclopts_errors.CoercionError():
@@ -159,10 +173,16 @@ def _meant(flag: str, known: Sequence[str]) -> str:
     return _near(flag, known)
 
 
+def _extra_meant(extra: str, tokens: Sequence[str]) -> str:
+    if any(_CURLY.search(token) for token in tokens):
+        return " (a shell does not know curly quotation marks: write \" or ')"
+    return f" (did you mean --vdn {extra}?)" if extra.isdigit() and "--vdn" in tokens else ""
+
+
 def _near(name: str, known: Iterable[str]) -> str:
     # Without the dashes, which make every flag look a little like every other.
     by_name = {one.lstrip("-"): one for one in known}
-    bare = name.lstrip("-")
+    bare = name.lstrip("-").lower()
     for near in difflib.get_close_matches(bare, by_name, n=3, cutoff=_LIKELY):
         one = by_name[near]
         if one not in _DANGEROUS or difflib.SequenceMatcher(None, bare, near).ratio() >= _SURE:

@@ -169,13 +169,15 @@ def _shape_words(value: str) -> str:
                 return words
     if value.isdecimal():
         return "only the ASCII digits 0-9 are allowed"
-    return "only the digits 0-9 are allowed, 1 to 19 of them"
+    return "only the digits 0-9 are allowed"
 
 
 def _kind_words(value: object) -> str:
     """Say what a JSON value is that is no number and no text."""
     if isinstance(value, (float, Decimal)):
-        return _shape_words(str(value))
+        text = str(value)  # 1e0 becomes 1
+        fits = _DIGITS.fullmatch(text)
+        return "only digits are allowed, no exponent" if fits else _shape_words(text)
     if value is None:
         return "digits are wanted, not null"
     if isinstance(value, bool):

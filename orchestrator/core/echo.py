@@ -4,7 +4,7 @@ Rule 1: masked is the answer itself, so that no journal, report, event or messag
         what cuts a text later can cut no key in two.
 Rule 2: what decides stays as it was: codes, ids and states, names of JSON members, numbers.
 Rule 3: the key is found however it is written: escaped as JSON, URL or HTML, in base64 or hex, in
-        capitals, compressed. Where it can be found and not be taken out, the whole body goes.
+        capitals, compressed, cut short. Where it can be found and not be taken out, all goes.
 Rule 4: an answer that does not hold it costs microseconds.
 """
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: a shorter key would be found in every other word
 _LEAST_CHARS: Final = 4
+#: so many characters of its beginning give a longer key away
+_HEAD_CHARS: Final = 12
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNICODE_ESCAPE: Final = re.compile(r"\\u00([0-7][0-9A-Fa-f])")
 
@@ -38,7 +40,9 @@ class EchoMask:
         """Prepare for a key; None, or one of fewer than four characters, is not looked for."""
         text = secret.reveal() if secret else ""
         self._plain = text.lower() if len(text) >= _LEAST_CHARS else ""
-        self._bare = self._plain.replace("\\", "")
+        head = self._plain[:_HEAD_CHARS]
+        self._heads = {head, head.replace("+", " ")}
+        self._bare = {one.replace("\\", "") for one in self._heads} - {""}
         self._codes = _codes(text) if self._plain else ()
         self._pattern: re.Pattern[str] | None = None
         self._text = text
@@ -71,24 +75,25 @@ class EchoMask:
 
     def _holds(self, text: str) -> bool:
         if "%" in text:
-            text += unquote(text, encoding="latin-1")
+            once = unquote(text, encoding="latin-1")
+            text += once + unquote(once, encoding="latin-1")
         if "&" in text:
             text += html.unescape(text)
         if "\\" in text:
             text += _UNICODE_ESCAPE.sub(_character, text)
-            if self._bare and self._bare in text.replace("\\", "").lower():
+            bare = text.replace("\\", "").lower()
+            if any(one in bare for one in self._bare):
                 return True
         if "\0" in text:
             text += text.replace("\0", "")
         low = text.lower()
-        return self._plain in low or any(code in low for code in self._codes)
+        return any(head in low for head in self._heads) or any(code in low for code in self._codes)
 
     def _clean(self, body: bytes) -> bytes:
         try:
             members = read_document(body, content_encoding=None).members
         except BadJsonError:
-            text = self._without(body.decode("latin-1"))
-            return MASK.encode() if self._holds(text) else text.encode("latin-1")
+            return self._without(body.decode("latin-1")).encode("latin-1")
         return json.dumps(self._in_values(members)).encode()
 
     def _in_values(self, value: object) -> object:
@@ -97,14 +102,14 @@ class EchoMask:
         if isinstance(value, list):
             return [self._in_values(one) for one in value]
         if isinstance(value, str) and not value.isdigit() and self._holds(value):
-            text = self._without(value)
-            return MASK if self._holds(text) else text
+            return self._without(value)
         return value
 
     def _without(self, text: str) -> str:
         if self._pattern is None:
             self._pattern = _pattern(self._text, self._codes)
-        return self._pattern.sub(MASK, text)
+        text = self._pattern.sub(MASK, text)
+        return MASK if self._holds(text) else text
 
 
 def _character(found: re.Match[str]) -> str:
@@ -131,7 +136,8 @@ def _pattern(text: str, codes: tuple[str, ...]) -> re.Pattern[str]:
         named = {html.escape(one), "&apos;"} if one == "'" else {html.escape(one)}
         ways = [re.escape(one), rf"\\?{re.escape(one)}", rf"\\u00{number:02x}", f"%{number:02x}"]
         ways += [re.escape(name) for name in named]
-        ways += [f"&#0*{number};", f"&#x0*{number:x};"]
+        ways += [f"&#0*{number};", f"&#x0*{number:x};", *([" "] if one == "+" else [])]
         characters.append("(?:" + "|".join(dict.fromkeys(reversed(ways))) + ")")
     whole = "".join(characters)
-    return re.compile("|".join([whole, *map(re.escape, codes)]), re.IGNORECASE)
+    cut = "".join(characters[:_HEAD_CHARS]) + r"[^\s\"'<>]*"
+    return re.compile("|".join([whole, cut, *map(re.escape, codes)]), re.IGNORECASE)

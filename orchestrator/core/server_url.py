@@ -73,6 +73,8 @@ class ServerUrl(NamedTuple):
 
 def read_base_url(text: str) -> ServerUrl | Refusal:  # noqa: PLR0911 (each part its own no)
     """Read a base URL such as `https://isales.example.com:28080/prefix`."""
+    if any(character.isspace() for character in text):
+        return Refusal("there is white space in it")
     if not text.isascii() or not all("!" <= character <= "~" for character in text):
         return Refusal(
             "only visible ASCII characters are allowed (write an international name as xn--...)"
@@ -153,7 +155,9 @@ def _read_host(text: str, *, bracketed: bool) -> str | Refusal:
     name = text.removesuffix(".")
     if bracketed or _NUMBER_LIKE.fullmatch(name.rpartition(".")[2]):
         return _read_address(text, bracketed=bracketed)
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if len(name) > 253 or any(len(label) > 63 for label in name.split(".")):
+        return Refusal("the host is longer than a name can be: 63 characters between dots")
+    if not all(_LABEL.fullmatch(label) for label in name.split(".")):
         return Refusal("the host may hold only letters, digits, dots, underscores, inner hyphens")
     return text.lower()
 

@@ -23,6 +23,7 @@ SECRET_KEY_MAX = 512
 #: the headers of our requests that a server could verify (api.md 1.3, switch C)
 SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
+_NAMED_KEY: Final = re.compile(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 #: a number in figures with something that people add to it
@@ -197,21 +198,16 @@ def shown(value: object) -> str:
 
 
 def _credential_problem(text: str, *, longest: int) -> Refusal | None:
-    if not text:
-        return Refusal("is empty")
-    if not text.strip():
-        return Refusal("holds only white space")
     around = what_is_around(text)
-    if around:
-        return Refusal(around)
-    if text[0] + text[-1] == "{}":
-        return Refusal("is JSON: write the value alone")
-    if re.match(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.", text):
-        return Refusal("begins with a name and '=': write the value alone")
-    if "\n" in text or "\r" in text:
-        return Refusal("has a line break in it")
-    if any(character.isspace() for character in text):
-        return Refusal("has white space in it")
-    if not all("!" <= character <= "~" for character in text):
-        return Refusal("may hold only visible ASCII characters")
-    return Refusal(f"is longer than {longest} characters") if len(text) > longest else None
+    reasons = (
+        ("is empty", not text),
+        ("holds only white space", not text.strip()),
+        (around, around),
+        ("is JSON: write the value alone", text[:1] + text[-1:] == "{}"),
+        ("begins with a name and '=': write the value alone", _NAMED_KEY.match(text)),
+        ("has a line break in it", "\n" in text or "\r" in text),
+        ("has white space in it", any(character.isspace() for character in text)),
+        ("may hold only visible ASCII characters", not all("!" <= one <= "~" for one in text)),
+        (f"is longer than {longest} characters", len(text) > longest),
+    )
+    return next((Refusal(reason) for reason, found in reasons if found), None)

@@ -17,7 +17,7 @@ from orchestrator.core.manifest_line import (
     text_of,
 )
 
-ONLY_DIGITS = "only the digits 0-9 are allowed, 1 to 19 of them"
+ONLY_DIGITS = "only the digits 0-9 are allowed"
 
 
 def read(vdn: object, campaign: object, *, default_vdn: int | None = None) -> ManifestLine:

@@ -980,3 +980,45 @@ def test_a_proxy_that_is_not_used_is_said(
 
     assert any("is set and not used" in one for one in world.warnings) is said
     assert "pw@" not in "".join(world.warnings)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-simulator-not-a-secret",
+        "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        "/aB3defghijklm/nopq7+rs",
+    ],
+)
+def test_a_secret_key_where_its_file_belongs_is_not_read_out(tmp_path: Path, key: str) -> None:
+    """The variable holds the key itself: neither the refusal nor `config show` repeats it."""
+    file = tmp_path / key
+
+    with pytest.raises(SettingsError) as caught:
+        sources.read_secret(
+            file, origin="ORCHESTRATOR_SECRET_KEY_FILE", identity=Identity.current()
+        )
+
+    assert key.strip("/")[:12] not in f"{caught.value} {caught.value.advice}"
+    assert "it could be the key itself" in str(caught.value)
+    assert key.strip("/")[:12] not in sources.shown_secret_file(file)
+
+
+def test_a_secret_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A path that is only mistyped, or not mounted, is what the reader needs to see."""
+    file = tmp_path / "secrets" / "isales.key"
+
+    with pytest.raises(SettingsError, match=r"secrets/isales\.key: cannot be read"):
+        sources.read_secret(
+            file, origin="ORCHESTRATOR_SECRET_KEY_FILE", identity=Identity.current()
+        )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_settings_file_in_utf_16_is_called_that(tmp_path: Path, encoding: str) -> None:
+    """Saved by an editor with or without its byte order mark."""
+    file = tmp_path / "config.toml"
+    file.write_bytes("[pace]\nrate_per_s = 20\n".encode(encoding))
+
+    with pytest.raises(SettingsError, match="is UTF-16 text: save it as UTF-8"):
+        sources.read_settings_file(file, Identity.current())

@@ -48,6 +48,7 @@ from orchestrator.edges.settings.sources import (
     read_secret,
     read_settings_file,
     settings_files,
+    shown_secret_file,
     terminal_prompt,
     unreachable,
 )
@@ -191,7 +192,7 @@ def _value(settings: Settings, key: str) -> object:
     if key == STATE_DIR:
         return settings.state_dir
     if key == SECRET_KEY_FILE:
-        return settings.secret_key_file
+        return settings.secret_key_file and shown_secret_file(settings.secret_key_file)
     section, _, name = key.partition(".")
     value: object = getattr(getattr(settings, section), name)
     return None if value == "" else value

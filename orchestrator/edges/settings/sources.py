@@ -40,6 +40,9 @@ _ACL_USER: Final = 0x02
 _ACL_GROUP_OBJ: Final = 0x04
 _ACL_GROUP: Final = 0x08
 _ACL_MASK: Final = 0x10
+#: what could be a secret key where the name of its file belongs
+_BARE_KEY: Final = re.compile(r"[!-\-0-~]{16,}")
+_MIXED_KEY: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[!-~]{20,}")
 _DOCKER_SECRETS: Final = "/run/secrets/"
 
 _KEY_PART: Final = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
@@ -185,6 +188,8 @@ def read_settings_file(file: Path, identity: Identity) -> dict[str, object]:
         raise _refused_file(file, _words(error)) from error
     if identity.uid == 0:
         _check_root_may_trust(file, link=link, target=content.rights)
+    if content.text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content.text[:4]:
+        raise _refused_file(file, "is UTF-16 text: save it as UTF-8")
     try:
         # A byte order mark is what some editors put before perfectly good TOML.
         text = content.text.decode("utf-8-sig")
@@ -212,8 +217,16 @@ def read_secret(file: Path, *, origin: str, identity: Identity) -> Secret:
     except _UnusableError as unusable:
         raise _refused_secret(file, origin, str(unusable)) from unusable
     except OSError as error:
-        advice = _rights_advice(file, identity) if isinstance(error, PermissionError) else ""
-        raise _refused_secret(file, origin, _words(error), advice) from error
+        if isinstance(error, PermissionError):
+            advice = _rights_advice(file, identity)
+            raise _refused_secret(file, origin, _words(error), advice) from error
+        shown = shown_secret_file(file)
+        if shown != str(file):
+            advice = "name the file that holds the key; the key itself goes on one line in it"
+            reason = f"{_words(error)}; its name is not shown: it could be the key itself"
+            # not `from error`, which has the name
+            raise _refused_secret(Path(shown), origin, reason, advice) from None
+        raise _refused_secret(file, origin, _words(error)) from error
     problem = _secret_rights_problem(content.rights, identity, content.acl)
     if problem:
         raise _refused_secret(file, origin, problem, _rights_advice(file, identity))
@@ -221,6 +234,15 @@ def read_secret(file: Path, *, origin: str, identity: Identity) -> Secret:
     if isinstance(secret, Refusal):
         raise _refused_secret(file, origin, secret.reason)
     return secret
+
+
+def shown_secret_file(file: Path) -> str:
+    """The path of a secret file; without what is not there and could be the secret key itself."""
+    found = next((place for place in (file, *file.parents) if os.path.exists(place)), file)  # noqa: PTH110 - never raises
+    rest = str(file)[len(str(found)) :].lstrip("/")
+    if not (_BARE_KEY.fullmatch(rest) or _MIXED_KEY.fullmatch(rest)):
+        return str(file)
+    return str(found / "***")
 
 
 def check_ca_file(file: Path, *, origin: str) -> None:
