@@ -300,9 +300,11 @@ def _judge_status(answer: Answer, status: int) -> Verdict:
         return _verdict(Kind.FORBIDDEN, answer, f"HTTP {status}: access refused{_said(answer)}")
     if status in {429, 503}:
         doubt = status == 503
-        return _verdict(Kind.THROTTLED, answer, f"{reason}: too busy", in_doubt=doubt)
+        return _verdict(
+            Kind.THROTTLED, answer, f"{reason}: too busy{_said(answer)}", in_doubt=doubt
+        )
     if status >= 500:
-        return _verdict(Kind.SERVER_ERROR, answer, f"{reason}: server error")
+        return _verdict(Kind.SERVER_ERROR, answer, f"{reason}: server error{_said(answer)}")
     if 300 <= status < 400:
         where = (answer.location or "").split("?")[0]
         shown = _shown(where.encode("utf-8", "replace"))

@@ -9,6 +9,7 @@ Rule 4: a stop ends the reading within a moment, also of a stdin on which nothin
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import select
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 65_536
 
+_STDIN_ADVICE = "pipe a list in (`… | orchestrator pause - --format csv`) or name a file"
 _ADVICE = "name a file that exists and can be read"
 _NOT_SENT = "Nothing was sent."
 _STDIN = 0
@@ -78,7 +80,8 @@ class ManifestSource:
         except OSError as error:
             raise UsageError(
                 f"cannot read the list {self._name}: {_words(error)}, after {self.size:,} bytes. "
-                f"{_NOT_SENT}"
+                f"{_NOT_SENT}",
+                advice=_ADVICE if self.real_path else _STDIN_ADVICE,
             ) from error
         if self.real_path is not None:
             self._refuse_a_change()
@@ -131,7 +134,7 @@ def open_manifest(
         if kind:
             raise UsageError(
                 f"cannot open the list {path}: {kind}. {_NOT_SENT}",
-                advice=_ADVICE,
+                advice=_STDIN_ADVICE if "pipe" in kind else _ADVICE,
             )
         real_path = Path(os.path.realpath(path))
         yield ManifestSource(fd, name=str(path), real_path=real_path, check=check)
@@ -155,14 +158,14 @@ def open_stdin(
     if os.isatty(fd):
         raise UsageError(
             f"the list is to come from stdin, and stdin is a terminal. {_NOT_SENT}",
-            advice="pipe a list in (`… | orchestrator pause - --format csv`) or name a file",
+            advice=_STDIN_ADVICE,
         )
     try:
         source = ManifestSource(fd, name="on stdin", real_path=None, check=check)
     except OSError as error:
         raise UsageError(
             f"cannot read the list on stdin: {_words(error)}. {_NOT_SENT}",
-            advice="pipe a list in, or name a file",
+            advice=_STDIN_ADVICE,
         ) from error
     yield source
 
@@ -184,5 +187,7 @@ def _kind_words(mode: int) -> str:
 
 def _words(error: OSError) -> str:
     """The system's reason in words, such as `no such file or directory`."""
+    if error.errno == errno.EBADF:
+        return "it is closed"
     text = os.strerror(error.errno or 0)
     return text[:1].lower() + text[1:]

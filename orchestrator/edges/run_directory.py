@@ -265,12 +265,14 @@ def make_run_directory(path: Path) -> RunDirectory:
 
 
 def whole_path(path: Path) -> Path:
-    """The path from the root.
+    """The path from the root; `~` is our home, as in `--run-dir=~/x`, which a shell leaves alone.
 
     Raises:
         SettingsError: it is relative, and there is no working directory any more.
     """
     try:
+        with contextlib.suppress(RuntimeError):  # nobody knows our home
+            path = path.expanduser()
         return path.absolute()
     except OSError as error:
         raise SettingsError(

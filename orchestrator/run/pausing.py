@@ -155,6 +155,9 @@ def _read(
     name = str(manifest) if manifest else "standard input"
     chosen = options.format or (format_of(manifest.name) if manifest else None)
     if chosen is None:
+        if manifest:
+            with open_manifest(manifest):
+                pass  # what is missing, or is a directory, has no format at all
         raise UsageError(
             f"{name}: the format is not known. Nothing was sent.",
             advice=advice_for(name),

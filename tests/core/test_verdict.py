@@ -588,3 +588,11 @@ def test_a_remembered_verdict_is_for_these_bytes_alone() -> None:
     ]
 
     assert kinds == [Kind.ACCEPTED, Kind.UNREADABLE, Kind.SERVER_ERROR, Kind.UNREADABLE]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_what_an_overloaded_or_broken_server_says_is_passed_on(status: int) -> None:
+    """`503 maintenance until 05:00` says when to come back."""
+    verdict = judge(Answer(http_status=status, body=b"maintenance until 05:00"))
+
+    assert verdict.reason.endswith('("maintenance until 05:00")')

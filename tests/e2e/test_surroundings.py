@@ -499,3 +499,24 @@ async def test_check_leaves_a_state_directory_as_it_is(tmp_path: Path) -> None:
 
         assert checked.code == 0, checked.out
         assert sorted(os.listdir(f"{state}/runs")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "advice"),
+    [
+        (".", "it is a directory", "name a file that exists"),
+        ("1234", "no such file or directory", "name a file that exists"),
+        ("fifo.csv", "it is a pipe (FIFO)", "orchestrator pause - --format csv"),
+    ],
+)
+async def test_what_is_no_list_is_called_what_it_is(
+    tmp_path: Path, name: str, cause: str, advice: str
+) -> None:
+    """A directory, a number, what `<(…)` gives: not "the format is not known"."""
+    os.mkfifo(tmp_path / "fifo.csv")
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        ended = await stage.run("pause", name)
+
+    assert ended.code == 2
+    assert cause in ended.err
+    assert advice in ended.err

@@ -216,7 +216,7 @@ def test_a_closed_stdin_is_refused() -> None:
     with a_pipe_with(b"") as fd:
         pass
 
-    with pytest.raises(UsageError, match="bad file descriptor"), open_stdin(fd):
+    with pytest.raises(UsageError, match="it is closed"), open_stdin(fd):
         pass
 
 

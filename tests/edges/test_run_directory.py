@@ -23,6 +23,7 @@ from orchestrator.edges.run_directory import (
     new_run_id,
     refuse_network_file_system,
     runs_in,
+    whole_path,
 )
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 
@@ -530,3 +531,12 @@ def test_where_nobody_can_tell_a_place_is_allowed(tmp_path: Path) -> None:
     """A system without mountinfo is not kept from working."""
     assert file_system_of(tmp_path, mounts=tmp_path / "gone") == ""
     refuse_network_file_system(tmp_path, mounts=tmp_path / "gone")
+
+
+def test_a_run_directory_below_home_may_be_written_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--run-dir=~/nightly`: a shell leaves it alone, and nobody wants a directory called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert whole_path(Path("~/nightly")) == tmp_path / "nightly"
