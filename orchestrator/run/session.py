@@ -321,7 +321,11 @@ async def _learn_earlier_lag(rig: Rig, settings: Settings) -> None:
 async def _watch_deadline(rig: Rig, deadline_s: float | None) -> None:
     if deadline_s is not None and math.isfinite(deadline_s):
         await rig.stopping.sleep(deadline_s)
-        rig.stopping.stop(Ended.DEADLINE, f"the deadline of {deadline_s:g} s is over")
+        why = f"the deadline of {deadline_s:g} s is over"
+        refusal = rig.sender.refusal
+        if refusal is not None and not rig.sender.signer.accepted:
+            why = f"{why}; {refusal.reason}"
+        rig.stopping.stop(Ended.DEADLINE, why)
 
 
 def _build(surroundings: Surroundings, undertaking: Undertaking, journal: Journal) -> Rig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -520,3 +521,24 @@ async def test_what_is_no_list_is_called_what_it_is(
     assert ended.code == 2
     assert cause in ended.err
     assert advice in ended.err
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+async def test_what_no_request_got_through_is_said_when_the_deadline_strikes(
+    tmp_path: Path, *, emergency: bool
+) -> None:
+    """A URL with https where nobody speaks TLS: the deadline alone is no cause."""
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        (tmp_path / "quick.toml").write_text("[server]\nconnect_timeout_s = 0.1\n")
+        silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+        host, port = silent.sockets[0].getsockname()
+        words = stage.pause_all_words() if emergency else stage.pause_words()
+        ended = await stage.run(
+            *words,
+            *("--config", str(tmp_path / "quick.toml"), "--deadline", "1"),
+            env={"ORCHESTRATOR_BASE_URL": f"https://{host}:{port}"},
+        )
+        silent.close()
+
+        assert ended.code == (6 if emergency else 1)
+        assert f"{host}:{port}: no connection (name, TCP and TLS) within 0.1 s" in ended.out
