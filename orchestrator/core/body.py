@@ -49,7 +49,11 @@ def read_document(body: bytes, *, content_encoding: str | None) -> Document:
     Raises:
         BadJsonError: it has none that may be believed; the message says why.
     """
-    return Document(_as_object(read_json(_decode(unpack(body, content_encoding)))))
+    text, is_utf_8 = _decode(unpack(body, content_encoding))
+    members = _as_object(read_json(text))
+    if not is_utf_8 and not all(map(str.isascii, members)):
+        raise BadJsonError("not UTF-8, and the name of a field is damaged")
+    return Document(members)
 
 
 def read_listing_document(body: bytes, *, content_encoding: str | None) -> Document:
@@ -120,8 +124,8 @@ def _inflate(body: bytes, window_bits: int) -> bytes:
     return unpacked
 
 
-def _decode(body: bytes) -> str:
-    """Read bytes as UTF-8, else as gb18030.
+def _decode(body: bytes) -> tuple[str, bool]:
+    """Read bytes as UTF-8, else as gb18030; and which it was.
 
     A trail byte of gb18030 can be a backslash, so that replacing bad bytes would break the JSON.
     It takes the bytes of Big5 in the same pairs (each of its 13,710): a code beside them is
@@ -129,10 +133,10 @@ def _decode(body: bytes) -> str:
     """
     plain = without_mark(body)
     try:
-        return plain.decode("utf-8")
+        return plain.decode("utf-8"), True
     except UnicodeDecodeError as error:
         try:
-            return plain.decode("gb18030")
+            return plain.decode("gb18030"), False
         except UnicodeDecodeError:
             raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
 

@@ -89,7 +89,7 @@ def switch(value: object) -> object:
     """Read a TOML boolean."""
     if isinstance(value, bool):
         return value
-    hint = ": write it without quotes" if value in {"true", "false"} else ""
+    hint = ": write it without quotes" if value in ("true", "false") else ""
     return Refusal(f"must be true or false, not {shown(value)}{hint}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.answer import BEFORE_SENDING, TLS_FAULTS, Answer, Fault
+from orchestrator.core.answer import BEFORE_SENDING, TLS_FAULTS, Answer, Fault, certificate_fault
 
 #: written by hand, not derived: the faults after which the server may have acted
 MAY_HAVE_ACTED = {
@@ -33,3 +33,10 @@ def test_certificate_trouble_is_before_sending() -> None:
     """No byte of a request goes out over a connection that is not trusted."""
     assert TLS_FAULTS < BEFORE_SENDING
     assert {fault.value[:4] for fault in TLS_FAULTS} == {"tls-"}
+
+
+def test_what_openssl_has_against_a_certificate_is_told_by_its_number() -> None:
+    """Expired, of another host; whatever has no number here is not trusted."""
+    assert certificate_fault(10) is Fault.TLS_EXPIRED
+    assert certificate_fault(62) is Fault.TLS_HOSTNAME
+    assert certificate_fault(20) is Fault.TLS_UNTRUSTED

@@ -23,6 +23,7 @@ Incident 8a7f-11c2-99</p></body></html>"""
      "Incorrect IAM authentication"),
     ('{"error_msg":"The API does not exist","error_code":"APIG.0101"}', "The API does not exist"),
     ('{"errors":[{"detail":"quota"}]}', "quota"),
+    ('{"a":{"b":{"c":{"message":"too deep"}}}}', ""),
     ("IP not in whitelist\n", "IP not in whitelist"),
     ("<title>407 Proxy Authentication Required</title>", "407 Proxy Authentication Required"),
     ("<h1>Bad Request</h1>\x1b[2J", "Bad Request \\x1b[2J"),

@@ -40,6 +40,13 @@ def test_the_table_is_the_one_people_depend_on() -> None:
 
 
 @pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.key)
+@pytest.mark.parametrize("value", [[[]], {}, {"a": []}, None])
+def test_no_value_of_toml_is_too_odd_to_be_refused(spec: SettingSpec, value: object) -> None:
+    """[fuzz, seed 3] A list in a list, a table: refused in words, whatever the setting wants."""
+    assert isinstance(spec.check(value), Refusal)
+
+
+@pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.key)
 def test_a_default_passes_its_own_check(spec: SettingSpec) -> None:
     """A default that a person might not give would be a trap."""
     for default in (spec.default, spec.emergency_default):

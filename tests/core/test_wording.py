@@ -37,6 +37,16 @@ def test_the_sentence_of_the_design_for_a_list() -> None:
     )
 
 
+def test_a_firewall_that_ended_a_list_is_no_matter_of_the_key() -> None:
+    """403: whoever runs it is asked; nobody is told to correct the credentials."""
+    facts = make_facts(ended=Ended.CREDENTIALS, why="HTTP 403: access refused")
+
+    line = verdict_line(facts, tally_of(unattempted=3))
+
+    assert "Next: ask who runs the server, or the firewall before it" in line
+    assert "credentials, then" not in line
+
+
 def test_the_sentence_of_the_design_for_an_emergency() -> None:
     """VDN 1234 is quiet: the very sentence of design.md §7."""
     proof = QUIET._replace(may_start=2, first_start="08:00")

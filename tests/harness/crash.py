@@ -43,6 +43,7 @@ from tests.harness.reckoning import (
     check_changed,
     check_intents,
     check_no_strays,
+    check_perhaps_started,
     check_report,
     check_settled,
     check_whole_or_absent,
@@ -438,17 +439,19 @@ class Trial:
             exit_code=exit_code,
             restore=restore,
         )
-        agree(
-            exit_code in {0, 1} if plan.command == "pause" else exit_code == 0, f"exit {exit_code}"
-        )
         effects = effects_of(entries, self._change)
+        left: list[CampaignRef] = []
+        if restore and self.deaths:
+            rows, left = check_perhaps_started(rows, effects)
+        wanted_exit = {0, 1} if plan.command == "pause" else {int(bool(left))}
+        agree(exit_code in wanted_exit, f"exit {exit_code}, left to a person: {left}")
         looked = plan.verify or plan.command != "pause"
         self.record.inferred += check_changed(rows, effects, looked=looked)
         world = self.simulator.world
         statuses = {ref: world.status_of(ref) for ref in world.refs()}
         check_world(
             {ref: status for ref, status in statuses.items() if status is not None},
-            self._wanted(restore=restore),
+            self._wanted(restore=restore) | dict.fromkeys(left, Status.SUSPENDED),
         )
         agree(max(effects.values(), default=1) == 1, "a campaign was changed twice")
         self._look_for_lost_answers(entries)

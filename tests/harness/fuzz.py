@@ -334,6 +334,13 @@ def _is_success(answer: Answer) -> bool:
         return False
     try:
         found = json.loads(answer.body)
+    except UnicodeDecodeError:
+        try:
+            found = json.loads(answer.body.decode("gb18030"))
+        except (ValueError, RecursionError):
+            return False
+        if not all(map(str.isascii, found)):
+            return False  # a damaged name may be that of a code
     except (ValueError, RecursionError):
         return False
     codes = [found.get(key) for key in ("resultCode", "returnCode") if found.get(key) is not None]

@@ -264,6 +264,33 @@ def check_changed(
     return inferred
 
 
+def check_perhaps_started(
+    rows: Iterable[dict[str, str]], effects: dict[CampaignRef, int]
+) -> tuple[list[dict[str, str]], list[CampaignRef]]:
+    """[design.md §8, rule 9] What a killed restore perhaps started is said to be just that.
+
+    Args:
+        rows: of results.csv.
+        effects: starts that took effect; those of such rows are taken out.
+
+    Returns:
+        The other rows, and what was seen suspended and is left to a person.
+    """
+    sure, left = [], []
+    for row in rows:
+        if row["changed"] != "maybe" and row["evidence"] != "inferred":
+            sure.append(row)
+            continue
+        ref = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+        started = effects.pop(ref, 0)
+        met = (row["outcome"], row["evidence"], row["state_after"], started > 0)
+        if met == ("unknown", "none", "suspended", False):
+            left.append(ref)
+        else:
+            agree(met == ("restored", "inferred", "started", True), f"perhaps started, and {row}")
+    return sure, left
+
+
 def check_world(
     statuses: Mapping[CampaignRef, Status], wanted: Mapping[CampaignRef, Status]
 ) -> None:
