@@ -162,12 +162,15 @@ lint() {
 test_all() {
     cd "$ROOT"
     PATH=$VENV/bin:$PATH
+    pure=$(python -m tests.checks.own_coverage --tests)
     # Two workers are quicker than one on two cores and steadier than four on any. Only the tests
-    # of core are measured, which slows them: its coverage is asked file by file, each by its own.
-    python -m pytest -n 2 --dist worksteal --durations 5 tests/core \
-        --cov orchestrator.core --cov-context test --cov-report ''
+    # of the pure files are measured, which slows them: each file by its own tests.
+    python -m pytest -n 2 --dist worksteal --durations 5 $pure \
+        --cov orchestrator.policy --cov orchestrator.isales --cov orchestrator.manifest \
+        --cov orchestrator.settings --cov orchestrator.reports --cov orchestrator.model \
+        --cov orchestrator.text --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
-    python -m pytest -n 2 --dist worksteal --durations 5 --ignore tests/core
+    python -m pytest -n 2 --dist worksteal --durations 5 $(for path in $pure; do echo "--ignore $path"; done)
 }
 
 test_some() {

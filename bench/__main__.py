@@ -1,7 +1,7 @@
 """`./do bench [NAME …] [quick=1] [full=1]`: the figures of this product, measured here.
 
-Rule 1: everything, in its usual or full form, is written to bench/RESULTS.md and results.json.
-Rule 2: some of it, or the quick form, is only printed.
+- Everything, in its usual or full form, is written to bench/RESULTS.md and results.json.
+- Some of it, or the quick form, is only printed.
 """
 
 from __future__ import annotations

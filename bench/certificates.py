@@ -2,8 +2,8 @@
 
 Usage: python -m bench.certificates CA_FILE SERVER_FILE
 
-Rule 1: this is a program of its own: the kernel counts a parent's memory into a child's peak
-    (bench/stage.py), and what makes certificates is large.
+This is a program of its own: the kernel counts a parent's memory into a child's peak
+(bench/stage.py), and what makes certificates is large.
 """
 
 from __future__ import annotations

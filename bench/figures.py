@@ -1,8 +1,8 @@
 """What a measurement comes to: medians, spreads, limits, and the tables that show them. No I/O.
 
-Rule 1: a figure keeps the value of every round; what is shown is their median, least and most.
-Rule 2: a ratio is formed in each round, between neighbours in time, and only then summed up.
-Rule 3: met or not is said of the median as measured, not as rounded for the table.
+- A figure keeps the value of every round; what is shown is their median, least and most.
+- A ratio is formed in each round, between neighbours in time, and only then summed up.
+- Met or not is said of the median as measured, not as rounded for the table.
 """
 
 from __future__ import annotations

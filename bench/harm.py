@@ -1,8 +1,8 @@
 """What campaigns that fail for ever do to the others: 1 % answer 0200006 to every PUT.
 
-Rule 1: the time is from the start of the process until every campaign that can be stopped is.
-Rule 2: beside it stands the same run in which none is stubborn; of that one the same number of
-    campaigns is awaited.
+- The time is from the start of the process until every campaign that can be stopped is.
+- Beside it stands the same run in which none is stubborn; of that one the same number of campaigns
+  is awaited.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 The server answers each request 50 ms after it came, so 64 in flight make 1,280 a second at best.
 
-Rule 1: the rate is taken at the server: PUTs after the first 64, from the first PUT to the last.
-    (The last 64 arrive one latency before their answers, the first 64 wait for nothing.)
-Rule 2: the wall time of the whole process stands beside it; `pause` looks and verifies in it.
+- The rate is taken at the server: PUTs after the first 64, from the first PUT to the last. (The
+  last 64 arrive one latency before their answers, the first 64 wait for nothing.)
+- The wall time of the whole process stands beside it; `pause` looks and verifies in it.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ No process and no socket: what the limiters do, without what a machine does. Wor
 timer wakes on the next millisecond and up to 1 ms late; once a second, on average, everything is
 stuck for up to 20 ms; the way to the server adds up to 2 ms, one time in 100 up to 12 ms.
 
-Rule 1: the worst second is a share of R, as sent and as the server sees it.
-Rule 2: what leaves within 1 ms after an hour of silence is a number of requests.
+- The worst second is a share of R, as sent and as the server sees it.
+- What leaves within 1 ms after an hour of silence is a number of requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from bench.figures import Figure
-from orchestrator.core.pacing import Pacer
+from orchestrator.policy.pacer import Pacer
 from orchestrator.simulator.windows import fullest_window
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Limiter(Protocol):
 
     def wait_s(self, *, now_s: float) -> float: ...
 
-    def depart(self, *, now_s: float) -> object: ...
+    def acquire(self, *, now_s: float) -> object: ...
 
 
 class TokenBucket:
@@ -49,7 +49,7 @@ class TokenBucket:
         missing = 1 - self._at(now_s)
         return missing / self._rate_per_s if missing > 1e-9 else 0.0
 
-    def depart(self, *, now_s: float) -> None:
+    def acquire(self, *, now_s: float) -> None:
         self._tokens, self._at_s = self._at(now_s) - 1, now_s
 
 
@@ -63,7 +63,7 @@ class Gcra:
     def wait_s(self, *, now_s: float) -> float:
         return self._due_s - now_s if self._due_s - now_s > 1e-9 else 0.0
 
-    def depart(self, *, now_s: float) -> None:
+    def acquire(self, *, now_s: float) -> None:
         self._due_s = max(self._due_s, now_s) + self._interval_s
 
 
@@ -90,7 +90,7 @@ def departures(limiter: Limiter, *, from_s: float, until_s: float, seed: int) ->
         if wait_s > 0:
             now_s = timers.wake_s(now_s + wait_s)
         else:
-            limiter.depart(now_s=now_s)
+            limiter.acquire(now_s=now_s)
             left.append(now_s)
             now_s += 2e-6
     return left

@@ -5,12 +5,12 @@ repeated, every connection ends after 100 requests, and every fifth one stalls f
 R = 2,000 is near what one core can send with TLS (`throughput`), so that http stands beside it;
 there nothing stalls, since a connection without TLS has no moment before its first request.
 
-Rule 1: the window counts requests of every kind, as the server read them.
-Rule 2: the share of R is taken while work waited: from the first PUT until all but C campaigns have
-    been tried; those C may be stuck behind a stalled connection each. The share from the first
-    request on, look included, stands beside it.
-Rule 3: what the product counted as it sent stands beside what the server saw: the way between them
-    is the machine's, and a busy one bunches what left evenly.
+- The window counts requests of every kind, as the server read them.
+- The share of R is taken while work waited: from the first PUT until all but C campaigns have been
+  tried; those C may be stuck behind a stalled connection each. The share from the first request on,
+  look included, stands beside it.
+- What the product counted as it sent stands beside what the server saw: the way between them is the
+  machine's, and a busy one bunches what left evenly.
 """
 
 from __future__ import annotations

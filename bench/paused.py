@@ -4,8 +4,8 @@ A share p of the PUTs is answered with a database error, by chance that is fixed
 from attempt to attempt. Then N campaigns need N/(1 - p) PUTs, and no client under the rate R can be
 done before N/(R(1 - p)).
 
-Rule 1: the time is from the start of the process, look included, to the last campaign's stop at the
-    server; verification and report come after it.
+The time is from the start of the process, look included, to the last campaign's stop at the server;
+verification and report come after it.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Usage: python -m bench.profiled plain|profile|commits OUT.json WORDS OF THE COMMAND …
 
-Rule 1: `plain` changes nothing; it only asks at the end how much CPU the main thread has used.
-Rule 2: `profile` gives each thread a cProfile of its own, on that thread's CPU clock: waiting, for
-    the network or for another thread, is not counted.
-Rule 3: `commits` listens to what SQLite is told.
+- `plain` changes nothing; it only asks at the end how much CPU the main thread has used.
+- `profile` gives each thread a cProfile of its own, on that thread's CPU clock: waiting, for the
+  network or for another thread, is not counted.
+- `commits` listens to the statements of SQLite.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ ONE_FOR_ALL = (3, 12)
 
 
 def plain(words: list[str]) -> dict[str, Any]:
-    """Run; tell the CPU seconds of the main thread and of the others together."""
+    """Run; record the CPU seconds of the main thread and of the others together."""
     code = main(words)
     main_s = time.thread_time()
     return {"exit_code": code, "main_s": main_s, "others_s": time.process_time() - main_s}
 
 
 def profile(words: list[str]) -> dict[str, Any]:
-    """Run; tell each function's calls and own time, for each thread."""
+    """Run; record each function's calls and own time, for each thread."""
     profiles = [("main", cProfile.Profile(time.thread_time))]
 
     def begin(*_: object) -> None:
@@ -70,7 +70,7 @@ def _rows(thread: str, found: cProfile.Profile) -> list[dict[str, Any]]:
 
 
 def commits(words: list[str]) -> dict[str, Any]:
-    """Run; tell how often anything was committed."""
+    """Run; record how often anything was committed."""
     count = 0
 
     def listen(statement: str) -> None:

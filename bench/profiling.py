@@ -3,11 +3,11 @@
 The product pauses n campaigns on bench/server.py three times: as it is (which gives the figures of
 the first table), under cProfile (the other two), and under strace where there is one.
 
-Rule 1: a profiler makes short functions look dear. Its times are scaled so that together they are
-    the CPU that the plain run used; their order is more to be trusted than their size.
-Rule 2: what a built-in function costs is its caller's; only the last table names it alone.
-Rule 3: the journal's thread has a profile of its own. Since Python 3.12 one profiler sees all
-    threads, mixed, which is said.
+- A profiler makes short functions look dear. Its times are scaled so that together they are the CPU
+  that the plain run used; their order is more to be trusted than their size.
+- What a built-in function costs is its caller's; only the last table names it alone.
+- The journal's thread has a profile of its own. Since Python 3.12 one profiler sees all threads,
+  mixed, which is said.
 """
 
 from __future__ import annotations
@@ -36,17 +36,20 @@ _SYSCALLS = 8
 #: the first pattern that is found in a file's path says to which group its functions belong
 GROUPS = (
     ("importing", r"importlib|<frozen|zipimport|sre_|/re/|/dataclasses\.py"),
-    ("signing", r"orchestrator/core/signing|/hmac\.py"),
-    ("client", r"orchestrator/edges/isales_client"),
-    ("journal", r"orchestrator/edges/journal|/sqlite3/|/queue\.py"),
-    ("pace, breaker, retry", r"orchestrator/core/(pacing|breaker|retry)|tenacity"),
-    ("one campaign", r"orchestrator/run/(settle_one|sending|pool|bulk|rig|stopping)"),
-    ("look and verification", r"orchestrator/run/(look|listing|verify)|core/(sightings|sweep)"),
-    ("judgement", r"orchestrator/core/(answer|verdict|outcome|result_codes|strict_json)|/json/"),
-    ("list and plan", r"orchestrator/core/(manifest|plan)|orchestrator/edges/manifest_file"),
+    ("signing", r"orchestrator/isales/signing|/hmac\.py"),
+    ("client", r"orchestrator/isales/(client|deadlines|heads)"),
+    ("journal", r"orchestrator/store|/sqlite3/|/queue\.py"),
+    ("pace, breaker, retry", r"orchestrator/policy/(pacer|breaker|retry)|tenacity"),
+    ("one campaign", r"orchestrator/engine/(worker|dispatcher|pool|bulk|context|stop)"),
+    (
+        "look and verification",
+        r"orchestrator/engine/(preflight|lookup|verify)|isales/(pages|listing)",
+    ),
+    ("judgement", r"orchestrator/(isales/(answer|verdict|codes|strict_json)|policy/decide)|/json/"),
+    ("list and plan", r"orchestrator/manifest"),
     (
         "report",
-        r"core/(report|summary|wording|escaping)|edges/report_files|run/(reporting|telling)",
+        r"orchestrator/(reports|text|engine/(results|saved))",
     ),
     ("rest of the product", r"orchestrator/"),
     ("aiohttp, yarl", r"/(aiohttp|yarl|multidict|propcache|frozenlist)/"),
@@ -57,7 +60,7 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the three runs have told."""
+    """What the three runs have shown."""
 
     campaigns: int
     plain: Ran

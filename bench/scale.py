@@ -4,10 +4,10 @@ Three things are run: `pause --dry-run` (read, check, plan, write a report of pl
 plan alone (this file as a program of its own: PlanWriter and what it reads), and whole runs with
 look, verification and report, after which `report` makes the report again.
 
-Rule 1: campaign ids come in no order, and one line in a hundred repeats an earlier one: the exact
-    check for duplicates has its hardest time.
-Rule 2: the limits of a plan are for 10,000,000 lines (`full=1`); else the longest list is held to
-    them. `full=1` also runs 1,000,000 campaigns.
+- Campaign ids come in no order, and one line in a hundred repeats an earlier one: the exact check
+  for duplicates has its hardest time.
+- The limits of a plan are for 10,000,000 lines (`full=1`); else the longest list is held to them.
+  `full=1` also runs 1,000,000 campaigns.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def _run(stage: Stage, sizes: tuple[int, ...]) -> list[Figure]:
 
 def plan_alone(list_path: Path, folder: Path) -> float:
     """Read a list into a finished plan; returns the seconds that took, imports left out."""
-    from orchestrator.core.manifest import Format, read_manifest_blocks  # noqa: PLC0415 - the child's
-    from orchestrator.edges.journal import PlanWriter  # noqa: PLC0415
-    from orchestrator.edges.manifest_file import open_manifest  # noqa: PLC0415
+    from orchestrator.manifest.formats import Format, read_manifest_blocks  # noqa: PLC0415 - the child's
+    from orchestrator.manifest.source import open_manifest  # noqa: PLC0415
+    from orchestrator.store import PlanWriter  # noqa: PLC0415
 
     journal = folder / "plan.db"
     journal.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def plan_alone(list_path: Path, folder: Path) -> float:
     with open_manifest(list_path) as source:
         lines = read_manifest_blocks(source.chunks(), Format.CSV, default_vdn=None)
         counts, _ = writer.take(lines)
-    writer.finish({"facts": "{}"}).close()
+    writer.finish().close()
     took_s = time.monotonic() - began_s
     assert counts.duplicates == counts.lines // 100
     return took_s

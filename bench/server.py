@@ -2,12 +2,12 @@
 
 Usage: python -m bench.server [--campaigns N] [--latency-ms L] … (bench/stage.py starts it)
 
-Rule 1: it is quicker than any client measured against it, so it checks no signature and parses no
-    more of a request than its first line.
-Rule 2: a request is timed when its bytes are read, before anything is done about it; `GET /seen`
-    tells the figures, and `GET /reset` forgets them and makes every campaign run again. Both are
-    best asked at the control port: plain http, no faults.
-Rule 3: faults come from a campaign's number, so they fall on the same campaigns for every client.
+- It is quicker than any client measured against it, so it checks no signature and parses no more of
+  a request than its first line.
+- A request is timed when its bytes are read, before anything is done about it; `GET /seen` tells
+  the figures, and `GET /reset` forgets them and makes every campaign run again. Both are best asked
+  at the control port: plain http, no faults.
+- Faults come from a campaign's number, so they fall on the same campaigns for every client.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
         return world.page(query) if query else world.details(int(parts[2]))
 
     def write(self, answer: bytes) -> None:
-        """Send an answer; the last one of a connection's life closes it."""
+        """Send an answer; the last one of a connection closes it."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(answer)
             if self.left == 0:

@@ -1,11 +1,11 @@
 """What every benchmark stands on: the server, the programs that run against it, what they cost.
 
-Rule 1: server and client have a core each, where there are two; the bench itself sits with the
-    server and does nothing while a client is measured.
-Rule 2: CPU and memory are what the kernel says of the finished process and its children. No peak
-    is below that of the bench itself, from which they are forked, so it imports little.
-Rule 3: nothing of this machine's own settings reaches a client, and nothing is left behind: every
-    process is ended by its number, every file lies in one folder that is removed.
+- Server and client have a core each, where there are two; the bench itself sits with the server and
+  does nothing while a client is measured.
+- CPU and memory are what the kernel says of the finished process and its children. No peak is below
+  that of the bench itself, from which they are forked, so it imports little.
+- Nothing of this machine's own settings reaches a client, and nothing is left behind: every process
+  is ended by its number, every file lies in one folder that is removed.
 """
 
 from __future__ import annotations
@@ -289,5 +289,5 @@ def leave_when_told() -> None:
 
 
 def say(words: str) -> None:
-    """Tell whoever waits how far it is."""
+    """Say how far it is."""
     print(f"bench: {words}", file=sys.stderr, flush=True)

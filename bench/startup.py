@@ -4,9 +4,9 @@ The list has 1,000 lines, the VDN 1,000 campaigns, the rate is 100 a second, fil
 `pause` looks before it pauses: with the listing's 10 pages in 1,000 campaigns that costs time of
 its own, which belongs to the measure.
 
-Rule 1: the ways take turns; a first round is thrown away.
-Rule 2: a process is killed as soon as its first PUT has come: what follows is not looked at.
-Rule 3: its CPU is what it had used by then, and in the 10 ms that may pass before it is noticed.
+- The ways take turns; a first round is thrown away.
+- A process is killed as soon as its first PUT has come: what follows is not looked at.
+- Its CPU is what it had used by then, and in the 10 ms that may pass before it is noticed.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ All send the same PUTs, 32 at a time, to a server on another core that answers a
 keeps its journal durable and writes its report; its pace is set so high that it never waits.
 `pause` also looks before and verifies after (a listing of 200 pages each time).
 
-Rule 1: CPU is the whole process from start to end, divided by the campaigns.
-Rule 2: the programs take turns, so that a slow minute of the machine is slow for all of them.
+- CPU is the whole process from start to end, divided by the campaigns.
+- The programs take turns, so that a slow minute of the machine is slow for all of them.
 """
 
 from __future__ import annotations

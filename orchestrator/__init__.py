@@ -17,20 +17,7 @@ from typing import TYPE_CHECKING
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    from orchestrator.core.manifest import Format
-    from orchestrator.core.outcome import Changed, Evidence, Outcome
-    from orchestrator.errors import (
-        CredentialsError,
-        JournalMismatchError,
-        ManifestError,
-        OrchestratorError,
-        RefusedError,
-        ServerError,
-        SettingsError,
-        StorageError,
-        UsageError,
-    )
-    from orchestrator.library import (
+    from orchestrator.api import (
         ContinueOptions,
         FailureLimit,
         PauseAllOptions,
@@ -45,15 +32,28 @@ if TYPE_CHECKING:
         report,
         restore,
     )
+    from orchestrator.errors import (
+        CredentialsError,
+        JournalMismatchError,
+        ManifestError,
+        OrchestratorError,
+        RefusedError,
+        ServerError,
+        SettingsError,
+        StorageError,
+        UsageError,
+    )
+    from orchestrator.manifest.formats import Format
+    from orchestrator.policy.decide import Changed, Evidence, Outcome
 
 __version__ = VERSION
 
 #: public name → where it lives; loaded on first use, because `--help` needs none of it
 _HOMES = {
-    "Changed": "core.outcome",
-    "Evidence": "core.outcome",
-    "Format": "core.manifest",
-    "Outcome": "core.outcome",
+    "Changed": "policy.decide",
+    "Evidence": "policy.decide",
+    "Format": "manifest.formats",
+    "Outcome": "policy.decide",
     "CredentialsError": "errors",
     "JournalMismatchError": "errors",
     "ManifestError": "errors",
@@ -63,19 +63,19 @@ _HOMES = {
     "SettingsError": "errors",
     "StorageError": "errors",
     "UsageError": "errors",
-    "ContinueOptions": "library",
-    "FailureLimit": "library",
-    "PauseAllOptions": "library",
-    "PauseOptions": "library",
-    "RestoreOptions": "library",
-    "RunResult": "library",
-    "Settings": "library",
-    "continue_run": "library",
-    "load_settings": "library",
-    "pause": "library",
-    "pause_all": "library",
-    "report": "library",
-    "restore": "library",
+    "ContinueOptions": "api",
+    "FailureLimit": "api",
+    "PauseAllOptions": "api",
+    "PauseOptions": "api",
+    "RestoreOptions": "api",
+    "RunResult": "api",
+    "Settings": "api",
+    "continue_run": "api",
+    "load_settings": "api",
+    "pause": "api",
+    "pause_all": "api",
+    "report": "api",
+    "restore": "api",
 }
 
 __all__ = [

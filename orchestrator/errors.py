@@ -1,8 +1,7 @@
-"""Every way the product says no: one class per reason, its exit code on the class.
+"""Every error of the product: one class per reason, with its exit code.
 
-Rule 1: an error carries its evidence as attributes and speaks one sentence.
-Rule 2: `advice` is the second line people see: what to do next.
-Rule 3: no secret ever becomes an attribute.
+An error carries its evidence as attributes and speaks one sentence; `advice` is the second line
+that people see. No secret ever becomes an attribute.
 
 OrchestratorError
 ├── UsageError            2   the command line makes no sense
@@ -10,7 +9,7 @@ OrchestratorError
 ├── ManifestError         2   the list cannot be used
 ├── JournalMismatchError  2   the journal belongs to another server, list or version
 ├── CredentialsError      3   the server refused the access key
-├── ServerError           4   unreachable, unhealthy, or not the API
+├── ServerError           4   unreachable, failing, or not the API
 ├── StorageError          5   the journal or the report could not be stored
 ├── RefusedError          7   not confirmed, locked, over a limit, too old
 ├── NotBegunError       130   a signal (its own code: 129, 130, 143) came before the run began
@@ -133,6 +132,6 @@ class NotBegunError(OrchestratorError):
 
 
 class BugError(OrchestratorError):
-    """Something that cannot happen did."""
+    """A bug of ours: something happened that the code excludes."""
 
     exit_code = 70

@@ -1,12 +1,12 @@
 """A whole run without a network, a thread for commits, or real time.
 
-Rule 1: the server is the simulator's own desk; only the wire between it and the product is made
-        here. `send` does what the real client does, in the same order (Transport, client.py).
-Rule 2: time is the virtual loop's; the wall clock is a start plus that time plus jumps.
-Rule 3: whatever a test does, every PUT must have its committed intent, no campaign two PUTs in
-        flight, no second more than R departures, and every report must add up: `Stage` checks.
-Rule 4: a killed life leaves nothing: its writer and its wire are dead from that instant on, what
-        had left for the server still arrives.
+- The server is the simulator's own handler; only the wire between it and the product is made here.
+  `send` does what the real client does, in the same order (Transport, client.py).
+- Time is the virtual loop's; the wall clock is a start plus that time plus jumps.
+- Whatever a test does, every PUT must have its committed intent, no campaign two PUTs in flight, no
+  second more than R departures, and every report must add up: `Stage` checks.
+- a killed process leaves nothing: its writer and its wire are dead from that instant on, what had
+  left for the server still arrives.
 """
 
 from __future__ import annotations
@@ -23,37 +23,45 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.core.answer import Answer, Fault
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.edges.events import Events, Level
-from orchestrator.edges.isales_client import CONTENT_TYPE, NotSentError
-from orchestrator.edges.journal.writer import _Store
-from orchestrator.edges.run_directory import RunDirectory
-from orchestrator.edges.settings import Settings, load_settings
-from orchestrator.run import continuing, pausing, pausing_all, restoring
-from orchestrator.run.options import ContinueOptions, PauseAllOptions, PauseOptions, RestoreOptions
-from orchestrator.run.session import Surroundings
-from orchestrator.simulator.desk import Desk, Received
+from orchestrator.engine import continuing, pausing, pausing_all
+from orchestrator.engine import restore as restoring
+from orchestrator.engine.options import (
+    ContinueOptions,
+    PauseAllOptions,
+    PauseOptions,
+    RestoreOptions,
+)
+from orchestrator.engine.run import Environment
+from orchestrator.isales.answer import Answer, Fault
+from orchestrator.isales.client import CONTENT_TYPE, NotSentError
+from orchestrator.log import Events, Level
+from orchestrator.model import CampaignRef, Status
+from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.faults import Ending, FaultPlan
+from orchestrator.simulator.handler import Handler, Received
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import CHANGES, Kind, read_call
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
+from orchestrator.store.run_dir import RunDirectory
+from orchestrator.store.sqlite import SqliteJournal, SqliteStore
+from orchestrator.store.writer import _Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.core.requests import ApiRequest
-    from orchestrator.core.signing import SigningRules
-    from orchestrator.edges.clock import Clock
-    from orchestrator.edges.isales_client import Departure
-    from orchestrator.run.pausing_all import Confirm
-    from orchestrator.run.reporting import RunResult
-    from orchestrator.run.stopping import Stopping
-    from orchestrator.simulator.desk import Played
+    from orchestrator.clock import Clock
+    from orchestrator.engine.pausing_all import Confirm
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.stop import Stopping
+    from orchestrator.isales.client import Departure
+    from orchestrator.isales.requests import ApiRequest
+    from orchestrator.settings.values import SigningRules
+    from orchestrator.simulator.handler import Played
     from orchestrator.simulator.ledger import Entry
+    from orchestrator.store import Journal
 
 T = TypeVar("T")
 
@@ -97,7 +105,7 @@ class VirtualClock:
         return self._random.random()
 
 
-class Heard(Events):
+class Exchange(Events):
     """Events as values."""
 
     def __init__(self) -> None:
@@ -120,7 +128,7 @@ class Life:
 
     number: int
     dead: bool = False
-    #: cancels the call that this life is
+    #: cancels the call that this process is
     end: Callable[[], object] | None = None
     writers: list[FakeWriter] = field(default_factory=list)
 
@@ -138,7 +146,7 @@ class Sent:
 
     number: int
     at_s: float
-    life: int
+    process: int
     method: str
     target: str
     kind: Kind
@@ -180,16 +188,16 @@ class FakeWriter:
     """The journal's writer in virtual time: in order, commits take a while, disks fill up."""
 
     def __init__(
-        self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, life: Life
+        self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, process: Life
     ) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         self._store = _Store(connection, keep_going=keep_going)
         self._on_disk = connection
         self._disk = disk
-        self._life = life
+        self._life = process
         self._due_s = 0.0
         self.closed = False
-        life.writers.append(self)
+        process.writers.append(self)
 
     @property
     def failure(self) -> Any:
@@ -257,12 +265,12 @@ class FakeWriter:
             future.set_result(result)
 
     def _is_over(self, future: asyncio.Future[Any]) -> bool:
-        """Whether nobody hears of it: the commit may have been its life's last act."""
+        """Whether nobody hears of it: the commit may have been its process's last act."""
         return self._life.dead or future.done()
 
 
 class FakeServer:
-    """The simulator's desk with a wire in front of it."""
+    """The simulator's handler with a wire in front of it."""
 
     def __init__(
         self,
@@ -290,14 +298,16 @@ class FakeServer:
         self.clock = clock
         check = signature or SignatureCheck(ACCESS_KEY, SECRET_KEY)
         self.ledger = Ledger()
-        self.desk = Desk(world, faults=faults or FaultPlan(), signature=check, ledger=self.ledger)
+        self.handler = Handler(
+            world, faults=faults or FaultPlan(), signature=check, ledger=self.ledger
+        )
         self.there_s, self.back_s, self.connect_s = there_s, back_s, connect_s
         self.sent: list[Sent] = []
         #: from … to seconds in which no connection can be made
         self.unreachable: list[tuple[float, float]] = []
         #: called when a request has just left
         self.on_sent: Callable[[Sent], None] | None = None
-        #: makes the answer instead of the desk: bytes of a whole response; None: the desk
+        #: makes the answer instead of the handler: bytes of a whole response; None: the handler
         self.forge: Callable[[Sent], bytes | None] | None = None
         self.in_flight: Counter[CampaignRef] = Counter()
         self.most_in_flight = 0
@@ -325,10 +335,10 @@ class FakeServer:
 class FakeTransport:
     """What the real client does, over a fake wire."""
 
-    def __init__(self, server: FakeServer, settings: Settings, clock: Clock, life: Life) -> None:
+    def __init__(self, server: FakeServer, settings: Settings, clock: Clock, process: Life) -> None:
         self._server = server
         self._clock = clock
-        self._life = life
+        self._life = process
         self._connect_timeout_s = settings.server.connect_timeout_s
         self._attempt_timeout_s = settings.server.attempt_timeout_s
         self._turns = asyncio.Semaphore(settings.pace.concurrency)
@@ -364,7 +374,7 @@ class FakeTransport:
             await asyncio.sleep(self._connect_timeout_s)
             return Fault.CONNECT_TIMEOUT
         await asyncio.sleep(server.connect_s)
-        if server.desk.refuses_connections(now_s=self._clock.now_s()):
+        if server.handler.refuses_connections(now_s=self._clock.now_s()):
             return Fault.CONNECT_REFUSED
         return None
 
@@ -375,7 +385,7 @@ class FakeTransport:
         server = self._server
         query = request.query_string
         target = request.path + ("?" + query if query else "")
-        call = read_call(request.method, target, prefix=server.desk.prefix)
+        call = read_call(request.method, target, prefix=server.handler.prefix)
         sent = Sent(
             len(server.sent) + 1,
             self._clock.now_s(),
@@ -435,7 +445,7 @@ class FakeTransport:
         if method == "PUT":
             headers.append(("Content-Length", "0"))
         received = Received(method=method, target=sent.target, headers=tuple(headers))
-        played = server.desk.receive(
+        played = server.handler.receive(
             received, now_s=now_s, at_s=now_s, wall_ms=server.clock.true_ms()
         )
         forged = server.forge(sent) if server.forge is not None else None
@@ -529,13 +539,13 @@ class Stage:
             world, clock=self.clock, faults=faults, signature=signature, **wire
         )
         self.disk = Disk()
-        self.events = Heard()
-        self.lives: list[Life] = []
+        self.events = Exchange()
+        self.processes: list[Life] = []
         self.stopping: Stopping | None = None
-        self.surroundings: Surroundings | None = None
+        self.environment: Environment | None = None
         self.fallback = io.BytesIO()
-        #: called with every new life's Stopping before it begins
-        self.on_birth: Callable[[Surroundings], None] | None = None
+        #: called with every new process's Stopping before it begins
+        self.on_birth: Callable[[Environment], None] | None = None
         self._signing = signing
         self._overrides: dict[str, object] = {
             "server.base_url": f"http://{HOST}",
@@ -568,31 +578,36 @@ class Stage:
         )
         return found if self._signing is None else found._replace(signing=self._signing)
 
-    def birth(self) -> Surroundings:
-        """The surroundings of one more life."""
-        life = Life(len(self.lives) + 1)
-        self.lives.append(life)
+    def birth(self) -> Environment:
+        """The environment of one more process."""
+        process = Life(len(self.processes) + 1)
+        self.processes.append(process)
 
         def transport(settings: Settings, clock: Clock) -> FakeTransport:
-            made = FakeTransport(self.server, settings, clock, life)
-            made.before_put = lambda ref: self._check_intent(life, ref)
+            made = FakeTransport(self.server, settings, clock, process)
+            made.before_put = lambda ref: self._check_intent(process, ref)
             return made
 
-        surroundings = Surroundings(
+        def store(journal: Journal, keep_going: bool) -> SqliteStore:  # noqa: FBT001
+            assert isinstance(journal, SqliteJournal)
+            writer = FakeWriter(
+                journal.connection, keep_going=keep_going, disk=self.disk, process=process
+            )
+            return SqliteStore(writer, journal.path)
+
+        environment = Environment(
             clock=self.clock,
             events=self.events,
             fallback=self.fallback,
             transport=transport,
-            writer=lambda connection, keep_going: FakeWriter(
-                connection, keep_going=keep_going, disk=self.disk, life=life
-            ),
+            store=store,
             host="stage",
         )
-        self.surroundings = surroundings
-        self.stopping = surroundings.stopping
+        self.environment = environment
+        self.stopping = environment.stopping
         if self.on_birth is not None:
-            self.on_birth(surroundings)
-        return surroundings
+            self.on_birth(environment)
+        return environment
 
     # -- the four commands --------------------------------------------------------------------
 
@@ -612,9 +627,9 @@ class Stage:
     ) -> RunResult:
         """Run `pause` over these campaigns, all of the world's unless given."""
         path = manifest or self.write_list(self.world.refs() if refs is None else refs)
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
-            pausing.pause(path, self.settings(), PauseOptions(**wanted), surroundings)
+            pausing.pause(path, self.settings(), PauseOptions(**wanted), environment)
         )
         return self._checked(result)
 
@@ -623,10 +638,10 @@ class Stage:
     ) -> RunResult:
         """Run `pause-all` over these VDNs, all of the world's unless given."""
         options = PauseAllOptions(vdns=vdns or tuple(self.world.vdn_ids), **wanted)
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
             pausing_all.pause_all(
-                self.settings(emergency=True), options, surroundings, confirm=confirm
+                self.settings(emergency=True), options, environment, confirm=confirm
             )
         )
         return self._checked(result)
@@ -634,52 +649,52 @@ class Stage:
     async def continue_run(self, run_dir: Path, **wanted: Any) -> RunResult:
         """Run `continue`."""
         emergency = _kind(run_dir) == "pause-all"
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
             continuing.continue_run(
                 RunDirectory(run_dir),
                 self.settings(emergency=emergency),
                 ContinueOptions(**wanted),
-                surroundings,
+                environment,
             )
         )
         return self._checked(result)
 
     async def restore(self, run_dir: Path, **wanted: Any) -> RunResult:
         """Run `restore`."""
-        surroundings = self.birth()
+        environment = self.birth()
         result = await self._live(
             restoring.restore(
                 RunDirectory(run_dir),
                 self.settings(),
                 RestoreOptions(**wanted),
-                surroundings,
+                environment,
                 confirm=None,
             )
         )
         return self._checked(result)
 
-    async def until_killed(self, life: Coroutine[Any, Any, RunResult]) -> RunResult | None:
+    async def until_killed(self, process: Coroutine[Any, Any, RunResult]) -> RunResult | None:
         """Await a command that `kill` may end; None when it did."""
         try:
-            return await life
+            return await process
         except asyncio.CancelledError:
-            if not self.lives[-1].dead:
+            if not self.processes[-1].dead:
                 raise
             return None
 
     def kill(self) -> None:
-        """End the present life as SIGKILL does."""
-        self.lives[-1].kill()
+        """End the present process as SIGKILL does."""
+        self.processes[-1].kill()
 
     async def _live(self, run: Coroutine[Any, Any, RunResult]) -> RunResult:
-        life = self.lives[-1]
+        process = self.processes[-1]
         own = asyncio.create_task(run)
         died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        life.end = lambda: None if died.done() else died.set_result(None)
+        process.end = lambda: None if died.done() else died.set_result(None)
         try:
             await asyncio.wait(_either(own, died), return_when=asyncio.FIRST_COMPLETED)
-            if life.dead:
+            if process.dead:
                 await self._bury(own)
                 raise asyncio.CancelledError
             return await own
@@ -687,7 +702,7 @@ class Stage:
             own.cancel()
 
     async def _bury(self, own: asyncio.Future[RunResult]) -> None:
-        """Let every coroutine of the dead life unwind; none of them can do anything."""
+        """Let every coroutine of the dead process unwind; none of them can do anything."""
         left: list[asyncio.Task[Any]] = []
         for _ in range(1_000):
             left = [one for one in asyncio.all_tasks() if _is_of_a_run(one)]
@@ -734,8 +749,8 @@ class Stage:
         problems = list(self.server.problems)
         rate_per_s = float(str(self._overrides["pace.rate_per_s"]))
         allowed = max(1, int(rate_per_s))
-        # A new life does not know the departures of the one before it.
-        own = [one for one in self.server.sent if one.life == self.lives[-1].number]
+        # A new process does not know the departures of the one before it.
+        own = [one for one in self.server.sent if one.process == self.processes[-1].number]
         if (worst := _worst_window(own)) > allowed:
             problems.append(f"{worst} departures in one second at R = {rate_per_s}")
         if result.run_dir is not None and not result.summary.get("storage_failed"):
@@ -748,8 +763,8 @@ class Stage:
         assert not problems, problems
         return result
 
-    def _check_intent(self, life: Life, ref: CampaignRef) -> None:
-        for writer in life.writers:
+    def _check_intent(self, process: Life, ref: CampaignRef) -> None:
+        for writer in process.writers:
             if writer.closed:
                 continue
             found = writer.connection.execute(

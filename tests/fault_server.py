@@ -1,9 +1,9 @@
 """A TCP server that misbehaves on purpose, in the test's own process, and keeps a ledger.
 
-Rule 1: a script says what happens to one request; scripts are queued per campaign id (or for all),
-        the last one stays.
-Rule 2: the ledger has every request that was read in full, in order, before its script runs.
-Rule 3: nothing here understands HTTP beyond the end of a request's head.
+- a script says what happens to one request; scripts are queued per campaign id (or for all), the
+  last one stays.
+- The ledger has every request that was read in full, in order, before its script runs.
+- Nothing here understands HTTP beyond the end of a request's head.
 
     async with FaultServer() as server:
         server.answers(reply(), cut(10), campaign_id=146)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.core.outcome import Changed, Evidence, Outcome
-from orchestrator.core.report import ReportRow, RunKind, Tally
-from orchestrator.core.summary import Ended, RunFacts
+from orchestrator.policy.decide import Changed, Evidence, Outcome
+from orchestrator.reports.rows import ReportRow, RunKind, Tally
+from orchestrator.reports.summary import Ended, RunFacts
 
 #: 2026-11-23T23:05:01.123Z
 AT_MS = 1_795_475_101_123

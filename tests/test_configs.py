@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.simulate import DEFAULT_PORT
-from orchestrator.core.campaign import (
+from orchestrator.model import (
     CampaignRef,
     Refusal,
     Status,
     read_campaign_id,
     read_vdn_id,
 )
-from orchestrator.core.setting_table import SETTINGS
-from orchestrator.core.settings import file_layer, resolve
+from orchestrator.settings.schema import SETTINGS
+from orchestrator.settings.values import file_layer, resolve
 from orchestrator.simulator import scenarios
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -14,12 +14,13 @@ import pytest
 
 from orchestrator.cli.app import COMMANDS, make_app
 from orchestrator.cli.help_text import EXIT_CODES
-from orchestrator.core.outcome import Evidence, Outcome
-from orchestrator.core.report import COLUMNS, RunKind, SweepRecord, Tally
-from orchestrator.core.result_codes import RESULT_CODES
-from orchestrator.core.setting_table import SETTINGS
-from orchestrator.core.summary import Ended, RunFacts, RunVerdict, summary_document
+from orchestrator.isales.codes import RESULT_CODES
+from orchestrator.policy.decide import Evidence, Outcome
+from orchestrator.reports.rows import COLUMNS, RunKind, SweepRecord, Tally
+from orchestrator.reports.summary import Ended, RunFacts, RunVerdict, summary_document
+from orchestrator.settings.schema import SETTINGS
 from orchestrator.simulator.scenarios import SCENARIOS
+from tests.checks.tree import files, place
 from tests.cli.makers import environment, served, write_list
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+#: where a file lies that is named without the whole of its path
+PLACES = ("", "orchestrator")
+EVIDENCE = (ROOT / "docs" / "spec" / "evidence.md").read_text(encoding="utf-8")
 DOCUMENTS = README + "".join(
     path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))
 )
@@ -39,6 +44,12 @@ MARKDOWN = sorted(
 EVENT_CALLS = {"debug", "info", "warning", "error"}
 #: a fenced block: its language and its text
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: a document that a file names; `docs/…md` and `tests/faults.md`, from the root
+NAMED_DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|tests)/[\w./-]+\.md)\b")
+#: a document and a numbered rule of it
+NAMED_RULE = re.compile(r"docs/spec/evidence\.md, rules? ([0-9]+)")
+#: documents that the repository has never held, or does not hold any more
+STRAY = re.compile(r"(?<![\w/-])(?:design|api|findings|style)\.md\b|(?<!tests/)\bfaults\.md §")
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -112,8 +123,8 @@ def test_no_section_names_a_flag_that_its_command_does_not_take() -> None:
 def test_every_setting_stands_in_the_reference_with_its_variable_and_meaning(
     spec: object,
 ) -> None:
-    """One row: key, variable, flag, defaults, and the words of core/setting_table.py."""
-    from orchestrator.core.setting_table import SettingSpec
+    """One row: key, variable, flag, defaults, and the words of settings/schema.py."""
+    from orchestrator.settings.schema import SettingSpec
 
     assert isinstance(spec, SettingSpec)
     row = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `{spec.key}`"))
@@ -144,7 +155,7 @@ def test_every_exit_code_has_a_row_in_both_tables(code: str) -> None:
 
 
 def test_every_result_code_stands_in_the_reference_with_its_name() -> None:
-    """The table of core/result_codes.py, row by row."""
+    """The table of isales/codes.py, row by row."""
     for code, (_, name) in RESULT_CODES.items():
         assert f"| `{code}` | `{name}` |" in REFERENCE
 
@@ -207,6 +218,58 @@ def test_every_relative_link_leads_somewhere(path: Path) -> None:
         if anchor:
             headings = HEADING.findall(found.read_text(encoding="utf-8"))
             assert anchor in {slug(one) for one in headings}, target
+
+
+def test_every_document_that_a_file_names_is_in_the_repository() -> None:
+    """In code, tests, documents and configuration: `docs/spec/evidence.md, rule 9` leads there."""
+    rules = set(re.findall(r"^## Rule ([0-9]+):", EVIDENCE, re.MULTILINE))
+    wrong = []
+    for path in files(ROOT):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        missing = {name for name in NAMED_DOCUMENT.findall(text) if not (ROOT / name).is_file()}
+        unknown = {f"rule {number}" for number in NAMED_RULE.findall(text) if number not in rules}
+        stray = set(STRAY.findall(text)) if path != Path(__file__) else set()
+        wrong += [f"{place(path)}: {name}" for name in missing | unknown | stray]
+
+    assert rules == {str(number) for number in range(1, 11)}
+    assert wrong == []
+
+
+def defined_names() -> set[str]:
+    """`module.function`, `Class` and `Class.method` of the whole product."""
+    found = set()
+    for path in sorted((ROOT / "orchestrator").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found.add(node.name)
+                found.update(
+                    f"{node.name}.{one.name}"
+                    for one in node.body
+                    if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+                )
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.add(f"{path.stem}.{node.name}")
+    return found
+
+
+def test_the_way_of_one_campaign_names_what_the_code_has_in_fifteen_steps() -> None:
+    """`Saved.rows` or `bulk._from_ready`: a class, a method, or a function of a module."""
+    way = ARCHITECTURE.partition("## The way of one campaign")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([A-Za-z]\w*(?:\.\w+)?)`", way)) - {"pause-all"}
+
+    assert len(re.findall(r"^[0-9]+\. ", way, re.MULTILINE)) <= 15
+    assert len(named) > 10
+    assert sorted(named - defined_names()) == []
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    """Of the product, the tests and the documents: `policy/decide.py`, `docs/reference.md`."""
+    named = set(re.findall(r"`([\w/]+/[\w.]+\.(?:py|md|toml))`", ARCHITECTURE))
+
+    assert len(named) > 10
+    assert [
+        one for one in sorted(named) if not any((ROOT / top / one).is_file() for top in PLACES)
+    ] == []
 
 
 def test_every_command_line_in_the_documents_can_be_parsed() -> None:

@@ -93,4 +93,4 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_package_says_that_it_is_typed() -> None:
     """py.typed lies inside, where type checkers look for it; tests/typing is what they then see."""
     assert files("orchestrator").joinpath("py.typed").is_file()
-    assert import_module("orchestrator.library").__all__
+    assert import_module("orchestrator.api").__all__

@@ -1,12 +1,12 @@
 """An event loop in which waiting costs nothing and deadlines stay exact.
 
-Rule 1: the clock moves only when nothing is ready to run; it then jumps to the next timer.
-Rule 2: while a thread works for the loop, the clock stands still, so no thread is overtaken
-        (shutting down the default executor counts as work too).
-Rule 3: a socket cannot live here, because the world outside does not jump along: a test that opens
-        one, or starts a process, is marked `sockets` and runs on the real loop.
-Rule 4: when nothing is ready, nothing is scheduled and no thread is at work, the test has hung;
-        it is told so in words after a few real seconds.
+- The clock moves only when nothing is ready to run; it then jumps to the next timer.
+- While a thread works for the loop, the clock stands still, so no thread is overtaken (shutting
+  down the default executor counts as work too).
+- a socket cannot live here, because the world outside does not jump along: a test that opens one,
+  or starts a process, is marked `sockets` and runs on the real loop.
+- When nothing is ready, nothing is scheduled and no thread is at work, the test has hung; it is
+  told so in words after a few real seconds.
 
 Every async test runs in this loop unless it is marked `sockets` (tests/conftest.py).
 """

@@ -1,4 +1,4 @@
-"""The signature of a bodyless PUT, as short as it can be written (api.md §1.2)."""
+"""The signature of a bodyless PUT, as short as it can be written (docs/spec/interface.md)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Faces people: arguments become one library call, its result an exit code."""
+"""The command line: arguments become one library call, its result an exit code."""

@@ -1,8 +1,7 @@
-"""The commands there are, and how their arguments are read.
+"""The commands and how their arguments are read; a command's module is loaded when it is called.
 
-Rule 1: a command is registered by its import string and loaded when it is the one called.
-Rule 2: no environment variable and no file reaches an argument from here (settings do their own).
-Rule 3: cyclopts neither prints nor exits: help is help_text.py, errors are usage.py and main.py.
+cyclopts neither prints nor exits here: help comes from help_text.py, errors from usage.py and
+main.py. No environment variable and no file reaches an argument.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ COMMANDS = {
     "restore": "start again exactly the campaigns that a run turned off",
     "report": "make the report files again from a run's journal",
     "runs": "list runs, newest first; a live one is marked",
-    "check": "read-only drill: would an emergency work right now?",
+    "check": "a read-only drill that shows whether an emergency would work now",
     "config show": "effective settings, with the origin of each",
     "simulate": "a CC-iSales stand-in on loopback, for drills",
     "demo": "the simulator, a list with faults, paused, its report",

@@ -1,12 +1,12 @@
-"""`orchestrator check`: the drill before 3 a.m."""
+"""`orchestrator check`: would an emergency work right now?"""
 
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.cli import flags, values
-from orchestrator.core.escaping import for_terminal
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.run.check import Step
+    from orchestrator.engine.check import Step
 
 
 def check(
@@ -21,22 +21,22 @@ def check(
     import asyncio  # noqa: PLC0415 - `--help` does not wait for it
     import json as json_text  # noqa: PLC0415 - the flag has its name
 
-    from orchestrator.cli import stage, voice  # noqa: PLC0415
-    from orchestrator.edges.clock import SystemClock  # noqa: PLC0415
-    from orchestrator.run.check import check as start  # noqa: PLC0415
-    from orchestrator.run.check import exit_code_of  # noqa: PLC0415
+    from orchestrator.cli import output, runner  # noqa: PLC0415
+    from orchestrator.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.engine.check import check as start  # noqa: PLC0415
+    from orchestrator.engine.check import exit_code_of  # noqa: PLC0415
 
     vdn_id = values.read_vdn(vdn)
-    stage.check_shared(shared)
+    runner.check_shared(shared)
 
     def tell(step: "Step") -> None:
         if not json:
             text = for_terminal(step.text, limit=1000)
-            voice.give(f"{step.finding:<4}  {step.elapsed_ms:>6,} ms  {step.name:<15}  {text}")
+            output.give(f"{step.finding:<4}  {step.elapsed_ms:>6,} ms  {step.name:<15}  {text}")
 
     steps = asyncio.run(
         start(
-            lambda: stage.load(shared, emergency=True, consequence="Nothing was sent."),
+            lambda: runner.load(shared, emergency=True, consequence="Nothing was sent."),
             vdn=vdn_id,
             clock=SystemClock(),
             tell=tell,
@@ -44,11 +44,11 @@ def check(
     )
     code = exit_code_of(steps)
     if json:
-        voice.give(
+        output.give(
             json_text.dumps({"exit_code": code, "steps": [step._asdict() for step in steps]})
         )
         return code
-    voice.give(_verdict(steps, code))
+    output.give(_verdict(steps, code))
     return code
 
 

@@ -8,7 +8,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 def completion(shell: str, /, *, shared: flags.Common = flags.NO_FLAGS) -> int:
     """Print the completion script for bash, zsh or fish."""
-    from orchestrator.cli import voice  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import output  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.app import make_app  # noqa: PLC0415
 
     del shared
@@ -18,5 +18,5 @@ def completion(shell: str, /, *, shared: flags.Common = flags.NO_FLAGS) -> int:
         prog_name="orchestrator",
         shell=shell,  # type: ignore[arg-type] # checked above
     )
-    voice.give(script.rstrip("\n"))
+    output.give(script.rstrip("\n"))
     return 0

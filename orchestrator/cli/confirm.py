@@ -1,8 +1,7 @@
-"""The guard before something is changed without a list: the VDN number must be typed.
+"""The question before something is changed without a list: the operator types the VDN number.
 
-Rule 1: nothing but --yes stands for typing: no variable, no settings file, no default answer.
-Rule 2: without a terminal and without --yes the answer is no, before anything is sent or listed.
-Rule 3: the listing goes on while the operator types; what it finds appears above the question.
+Only --yes replaces the typing. Without a terminal and without --yes the answer is no, before
+anything is sent or listed. The listing goes on while the operator types.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.cli import voice
+from orchestrator.cli import output
 from orchestrator.cli.progress import is_terminal
-from orchestrator.core.escaping import for_terminal
 from orchestrator.errors import RefusedError
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from orchestrator.cli.progress import Screen
-    from orchestrator.run.pausing_all import Findings
-    from orchestrator.run.stopping import Stopping
+    from orchestrator.engine.pausing_all import Findings
+    from orchestrator.engine.stop import Stopping
 
 #: seconds between two looks at what the listing has found
 _LOOK_EVERY_S: Final = 0.1
@@ -30,7 +29,7 @@ _ANSWER_MAX_BYTES: Final = 4096
 
 
 def refuse_without_terminal(command: str, *, confirmed: bool) -> None:
-    """Refuse what nobody can be asked about.
+    """Refuse a command that has to ask and has no terminal.
 
     Raises:
         RefusedError: there is no terminal, and no --yes.
@@ -78,8 +77,8 @@ class Question:
         if not vdns:
             return True  # nothing would be changed, so there is nothing to ask
         names = " ".join(str(one) for one in vdns)
-        voice.say(f"server  {for_terminal(findings.server)}")
-        voice.say(f"VDN     {names}")
+        output.say(f"server  {for_terminal(findings.server)}")
+        output.say(f"VDN     {names}")
         what = "the VDN number" if len(vdns) == 1 else "all VDN numbers, separated by spaces,"
         prompt = f"To {self._verb} VDN {names}, type {what} and Enter: "
         answer = self._start_reading()
@@ -123,7 +122,7 @@ class Question:
 
 def _show_lines(findings: Findings, shown: int) -> int:
     for line in findings.lines[shown:]:
-        voice.say(f"        {for_terminal(line)}")
+        output.say(f"        {for_terminal(line)}")
     return len(findings.lines)
 
 

@@ -3,7 +3,7 @@
 from orchestrator.cli import flags, values
 
 
-def continue_(  # noqa: PLR0913 - the flags of design.md §3
+def continue_(  # noqa: PLR0913 - one argument for each flag
     run: str,
     /,
     *,
@@ -15,13 +15,13 @@ def continue_(  # noqa: PLR0913 - the flags of design.md §3
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Finish a run that was interrupted."""
-    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.edges.run_directory import find_run  # noqa: PLC0415
-    from orchestrator.run.options import ContinueOptions  # noqa: PLC0415
+    from orchestrator.cli import runner  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.engine.options import ContinueOptions  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
+    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
 
     deadline_s = values.read_seconds("--deadline", deadline)
-    settings = stage.load(shared, need_server=False, rate=rate, concurrency=concurrency)
+    settings = runner.load(shared, need_server=False, rate=rate, concurrency=concurrency)
     directory = find_run(settings.state_dir, run)
     options = ContinueOptions(
         # what no flag said stays as the journal has it
@@ -31,8 +31,8 @@ def continue_(  # noqa: PLR0913 - the flags of design.md §3
         even_if_old=even_if_old,
     )
     load_aiohttp()
-    from orchestrator.run.continuing import continue_run  # noqa: PLC0415 - after settings
+    from orchestrator.engine.continuing import continue_run  # noqa: PLC0415 - after settings
 
-    return stage.Stage(shared).perform(
-        lambda surroundings: continue_run(directory, settings, options, surroundings), as_json=json
+    return runner.Stage(shared).perform(
+        lambda environment: continue_run(directory, settings, options, environment), as_json=json
     )

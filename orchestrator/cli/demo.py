@@ -1,7 +1,6 @@
-"""`orchestrator demo`: the main job on a fresh machine, against the simulator in this process.
+"""`orchestrator demo`: a real run over real sockets, against the simulator in this process.
 
-Rule 1: the run is the real one, over real sockets; only the server is made up.
-Rule 2: the report is not believed: its rows are counted, and held against the simulator's world.
+The demo counts the rows of the report and compares them with the state of the simulator.
 """
 
 from orchestrator.cli import flags
@@ -12,10 +11,10 @@ _RATE_PER_S = "50"
 
 def demo(*, shared: flags.Common = flags.NO_FLAGS) -> int:
     """Pause a list with faults against the simulator, and show the report."""
-    from orchestrator.cli import demo_stage, voice  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import demo_runner, output  # noqa: PLC0415 - `--help` does not wait for it
 
-    rehearsal = demo_stage.rehearse(shared, seed=_SEED, rate=_RATE_PER_S)
-    voice.give("")
+    rehearsal = demo_runner.rehearse(shared, seed=_SEED, rate=_RATE_PER_S)
+    output.give("")
     for line in rehearsal.lines:
-        voice.give(line)
+        output.give(line)
     return 0 if rehearsal.agrees else 1

@@ -1,9 +1,7 @@
-"""The flags that several commands share, named and explained once.
+"""The flags that several commands share, each named and explained once.
 
-Rule 1: every value is text; settings check theirs (edges/settings), values.py the rest.
-Rule 2: no environment variable reaches a flag: settings have their own, --yes has none.
-Rule 3: light: a plain `pause` or `pause-all` reads these without cyclopts (plain.py), everything
-        else is read by cyclopts, for which parameters.py translates them.
+Every value is text; settings/ and values.py check it. A plain `pause` or `pause-all` reads these
+flags without cyclopts (plain.py); for all others parameters.py translates them for cyclopts.
 """
 
 # Annotations are read when this runs, so they are no strings here.
@@ -49,7 +47,7 @@ Yes = Annotated[
     bool,
     Flag(
         name="--yes",
-        help="Do not ask. Else the VDN number(s) must be typed; no variable stands for this.",
+        help="Do not ask for the VDN number(s); no variable replaces this flag.",
     ),
 ]
 EvenIfOld = Annotated[

@@ -1,7 +1,7 @@
 """What `--help` says: the emergency first, then usage, flags, examples and exit codes.
 
-Rule 1: the text of a flag stands beside the flag; examples and exit codes stand here.
-Rule 2: plain text, so that at 3 a.m. it appears at once and everywhere.
+It is plain text, so that it appears at once on every terminal. The text of a flag stands beside
+the flag.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 EMERGENCY = "In an emergency: orchestrator pause-all --vdn N"
 
-#: design.md §6
+#: docs/spec/contracts.md, "Exit codes"
 EXIT_CODES = {
     "0": "every campaign is stopped (or accepted by --accept); pause-all: quiet is proven",
     "1": "finished, or out of --deadline, but some campaigns are not stopped, or bad lines skipped",
     "2": "usage, settings or list refused, another server or list than the run's; nothing was sent",
     "3": "ended early: credentials refused",
-    "4": "ended early: server unreachable or unhealthy beyond patience, TLS, or --max-failures",
+    "4": "ended early: server unreachable or failing beyond patience, TLS, or --max-failures",
     "5": "the journal or the report could not be stored",
-    "6": "pause-all: quiet not proven, or something still runs",
+    "6": "quiet not proven, or something still runs (pause-all)",
     "7": "refused: not confirmed, run locked by another process, over --max-campaigns, too old",
     "70": "a bug in the orchestrator (the report is still written)",
     "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue` finishes it",
@@ -79,7 +79,7 @@ _EXAMPLES = {
 _NOTES = {
     "pause": "MANIFEST is a CSV or JSON list of campaign ids; `-` reads stdin. With --run-dir a"
     " scheduler's retry is safe: an unfinished run of the same list is continued, a finished one"
-    " is told again and nothing is sent.",
+    " shows its saved result and nothing is sent.",
     "pause-all": "Lists what runs, asks for the VDN number(s) to be typed (separated by spaces),"
     " pauses, catches what starts meanwhile, and ends with proof: two complete listings that show"
     " nothing started. Without a terminal --yes is needed.",
@@ -108,7 +108,7 @@ _CHECK_CODES = {
     "1": "it would not: no campaign in the VDN, no place for the journal; or not everything tried",
     "2": "usage or settings refused",
     "3": "credentials refused",
-    "4": "the server is unreachable or unwell, or TLS fails",
+    "4": "the server is unreachable or failing, or TLS fails",
     "70": EXIT_CODES["70"],
 }
 _DEMO_CODES = {
@@ -119,7 +119,7 @@ _DEMO_CODES = {
 
 
 def main_help() -> str:
-    """The help of the whole."""
+    """The text of `orchestrator --help`."""
     return "\n".join(
         [
             EMERGENCY,
@@ -219,7 +219,7 @@ def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
     width = max((len(name) for name, _ in pairs), default=0)
     lines: list[str] = []
     for name, text in pairs:
-        wrapped = textwrap.wrap(text, max(40, 96 - width)) or [""]
+        wrapped = textwrap.wrap(text[:1].upper() + text[1:], max(40, 96 - width)) or [""]
         lines.append(f"  {name:<{width}}  {wrapped[0]}")
         lines.extend(f"  {'':<{width}}  {more}" for more in wrapped[1:])
     return lines

@@ -1,11 +1,9 @@
-"""The command line's front door: arguments in, exit code out, never a traceback unasked for.
+"""The entry point of the command line: arguments in, exit code out, a traceback only with --debug.
 
-Rule 1: help, version and refusals import neither the client nor anything that draws; a plain
-        pause or pause-all does not import cyclopts (plain.py).
-Rule 2: every error becomes two lines on stderr and its exit code; what nobody foresaw is 70.
-Rule 3: no core dump is ever written: it would hold the secret.
-Rule 4: nothing is collected as garbage until a run begins (stage.py) or another command is called:
-        while modules are loaded there is none, and looking for it took 17 ms of the way to a PUT.
+Every error becomes two lines on stderr and its exit code; what nobody foresaw is 70. Help, version
+and refusals import neither the client nor rich. No core dump is written, because it would hold the
+secret. The garbage collector starts when a run begins (runner.py) or another command is called:
+while modules are loaded it finds nothing and takes 17 ms of the time to the first PUT.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import voice
-from orchestrator.edges.streams import raise_descriptor_limit
+from orchestrator.cli import output
 from orchestrator.errors import BugError, OrchestratorError, StorageError
+from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -34,46 +32,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of this process.
 
     Returns:
-        The exit code (design.md §6).
+        The exit code (docs/spec/contracts.md).
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _forbid_core_dumps()
     raise_descriptor_limit()
-    voice.prepare_streams()
+    output.prepare_streams()
     gc.disable()
     try:
         return _run(tokens)
     except OrchestratorError as error:
-        voice.complain(error)
+        output.complain(error)
         _trace(error, tokens)
         return error.exit_code
     except KeyboardInterrupt:
-        voice.say("interrupted before anything was sent")
+        output.say("interrupted before anything was sent")
         return INTERRUPTED
+    except MemoryError:
+        output.complain(
+            StorageError(
+                "this process gets too little memory (ulimit -v, or its container's limit)",
+                advice="raise the limit; `orchestrator runs` shows what was recorded",
+            )
+        )
+        return StorageError.exit_code
     except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
-        last = _last_word(error)
-        voice.complain(last)
+        output.complain(
+            BugError(
+                f"a bug in the orchestrator: {type(error).__name__}: {error}",
+                advice="run it again with --debug and report what it prints;"
+                " `orchestrator runs` shows what was recorded",
+            )
+        )
         _trace(error, tokens)
-        return last.exit_code
+        return BugError.exit_code
     finally:
         gc.enable()
-        voice.finish_output()
+        output.finish_output()
 
 
 def _run(tokens: list[str]) -> int:
     if not tokens or tokens[0] in {"--help", "-h", "help"}:
         from orchestrator.cli.help_text import main_help  # noqa: PLC0415 - only when asked for
 
-        voice.give(main_help())
+        output.give(main_help())
         return 0
     if tokens[0] == "--version":
-        voice.give(f"orchestrator {VERSION}")
+        output.give(f"orchestrator {VERSION}")
         return 0
     command = _help_wanted(tokens)
     if command:
         from orchestrator.cli.help_text import command_help  # noqa: PLC0415 - only when asked for
 
-        voice.give(command_help(command))
+        output.give(command_help(command))
         return 0
     return _call(tokens)
 
@@ -112,20 +123,6 @@ def _call(tokens: list[str]) -> int:
     return called(*bound.args, **bound.kwargs)
 
 
-def _last_word(error: Exception) -> OrchestratorError:
-    """What nobody caught: a machine that is too small, or a bug of ours."""
-    if isinstance(error, MemoryError) or "start new thread" in str(error):
-        return StorageError(
-            "this process gets too little memory (ulimit -v, or its container's limit)",
-            advice="raise the limit; `orchestrator runs` shows what was recorded",
-        )
-    return BugError(
-        f"a bug in the orchestrator: {type(error).__name__}: {error}",
-        advice="run it again with --debug and report what it prints;"
-        " `orchestrator runs` shows what was recorded",
-    )
-
-
 def _forbid_core_dumps() -> None:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -138,7 +135,7 @@ def _trace(error: BaseException, tokens: list[str]) -> None:
     import traceback  # noqa: PLC0415 - only with --debug
 
     for line in traceback.TracebackException.from_exception(error, capture_locals=False).format():
-        voice.say(line.rstrip("\n"))
+        output.say(line.rstrip("\n"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The commands as cyclopts reads them: each flag of flags.py becomes a `cyclopts.Parameter`.
 
-Rule: `parameters:pause` is the function `pause` of orchestrator.cli.pause, loaded when it is asked
-for; nothing but the annotations of its flags is added to.
+`parameters:pause` is the function `pause` of orchestrator.cli.pause, loaded when it is asked for;
+only the annotations of its flags are added.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
 
-def pause(  # noqa: PLR0913 - the flags of design.md §3
+def pause(  # noqa: PLR0913 - one argument for each flag
     manifest: Annotated[str, flags.Flag(allow_leading_hyphen=True)],
     /,
     *,
@@ -32,10 +32,12 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
     deadline: flags.Deadline = None,
     patience: Annotated[
         str | None,
-        flags.Flag(name="--patience", help="S: seconds to wait for an ill server. Default: 1800."),
+        flags.Flag(
+            name="--patience", help="S: seconds to wait for a failing server. Default: 1800."
+        ),
     ] = None,
     no_verify: Annotated[
-        bool, flags.Flag(name="--no-verify", help="Neither look first nor check afterwards.")
+        bool, flags.Flag(name="--no-verify", help="Skip the listings before and after the PUTs.")
     ] = False,
     accept: Annotated[
         list[str] | None,
@@ -46,9 +48,9 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Pause every campaign in a CSV or JSON list."""
-    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.run.options import PauseOptions  # noqa: PLC0415
+    from orchestrator.cli import runner  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.engine.options import PauseOptions  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
     path = _list_path(manifest)
     options = PauseOptions(
@@ -64,7 +66,7 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         accept=values.read_accepted(accept or ()),
         reason=reason,
     )
-    settings = stage.load(
+    settings = runner.load(
         shared,
         need_server=not dry_run,
         need_credentials=not dry_run,
@@ -74,10 +76,10 @@ def pause(  # noqa: PLR0913 - the flags of design.md §3
         reads=path,
     )
     load_aiohttp()
-    from orchestrator.run.pausing import pause as start  # noqa: PLC0415 - after settings are usable
+    from orchestrator.engine.pausing import pause as start  # noqa: PLC0415 - after settings are usable
 
-    return stage.Stage(shared).perform(
-        lambda surroundings: start(path, settings, options, surroundings), as_json=json
+    return runner.Stage(shared).perform(
+        lambda environment: start(path, settings, options, environment), as_json=json
     )
 
 

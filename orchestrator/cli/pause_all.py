@@ -6,7 +6,7 @@ from orchestrator.cli import flags, values
 from orchestrator.errors import UsageError
 
 
-def pause_all(  # noqa: PLR0913 - the flags of design.md §3
+def pause_all(  # noqa: PLR0913 - one argument for each flag
     *,
     vdn: flags.Vdns = None,
     yes: flags.Yes = False,
@@ -26,10 +26,10 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Find everything that runs in one or several VDNs, pause it, prove quiet."""
-    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import runner  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.run.options import EMERGENCY_DEADLINE_S, PauseAllOptions  # noqa: PLC0415
+    from orchestrator.engine.options import EMERGENCY_DEADLINE_S, PauseAllOptions  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
     vdns = values.read_vdns(vdn or ())
     if not vdns:
@@ -49,17 +49,17 @@ def pause_all(  # noqa: PLR0913 - the flags of design.md §3
     )
     confirmed = yes or dry_run
     refuse_without_terminal("pause-all", confirmed=confirmed)
-    settings = stage.load(shared, emergency=True, rate=rate, concurrency=concurrency)
+    settings = runner.load(shared, emergency=True, rate=rate, concurrency=concurrency)
     load_aiohttp()
-    from orchestrator.run.pausing_all import pause_all as start  # noqa: PLC0415 - after settings
+    from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415 - after settings
 
-    around = stage.Stage(shared)
+    around = runner.Stage(shared)
     question = Question(
         "pause everything that runs in", screen=around.screen, stopping=around.stopping
     )
     return around.perform(
-        lambda surroundings: start(
-            settings, options, surroundings, confirm=None if confirmed else question
+        lambda environment: start(
+            settings, options, environment, confirm=None if confirmed else question
         ),
         hangup_ends=False,
         as_json=json,

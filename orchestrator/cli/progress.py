@@ -1,8 +1,7 @@
 """How far a run is, as one line: live on a terminal, now and then elsewhere.
 
-Rule 1: building the text needs neither a terminal nor a clock; showing it is apart.
-Rule 2: rich is loaded in a thread, after the first request has left: an emergency does not wait.
-Rule 3: only this file writes on stderr while a live line stands there; events pass through it.
+rich is loaded in a thread after the first request has left. While a live line is shown, only this
+file writes to stderr; events pass through it.
 """
 
 from __future__ import annotations
@@ -15,33 +14,35 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import voice
-from orchestrator.core.escaping import for_terminal
-from orchestrator.core.plan import spoken_s
+from orchestrator.cli import output
+from orchestrator.policy.plan import spoken_s
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.edges.clock import Clock
-    from orchestrator.run.progress import Progress
+    from orchestrator.clock import Clock
+    from orchestrator.engine.progress import Progress
 
 #: seconds between two lines off a terminal, and between two paintings on one
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2
 #: seconds over which the present rate is measured
 _WINDOW_S = 3.0
-#: share of the ceiling from which the rate is the limit
+#: what an outcome is called while the run may still look at it
+_NOT_FINAL = {"unknown": "to be checked"}
+#: part of the ceiling from which the rate is the limit
 _NEARLY = 0.9
 
 
 @dataclass(slots=True)
 class Pulse:
-    """Looks taken at a run, for what numbers alone do not show: speed."""
+    """Samples of a run's progress, from which its speed is computed."""
 
     _looks: deque[tuple[float, int, int]] = field(default_factory=deque)
     requests_per_s: float = 0.0
     settled_per_s: float = 0.0
 
     def look(self, progress: Progress, *, now_s: float) -> None:
-        """Take one look at a moment in monotonic seconds."""
+        """Take one sample at a moment in monotonic seconds."""
         self._looks.append((now_s, progress.requests, progress.settled))
         while len(self._looks) > 2 and now_s - self._looks[1][0] >= _WINDOW_S:
             self._looks.popleft()
@@ -60,7 +61,7 @@ def progress_line(progress: Progress, pulse: Pulse) -> str:
     """
     parts = [_done(progress)]
     counts = ", ".join(
-        f"{number:,} {outcome.value.replace('_', ' ')}"
+        f"{number:,} {_NOT_FINAL.get(outcome, outcome.value.replace('_', ' '))}"
         for outcome, number in progress.outcomes.most_common()
         if number
     )
@@ -76,7 +77,7 @@ def progress_line(progress: Progress, pulse: Pulse) -> str:
     if progress.backing_off:
         parts.append(f"{progress.backing_off:,} waiting to repeat")
     if progress.breaker:
-        parts.append(f"holding back, trying singly: {for_terminal(progress.breaker, limit=80)}")
+        parts.append(f"server failing, probing: {for_terminal(progress.breaker, limit=80)}")
     else:
         left = _time_left(progress, pulse)
         if left:
@@ -125,7 +126,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether something may be painted: a terminal that can, and is allowed to."""
+        """Whether a live line may be shown: a terminal that can, and is allowed to."""
         return is_terminal(sys.stderr) and os.environ.get("TERM", "") not in {"", "dumb"}
 
     def write(self, text: str) -> int:
@@ -197,7 +198,7 @@ async def _show_plain(progress: Progress, pulse: Pulse, clock: Clock) -> None:
         pulse.look(progress, now_s=clock.now_s())
         await clock.sleep(PLAIN_EVERY_S)
         pulse.look(progress, now_s=clock.now_s())
-        voice.say(progress_line(progress, pulse))
+        output.say(progress_line(progress, pulse))
 
 
 def _make_live() -> Any:

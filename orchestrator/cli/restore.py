@@ -8,7 +8,7 @@ from orchestrator.cli import flags, values
 _NOTHING_STARTED = "Nothing was sent; what was paused stays paused."
 
 
-def restore(  # noqa: PLR0913 - the flags of design.md §3
+def restore(  # noqa: PLR0913 - one argument for each flag
     run: str,
     /,
     *,
@@ -28,9 +28,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     ] = None,
     include_inferred: Annotated[
         bool,
-        flags.Flag(
-            name="--include-inferred", help="Also what was probably, not surely, our doing."
-        ),
+        flags.Flag(name="--include-inferred", help="Also campaigns that RUN probably paused."),
     ] = False,
     even_if_old: flags.EvenIfOld = False,
     run_dir: flags.RunDir = None,
@@ -41,11 +39,11 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Start again exactly the campaigns that RUN turned off."""
-    from orchestrator.cli import stage  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.cli import runner  # noqa: PLC0415 - `--help` does not wait for it
     from orchestrator.cli.confirm import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.edges.loading import load_aiohttp  # noqa: PLC0415
-    from orchestrator.run.options import RestoreOptions  # noqa: PLC0415
-    from orchestrator.run.telling import find_undoable  # noqa: PLC0415
+    from orchestrator.engine.options import RestoreOptions  # noqa: PLC0415
+    from orchestrator.engine.saved import find_undoable  # noqa: PLC0415
+    from orchestrator.loading import load_aiohttp  # noqa: PLC0415
 
     vdns = values.read_vdns(vdn or ())
     default_vdn = vdns[0] if len(vdns) == 1 else None
@@ -62,7 +60,7 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     )
     confirmed = yes or dry_run
     refuse_without_terminal("restore", confirmed=confirmed)
-    settings = stage.load(
+    settings = runner.load(
         shared,
         need_server=False,
         need_credentials=not dry_run,
@@ -72,15 +70,15 @@ def restore(  # noqa: PLR0913 - the flags of design.md §3
     )
     source = find_undoable(settings.state_dir, run)
     load_aiohttp()
-    from orchestrator.run.restoring import restore as start  # noqa: PLC0415 - after settings
+    from orchestrator.engine.restore import restore as start  # noqa: PLC0415 - after settings
 
-    around = stage.Stage(shared)
+    around = runner.Stage(shared)
     question = Question(
         "start again what that run turned off in", screen=around.screen, stopping=around.stopping
     )
     return around.perform(
-        lambda surroundings: start(
-            source, settings, options, surroundings, confirm=None if confirmed else question
+        lambda environment: start(
+            source, settings, options, environment, confirm=None if confirmed else question
         ),
         as_json=json,
     )

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import flags
 from orchestrator.cli.table import table
-from orchestrator.core.escaping import for_terminal
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.run.telling import RunLine
+    from orchestrator.engine.saved import RunLine
 
 _NOTHING = "Nothing was sent."
 
@@ -16,16 +16,16 @@ def runs(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     """List runs, newest first, with their verdict; a live one is marked."""
     import json as json_text  # noqa: PLC0415 - the flag has its name
 
-    from orchestrator.cli import stage, voice  # noqa: PLC0415 - `--help` does not wait for it
-    from orchestrator.run.telling import list_runs  # noqa: PLC0415
+    from orchestrator.cli import output, runner  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.engine.saved import list_runs  # noqa: PLC0415
 
-    settings = stage.load(shared, need_server=False, need_credentials=False, consequence=_NOTHING)
+    settings = runner.load(shared, need_server=False, need_credentials=False, consequence=_NOTHING)
     lines = list_runs(settings.state_dir)
     if json:
-        voice.give(json_text.dumps([_document(line) for line in lines]), paged=True)
+        output.give(json_text.dumps([_document(line) for line in lines]), paged=True)
         return 0
     if not lines:
-        voice.say(f"no runs in {settings.state_dir / 'runs'}")
+        output.say(f"no runs in {settings.state_dir / 'runs'}")
         return 0
     rows = [
         (
@@ -41,12 +41,12 @@ def runs(*, json: flags.Json = False, shared: flags.Common = flags.NO_FLAGS) -> 
     ]
     head = ("", "RUN", "COMMAND", "STARTED", "VERDICT", "CAMPAIGNS", "")
     for row in table([head, *rows]):
-        voice.give(for_terminal(row, limit=1000), paged=True)
+        output.give(for_terminal(row, limit=1000), paged=True)
     return 0
 
 
 def _started(line: "RunLine") -> str:
-    from orchestrator.core.report import iso_time  # noqa: PLC0415
+    from orchestrator.reports.rows import iso_time  # noqa: PLC0415
 
     return "" if line.started_at_ms is None else iso_time(line.started_at_ms)[:19] + "Z"
 

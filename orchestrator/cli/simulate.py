@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 28_080
 
 
-def simulate(  # noqa: PLR0913 - a world is described by all of these
+def simulate(  # noqa: PLR0913 - one argument for each flag
     *,
     scenario: Annotated[
         str,
@@ -29,12 +29,10 @@ def simulate(  # noqa: PLR0913 - a world is described by all of these
     ] = "1",
     campaigns: Annotated[
         str | None,
-        flags.Flag(
-            name="--campaigns", help="N: a made-up world of so many, instead of a scenario."
-        ),
+        flags.Flag(name="--campaigns", help="N: so many made-up campaigns, instead of a scenario."),
     ] = None,
     vdns: Annotated[
-        str, flags.Flag(name="--vdns", help="N: VDNs of the made-up world. Default: 1.")
+        str, flags.Flag(name="--vdns", help="N: VDNs of the made-up campaigns. Default: 1.")
     ] = "1",
     faults: Annotated[
         str,
@@ -49,19 +47,19 @@ def simulate(  # noqa: PLR0913 - a world is described by all of these
     import json as json_text  # noqa: PLC0415 - the flag has its name
     import signal  # noqa: PLC0415
 
-    from orchestrator.cli import stage, voice  # noqa: PLC0415
+    from orchestrator.cli import output, runner  # noqa: PLC0415
     from orchestrator.simulator import serve  # noqa: PLC0415
 
-    stage.check_shared(shared)
+    runner.check_shared(shared)
     port_number = _port(port)
     chosen = _scenario(scenario, seed=seed, campaigns=campaigns, vdns=vdns, faults=faults)
 
     def on_ready(ready: "Ready") -> None:
         if json:
-            voice.give(json_text.dumps(ready.as_document()))
+            output.give(json_text.dumps(ready.as_document()))
             return
         for line in _greeting(ready, chosen):
-            voice.give(line)
+            output.give(line)
 
     async def run() -> None:
         current = asyncio.current_task()
@@ -91,7 +89,7 @@ def _port(text: str) -> int:
 
 
 def _scenario(name: str, *, seed: str, campaigns: str | None, vdns: str, faults: str) -> "Scenario":
-    from orchestrator.core import setting_checks as checks  # noqa: PLC0415 - see simulate
+    from orchestrator.settings import checks  # noqa: PLC0415
     from orchestrator.simulator import scenarios, serve  # noqa: PLC0415
 
     number = values.read_count("--seed", seed) or 1
@@ -115,7 +113,7 @@ def _greeting(ready: "Ready", chosen: "Scenario") -> list[str]:
     named = " ".join(f"--vdn {one}" for one in vdns[:3])
     return [
         f"simulator listening on {ready.base_url} ({chosen.name}); Ctrl-C ends it",
-        SCENARIOS.get(chosen.name, f"a made-up world of {len(vdns):,} VDNs"),
+        SCENARIOS.get(chosen.name, f"made-up campaigns in {len(vdns):,} VDNs"),
         "in another terminal:",
         f"  export ORCHESTRATOR_BASE_URL={ready.base_url}",
         f"  export ORCHESTRATOR_ACCESS_KEY={ready.access_key}",

@@ -1,4 +1,4 @@
-"""Rows of text under each other: the same on a terminal, in a pipe and in a mail."""
+"""Rows of text in columns: the same on a terminal, in a pipe and in a mail."""
 
 from __future__ import annotations
 

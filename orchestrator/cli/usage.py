@@ -1,7 +1,6 @@
-"""From what cyclopts says about a command line to what people read.
+"""Turns what cyclopts says about a command line into two lines: the flag, and what to type.
 
-Rule 1: one line that names the flag, one line that says what to type; exit 2; nothing on stdout.
-Rule 2: a secret on a command line is not repeated; the right way is named.
+A secret on a command line is not repeated; the message names the right way to give it.
 """
 
 from __future__ import annotations

@@ -1,25 +1,21 @@
-"""What a flag's text may be, beyond the settings: each reader names the flag it refuses.
-
-Rule 1: values arrive as text; nothing is guessed and nothing is coerced on the way here.
-Rule 2: a refusal is one line that names the flag, exit 2; at this point nothing was sent.
-"""
+"""What the text of a flag may be, beyond the settings; a refusal names the flag."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.core import setting_checks as checks
-from orchestrator.core.campaign import Refusal, read_vdn_id
-from orchestrator.core.outcome import NOT_COUNTED, Outcome
 from orchestrator.errors import UsageError
+from orchestrator.model import Refusal, read_vdn_id
+from orchestrator.policy.decide import NOT_COUNTED, Outcome
+from orchestrator.settings import checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from orchestrator.core.manifest import Format
-    from orchestrator.run.options import FailureLimit
+    from orchestrator.engine.options import FailureLimit
+    from orchestrator.manifest.formats import Format
 
 #: the longest time that a flag may name: a week, in seconds
 WEEK_S = 7 * 24 * 3600
@@ -82,7 +78,7 @@ def read_failure_limit(text: str | None) -> FailureLimit | None:
     """Read `N`, a number of campaigns, or `N%`, a share of the plan."""
     if text is None:
         return None
-    from orchestrator.run.options import FailureLimit  # noqa: PLC0415 - for runs only
+    from orchestrator.engine.options import FailureLimit  # noqa: PLC0415 - for runs only
 
     is_percent = text.endswith("%")
     if not is_percent:
@@ -122,7 +118,7 @@ def read_format(text: str | None) -> Format | None:
     """Read the name of a list's format."""
     if text is None:
         return None
-    from orchestrator.core.manifest import Format  # noqa: PLC0415 - for lists only
+    from orchestrator.manifest.formats import Format  # noqa: PLC0415 - for lists only
 
     try:
         return Format(text)
@@ -137,9 +133,9 @@ def read_campaigns(
     """Read a list of campaigns for --only or --except; every line of it must be usable."""
     if path is None:
         return None
-    from orchestrator.core.manifest import Format, format_of, read_manifest  # noqa: PLC0415
-    from orchestrator.core.manifest_text import ManifestUnreadableError  # noqa: PLC0415
-    from orchestrator.edges.manifest_file import open_manifest  # noqa: PLC0415
+    from orchestrator.manifest.formats import Format, format_of, read_manifest  # noqa: PLC0415
+    from orchestrator.manifest.source import open_manifest  # noqa: PLC0415
+    from orchestrator.manifest.text import ManifestUnreadableError  # noqa: PLC0415
 
     found: set[tuple[int, int]] = set()
     with open_manifest(path) as source:

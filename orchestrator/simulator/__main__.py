@@ -1,7 +1,7 @@
 """`python -m orchestrator.simulator`: the simulator as a child process, for harnesses.
 
-Rule 1: one JSON line on stdout when it listens (base_url, access_key, secret_key), nothing more.
-Rule 2: SIGINT and SIGTERM end it with exit code 0 and a whole ledger.
+When it listens it prints one JSON line (base_url, access_key, secret_key) and nothing more. SIGINT
+and SIGTERM end it with exit code 0 and a complete ledger.
 """
 
 from __future__ import annotations
@@ -35,10 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="orchestrator.simulator", description=__doc__)
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), default="healthy")
-    parser.add_argument("--campaigns", type=int, help="a generated world of so many instead")
-    parser.add_argument("--vdns", type=int, default=1, help="VDNs of the generated world")
     parser.add_argument(
-        "--faults", type=float, default=0.0, help="mixed fault rate of the generated world, 0 to 1"
+        "--campaigns", type=int, help="so many made-up campaigns, instead of a scenario"
+    )
+    parser.add_argument("--vdns", type=int, default=1, help="VDNs of the made-up campaigns")
+    parser.add_argument(
+        "--faults",
+        type=float,
+        default=0.0,
+        help="mixed fault rate of the made-up campaigns, 0 to 1",
     )
     parser.add_argument("--seed", type=int, default=1)
     told = "; ".join(f"{name}: {help_text}" for name, help_text in LIES.items())

@@ -1,11 +1,10 @@
 """What goes wrong, and when: a seeded plan that gives the same faults for the same seed.
 
-Rule 1: pure. A decision depends on the seed, the campaign, which request to it this is, and the
-        kind of request; never on the order in which campaigns come, a clock, or chance.
-Rule 2: a fault is two things kept apart: does the change land (`effect`), and what comes back.
-Rule 3: seeded faults end: a campaign never meets more than `max_consecutive` of them in a row.
-Method: BLAKE2b over seed and request gives two numbers in [0, 1): one picks the fault by rate,
-        the other its variant.
+A decision depends on the seed, the campaign, which request to it this is, and the kind of request;
+never on order, a clock, or chance. A fault is two things: does the change take effect (`effect`),
+and what comes back. A campaign never meets more than `max_consecutive` seeded faults in a row.
+Method: BLAKE2b over seed and request gives two numbers in [0, 1): one picks the fault by rate, the
+other its variant.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from orchestrator.simulator.routes import CHANGES, Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.core.campaign import CampaignRef
+    from orchestrator.model import CampaignRef
     from orchestrator.simulator.world import Page
 
 #: in `codes`: the key is left out of the answer
@@ -159,7 +158,7 @@ def disagreeing(*, effect: bool) -> Fault:
     return with_codes("0200000", "0200006", effect=effect, name="codes disagree")
 
 
-#: every parameter code that pause and resume document (api.md §3.1)
+#: every parameter code that pause and resume document
 PARAMETER_CODES = ("0200001", *(f"020000{n:02d}" for n in range(1, 12)))
 
 _GATEWAY_ERRORS = tuple(with_http(status) for status in (500, 502, 504))
@@ -210,10 +209,10 @@ class FaultRates:
 
     @classmethod
     def mixed(cls, total: float) -> FaultRates:
-        """A mixture of everything that repeating cures, with this total rate.
+        """A mixture of everything that a repeat gets over, with this total rate.
 
-        Left out, because they end a run or settle a campaign wrongly by design: 401, 403, login
-        page, unknown and parameter codes, lies. Left out, because they cost real time: hang, slow,
+        Left out, because they end a run or are meant to give a wrong outcome: 401, 403, login page,
+        unknown and parameter codes, lies. Left out, because they cost real time: hang, slow,
         Retry-After. Add them with `dataclasses.replace`.
         """
         parts = sum(_MIXTURE.values())

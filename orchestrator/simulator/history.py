@@ -1,10 +1,7 @@
 """The truth with its times: every change of every campaign, for judges and for reads that lag.
 
-Rule 1: it only grows, in the order of time; what a lie shows to a client never touches it.
-Rule 2: a change costs some 40 bytes, so a million of them can be kept; the index by campaign is
-        made when somebody asks.
-Rule 3: times are seconds since the start of the server; a campaign has its new status from the
-        instant of its change on.
+It only grows, in the order of time; times are seconds since the start of the server. A change costs
+some 40 bytes. What a lie shows to a client never touches it.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

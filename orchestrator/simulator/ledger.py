@@ -1,10 +1,8 @@
 """What the server saw and did: one entry per request, and the counts that checks ask for.
 
-Rule 1: the ledger is the second witness. It is written by the server from what the wire brought,
-        never from what the client says of itself.
-Rule 2: counts are kept when a request arrives, entries when its answer has been written or given
-        up; only a slow answer comes between the two.
-Rule 3: with `keep_entries=False` memory holds counts only: a few dozen bytes per campaign.
+It is written from what the wire brought, never from what the client says of itself. Counts are kept
+when a request arrives, entries when its answer has been written or given up. With
+`keep_entries=False` memory holds counts only.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Self
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.windows import fullest_window
 

@@ -1,8 +1,7 @@
 """The lies by name, for command lines, drills and harnesses: `lag=8`, `filter=empty@5-20`.
 
-Rule 1: a lie is NAME[=VALUE][@START[-END]], seconds since the start of the server; it makes a
-        scenario from a scenario, and several can be told one after the other.
-Rule 2: what a lie does is said by faults.py, replies.py and world.py; this file only names it.
+A lie is NAME[=VALUE][@START[-END]], in seconds since the start of the server. It makes a scenario
+from a scenario; several may be given. What it does is in faults.py, replies.py and world.py.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     Fault,

@@ -1,8 +1,7 @@
 """A sorted set of whole numbers that gives out any page of itself quickly.
 
-Rule 1: adding, removing and paging cost about the square root of the size, never the size.
-Rule 2: it knows nothing of campaigns; world.py decides what the numbers mean.
-Method: short sorted runs in a list, with the first number of each run kept apart for bisecting.
+Adding, removing and paging cost about the square root of the size. Method: short sorted runs in a
+list, with the first number of each run kept apart for bisecting.
 """
 
 from __future__ import annotations

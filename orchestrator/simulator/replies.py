@@ -1,8 +1,7 @@
 """What answers look like: the JSON documents, the HTML pages, and the bytes on the wire.
 
-Rule 1: pure rendering; what is true is world.py's business, what is bent is faults.py's.
-Rule 2: an answer is built as bytes here, so that a fault can cut it at any of them.
-Source: api.md §2 (shapes), §3 (codes). Descriptions are our own words: nobody may decide on them.
+An answer is built as bytes, so that a fault can cut it anywhere. world.py says what is true,
+faults.py what is changed. docs/spec/interface.md has the shapes and codes.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ LOGIN_PAGE = (
 
 
 def result(result_code: object, return_code: object | None = None) -> dict[str, object]:
-    """The four fields every answer has; both codes the same unless told otherwise."""
+    """The four fields every answer has; both codes the same by default."""
     second = result_code if return_code is None else return_code
     return {
         "resultCode": result_code,
@@ -157,7 +156,10 @@ class Wrapping:
         if self.raw_controls:
             for character in "\t\n\r\b\f":
                 text = text.replace(json.dumps(character)[1:-1], character)
-        body = text.encode(self.charset, errors="surrogateescape")
+        try:
+            body = text.encode(self.charset, errors="surrogateescape")
+        except UnicodeEncodeError:
+            body = text.encode(self.charset, errors="replace")  # no such character in Big5
         match self.coding:
             case "gzip":
                 return gzip.compress(body, mtime=0)

@@ -1,9 +1,7 @@
 """Which call a request line is: pause, resume, list or details, with its parameters checked.
 
-Rule 1: pure reading; no state, no answer. What is wrong becomes a result code or an HTTP status.
-Rule 2: which of several documented parameter codes a real server gives is not documented; this
-        file picks the one whose wording fits best and says so here.
-Source: api.md §2.1-§2.5.
+What is wrong becomes a result code or an HTTP status. Which parameter code a real server gives is
+not documented; this file picks the one whose wording fits best. docs/spec/interface.md, "Calls".
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qsl
 
-from orchestrator.core.campaign import (
+from orchestrator.model import (
     MAX_CAMPAIGN_ID,
     MAX_VDN_ID,
     Action,

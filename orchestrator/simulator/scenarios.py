@@ -1,8 +1,7 @@
-"""Ready-made worlds: what a demo, an operator's drill or a harness meets.
+"""Ready-made servers: what a demo, an operator's drill or a harness meets.
 
-Rule 1: ids, names and first statuses depend on nothing, so that lists and drills can name them;
-        the seed decides the faults only.
-Rule 2: the credentials are invented and say so; they open nothing but this simulator.
+Ids, names and first statuses are fixed, so that lists and drills can name them; the seed decides
+the faults only. The credentials are invented and open nothing but this simulator.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import (
     DATABASE_ERROR,
     FaultPlan,

@@ -1,6 +1,6 @@
-"""Run a scenario until told to stop: what `orchestrator simulate` and harnesses call.
+"""Run a scenario until it is stopped: what `orchestrator simulate` and harnesses call.
 
-Rule 1: prints nothing; whoever calls says what to do when the server is ready.
+It prints nothing; the caller says what to do when the server is ready.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ready:
         return asdict(self)
 
 
-async def serve(  # noqa: PLR0913 -- one face for the command line and the harnesses
+async def serve(  # noqa: PLR0913 -- one call for the command line and the harnesses
     scenario: Scenario,
     *,
     on_ready: Callable[[Ready], None],

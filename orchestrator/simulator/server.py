@@ -1,9 +1,7 @@
-"""The network side of the simulator: reads requests, plays what the desk decided, on loopback.
+"""The network side of the simulator, on loopback: reads requests, plays what handler.py decided.
 
-Rule 1: decides nothing. What to write and how to end the connection comes from desk.py.
-Rule 2: every answer is written as bytes straight to the transport, so that a fault can cut, reset
-        or withhold it; aiohttp reads requests and keeps connections alive.
-Rule 3: nothing outlives `async with`: hanging answers end when it does.
+Every answer is written as bytes straight to the transport, so that a fault can cut, reset or
+withhold it. Nothing outlives `async with`: hanging answers end when it does.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from orchestrator.simulator.desk import Desk, Received
 from orchestrator.simulator.faults import Ending, FaultPlan
+from orchestrator.simulator.handler import Handler, Received
 from orchestrator.simulator.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_protocol import RequestHandler
 
-    from orchestrator.simulator.desk import Played
+    from orchestrator.simulator.handler import Played
     from orchestrator.simulator.signature import SignatureCheck
     from orchestrator.simulator.world import World
 
@@ -68,8 +66,8 @@ class Simulator:
 
         Args:
             world: the campaigns.
-            faults: what goes wrong; nothing by default. `sim.desk.faults` may be replaced later.
-            signature: the keys; None accepts every request. `sim.desk.signature` likewise.
+            faults: what goes wrong; nothing by default. `sim.handler.faults` may be replaced later.
+            signature: the keys; None accepts every request. `sim.handler.signature` likewise.
             ledger: where requests are written down; one in memory by default. Closed at the end.
             host: a loopback address.
             port: 0 picks a free one.
@@ -85,7 +83,7 @@ class Simulator:
             raise ValueError(f"the simulator serves loopback addresses only, not {host}")
         self.world = world
         self.ledger = ledger if ledger is not None else Ledger()
-        self.desk = Desk(
+        self.handler = Handler(
             world,
             faults=faults or FaultPlan(),
             signature=signature,
@@ -107,7 +105,7 @@ class Simulator:
         """What clients are given; known once the server listens."""
         scheme = "https" if self._ssl_context else "http"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{self.desk.prefix}"
+        return f"{scheme}://{host}:{self.port}{self.handler.prefix}"
 
     @property
     def now_s(self) -> float:
@@ -156,7 +154,7 @@ class Simulator:
             body=body,
             connection=self._connections.number_of(request.protocol),
         )
-        played = self.desk.receive(
+        played = self.handler.receive(
             received, now_s=at_s - self._started_s, at_s=at_s, wall_ms=self._wall_ms()
         )
         # until something has been handed to the network, nothing was answered
@@ -216,7 +214,7 @@ class _Connections(web.Server):
         super().connection_made(handler, transport)
         self._count += 1
         self._numbers[handler] = self._count
-        if self._simulator.desk.refuses_connections(now_s=self._simulator.now_s):
+        if self._simulator.handler.refuses_connections(now_s=self._simulator.now_s):
             reset(transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:

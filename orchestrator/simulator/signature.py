@@ -1,10 +1,8 @@
-"""Whether a request was signed as C2 wants it: the server's side, written on its own.
+"""Whether a request was signed as C2 wants it: the server's side.
 
-Rule 1: this file shares nothing with orchestrator/core/signing.py. It reads the Authorization
-        header, rebuilds the canonical text from what arrived, and compares. Two programs that
-        agree by sharing code would prove nothing.
-Rule 2: what no public source says (time window, 401 body, blank line) is a setting.
-Source: api.md §1.2-§1.4.
+It shares nothing with isales/signing.py. It reads the Authorization header, rebuilds the canonical
+text from what arrived, and compares. What no public source says (time window, 401 body, blank line)
+is a setting. docs/spec/interface.md.
 """
 
 from __future__ import annotations

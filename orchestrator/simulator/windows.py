@@ -1,4 +1,4 @@
-"""How many instants crowd into one window, counted once for ledger, benchmarks and tests."""
+"""The largest number of instants in one window, counted once for ledger, benchmarks and tests."""
 
 from __future__ import annotations
 

@@ -1,12 +1,9 @@
-"""What the simulated server knows: VDNs, their campaigns, and what a change or a look does.
+"""The state of the simulated server: VDNs, their campaigns, and what a change or a look does.
 
-Rule 1: pure state. Time comes in as seconds since the start; nothing is read, waited for or drawn.
-Rule 2: the rules of pausing are a table (api.md §2.1, §2.3); faults are faults.py's business.
-Rule 3: no request costs as much as the number of campaigns, so a million of them can be paused.
-        The exceptions are a listing filtered by name, device type or time, and one that shows
-        the past: they look at each.
-Rule 4: what is true is kept with its time (`history`), whatever a client is shown.
-Source: api.md §2, §3, §7.
+Time comes in as seconds since the start. The rules of pausing are a table. What is true is kept
+with its time (`history`), whatever a client is shown. No request costs as much as the number of
+campaigns, except a listing filtered by name, device type or time, and one that shows the past.
+Source: docs/spec/interface.md.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import Action, CampaignRef, Status
+from orchestrator.model import Action, CampaignRef, Status
 from orchestrator.simulator.history import Change, History
 from orchestrator.simulator.ordered import SortedNumbers
 
@@ -35,7 +32,7 @@ TRANSITIONS = {
     Action.RESUME: (Status.SUSPENDED, Status.STARTED),
 }
 
-#: device types whose campaigns count as IVR; all others use a skill queue (api.md §2.4)
+#: device types whose campaigns count as IVR; all others use a skill queue
 IVR_DEVICE_TYPES = frozenset({1, 3})
 
 MAX_ROWS_PER_PAGE = 100

@@ -1,8 +1,8 @@
 """One scenario under way: its folder, its server, its children, and what it found.
 
-Rule 1: a check has a name, a verdict and evidence in numbers; the first failure ends nothing.
-Rule 2: `sound` holds what every run owes, whatever the scenario: files, columns, sums, pace,
-        attempts equal to PUTs, truth of every row against the server, no secret, no traceback.
+- a check has a name, a verdict and evidence in numbers; the first failure ends nothing.
+- `sound` holds what every run owes, whatever the scenario: files, columns, sums, pace, attempts
+  equal to PUTs, truth of every row against the server, no secret, no traceback.
 """
 
 import base64
@@ -194,7 +194,7 @@ class Case:
             before: what was started before the run, to judge `changed`.
             exact: rows may be held against the server's state at the end.
             since_s: requests before this instant belong to another run.
-            interrupted: killed lives before: attempts may exceed PUTs.
+            interrupted: killed processes before: attempts may exceed PUTs.
         """
         report = read_report(folder)
         asked = [entry for entry in world.ledger if entry.at_s >= since_s]

@@ -1,8 +1,8 @@
 """Servers that mislead: faults that show a client what is not so, while the ledger stays true.
 
-Rule 1: a lie bends what a read shows, or says of a change what did not happen; the world changes
-        through `World.turn` alone, so that `Campaign.story` is the truth.
-Rule 2: instants are seconds since the first request that the server saw.
+- a lie bends what a read shows, or says of a change what did not happen; the world changes through
+  `World.turn` alone, so that `Campaign.story` is the truth.
+- Instants are seconds since the first request that the server saw.
 """
 
 import gzip

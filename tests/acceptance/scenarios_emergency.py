@@ -1,34 +1,24 @@
 """Issue 3: stop a VDN, prove it is quiet, undo it exactly."""
 
-import contextlib
-import os
-import pty
-import signal
-import subprocess
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.acceptance.case import Case, lists, puts
 from tests.acceptance.child import Ended
-from tests.acceptance.registry import scenario
+from tests.acceptance.registry import scenario, variant
 from tests.acceptance.report import Report, moment, read_report
 from tests.acceptance.server import Server
 from tests.acceptance.world import (
     COMPLETED,
     DATABASE,
-    HTML,
     NOT_STARTED,
-    PARAMETER,
     STARTED,
     SUSPENDED,
     Entry,
     Outage,
     Reply,
     World,
-    always,
     coded,
     first_of,
     listing,
@@ -131,29 +121,18 @@ def emergency(case: Case, started: int, order: str) -> None:
     words = ended.out.lower()
     case.check(
         "what is not covered is told",
-        all(w in words for w in ("calls in progress", "call batches", "reserved calls")),
+        all(w in words for w in ("calls already in progress", "reserved calls")),
         ended.out[-250:],
     )
 
 
-@scenario(3, "250 running, listed by id, 5 % database errors, 1 % lost answers")
-def emergency_250_id(case: Case) -> None:
-    emergency(case, 250, "id")
-
-
-@scenario(3, "250 running, listed by most recent change")
-def emergency_250_recent(case: Case) -> None:
-    emergency(case, 250, "recent")
-
-
-@scenario(3, "5,000 running, listed by id")
-def emergency_5000_id(case: Case) -> None:
-    emergency(case, 5000, "id")
-
-
-@scenario(3, "5,000 running, listed by most recent change")
-def emergency_5000_recent(case: Case) -> None:
-    emergency(case, 5000, "recent")
+variant(3, "emergency_250_id", "250 running, listed by id, 5 % database errors, 1 % lost answers",
+        emergency, 250, "id")  # fmt: skip
+variant(3, "emergency_250_recent", "250 running, listed by most recent change",
+        emergency, 250, "recent")  # fmt: skip
+variant(3, "emergency_5000_id", "5,000 running, listed by id", emergency, 5000, "id")
+variant(3, "emergency_5000_recent", "5,000 running, listed by most recent change",
+        emergency, 5000, "recent")  # fmt: skip
 
 
 @scenario(3, "0, 1, 99, 100 and 101 running; ids as text; data null, missing or empty")
@@ -212,28 +191,7 @@ def emergency_faulty_listing(case: Case) -> None:
     quiet(case, ended, world, run, before, 100)
 
 
-@scenario(3, "a VDN without any campaign: not_proven, exit 6, and says so")
-def mistyped_vdn(case: Case) -> None:
-    world = busy(5)
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(server, "pause-all", "--vdn", 1243, "--yes", "--run-dir", run, timeout_s=90)
-    case.exits(ended, 6)
-    report = case.sound(ended, world, run, command="pause-all")
-    case.check(
-        "verdict not_proven",
-        report.summary.get("verdict") == "not_proven",
-        report.summary.get("verdict"),
-    )
-    case.check(
-        "it asks whether 1243 is right",
-        "1243" in ended.said and "right" in ended.said.lower(),
-        ended.said[-300:],
-    )
-    case.check("no PUT", not puts(world), len(puts(world)))
-    case.check("not after half an hour (<= 60 s)", ended.wall_s <= 60, f"{ended.wall_s:.1f} s")
-
-
-@scenario(3, "a VDN with campaigns of which none runs: exit 0, no PUT")
+@scenario(3, "a VDN with campaigns of which none runs: exit 0, no PUT", short=True)
 def nothing_runs(case: Case) -> None:
     world = busy(0)
     server, run = case.serve(world), case.folder / "run"
@@ -250,94 +208,6 @@ def nothing_runs(case: Case) -> None:
         len(starts) > 1 and starts[-1] - starts[0] >= 4.999,
         len(starts),
     )
-
-
-@scenario(3, "three campaigns start by themselves during the run: paused too")
-def starts_during(case: Case) -> None:
-    world = busy(60, others=20)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    late = [(VDN, n) for n in (10_001, 10_004, 90_001)]
-
-    def begin(entry: Entry) -> None:
-        if entry.kind == "pause" and len(puts(world)) == 5:
-            for number, delay_s in zip(late, (0.1, 2.0, 6.5), strict=True):
-                server.loop.call_later(delay_s, world.turn, *number, STARTED)
-
-    world.watchers.append(begin)
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--yes", "--rate", 30, "--run-dir", run)
-    quiet(case, ended, world, run, before | set(late), 30)
-
-
-@scenario(3, "--hold 20: one that starts ten seconds after quiet is paused within a sweep")
-def hold(case: Case) -> None:
-    world = busy(20, others=20)
-    before = world.with_status(STARTED)
-    late = (VDN, 10_001)
-    server, run = case.serve(world), case.folder / "run"
-    child = case.start(
-        server, ["pause-all", "--vdn", VDN, "--yes", "--hold", 20, "--rate", 50, "--run-dir", run]
-    )
-    began_s = 0.0
-
-    def calm() -> bool:
-        """Quiet is two sweeps 5 s apart after the last PUT: 6.5 s, then ten more."""
-        last_s = max((e.at_s for e in puts(world)), default=time.monotonic())
-        return len(puts(world)) >= 20 and time.monotonic() - last_s > 16.5
-
-    if case.check("the VDN came to rest", case.until(calm, 60)):
-        began_s = time.monotonic()
-        server.soon(0, lambda: world.turn(*late, STARTED))
-    ended = child.wait(120)
-    quiet(case, ended, world, run, before | {late}, 50)
-    caught = [e.at_s for e in puts(world) if (e.vdn_id, e.campaign_id) == late]
-    case.check(
-        "paused within a sweep (<= 8 s)",
-        caught and caught[0] - began_s <= 8,
-        f"{caught[0] - began_s:.1f} s after it began" if caught else "never",
-    )
-    case.check("it says so", str(late[1]) in ended.said, ended.said[-300:])
-    case.check("it held 20 s after quiet", ended.wall_s >= 25, f"{ended.wall_s:.1f} s")
-
-
-@scenario(3, "Ctrl-C during --hold after quiet was proven: exit 0 with its report")
-def hold_interrupted(case: Case) -> None:
-    world = busy(10, others=8)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    child = case.start(
-        server, ["pause-all", "--vdn", VDN, "--yes", "--hold", 120, "--rate", 50, "--run-dir", run]
-    )
-    case.until(
-        lambda: len(puts(world)) >= 10 and time.monotonic() - max(e.at_s for e in puts(world)) > 14,
-        60,
-    )
-    sent_s = time.monotonic()
-    child.send(signal.SIGINT)
-    ended = child.wait(60)
-    quiet(case, ended, world, run, before, 50)
-    case.check("it ends soon", ended.ended_s - sent_s <= 10, f"{ended.ended_s - sent_s:.1f} s")
-
-
-@scenario(
-    3,
-    "every listing answers 500 after the first: known ones paused, exit 6 at the deadline",
-)
-def listing500_after_first(case: Case) -> None:
-    world = busy(80, others=8)
-    before = world.with_status(STARTED)
-
-    def broken(_: World, entry: Entry) -> Reply | None:
-        if entry.kind == "list" and entry is not next(e for e in world.ledger if e.kind == "list"):
-            return Reply(500, HTML, fault="5xx", kind="text/html")
-        return None
-
-    world.fault = broken
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--deadline", 25, "--run-dir", run
-    )
-    not_proven(case, ended, world, run, before, 50)
 
 
 def not_proven(
@@ -362,61 +232,6 @@ def not_proven(
     ]
     case.check("no sweep is called complete and clean", not clean, clean[:1])
     return report
-
-
-@scenario(3, "listings that show fewer rows than totalSize: never quiet")
-def short_listing(case: Case) -> None:
-    world = busy(30, others=8)
-    hidden = (VDN, 10_030)
-    known = world.with_status(STARTED) - {hidden}
-
-    def short(_: World, entry: Entry) -> Reply | None:
-        if entry.kind != "list" or entry.listed_status not in {"0", "2"}:
-            return None
-        rows = world.rows_of(VDN, entry.listed_status)
-        shown = [world.row(c) for c in rows if c.campaign_id != hidden[1]]
-        return listing(entry.page, len(rows), 100, shown[(entry.page - 1) * 100 : entry.page * 100])
-
-    world.fault = short
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--deadline", 25, "--run-dir", run
-    )
-    not_proven(case, ended, world, run, known, 50)
-
-
-@scenario(
-    3,
-    "one campaign answers 0200001 to every pause: others paused, it is named, within a minute",
-)
-def stubborn_refuser(case: Case) -> None:
-    world = busy(50, others=8)
-    before = world.with_status(STARTED)
-    world.fault = always({(VDN, 10_030): lambda: coded(PARAMETER, "parameter error")})
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--run-dir", run, timeout_s=90
-    )
-    case.exits(ended, 6)
-    report = case.sound(ended, world, run, command="pause-all", rate=50, before=before)
-    case.check(
-        "verdict still_running",
-        report.summary.get("verdict") == "still_running",
-        report.summary.get("verdict"),
-    )
-    case.check(
-        "the others are paused",
-        world.with_status(STARTED) == {(VDN, 10_030)},
-        world.with_status(STARTED),
-    )
-    case.check(
-        "the stubborn one is named with its reason",
-        "10030" in ended.out and PARAMETER in ended.out,
-        ended.out[-300:],
-    )
-    case.check("within a minute", ended.wall_s < 60, f"{ended.wall_s:.1f} s")
-    complete = [s for s in report.summary.get("sweeps", []) if s.get("complete")]
-    case.check("three complete sweeps or more", len(complete) >= 3, len(complete))
 
 
 @scenario(
@@ -471,139 +286,6 @@ def outage_middle(case: Case) -> None:
             last_s - dark.ended_s <= 12,
             f"{last_s - dark.ended_s:.1f} s",
         )
-
-
-@scenario(3, "401 after accepted requests is an outage to wait out")
-def outage_401(case: Case) -> None:
-    world = busy(100, others=8)
-    before = world.with_status(STARTED)
-    dark = Outage(8, lambda: Reply(401, b"", fault="401"), after_puts=30)
-    world.fault = dark
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--run-dir", run)
-    quiet(case, ended, world, run, before, 50)
-    inside = [e for e in world.ledger if dark.began_s <= e.at_s < dark.ended_s]
-    case.check("few requests while it lasts (<= 60)", len(inside) <= 60, len(inside))
-
-
-@scenario(3, "401 from the start in an emergency: exit 3, few requests")
-def emergency_401(case: Case) -> None:
-    world = busy(10)
-    world.access_key = "AKSOMEBODYELSE"
-    server = case.serve(world)
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--yes", "--run-dir", case.folder / "run")
-    case.exits(ended, 3)
-    case.check("one or two requests", 1 <= len(world.ledger) <= 2, len(world.ledger))
-
-
-@contextlib.contextmanager
-def tmpfs(at: Path, options: str) -> Iterator[None]:
-    """A small file system below the case's own folder, unmounted afterwards."""
-    at.mkdir(exist_ok=True)
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "acceptance", str(at)], check=True, timeout=20
-    )
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(at)], check=False, timeout=20)
-
-
-def stopped_anyway(
-    case: Case, ended: Ended, world: World, before: set[tuple[int, int]], what: str
-) -> None:
-    """All paused, exit 5, the campaigns on stdout."""
-    case.exits(ended, 5, what)
-    left = before & world.with_status(STARTED)
-    case.check(f"all are paused ({what})", not left, f"{len(before) - len(left)} of {len(before)}")
-    told = [number for _, number in before if str(number) in ended.out]
-    case.check(
-        f"results are on stdout ({what})",
-        len(told) == len(before),
-        f"{len(told)} of {len(before)} named; {ended.out[:150]!r}",
-    )
-    case.check(
-        f"the failure is said ({what})",
-        ended.err.strip() and "Traceback" not in ended.said,
-        ended.err[-250:],
-    )
-
-
-@scenario(3, "full disk for the state directory: all paused, exit 5, results on stdout", root=True)
-def full_disk_state(case: Case) -> None:
-    for what, options, started in (
-        ("64k tmpfs", "size=64k", 40),
-        ("read-only tmpfs", "size=64k,ro", 40),
-        ("500k tmpfs that fills", "size=500k", 3000),
-    ):
-        world = busy(started, others=8)
-        before = world.with_status(STARTED)
-        server, small = case.serve(world), case.folder / "small"
-        with tmpfs(small, options):
-            ended = case.run(
-                server,
-                "pause-all",
-                "--vdn",
-                VDN,
-                "--yes",
-                "--rate",
-                200,
-                "--concurrency",
-                16,
-                env={"ORCHESTRATOR_STATE_DIR": str(small)},
-            )
-            if ended.exit_code == 0 and "fills" in what:
-                case.note("it all went in", len(before))
-                continue
-            stopped_anyway(case, ended, world, before, what)
-
-
-@scenario(3, "a state directory that cannot be made: all paused, exit 5, results on stdout")
-def no_state_dir(case: Case) -> None:
-    world = busy(30, others=8)
-    before = world.with_status(STARTED)
-    (case.folder / "plain").write_text("a file\n")
-    ended = case.run(
-        case.serve(world),
-        "pause-all",
-        "--vdn",
-        VDN,
-        "--yes",
-        "--rate",
-        50,
-        env={"ORCHESTRATOR_STATE_DIR": str(case.folder / "plain" / "state")},
-    )
-    stopped_anyway(case, ended, world, before, "a file in its place")
-
-
-@scenario(3, "stdout full, log file impossible: the campaigns are paused all the same")
-def stdout_full(case: Case) -> None:
-    world = busy(20, others=8)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    words = ["pause-all", "--vdn", VDN, "--yes", "--rate", 50, "--run-dir", run]
-    ended = case.start(server, words, stdout="/dev/full").wait(90)
-    case.exits(ended, {0, 5}, "with stdout full")
-    case.check("all paused", not before & world.with_status(STARTED), "")
-    case.check("no traceback", "Traceback" not in ended.err, ended.err[-200:])
-    case.check("the report is written", len(read_report(run).rows) == 20, "")
-    world = busy(20, others=8)
-    server = case.serve(world)
-    ended = case.run(
-        server,
-        "pause-all",
-        "--vdn",
-        VDN,
-        "--yes",
-        "--rate",
-        50,
-        "--run-dir",
-        case.folder / "run2",
-        "--log-file",
-        case.folder / "absent" / "x.log",
-    )
-    case.exits(ended, {0, 5}, "with an impossible log file")
-    case.check("all paused", not world.with_status(STARTED), "")
 
 
 def stopped_run(
@@ -693,168 +375,6 @@ def restore(case: Case) -> None:
     )
 
 
-@scenario(3, "restore --except, --only, --vdn, --limit: the guilty one stays off")
-def restore_except(case: Case) -> None:
-    world = busy(12, others=8)
-    server, run, before = stopped_run(case, world)
-    mine = sorted(before)
-    guilty = case.manifest([mine[3]], "guilty.csv")
-    only = case.manifest(mine[:3], "only.csv")
-    steps: list[tuple[list[object], set[tuple[int, int]]]] = [
-        (["--only", only], set(mine[:3])),
-        (["--except", guilty, "--limit", 2], set()),
-        (["--vdn", 8], set()),
-        (["--except", guilty], set(mine) - {mine[3]}),
-    ]
-    for number, (words, wanted) in enumerate(steps):
-        ended = case.run(
-            server,
-            "restore",
-            run,
-            "--yes",
-            "--rate",
-            100,
-            "--run-dir",
-            case.folder / f"r{number}",
-            *words,
-        )
-        case.check(
-            f"restore {words[0]} ends by itself",
-            ended.exit_code in {0, 1, 2},
-            f"{ended.exit_code}: {ended.err[-200:]}",
-        )
-        on = world.with_status(STARTED)
-        if "--limit" in words:
-            case.check("--limit 2 resumes two", len(on) == 5 and mine[3] not in on, len(on))
-        elif "--vdn" in words:
-            case.check("--vdn of another VDN resumes nothing", len(on) == 5, len(on))
-        else:
-            case.check(
-                f"{words[0]}: the wanted set is on", on >= wanted and len(on) <= 11, f"{len(on)} on"
-            )
-    case.check("the guilty one is off", mine[3] not in world.with_status(STARTED), "")
-    row = read_report(case.folder / "r3").of(*mine[3])
-    case.check("and reported as left_alone", row.get("outcome") == "left_alone", row)
-
-
-@scenario(
-    3, "restore of a list: never what was found paused; inferred ones only with --include-inferred"
-)
-def restore_list(case: Case) -> None:
-    world = World()
-    world.add(VDN, range(1, 21))
-    world.add(VDN, range(21, 26), SUSPENDED)
-    world.fault = scripted({(VDN, 3): [Reply(mode="close", effect=True, fault="lost")]})
-    lines = [(VDN, n) for n in range(1, 26)]
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--no-verify", "--rate", 50, "--run-dir", run
-    )
-    case.exits(ended, 0, "of the pause")
-    first = case.run(server, "restore", run, "--yes", "--rate", 50, "--run-dir", case.folder / "a")
-    case.check(
-        "without the inferred one",
-        world.with_status(STARTED) == {(VDN, n) for n in range(1, 21) if n != 3},
-        f"{len(world.with_status(STARTED))} on, exit {first.exit_code}",
-    )
-    second = case.run(
-        server,
-        "restore",
-        run,
-        "--yes",
-        "--include-inferred",
-        "--rate",
-        50,
-        "--run-dir",
-        case.folder / "b",
-    )
-    case.exits(second, 0, "with --include-inferred")
-    case.check(
-        "with it",
-        world.with_status(STARTED) == {(VDN, n) for n in range(1, 21)},
-        f"{len(world.with_status(STARTED))} on",
-    )
-    case.check(
-        "what was found paused stays paused",
-        world.with_status(SUSPENDED) == {(VDN, n) for n in range(21, 26)},
-        "",
-    )
-
-
-@scenario(
-    3, "no terminal and no --yes: exit 7 and not a single request, whatever the environment says"
-)
-def no_terminal_no_yes(case: Case) -> None:
-    world = busy(5)
-    server = case.serve(world)
-    for name, env in (
-        ("plain", {}),
-        ("ORCHESTRATOR_YES", {"ORCHESTRATOR_YES": "1", "ORCHESTRATOR_PAUSE_ALL_YES": "true"}),
-    ):
-        ended = case.run(server, "pause-all", "--vdn", VDN, env=env)
-        case.exits(ended, 7, name)
-        case.no_requests(world)
-    config = case.folder / "config.toml"
-    config.write_text("yes = true\n")
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--config", config)
-    case.exits(ended, {2, 7}, "yes in a settings file")
-    ended = case.run(server, "pause-all", "--vdn", VDN, stdin=f"{VDN}\n")
-    case.exits(ended, 7, "the number on a pipe")
-    ended = case.run(server, "pause-all", "--yes")
-    case.exits(ended, 2, "without --vdn")
-    case.no_requests(world)
-
-
-def at_terminal(
-    case: Case, server: Server, words: list[object], typed: str, world: World
-) -> tuple[Ended, str]:
-    """Run at a pseudo-terminal and type one line once the listing has been asked for."""
-    master, slave = pty.openpty()
-    shown = bytearray()
-
-    def listen() -> None:
-        with contextlib.suppress(OSError):
-            while data := os.read(master, 4096):
-                shown.extend(data)
-
-    child = case.start(server, words, terminal=slave, env={"TERM": "xterm"})
-    os.close(slave)
-    threading.Thread(target=listen, daemon=True).start()
-    case.until(lambda: lists(world), 20)
-    time.sleep(1.5)
-    case.check("no PUT before the number is typed", not puts(world), len(puts(world)))
-    os.write(master, typed.encode())
-    ended = child.wait(90)
-    time.sleep(0.2)
-    with contextlib.suppress(OSError):
-        os.close(master)
-    return ended, shown.decode("utf-8", "replace")
-
-
-@scenario(
-    3,
-    "at a terminal: the listing runs while the operator types; only the right number goes",
-)
-def terminal_typed(case: Case) -> None:
-    world = busy(20, others=8)
-    before = world.with_status(STARTED)
-    server = case.serve(world)
-    run = case.folder / "run"
-    words: list[object] = ["pause-all", "--vdn", VDN, "--rate", 50, "--run-dir", run]
-    ended, shown = at_terminal(case, server, words, "8\n", world)
-    case.exits(ended, 7, "after a wrong number")
-    case.check("no PUT after a wrong number", not puts(world), len(puts(world)))
-    case.check(
-        "host, VDN and count are shown",
-        all(w in shown for w in ("127.0.0.1", str(VDN), "20")),
-        shown[-400:],
-    )
-    world.ledger.clear()
-    ended, shown = at_terminal(case, server, [*words[:-1], case.folder / "run2"], f"{VDN}\n", world)
-    case.exits(ended, 0, "after the right number")
-    case.check("all are paused", not before & world.with_status(STARTED), "")
-
-
 @scenario(3, "several VDNs at once: one ceiling, none starves, all proven")
 def several_vdns(case: Case) -> None:
     world = World()
@@ -888,53 +408,6 @@ def several_vdns(case: Case) -> None:
         len(report.summary.get("by_vdn", {})) == 3,
         str(report.summary.get("by_vdn"))[:200],
     )
-
-
-@scenario(3, "pause-all --dry-run lists what would be paused and sends no PUT")
-def emergency_dry_run(case: Case) -> None:
-    world = busy(150, others=8)
-    server, run = case.serve(world), case.folder / "run"
-    ended = case.run(server, "pause-all", "--vdn", VDN, "--dry-run", "--run-dir", run, "--rate", 50)
-    case.exits(ended, 0)
-    case.check("no PUT", not puts(world), len(puts(world)))
-    report = read_report(run)
-    case.check("150 planned", dict(report.counts()) == {"planned": 150}, dict(report.counts()))
-    case.check(
-        "verdict planned", report.summary.get("verdict") == "planned", report.summary.get("verdict")
-    )
-
-
-@scenario(3, "a dropped ssh line (SIGHUP) does not stop it; runs shows it live")
-def emergency_sighup(case: Case) -> None:
-    world = busy(60, others=8)
-    before = world.with_status(STARTED)
-    server = case.serve(world)
-    child = case.start(server, ["pause-all", "--vdn", VDN, "--yes", "--rate", 20])
-    case.until(lambda: len(puts(world)) >= 10, 30)
-    child.send(signal.SIGHUP)
-    listed = case.run(server, "runs")
-    case.check(
-        "runs shows a live one",
-        "live" in listed.out.lower() or "running" in listed.out.lower(),
-        listed.out[-300:],
-    )
-    ended = child.wait(90)
-    runs = sorted((case.state / "runs").glob("*"))
-    quiet(case, ended, world, runs[-1] if runs else case.folder / "absent", before, 20)
-
-
-@scenario(3, "SIGTERM in an emergency: 143 after draining; continue brings it to quiet")
-def emergency_sigterm(case: Case) -> None:
-    world = busy(80, others=8)
-    before = world.with_status(STARTED)
-    server, run = case.serve(world), case.folder / "run"
-    child = case.start(server, ["pause-all", "--vdn", VDN, "--yes", "--rate", 20, "--run-dir", run])
-    case.until(lambda: len(puts(world)) >= 15, 30)
-    child.send(signal.SIGTERM)
-    ended = child.wait(60)
-    case.exits(ended, {143, 6}, "after SIGTERM (the table puts 6 before signals for pause-all)")
-    done = case.run(server, "continue", run, "--rate", 50)
-    quiet(case, done, world, run, before, 50)
 
 
 @scenario(3, "switch A and a 20-minute clock in an emergency: healed")

@@ -227,8 +227,8 @@ def _speed(check: Callable[[str, object, object], object], world: World, server:
     payload = "".join(messages).encode()
     before, began_s = len(world.ledger), time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port)) as link:
-        sender = threading.Thread(target=link.sendall, args=(payload,))
-        sender.start()
+        dispatcher = threading.Thread(target=link.sendall, args=(payload,))
+        dispatcher.start()
         got, answer = 0, four("0200000")
         link.settimeout(20)
         while got < count:
@@ -236,7 +236,7 @@ def _speed(check: Callable[[str, object, object], object], world: World, server:
             if not data:
                 break
             got += data.count(b"HTTP/1.1 ")
-        sender.join()
+        dispatcher.join()
     took_s = time.monotonic() - began_s
     refused = sum(1 for e in world.ledger[before:] if e.refused)
     check(

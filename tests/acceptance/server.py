@@ -1,8 +1,8 @@
 """A CC-iSales server on loopback: raw HTTP/1.1 over asyncio, strict about what it is told.
 
-Rule 1: the arrival time is taken when the bytes arrive, before anything is parsed.
-Rule 2: every request is entered in the ledger, refused ones and strange ones too.
-Rule 3: it runs on a thread and a loop of its own; scenarios read the ledger and sleep.
+- The arrival time is taken when the bytes arrive, before anything is parsed.
+- Every request is entered in the ledger, refused ones and strange ones too.
+- It runs on a thread and a loop of its own; scenarios read the ledger and sleep.
 `python -m tests.acceptance.server --port N` runs it alone, with a few campaigns in VDN 1234.
 """
 

@@ -1,8 +1,8 @@
 """C2 request signing, written from the documentation a second time.
 
-Rule 1: nothing here is shared with the product, so one misreading cannot hide in both.
-Rule 2: the published-shape vectors below anchor this copy; `python -m tests.acceptance --dry`
-        replays them before anything is believed.
+- Nothing here is shared with the product, so one misreading cannot hide in both.
+- The published-shape vectors below anchor this copy; `python -m tests.acceptance --dry` replays
+  them before anything is believed.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
-"""What the stranger's server knows: campaigns, what each answer does, and the ledger.
+"""What the independent server knows: campaigns, what each answer does, and the ledger.
 
-Rule 1: no socket and no loop in this file; `server.py` moves bytes.
-Rule 2: the world changes only through `Campaign.turn`, so the ledger and the world agree.
-Rule 3: a fault is a function of the request. It returns a Reply, or None for "as documented".
-Source of paths, codes and paging: the API facts, sections 2 and 3.
+- No socket and no loop in this file; `server.py` moves bytes.
+- The world changes only through `Campaign.turn`, so the ledger and the world agree.
+- a fault is a function of the request. It returns a Reply, or None for "as documented".
+Source of paths, codes and paging: docs/spec/interface.md.
 """
 
 import hashlib

@@ -1,10 +1,10 @@
 """The lock files: everything pinned and hashed, nothing that names a package index.
 
-Rule 1: each requirement is `name==version` with at least one sha256.
-Rule 2: no option but `--hash` occurs: index addresses are the business of the machine.
-Rule 3: the lock for running is a part of the lock for everything, pin by pin, hash by hash.
-Rule 4: whatever pyproject.toml asks for is locked, at its floor or above.
-Rule 5: a script that installs a lock installs nothing else.
+- Each requirement is `name==version` with at least one sha256.
+- No option but `--hash` occurs: index addresses are the business of the machine.
+- The lock for running is a part of the lock for everything, pin by pin, hash by hash.
+- Whatever pyproject.toml asks for is locked, at its floor or above.
+- a script that installs a lock installs nothing else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Each file of core is fully covered, branches too, by its own tests alone.
+"""Each file of the pure folders is fully covered, branches too, by its own tests alone.
 
 Reads what `./do test` has measured (one context per test), so it costs no second run: for
-core/x.py it counts only what ran under tests/core/test_x.py or tests/core/test_x_….py, and what
-ran at import. `python -m tests.checks.own_coverage x y` looks at x and y only.
+policy/x.py it counts only what ran under tests/policy/test_x.py or tests/policy/test_x_….py, and
+what ran at import. `python -m tests.checks.own_coverage policy/x y` looks at these only.
 The idea is websockets' maxi_cov.
 """
 
@@ -17,52 +17,91 @@ from typing import TYPE_CHECKING, Any
 
 from coverage import Coverage
 
-from tests.checks.tree import ROOT
+from tests.checks.tree import ROOT, place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-CORE = ROOT / "orchestrator" / "core"
+PACKAGE = ROOT / "orchestrator"
+PURE_FOLDERS = ("policy", "isales", "manifest", "settings", "reports")
+#: what touches the disk, the network or the clock in them
+IMPURE = {
+    "isales/client",
+    "isales/deadlines",
+    "isales/failures",
+    "isales/heads",
+    "isales/probe",
+    "manifest/source",
+    "reports/files",
+    "settings/files",
+    "settings/load",
+}
+
+
+def pure_files() -> dict[str, Path]:
+    """Name, as policy/pacer, and file."""
+    found = {name: PACKAGE / f"{name}.py" for name in ("model", "text")}
+    for folder in PURE_FOLDERS:
+        for path in sorted((PACKAGE / folder).glob("*.py")):
+            name = f"{folder}/{path.stem}"
+            if path.stem != "__init__" and name not in IMPURE:
+                found[name] = path
+    return found
+
+
+def test_files() -> list[str]:
+    """The own tests of all pure files."""
+    found = []
+    for name in pure_files():
+        folder, _, stem = name.rpartition("/")
+        place_of_tests = ROOT / "tests" / folder
+        own = [place_of_tests / f"test_{stem}.py", *place_of_tests.glob(f"test_{stem}_*.py")]
+        found += [place(path) for path in own if path.exists()]
+    return sorted(set(found))
 
 
 def own_tests(name: str) -> str:
-    """A pattern of the contexts that count for core/`name`.py."""
-    return rf"^tests/core/test_{re.escape(name)}(_\w+)?\.py::"
+    """A pattern of the contexts that count for a file."""
+    folder, _, stem = name.rpartition("/")
+    return rf"^tests/{folder + '/' if folder else ''}test_{re.escape(stem)}(_\w+)?\.py::"
 
 
-def _measured(source: Path, coverage: Coverage) -> dict[str, Any]:
+def _measured(name: str, source: Path, coverage: Coverage) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         outfile = Path(folder, "coverage.json")
-        contexts = [own_tests(source.stem), "^$"]  # "" is what ran at import
+        contexts = [own_tests(name), "^$"]  # "" is what ran at import
         coverage.json_report(morfs=[str(source)], contexts=contexts, outfile=str(outfile))
         measured: dict[str, Any] = json.loads(outfile.read_text())["files"]
     return next(iter(measured.values()))
 
 
 def problems(names: Collection[str] = ()) -> list[str]:
-    """Every core file that its own tests leave uncovered, with lines and branches."""
+    """Every pure file that its own tests leave uncovered, with lines and branches."""
     coverage = Coverage(config_file=str(ROOT / "pyproject.toml"), messages=False)
     coverage.load()
     found = []
-    for source in sorted(CORE.rglob("*.py")):
-        if source.stem == "__init__" or (names and source.stem not in names):
+    for name, source in pure_files().items():
+        if names and name not in names:
             continue
-        result = _measured(source, coverage)
+        result = _measured(name, source, coverage)
         lines = result["missing_lines"]
         branches = [f"{start}->{end}" for start, end in result["missing_branches"]]
         if lines or branches:
             missing = ", ".join([*map(str, lines), *branches][:12])
-            found.append(f"core/{source.name}: its own tests leave uncovered: {missing}")
+            found.append(f"{name}.py: its own tests leave uncovered: {missing}")
     return found
 
 
 def main(names: list[str]) -> int:
-    """Say each problem on a line; exit 1 if there is one."""
+    """Say each problem on a line, or with --tests which tests count; exit 1 if there is one."""
+    if names == ["--tests"]:
+        print(*test_files(), sep="\n")
+        return 0
     found = problems(names)
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:
-        print("own coverage: every file of core is fully covered by its own tests")
+        print("own coverage: every pure file is fully covered by its own tests")
     return 1 if found else 0
 
 

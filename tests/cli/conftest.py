@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli import voice
+from orchestrator.cli import output
 from tests.cli.makers import environment
 
 if TYPE_CHECKING:
@@ -23,5 +23,5 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in environment(tmp_path).items():
         if name != "ORCHESTRATOR_BASE_URL":
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(voice, "_secrets", [])
+    monkeypatch.setattr(output, "_secrets", [])
     return tmp_path

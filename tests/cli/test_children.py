@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import HANG, FaultPlan
 from orchestrator.simulator.scenarios import DRILL_VDN, healthy
 from tests.cli.makers import child, environment, served, write_list
@@ -135,18 +135,8 @@ def test_a_reader_that_left_is_one_warning(simulator: Simulator, workplace: Path
     assert "Exception ignored" not in done.stderr
 
 
-def test_without_a_terminal_the_emergency_wants_yes(workplace: Path) -> None:
-    """Exit 7 and an empty ledger; a variable does not stand for --yes [C13]."""
-    with served() as untouched:
-        env = environment(workplace, untouched.base_url, ORCHESTRATOR_YES="1")
-        done = child("pause-all", "--vdn", "1234", env=env)
-
-        assert (done.code, done.out) == (7, "")
-        assert untouched.ledger.total == 0
-
-
 def test_a_typed_vdn_confirms_the_emergency(workplace: Path) -> None:
-    """Host, VDN, names and the time needed are shown; the number starts it; quiet is proven."""
+    """[Z24] Host, VDN, names, time needed are shown; the number starts it; quiet is proven."""
     with served() as dialling:
         env = environment(workplace, dialling.base_url, TERM="xterm")
         terminal = Terminal("pause-all", "--vdn", "1234", "--rate", "200", env=env)
@@ -162,11 +152,11 @@ def test_a_typed_vdn_confirms_the_emergency(workplace: Path) -> None:
         assert _started(dialling) == 0
 
 
-@pytest.mark.parametrize("typed", ["1243", ""])
+@pytest.mark.parametrize("typed", ["1243", "y", ""])
 def test_a_wrong_answer_is_no_confirmation(
     typed: str, simulator: Simulator, workplace: Path
 ) -> None:
-    """Another number, or nothing: exit 7, no PUT."""
+    """[Z24] [C13] Another number, `y`, or nothing: exit 7, no PUT."""
     puts = dict(simulator.ledger.puts_by_campaign())
     env = environment(workplace, simulator.base_url, TERM="dumb")
     terminal = Terminal("pause-all", "--vdn", "1234", env=env)
@@ -206,7 +196,7 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
         while not simulator.ledger.puts(hanging):
             terminal.read_until("")
         terminal.process.send_signal(signal.SIGINT)
-        terminal.read_until("SIGINT received: ending with what is in flight")
+        terminal.read_until("SIGINT received: stopping after the")
         terminal.read_until("ending: SIGINT received")
         terminal.process.send_signal(signal.SIGINT)
         code, out = terminal.end()

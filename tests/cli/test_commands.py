@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, Outage, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
@@ -51,7 +51,7 @@ def test_pause_prints_the_unstopped_and_the_verdict_last(
     assert code == 1
     unstopped, verdict = out.splitlines()
     assert unstopped.startswith("VDN 1234 campaign 99: not found")
-    assert verdict.startswith("3 lines: 2 stopped (2 paused), 1 NOT: 1 not found")
+    assert verdict.startswith("3 lines: 2 stopped (2 paused), 1 not stopped: 1 not found")
     assert "report: " in err
     assert simulator.world.status_of(CampaignRef(DRILL_VDN, 1234001)) is Status.SUSPENDED
 
@@ -238,7 +238,7 @@ def test_check_says_that_an_emergency_would_work(
     out = capsys.readouterr().out
     assert code == 0
     assert out.endswith("An emergency would work now.\n")
-    assert "campaigns at 50/s: about 1 s" in out
+    assert "campaigns at 50 requests/s: about 1 s" in out
     assert _puts(simulator) == 0
     assert set(simulator.ledger.by_kind) <= {Kind.LIST, Kind.DETAILS}
 
@@ -290,9 +290,9 @@ def test_check_names_signing_switch_a_and_its_other_value(
 ) -> None:
     """The listing is accepted, the details call only in the other form: exit 0, and what to set."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.desk.signature is not None
-    simulator.desk.signature = replace(
-        simulator.desk.signature, blank_query_line=BlankQueryLine.KEEP
+    assert simulator.handler.signature is not None
+    simulator.handler.signature = replace(
+        simulator.handler.signature, blank_query_line=BlankQueryLine.KEEP
     )
 
     assert main(["check", "--vdn", "1234"]) == 0
@@ -304,8 +304,8 @@ def test_check_names_signing_switch_b_and_its_other_value(
 ) -> None:
     """Only timestamps with milliseconds are accepted: exit 0, and what to set."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.desk.signature is not None
-    simulator.desk.signature = replace(simulator.desk.signature, millis=Millis.KEEP)
+    assert simulator.handler.signature is not None
+    simulator.handler.signature = replace(simulator.handler.signature, millis=Millis.KEEP)
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert "set signing.millis = true (now false)" in capsys.readouterr().out
@@ -330,8 +330,8 @@ def test_check_tells_how_far_the_clock_is_off(
 ) -> None:
     """The server is an hour ahead: requests are healed as in a run, and the skew is a warning."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.desk.signature is not None
-    simulator.desk.signature = replace(simulator.desk.signature, clock_offset_s=3600.0)
+    assert simulator.handler.signature is not None
+    simulator.handler.signature = replace(simulator.handler.signature, clock_offset_s=3600.0)
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert re.search(r"WARN .* clock .* 3[56]\d\d s behind the server's", capsys.readouterr().out)
@@ -344,7 +344,7 @@ def test_demo_adds_up_and_agrees_with_its_simulator(capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "102 lines, 102 rows: the rows add up." in out
     assert "it agrees with every row" in out
-    assert "2 NOT: 2 not found" in out
+    assert "2 not stopped: 2 not found" in out
 
 
 def test_the_simulator_asks_for_nothing_but_a_free_port(
@@ -421,7 +421,7 @@ def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     """403 with a page from the start: exit 3, its words, and no "correct the credentials"."""
     page = b"<html><title>Blocked</title><body>Your address 203.0.113.9 is not allowed</body>"
 
-    simulator.desk.faults = FaultPlan(outages=(Outage(with_http(403, body=page)),))
+    simulator.handler.faults = FaultPlan(outages=(Outage(with_http(403, body=page)),))
 
     assert main(["pause", str(write_list(workplace, 1234001, 1234002)), *FAST]) == 3
 

@@ -1,14 +1,14 @@
-"""The front door: what nobody foresaw, interrupts, core dumps, secrets."""
+"""The entry point: what nobody foresaw, interrupts, core dumps, secrets."""
 
 from __future__ import annotations
 
 import resource
 from typing import TYPE_CHECKING
 
+from orchestrator.cli import output, runner
 from orchestrator.cli import runs as runs_command
-from orchestrator.cli import stage, voice
 from orchestrator.cli.main import main
-from orchestrator.core.secret import Secret
+from orchestrator.settings.secret import Secret
 
 if TYPE_CHECKING:
     import pytest
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def broken(*_args: object, **_kwargs: object) -> object:
-        voice.never_show(Secret("sk-hidden"))
+        output.never_show(Secret("sk-hidden"))
         raise error
 
-    monkeypatch.setattr(stage, "load", broken)
+    monkeypatch.setattr(runner, "load", broken)
 
 
 def test_what_nobody_foresaw_is_a_bug_and_exit_70(

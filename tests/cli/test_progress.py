@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.progress import Pulse, Screen, progress_line, show
-from orchestrator.core.outcome import Outcome
-from orchestrator.edges.clock import SystemClock
-from orchestrator.run.progress import Progress
+from orchestrator.clock import SystemClock
+from orchestrator.engine.progress import Progress
+from orchestrator.policy.decide import Outcome
 
 if TYPE_CHECKING:
     import pytest
@@ -42,6 +42,13 @@ def test_the_line_says_how_far_how_fast_and_how_long() -> None:
     )
 
 
+def test_a_doubt_is_called_a_check_that_is_still_to_come() -> None:
+    """In mid-run nobody has looked at the four yet, so they are not `unknown`."""
+    line = progress_line(_progress(outcomes=Counter({Outcome.UNKNOWN: 4})), Pulse())
+
+    assert " · 4 to be checked · " in line
+
+
 def test_the_line_names_concurrency_when_that_is_the_limit() -> None:
     """Eight of eight in flight at half the rate."""
     line = progress_line(_progress(in_flight=8), Pulse(requests_per_s=5.0, settled_per_s=5.0))
@@ -63,7 +70,7 @@ def test_an_open_breaker_is_said_instead_of_a_time() -> None:
     """Nobody knows how long an outage lasts."""
     line = progress_line(_progress(breaker="database operation error (0200006)"), Pulse())
 
-    assert "holding back, trying singly: database operation error (0200006)" in line
+    assert "server failing, probing: database operation error (0200006)" in line
     assert "left" not in line
 
 

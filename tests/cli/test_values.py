@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli import values
-from orchestrator.core.manifest import Format
-from orchestrator.core.outcome import Outcome
+from orchestrator.engine.options import FailureLimit
 from orchestrator.errors import UsageError
-from orchestrator.run.options import FailureLimit
+from orchestrator.manifest.formats import Format
+from orchestrator.policy.decide import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path

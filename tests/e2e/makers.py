@@ -1,8 +1,8 @@
 """What end-to-end tests need: a server that is honest unless told otherwise, settings, the report.
 
-Rule 1: changes may meet a script (tests/fault_server.py); listings, details and changes without a
-        script are answered by the simulator's desk, so a run can look and verify as usual.
-Rule 2: a test reads results.csv, summary.json and the journal from the disk, like people do.
+- Changes may meet a script (tests/fault_server.py); listings, details and changes without a script
+  are answered by the simulator's handler, so a run can look and verify as usual.
+- a test reads results.csv, summary.json and the journal from the disk, like people do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orchestrator
-from orchestrator.core.campaign import CampaignRef
-from orchestrator.simulator.desk import Desk, Received
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.faults import Ending, FaultPlan
+from orchestrator.simulator.handler import Handler, Received
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.world import Campaign, World
 from tests.checks.tree import ROOT
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.library import PauseAllOptions, PauseOptions, RunResult, Settings
-    from orchestrator.simulator.desk import Played
+    from orchestrator.api import PauseOptions, RunResult, Settings
+    from orchestrator.simulator.handler import Played
     from orchestrator.simulator.signature import SignatureCheck
 
 VDN = 12
@@ -53,16 +53,18 @@ def world_of(size: int, *, vdns: tuple[int, ...] = (VDN,)) -> World:
 
 @dataclass
 class Stand(FaultServer):
-    """A fault server with the simulator's desk behind it."""
+    """A fault server with the simulator's handler behind it."""
 
     world: World = field(default_factory=lambda: world_of(1))
     faults: FaultPlan = field(default_factory=FaultPlan)
     signature: SignatureCheck | None = None
-    #: what listings meet instead of the desk
+    #: what listings meet instead of the handler
     listing: Script | None = None
 
     def __post_init__(self) -> None:
-        self.desk = Desk(self.world, faults=self.faults, signature=self.signature, ledger=Ledger())
+        self.handler = Handler(
+            self.world, faults=self.faults, signature=self.signature, ledger=Ledger()
+        )
 
     @property
     def puts(self) -> list[Seen]:
@@ -82,20 +84,10 @@ class Stand(FaultServer):
         at_s = asyncio.get_running_loop().time()
         wall_ms = time.time_ns() // 1_000_000
         received = Received(seen.method, seen.target, tuple(seen.headers))
-        return self.desk.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
-
-    def with_effect(self, script: Script) -> Script:
-        """The change takes effect, then the script runs."""
-
-        async def both(exchange: Exchange) -> None:
-            assert exchange.seen is not None
-            self.truth(exchange.seen)
-            await script(exchange)
-
-        return both
+        return self.handler.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
 
     async def honest(self, exchange: Exchange) -> None:
-        """What the desk decides: the truth, or a fault of its plan."""
+        """What the handler decides: the truth, or a fault of its plan."""
         assert exchange.seen is not None
         played = self._played(exchange.seen)
         await exchange.wait(played.wait_s)
@@ -213,15 +205,6 @@ async def pause_through(
     manifest = write_list(folder, refs)
     result = await orchestrator.pause(manifest, settings_of(url, folder, **settings), options)
     return told_of(result)
-
-
-async def pause_all_through(
-    server: FaultServer, folder: Path, options: PauseAllOptions, **settings: object
-) -> Told:
-    """Stop some VDNs with the library's call, and read the report."""
-    return told_of(
-        await orchestrator.pause_all(settings_of(server.url, folder, **settings), options)
-    )
 
 
 def refs_of(size: int, vdn_id: int = VDN, *, first: int = 1) -> list[CampaignRef]:

@@ -1,7 +1,7 @@
 """A server in this process and the real command in another: what every end-to-end test needs.
 
-Rule 1: a child is ended by its own pid, and never outlives its test.
-Rule 2: a fault inside the child is a few lines of Python before `main`; the product has no hooks.
+- a child is ended by its own pid, and never outlives its test.
+- a fault inside the child is a few lines of Python before `main`; the product has no hooks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 VDN = 1234
 #: the two sweeps of an emergency follow each other at once: what is tested is something else
 SHORT_GAP = """
-from orchestrator.core import quiet
+from orchestrator.policy import quiet
 quiet.GAP_S = 0.2
 """
 #: seconds after which a child that should have ended is killed and the test fails

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.makers import (
-    SHORT,
     Stand,
     environment_of,
     pause_through,
@@ -23,28 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.sockets
 
 SECRET = "kanarie-Zq7-wX9-vB2-mN4"
-
-
-@pytest.mark.parametrize(
-    "flag",
-    ["--secret-key", "--token", "--sk", "--password", "--secret_key", "--SECRET", "--secret"],
-)
-@pytest.mark.parametrize("joined", [True, False])
-async def test_a_secret_on_the_command_line_is_refused_and_not_repeated(
-    tmp_path: Path,
-    flag: str,
-    joined: bool,  # noqa: FBT001 - a case, not an option
-) -> None:
-    """[C04] No flag takes it: exit 2, nothing is sent, and the right way is named."""
-    given = (f"{flag}={SECRET}",) if joined else (flag, SECRET)
-    async with Stand() as server:
-        listed = write_list(tmp_path, refs_of(1))
-        done = await run_command(tmp_path, server.url, "pause", str(listed), *given)
-
-    assert done.code == 2
-    assert "ORCHESTRATOR_SECRET_KEY_FILE" in done.err
-    assert SECRET not in done.out + done.err
-    assert server.ledger == []
 
 
 # -- files that would overwrite each other -----------------------------------------------------
@@ -104,54 +81,3 @@ async def test_a_report_may_be_the_next_list(tmp_path: Path) -> None:
     assert (first.exit_code, done.code) == (1, 1)
     assert failed.read_bytes() == before
     assert server.puts_by_id == {1: 1, 2: 1, 3: 2}
-
-
-# -- the emergency's guard ---------------------------------------------------------------------
-
-
-async def test_the_emergency_never_defaults_to_a_vdn(tmp_path: Path) -> None:
-    """[C13] No --vdn: exit 2, even with --yes."""
-    async with Stand() as server:
-        done = await run_command(tmp_path, server.url, "pause-all", "--yes")
-
-    assert done.code == 2
-    assert "--vdn" in done.err
-    assert server.ledger == []
-
-
-@pytest.mark.parametrize("command", ["pause-all", "restore"])
-async def test_no_variable_and_no_setting_confirms(tmp_path: Path, command: str) -> None:
-    """[C13] Without a terminal and --yes: exit 7, whatever variables or files say."""
-    async with Stand(world=world_of(1)) as server:
-        run = (await pause_through(server, tmp_path, refs_of(1))).result.run_dir
-        before = len(server.ledger)
-        arguments = ("--vdn", "12") if command == "pause-all" else (str(run),)
-        done = await run_command(
-            tmp_path,
-            server.url,
-            *(command, *arguments),
-            env={
-                "ORCHESTRATOR_YES": "1",
-                "ORCHESTRATOR_PAUSE_ALL_YES": "true",
-                "ORCHESTRATOR_VDN": "12",
-                "YES": "1",
-            },
-        )
-
-    assert done.code == 7, done.err
-    assert "--yes" in done.err
-    assert len(server.ledger) == before
-
-
-async def test_a_settings_file_that_would_confirm_is_refused(tmp_path: Path) -> None:
-    """[C13] [C08] `yes = true` in the file is an unknown key: exit 2."""
-    config = tmp_path / "config.toml"
-    config.write_text(f"yes = true\n{SHORT}")
-    async with Stand() as server:
-        done = await run_command(
-            tmp_path, server.url, "pause-all", "--vdn", "12", "--yes", "--config", str(config)
-        )
-
-    assert done.code == 2
-    assert "yes" in done.err
-    assert server.ledger == []

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import Status
+from orchestrator.model import Status
 from tests.e2e.makers import (
     Ended,
     Stand,
     only_run,
+    pause_through,
     read_rows,
     refs_of,
     run_measured,
@@ -107,19 +108,17 @@ async def test_hostile_answers_change_nothing_outside_their_own_campaign(tmp_pat
 
 async def test_a_surplus_success_behind_a_failure_pauses_nobody(tmp_path: Path) -> None:
     """[N25] Each 0200006 is followed by forged successes for whoever asks next."""
-    folder = tmp_path / "surplus"
-    folder.mkdir()
     failure = http(SUCCESS.replace(b"0200000", b"0200006"))
     async with Stand(world=world_of(20)) as server:
         for number in range(1, 11):
             server.answers(raw(failure + http() * 3), campaign_id=number)
-        listed = write_list(folder, refs_of(20))
-        done = await run_measured(folder, server.url, "pause", str(listed), "--concurrency", "2")
+        told = await pause_through(
+            server, tmp_path, refs_of(20), pace__concurrency=2, retry__patience_s=20
+        )
 
-    assert done.code == 1, done.err
-    rows = read_rows(only_run(folder) / "results.csv")
-    assert {row["campaign_id"]: row["outcome"] for row in rows} == {
-        str(number): "failed" if number <= 10 else "paused" for number in range(1, 21)
+    assert told.exit_code == 1
+    assert {number: row["outcome"] for number, row in told.rows.items()} == {
+        number: "failed" if number <= 10 else "paused" for number in range(1, 21)
     }
     assert all(server.puts_by_id[number] == 1 for number in range(11, 21))
 
@@ -139,15 +138,9 @@ async def test_a_surplus_success_behind_a_failure_pauses_nobody(tmp_path: Path) 
 )
 async def test_a_hostile_listing_spares_nobody_its_put(tmp_path: Path, page: bytes) -> None:
     """[S32] [S33] [S34] What cannot be a listing is no look: every campaign still gets its PUT."""
-    folder = tmp_path / "listing"
-    folder.mkdir()
-
     async with Stand(world=world_of(3)) as server:
         server.listing = reply(page)
-        listed = write_list(folder, refs_of(3))
-        done = await run_measured(folder, server.url, "pause", str(listed))
+        told = await pause_through(server, tmp_path, refs_of(3))
 
-    assert done.code == 0, done.err
-    assert "Traceback" not in done.err
-    assert set(server.puts_by_id) == {1, 2, 3}
+    assert (told.exit_code, set(server.puts_by_id)) == (0, {1, 2, 3})
     assert {server.world.status_of(ref) for ref in refs_of(3)} == {Status.SUSPENDED}

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator import PauseAllOptions
-from orchestrator.core.campaign import CampaignRef, Status
 from orchestrator.errors import ManifestError
+from orchestrator.model import Status
 from orchestrator.simulator.faults import FaultPlan, ListingFaults
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
-from tests.e2e.makers import Stand, only_run, pause_all_through, run_command, run_measured
+from tests.e2e.makers import Stand, only_run, run_command, run_measured
 from tests.fakes import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.fakes import Sent
 
 VDN = 12
 #: the million of the issue is tests.acceptance's `million_dry`; this one keeps the slope in sight
@@ -113,20 +109,6 @@ def started(size: int, *, order: Order = Order.ID) -> World:
     )
 
 
-@pytest.mark.parametrize("bent", BENT.values(), ids=BENT)
-async def test_a_bent_listing_never_proves_quiet(tmp_path: Path, bent: ListingFaults) -> None:
-    """[I39] For ever bent: what was shown is paused, the verdict is not `quiet`, exit 6."""
-    world = started(150)
-    stage = Stage(tmp_path, world, faults=FaultPlan(listing_faults={VDN: bent}))
-
-    result = await stage.pause_all(VDN, deadline_s=60)
-
-    assert result.exit_code == 6
-    assert result.verdict in {"not_proven", "still_running"}
-    shown = 0 if 1 in bent.failing_pages else 90
-    assert world.counts()[Status.SUSPENDED] == result.counts.get("paused", 0) >= shown
-
-
 @pytest.mark.parametrize("bent", (BENT | PASSING).values(), ids=BENT | PASSING)
 async def test_a_listing_that_straightens_out_proves_quiet(
     tmp_path: Path, bent: ListingFaults
@@ -149,67 +131,3 @@ async def test_a_listing_that_straightens_out_proves_quiet(
     assert (result.exit_code, result.verdict) == (0, "quiet")
     assert result.counts == {"paused": 150}
     assert world.counts() == {Status.SUSPENDED: 150}
-
-
-async def test_pages_that_shift_while_we_pause_hide_nobody(tmp_path: Path) -> None:
-    """[I39] What changed last is listed first, so each pause moves the pages: all 350 are found."""
-    world = started(350, order=Order.RECENT)
-    result = await Stage(tmp_path, world).pause_all(VDN, deadline_s=120)
-
-    assert (result.exit_code, result.counts) == (0, {"paused": 350})
-
-
-def page_of(ids: list[object], *, total: int) -> bytes:
-    """A whole answer to a listing, its rows started."""
-    rows = [{"id": one, "name": "", "status": 2} for one in ids]
-    body = json.dumps(
-        {"resultCode": "0200000", "returnCode": "0200000", "totalSize": total, "data": rows}
-    ).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-
-
-@pytest.mark.parametrize(
-    ("ids", "total"),
-    [([1, 1], 2), ([1, 2, 2], 3), ([1, "x"], 2), ([1, -5], 2), ([1, True], 2), ([], 2)],
-    ids=["one twice", "the last twice", "no number", "negative", "true", "empty"],
-)
-async def test_repeated_or_foreign_rows_never_prove_quiet(
-    tmp_path: Path, ids: list[object], total: int
-) -> None:
-    """[I39] Rows that repeat or are no campaigns make a listing incomplete, however it adds up."""
-    world = started(2)
-    stage = Stage(tmp_path, world)
-    numbers = count()
-
-    def forge(sent: Sent) -> bytes | None:
-        is_filtered = "status=2" in sent.target
-        if not is_filtered:
-            return None
-        left = [one for one in ids if _is_started(world, one)]
-        # an honest first page, then the bent one without what has been paused
-        return None if next(numbers) == 0 else page_of(left, total=total if ids else 2)
-
-    stage.server.forge = forge
-    result = await stage.pause_all(VDN, deadline_s=30)
-
-    assert result.exit_code == 6
-    assert result.verdict != "quiet"
-    assert world.counts() == {Status.SUSPENDED: 2}
-
-
-def _is_started(world: World, one: object) -> bool:
-    if isinstance(one, int) and not isinstance(one, bool) and one > 0:
-        return world.status_of(CampaignRef(VDN, one)) is Status.STARTED
-    return True
-
-
-@pytest.mark.sockets
-async def test_an_empty_vdn_is_asked_about_not_called_quiet(tmp_path: Path) -> None:
-    """[I39] Over real sockets: a VDN without campaigns is not proven, exit 6, and named."""
-    async with Stand(world=started(1)) as server:
-        told = await pause_all_through(
-            server, tmp_path, PauseAllOptions(vdns=(1243,), deadline_s=30)
-        )
-
-    assert (told.exit_code, told.result.verdict) == (6, "not_proven")
-    assert "is 1243 the right VDN?" in told.result.line

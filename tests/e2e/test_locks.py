@@ -33,7 +33,7 @@ async def test_a_rival_that_was_quicker_keeps_its_run(tmp_path: Path) -> None:
     """A whole run happens between finding the directory empty and locking it: exit 7 [X01]."""
     program = """
 import subprocess, sys
-from orchestrator.edges.run_directory import RunDirectory
+from orchestrator.store.run_dir import RunDirectory
 def hold(self, **more):
     subprocess.run([sys.executable, "-m", "orchestrator", *sys.argv[1:]], capture_output=True)
     return real(self, **more)
@@ -70,8 +70,8 @@ async def test_the_second_command_on_a_run_exits_at_once_and_names_the_first(
 
 async def test_a_deleted_name_of_the_holder_lets_nobody_in(tmp_path: Path) -> None:
     """The lock is on the directory: without holder.json the second one is refused too [X03]."""
-    async with a_stage(tmp_path, campaigns=100) as stage:
-        child = await stage.begin(*stage.pause_words("--rate", "50"))
+    async with a_stage(tmp_path, campaigns=600) as stage:
+        child = await stage.begin(*stage.pause_words("--rate", "10"))
         await stage.until_puts(5)
         (stage.run_dir / "holder.json").unlink()
         second = await stage.run("continue", str(stage.run_dir))
@@ -80,16 +80,6 @@ async def test_a_deleted_name_of_the_holder_lets_nobody_in(tmp_path: Path) -> No
 
         assert second.code == 7
         assert "another process" in second.err
-
-
-async def test_two_runs_may_share_campaigns(tmp_path: Path) -> None:
-    """The second finds them suspended: `already_paused`, no PUT [X05]."""
-    async with a_stage(tmp_path, campaigns=20) as stage:
-        first = await stage.run("pause", str(stage.manifest), "--run-dir", str(tmp_path / "first"))
-        second = await stage.run(*stage.pause_words())
-
-        assert (first.code, second.code) == (0, 0)
-        assert (stage.outcomes(), stage.puts()) == ({"already_paused": 20}, 20)
 
 
 async def test_an_emergency_during_a_list_harms_neither(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import getpass
 import hashlib
 import json
 import os
-import pty
 import re
 import sqlite3
 import stat
@@ -20,14 +18,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import orchestrator
 from orchestrator import PauseOptions
-from orchestrator.core.campaign import Action, CampaignRef, Status
-from orchestrator.core.requests import change, details, listing
-from orchestrator.errors import ManifestError, StorageError
+from orchestrator.errors import StorageError
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
@@ -48,7 +42,7 @@ from tests.e2e.makers import (
     world_of,
     write_list,
 )
-from tests.fault_server import Exchange, FaultServer, reply, silence
+from tests.fault_server import FaultServer, reply, silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +100,7 @@ async def test_the_secret_is_in_no_file_log_or_stream(tmp_path: Path, log_format
 #: the command line with a bug planted in its way; --debug shows where it came from
 BUGGY = """
 import sys
-import orchestrator.run.sending as sending
+import orchestrator.engine.dispatcher as sending
 
 def broken(**named):
     secret_key = named["secret_key"]
@@ -185,29 +179,6 @@ async def test_what_a_run_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
         "failed.csv": 0o600,
         "summary.json": 0o600,
     }
-
-
-async def test_a_link_in_the_reports_place_is_refused_and_its_target_spared(
-    tmp_path: Path,
-) -> None:
-    """[Z12] Planted while the run works: exit 5, the report is not written through it."""
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    async with Stand(world=world_of(3)) as server:
-
-        async def plant(exchange: Exchange) -> None:
-            link = only_run(tmp_path) / "results.csv"
-            if not link.is_symlink():
-                link.symlink_to(victim)
-            await server.honest(exchange)
-
-        server.answers(plant)
-        listed = write_list(tmp_path, refs_of(3))
-        done = await run_command(tmp_path, server.url, "pause", str(listed))
-
-    assert done.code == 5, done.err
-    assert victim.read_text() == "precious"
-    assert "results.csv" in done.err
 
 
 #: prints what is opened for writing, made, renamed or removed, and every socket, one a line
@@ -333,34 +304,6 @@ TARGET = re.compile(
 )
 
 
-@given(
-    vdn_id=st.integers(min_value=1, max_value=9999),
-    campaign_id=st.integers(min_value=1, max_value=2**63 - 1),
-    page=st.integers(min_value=1, max_value=200_000),
-    action=st.sampled_from(Action),
-)
-def test_a_url_is_built_from_numbers_only(
-    vdn_id: int, campaign_id: int, page: int, action: Action
-) -> None:
-    """[Z16] Whatever the numbers, nothing but the documented paths and queries comes out."""
-    ref = CampaignRef(vdn_id, campaign_id)
-    for request in (change(action, ref), details(ref), listing(vdn_id, status=0, page=page)):
-        query = request.query_string
-        assert TARGET.fullmatch(request.path + (f"?{query}" if query else ""))
-
-
-@pytest.mark.parametrize("text", ["../../etc", "5?x=", "5#", "5/../../resume", "5\r\nX: y", "%35"])
-async def test_an_id_that_is_no_number_reaches_no_url(tmp_path: Path, text: str) -> None:
-    """[I37] [Z16] The list is refused whole; the server never hears of it."""
-    async with Stand(world=world_of(5)) as server:
-        listed = tmp_path / "list.json"
-        listed.write_text(json.dumps([{"vdnId": VDN, "campaignId": text}]))
-        with pytest.raises(ManifestError):
-            await orchestrator.pause(listed, settings_of(server.url, tmp_path))
-
-    assert server.ledger == []
-
-
 async def test_everything_on_the_wire_is_a_documented_request_of_visible_ascii(
     tmp_path: Path,
 ) -> None:
@@ -378,74 +321,6 @@ async def test_everything_on_the_wire_is_a_documented_request_of_visible_ascii(
         }
         for name, value in seen.headers:
             assert re.fullmatch(r"[!-~]+( [!-~]+)*", f"{name} {value}"), (name, value)
-
-
-# -- the guard ---------------------------------------------------------------------------------
-
-
-async def _answer_the_guard(tmp_path: Path, server: Stand, typed: bytes) -> tuple[int, int, str]:
-    """Type at the emergency's question; exit code, PUTs before the answer, and the screen."""
-    ours, theirs = pty.openpty()
-    screen = bytearray()
-    loop = asyncio.get_running_loop()
-    child = await start_command(
-        tmp_path,
-        server.url,
-        *("pause-all", "--vdn", str(VDN)),
-        stdin=theirs,
-        stderr=theirs,
-        env={"TERM": "dumb"},
-    )
-    os.close(theirs)
-
-    def read() -> None:
-        try:
-            screen.extend(os.read(ours, 4096))
-        except OSError:
-            loop.remove_reader(ours)
-
-    loop.add_reader(ours, read)
-    try:
-        # the listing does not wait for the answer: it is over before anything is typed
-        await until(lambda: b"Enter: " in screen and b"5 " in screen and server.ledger)
-        puts = len(server.puts)
-        os.write(ours, typed)
-        done = await ended(child)
-    finally:
-        loop.remove_reader(ours)
-        os.close(ours)
-    return done.code, puts, screen.decode("utf-8", "replace") + done.out
-
-
-async def test_the_emergency_goes_when_the_vdn_is_typed(tmp_path: Path) -> None:
-    """[Z24] Listed while the operator types, nothing paused before; then all, and quiet."""
-    async with Stand(world=world_of(5)) as server:
-        code, puts_before, screen = await _answer_the_guard(tmp_path, server, b"12\n")
-
-    assert (code, puts_before) == (0, 0), screen
-    assert len(server.puts) == 5
-    assert f"VDN {VDN} is quiet: " in screen
-
-
-@pytest.mark.parametrize("typed", [b"13\n", b"y\n", b"\n", b"\x04"])
-async def test_the_emergency_does_not_go_for_anything_else(tmp_path: Path, typed: bytes) -> None:
-    """[Z24] [C13] Another number, `y`, nothing, or the end of input: exit 7, no PUT."""
-    async with Stand(world=world_of(5)) as server:
-        code, _, screen = await _answer_the_guard(tmp_path, server, typed)
-
-    assert code == 7, screen
-    assert server.puts == []
-
-
-async def test_a_dry_run_of_the_emergency_shows_how_many(tmp_path: Path) -> None:
-    """[Z24] Without a question and without a PUT: five campaigns would be paused."""
-    async with Stand(world=world_of(5)) as server:
-        done = await run_command(tmp_path, server.url, "pause-all", "--vdn", "12", "--dry-run")
-
-    assert done.code == 0, done.err
-    assert "5 campaigns would be paused" in done.out
-    assert server.puts == []
-    assert {server.world.status_of(ref) for ref in refs_of(5)} == {Status.STARTED}
 
 
 # -- least privilege ---------------------------------------------------------------------------

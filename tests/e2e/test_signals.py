@@ -46,7 +46,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
     """An answer never comes; the second Ctrl-C does not wait for it [P10]."""
     async with a_stage(tmp_path, campaigns=5, faults=FaultPlan(scripted={})) as stage:
         ref = stage.simulator.world.refs()[2]
-        stage.simulator.desk.faults = FaultPlan(always={ref: HANG})
+        stage.simulator.handler.faults = FaultPlan(always={ref: HANG})
         child = await stage.begin(*stage.pause_words())
         await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
         child.send(signal.SIGINT)
@@ -54,12 +54,12 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
         still_there = child.process.returncode is None
         child.send(signal.SIGINT)
         ended = await child.ended()
-        stage.simulator.desk.faults = FaultPlan()
+        stage.simulator.handler.faults = FaultPlan()
         report = await stage.run("report", str(stage.run_dir))
 
         assert still_there
         assert ended.code == 130
-        assert "SIGINT received: ending with what is in flight" in ended.err
+        assert "SIGINT received: stopping after the" in ended.err
         assert "left at once" in ended.err
         assert "Traceback" not in ended.err
         assert report.code == 143
@@ -70,7 +70,7 @@ async def test_two_signals_end_a_run_that_was_ending_for_another_reason(tmp_path
     """Its deadline is over and an answer never comes: the second Ctrl-C leaves [P10]."""
     async with a_stage(tmp_path, campaigns=3) as stage:
         ref = stage.simulator.world.refs()[0]
-        stage.simulator.desk.faults = FaultPlan(always={ref: HANG})
+        stage.simulator.handler.faults = FaultPlan(always={ref: HANG})
         child = await stage.begin(*stage.pause_words("--deadline", "0.3"))
         await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
         await asyncio.sleep(0.5)
@@ -139,7 +139,7 @@ async def test_a_stopped_process_does_not_catch_up_what_it_missed(tmp_path: Path
         ended = await child.ended()
 
         assert (ended.code, stage.outcomes()) == (0, {"paused": 60})
-        # what had left and was read late comes on top at the server (faults.md §4.11)
+        # what had left and was read late comes on top at the server (docs/spec/invariants.md, 11)
         assert worst_window(stage.simulator.ledger.entries) <= 40 + 8
         rate = stage.summary()["rate"]
         assert isinstance(rate, dict)

@@ -1,6 +1,6 @@
 """What a harness is told on its command line: `key=value`, and nothing it does not know.
 
-Rule 1: every harness prints its seed, and the same seed makes the same plan.
+Every harness prints its seed, and the same seed makes the same plan.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """An independent reading of a run: wire, journal and report must tell the same story.
 
-Rule 1: written from design.md §6 and faults.md §4; nothing of the product decides anything here.
-Rule 2: the journal is read with plain SQL, the report with plain csv, the wire as it was recorded.
-Rule 3: a finding is one sentence that names the campaign and the invariant's number.
+- Written from docs/spec/contracts.md and docs/spec/invariants.md; nothing of the product decides
+  anything here.
+- The journal is read with plain SQL, the report with plain csv, the wire as it was recorded.
+- a finding is one sentence that names the campaign and the invariant's number.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ ACCEPTED = "0200000"
 
 @dataclass
 class Story:
-    """Everything that is known of one run of any number of lives."""
+    """Everything that is known of one run of any number of processes."""
 
     kind: str
     run_dir: Path
@@ -40,9 +41,9 @@ class Story:
     lines: Sequence[Pair] | None
     #: requests of this run
     sent: Sequence[Sent]
-    #: life → campaigns whose outcome stood when it began
+    #: process → campaigns whose outcome stood when it began
     settled_before: dict[int, set[Pair]] = field(default_factory=dict)
-    #: life → (when it was told to stop, when it had ended), virtual seconds
+    #: process → (when it was told to stop, when it had ended), virtual seconds
     stops: dict[int, tuple[float, float]] = field(default_factory=dict)
     grace_s: float = 22.0
     #: campaigns that others than us may have changed
@@ -96,7 +97,7 @@ def standing(run_dir: Path) -> set[Pair]:
 
 
 def last_end(run_dir: Path) -> str:
-    """Why the last life ended; empty when it was killed."""
+    """Why the last process ended; empty when it was killed."""
     ((ended,),) = query(run_dir, "SELECT coalesce(ended, '') FROM lives ORDER BY life DESC LIMIT 1")
     return str(ended)
 
@@ -163,7 +164,7 @@ def _successes(story: Story, rows: list[dict[str, str]]) -> list[str]:
         effects = sum(1 for one in own if one.entry is not None and one.entry.took_effect)
         accepted = any(_was_accepted(one) for one in own)
         where = f"{pair} {row['outcome']}/{row['evidence']}/changed {row['changed']}"
-        # An intent that a kill cut off before its PUT may be inferred to be ours: design.md §6.
+        # An intent that a kill cut off before its PUT may be inferred to be ours.
         if row["outcome"] == done and not own and row["evidence"] != "inferred":
             found.append(f"[3] {where} without a PUT")
         if row["evidence"] == "accepted" and row["outcome"] == done and not accepted:
@@ -207,34 +208,34 @@ def _attempts(story: Story) -> list[str]:
 
 
 def _settled(story: Story) -> list[str]:
-    """9: no PUT for what was settled in an earlier life; an emergency pauses what runs by now."""
+    """9: no PUT for what an earlier process decided; an emergency pauses what runs by now."""
     if story.kind == "pause-all":
         return []
     return [
-        f"[9] {one.ref} was settled before life {one.life} and got a PUT in it"
+        f"[9] {one.ref} was settled before life {one.process} and got a PUT in it"
         for one in story.sent
         if one.is_change
         and one.ref is not None
-        and (one.ref.vdn_id, one.ref.campaign_id) in story.settled_before.get(one.life, ())
+        and (one.ref.vdn_id, one.ref.campaign_id) in story.settled_before.get(one.process, ())
     ]
 
 
 def _stops(story: Story) -> list[str]:
     """13: no PUT leaves after the stop, reads for a last look only, and the end comes soon."""
     found = []
-    for life, (at_s, ended_s) in story.stops.items():
-        late = [one for one in story.sent if one.life == life and one.at_s > at_s + 1e-9]
+    for process, (at_s, ended_s) in story.stops.items():
+        late = [one for one in story.sent if one.process == process and one.at_s > at_s + 1e-9]
         if any(one.is_change for one in late):
-            found.append(f"[13] life {life}: a PUT left after the stop")
+            found.append(f"[13] life {process}: a PUT left after the stop")
         if any(one.at_s > at_s + 18 for one in late):
-            found.append(f"[13] life {life}: a last look of more than 18 s")
+            found.append(f"[13] life {process}: a last look of more than 18 s")
         if ended_s - at_s > story.grace_s:
-            found.append(f"[13] life {life} took {ended_s - at_s:.1f} s to end")
+            found.append(f"[13] life {process} took {ended_s - at_s:.1f} s to end")
     return found
 
 
 def _retry_after(story: Story) -> list[str]:
-    """15: after a Retry-After nothing of the same life leaves before it is over."""
+    """15: after a Retry-After nothing of the same process leaves before it is over."""
     found = []
     for one in story.sent:
         wait_s = _asked_wait_s(one)
@@ -244,7 +245,7 @@ def _retry_after(story: Story) -> list[str]:
         early = [
             other
             for other in story.sent
-            if other.life == one.life and one.ended_s + 1e-9 < other.at_s < until_s - 1e-6
+            if other.process == one.process and one.ended_s + 1e-9 < other.at_s < until_s - 1e-6
         ]
         if early:
             found.append(f"[15] {len(early)} requests left within the {wait_s} s of a Retry-After")

@@ -1,14 +1,16 @@
 """`./do crash [n=…] [seed=…]`: the product killed again and again, then finished, then reckoned up.
 
 A trial is a small world with faults, a command, and a row of deaths: at an enumerated instant
-(before or after each commit, row, fsync, rename, PUT, read) or after a random while. Each life goes
-on where the last one was cut off, until one comes to its end. After every death and at the end the
-server's ledger, the journal and the report are compared (reckoning.py).
+(before or after each commit, row, fsync, rename, PUT, read) or after a random while. Each process
+goes on where the last one was cut off, until one comes to its end. After every death and at the end
+the server's ledger, the journal and the report are compared (reckoning.py).
 
-Rule 1: n counts deaths, not trials. Most lives are forks (mortal.py), some the real command.
-Rule 2: the seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random
-        while ends is the machine's doing.
-Rule 3: hard states are counted; a long run that never visited one fails.
+- n counts deaths, not trials. Most processes are forks (mortal.py), some the real command.
+- The seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random while
+  ends is the machine's doing.
+- Hard states are counted; a long run that never visited one fails.
+
+Covers P01-P07, and P13: a kill after a supervisor's grace is one at such an instant.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
@@ -62,11 +64,11 @@ CI_DEATHS = 100
 _LONG = 80
 #: trials that run side by side; the server and the product need a core each
 _LANES = 3
-#: requests in flight in every life, so intents that one death can cut off
+#: requests in flight in every process, so intents that one death can cut off
 _CONCURRENCY = 4
 #: every so manieth trial is the real command
 _REAL_EVERY = 12
-#: after so many lives in one trial the deaths end, and the next life must finish
+#: after so many processes in one trial the deaths end, and the next process must finish
 _MOST_DEATHS = 5
 
 #: state: the instants that visit it for certain; empty: it is seen in the ledger or the journal
@@ -97,7 +99,7 @@ HARD_STATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Dying:
-    """One planned death: at an instant, or after a share of an undisturbed life."""
+    """One planned death: at an instant, or after a share of an undisturbed process."""
 
     instant: str = ""
     nth_share: float = 0.0
@@ -125,7 +127,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Measure:
-    """An undisturbed life: how long it lasts, how often it passes each instant."""
+    """An undisturbed process: how long it lasts, how often it passes each instant."""
 
     lived_s: float
     passed: dict[str, int]
@@ -137,7 +139,7 @@ class Record:
 
     trials: int = 0
     deaths: int = 0
-    lives: int = 0
+    processes: int = 0
     puts: int = 0
     inferred: int = 0
     states: Counter[str] = field(default_factory=Counter)
@@ -209,7 +211,7 @@ def _deaths(chance: random.Random, number: int, *, real: bool) -> tuple[Dying, .
 
 @dataclass
 class Trial:
-    """One world from its first life to its reckoning."""
+    """One world from its first process to its reckoning."""
 
     plan: Plan
     cradle: Cradle
@@ -217,7 +219,7 @@ class Trial:
     record: Record
     folder: Path
     deaths: int = 0
-    lives: int = 0
+    processes: int = 0
     simulator: Simulator = field(init=False)
 
     @property
@@ -265,11 +267,11 @@ class Trial:
             (self.folder / "list.csv").write_text("vdn_id,campaign_id\n" + text, encoding="ascii")
             yield simulator
 
-    # -- lives
+    # -- processes
 
     async def _pause_first(self) -> None:
-        life = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
-        death = await self.cradle.live(life)
+        process = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
+        death = await self.cradle.live(process)
         agree(death.exit_code in {0, 1}, f"the pause before the restore ended with {death}")
 
     async def _until_finished(self, skipped: int) -> int:
@@ -282,7 +284,7 @@ class Trial:
                     "something was sent before the journal existed",
                 )
             death = await self._one_life(self._next_command(), dying)
-            self.lives += 1
+            self.processes += 1
             await self._drain()
             if settled is not None:
                 check_settled(settled, before, self._puts(skipped))
@@ -317,14 +319,14 @@ class Trial:
     async def _one_life(self, command: str, dying: Dying | None) -> Death:
         if self.plan.real and self.plan.command != "restore":
             return await self._real_life(command, dying)
-        life = self._life(command)
+        process = self._life(command)
         measure = self.measures["continue" if command == "continue" else self.plan.command]
         if dying is not None and dying.while_share is not None:
-            life = replace(life, dies_after_s=dying.while_share * measure.lived_s)
+            process = replace(process, dies_after_s=dying.while_share * measure.lived_s)
         elif dying is not None:
             most = max(1, measure.passed.get(dying.instant, 1))
-            life = replace(life, instant=dying.instant, nth=1 + int(dying.nth_share * most))
-        return await self.cradle.live(life)
+            process = replace(process, instant=dying.instant, nth=1 + int(dying.nth_share * most))
+        return await self.cradle.live(process)
 
     async def _real_life(self, command: str, dying: Dying | None) -> Death:
         """The real command as a child process, killed from outside."""
@@ -411,7 +413,7 @@ class Trial:
             for state, instants in HARD_STATES.items():
                 states[state] += dying.instant in instants
         states["at a random instant"] += dying is not None and dying.while_share is not None
-        states["during continue"] += told is not None and self.lives > 1 and told.lives > 1
+        states["during continue"] += told is not None and self.processes > 1 and told.processes > 1
         states["five times in a row"] += self.deaths == _MOST_DEATHS
         states["in an emergency"] += self.plan.command == "pause_all"
         states["in a restore"] += self.plan.command == "restore"
@@ -457,7 +459,7 @@ class Trial:
         self._look_for_lost_answers(entries)
         self.record.puts += self._puts(skipped).total()
         self.record.deaths += self.deaths
-        self.record.lives += self.lives
+        self.record.processes += self.processes
 
     def _wanted(self, *, restore: bool) -> dict[CampaignRef, Status]:
         """What each campaign should be now; a restore gives everything back."""
@@ -504,7 +506,7 @@ class Trial:
 
 
 async def measure_all(cradle: Cradle, root: Path) -> dict[str, Measure]:
-    """Undisturbed lives of each kind, to know when to kill."""
+    """Undisturbed processes of each kind, to know when to kill."""
     measures: dict[str, Measure] = {}
     for command in ("pause", "pause_all", "restore"):
         folder = root / f"measure-{command}"
@@ -606,7 +608,7 @@ def tell(record: Record, *, deaths: int, took_s: float, whole: bool) -> int:
         print(f"{record.states[state]:8,}  {state}")
     missing = [state for state in HARD_STATES if not record.states[state]]
     print(
-        f"crash: {record.deaths:,} deaths in {record.trials:,} trials, {record.lives:,} lives,"
+        f"crash: {record.deaths:,} deaths in {record.trials:,} trials, {record.processes:,} lives,"
         f" {record.puts:,} PUTs, {len(record.instants)} of {len(INSTANTS)} instants,"
         f" {record.inferred} rows inferred, {took_s:.1f} s"
     )

@@ -1,9 +1,9 @@
-"""Lives that end suddenly: the product in a forked child, killed at an instant or after a while.
+"""Processes that end suddenly: the product in a forked child, killed at an instant or later.
 
-Rule 1: imports happen once; every life is a fork of the process that did them (the cradle).
-Rule 2: the product has no hooks for this. The child wraps what it calls: commits, fsync, rename,
-        the transport's write and read. Everything else is the real thing.
-Rule 3: death is SIGKILL, by the child's own hand at an instant, by the cradle's after a while.
+- Imports happen once; every process is a fork of the process that did them (the cradle).
+- The product has no hooks for this. The child wraps what it calls: commits, fsync, rename, the
+  transport's write and read. Everything else is the real thing.
+- Death is SIGKILL, by the child's own hand at an instant, by the cradle's after a while.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestrator import library
-from orchestrator.core import quiet
-from orchestrator.errors import OrchestratorError
-from orchestrator.run.options import (
+from orchestrator import api as library
+from orchestrator.engine.options import (
     ContinueOptions,
     PauseAllOptions,
     PauseOptions,
     RestoreOptions,
 )
+from orchestrator.errors import OrchestratorError
+from orchestrator.policy import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: seconds after which a life that should have ended counts as hanging
+#: seconds after which a process that should have ended counts as hanging
 LIFE_S = 60.0
 #: instead of 5 s between the two passes of an emergency, so that thousands fit into an hour
 _SHORT_GAP_S = 0.05
@@ -65,7 +65,7 @@ INSTANTS = tuple(f"{when} {place}" for place in PLACES for when in ("before", "a
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One life: what it does and when it dies."""
+    """One process: what it does and when it dies."""
 
     #: pause, pause_all, restore, continue, report
     command: str
@@ -91,7 +91,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a life ended."""
+    """How a process ended."""
 
     #: None: it was killed
     exit_code: int | None
@@ -101,7 +101,7 @@ class Death:
 
 
 class Cradle:
-    """A child that has imported everything and forks one life at a time."""
+    """A child that has imported everything and forks one process at a time."""
 
     #: our ends of all channels: a later cradle must not hold an earlier one's open
     _channels: ClassVar[list[socket.socket]] = []
@@ -121,11 +121,11 @@ class Cradle:
         self._channel = ours
         self._channels.append(ours)
 
-    async def live(self, life: Life) -> Death:
-        """Let one life happen."""
+    async def live(self, process: Life) -> Death:
+        """Let one process happen."""
         loop = asyncio.get_running_loop()
         self._channel.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        await loop.sock_sendall(self._channel, json.dumps(asdict(life)).encode() + b"\n")
+        await loop.sock_sendall(self._channel, json.dumps(asdict(process)).encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
             piece = await loop.sock_recv(self._channel, 4096)
@@ -151,17 +151,17 @@ def _rock(channel: socket.socket) -> None:
             lines.flush()
 
 
-def _one_life(life: Life) -> Death:
+def _one_life(process: Life) -> Death:
     born_s = time.monotonic()
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
-            code = _live(life)
+            code = _live(process)
         finally:
             os._exit(code)
     descriptor = os.pidfd_open(pid)
-    wait_s = LIFE_S if life.dies_after_s is None else life.dies_after_s
+    wait_s = LIFE_S if process.dies_after_s is None else process.dies_after_s
     ended, _, _ = select.select([descriptor], [], [], wait_s)
     if not ended:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -170,7 +170,7 @@ def _one_life(life: Life) -> Death:
     code = os.waitstatus_to_exitcode(status)
     return Death(
         exit_code=code if code >= 0 else None,
-        hung=not ended and life.dies_after_s is None,
+        hung=not ended and process.dies_after_s is None,
         lived_s=time.monotonic() - born_s,
     )
 
@@ -178,14 +178,14 @@ def _one_life(life: Life) -> Death:
 # -- in the forked child ----------------------------------------------------------------------
 
 
-def _live(life: Life) -> int:
-    told = Path(life.state_dir, "stderr.txt").open("a", encoding="utf-8")  # noqa: SIM115 - dies with us
+def _live(process: Life) -> int:
+    told = Path(process.state_dir, "stderr.txt").open("a", encoding="utf-8")  # noqa: SIM115 - dies with us
     os.dup2(told.fileno(), 2)
     sys.stderr = told
-    instants = Instants(life.instant, life.nth)
+    instants = Instants(process.instant, process.nth)
     _wrap(instants)
     try:
-        code = asyncio.run(_command(life)).exit_code
+        code = asyncio.run(_command(process)).exit_code
     except OrchestratorError as error:
         print(f"{type(error).__name__}: {error}", file=told)
         code = error.exit_code
@@ -193,39 +193,39 @@ def _live(life: Life) -> int:
         sys.excepthook(*sys.exc_info())
         code = 98
     told.flush()
-    if life.counts:
-        Path(life.counts).write_text(json.dumps(instants.passed), encoding="utf-8")
+    if process.counts:
+        Path(process.counts).write_text(json.dumps(instants.passed), encoding="utf-8")
     return code
 
 
-async def _command(life: Life) -> library.RunResult:
+async def _command(process: Life) -> library.RunResult:
     settings = library.load_settings(
         {
-            "server.base_url": life.base_url,
-            "credentials.access_key": life.access_key,
+            "server.base_url": process.base_url,
+            "credentials.access_key": process.access_key,
             "pace.rate_per_s": 5000.0,
             "pace.concurrency": 4,
             "retry.backoff_base_s": 0.005,
             "retry.backoff_cap_s": 0.05,
         },
         environ={
-            "ORCHESTRATOR_SECRET_KEY": life.secret_key,
-            "ORCHESTRATOR_STATE_DIR": life.state_dir,
-            "HOME": life.state_dir,
+            "ORCHESTRATOR_SECRET_KEY": process.secret_key,
+            "ORCHESTRATOR_STATE_DIR": process.state_dir,
+            "HOME": process.state_dir,
         },
-        emergency=life.command == "pause_all",
+        emergency=process.command == "pause_all",
     )
-    run_dir = Path(life.run_dir)
-    match life.command:
+    run_dir = Path(process.run_dir)
+    match process.command:
         case "pause":
-            options = PauseOptions(run_dir=run_dir, verify=life.verify)
-            return await library.pause(life.manifest, settings, options)
+            options = PauseOptions(run_dir=run_dir, verify=process.verify)
+            return await library.pause(process.manifest, settings, options)
         case "pause_all":
             return await library.pause_all(
-                settings, PauseAllOptions(vdns=life.vdns, run_dir=run_dir, deadline_s=50.0)
+                settings, PauseAllOptions(vdns=process.vdns, run_dir=run_dir, deadline_s=50.0)
             )
         case "restore":
-            return await library.restore(life.source, settings, RestoreOptions(run_dir=run_dir))
+            return await library.restore(process.source, settings, RestoreOptions(run_dir=run_dir))
         case "report":
             return library.report(run_dir, settings)
         case _:

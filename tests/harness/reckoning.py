@@ -1,8 +1,8 @@
 """Three witnesses compared: the server's ledger, the journal, the report.
 
-Rule 1: nothing here asks the product what it believes; files are read, rows are counted again.
-Rule 2: a journal is read from a copy, because SQLite tidies up whatever it opens.
-Source: faults.md §4, invariants 1-9, 16 and 20.
+- Nothing here asks the product what it believes; files are read, rows are counted again.
+- a journal is read from a copy, because SQLite tidies up whatever it opens.
+Source: docs/spec/invariants.md, 1-9, 16 and 20.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.edges.journal import check_whole, connect
+from orchestrator.model import CampaignRef, Status
+from orchestrator.store.tables import check_whole, connect
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,7 +59,7 @@ class Told:
     plan: set[CampaignRef] = field(default_factory=set)
     #: status before anything was done, where somebody looked
     looks: dict[CampaignRef, int | None] = field(default_factory=dict)
-    lives: int = 0
+    processes: int = 0
     ended: str | None = None
 
 
@@ -105,7 +105,7 @@ def _tell(connection: sqlite3.Connection) -> Told:
     for seq, status in connection.execute("SELECT seq, status FROM looks"):
         told.looks[places[seq]] = status
     past = connection.execute("SELECT life, ended FROM lives ORDER BY life").fetchall()
-    told.lives = len(past)
+    told.processes = len(past)
     told.ended = past[-1][1] if past else None
     return told
 
@@ -127,7 +127,7 @@ def effects_of(entries: Iterable[Entry], kind: Kind) -> Counter[CampaignRef]:
 def check_intents(
     told: Told, puts: Mapping[CampaignRef, int], *, cut_off: int, called_off: int = 0
 ) -> None:
-    """Every PUT has its intent, and there are no more intents than lives that were cut short.
+    """Every PUT has its intent, and there are no more intents than processes that were cut short.
 
     Args:
         told: the journal.
@@ -267,7 +267,7 @@ def check_changed(
 def check_perhaps_started(
     rows: Iterable[dict[str, str]], effects: dict[CampaignRef, int]
 ) -> tuple[list[dict[str, str]], list[CampaignRef]]:
-    """[design.md §8, rule 9] What a killed restore perhaps started is said to be just that.
+    """docs/spec/evidence.md, rule 9: what a killed restore may have started is called that.
 
     Args:
         rows: of results.csv.

@@ -5,12 +5,12 @@
     ./do simulation only=lies …         the histories of evidence.py alone; only=faults: the rest
 
 A scenario draws a world, a mixture of faults, outages of up to hours, jumps of the wall clock,
-throttling, full disks, stops and kills, and lets several lives work on one journal; the last one
-meets a healthy server. Afterwards wire, journal and report are compared (checker.py), and the last
-life must have brought every campaign to an outcome.
+throttling, full disks, stops and kills, and lets several processes work on one journal; the last
+one meets a healthy server. Afterwards wire, journal and report are compared (checker.py), and the
+last process must have brought every campaign to an outcome.
 
-Rule 1: everything is drawn from the seed; the same seed gives the same trace, to the byte.
-Rule 2: a state worth testing is counted when it was visited; one that never was fails a long run.
+- Everything is drawn from the seed; the same seed gives the same trace, to the byte.
+- a state worth testing is counted when it was visited; one that never was fails a long run.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.core.summary import Ended
 from orchestrator.errors import OrchestratorError
+from orchestrator.model import CampaignRef, Status
+from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     Fault,
@@ -56,8 +56,8 @@ from tests.virtual_time import HungError, VirtualTimeLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from orchestrator.run.reporting import RunResult
-    from orchestrator.run.session import Surroundings
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
     from orchestrator.simulator.ledger import Entry
     from tests.fakes import Sent
     from tests.harness.checker import Pair
@@ -127,7 +127,7 @@ class Scenario:
     settings: dict[str, object]
     verify: bool
     deadline_s: float | None
-    lives: int
+    processes: int
     disturbed: set[Pair]
     stubborn: set[Pair]
     unreachable: list[tuple[float, float]]
@@ -143,7 +143,7 @@ class Outcome:
     visited: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
     trace: str = ""
-    lives: int = 0
+    processes: int = 0
     requests: int = 0
     virtual_s: float = 0.0
 
@@ -193,7 +193,7 @@ def draw(seed: int) -> Scenario:
         },
         verify=rng.random() < 0.85,
         deadline_s=rng.choice([None, None, None, 5.0, 60.0, 900.0]),
-        lives=rng.choice([1, 1, 2, 3, 4]),
+        processes=rng.choice([1, 1, 2, 3, 4]),
         disturbed={(one.ref.vdn_id, one.ref.campaign_id) for one in drifts},
         stubborn={(one.vdn_id, one.campaign_id) for one in stubborn},
         unreachable=_windows(rng) if rng.random() < 0.15 else [],
@@ -332,7 +332,7 @@ class Play:
         self.outcome.visited[state] += 1
 
     async def play(self) -> Outcome:
-        """Let the lives go by, then compare."""
+        """Let the processes go by, then compare."""
         scenario, stage = self.scenario, self.stage
         loop = asyncio.get_running_loop()
         for at_s, jump_ms in scenario.jumps:
@@ -348,7 +348,7 @@ class Play:
         except Exception:  # noqa: BLE001 - whatever comes through here is a finding
             self._find(traceback.format_exc())
         self._look_at_the_wire()
-        self.outcome.lives = len(stage.lives)
+        self.outcome.processes = len(stage.processes)
         self.outcome.requests = len(stage.server.sent)
         self.outcome.virtual_s = stage.clock.now_s()
         self.outcome.trace = self._trace()
@@ -358,22 +358,22 @@ class Play:
         self.outcome.findings.append(f"seed {self.scenario.seed}: {finding}")
 
     async def _run(self, kind: str) -> RunResult | None:
-        """All lives of one run; the last one meets a healthy server."""
+        """All processes of one run; the last one meets a healthy server."""
         stage, scenario = self.stage, self.scenario
         first_sent = len(stage.server.sent)
-        lives = scenario.lives
-        before = len(stage.lives)
+        processes = scenario.processes
+        before = len(stage.processes)
         result: RunResult | None = None
         run_dir: Path | None = None
         last = False
-        for number in range(1, lives + 4):
-            last = number >= lives and (number > lives or lives > 1)
+        for number in range(1, processes + 4):
+            last = number >= processes and (number > processes or processes > 1)
             if last:
                 self._heal()
             else:
                 self._threaten()
             if run_dir is not None:
-                self.settled_before[len(stage.lives) + 1] = checker.standing(run_dir)
+                self.settled_before[len(stage.processes) + 1] = checker.standing(run_dir)
             result = await self._life(kind, run_dir, healthy=last)
             run_dir = run_dir or self._newest(kind)
             if run_dir is None or not (run_dir / "journal.db").exists():
@@ -388,9 +388,9 @@ class Play:
             return None
         if checker.last_end(run_dir) != "finished":
             self._find(
-                f"not finished after {len(stage.lives) - before} lives, the last one healthy"
+                f"not finished after {len(stage.processes) - before} lives, the last one healthy"
             )
-        elif last and len(stage.lives) - before > 1:
+        elif last and len(stage.processes) - before > 1:
             self._liveness(kind, run_dir)
         return result
 
@@ -419,9 +419,9 @@ class Play:
         else:
             run = stage.pause_all(deadline_s=deadline_s or 3_600.0)
         result = await stage.until_killed(run)
-        life = stage.lives[-1].number
-        if life in self.stop_at:
-            self.stops[life] = (self.stop_at[life], stage.clock.now_s())
+        process = stage.processes[-1].number
+        if process in self.stop_at:
+            self.stops[process] = (self.stop_at[process], stage.clock.now_s())
         for timer in self.timers:
             timer.cancel()
         self.timers.clear()
@@ -459,7 +459,7 @@ class Play:
         for timer in self.jumps:
             timer.cancel()
         stage.clock.jump_ms = 0
-        stage.server.desk.faults = FaultPlan(always=stubborn)
+        stage.server.handler.faults = FaultPlan(always=stubborn)
         stage.server.unreachable = []
         disk = stage.disk
         disk.fails_from = disk.before_commit = disk.after_commit = None
@@ -467,14 +467,14 @@ class Play:
         stage.on_birth = None
 
     def _threaten(self) -> None:
-        """Draw how this life may end."""
+        """Draw how this process may end."""
         stage, rng = self.stage, self.rng
         disk = stage.disk
         disk.fails_from = disk.before_commit = disk.after_commit = None
         stage.server.on_sent = None
         stage.on_birth = None
         way = rng.choice(["", "stop", "stop", "kill", "kill", "disk"])
-        if self.scenario.lives == 1 and way in {"kill", "disk"}:
+        if self.scenario.processes == 1 and way in {"kill", "disk"}:
             way = ""
         if not way:
             return
@@ -511,7 +511,7 @@ class Play:
         return check
 
     def _on_birth_later(self, wait_s: float, act: Callable[[str], object]) -> None:
-        def born(surroundings: Surroundings) -> None:
+        def born(environment: Environment) -> None:
             self._later(wait_s, act)
 
         self.stage.on_birth = born
@@ -521,30 +521,30 @@ class Play:
         self.timers.append(loop.call_later(wait_s, act, ""))
 
     def _kill(self, how: str) -> None:
-        life = self.stage.lives[-1]
+        process = self.stage.processes[-1]
         # before the first commit the plan is still being read, in a thread that nobody can kill
-        if life.dead or not life.writers:
+        if process.dead or not process.writers:
             return
         if how:
             self.visit(f"kill: {how}")
-        if life.number > 1:
+        if process.number > 1:
             self.visit("kill: in a later life")
         for one in self._flying():
             self.visit("kill: PUT in flight" if one.is_change else "kill: a listing in flight")
         self.stage.kill()
 
     def _stop(self, how: str) -> None:
-        stopping, surroundings = self.stage.stopping, self.stage.surroundings
-        life = self.stage.lives[-1]
-        if stopping is None or surroundings is None or stopping.is_stopping or life.dead:
+        stopping, environment = self.stage.stopping, self.stage.environment
+        process = self.stage.processes[-1]
+        if stopping is None or environment is None or stopping.is_stopping or process.dead:
             return
-        if not life.writers:
+        if not process.writers:
             return
-        progress = surroundings.progress
+        progress = environment.progress
         flying = self._flying()
         for one in flying:
             self.visit("stop: PUT in flight" if one.is_change else "stop: a listing in flight")
-        if how or any(writer._due_s > self.stage.clock.now_s() for writer in life.writers):
+        if how or any(writer._due_s > self.stage.clock.now_s() for writer in process.writers):
             self.visit("stop: commit pending")
         if progress.backing_off:
             self.visit("stop: in backoff")
@@ -554,15 +554,15 @@ class Play:
             connecting = self.stage.server.is_unreachable()
             self.visit("stop: waiting for " + ("a connection" if connecting else "the pacer"))
         stopping.stop(self.rng.choice([Ended.SIGNAL_INT, Ended.SIGNAL_TERM]), "told to")
-        self.stop_at[life.number] = self.stage.clock.now_s()
+        self.stop_at[process.number] = self.stage.clock.now_s()
 
     def _flying(self) -> list[Sent]:
-        life = self.stage.lives[-1].number
-        return [o for o in self.stage.server.sent if o.ended_s is None and o.life == life]
+        process = self.stage.processes[-1].number
+        return [o for o in self.stage.server.sent if o.ended_s is None and o.process == process]
 
     def _jump(self, jump_ms: int) -> None:
-        surroundings = self.stage.surroundings
-        if surroundings is not None and surroundings.progress.backing_off:
+        environment = self.stage.environment
+        if environment is not None and environment.progress.backing_off:
             self.visit("clock: jumped while backing off")
         self.stage.clock.jump_ms += jump_ms
 
@@ -617,7 +617,7 @@ class Play:
             if row["stopped"] == "yes" and runs and not believed and pair not in excused:
                 self._find(f"[21] {pair} is {row['outcome']} and runs")
             well = kind == "pause-all" or self.scenario.verify
-            # accepted in an earlier life and without effect: `continue` sends no PUT, and says so
+            # accepted earlier and without effect: `continue` sends no PUT, and says so
             is_said = row["outcome"] == "still_running" and self.scenario.lies
             if runs and well and pair not in excused and not settled_early and not is_said:
                 self._find(f"[21] {pair} runs after a healthy life: {row['outcome']}")
@@ -634,7 +634,7 @@ class Play:
         for pair in sorted(ours):
             if rng.random() < 0.1:
                 stage.world.set_status(CampaignRef(*pair), rng.choice(list(Status)))
-        stage.server.desk.faults = replace(
+        stage.server.handler.faults = replace(
             self.scenario.plan, outages=(), listing_faults={}, always={}
         )
         first_sent = len(stage.server.sent)
@@ -726,7 +726,7 @@ class Play:
                 if not row["vdn_id"].isdigit() or row["outcome"] != "paused":
                     continue
                 lost = doubted.get(CampaignRef(int(row["vdn_id"]), int(row["campaign_id"])))
-                if lost is not None and self.stage.lives[lost.life - 1].dead:
+                if lost is not None and self.stage.processes[lost.process - 1].dead:
                     self.visit("answer: lost in a killed life, then known to be ours")
 
     def _look_at_events(self) -> None:
@@ -734,14 +734,20 @@ class Play:
         self.outcome.visited["breaker: opened"] += events.counts["breaker.opened"]
         if events.counts["breaker.probe_sent"] > events.counts["breaker.closed"] + 1:
             self.visit("breaker: probe failed")
-        for cure in events.named("signature.corrected"):
-            if cure["cure"] in {"clock", "blank_query_line"}:
-                self.visit("clock: healed" if cure["cure"] == "clock" else "switch A: healed")
+        for recovery in events.named("signature.corrected"):
+            if recovery["cure"] in {"clock", "blank_query_line"}:
+                self.visit("clock: healed" if recovery["cure"] == "clock" else "switch A: healed")
 
     def _trace(self) -> str:
         digest = hashlib.sha256()
         for one in self.stage.server.sent:
-            shown = (one.at_s, one.life, one.target, one.entry and one.entry.fault, one.delivered)
+            shown = (
+                one.at_s,
+                one.process,
+                one.target,
+                one.entry and one.entry.fault,
+                one.delivered,
+            )
             digest.update(repr(shown).encode())
         for name, fields in self.stage.events.all:
             digest.update(f"{name} {sorted(fields)}".encode())
@@ -826,7 +832,7 @@ def _play_many(family: str, first: int, seeds: int, most: int) -> int:
         played += 1
         visited.update(outcome.visited)
         totals.update(
-            lives=outcome.lives, requests=outcome.requests, hours=round(outcome.virtual_s)
+            processes=outcome.processes, requests=outcome.requests, hours=round(outcome.virtual_s)
         )
         found = outcome.findings
         if seed % 20 == 0 and play_seed(seed).trace != outcome.trace:
@@ -864,7 +870,7 @@ def _play_one(seed: int, family: str) -> int:
         print(finding, file=sys.stderr)
     same = first.trace == outcomes[1].trace
     print(
-        f"simulation of {family}: seed {seed}, {first.lives} lives, {first.requests} requests,"
+        f"simulation of {family}: seed {seed}, {first.processes} lives, {first.requests} requests,"
         f" {first.virtual_s:.1f} virtual s, trace {first.trace[:16]}"
         f" {'twice' if same else 'AND ANOTHER'}; {len(first.findings)} findings"
     )

@@ -3,11 +3,11 @@
 The real command pauses a list of n campaigns on a simulator in another process. Afterwards the
 server's counts, the journal and the report are compared campaign by campaign.
 
-Rule 1: the faults are the mixture without throttling: 429 and 503 cut the pace on purpose, and
-        their tests are elsewhere.
-Rule 2: every campaign is paused, with one exception. Codes that disagree are repeated once; a
-        campaign that meets them twice may end as `failed`, if it really runs. These are counted.
-Rule 3: the product's memory does not grow with the list: its peak is asserted at any n.
+- The faults are the mixture without throttling: 429 and 503 cut the pace on purpose, and their
+  tests are elsewhere.
+- Every campaign is paused, with one exception. Codes that disagree are repeated once; a campaign
+  that meets them twice may end as `failed`, if it really runs. These are counted.
+- The product's memory does not grow with the list: its peak is asserted at any n.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.campaign import Status
-from orchestrator.edges.journal import connect
+from orchestrator.model import Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, generated
 from orchestrator.simulator.server import Simulator
+from orchestrator.store.tables import connect
 from tests.harness.arguments import Arguments
 from tests.harness.reckoning import agree, check_no_strays
 

@@ -1,6 +1,6 @@
 """Many starts of one command at the same instant: forks of one process that wait for a signal.
 
-Rule 1: imports happen once, so that fifty starts take the time of one and really collide.
+Imports happen once, so that fifty starts take the time of one and really collide.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     from orchestrator.cli.main import main as command
 
     # what every start would import late is imported before the forks
-    for name in ("orchestrator.library", "orchestrator.cli.app", "orchestrator.cli.pause"):
+    for name in ("orchestrator.api", "orchestrator.cli.app", "orchestrator.cli.pause"):
         importlib.import_module(name)
 
     number, words = int(argv[0]), list(argv[1:])

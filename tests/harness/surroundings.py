@@ -3,10 +3,10 @@
 Streams closed in all eight combinations, disks with little room, few descriptors: an emergency must
 stop everything each time, a list must finish or be refused; nobody may hang, or call it a bug.
 
-Rule 1: short is what CI runs; full=1 tries every 4 KiB from 0 to 256 and every limit from 5 to 32
-        (with 3 and 4 Python does not start).
-Rule 2: a small disk is a file system of its own; where none may be mounted, no file may grow beyond
-        that size instead.
+- Short is what CI runs; full=1 tries every 4 KiB from 0 to 256 and every limit from 5 to 32 (with 3
+  and 4 Python does not start).
+- a small disk is a file system of its own; where none may be mounted, no file may grow beyond that
+  size instead.
 """
 
 from __future__ import annotations

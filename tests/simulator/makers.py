@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.campaign import CampaignRef, Status
-from orchestrator.simulator.desk import Desk, Played, Received
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.handler import Handler, Played, Received
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import CAMPAIGNS_PATH
 from orchestrator.simulator.world import Campaign, World, WorldSettings
@@ -45,7 +45,7 @@ def list_path(vdn_id: int = VDN, *, status: int = 0, page: int = 1, rows: int = 
 
 @dataclass
 class Seat:
-    """A client in front of a desk, without a network."""
+    """A client in front of a handler, without a network."""
 
     world: World = field(default_factory=one_of_each)
     faults: FaultPlan = field(default_factory=FaultPlan)
@@ -53,9 +53,9 @@ class Seat:
     prefix: str = ""
 
     def __post_init__(self) -> None:
-        """Put the desk together."""
+        """Put the handler together."""
         self.ledger = Ledger()
-        self.desk = Desk(
+        self.handler = Handler(
             self.world,
             faults=self.faults,
             signature=self.signature,
@@ -65,7 +65,7 @@ class Seat:
 
     def play(self, method: str, target: str, *, now_s: float = 0.0) -> Played:
         """Send one request and keep its entry."""
-        played = self.desk.receive(
+        played = self.handler.receive(
             Received(method, target, (("Host", "h"),)), now_s=now_s, at_s=now_s, wall_ms=0
         )
         self.ledger.add(played.entry)

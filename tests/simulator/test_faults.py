@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.faults import (
     ANSWER_LOST,
-    DATABASE_ERROR,
     FORBIDDEN,
-    HANG,
     RESET,
     UNAVAILABLE,
     Asked,
@@ -26,7 +24,6 @@ from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Page
 
 REF = CampaignRef(12, 146)
-EVERY_RATE = [one.name for one in fields(FaultRates)]
 
 
 def change(nth: int, ref: CampaignRef = REF, **more: float) -> Asked:
@@ -51,14 +48,6 @@ def test_the_same_seed_gives_the_same_faults_and_another_gives_others() -> None:
 
     assert met(plan) == met(replace(plan, seed=7))
     assert met(plan) != met(replace(plan, seed=8))
-
-
-def test_the_order_of_requests_does_not_matter() -> None:
-    """Asked backwards, each request meets the same fault."""
-    plan = FaultPlan(seed=7, rates=FaultRates.mixed(0.5))
-    forwards = [plan.decide(change(n)) for n in range(1, 50)]
-
-    assert [plan.decide(change(n)) for n in range(49, 0, -1)] == forwards[::-1]
 
 
 def test_a_seed_means_the_same_for_ever() -> None:
@@ -89,16 +78,6 @@ def test_seeded_faults_end(longest: int) -> None:
     assert rows == [n % (longest + 1) != 0 for n in range(1, 9)]
 
 
-@pytest.mark.parametrize("name", EVERY_RATE)
-def test_every_rate_has_its_fault(name: str) -> None:
-    """At a rate of 1 each name gives something, the same for reads when asked for."""
-    rates = FaultRates(**{name: 1.0})
-    plan = FaultPlan(rates=rates, read_rates=rates)
-
-    assert plan.decide(change(1)) is not None
-    assert plan.decide(look()) is not None
-
-
 @pytest.mark.parametrize("wrong", [{"reset": -0.1}, {"reset": 1.1}, {"reset": 0.6, "hang": 0.6}])
 def test_what_is_no_probability_is_refused(wrong: dict[str, float]) -> None:
     """Below 0, above 1, or together above 1."""
@@ -120,23 +99,6 @@ def test_scripts_come_in_their_order_and_then_the_rates() -> None:
 
     assert [plan.decide(change(n)) for n in (1, 2, 3, 4)] == [RESET, None, ANSWER_LOST, None]
     assert plan.decide(change(1, CampaignRef(12, 1))) is None
-
-
-def test_reads_have_scripts_of_their_own() -> None:
-    """Details by campaign, listings by VDN; a pause is not touched by either."""
-    plan = FaultPlan(scripted_details={REF: [RESET]}, scripted_listings={12: [HANG]})
-    details = Asked(Kind.DETAILS, 1, vdn_id=12, ref=REF)
-
-    assert [plan.decide(a) for a in (details, look(), change(1))] == [RESET, HANG, None]
-    assert plan.decide(Asked(Kind.OTHER, 1)) is None
-
-
-def test_a_stubborn_campaign_refuses_for_ever() -> None:
-    """The hundredth pause still meets the fault; a listing does not."""
-    plan = FaultPlan(always={REF: DATABASE_ERROR})
-
-    assert plan.decide(change(100)) is DATABASE_ERROR
-    assert plan.decide(look()) is None
 
 
 def test_an_outage_has_a_beginning_and_an_end_in_time() -> None:
@@ -163,15 +125,6 @@ def test_an_outage_may_go_by_numbers_vdn_and_kind() -> None:
     assert by_vdn.decide(change(1)) is None
     assert by_vdn.decide(change(1, CampaignRef(13, 1))) is FORBIDDEN
     assert (by_kind.decide(change(1)), by_kind.decide(look())) == (None, RESET)
-
-
-def test_listings_fail_by_page_or_after_so_many() -> None:
-    """Page 2 fails always; after three answered requests all do; then it heals."""
-    by_page = FaultPlan(listing_faults={12: ListingFaults(failing_pages=frozenset({2}))})
-    after = FaultPlan(listing_faults={12: ListingFaults(answered=3, last_request=4)})
-
-    assert [by_page.decide(look(page=p)) is None for p in (1, 2, 3)] == [True, False, True]
-    assert [after.decide(look(nth=n)) is None for n in (3, 4, 5)] == [True, False, True]
 
 
 def test_listings_come_short_or_with_a_changing_total() -> None:

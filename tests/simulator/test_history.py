@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.campaign import Action, CampaignRef, Status
-from orchestrator.simulator.history import Change, History
+from orchestrator.model import Action, CampaignRef, Status
 from orchestrator.simulator.world import (
     Campaign,
     Drift,
@@ -15,7 +14,7 @@ from orchestrator.simulator.world import (
     World,
     WorldSettings,
 )
-from tests.simulator.makers import STARTED, SUSPENDED, VDN, one_of_each, started
+from tests.simulator.makers import VDN, started
 
 RUNNING = ListingQuery(status=Status.STARTED, rows_per_page=100)
 ALL = ListingQuery(rows_per_page=100)
@@ -69,15 +68,6 @@ def test_the_truth_can_be_asked_for_any_time() -> None:
     assert world.started_between(VDN, from_s=0.0, to_s=1.0) == [ref]
 
 
-def test_a_history_runs_forwards_only() -> None:
-    """A change before the last one is refused: some server has lost its clock."""
-    history = History()
-    history.add(Change(2.0, STARTED, Status.STARTED, Status.SUSPENDED, 0))
-
-    with pytest.raises(ValueError, match="after one at 2"):
-        history.add(Change(1.0, STARTED, Status.SUSPENDED, Status.STARTED, 0))
-
-
 @pytest.mark.parametrize("order", Order)
 def test_a_listing_of_the_past_is_what_a_listing_was_then(order: Order) -> None:
     """Asked at once and asked later for the same time: same rows, same order, page by page."""
@@ -100,16 +90,6 @@ def test_a_listing_of_the_past_is_what_a_listing_was_then(order: Order) -> None:
         ]
 
 
-def test_a_remembered_moment_does_not_move_with_the_world() -> None:
-    """As of 1 s campaign 2 is started, asked before and after it was paused at 3 s."""
-    world = started(2)
-    paused_at(world, 2.0, 1)
-    before = shown(world, 1.0)
-    paused_at(world, 3.0, 2)
-
-    assert before == shown(world, 1.0) == ([(1, Status.STARTED), (2, Status.STARTED)], 2)
-
-
 def test_who_was_created_or_deleted_is_so_from_then_on() -> None:
     """Campaign 3 appears at 2 s, campaign 1 goes at 4 s; reads of 1 s and 3 s know better."""
     world = started(2)
@@ -122,19 +102,6 @@ def test_who_was_created_or_deleted_is_so_from_then_on() -> None:
     assert world.status_at(CampaignRef(VDN, 3), 1.0) is None
     assert world.status_at(CampaignRef(VDN, 1), 3.9) is Status.STARTED
     assert world.status_at(CampaignRef(VDN, 1), 4.0) is None
-
-
-def test_a_campaign_may_start_again_every_so_often() -> None:
-    """From 2 s on every 3 s, three times at most: at 2, 5 and 8 s."""
-    ref = CampaignRef(VDN, 1)
-    world = World(
-        {VDN: [Campaign(1, Status.SUSPENDED)]}, drifts=[Drift(ref, at_s=2, every_s=3, times=3)]
-    )
-    for at_s in (3.0, 6.0, 9.0, 12.0):
-        paused_at(world, at_s, 1)
-
-    starts = [c.at_s for c in world.history.of(ref) if c.after is Status.STARTED]
-    assert starts == [2.0, 5.0, 8.0]
 
 
 def test_a_restless_campaign_starts_after_each_pause() -> None:
@@ -158,11 +125,3 @@ def test_a_server_may_forget_its_changes() -> None:
 
     assert shown(world, 5.0)[0] == [(1, Status.SUSPENDED), (2, Status.STARTED)]
     assert world.history[2].at_s == 5.0
-
-
-def test_an_operator_acts_at_a_time_of_his_own() -> None:
-    """Started at 7 s by hand: written down at 7 s."""
-    world = one_of_each()
-    world.set_status(SUSPENDED, Status.STARTED, at_s=7.0)
-
-    assert [c.at_s for c in world.history.of(SUSPENDED)] == [7.0]

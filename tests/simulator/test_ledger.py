@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.ledger import Entry, Ledger, read_ledger, worst_window
 from orchestrator.simulator.routes import Kind
 
@@ -67,14 +67,6 @@ def test_counts_are_kept_by_kind_campaign_and_effect() -> None:
     assert ledger.puts(CampaignRef(1, 1)) == 0
 
 
-def test_a_bounded_ledger_keeps_no_entries() -> None:
-    """Counts only, for runs with millions of requests."""
-    ledger = Ledger(keep_entries=False)
-    ledger.add(entry(1, took_effect=True))
-
-    assert (ledger.entries, ledger.effects) == ([], {REF: 1})
-
-
 def test_a_flushed_line_can_be_read_while_the_ledger_is_open(tmp_path: Path) -> None:
     """Another process reads each entry at once, equal to the one in memory."""
     path = tmp_path / "ledger.jsonl"
@@ -93,11 +85,3 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
         file.write('{"number":2,"at')
 
     assert read_ledger(path) == [entry(1)]
-
-
-def test_an_entry_names_its_campaign() -> None:
-    """With a campaign id there is a ref; a listing has none and changes nothing."""
-    one = entry(1)
-
-    assert (one.ref, one.is_change) == (REF, True)
-    assert Entry(1, 0.0, 0, "GET", "/", Kind.LIST, 12, None, 1, authorised=True).ref is None

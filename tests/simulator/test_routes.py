@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.routes import CAMPAIGNS_PATH as P
 from orchestrator.simulator.routes import Call, Kind, read_call
 from orchestrator.simulator.world import ListingQuery

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.core.campaign import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import scenarios
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The server's side of C2, against the eleven vectors of api.md §1.6."""
+"""The server's side of C2, against the eleven vectors of tests/isales/test_signing.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,133 @@
+"""The library: one call per command, for Python programs; the command line uses it too.
+
+What a run came to is returned: look at `exit_code` and `verdict`. An OrchestratorError is raised
+only when a run cannot begin, and then nothing was sent.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import SystemClock
+from orchestrator.engine import continuing, pausing, pausing_all
+from orchestrator.engine import restore as restoring
+from orchestrator.engine import saved as telling
+from orchestrator.engine.options import (
+    ContinueOptions,
+    FailureLimit,
+    PauseAllOptions,
+    PauseOptions,
+    RestoreOptions,
+)
+from orchestrator.engine.results import RunResult
+from orchestrator.engine.run import Environment
+from orchestrator.log import Events
+from orchestrator.settings.load import Settings
+from orchestrator.settings.load import load_settings as _load_settings
+from orchestrator.store.run_dir import find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ContinueOptions",
+    "Environment",
+    "FailureLimit",
+    "PauseAllOptions",
+    "PauseOptions",
+    "RestoreOptions",
+    "RunResult",
+    "Settings",
+    "continue_run",
+    "environment",
+    "load_settings",
+    "pause",
+    "pause_all",
+    "report",
+    "restore",
+]
+
+
+def load_settings(
+    overrides: Mapping[str, object] | None = None,
+    *,
+    config: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    emergency: bool = False,
+    dry_run: bool = False,
+) -> Settings:
+    """Find settings as the command line does: overrides, environment, file, defaults.
+
+    Args:
+        overrides: TOML key to value, such as `{"pace.rate_per_s": 5}`.
+        config: a settings file; None looks in the usual places.
+        environ: instead of the process's environment.
+        emergency: the defaults of pause-all.
+        dry_run: nothing is to be sent, so server and credentials may be missing.
+
+    Raises:
+        SettingsError: a value is missing or refused.
+    """
+    return _load_settings(
+        flags=dict(overrides or {}),
+        environ=os.environ if environ is None else environ,
+        config=Path(config) if config else None,
+        emergency=emergency,
+        need_credentials=not dry_run,
+        need_server=not dry_run,
+        ask_secret=None,
+        warn=lambda _: None,
+    )
+
+
+def environment() -> Environment:
+    """The usual environment of a run: this machine's clock, warnings on stderr."""
+    return Environment(clock=SystemClock(), events=Events())
+
+
+async def pause(
+    manifest: str | Path, settings: Settings, options: PauseOptions | None = None
+) -> RunResult:
+    """Pause every campaign of a list (CSV, JSON or JSON Lines)."""
+    return await pausing.pause(
+        Path(manifest), settings, options or PauseOptions(), _masking(settings)
+    )
+
+
+async def pause_all(settings: Settings, options: PauseAllOptions) -> RunResult:
+    """Pause everything that runs in some VDNs and prove it quiet. There is no confirmation here."""
+    return await pausing_all.pause_all(settings, options, _masking(settings), confirm=None)
+
+
+async def continue_run(
+    run: str | Path, settings: Settings, options: ContinueOptions | None = None
+) -> RunResult:
+    """Finish an interrupted run: its directory, its id, a unique end of it, or `last`."""
+    directory = find_run(settings.state_dir, str(run))
+    return await continuing.continue_run(
+        directory, settings, options or ContinueOptions(), _masking(settings)
+    )
+
+
+async def restore(
+    run: str | Path, settings: Settings, options: RestoreOptions | None = None
+) -> RunResult:
+    """Start again exactly what a run turned off. There is no confirmation here."""
+    directory = telling.find_undoable(settings.state_dir, str(run))
+    return await restoring.restore(
+        directory, settings, options or RestoreOptions(), _masking(settings), confirm=None
+    )
+
+
+def report(run: str | Path, settings: Settings) -> RunResult:
+    """Make the report files of a run again from its journal."""
+    return telling.report_again(find_run(settings.state_dir, str(run)), fallback=None)
+
+
+def _masking(settings: Settings) -> Environment:
+    here = environment()
+    if settings.credentials.secret_key is not None:
+        here.events.mask(settings.credentials.secret_key)
+    return here

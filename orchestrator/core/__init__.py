@@ -1,1 +1,0 @@
-"""Decides: values and arithmetic. No I/O, no clock, no loop, no chance, no log."""

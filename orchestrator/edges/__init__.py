@@ -1,1 +1,0 @@
-"""Touches: one outside thing per file; no edge imports another."""

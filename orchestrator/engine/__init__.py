@@ -1,0 +1,1 @@
+"""Runs: how they begin, work, and end."""

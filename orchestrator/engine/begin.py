@@ -1,0 +1,332 @@
+"""How a run begins: its directory, its plan, and the facts about it that the journal keeps.
+
+A run that is refused here leaves nothing behind. Facts are written once, at the beginning; later
+processes add to them and never change them.
+"""
+
+from __future__ import annotations
+
+import getpass
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+
+from orchestrator.errors import (
+    JournalMismatchError,
+    NotBegunError,
+    OrchestratorError,
+    RefusedError,
+    StorageError,
+)
+from orchestrator.reports.files import check_folder
+from orchestrator.reports.rows import iso_time
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES
+from orchestrator.settings.server_url import server_fingerprint
+from orchestrator.store import RunRecord, open_to_continue
+from orchestrator.store.run_dir import (
+    RunDirectory,
+    make_run_directory,
+    new_run_id,
+    secure_state_dir,
+    whole_path,
+)
+from orchestrator.streams import spare_descriptors
+from orchestrator.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.engine.run import Environment
+    from orchestrator.engine.stop import Stopping
+    from orchestrator.policy.decide import Outcome
+    from orchestrator.reports.rows import RunKind
+    from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal, Manifest
+
+#: journal with its log and index, report with its folder, a connection, a module that is loaded
+_DESCRIPTORS = 8
+_NOTHING = "Nothing was sent."
+#: draws of a run id before a taken one is an error
+_ID_TRIES = 20
+#: a run that was last written so long ago is not simply taken up again
+OLD_MS = 24 * 3600 * 1000
+
+
+class _More(TypedDict, total=False):
+    """What only some runs have on record."""
+
+    verify: bool
+    accept: frozenset[Outcome]
+    manifest: Manifest
+    vdns: tuple[int, ...]
+    source_run: str
+    source_dir: str
+    source_written_ms: int
+    max_failures: tuple[float, bool] | None
+    hold_s: float
+
+
+class Opened(NamedTuple):
+    """An existing run, its directory held and its journal open and checked."""
+
+    directory: RunDirectory
+    journal: Journal
+    record: RunRecord
+
+
+def new_directory(environment: Environment, state_dir: Path, wanted: Path | None) -> RunDirectory:
+    """Make and hold the directory of a new run, and see that a report can be written there.
+
+    Raises:
+        StorageError: it cannot be made or written.
+        SettingsError: it is another user's, or on a network file system.
+        UsageError: it holds something else.
+        RefusedError: another process works there.
+    """
+    if wanted is None:
+        for place in secure_state_dir(state_dir):
+            environment.events.warning("state.open_to_all", path=str(place))
+    path = whole_path(wanted) if wanted else _free_path(environment, state_dir)
+    directory = make_run_directory(path)
+    hold(environment, directory)
+    try:
+        if directory.has_journal:
+            raise RefusedError(
+                f"{directory.path} was empty a moment ago, and another process has left a run in"
+                " it since. Nothing was sent.",
+                advice="run the same command again: it tells how that run ended, or continues it",
+            )
+        try:
+            check_descriptors()
+            check_folder(directory.path)
+        except StorageError:
+            directory.remove_if_empty()
+            raise
+    except OrchestratorError:
+        directory.release()
+        raise
+    return directory
+
+
+@contextmanager
+def unbegun() -> Iterator[None]:
+    """Say of a disk that fails before a run has begun that nothing was sent, and what helps.
+
+    Raises:
+        StorageError: with these words.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if error.sentence.endswith(_NOTHING):
+            raise
+        raise StorageError(
+            f"{error.sentence}. {_NOTHING}",
+            advice="make room there, or choose another place with --run-dir or"
+            " ORCHESTRATOR_STATE_DIR",
+        ) from error
+
+
+def check_descriptors() -> None:
+    """See that journal, report and one connection can be open at a time.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    if spare_descriptors(_DESCRIPTORS) < _DESCRIPTORS:
+        raise StorageError(
+            "this process may open too few files for a journal (ulimit -n). Nothing was sent.",
+            advice="raise the limit: ulimit -n 1024 (systemd: LimitNOFILE=1024)",
+        )
+
+
+def _free_path(environment: Environment, state_dir: Path) -> Path:
+    """A run directory that is not there yet: two starts in one millisecond may draw the same id."""
+    path = state_dir / "runs" / _run_id(environment.clock)
+    for _ in range(_ID_TRIES):
+        if not path.exists():
+            break
+        path = state_dir / "runs" / _run_id(environment.clock)
+    return path
+
+
+def hold(environment: Environment, directory: RunDirectory) -> None:
+    """Work in this directory alone.
+
+    Raises:
+        RefusedError: another process works there.
+    """
+    directory.hold(since=_utc_text(environment.clock.wall_ms()), host=environment.host)
+
+
+def give_up(directory: RunDirectory | None) -> None:
+    """Leave nothing behind of a run that never began."""
+    if directory is not None:
+        # removed while it is held: the next starter's files must not be taken for ours
+        directory.remove_if_empty()
+        directory.release()
+
+
+def new_record(  # noqa: PLR0913 - the facts of a run are many
+    environment: Environment,
+    settings: Settings,
+    *,
+    kind: RunKind,
+    directory: RunDirectory | None,
+    reason: str,
+    dry_run: bool,
+    **more: Unpack[_More],
+) -> RunRecord:
+    """What a new run is, as it goes on record."""
+    base_url = settings.server.base_url
+    return RunRecord(
+        run_id=run_id_of(environment, directory),
+        kind=kind,
+        reason=reason,
+        operator=_operator(),
+        host=environment.host,
+        version=VERSION,
+        server=base_url,
+        fingerprint=server_fingerprint(base_url) if base_url else "",
+        settings=settings_document(settings),
+        rate_per_s=settings.pace.rate_per_s,
+        concurrency=settings.pace.concurrency,
+        started_at_ms=environment.clock.wall_ms(),
+        dry_run=dry_run,
+        **more,
+    )
+
+
+def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
+    """The settings by section, as summary.json shows them; without the secret."""
+    server, pace, retry, signing = (
+        settings.server,
+        settings.pace,
+        settings.retry,
+        settings.signing,
+    )
+    return {
+        "server": {
+            "base_url": server.base_url,
+            "ca_file": str(server.ca_file) if server.ca_file else None,
+            "connect_timeout_s": server.connect_timeout_s,
+            "attempt_timeout_s": server.attempt_timeout_s,
+        },
+        "credentials": {"access_key": settings.credentials.access_key},
+        "pace": {"rate_per_s": pace.rate_per_s, "concurrency": pace.concurrency},
+        "retry": {
+            "max_attempts": retry.max_attempts,
+            "backoff_base_s": retry.backoff_base_s,
+            "backoff_cap_s": retry.backoff_cap_s,
+            "patience_s": retry.patience_s,
+        },
+        "signing": {
+            "blank_query_line": signing.blank_query_line,
+            "millis": signing.millis,
+            "signed_headers": list(signing.signed_headers),
+        },
+        "state": {"dir": str(settings.state_dir)},
+    }
+
+
+def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
+    """A run's id: its directory's name when that is one, else a new one."""
+    name = directory.path.name if directory else ""
+    if len(name) == 21 and name[16:17] == "-" and name.startswith("2"):
+        return name
+    return _run_id(environment.clock)
+
+
+def check_wanted(stopping: Stopping) -> None:
+    """Give up before the run has begun when a stop came: there is nothing to finish.
+
+    Raises:
+        NotBegunError: it did.
+    """
+    if stopping.is_stopping:
+        raise NotBegunError(
+            f"{stopping.why} before anything was sent; nothing has changed",
+            exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
+            advice="run the same command again when it is wanted",
+        )
+
+
+def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
+    """Open the journal of an existing run, checked from end to end.
+
+    Raises:
+        StorageError: it is damaged or cannot be opened.
+        JournalMismatchError: another version wrote it.
+        NotBegunError: a stop came meanwhile.
+    """
+    try:
+        journal = open_to_continue(directory.journal, is_unwanted=lambda: stopping.is_stopping)
+    except BaseException:
+        check_wanted(stopping)
+        raise
+    return Opened(directory, journal, journal.record())
+
+
+def with_server_of(settings: Settings, record: RunRecord) -> Settings:
+    """The settings with the journal's server; refused when other settings name another one.
+
+    Raises:
+        JournalMismatchError: a server is configured, and it is not this run's.
+    """
+    configured = settings.server.base_url
+    if configured and server_fingerprint(configured) != record.fingerprint:
+        raise JournalMismatchError(
+            f"run {record.run_id} belongs to {record.server}, and the settings say {configured}."
+            " Nothing was sent.",
+            advice=f"add --base-url {record.server}, or name another run",
+        )
+    return settings._replace(server=settings.server._replace(base_url=record.server))
+
+
+def refuse_if_old(
+    environment: Environment, record: RunRecord, written_ms: int, *, even_if_old: bool, why: str
+) -> None:
+    """Refuse a run that was last written more than a day ago, unless the operator insists.
+
+    Raises:
+        RefusedError: it is that old.
+    """
+    age_ms = environment.clock.wall_ms() - written_ms
+    if age_ms > OLD_MS and not even_if_old:
+        raise RefusedError(
+            f"run {record.run_id} was last written {age_ms // 3_600_000} hours ago{why}."
+            " Nothing was sent.",
+            advice="add --even-if-old if it is still wanted",
+        )
+
+
+def last_written_ms(directory: RunDirectory) -> int:
+    """Wall-clock milliseconds of the last write to the journal."""
+    newest = 0.0
+    for name in ("journal.db", "journal.db-wal"):
+        try:
+            newest = max(newest, (directory.path / name).stat().st_mtime)
+        except FileNotFoundError:
+            continue
+    return round(newest * 1000)
+
+
+def _run_id(clock: Clock) -> str:
+    now_ms = clock.wall_ms()
+    return new_run_id(second=_compact(now_ms), ms=now_ms % 1000, chance=clock.chance())
+
+
+def _compact(at_ms: int) -> str:
+    return _utc_text(at_ms).replace("-", "").replace(":", "")
+
+
+def _utc_text(at_ms: int) -> str:
+    return iso_time(at_ms)[:19] + "Z"
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

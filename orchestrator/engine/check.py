@@ -1,0 +1,453 @@
+"""`check`: would an emergency work right now? Every step but the PUT; only GETs are sent.
+
+A step that cannot be tried is skipped with its reason, and the first failing step decides the exit
+code. A listing (with a query) and a details call (without one) are tried apart, because signing
+switch A (`signing.blank_query_line`) shows itself there. After a 401 to the very first request the
+report shows what was signed, because a proxy may have changed the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from orchestrator.engine.begin import check_descriptors, give_up
+from orchestrator.errors import SettingsError, StorageError
+from orchestrator.isales.client import IsalesClient, tls_context
+from orchestrator.isales.echo import EchoMask
+from orchestrator.isales.pages import Page, read_details, read_page
+from orchestrator.isales.probe import ProbeError, find_addresses, try_tcp, try_tls
+from orchestrator.isales.requests import ApiRequest, details, listing
+from orchestrator.isales.signing import authorization
+from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
+from orchestrator.model import CampaignRef, Status
+from orchestrator.policy.auth import AuthState, Recovery
+from orchestrator.policy.plan import feasibility
+from orchestrator.reports.files import check_folder
+from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
+from orchestrator.settings.server_url import ServerUrl, read_base_url
+from orchestrator.store import try_out
+from orchestrator.store.run_dir import make_run_directory, secure_state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.isales.answer import Answer
+    from orchestrator.settings.load import Settings
+
+#: a certificate that ends sooner is worth a warning, days
+CERTIFICATE_DAYS = 30
+#: a clock that is further off is worth a warning, seconds
+SKEW_S = 30
+#: a request that meets a busy database is tried so often
+_TRIES = 3
+_DAY_S = 86_400
+#: the server looked at the campaign id, so it had accepted the signature
+_SIGNATURE_TAKEN = frozenset(
+    {Kind.ACCEPTED, Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE, Kind.CODE_UNKNOWN}
+)
+_NO_VDN = "skipped: give --vdn N"
+
+
+class Finding(StrEnum):
+    """What one step came to."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+
+
+class Step(NamedTuple):
+    """One step of the drill."""
+
+    name: str
+    finding: Finding
+    #: one line for people
+    text: str
+    elapsed_ms: int = 0
+    #: what the whole exits with when this step fails
+    exit_code: int = 0
+
+
+def exit_code_of(steps: list[Step]) -> int:
+    """The code of the first failing step; 1 when something decisive was not tried; else 0."""
+    for step in steps:
+        if step.finding is Finding.FAIL:
+            return step.exit_code
+    return 1 if any(step.finding is Finding.SKIP for step in steps) else 0
+
+
+async def check(
+    load: Callable[[], Settings], *, vdn: int | None, clock: Clock, tell: Callable[[Step], None]
+) -> list[Step]:
+    """Try everything that an emergency needs.
+
+    Args:
+        load: loads the settings, or raises SettingsError.
+        vdn: whose campaigns are listed; None leaves out what needs a VDN.
+        clock: the time.
+        tell: called with each step as soon as it is known.
+    """
+    drill = _Drill(clock, tell)
+    began_s = clock.now_s()
+    try:
+        settings = load()
+    except SettingsError as error:
+        name = "secret key" if error.key in {SECRET_KEY, SECRET_KEY_FILE} else "settings"
+        advice = f" Do: {error.advice}" if error.advice else ""
+        drill.note(name, Finding.FAIL, f"{error.sentence}{advice}", began_s, code=2)
+        return drill.steps
+    drill.note("settings", Finding.OK, _settings_text(settings), began_s)
+    began_s = clock.now_s()
+    origin = settings.origins.get(SECRET_KEY, "")
+    bare = origin == "ORCHESTRATOR_SECRET_KEY"
+    drill.note(
+        "secret key",
+        Finding.WARN if bare else Finding.OK,
+        f"from {origin}" + ("; a file is safer" if bare else ", with safe permissions"),
+        began_s,
+    )
+    drill.check_state_dir(settings.state_dir)
+    if await drill.knock(settings):
+        await drill.ask(settings, vdn)
+    return drill.steps
+
+
+def _settings_text(settings: Settings) -> str:
+    origins = settings.origins
+    return (
+        f"server {settings.server.base_url} ({origins['server.base_url']}),"
+        f" access key ({origins['credentials.access_key']}),"
+        f" {settings.pace.rate_per_s:g}/s ({origins['pace.rate_per_s']}),"
+        f" {settings.pace.concurrency} at once ({origins['pace.concurrency']})"
+    )
+
+
+def _rehearse_journal(state_dir: Path) -> tuple[Path, ...]:
+    """Make a run's directory and journal where an emergency would, commit once, remove them.
+
+    Returns:
+        Directories that everybody may write in.
+
+    Raises:
+        SettingsError: the state directory is another user's, or on a network file system.
+        StorageError: nothing can be recorded there.
+    """
+    open_to_all = secure_state_dir(state_dir)
+    path = state_dir / "runs" / f".check-{os.getpid()}"
+    missing = [one for one in path.parents if not one.exists()]
+    directory = make_run_directory(path)
+    try:
+        directory.hold(since="", host="")
+        check_descriptors()
+        check_folder(path)
+        try_out(directory.journal)
+    finally:
+        with contextlib.suppress(OSError):
+            directory.journal.unlink(missing_ok=True)
+        give_up(directory)
+        for one in missing:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+    return open_to_all
+
+
+class _Drill:
+    """The steps so far."""
+
+    def __init__(self, clock: Clock, tell: Callable[[Step], None]) -> None:
+        self.steps: list[Step] = []
+        self._clock = clock
+        self._tell = tell
+
+    def note(
+        self, name: str, finding: Finding, text: str, began_s: float, *, code: int = 1
+    ) -> None:
+        """Put one step on record."""
+        elapsed_ms = round((self._clock.now_s() - began_s) * 1000)
+        failed = code if finding is Finding.FAIL else 0
+        step = Step(name, finding, text, elapsed_ms, failed)
+        self.steps.append(step)
+        self._tell(step)
+
+    def skip(self, text: str, *names: str) -> None:
+        """Say what was not tried."""
+        for name in names:
+            self.note(name, Finding.SKIP, text, self._clock.now_s())
+
+    def check_state_dir(self, state_dir: Path) -> None:
+        """Record a run as an emergency does; else that keeps its journal in memory (exit 5)."""
+        began_s = self._clock.now_s()
+        name = "state directory"
+        try:
+            open_to_all = _rehearse_journal(state_dir)
+        except SettingsError as error:
+            self.note(name, Finding.FAIL, error.sentence, began_s, code=2)
+        except StorageError as error:
+            text = f"{error.sentence.removesuffix(' Nothing was sent.')}"
+            self.note(name, Finding.FAIL, f"{text}: a run could not be recorded there", began_s)
+        else:
+            if open_to_all:
+                text = f"everybody may write in {open_to_all[0]}, and exchange what is recorded"
+                self.note(name, Finding.WARN, text, began_s)
+            else:
+                text = f"a journal can be written in {state_dir}"
+                self.note(name, Finding.OK, text, began_s)
+
+    # -- the way to the server ----------------------------------------------------------------
+
+    async def knock(self, settings: Settings) -> bool:
+        """Name, TCP, TLS; False when one of them fails."""
+        url = read_base_url(settings.server.base_url)
+        assert isinstance(url, ServerUrl)
+        wait_s = settings.server.connect_timeout_s
+
+        async def dns() -> tuple[Finding, str]:
+            found = await find_addresses(url.host, url.port, timeout_s=wait_s)
+            return Finding.OK, f"{url.host} is {', '.join(found[:4])}"
+
+        async def tcp() -> tuple[Finding, str]:
+            await try_tcp(url.host, url.port, timeout_s=wait_s)
+            return Finding.OK, f"{url.host}:{url.port} answers"
+
+        async def tls() -> tuple[Finding, str]:
+            if url.scheme != "https":
+                return Finding.OK, "not used: plain http to this machine"
+            context = tls_context(settings.server.ca_file)
+            ends_s = await try_tls(url.host, url.port, context=context, timeout_s=wait_s)
+            days = int((ends_s - self._clock.wall_ms() / 1000) // _DAY_S)
+            finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK
+            return finding, f"the certificate is trusted and ends in {days} days"
+
+        doors: dict[str, Callable[[], Awaitable[tuple[Finding, str]]]] = {
+            "DNS": dns,
+            "TCP": tcp,
+            "TLS": tls,
+        }
+        for name, door in doors.items():
+            began_s = self._clock.now_s()
+            try:
+                finding, text = await door()
+            except ProbeError as error:
+                self.note(name, Finding.FAIL, str(error), began_s, code=4)
+                return False
+            self.note(name, finding, text, began_s)
+        return True
+
+    # -- the server ---------------------------------------------------------------------------
+
+    async def ask(self, settings: Settings, vdn: int | None) -> None:
+        """A signed listing, a signed details call, the clock, what a stop would take."""
+        if vdn is None:
+            self.skip(_NO_VDN, "listing", "details", "clock", "campaigns")
+            return
+        client = IsalesClient(
+            base_url=settings.server.base_url,
+            ca_file=settings.server.ca_file,
+            connect_timeout_s=settings.server.connect_timeout_s,
+            attempt_timeout_s=settings.server.attempt_timeout_s,
+            connections=1,
+            clock=self._clock,
+        )
+        async with client:
+            asker = _Asker(client, settings, self._clock)
+            running = await self._try_listing(asker, vdn)
+            read = await self._try_details(asker, vdn)
+            self._compare(asker, listed=running is not None, read=read)
+            self._note_clock(asker)
+            if running is None:
+                self.skip("not tried: the listing failed", "campaigns")
+            else:
+                await self._note_campaigns(asker, vdn, running)
+
+    async def _try_listing(self, asker: _Asker, vdn: int) -> int | None:
+        began_s = self._clock.now_s()
+        answer, verdict = await asker.send(listing(vdn, status=Status.STARTED, page=1))
+        page = read_page(answer, vdn_id=vdn, asked_status=Status.STARTED)
+        if not isinstance(page, Page):
+            text = verdict.reason
+            if verdict.kind is Kind.UNAUTHORIZED:
+                text += f". {_causes_of_401(asker.settings.server.base_url)}"
+            self.note("listing", Finding.FAIL, text, began_s, code=_code(verdict))
+            return None
+        if page.problem or page.total_size is None:
+            self.note("listing", Finding.FAIL, f"unusable: {page.problem}", began_s, code=4)
+            return None
+        finding, text = Finding.OK, "signed with a query, accepted"
+        if asker.auth_state.rules.millis != asker.configured.millis:
+            finding = Finding.WARN
+            text = f"accepted only after correction: {asker.corrected('millis')}"
+        self.note("listing", finding, text, began_s)
+        return page.total_size
+
+    async def _try_details(self, asker: _Asker, vdn: int) -> bool:
+        """Campaign 1 need not exist: `not found` proves the signature as well."""
+        began_s = self._clock.now_s()
+        ref = CampaignRef(vdn, 1)
+        answer, verdict = await asker.send(details(ref))
+        accepted = not isinstance(read_details(answer, ref=ref), Verdict)
+        if accepted or verdict.kind in _SIGNATURE_TAKEN:
+            finding, text = Finding.OK, "signed without a query, accepted"
+            if asker.auth_state.rules.blank_query_line != asker.configured.blank_query_line:
+                finding = Finding.WARN
+                text = f"accepted only after correction: {asker.corrected('blank_query_line')}"
+            self.note("details", finding, text, began_s)
+            return True
+        self.note("details", Finding.FAIL, verdict.reason, began_s, code=_code(verdict))
+        return False
+
+    def _compare(self, asker: _Asker, *, listed: bool, read: bool) -> None:
+        """One was refused with 401 and the other accepted: that is what switch A looks like."""
+        if listed == read or Kind.UNAUTHORIZED not in asker.kinds:
+            return
+        refused = "details call" if listed else "listing"
+        self.note(
+            "signing",
+            Finding.WARN,
+            f"only the {refused} was refused: {asker.corrected('blank_query_line')}",
+            self._clock.now_s(),
+        )
+
+    def _note_clock(self, asker: _Asker) -> None:
+        skew_s = asker.skew_s
+        began_s = self._clock.now_s()
+        if skew_s is None:
+            self.note("clock", Finding.WARN, "the server sends no usable Date header", began_s)
+            return
+        text = f"ours is {abs(skew_s)} s {'behind' if skew_s > 0 else 'ahead of'} the server's"
+        if abs(skew_s) <= SKEW_S:
+            self.note("clock", Finding.OK, text if skew_s else "the same as the server's", began_s)
+            return
+        recovered = (
+            "; requests are signed with the corrected time" if asker.auth_state.offset_ms else ""
+        )
+        self.note("clock", Finding.WARN, f"{text}{recovered}: set this machine's clock", began_s)
+
+    async def _note_campaigns(self, asker: _Asker, vdn: int, running: int) -> None:
+        """How much there would be to stop; a VDN without campaigns is probably another one."""
+        began_s = self._clock.now_s()
+        if running:
+            rate_per_s = asker.settings.pace.rate_per_s
+            text = feasibility(running=running, rate_per_s=rate_per_s, more=False)
+            self.note("campaigns", Finding.OK, f"running now in VDN {vdn}: {text}", began_s)
+            return
+        answer, verdict = await asker.send(listing(vdn, status=0, page=1, rows_per_page=1))
+        page = read_page(answer, vdn_id=vdn, asked_status=0)
+        if not isinstance(page, Page):
+            code = _code(verdict)
+            self.note("campaigns", Finding.FAIL, verdict.reason, began_s, code=code)
+        elif page.total_size:
+            text = f"none of the {page.total_size:,} campaigns of VDN {vdn} runs now"
+            self.note("campaigns", Finding.OK, text, began_s)
+        else:
+            text = f"VDN {vdn} has no campaigns at all: is it the right one? Quiet cannot be proven"
+            self.note("campaigns", Finding.FAIL, text, began_s)
+
+
+def _causes_of_401(base_url: str) -> str:
+    """What may be wrong when nothing was ever accepted."""
+    url = read_base_url(base_url)
+    assert isinstance(url, ServerUrl)
+    path = f"a path that begins with {url.prefix}" if url.prefix else "a path without a prefix"
+    return (
+        "Either the access key or the secret key is wrong, or a proxy in front of the server"
+        f" changes what we signed (Host {url.host_header}, {path}): it must not drop"
+        " or map the port in Host, nor strip a prefix from the path"
+    )
+
+
+def _code(verdict: Verdict) -> int:
+    """Credentials are 3, everything else about the server is 4."""
+    return 3 if verdict.kind in {Kind.UNAUTHORIZED, Kind.FORBIDDEN} else 4
+
+
+class _Asker:
+    """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
+
+    def __init__(self, client: IsalesClient, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.configured = settings.signing
+        self.auth_state = AuthState(settings.signing)
+        #: what the answers were, corrected ones included
+        self.kinds: set[Kind] = set()
+        #: how far the server's clock is ahead of ours, seconds; None: not known
+        self.skew_s: int | None = None
+        self._client = client
+        self._clock = clock
+        self._echo = EchoMask(settings.credentials.secret_key)
+        self._departed = False
+
+    def corrected(self, switch: Literal["blank_query_line", "millis"]) -> str:
+        """A switch of signing, and its other value."""
+        now = getattr(self.configured, switch)
+        return f"set signing.{switch} = {str(not now).lower()} (now {str(now).lower()})"
+
+    async def send(self, request: ApiRequest) -> tuple[Answer, Verdict]:
+        """Send a GET until it has a useful answer or is not worth repeating."""
+        tries = 0
+        while True:
+            generation = self.auth_state.generation
+            answer = self._echo.masked(await self._client.send(request, self))
+            verdict = judge(answer)
+            self.kinds.add(verdict.kind)
+            self._note_date(answer)
+            has_query = bool(request.query)
+            if verdict.kind is Kind.UNAUTHORIZED:
+                if self._cure(answer, has_query=has_query, generation=generation) is None:
+                    return answer, verdict
+                continue
+            if verdict.http_status == 200:
+                self.auth_state.note_accepted(has_query=has_query)
+            tries += 1
+            if verdict.repeat is Repeat.NEVER or tries >= _TRIES:
+                return answer, verdict
+
+    def _cure(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
+        return self.auth_state.recovery(
+            date=answer.date,
+            now_ms=self._clock.wall_ms(),
+            has_query=has_query,
+            generation=generation,
+        )
+
+    def _note_date(self, answer: Answer) -> None:
+        if answer.date is None:
+            return
+        try:
+            moment = parsedate_to_datetime(answer.date)
+        except ValueError:
+            return
+        if moment.tzinfo is not None:
+            now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
+            self.skew_s = round((moment - now).total_seconds())
+
+    # -- the client's departure ---------------------------------------------------------------
+
+    async def slot(self) -> None:
+        """Keep the pace: a whole interval between two requests."""
+        if self._departed:
+            await self._clock.sleep(1 / self.settings.pace.rate_per_s)
+        self._departed = True
+
+    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
+        """Sign as a run would."""
+        credentials = self.settings.credentials
+        secret = credentials.secret_key
+        return authorization(
+            access_key=credentials.access_key,
+            secret_key=secret.reveal() if secret else "",
+            method=method,
+            path=path,
+            query_string=query_string,
+            headers=headers,
+            body="",
+            at_ms=self._clock.wall_ms() + self.auth_state.offset_ms,
+            rules=self.auth_state.rules,
+        )

@@ -1,0 +1,118 @@
+"""`continue`: one more process for an interrupted run of any kind.
+
+Server, pace and verification come from the journal. What an earlier process finished gets no PUT;
+what it left in doubt is looked at first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.begin import (
+    Opened,
+    hold,
+    last_written_ms,
+    open_run,
+    refuse_if_old,
+    with_server_of,
+)
+from orchestrator.engine.bulk import BulkPlan, run_bulk
+from orchestrator.engine.options import FailureLimit
+from orchestrator.engine.results import RunResult, tell
+from orchestrator.engine.run import RunSpec, live
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.summary import Ended
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import RunContext
+    from orchestrator.engine.options import ContinueOptions
+    from orchestrator.engine.run import Environment
+    from orchestrator.settings.load import Settings
+    from orchestrator.store.run_dir import RunDirectory
+
+
+async def continue_run(
+    directory: RunDirectory,
+    settings: Settings,
+    options: ContinueOptions,
+    environment: Environment,
+) -> RunResult:
+    """Finish an interrupted run; show a finished one's result.
+
+    Raises:
+        OrchestratorError: it cannot be continued; nothing was sent.
+    """
+    hold(environment, directory)
+    try:
+        written_ms = last_written_ms(directory)
+        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
+        try:
+            if is_finished(opened):
+                return tell_again(opened)
+            refuse_if_old(
+                environment,
+                opened.record,
+                written_ms,
+                even_if_old=options.even_if_old,
+                why=", and campaigns may have been started on purpose since",
+            )
+            settings = with_server_of(settings, opened.record)
+        except BaseException:
+            opened.journal.close()
+            raise
+        return await continue_held(opened, settings, options, environment)
+    finally:
+        directory.release()
+
+
+def is_finished(opened: Opened) -> bool:
+    """Whether nothing more is to be sent in this run."""
+    past = opened.journal.processes()
+    is_through = bool(past) and past[-1].ended is Ended.FINISHED
+    return opened.record.dry_run or (is_through and not opened.journal.unverified())
+
+
+def tell_again(opened: Opened) -> RunResult:
+    """Make the report of a finished run once more; closes its journal."""
+    result = tell(opened.journal, opened.directory.path, fallback=None, repeated=True)
+    opened.journal.close()
+    return result
+
+
+async def continue_held(
+    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
+) -> RunResult:
+    """Continue an opened run of any kind."""
+    record = opened.record
+    settings = with_server_of(settings, record)
+    settings = settings._replace(
+        pace=settings.pace._replace(
+            rate_per_s=options.rate_per_s or record.rate_per_s,
+            concurrency=options.concurrency or record.concurrency,
+        ),
+    )
+    if record.kind is RunKind.PAUSE_ALL:
+        from orchestrator.engine.pausing_all import continue_pause_all  # noqa: PLC0415
+
+        return await continue_pause_all(opened, settings, options, environment)
+    if record.kind is RunKind.RESTORE:
+        from orchestrator.engine.restore import continue_restore  # noqa: PLC0415
+
+        return await continue_restore(opened, settings, options, environment)
+
+    async def work(context: RunContext) -> None:
+        await run_bulk(context, BulkPlan(verify=record.verify, continued=True))
+
+    number, is_percent = record.max_failures or (0.0, False)
+    limit = FailureLimit(number, is_percent=is_percent) if record.max_failures else None
+    spec = RunSpec(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        journal=opened.journal,
+        directory=opened.directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=not record.verify,
+        max_failures=limit,
+    )
+    return await live(environment, spec, work)

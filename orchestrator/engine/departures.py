@@ -1,0 +1,141 @@
+"""The queue of requests for the rate limit, and what a server that sleeps may still wake up to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from orchestrator.isales.answer import Answer, Fault
+from orchestrator.policy.pacer import SendRecord
+from orchestrator.policy.quiet import PASS_SHARE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.clock import Clock
+    from orchestrator.engine.progress import Progress
+    from orchestrator.engine.stop import Alarm, Stopping
+    from orchestrator.policy.pacer import Pacer
+
+#: seconds between requests to a server that was sent nearly R + C and has answered none
+_ASLEEP_AGAIN_S = 15.0
+
+
+class Departures:
+    """Decides which request leaves next, and when."""
+
+    def __init__(
+        self, pacer: Pacer, clock: Clock, alarm: Alarm, progress: Progress, *, concurrency: int
+    ) -> None:
+        """Nobody waits.
+
+        Args:
+            pacer: the rate limit.
+            clock: the present.
+            alarm: wakes who waits, when something has changed.
+            progress: what people see.
+            concurrency: requests in flight at most.
+        """
+        self.pacer = pacer
+        self._clock = clock
+        self._alarm = alarm
+        self._progress = progress
+        self._may_wake_to = max(1, math.floor(pacer.ceiling_per_s)) + concurrency
+        self._queue = asyncio.Lock()
+        #: requests that wait here, and the PUTs among them
+        self._waiting = 0
+        self._changes_waiting = 0
+        #: whether PUTs wait elsewhere that will come here
+        self.are_changes_queued: Callable[[], bool] = lambda: False
+        self._yielding = asyncio.Lock()
+        #: when a read that yields was last let through, monotonic seconds
+        self._yielded_s = -math.inf
+        #: requests that have left and may still be answered
+        self._out = 0
+        #: requests that were given up since the last answer
+        self._unanswered = 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether requests wait for the rate limit."""
+        return self._waiting > 0
+
+    async def acquire(self, *, change: bool, check: Callable[[], None]) -> SendRecord:
+        """Wait in line; returns when the request must leave at once.
+
+        Args:
+            change: it is a PUT.
+            check: raises when the request has lost its sense.
+        """
+        sent = 0.0 if self._waiting else self._try(check)
+        if not isinstance(sent, SendRecord):
+            sent = await self._wait_in_line(change, check)
+        return sent
+
+    async def _wait_in_line(self, change: bool, check: Callable[[], None]) -> SendRecord:  # noqa: FBT001 - as above
+        progress = self._progress
+        self._waiting += 1
+        self._changes_waiting += change
+        progress.in_line = self._waiting
+        now_per_s = self.pacer.rate_now_per_s(self._clock.now_s())
+        progress.is_slowed = now_per_s < self.pacer.ceiling_per_s
+        try:
+            async with self._queue:
+                while not isinstance(sent := self._try(check), SendRecord):
+                    await self._alarm.sleep(sent)
+                return sent
+        finally:
+            self._waiting -= 1
+            self._changes_waiting -= change
+            progress.in_line = self._waiting
+
+    def _try(self, check: Callable[[], None]) -> SendRecord | float:
+        """Let it leave now; or the pacer says not yet, and for how many seconds."""
+        check()
+        now_s = self._clock.now_s()
+        return self._asleep_s(now_s) or self.pacer.acquire(now_s=now_s)
+
+    def _asleep_s(self, now_s: float) -> float:
+        """Seconds to spare a server that sleeps, as it may wake to R + C requests; 0.0: none.
+
+        The last of them is kept for the one that asks, in a sleep of half a minute, again.
+        """
+        if not self._unanswered or self._unanswered + self._out < self._may_wake_to - 1:
+            return 0.0
+        assert self.pacer.last_s is not None
+        return max(0.0, self.pacer.last_s + _ASLEEP_AGAIN_S - now_s)
+
+    async def let_changes_pass(self, stopping: Stopping) -> None:
+        """Return when a read may be sent beside the PUTs that wait: they leave it PASS_SHARE."""
+        async with self._yielding:
+            while self._are_changes_waiting() and not stopping.is_stopping:
+                due_s = self._yielded_s + 1 / (PASS_SHARE * self.pacer.ceiling_per_s)
+                wait_s = due_s - self._clock.now_s()
+                if wait_s <= 0:
+                    break
+                await self._alarm.sleep(wait_s)
+            self._yielded_s = self._clock.now_s()
+
+    def _are_changes_waiting(self) -> bool:
+        return self._changes_waiting > 0 or self.are_changes_queued()
+
+    # -- what has left ------------------------------------------------------------------------
+
+    def note_sent(self) -> None:
+        """One request more has left."""
+        self._out += 1
+
+    def note_returned(self) -> None:
+        """It is answered, or nobody waits for its answer any more."""
+        self._out -= 1
+
+    def note_answer(self, answer: Answer, sent: SendRecord, *, now_s: float) -> None:
+        """A server that is silent for long may be asleep: what it was sent arrives as it wakes."""
+        if answer.fault is Fault.TIMEOUT:
+            self._unanswered += 1
+        elif answer.http_status is not None:
+            if self._unanswered:
+                self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
+                self._unanswered = 0
+            self.pacer.record_response(sent, now_s=now_s)

@@ -1,0 +1,223 @@
+"""Finding what runs: pausing starts with the first page while the rest is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.lookup import read_listing
+from orchestrator.engine.worker import known_campaign, seen_settlement
+from orchestrator.isales.listing import MAY_RUN, Listing
+from orchestrator.model import ObservedState, Status
+from orchestrator.policy.decide import Evidence, decide_seen
+from orchestrator.policy.plan import Planned, feasibility
+from orchestrator.policy.quiet import LARGE_PAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.engine.emergency import Emergency
+    from orchestrator.engine.vdns import Vdn
+
+#: how long the second page may wait for the first PUT, and how often it looks
+_FIRST_CHANGE_S = 5.0
+_TURN_S = 0.002
+#: first names that an operator is shown before confirming
+_NAMES_SHOWN = 5
+#: times that an unfiltered listing is read again when only its count is wrong
+_REREADS = 2
+
+
+async def discover(emergency: Emergency, vdn: Vdn) -> None:
+    """Read the started campaigns, handing each page to the pool as it comes.
+
+    From the last page to the first: on a list that shrinks while it is read a campaign can
+    only move towards pages that are still to come.
+    """
+    began_s = emergency.context.clock.now_s()
+
+    async def take(rows: Sequence[ObservedState]) -> None:
+        await take_started(emergency, vdn, rows, began_s)
+        if rows and emergency.confirmed.is_set():
+            await _until_first_change(emergency)
+
+    def enough(seen: Listing) -> bool:
+        if seen.total_size or seen.ids:
+            _tell_feasibility(emergency, vdn, seen)
+        return False
+
+    seen = await read_listing(
+        emergency.context,
+        vdn_id=vdn.vdn_id,
+        status=Status.STARTED,
+        take=take,
+        enough=enough,
+        backwards=True,
+        keep_started=True,
+        yields=True,
+    )
+    vdn.filtered_pages = max(1, seen.pages)
+    if seen.problem:
+        vdn.problem = seen.problem
+        emergency.context.events.info(
+            "discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem
+        )
+
+
+async def discover_whole(emergency: Emergency, vdn: Vdn) -> None:
+    """Read the unfiltered listing too: what the filter does not show may run all the same."""
+    seen = await read_whole(emergency, vdn, discovers=True)
+    if not vdn.is_told:
+        _tell_feasibility(emergency, vdn, seen)
+
+
+@dataclass(slots=True)
+class _WholeReading:
+    """One reading of the unfiltered listing, page by page."""
+
+    emergency: Emergency
+    vdn: Vdn
+    #: pause at once what it shows as started; else only what is new to us, since the filtered
+    #: listing has not been read yet
+    discovers: bool
+    began_s: float
+    now_text: str
+    may_start: list[str] = field(default_factory=list)
+    rested: list[ObservedState] = field(default_factory=list)
+
+    async def take(self, rows: Sequence[ObservedState]) -> None:
+        vdn = self.vdn
+        started = []
+        for row in rows:
+            if row.status is Status.NOT_STARTED and row.begin_time > self.now_text:
+                self.may_start.append(row.begin_time)
+            if row.status not in MAY_RUN and row.ref in vdn.unstopped:
+                self.rested.append(row)
+            if row.status is Status.STARTED and (self.discovers or row.ref not in vdn.places):
+                started.append(row)
+        await take_started(self.emergency, vdn, started, self.began_s)
+
+
+async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False) -> Listing:
+    """Read every campaign of a VDN; again, where only the count is wrong.
+
+    Args:
+        emergency: whose VDN it is.
+        vdn: whose campaigns.
+        discovers: nothing of this VDN was read before.
+    """
+    clock = emergency.context.clock
+    seen = Listing()
+    for _ in range(_REREADS + 1):
+        reading = _WholeReading(emergency, vdn, discovers, clock.now_s(), clock.local_text())
+        seen = await read_listing(
+            emergency.context,
+            vdn_id=vdn.vdn_id,
+            status=0,
+            take=reading.take,
+            keep_started=True,
+            yields=True,
+        )
+        vdn.pages = max(vdn.pages or 1, seen.pages_expected)
+        vdn.proof.is_large = vdn.pages > LARGE_PAGES
+        if seen.complete or len(reading.may_start) > len(vdn.may_start):
+            vdn.may_start = reading.may_start
+        await note_rested(emergency, vdn, reading.rested, Evidence.LISTED)
+        if seen.complete or not seen.is_miscounted:
+            break
+    if seen.complete and seen.ids:
+        vdn.whole_s, vdn.whole_ms = clock.now_s(), clock.wall_ms()
+    return seen
+
+
+async def _until_first_change(emergency: Emergency) -> None:
+    """The first PUT goes before the second page is asked for, unless it cannot go."""
+    dispatcher = emergency.context.dispatcher
+    give_up_s = emergency.context.clock.now_s() + _FIRST_CHANGE_S
+    while not (
+        dispatcher.has_sent_a_change
+        or dispatcher.breakers.changes.is_open
+        or emergency.context.stopping.is_stopping
+        or emergency.context.clock.now_s() > give_up_s
+    ):
+        await emergency.alarm.sleep(_TURN_S)
+
+
+def _tell_feasibility(emergency: Emergency, vdn: Vdn, seen: Listing) -> None:
+    vdn.is_told = True
+    running = len(seen.started())
+    if seen.status and seen.total_size is not None:
+        running = seen.total_size
+    rate_per_s = emergency.context.progress.ceiling_per_s
+    told = feasibility(running=running, rate_per_s=rate_per_s, more=seen.total_size is None)
+    names = [row.name for row in seen.started()[:_NAMES_SHOWN] if row.name]
+    if not running:
+        told = f"could not be listed: {vdn.problem}" if vdn.problem else "nothing is running"
+    emergency.findings.append(
+        f"VDN {vdn.vdn_id}: {told}" + (f" ({', '.join(names)}, …)" if names else "")
+    )
+    emergency.context.progress.notice = emergency.findings[-1]
+    emergency.alarm.ring()
+
+
+async def take_started(
+    emergency: Emergency, vdn: Vdn, rows: Iterable[ObservedState], began_s: float
+) -> None:
+    """Begin what a look shows as started, where a PUT is due.
+
+    Args:
+        emergency: whose VDN it is.
+        vdn: whose campaigns.
+        rows: what the look showed as started.
+        began_s: when it began: an acceptance of ours since then is newer.
+    """
+    started = [row for row in rows if row.status in MAY_RUN]
+    fresh = {row.ref: row for row in started if row.ref not in vdn.places}
+    if fresh:
+        places = await emergency.context.journal.discovered(
+            tuple(fresh.values()), at_ms=emergency.context.clock.wall_ms()
+        )
+        vdn.places.update(places)
+        emergency.context.progress.campaigns += len(fresh)
+    now_s = emergency.context.clock.now_s()
+    for row in started:
+        tries = vdn.tries_of(row.ref)
+        if row.ref not in vdn.open and tries.accepted_s < began_s and tries.due_s <= now_s:
+            begin(emergency, vdn, row, is_new=row.ref in fresh)
+
+
+def begin(emergency: Emergency, vdn: Vdn, row: ObservedState, *, is_new: bool = False) -> None:
+    """Let the pool pause one campaign, unless it is at it.
+
+    Args:
+        emergency: whose VDN it is.
+        vdn: whose campaign.
+        row: as it was seen.
+        is_new: it was found just now.
+    """
+    if row.ref in vdn.open:
+        return
+    is_reopened = not is_new and row.ref not in vdn.left_open
+    vdn.left_open.discard(row.ref)
+    vdn.called_off.discard(row.ref)
+    emergency.context.progress.reopened += is_reopened
+    vdn.open.add(row.ref)
+    vdn.waiting.append(Planned(vdn.places[row.ref], row.ref, row.status))
+    emergency.alarm.ring()
+
+
+async def note_rested(
+    emergency: Emergency, vdn: Vdn, rows: Iterable[ObservedState], evidence: Evidence
+) -> None:
+    """Campaigns that we had not stopped have come to rest: their state decides."""
+    for row in rows:
+        if row.ref in vdn.open:
+            continue
+        known = await known_campaign(emergency.context, row.ref)
+        vdn.unstopped.discard(row.ref)
+        if known is not None:
+            decision = decide_seen(emergency.context.action, known.history, row.status, evidence)
+            outcome_record = seen_settlement(
+                emergency.context, known.seq, decision, row, known.error
+            )
+            await emergency.context.settle(outcome_record, confirms=known.outcome is not None)

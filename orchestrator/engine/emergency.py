@@ -1,0 +1,262 @@
+"""pause-all: find everything that runs in some VDNs, pause it, prove that they are quiet.
+
+Pausing starts with the first page while the rest is read. Only check passes prove anything
+(policy/quiet.py), and one begins when no PUT of its VDN is pending or in flight. The verdict is
+about all VDNs at one time. Nothing stops the stopping: a failed listing, a full disk, a lost
+terminal. docs/spec/behaviour.md, "pause-all"; docs/spec/evidence.md, rule 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.discovery import begin, discover, discover_whole
+from orchestrator.engine.hold import hold
+from orchestrator.engine.passes import make_pass
+from orchestrator.engine.pool import note_bug, run_pool
+from orchestrator.engine.stop import Alarm, StoppedError
+from orchestrator.engine.vdns import End, Vdn, Vdns
+from orchestrator.engine.verify import decide_by_state
+from orchestrator.engine.worker import (
+    last_attempt_number,
+    settle_one,
+)
+from orchestrator.isales.listing import MAY_RUN
+from orchestrator.policy.plan import Planned
+from orchestrator.policy.quiet import (
+    FRESH_S,
+    REPASS_S,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from orchestrator.engine.context import RunContext
+
+    Work = Callable[["Vdn"], Awaitable[None]]
+
+#: seconds between two looks for newcomers while campaigns are being paused
+_REDISCOVER_S = 5.0
+#: such a look may cost this part of the pace at most
+_REDISCOVER_SHARE = 0.05
+#: seconds before the next pass when nothing was due in the last one
+_AGAIN_S = 1.0
+#: … when the first, second, … pass in a row could not be completed
+_FAILED_AGAIN_S = (1.0, 1.0, 2.0, 3.0, 5.0)
+
+
+@dataclass(slots=True)
+class Emergency:
+    """One pause-all over one or several VDNs."""
+
+    context: RunContext
+    vdns: Vdns
+    #: seconds for which quiet is watched over
+    hold_s: float = 0.0
+    #: campaigns are only listed: a dry run, or before the operator has confirmed
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+    alarm: Alarm = field(default_factory=Alarm)
+    #: for the operator: what was found so far, in words
+    findings: list[str] = field(default_factory=list)
+    #: how long quiet has been watched over, seconds
+    held_s: float = 0.0
+    _feeding: bool = True
+
+    def __post_init__(self) -> None:
+        """Follow answers, outcomes and the end of the run."""
+        context, vdns = self.context, self.vdns
+        context.stopping.on_stop(self.alarm.ring)
+        context.stopping.on_stop(self.confirmed.set)
+        context.is_still_accepted = vdns.is_still_accepted
+        context.is_pointless = vdns.is_pointless
+        context.after_answer = vdns.note_answer
+        context.after_settled = vdns.note_settled
+        context.unproven_vdns = lambda: vdns.unproven() if self.confirmed.is_set() else []
+        vdns.wake = self.alarm.ring
+        context.dispatcher.departures.are_changes_queued = lambda: any(
+            vdn.waiting for vdn in self.vdns.by_id.values() if self.confirmed.is_set()
+        )
+
+    async def run(self) -> None:
+        """Pause everything that runs until all VDNs are quiet, refuse, or the run is ending."""
+        self.context.progress.phase = "finding"
+        pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._settle))
+        try:
+            await self._until_quiet()
+            if self.hold_s and all(vdn.end is None for vdn in self.vdns.by_id.values()):
+                await hold(self)
+        except StoppedError:
+            for vdn in self.vdns.by_id.values():
+                vdn.problem = vdn.problem or self.context.stopping.why
+        finally:
+            self._feeding = False
+            self.alarm.ring()
+            await pool
+
+    async def list_only(self) -> None:
+        """Find what runs and add it to the plan, without touching it: `--dry-run`."""
+        for vdn in self.vdns.by_id.values():
+            await discover(self, vdn)
+            await discover_whole(self, vdn)
+
+    async def _until_quiet(self) -> None:
+        while True:
+            await self.each(self._bring, self.vdns.by_id.values())
+            self.context.stopping.check()
+            if await self.prove_together():
+                return
+
+    async def each(self, work: Work, vdns: Iterable[Vdn]) -> None:
+        """Do it for several VDNs at the same time; a bug in one does not stop the others."""
+
+        async def guarded(vdn: Vdn) -> None:
+            try:
+                await work(vdn)
+            except StoppedError:
+                vdn.problem = vdn.problem or self.context.stopping.why
+            except Exception as error:  # noqa: BLE001 - it is reported, and the VDN is not proven
+                vdn.problem = f"{type(error).__name__}: {error}"
+                vdn.end = End.CLOSED
+                note_bug(self.context, error, f"VDN {vdn.vdn_id}")
+
+        await asyncio.gather(*(guarded(vdn) for vdn in vdns))
+
+    @property
+    def _are_all_through(self) -> bool:
+        return all(
+            vdn.end is not None or self.vdns.is_quiet(vdn) for vdn in self.vdns.by_id.values()
+        )
+
+    async def _bring(self, vdn: Vdn) -> None:
+        """Bring one VDN to quiet, and keep it there until all are through."""
+        if vdn.pages is None:
+            await self._begin_vdn(vdn)
+        while not self._are_all_through and vdn.end is None:
+            if self.vdns.is_quiet(vdn):
+                await self._keep(vdn)
+            else:
+                await self.advance(vdn)
+        self.alarm.ring()
+
+    async def _begin_vdn(self, vdn: Vdn) -> None:
+        await discover(self, vdn)
+        await discover_whole(self, vdn)
+        await self.confirmed.wait()
+        self.context.stopping.check()
+        await self._settle_left_open(vdn)
+
+    async def _keep(self, vdn: Vdn) -> None:
+        """Pass a proven VDN again about every 30 s while others are not proven."""
+        newest = vdn.proof.newest
+        assert newest is not None
+        wait_s = newest.ended_s + REPASS_S - self.context.clock.now_s()
+        if wait_s > 0:
+            await self.alarm.sleep(wait_s)
+            self.context.stopping.check()
+        else:
+            await make_pass(self, vdn)
+
+    async def advance(self, vdn: Vdn) -> None:
+        """One step towards quiet: wait for the PUTs, pass, pause what it shows."""
+        await self._until_at_rest(vdn)
+        if self.vdns.is_closed(vdn):
+            vdn.end = End.CLOSED
+            vdn.problem = "the server refuses access to it (403)"
+            return
+        wait_s = vdn.proof.next_pass_s(gap_s=self.context.gap_s, now_s=self.context.clock.now_s())
+        await self.context.stopping.pause(wait_s)
+        await make_pass(self, vdn)
+        if self.vdns.is_quiet(vdn):
+            vdn.problem = ""
+            self.context.events.info("vdn.quiet", vdn_id=vdn.vdn_id)
+            self.alarm.ring()
+        elif vdn.end is None and not vdn.is_at_work() and (vdn.problem or vdn.started or vdn.open):
+            failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
+            await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
+
+    async def _settle_left_open(self, vdn: Vdn) -> None:
+        """What an earlier process left in doubt and is not listed as started: its state decides."""
+        for ref in sorted(vdn.left_open):
+            planned = Planned(vdn.places[ref], ref)
+            seen = await decide_by_state(self.context, planned, acted_on=MAY_RUN)
+            if seen is not None and seen.status in MAY_RUN:
+                begin(self, vdn, seen)
+        vdn.left_open.clear()
+
+    async def _until_at_rest(self, vdn: Vdn) -> None:
+        """Wait until no PUT of this VDN is pending or in flight; look for newcomers meanwhile."""
+        while vdn.is_at_work() and not self.vdns.is_closed(vdn):
+            self.context.stopping.check()
+            rate_per_s = self.context.progress.ceiling_per_s or 1.0
+            pages = sum(one.filtered_pages for one in self.vdns.by_id.values())
+            gap_s = max(_REDISCOVER_S, pages / (rate_per_s * _REDISCOVER_SHARE))
+            look_again_s = self.context.clock.now_s() + gap_s
+            while vdn.is_at_work() and self.context.clock.now_s() < look_again_s:
+                await self.alarm.sleep(look_again_s - self.context.clock.now_s())
+                self.context.stopping.check()
+            if vdn.is_at_work():
+                await discover(self, vdn)
+
+    async def prove_together(self, *, until_s: float = math.inf) -> bool:
+        """Look at all proven VDNs within one short time; False: one of them is not proven any more.
+
+        Args:
+            until_s: what could not be looked at by then stays unproven, monotonic seconds.
+        """
+        quiet = [vdn for vdn in self.vdns.by_id.values() if vdn.end is None]
+        now_s = self.context.clock.now_s()
+        old = [vdn for vdn in quiet if vdn.age_s(now_s) > FRESH_S]
+        await self.each(partial(make_pass, self), old)
+        began_s = self.context.clock.now_s()
+        left = [vdn for vdn in quiet if vdn.age_s(began_s) > _AGAIN_S]
+        has_waited = False
+        while left:
+            self.context.progress.phase = "proving"
+            await self.each(partial(make_pass, self, filtered_only=True), left)
+            self.context.stopping.check()
+            # What a look shows as started breaks the pair; what merely failed is looked at again.
+            if any(vdn.proof.first is None or vdn.open for vdn in left):
+                return False
+            left = [vdn for vdn in left if not self.vdns.is_quiet(vdn)]
+            now_s = self.context.clock.now_s()
+            if left and now_s >= until_s:
+                return False
+            if left:
+                has_waited = True
+                await self.context.stopping.pause(_AGAIN_S)
+            elif has_waited:
+                # What failed took its time: the others have aged meanwhile.
+                has_waited = False
+                left = [vdn for vdn in quiet if vdn.age_s(now_s) > FRESH_S]
+        return all(self.vdns.is_quiet(vdn) for vdn in quiet)
+
+    async def _round_robin(self) -> AsyncIterator[Planned]:
+        """Yield the campaigns of all VDNs in turn, so that each gets its part."""
+        await self.confirmed.wait()
+        while self._feeding and not self.context.stopping.is_stopping:
+            offered = False
+            for vdn in self.vdns.by_id.values():
+                if vdn.waiting:
+                    offered = True
+                    yield vdn.waiting.popleft()
+            if not offered:
+                await self.alarm.sleep(None)
+
+    async def _settle(self, planned: Planned) -> None:
+        vdn = self.vdns.by_id[planned.ref.vdn_id]
+        self.context.progress.phase = "pausing"
+        try:
+            number = await last_attempt_number(self.context, planned)
+            await settle_one(self.context, planned, attempts_before=number, last_round=True)
+            if planned.ref in vdn.called_off and not self.context.stopping.is_stopping:
+                await decide_by_state(self.context, planned)
+        except StoppedError:
+            self.context.events.debug("campaign.left_open", seq=planned.seq)
+        finally:
+            vdn.open.discard(planned.ref)
+            vdn.called_off.discard(planned.ref)
+            self.alarm.ring()

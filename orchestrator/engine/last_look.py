@@ -1,0 +1,123 @@
+"""However a run ends, what is in doubt is read before the report; only reads are sent.
+
+It takes LOOK_S at most, after a signal SIGNAL_LOOK_S, because a supervisor kills soon after.
+docs/spec/contracts.md, "Outcomes", 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.lookup import few_of_many, read_listing
+from orchestrator.engine.stop import StoppedError, Stopping
+from orchestrator.engine.verify import contradiction
+from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
+from orchestrator.model import ObservedState
+from orchestrator.policy.decide import (
+    COURSES,
+    Decision,
+    Evidence,
+    Outcome,
+    decide_seen,
+)
+from orchestrator.policy.plan import Planned
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.store import Standing, VdnCount
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.engine.context import RunContext
+    from orchestrator.store import Known, OutcomeRecord
+
+#: seconds that the look may take
+LOOK_S = 10.0
+SIGNAL_LOOK_S = 5.0
+
+#: there is nobody to ask, or nothing to write the answer to
+_NO_LOOK = frozenset({Ended.CREDENTIALS, Ended.STORAGE, Ended.BUG})
+_CONTRADICTED = "listed as unchanged when the run ended"
+_LEFT_RUNNING = "the run ended before this campaign was settled; the last look showed it unchanged"
+
+
+async def look_at_doubts(context: RunContext) -> None:
+    """Let the states decide what the run's end left in doubt."""
+    ended = context.stopping.ended
+    if ended in _NO_LOOK or context.bugs:
+        return
+    doubts: dict[int, dict[int, Known]] = defaultdict(dict)
+    for one in await context.journal.doubtful():
+        doubts[one.ref.vdn_id][one.ref.campaign_id] = one
+    for vdn_id in context.unproven_vdns():
+        for one in await context.journal.known_of_vdn(vdn_id):
+            doubts[vdn_id].setdefault(one.ref.campaign_id, one)
+    limit_s = SIGNAL_LOOK_S if ended in SIGNAL_EXIT_CODES else LOOK_S
+    if not doubts or context.dispatcher.pacer.wait_s(now_s=context.clock.now_s()) >= limit_s:
+        return  # nothing to ask, or the server has asked for longer silence than there is time
+    stopping = context.stopping
+    # Everything that waits or sends asks whether the run is ending; reads may go on for a moment.
+    context.begin_last_look(Stopping())
+    try:
+        async with asyncio.timeout(limit_s):
+            await asyncio.gather(*(_look_at(context, vdn_id, of) for vdn_id, of in doubts.items()))
+    except (TimeoutError, StoppedError):
+        context.events.warning("last_look.cut_short", limit_s=limit_s)
+    finally:
+        context.begin_last_look(stopping)
+
+
+async def _look_at(context: RunContext, vdn_id: int, doubts: dict[int, Known]) -> None:
+    """One listing of a VDN, and single reads of what it does not show or where they are fewer."""
+
+    async def take(rows: Sequence[ObservedState]) -> None:
+        known = await known_rows(context, rows)
+        for one, _ in known:
+            doubts.pop(one.ref.campaign_id, None)
+        await _settle(context, known, Evidence.LISTED)
+
+    share = VdnCount(vdn_id, len(doubts))
+    await read_listing(context, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))
+
+    async def read(one: Known) -> None:
+        seen = await read_state(context, Planned(one.seq, one.ref))
+        if isinstance(seen, ObservedState):
+            await _settle(context, [(one, seen)], Evidence.READ)
+
+    await asyncio.gather(*(read(one) for one in tuple(doubts.values())))
+
+
+async def _settle(
+    context: RunContext, pairs: Sequence[tuple[Known, ObservedState]], evidence: Evidence
+) -> None:
+    made = [_judge(context, known, seen, evidence) for known, seen in pairs]
+    await context.settle(*(one for one in made if one is not None), confirms=True)
+
+
+def _judge(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord | None:
+    """What a last look changes: what is in doubt, and what it contradicts."""
+    in_doubt = known.outcome is Outcome.UNKNOWN or (
+        known.outcome is None and known.history.attempts > 0
+    )
+    if in_doubt and known.standing not in {Standing.FINAL, Standing.UNCHECKED}:
+        return _decided(context, known, seen, evidence)
+    return contradiction(context, known, seen, _CONTRADICTED)
+
+
+def _decided(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord:
+    decision = decide_seen(context.action, known.history, seen.status, evidence)
+    if seen.status is not COURSES[context.action].source:
+        standing = standing_of(context, decision)
+        return seen_settlement(context, known.seq, decision, seen, known.error, standing=standing)
+    reason = known.error or _LEFT_RUNNING
+    if known.outcome is None:
+        decision = Decision(Outcome.UNATTEMPTED)
+    # With its attempts left: `continue` takes it up again.
+    return seen_settlement(
+        context, known.seq, decision, seen, reason, standing=Standing.RETRY_LATER
+    )

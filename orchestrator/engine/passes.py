@@ -1,0 +1,213 @@
+"""One pass over a VDN: both listings, the filtered one last, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.discovery import note_rested, read_whole, take_started
+from orchestrator.engine.lookup import read_listing
+from orchestrator.engine.vdns import STALLED, End
+from orchestrator.engine.worker import read_state
+from orchestrator.isales.listing import MAY_RUN, Listing
+from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.model import CampaignRef, ObservedState, Status
+from orchestrator.policy.decide import Evidence
+from orchestrator.policy.plan import Planned
+from orchestrator.policy.quiet import Pass, Tries, is_whole_due
+from orchestrator.reports.rows import SweepRecord
+
+if TYPE_CHECKING:
+    from orchestrator.engine.emergency import Emergency
+    from orchestrator.engine.vdns import Vdn
+
+#: names of campaigns that a notice shows
+_NAMES_SHOWN = 5
+#: contradictions between the two listings that single reads decide
+_FEW = 20
+#: looks that must show no campaign at all before that is believed
+_EMPTY_LOOKS = 2
+
+
+async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = False) -> None:
+    """Read the listings of one VDN, the filtered one last, and pause what they show."""
+    context = emergency.context
+    context.progress.phase = "proving" if not vdn.open else context.progress.phase
+    began_s, began_ms = context.clock.now_s(), context.clock.wall_ms()
+    puts, is_disturbed = vdn.puts, bool(vdn.open)
+    whole = None
+    if vdn.proof.is_single_sourced or (not filtered_only and _wants_whole(emergency, vdn)):
+        whole = await read_whole(emergency, vdn)
+    filtered = await read_listing(
+        context, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
+    )
+    if vdn.vdn_id in context.denied_listings and filtered.complete:
+        context.denied_listings.discard(vdn.vdn_id)
+    problem = (whole.problem if whole else "") or filtered.problem
+    started = await _agree(emergency, vdn, whole, filtered)
+    if not started and not problem:
+        problem = await _look_at_unstopped(emergency, vdn, started)
+    made = Pass(
+        began_s,
+        began_ms,
+        context.clock.now_s(),
+        context.clock.wall_ms(),
+        complete=not problem and not is_disturbed and puts == vdn.puts,
+        whole=whole is not None and whole.complete and bool(whole.ids),
+        started=len(started),
+        whole_failed=whole is not None and not whole.complete,
+    )
+    vdn.started = started
+    vdn.failed_passes = vdn.failed_passes + 1 if problem or vdn.open else 0
+    vdn.problem = problem or (f"{len(started)} still started" if started else "")
+    vdn.proof.take(made)
+    _note_empty(vdn, whole, filtered)
+    listings = (filtered,) if whole is None else (whole, filtered)
+    await _record(emergency, vdn, made, listings, problem)
+    _note_tries(emergency, vdn, made, is_whole=not problem)
+    _give_up(emergency, vdn, made)
+    if vdn.end is None:
+        await _pause_started(emergency, vdn, began_s)
+
+
+def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
+    if vdn.proof.needs_whole(emergency.context.gap_s):
+        return True
+    return is_whole_due(
+        is_large=vdn.proof.is_large,
+        age_s=emergency.context.clock.now_s() - vdn.whole_s,
+        pages=sum(one.pages or 1 for one in emergency.vdns.by_id.values()),
+        rate_per_s=emergency.context.progress.ceiling_per_s or 1.0,
+    )
+
+
+async def _agree(
+    emergency: Emergency, vdn: Vdn, whole: Listing | None, filtered: Listing
+) -> dict[CampaignRef, ObservedState]:
+    """What either listing shows as started; only status 3 decides a contradiction."""
+    started = {row.ref: row for row in filtered.started()}
+    if whole is None:
+        return started
+    by_whole = {row.ref: row for row in whole.started()}
+    disputed = sorted(started.keys() ^ by_whole.keys())
+    started = by_whole | started
+    if whole.problem or filtered.problem or len(disputed) > _FEW:
+        return started
+    for ref in disputed:
+        seen = await read_state(emergency.context, Planned(vdn.places.get(ref, 0), ref))
+        if not isinstance(seen, Verdict) and seen.status is Status.SUSPENDED:
+            del started[ref]
+    return started
+
+
+async def _look_at_unstopped(
+    emergency: Emergency, vdn: Vdn, started: dict[CampaignRef, ObservedState]
+) -> str:
+    """A campaign of ours that was last seen started, and is listed nowhere: its state decides.
+
+    Returns:
+        Why the pass proves nothing; empty when nothing keeps it from proving something.
+    """
+    for ref in sorted(vdn.unstopped - vdn.open):
+        seen = await read_state(emergency.context, Planned(vdn.places[ref], ref))
+        if isinstance(seen, Verdict):
+            if seen.kind is Kind.NOT_FOUND:
+                vdn.unstopped.discard(ref)
+                continue
+            return f"campaign {ref.campaign_id} could not be read: {seen.reason}"
+        if seen.status in MAY_RUN:
+            started[ref] = seen
+        else:
+            await note_rested(emergency, vdn, [seen], Evidence.READ)
+    return ""
+
+
+def _note_empty(vdn: Vdn, whole: Listing | None, filtered: Listing) -> None:
+    """The positive control: a VDN without any campaign is probably another one."""
+    if whole is None:
+        return
+    is_empty = whole.complete and filtered.complete and not (whole.ids or filtered.ids)
+    vdn.empty_looks = vdn.empty_looks + 1 if is_empty else 0
+    if is_empty:
+        vdn.problem = f"it has no campaigns at all: is {vdn.vdn_id} the right VDN?"
+    if vdn.empty_looks >= _EMPTY_LOOKS and not vdn.places:
+        vdn.end = End.NO_CAMPAIGNS
+
+
+def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
+    """Note what the pass shows of our PUTs: without effect, or at rest."""
+    emergency.context.lag.look(
+        tuple(vdn.tries),
+        started=vdn.started.keys(),
+        complete=is_whole,
+        began_s=made.began_s,
+        ended_s=made.ended_s,
+    )
+    for ref, tries in tuple(vdn.tries.items()):
+        if ref in vdn.started:
+            tries.passes += is_whole
+        elif is_whole and tries.accepted_s < made.began_s:
+            _is_at_rest(emergency, vdn, ref, tries)
+
+
+def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) -> None:
+    if ref not in vdn.open:
+        if tries.listing_is_old and emergency.vdns.is_lately_accepted(vdn, ref):
+            return  # the next listing may be an older one again
+        del vdn.tries[ref]
+        vdn.accepted_before.discard(ref)
+    elif tries.unheard >= STALLED:
+        # It does not answer, and does not run any more: no more PUTs, its state decides.
+        vdn.called_off.add(ref)
+        emergency.context.dispatcher.alarm.ring()
+
+
+def _give_up(emergency: Emergency, vdn: Vdn, made: Pass) -> None:
+    """Give up on a campaign for which more attempts would change nothing."""
+    if not made.complete or not vdn.started:
+        return
+    now_s = emergency.context.clock.now_s()
+    if all(vdn.tries_of(ref).is_hopeless(now_s=now_s) for ref in vdn.started):
+        vdn.end = End.STILL_RUNNING
+
+
+async def _pause_started(emergency: Emergency, vdn: Vdn, began_s: float) -> None:
+    if not vdn.started:
+        return
+    newly = [ref for ref in vdn.started if ref not in vdn.tries and ref not in vdn.open]
+    if newly:
+        told = ", ".join(str(ref.campaign_id) for ref in newly[:_NAMES_SHOWN])
+        emergency.context.progress.notice = f"VDN {vdn.vdn_id}: started meanwhile, paused: {told}"
+        emergency.context.events.warning(
+            "campaigns.started_meanwhile",
+            vdn_id=vdn.vdn_id,
+            number=len(newly),
+            campaign_ids=told,
+        )
+    await take_started(emergency, vdn, vdn.started.values(), began_s)
+
+
+async def _record(
+    emergency: Emergency, vdn: Vdn, made: Pass, listings: tuple[Listing, ...], problem: str
+) -> None:
+    for seen in listings:
+        await emergency.context.journal.record_pass(
+            SweepRecord(
+                vdn_id=vdn.vdn_id,
+                started_at_ms=made.began_ms,
+                ended_at_ms=made.ended_ms,
+                pages=seen.pages,
+                rows=len(seen.ids),
+                total_size=seen.total_size,
+                started=len(seen.started()),
+                complete=seen.complete,
+                problem=seen.problem,
+            )
+        )
+    emergency.context.events.info(
+        "pass.made",
+        vdn_id=vdn.vdn_id,
+        whole=len(listings) > 1,
+        started=made.started,
+        complete=made.complete,
+        problem=problem,
+    )

@@ -1,0 +1,291 @@
+"""`pause`: a list becomes a plan, the plan a run, the run a report.
+
+The whole list is checked before anything is sent. The same --run-dir again continues an unfinished
+run, and shows the saved result of a finished one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.engine.begin import (
+    check_wanted,
+    give_up,
+    hold,
+    new_directory,
+    new_record,
+    open_run,
+    unbegun,
+    with_server_of,
+)
+from orchestrator.engine.bulk import BulkPlan, run_bulk
+from orchestrator.engine.options import ContinueOptions
+from orchestrator.engine.run import RunSpec, live
+from orchestrator.errors import (
+    JournalMismatchError,
+    ManifestError,
+    Problem,
+    RefusedError,
+    UsageError,
+)
+from orchestrator.manifest.formats import advice_for, format_of, read_manifest_blocks
+from orchestrator.manifest.source import open_manifest, open_stdin
+from orchestrator.manifest.text import ManifestUnreadableError
+from orchestrator.reports.rows import RunKind
+from orchestrator.settings.values import origin_of_call
+from orchestrator.store import Manifest, PlanWriter, Refused
+from orchestrator.store.run_dir import RunDirectory, whole_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.engine.begin import Opened
+    from orchestrator.engine.context import RunContext
+    from orchestrator.engine.options import PauseOptions
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
+    from orchestrator.engine.stop import Stopping
+    from orchestrator.policy.plan import PlanCounts
+    from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal
+
+
+class _List(NamedTuple):
+    """A list that has been read into a plan."""
+
+    path: str
+    sha256: str
+    counts: PlanCounts
+    #: how something was read that may have been meant in another way
+    notes: tuple[str, ...]
+
+
+async def pause(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    environment: Environment,
+) -> RunResult:
+    """Pause every campaign of a list.
+
+    Args:
+        manifest: the list; None reads standard input.
+        settings: server, credentials, pace; without credentials for a dry run.
+        options: what is wanted.
+        environment: the process around the run.
+
+    Returns:
+        How the run ended; its exit code is never raised.
+
+    Raises:
+        OrchestratorError: the run could not begin; nothing was sent.
+    """
+    if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
+        return await _take_up(manifest, settings, options, environment)
+    with unbegun():
+        directory = new_directory(environment, settings.state_dir, options.run_dir)
+    try:
+        with unbegun():
+            journal = await _plan(manifest, settings, options, environment, directory)
+        if options.dry_run:
+            from orchestrator.engine.results import tell  # noqa: PLC0415 - not for a real run
+
+            with closing(journal):
+                return tell(journal, directory.path, fallback=environment.fallback)
+        return await _begin(journal, directory, settings, options, environment)
+    finally:
+        directory.release()
+
+
+async def _plan(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    environment: Environment,
+    directory: RunDirectory,
+) -> Journal:
+    stopping = environment.stopping
+    writer = PlanWriter(directory.journal, is_unwanted=lambda: stopping.is_stopping)
+    try:
+        listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
+        for note in listed.notes:
+            environment.events.warning("list.read_so", how=note)
+        _check_size(listed.counts, options)
+        record = new_record(
+            environment,
+            settings,
+            kind=RunKind.PAUSE,
+            directory=directory,
+            reason=options.reason,
+            dry_run=options.dry_run,
+            verify=options.verify,
+            accept=frozenset(options.accept),
+            manifest=Manifest(listed.path, listed.sha256),
+            max_failures=(options.max_failures.number, options.max_failures.is_percent)
+            if options.max_failures
+            else None,
+        )
+        journal = await asyncio.to_thread(writer.finish, record)
+        if stopping.is_stopping:
+            journal.close()
+            directory.journal.unlink()
+            check_wanted(stopping)
+    except BaseException:
+        writer.discard()
+        give_up(directory)
+        check_wanted(stopping)  # what a stop broke off is no failure of the disk
+        raise
+    return journal
+
+
+def _read(
+    manifest: Path | None, options: PauseOptions, writer: PlanWriter, stopping: Stopping
+) -> _List:
+    """Read the whole list into the plan.
+
+    Raises:
+        ManifestError: it cannot be used.
+        NotBegunError: a stop came meanwhile.
+    """
+    name = str(manifest) if manifest else "standard input"
+    chosen = options.format or (format_of(manifest.name) if manifest else None)
+    if chosen is None:
+        if manifest:
+            with open_manifest(manifest):
+                pass  # what is missing, or is a directory, has no format at all
+        raise UsageError(
+            f"{name}: the format is not known. Nothing was sent.",
+            advice=advice_for(name),
+        )
+    check = partial(check_wanted, stopping)
+    opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
+    with opened as source:
+        notes: list[str] = []
+        lines = read_manifest_blocks(
+            source.chunks(), chosen, default_vdn=options.vdn, note=notes.append
+        )
+        try:
+            counts, refused = writer.take(lines)
+        except ManifestUnreadableError as error:
+            problem = Problem(error.place, error.reason)
+            raise ManifestError(name, (problem,), total=1, advice=error.advice) from error
+    _check_lines(name, counts, refused, options)
+    path = str(source.real_path) if manifest else "-"
+    return _List(path, source.sha256, counts, tuple(notes))
+
+
+def _check_lines(name: str, counts: PlanCounts, refused: Refused, options: PauseOptions) -> None:
+    if refused.total and (not options.skip_invalid or counts.campaigns == 0):
+        raise ManifestError(
+            name, tuple(refused.shown), total=refused.total, skippable=counts.campaigns > 0
+        )
+    if counts.campaigns == 0:
+        raise ManifestError(name, (Problem("1", "there are no campaigns in it"),), total=1)
+
+
+def _check_size(counts: PlanCounts, options: PauseOptions) -> None:
+    if options.max_campaigns is not None and counts.campaigns > options.max_campaigns:
+        raise RefusedError(
+            f"the list has {counts.campaigns:,} campaigns, more than --max-campaigns"
+            f" {options.max_campaigns:,}. Nothing was sent.",
+            advice="check that it is the right list, then raise --max-campaigns",
+        )
+
+
+async def _begin(
+    journal: Journal,
+    directory: RunDirectory,
+    settings: Settings,
+    options: PauseOptions,
+    environment: Environment,
+) -> RunResult:
+    async def work(context: RunContext) -> None:
+        await run_bulk(context, BulkPlan(verify=options.verify, continued=False))
+
+    spec = RunSpec(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        journal=journal,
+        directory=directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=not options.verify,
+        max_failures=options.max_failures,
+    )
+    return await live(environment, spec, work)
+
+
+# -- the same --run-dir again -----------------------------------------------------------------
+
+
+async def _take_up(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    environment: Environment,
+) -> RunResult:
+    """Continue an unfinished run of the same list and server, or show a finished one's result."""
+    from orchestrator.engine.continuing import (  # noqa: PLC0415 - a new run does not need it
+        continue_held,
+        is_finished,
+        tell_again,
+    )
+
+    assert options.run_dir is not None
+    directory = RunDirectory(whole_path(options.run_dir))
+    hold(environment, directory)
+    try:
+        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
+        try:
+            sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
+            _check_same(opened, sha256, settings, options)
+            if is_finished(opened):
+                return tell_again(opened)
+        except BaseException:
+            opened.journal.close()
+            raise
+        pace = settings.pace
+        again = ContinueOptions(
+            rate_per_s=pace.rate_per_s if _is_given(settings, "pace.rate_per_s") else None,
+            concurrency=pace.concurrency if _is_given(settings, "pace.concurrency") else None,
+            deadline_s=options.deadline_s,
+            even_if_old=True,
+        )
+        return await continue_held(opened, settings, again, environment)
+    finally:
+        directory.release()
+
+
+def _is_given(settings: Settings, key: str) -> bool:
+    """Whether a setting comes from this call, which overrides the journal."""
+    return settings.origins[key] == origin_of_call(key)
+
+
+def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
+    digest = hashlib.sha256()
+    check = partial(check_wanted, stopping)
+    opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
+    with opened as source:
+        for chunk in source.chunks():
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseOptions) -> None:
+    record = opened.record
+    other = ""
+    if record.kind is not RunKind.PAUSE or record.dry_run != options.dry_run:
+        kind = "dry run" if record.dry_run else record.kind.value
+        other = f"a {kind}"
+    elif record.manifest is None or record.manifest.sha256 != sha256:
+        other = "a run of another list"
+    if other:
+        raise JournalMismatchError(
+            f"{opened.directory.path} holds {other}. Nothing was sent.",
+            advice="give this run a directory of its own with --run-dir",
+        )
+    if settings.server.base_url:
+        with_server_of(settings, record)

@@ -1,0 +1,257 @@
+"""`pause-all` as a run: the question, the emergency, its proof and its record.
+
+Question and listing do not wait for each other. Without a disk the journal is in memory, the rows
+go to the fallback stream, and the exit code says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.begin import give_up, new_directory, new_record
+from orchestrator.engine.emergency import Emergency
+from orchestrator.engine.options import EMERGENCY_DEADLINE_S
+from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.vdns import End, Vdn, Vdns
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.summary import Ended, VdnProof
+from orchestrator.store import PlanWriter
+
+if TYPE_CHECKING:
+    from orchestrator.engine.begin import Opened
+    from orchestrator.engine.context import RunContext
+    from orchestrator.engine.options import ContinueOptions, PauseAllOptions
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
+    from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal
+    from orchestrator.store.run_dir import RunDirectory
+
+
+@dataclass(slots=True)
+class Findings:
+    """What an operator sees before confirming; grows while the listing goes on."""
+
+    server: str
+    vdns: tuple[int, ...]
+    #: one per VDN: how many run, the first names, the time needed
+    lines: list[str]
+
+
+#: asks the operator; True: go
+Confirm = Callable[[Findings], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class _Course:
+    """One pause-all from its parts to its proof."""
+
+    settings: Settings
+    environment: Environment
+    vdns: tuple[int, ...]
+    hold_s: float
+    dry_run: bool
+    confirm: Confirm | None
+    continued: bool = False
+    #: so much of the hold is over already
+    held_s: float = 0.0
+    emergency: Emergency | None = None
+    refused: bool = False
+
+    async def work(self, context: RunContext) -> None:
+        emergency = Emergency(
+            context, Vdns(context, {one: Vdn(one) for one in self.vdns}), hold_s=self.hold_s
+        )
+        emergency.held_s = self.held_s
+        self.emergency = emergency
+        if self.continued:
+            for share in await context.journal.vdn_counts():
+                emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
+        if self.dry_run:
+            await emergency.list_only()
+            return
+        if self.confirm is None:
+            emergency.confirmed.set()
+            await emergency.run()
+            return
+        await self._ask(context, emergency, self.confirm)
+
+    async def _ask(self, context: RunContext, emergency: Emergency, confirm: Confirm) -> None:
+        """List while the operator types; nothing is paused before the answer."""
+        running = asyncio.create_task(emergency.run())
+        findings = Findings(self.settings.server.base_url, self.vdns, emergency.findings)
+        asking = asyncio.create_task(_asked(confirm, findings))
+        stopped = asyncio.create_task(context.stopping.sleep(None))
+        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done() and asking.result():
+            emergency.confirmed.set()
+        else:
+            self.refused = not context.stopping.is_stopping
+            context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
+            asking.cancel()
+        stopped.cancel()
+        await running
+
+    async def conclude(self, context: RunContext) -> None:
+        """Put the proofs on record."""
+        if self.emergency is None:
+            return
+        await self.emergency.vdns.note_still_running()
+        proofs = tuple(
+            _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
+            for vdn in self.emergency.vdns.by_id.values()
+        )
+        await context.journal.note(proofs=proofs)
+
+
+async def _asked(confirm: Confirm, findings: Findings) -> bool:
+    return await confirm(findings)
+
+
+async def pause_all(
+    settings: Settings,
+    options: PauseAllOptions,
+    environment: Environment,
+    *,
+    confirm: Confirm | None,
+) -> RunResult:
+    """Pause everything that runs in some VDNs and prove that they are quiet.
+
+    Args:
+        settings: loaded with the defaults of an emergency.
+        options: which VDNs, for how long.
+        environment: the process around the run.
+        confirm: asks the operator; None: confirmed already.
+
+    Raises:
+        OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
+    """
+    directory, journal, problem = _place(settings, options, environment)
+    course = _Course(settings, environment, options.vdns, options.hold_s, options.dry_run, confirm)
+    spec = RunSpec(
+        kind=RunKind.PAUSE_ALL,
+        settings=settings,
+        journal=journal,
+        directory=directory,
+        deadline_s=options.deadline_s,
+        decide_by_reading=True,
+        storage_problem=problem,
+    )
+    try:
+        result = await live(environment, spec, course.work, before_report=course.conclude)
+    finally:
+        if directory is not None:
+            directory.release()
+    if course.refused:
+        raise RefusedError(
+            "not confirmed. Nothing was sent; campaigns are still dialling.",
+            advice="type the VDN number, or add --yes",
+        )
+    return result
+
+
+async def continue_pause_all(
+    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
+) -> RunResult:
+    """One more process for an interrupted pause-all."""
+    record = opened.record
+    course = _Course(
+        settings,
+        environment,
+        record.vdns,
+        record.hold_s,
+        dry_run=False,
+        confirm=None,
+        continued=True,
+        held_s=record.held_s,
+    )
+    spec = RunSpec(
+        kind=RunKind.PAUSE_ALL,
+        settings=settings,
+        journal=opened.journal,
+        directory=opened.directory,
+        deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
+        decide_by_reading=True,
+    )
+    return await live(environment, spec, course.work, before_report=course.conclude)
+
+
+def _place(
+    settings: Settings, options: PauseAllOptions, environment: Environment
+) -> tuple[RunDirectory | None, Journal, StorageError | None]:
+    """Where this run is recorded: in --run-dir, in the state directory, or in memory."""
+    problem: OrchestratorError | None = None
+    for wanted in dict.fromkeys((options.run_dir, None)):
+        try:
+            directory = new_directory(environment, settings.state_dir, wanted)
+            try:
+                journal = _journal(settings, options, environment, directory)
+            except StorageError:
+                give_up(directory)
+                raise
+        except OrchestratorError as error:
+            problem = problem or error
+            continue
+        if problem is not None:
+            environment.events.error(
+                "journal.elsewhere", path=str(directory.path), error=_reason(problem)
+            )
+        return directory, journal, None
+    assert problem is not None
+    environment.events.error("journal.in_memory", error=_reason(problem))
+    journal = _journal(settings, options, environment, None)
+    return None, journal, StorageError(_reason(problem))
+
+
+def _reason(problem: OrchestratorError) -> str:
+    """Why there is no place, without what would have been true of a list: this run goes on."""
+    return str(problem).removesuffix("Nothing was sent.").rstrip(" .")
+
+
+def _journal(
+    settings: Settings,
+    options: PauseAllOptions,
+    environment: Environment,
+    directory: RunDirectory | None,
+) -> Journal:
+    writer = PlanWriter(directory.journal if directory else None)
+    record = new_record(
+        environment,
+        settings,
+        kind=RunKind.PAUSE_ALL,
+        directory=directory,
+        reason=options.reason,
+        dry_run=options.dry_run,
+        vdns=options.vdns,
+        hold_s=options.hold_s,
+    )
+    try:
+        return writer.finish(record)
+    except StorageError:
+        writer.discard()
+        raise
+
+
+def _proof(vdn: Vdn, *, is_quiet: bool, hold_s: float) -> VdnProof:
+    first, newest, clean = vdn.proof.first, vdn.proof.newest, vdn.proof.clean
+    since_ms = first.ended_ms if is_quiet and first else None
+    moment_ms = newest.began_ms if newest else None
+    return VdnProof(
+        vdn_id=vdn.vdn_id,
+        quiet_since_ms=since_ms,
+        again_at_ms=clean.began_ms if is_quiet and clean else None,
+        started=0 if is_quiet else len(vdn.started),
+        seen_at_ms=newest.ended_ms if newest else None,
+        local_time=time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else "",
+        problem="" if is_quiet else vdn.problem,
+        no_campaigns=vdn.end is End.NO_CAMPAIGNS,
+        may_start=len(vdn.may_start),
+        first_start=min(vdn.may_start, default=""),
+        whole_at_ms=vdn.whole_ms,
+        longest_gap_s=vdn.proof.longest_gap_s if hold_s else 0.0,
+    )

@@ -1,0 +1,58 @@
+"""How far a run is: numbers that the engine writes and the command line reads.
+
+Only the retry rules decide anything by them, from `left` and `useful_changes`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.policy.decide import Outcome
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is at this moment."""
+
+    #: what it is doing, for people: "looking", "pausing", "checking", "proving"
+    phase: str = "starting"
+    #: campaigns to act on, as far as known
+    campaigns: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    #: requests under way, those included that wait for the pace or a connection
+    in_flight: int = 0
+    #: those among them that wait for the pace
+    in_line: int = 0
+    #: the pace is below its ceiling, because the server is too busy
+    is_slowed: bool = False
+    backing_off: int = 0
+    #: campaigns that had an outcome and had to be begun again (pause-all)
+    reopened: int = 0
+    #: rows whose state was confirmed after the last answer
+    checked: int = 0
+    #: attempts after the first of a campaign
+    repeats: int = 0
+    requests: int = 0
+    #: PUTs with an answer that shows the server works; tells a stubborn campaign from an outage
+    useful_changes: int = 0
+    ceiling_per_s: float = 0.0
+    concurrency: int = 0
+    #: empty while the breaker is closed
+    breaker: str = ""
+    #: why the run is ending; empty while it goes on
+    ending: str = ""
+    #: the last thing worth a line: a corrected signature, a VDN that could not be looked at
+    notice: str = ""
+
+    @property
+    def settled(self) -> int:
+        """Campaigns that have an outcome."""
+        return self.outcomes.total()
+
+    @property
+    def left(self) -> int:
+        """Campaigns without an outcome."""
+        return max(0, self.campaigns + self.reopened - self.settled)

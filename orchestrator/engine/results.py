@@ -1,0 +1,233 @@
+"""From the journal to what people read: facts, rows, files, last lines.
+
+Everything comes from the journal, so `report` and the end of a run say the same. A report that
+cannot be stored goes to the fallback stream.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from orchestrator.errors import StorageError
+from orchestrator.policy.decide import Outcome
+from orchestrator.reports.files import is_stored, write_rows, write_summary, write_to_stream
+from orchestrator.reports.rows import RunKind, Tally
+from orchestrator.reports.sentences import (
+    FORBIDDEN_ADVICE,
+    is_forbidden,
+    unstopped_lines,
+    verdict_line,
+)
+from orchestrator.reports.summary import Ended, RunFacts, run_verdict, summary_document
+from orchestrator.store import Gap, gap_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.store import RunRecord, Saved
+
+
+#: how a run can be cut short by trouble → what people do next
+_ADVICE = {
+    Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
+    " then `orchestrator continue last`",
+    Ended.SERVER: "see with `orchestrator check` what the server says, then"
+    " `orchestrator continue last`",
+    Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
+    Ended.STORAGE: "make room for the journal, then `orchestrator continue last`",
+    Ended.BUG: "please report this with the run directory, then `orchestrator continue last`",
+}
+
+
+class RunResult(NamedTuple):
+    """How a run ended: everything that a caller needs."""
+
+    run_id: str
+    #: None when there was no place to store anything
+    run_dir: Path | None
+    exit_code: int
+    #: complete, incomplete, interrupted, ended_early, planned, quiet, still_running, not_proven
+    verdict: str
+    #: outcome → number of lines
+    counts: Mapping[str, int]
+    #: the first campaigns that are not stopped, each with its reason
+    unstopped: tuple[str, ...]
+    #: the last line, fit to be read out loud
+    line: str
+    #: what summary.json holds
+    summary: Mapping[str, object]
+    #: what cut the run short, in a sentence; empty when nothing did
+    trouble: str = ""
+    #: what to do about it
+    advice: str = ""
+    #: nothing was sent in this process: it shows a finished run's saved result
+    repeated: bool = False
+    #: results.csv and summary.json in run_dir are this result's
+    is_reported: bool = True
+
+
+class Stored(NamedTuple):
+    """What was made of a journal."""
+
+    facts: RunFacts
+    tally: Tally
+    #: why the files could not be written, None when they were
+    failure: StorageError | None
+
+
+def make_report(
+    saved: Saved,
+    folder: Path | None,
+    *,
+    storage_failed: bool,
+    fallback: BinaryIO | None,
+) -> Stored:
+    """Write the report files of a run from its journal; to `fallback` when that fails.
+
+    Args:
+        saved: the run on record.
+        folder: the run directory; None when there is none.
+        storage_failed: the journal itself could not be kept on the disk.
+        fallback: where the rows go when files cannot be written; None: nowhere.
+    """
+    facts = read_facts(saved)
+    if folder is not None and gap_of(folder / "journal.db") is Gap.LOST:
+        facts = facts._replace(journal_incomplete=True)
+    failure: StorageError | None = None
+    tally: Tally | None = None
+    if folder is not None:
+        try:
+            tally = write_rows(folder, saved.rows(), kind=facts.kind)
+        except StorageError as error:
+            failure = error
+    if tally is None or storage_failed:
+        tally = _print_rows(saved, facts.kind, fallback)
+    facts = facts._replace(storage_failed=storage_failed or failure is not None or folder is None)
+    tally.check(saved.lines())
+    if folder is not None and failure is None:
+        try:
+            write_summary(folder, summary_document(facts, tally))
+        except StorageError as error:
+            failure = error
+            facts = facts._replace(storage_failed=True)
+        else:
+            if not is_stored(folder):
+                failure = StorageError(f"the report in {folder} has vanished")
+                facts = facts._replace(storage_failed=True)
+    return Stored(facts, tally, failure)
+
+
+def tell(
+    saved: Saved,
+    folder: Path,
+    *,
+    fallback: BinaryIO | None,
+    repeated: bool = False,
+) -> RunResult:
+    """Make the report of a run to which this process adds nothing."""
+    stored = make_report(saved, folder, storage_failed=False, fallback=fallback)
+    return result_of(stored, folder, repeated=repeated)
+
+
+def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
+    """Make the result that a caller gets from a stored report."""
+    facts, tally = stored.facts, stored.tally
+    summary = summary_document(facts, tally)
+    failed_path = str(folder / "failed.csv") if folder else "failed.csv"
+    code = summary["exit_code"]
+    assert isinstance(code, int)
+    return RunResult(
+        run_id=facts.run_id,
+        run_dir=folder,
+        exit_code=code,
+        verdict=run_verdict(facts, tally).value,
+        counts={one.value: number for one, number in tally.counts.items() if number},
+        unstopped=tuple(unstopped_lines(facts, tally, failed_path=failed_path)),
+        line=verdict_line(facts, tally, failed_path=failed_path),
+        summary=summary,
+        trouble=_trouble(facts, tally),
+        advice=_advice(facts),
+        repeated=repeated,
+        is_reported=folder is not None and stored.failure is None,
+    )
+
+
+def _advice(facts: RunFacts) -> str:
+    if is_forbidden(facts):
+        return f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`"
+    if facts.ended is Ended.SERVER and "--ca-file" in facts.why:
+        return "`orchestrator continue last --ca-file FILE`; who runs the server has that file"
+    return _ADVICE.get(facts.ended, "")
+
+
+def _trouble(facts: RunFacts, tally: Tally) -> str:
+    """One sentence for stderr: what ended the run, and how far it had come."""
+    if facts.ended not in _ADVICE:
+        return ""
+    names = {Ended.CREDENTIALS: "credentials refused by", Ended.SERVER: "gave up on"}
+    about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
+    unattempted = tally.counts[Outcome.UNATTEMPTED]
+    rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""
+    return f"{about}{facts.why or facts.ended.value}.{rest}"
+
+
+def read_facts(saved: Saved) -> RunFacts:
+    """Everything but the rows."""
+    record, past = saved.record(), saved.processes()
+    last = past[-1] if past else None
+    ended = Ended.KILLED
+    if last is None and record.dry_run:
+        ended = Ended.FINISHED
+    elif last is not None and last.ended is not None:
+        ended = last.ended
+    departures = sum(process.departures for process in past)
+    busy_ms = sum(process.busy_ms for process in past)
+    is_verified = record.verify or record.kind is RunKind.RESTORE
+    return RunFacts(
+        run_id=record.run_id,
+        kind=record.kind,
+        reason=record.reason,
+        operator=record.operator,
+        host=record.host,
+        version=record.version,
+        server=record.server,
+        settings=_with_recoveries(record),
+        started_at_ms=record.started_at_ms,
+        ended_at_ms=last.ended_at_ms if last else record.started_at_ms,
+        ended=ended,
+        why=record.why,
+        dry_run=record.dry_run,
+        accept=record.accept,
+        manifest_path=record.manifest.path if record.manifest else None,
+        manifest_sha256=record.manifest.sha256 if record.manifest else "",
+        manifest_lines=saved.lines() if record.manifest else 0,
+        rate_ceiling_per_s=record.highest_rate_per_s,
+        worst_1s=max((process.worst_1s for process in past), default=0),
+        mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
+        source_run=record.source_run,
+        sweeps=saved.passes(),
+        proofs=record.proofs,
+        lag_s=record.lag_s,
+        unverified=saved.unverified() if is_verified else 0,
+    )
+
+
+def _with_recoveries(record: RunRecord) -> Mapping[str, object]:
+    """The settings as they were in force in the end: with what was learnt about the signature."""
+    if not record.recoveries:
+        return record.settings
+    return {**record.settings, "signing": {**record.settings["signing"], **record.recoveries}}
+
+
+def _print_rows(saved: Saved, kind: RunKind, fallback: BinaryIO | None) -> Tally:
+    if fallback is not None:
+        try:
+            return write_to_stream(saved.rows(), fallback, kind=kind)
+        except StorageError:
+            # The stream is gone too: the rows are still counted, and the exit code tells.
+            fallback = None
+    tally = Tally()
+    for row in saved.rows():
+        tally.add(row)
+    return tally

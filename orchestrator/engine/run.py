@@ -1,0 +1,434 @@
+"""One process of one run: builds its parts, does its work, records its end, makes the report.
+
+The end is the same whatever happened in between. An emergency goes on without a disk; a list does
+not begin without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from orchestrator.engine.context import RunContext
+from orchestrator.engine.dispatcher import Dispatcher, Transport
+from orchestrator.engine.last_look import look_at_doubts
+from orchestrator.engine.pool import note_bug
+from orchestrator.engine.progress import Progress
+from orchestrator.engine.stop import StoppedError, Stopping
+from orchestrator.errors import StorageError
+from orchestrator.isales.client import IsalesClient
+from orchestrator.model import Action, CampaignRef
+from orchestrator.policy.auth import AuthState, VdnAccess
+from orchestrator.policy.breaker import Breaker
+from orchestrator.policy.pacer import Pacer
+from orchestrator.reports.files import earlier_lag_s
+from orchestrator.reports.rows import UNSTOPPED, RunKind
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
+from orchestrator.streams import spare_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from orchestrator.clock import Clock
+    from orchestrator.engine.options import FailureLimit
+    from orchestrator.engine.results import RunResult
+    from orchestrator.log import Events
+    from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal, OutcomeRecord, Store
+    from orchestrator.store.run_dir import RunDirectory
+
+#: descriptors for what is opened for a moment: a module, a name service, a report
+_KEPT_FREE = 4
+#: the middle of this range is the breaker's first probe: 0.25 s
+_PROBE_BASE_S = 0.5
+#: the longest range between probes; its middle is what a recovery may go unnoticed
+_PROBE_CAP_S = 6.0
+
+#: seconds that answers get after a signal; with the last look and the report it is 9 at most
+_DRAIN_S = 3.0
+
+_SIGNALS = {
+    signal.SIGINT: Ended.SIGNAL_INT,
+    signal.SIGTERM: Ended.SIGNAL_TERM,
+    signal.SIGHUP: Ended.SIGNAL_HUP,
+}
+
+
+@dataclass(slots=True)
+class Environment:
+    """What a run needs of the process it lives in; a library caller may replace any of it."""
+
+    clock: Clock
+    events: Events
+    stopping: Stopping = field(default_factory=Stopping)
+    progress: Progress = field(default_factory=Progress)
+    #: where rows go when no file can be written
+    fallback: BinaryIO | None = None
+    #: None: the real client
+    transport: Callable[[Settings, Clock], Transport] | None = None
+    #: None: the thread that commits in groups
+    store: Callable[[Journal, bool], Store] | None = None
+    host: str = field(default_factory=lambda: os.uname().nodename)
+
+    def make_store(self, journal: Journal, *, keep_going: bool) -> Store:
+        """The store of this process."""
+        if self.store is not None:
+            return self.store(journal, keep_going)
+        return journal.start(keep_going=keep_going)
+
+
+class RunSpec(NamedTuple):
+    """What this process is to do."""
+
+    kind: RunKind
+    settings: Settings
+    journal: Journal
+    #: None: there is no place on the disk (pause-all only)
+    directory: RunDirectory | None
+    deadline_s: float | None = None
+    decide_by_reading: bool = False
+    max_failures: FailureLimit | None = None
+    #: why there is no directory
+    storage_problem: StorageError | None = None
+
+
+async def live(
+    environment: Environment,
+    spec: RunSpec,
+    work: Callable[[RunContext], Awaitable[None]],
+    *,
+    before_report: Callable[[RunContext], Awaitable[None]] | None = None,
+) -> RunResult:
+    """Do the work of one process and report.
+
+    Args:
+        environment: the process around it.
+        spec: what is to be done, and where it is recorded.
+        work: what to do with the parts.
+        before_report: called when the work has ended, to put last facts on record.
+    """
+    keep_going = spec.kind is RunKind.PAUSE_ALL
+    journal = environment.make_store(spec.journal, keep_going=keep_going)
+    clock = environment.clock
+    process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
+    marked = spec.directory.journal if keep_going and spec.directory else None
+    if marked is not None:
+        _tell_gap(environment, gap_of(marked))
+        begin_gap(marked)
+    context: RunContext | None = None
+    try:
+        await _recorded(environment, journal.begin_process(process))
+        context = _build(environment, spec, journal)
+        await _work(environment, spec, context, work)
+        if before_report is not None:
+            await _recorded(environment, before_report(context))
+        ended = _ended(environment.stopping, context)
+        pacer = context.dispatcher.pacer
+        process = process._replace(
+            ended_at_ms=clock.wall_ms(),
+            ended=ended,
+            departures=pacer.departed,
+            worst_1s=pacer.worst_window(),
+            busy_ms=_busy_ms(pacer),
+        )
+        last_words = journal.end_process(
+            process,
+            why=environment.stopping.why,
+            recoveries=_recoveries(context.dispatcher.auth_state),
+            lag_s=context.lag.lag_s,
+            highest_rate_per_s=spec.settings.pace.rate_per_s,
+        )
+        await _recorded(environment, last_words)
+        result = await _report(environment, spec, journal)
+    finally:
+        await journal.close()
+    if marked is not None and journal.failure is None:
+        end_gap(marked)
+    return result
+
+
+def _tell_gap(environment: Environment, gap: Gap) -> None:
+    """Warn when an earlier process of this emergency may have lost records."""
+    if gap is Gap.LOST:
+        environment.events.warning("journal.incomplete", reason="its disk failed")
+    elif gap is Gap.OPEN:
+        environment.events.warning(
+            "journal.perhaps_incomplete",
+            reason="the process before did not end in order; had its disk failed, what it did"
+            " after that is missing",
+        )
+
+
+async def _recorded(environment: Environment, record: Awaitable[object]) -> None:
+    """Put something on record; a disk failure here ends in exit code 5."""
+    try:
+        await record
+    except StorageError as error:
+        environment.stopping.stop(Ended.STORAGE, str(error))
+        environment.events.error("journal.failed", error=str(error))
+
+
+async def _report(environment: Environment, spec: RunSpec, journal: Store) -> RunResult:
+    from orchestrator.engine.results import make_report, result_of  # noqa: PLC0415 - at the end
+
+    folder = spec.directory.path if spec.directory else None
+    failure = journal.failure or spec.storage_problem
+    if spec.directory is not None and failure is None:
+        failure = await journal.find_damage()
+        if failure is not None:
+            environment.stopping.stop(Ended.STORAGE, str(failure))
+            environment.events.error("journal.damaged", error=str(failure))
+    stored = await journal.read(
+        lambda saved: make_report(
+            saved, folder, storage_failed=failure is not None, fallback=environment.fallback
+        )
+    )
+    if stored.failure is not None:
+        environment.events.error("report.failed", error=str(stored.failure))
+    result = result_of(stored, folder)
+    await _recorded(environment, journal.note(verdict=result.verdict))
+    return result
+
+
+def _ended(stopping: Stopping, context: RunContext) -> Ended:
+    if context.bugs:
+        return Ended.BUG
+    if context.access.closed and not context.access.opened and stopping.ended is Ended.FINISHED:
+        refusal = context.dispatcher.breakers.refusal
+        stopping.why = refusal.reason if refusal else "access refused"
+        return Ended.CREDENTIALS
+    return stopping.ended
+
+
+def _recoveries(auth_state: AuthState) -> dict[str, object]:
+    """What was learnt about signing."""
+    return {
+        "blank_query_line": auth_state.rules.blank_query_line,
+        "millis": auth_state.rules.millis,
+        "clock_offset_ms": auth_state.offset_ms,
+    }
+
+
+def _busy_ms(pacer: Pacer) -> int:
+    """From the first request to the last; a second at least, or three at once were 3,000/s."""
+    if pacer.first_s is None or pacer.last_s is None:
+        return 0
+    return max(1000, round((pacer.last_s - pacer.first_s) * 1000))
+
+
+# -- the work ---------------------------------------------------------------------------------
+
+
+async def _work(
+    environment: Environment,
+    spec: RunSpec,
+    context: RunContext,
+    work: Callable[[RunContext], Awaitable[None]],
+) -> None:
+    watch = asyncio.create_task(_watch_deadline(context, spec.deadline_s))
+    context.lift_deadline = watch.cancel
+    learning = asyncio.create_task(_learn_earlier_lag(context, spec.settings))
+    transport = context.dispatcher.transport
+    try:
+        if isinstance(transport, IsalesClient):
+            async with transport:
+                await _guarded(context, work)
+                await _guarded(context, look_at_doubts)
+        else:
+            await _guarded(context, work)
+            await _guarded(context, look_at_doubts)
+    finally:
+        watch.cancel()
+        learning.cancel()
+    for bug in context.bugs:
+        environment.events.error("run.bug_found", what=bug)
+
+
+async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[None]]) -> None:
+    try:
+        await work(context)
+    except StoppedError:
+        context.events.debug("run.stopped", why=context.stopping.why)
+    except StorageError as error:
+        context.stopping.stop(Ended.STORAGE, str(error))
+    except BaseExceptionGroup as group:
+        _sort_out(context, group)
+    except Exception as error:  # noqa: BLE001 - reported as a bug, and the report is still made
+        note_bug(context, error, "the run")
+
+
+def _sort_out(context: RunContext, group: BaseExceptionGroup[BaseException]) -> None:
+    """Sort errors that came together: stops are expected, a disk failure ends the run."""
+    for error in _leaves(group):
+        if isinstance(error, StorageError):
+            context.stopping.stop(Ended.STORAGE, str(error))
+        elif isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        elif not isinstance(error, (StoppedError, asyncio.CancelledError)):
+            note_bug(context, error, "the run")
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+async def _learn_earlier_lag(context: RunContext, settings: Settings) -> None:
+    """What earlier runs saw of this server's lag; read beside the first requests."""
+    state_dir, base_url = settings.state_dir, settings.server.base_url
+    context.earlier_lag_s = await asyncio.to_thread(earlier_lag_s, state_dir, base_url)
+
+
+async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None:
+    if deadline_s is not None and math.isfinite(deadline_s):
+        await context.stopping.sleep(deadline_s)
+        why = f"the deadline of {deadline_s:g} s is over"
+        refusal = context.dispatcher.breakers.refusal
+        if refusal is not None and not context.dispatcher.auth_state.accepted:
+            why = f"{why}; {refusal.reason}"
+        context.stopping.stop(Ended.DEADLINE, why)
+
+
+def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+    settings, clock = spec.settings, environment.clock
+    progress, stopping = environment.progress, environment.stopping
+    progress.ceiling_per_s = settings.pace.rate_per_s
+    progress.concurrency = settings.pace.concurrency
+    emergency = spec.kind is RunKind.PAUSE_ALL
+    patience_s = math.inf if emergency else settings.retry.patience_s
+    cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
+    make = environment.transport or _real_client
+    dispatcher = Dispatcher(
+        transport=make(settings, clock),
+        clock=clock,
+        pacer=Pacer(settings.pace.rate_per_s),
+        auth_state=AuthState(settings.signing),
+        credentials=settings.credentials,
+        retry=settings.retry,
+        stopping=stopping,
+        progress=progress,
+        events=environment.events,
+        changes=_breaker(cap_s, patience_s),
+        reads=_breaker(cap_s, patience_s),
+        emergency=emergency,
+        concurrency=settings.pace.concurrency,
+    )
+    context = RunContext(
+        action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
+        dispatcher=dispatcher,
+        journal=journal,
+        stopping=stopping,
+        progress=progress,
+        clock=clock,
+        events=environment.events,
+        max_attempts=settings.retry.max_attempts,
+        decide_by_reading=spec.decide_by_reading,
+        access=VdnAccess(emergency=emergency),
+        patience_s=patience_s,
+    )
+    stopping.on_stop(lambda: _note_ending(context))
+    stopping.on_stop(lambda: _drain(context))
+    dispatcher.is_pointless = lambda key: (
+        isinstance(key, CampaignRef)
+        and (key.vdn_id in context.access.closed or context.is_pointless(key))
+    )
+    if spec.max_failures is not None:
+        context.after_settled = _failure_watch(context, spec.max_failures)
+    return context
+
+
+def _note_ending(context: RunContext) -> None:
+    context.progress.ending = context.stopping.why
+
+
+def _drain(context: RunContext) -> None:
+    """After a signal answers are not waited for as long as usual."""
+    if context.stopping.ended in SIGNAL_EXIT_CODES:
+        context.dispatcher.drain_within(_DRAIN_S)
+
+
+def _breaker(cap_s: float, patience_s: float) -> Breaker:
+    return Breaker(probe_base_s=_PROBE_BASE_S, probe_cap_s=cap_s, patience_s=patience_s)
+
+
+def _real_client(settings: Settings, clock: Clock) -> Transport:
+    return IsalesClient(
+        base_url=settings.server.base_url,
+        ca_file=settings.server.ca_file,
+        connect_timeout_s=settings.server.connect_timeout_s,
+        attempt_timeout_s=settings.server.attempt_timeout_s,
+        connections=_connections(settings.pace.concurrency),
+        clock=clock,
+    )
+
+
+def _connections(wanted: int) -> int:
+    """How many connections may be open: as many as wanted, if so many files can be."""
+    return max(1, min(wanted, spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE))
+
+
+def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:
+    failures = 0
+
+    def watch(outcome_record: OutcomeRecord) -> None:
+        nonlocal failures
+        if (
+            outcome_record.standing != Standing.FINAL
+            or outcome_record.decision.outcome not in UNSTOPPED
+        ):
+            return
+        failures += 1
+        if limit.reached(failures=failures, campaigns=context.progress.campaigns):
+            context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
+
+    return watch
+
+
+def heed_signals(
+    stopping: Stopping,
+    *,
+    hangup_ends: bool,
+    taken: Callable[[str], None],
+    leave: Callable[[int], None],
+) -> None:
+    """Let the first SIGINT, SIGTERM (and SIGHUP) end the run, the second one leave at once.
+
+    A SIGHUP that was ignored at the start stays ignored; in a pause-all none ends it.
+
+    Args:
+        stopping: learns of the first.
+        hangup_ends: whether a lost terminal ends the run.
+        taken: called with the name of the first.
+        leave: called with the exit code on the second signal; must not return.
+    """
+    loop = asyncio.get_running_loop()
+    # Not `stopping.ended`: the run may be ending for another reason already.
+    is_second = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal is_second
+        if is_second:
+            leave(128 + number)
+        is_second = True
+        stopping.stop(_SIGNALS[number], f"{number.name} received")
+        taken(number.name)
+
+    for number in _SIGNALS:
+        if number is signal.SIGHUP and not hangup_ends:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, _ignore)
+            continue
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _ignore() -> None:
+    """Do nothing: a dropped ssh connection does not stop an emergency."""

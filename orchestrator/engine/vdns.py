@@ -1,0 +1,217 @@
+"""The VDNs of an emergency, and what answers and outcomes say of their campaigns."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.worker import known_campaign, seen_settlement
+from orchestrator.isales.verdict import Kind
+from orchestrator.policy.auth import CLOSED_AFTER_S
+from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
+from orchestrator.policy.quiet import Effect, QuietProof, Tries
+from orchestrator.store import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.engine.context import RunContext
+    from orchestrator.isales.verdict import Verdict
+    from orchestrator.model import CampaignRef, ObservedState
+    from orchestrator.policy.plan import Planned
+    from orchestrator.store import Known, OutcomeRecord
+
+#: attempts without an answer after which a campaign does not hold up the proof of the others
+STALLED = 3
+#: a 403 or a refusal in words: the server has decided
+_REFUSALS = frozenset(
+    {Kind.WRONG_STATE, Kind.NOT_FOUND, Kind.REJECTED, Kind.CODE_UNKNOWN, Kind.FORBIDDEN}
+)
+
+
+class End(StrEnum):
+    """Why a VDN is not worked on any more, other than by a proof."""
+
+    STILL_RUNNING = "still_running"
+    NO_CAMPAIGNS = "no_campaigns"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class Vdn:
+    """What is known of one VDN in this process."""
+
+    vdn_id: int
+    proof: QuietProof = field(default_factory=QuietProof)
+    #: every campaign found started → its place in the journal
+    places: dict[CampaignRef, int] = field(default_factory=dict)
+    #: waiting to be begun
+    waiting: deque[Planned] = field(default_factory=deque)
+    #: begun or waiting, not yet come to rest
+    open: set[CampaignRef] = field(default_factory=set)
+    #: our PUTs to each campaign since it was last seen at rest
+    tries: dict[CampaignRef, Tries] = field(default_factory=dict)
+    #: when our PUT to each campaign was last accepted in this process, monotonic seconds
+    accepted_s: dict[CampaignRef, float] = field(default_factory=dict)
+    #: accepted by an earlier process, and not seen at rest since
+    accepted_before: set[CampaignRef] = field(default_factory=set)
+    #: came to rest without being stopped: last seen started, as far as anybody knows
+    unstopped: set[CampaignRef] = field(default_factory=set)
+    #: does not answer, and a look shows it at rest: no more PUTs
+    called_off: set[CampaignRef] = field(default_factory=set)
+    #: left open by an earlier process: looked at before they are sent again
+    left_open: set[CampaignRef] = field(default_factory=set)
+    #: PUTs that were answered so far
+    puts: int = 0
+    #: pages of the filtered listing when it was last read for newcomers
+    filtered_pages: int = 1
+    #: pages of the unfiltered listing; None: not read yet
+    pages: int | None = None
+    #: when the unfiltered listing was last complete, monotonic seconds and wall-clock milliseconds
+    whole_s: float = -math.inf
+    whole_ms: int | None = None
+    #: passes in a row that could prove nothing
+    failed_passes: int = 0
+    #: complete looks in a row that showed no campaign at all
+    empty_looks: int = 0
+    #: begin times that are ahead
+    may_start: list[str] = field(default_factory=list)
+    #: since when listings of it are refused with 403, monotonic seconds
+    refused_since_s: float | None = None
+    #: why quiet is not proven, in words
+    problem: str = ""
+    #: what the newest pass showed as started
+    started: dict[CampaignRef, ObservedState] = field(default_factory=dict)
+    #: the operator has seen how much there is to do
+    is_told: bool = False
+    end: End | None = None
+
+    def tries_of(self, ref: CampaignRef) -> Tries:
+        """Our PUTs to one campaign."""
+        return self.tries.setdefault(ref, Tries())
+
+    def is_at_work(self) -> bool:
+        """Whether a PUT is pending or in flight that a pass must wait for."""
+        return any(self.tries_of(ref).unheard < STALLED for ref in self.open)
+
+    def age_s(self, now_s: float) -> float:
+        """Seconds since the end of the newest pass."""
+        newest = self.proof.newest
+        return math.inf if newest is None else now_s - newest.ended_s
+
+
+@dataclass(slots=True)
+class Vdns:
+    """All of them, by number."""
+
+    context: RunContext
+    by_id: dict[int, Vdn]
+    #: wakes whoever waits for a change
+    wake: Callable[[], None] = lambda: None
+
+    def is_quiet(self, vdn: Vdn) -> bool:
+        """Whether the passes so far prove it."""
+        return not vdn.open and vdn.proof.is_quiet(self.context.gap_s)
+
+    def is_closed(self, vdn: Vdn) -> bool:
+        """Whether the server refuses us access to it."""
+        if vdn.vdn_id in self.context.access.closed:
+            return True
+        if vdn.vdn_id not in self.context.denied_listings or vdn.places:
+            vdn.refused_since_s = None
+            return False
+        now_s = self.context.clock.now_s()
+        vdn.refused_since_s = now_s if vdn.refused_since_s is None else vdn.refused_since_s
+        return now_s - vdn.refused_since_s >= CLOSED_AFTER_S
+
+    def unproven(self) -> list[int]:
+        """Where something of ours may run although it was paused."""
+        return [
+            vdn_id for vdn_id, vdn in self.by_id.items() if vdn.places and not self.is_quiet(vdn)
+        ]
+
+    def is_pointless(self, ref: CampaignRef) -> bool:
+        """Whether a PUT has lost its sense since it was asked for."""
+        return ref in self.by_id[ref.vdn_id].called_off
+
+    def is_still_accepted(self, ref: CampaignRef) -> bool:
+        """Whether a listing that shows it started may be older than our acceptance.
+
+        No complete look has shown it at rest since; or one has, and another replica is behind.
+        """
+        vdn = self.by_id[ref.vdn_id]
+        return (
+            vdn.tries_of(ref).was_accepted
+            or ref in vdn.accepted_before
+            or self.is_lately_accepted(vdn, ref)
+        )
+
+    def is_lately_accepted(self, vdn: Vdn, ref: CampaignRef) -> bool:
+        """Whether our PUT was accepted within the lag that listings may have."""
+        accepted_s = vdn.accepted_s.get(ref, -math.inf)
+        return self.context.clock.now_s() < accepted_s + self.context.gap_s
+
+    def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
+        """A PUT was answered."""
+        vdn = self.by_id[ref.vdn_id]
+        now_s = self.context.clock.now_s()
+        effect = Effect.UNHEARD
+        if verdict.kind is Kind.ACCEPTED:
+            effect = Effect.ACCEPTED
+            vdn.accepted_s[ref] = now_s
+            self.context.lag.accepted(ref, at_s=now_s)
+        elif verdict.kind is Kind.WRONG_STATE and self.is_still_accepted(ref):
+            effect = Effect.OLD_LISTING
+        elif verdict.kind in _REFUSALS:
+            effect = Effect.REFUSED
+        vdn.tries_of(ref).note(effect, now_s=now_s)
+        vdn.puts += 1
+        if effect is not Effect.OLD_LISTING:
+            vdn.proof.disturb()
+        if effect is Effect.UNHEARD:
+            self.wake()
+
+    def note_settled(self, outcome_record: OutcomeRecord) -> None:
+        """An outcome is on record: remember who is not stopped."""
+        vdn = self.by_id[outcome_record.ref.vdn_id]
+        if outcome_record.decision.outcome in SUCCESSES:
+            vdn.unstopped.discard(outcome_record.ref)
+        else:
+            vdn.unstopped.add(outcome_record.ref)
+
+    async def note_still_running(self) -> None:
+        """At the end: what the newest look shows as started is not stopped, whatever was answered.
+
+        0200011 after our acceptance is an exception: the server itself says that it is suspended.
+        """
+        for vdn in self.by_id.values():
+            newest = vdn.proof.newest
+            for ref, row in vdn.started.items():
+                tries = vdn.tries_of(ref)
+                is_newer = newest is not None and tries.accepted_s >= newest.began_s
+                if tries.listing_is_old or (is_newer and tries.accepted == 1):
+                    continue
+                known = await known_campaign(self.context, ref)
+                if known is None or known.outcome is None:
+                    continue
+                decision = decide_seen(
+                    self.context.action, known.history, row.status, Evidence.LISTED
+                )
+                reason = known.error or "accepted, and a later listing shows it started"
+                outcome_record = seen_settlement(self.context, known.seq, decision, row, reason)
+                await self.context.settle(outcome_record, confirms=True)
+
+    def remember(self, known: Sequence[Known]) -> None:
+        """Take in what earlier processes of this run found."""
+        for one in known:
+            vdn = self.by_id[one.ref.vdn_id]
+            vdn.places[one.ref] = one.seq
+            if one.standing is not Standing.FINAL:
+                vdn.left_open.add(one.ref)
+            elif one.outcome not in SUCCESSES:
+                vdn.unstopped.add(one.ref)
+            if one.history.accepted:
+                vdn.accepted_before.add(one.ref)

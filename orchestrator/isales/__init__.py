@@ -1,0 +1,1 @@
+"""The CC-iSales interface: what is sent, and what an answer means."""

@@ -1,0 +1,93 @@
+"""Tries name, TCP and TLS of a server one after the other; sends no request.
+
+A step that fails is a ProbeError in words. TLS is verified with the client's own context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+from orchestrator.isales.answer import CA_ADVICE, Fault, certificate_fault
+
+
+class ProbeError(Exception):
+    """A step that failed; the text says why."""
+
+
+async def find_addresses(host: str, port: int, *, timeout_s: float) -> list[str]:
+    """The addresses of a name, as the system knows them.
+
+    Raises:
+        ProbeError: there is none.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError as error:
+        raise ProbeError(f"{host}: no answer from the name service in {timeout_s:g} s") from error
+    except (OSError, UnicodeError) as error:
+        # a name with an empty or endless label is a UnicodeError of the codec
+        words = getattr(error, "strerror", None) or str(error)
+        raise ProbeError(f"{host}: {words}") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def try_tcp(host: str, port: int, *, timeout_s: float) -> None:
+    """Open a connection and close it.
+
+    Raises:
+        ProbeError: it cannot be opened.
+    """
+    await _open(host, port, context=None, timeout_s=timeout_s)
+
+
+async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: float) -> float:
+    """Shake hands and close.
+
+    Args:
+        host: a name or an address.
+        port: its port.
+        context: verifies as the client does (client.tls_context).
+        timeout_s: seconds for all of it.
+
+    Returns:
+        When the server's certificate ends, in seconds since the epoch.
+
+    Raises:
+        ProbeError: the handshake fails, or the certificate is not to be trusted.
+    """
+    return await _open(host, port, context=context, timeout_s=timeout_s)
+
+
+async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float) -> float:
+    place = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(timeout_s):
+            # a certificate names a host without the dot that may end it for the resolver
+            name = host.rstrip(".") if context else None
+            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+    except TimeoutError as error:
+        raise ProbeError(f"{place}: no answer in {timeout_s:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        is_untrusted = certificate_fault(error.verify_code) is Fault.TLS_UNTRUSTED
+        hint = f" ({CA_ADVICE})" if is_untrusted else ""
+        raise ProbeError(
+            f"{place}: the TLS certificate is refused: {error.verify_message}{hint}"
+        ) from error
+    except ssl.SSLError as error:
+        raise ProbeError(f"{place}: the TLS handshake failed ({error.reason})") from error
+    except OSError as error:
+        # asyncio joins the reasons of several addresses into one text without a number
+        words = error.strerror or str(error)
+        raise ProbeError(f"{place}: {words}") from error
+    certificate = writer.get_extra_info("peercert") or {}
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            await writer.wait_closed()
+    ends = certificate.get("notAfter")
+    return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else 0.0

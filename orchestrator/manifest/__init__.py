@@ -1,0 +1,1 @@
+"""The list of campaigns: CSV, JSON, JSON Lines."""

@@ -1,0 +1,1 @@
+"""Pure decisions: when, whether again, who we are, what ended it, is it proven."""

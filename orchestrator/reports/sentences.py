@@ -1,0 +1,333 @@
+"""The lines that people read at the end of a run, or read out to others.
+
+"Quiet" is said only of a proven VDN, with both times and with what it leaves out. With several
+VDNs, those that are not quiet lead. Names and reasons from the server pass `for_terminal`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.policy.decide import Outcome
+from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
+from orchestrator.reports.summary import (
+    LAG_TOLD_S,
+    NOT_COVERED,
+    SIGNAL_EXIT_CODES,
+    Ended,
+    RunFacts,
+    RunVerdict,
+    VdnProof,
+    run_verdict,
+)
+from orchestrator.text import for_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.reports.rows import ReportRow, Tally
+
+#: characters of a campaign name and of a reason in one line
+_NAME_LIMIT = 60
+_REASON_LIMIT = 200
+
+_WORDS = {
+    Outcome.PAUSED: "paused",
+    Outcome.ALREADY_PAUSED: "already",
+    Outcome.NOT_RUNNING: "not running",
+    Outcome.NOT_FOUND: "not found",
+    Outcome.REJECTED: "rejected",
+    Outcome.DENIED: "denied",
+    Outcome.FAILED: "failed",
+    Outcome.UNKNOWN: "unknown",
+    Outcome.STILL_RUNNING: "still running",
+    Outcome.UNATTEMPTED: "not attempted",
+    Outcome.INVALID: "invalid",
+    Outcome.DUPLICATE: "duplicate",
+    Outcome.PLANNED: "planned",
+    Outcome.RESTORED: "restored",
+    Outcome.ALREADY_RUNNING: "already",
+    Outcome.LEFT_ALONE: "left alone",
+}
+
+_NOT_MEASURED = " Since nothing was paused, the age of these listings was not measured."
+
+_STOPPED = (Outcome.PAUSED, Outcome.ALREADY_PAUSED, Outcome.NOT_RUNNING)
+_RUNNING = (Outcome.RESTORED, Outcome.ALREADY_RUNNING)
+_RIGHTLY_NOT = (Outcome.NOT_RUNNING, Outcome.LEFT_ALONE)
+_NOT_SENT = (Outcome.DUPLICATE, Outcome.INVALID)
+
+_ENDED_WORDS = {
+    Ended.FINISHED: "",
+    Ended.DEADLINE: "Out of time",
+    Ended.SIGNAL_HUP: "Interrupted (SIGHUP)",
+    Ended.SIGNAL_INT: "Interrupted (SIGINT)",
+    Ended.SIGNAL_TERM: "Interrupted (SIGTERM)",
+    Ended.KILLED: "Killed",
+    Ended.CREDENTIALS: "Ended early (credentials refused)",
+    Ended.SERVER: "Ended early (server trouble)",
+    Ended.MAX_FAILURES: "Ended early (too many failures)",
+    Ended.STORAGE: "Ended early (the journal could not be written)",
+    Ended.BUG: "Ended early (a bug in the orchestrator)",
+}
+
+#: what has to be done before the same command can do better
+_FIRST = {
+    Ended.CREDENTIALS: "correct the credentials, then ",
+    Ended.MAX_FAILURES: "look at failed.csv, then ",
+    Ended.STORAGE: "make room for the journal and the report, then ",
+}
+
+
+#: a 403 says nothing of a wrong key, which is answered with 401
+FORBIDDEN_ADVICE = (
+    "ask who runs the server, or the firewall before it, whether this machine and this access key"
+    " may do that"
+)
+
+
+def is_forbidden(facts: RunFacts) -> bool:
+    """Whether the run ended because access was refused, perhaps by a firewall, not the key."""
+    return facts.ended is Ended.CREDENTIALS and facts.why.startswith(("HTTP 403", "HTTP 418"))
+
+
+def verdict_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
+    """Say how the run ended, in one line.
+
+    Args:
+        facts: what is known of the run; clock times of the operator are in its proofs.
+        tally: its rows, counted.
+        failed_path: where failed.csv lies, as people should type it.
+    """
+    if facts.kind is RunKind.PAUSE_ALL:
+        return _emergency_line(facts, tally)
+    ended = _ended_words(facts)
+    parts = [
+        f"{ended}: " if ended else "",
+        f"{_plural(tally.lines, 'line')}: ",
+        _dry_parts(tally) if facts.dry_run else _parts(facts, tally),
+        ".",
+        _unverified(facts),
+        _lag(facts),
+        " The report could not be stored." if facts.storage_failed else "",
+    ]
+    following = _next_step(facts, tally, failed_path)
+    return "".join(parts) + (f" Next: {following}" if following else "")
+
+
+def unstopped_lines(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> list[str]:
+    """Name the first campaigns that are not stopped (restore: not started), each with its reason.
+
+    What the user accepts with --accept is left out. The last line counts those that found no room.
+    """
+    named = tally.first_unstopped(facts.accept)
+    lines = [_unstopped_line(row) for row in named]
+    more = tally.unstopped(facts.accept) - len(named)
+    return [*lines, f"… and {more:,} more, see {failed_path}"] if more else lines
+
+
+def _unstopped_line(row: ReportRow) -> str:
+    name = f' "{for_terminal(row.campaign_name, limit=_NAME_LIMIT)}"' if row.campaign_name else ""
+    reason = row.error or row.result_desc
+    shown = f": {for_terminal(reason, limit=_REASON_LIMIT)}" if reason else ""
+    tries = f" after {_plural(row.attempts, 'attempt')}" if row.attempts else ""
+    return f"VDN {row.vdn_id} campaign {row.campaign_id}{name}: {_WORDS[row.outcome]}{shown}{tries}"
+
+
+def _unverified(facts: RunFacts) -> str:
+    if not facts.unverified:
+        return ""
+    were = "was" if facts.unverified == 1 else "were"
+    return (
+        f" {_plural(facts.unverified, 'campaign')} {were} accepted and could not be checked"
+        " afterwards."
+    )
+
+
+def _lag(facts: RunFacts) -> str:
+    if facts.lag_s <= LAG_TOLD_S:
+        return ""
+    return f" The server's listings were up to {facts.lag_s:.0f} s old."
+
+
+# -- pause and restore ------------------------------------------------------------------------
+
+
+def _parts(facts: RunFacts, tally: Tally) -> str:
+    if facts.kind is RunKind.RESTORE:
+        reached = [
+            _with_split(tally, "running again", _RUNNING),
+            *_groups(tally, _RIGHTLY_NOT),
+        ]
+    else:
+        reached = [_with_split(tally, "stopped", _STOPPED)]
+    missed = sum(tally.counts[outcome] for outcome in UNSTOPPED)
+    if missed:
+        ranked = sorted(
+            (outcome for outcome in Outcome if outcome in UNSTOPPED and tally.counts[outcome]),
+            key=lambda outcome: -tally.counts[outcome],
+        )
+        reasons = ", ".join(_missed_group(facts, tally, outcome) for outcome in ranked)
+        word = "started again" if facts.kind is RunKind.RESTORE else "stopped"
+        reached.append(f"{missed:,} not {word}: {reasons}")
+    unsent = ", ".join(_groups(tally, _NOT_SENT))
+    return ", ".join(reached) + (f"; not sent: {unsent}" if unsent else "")
+
+
+def _dry_parts(tally: Tally) -> str:
+    return ", ".join(_groups(tally, Outcome)) + ". Nothing was sent"
+
+
+def _with_split(tally: Tally, word: str, outcomes: tuple[Outcome, ...]) -> str:
+    total = sum(tally.counts[outcome] for outcome in outcomes)
+    split = ", ".join(_groups(tally, outcomes))
+    return f"{total:,} {word}" + (f" ({split})" if split else "")
+
+
+def _groups(tally: Tally, outcomes: Iterable[Outcome]) -> list[str]:
+    return [
+        f"{tally.counts[outcome]:,} {_WORDS[outcome]}"
+        for outcome in outcomes
+        if tally.counts[outcome]
+    ]
+
+
+def _missed_group(facts: RunFacts, tally: Tally, outcome: Outcome) -> str:
+    reasons = tally.reasons[outcome]
+    reason, frequency = reasons.most_common(1)[0]
+    mostly = "" if frequency == tally.counts[outcome] else "mostly "
+    notes = [mostly + reason] if reason else []
+    if outcome in facts.accept:
+        notes.append("accepted")
+    noted = f" ({', '.join(notes)})" if notes else ""
+    return f"{tally.counts[outcome]:,} {_WORDS[outcome]}{noted}"
+
+
+def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
+    if facts.dry_run:
+        return "the same command without --dry-run"
+    first = _first(facts)
+    if facts.storage_failed or facts.ended is Ended.STORAGE:
+        first = _FIRST[Ended.STORAGE]
+    if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
+        step = f"{first}orchestrator continue {facts.run_id}"
+        if facts.ended is Ended.SERVER and not facts.worst_1s:
+            # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
+            step += (
+                f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
+            )
+        return step
+    if not tally.unstopped(facts.accept):
+        return f"orchestrator continue {facts.run_id}" if facts.unverified else ""
+    if facts.kind is RunKind.RESTORE:
+        return f"orchestrator restore {facts.source_run}"
+    return f"orchestrator pause {failed_path}"
+
+
+def _first(facts: RunFacts) -> str:
+    if is_forbidden(facts):
+        return f"{FORBIDDEN_ADVICE}, then "
+    return _FIRST.get(facts.ended, "")
+
+
+def _ended_words(facts: RunFacts) -> str:
+    words = _ENDED_WORDS[facts.ended]
+    if facts.why and facts.ended not in SIGNAL_EXIT_CODES and words:
+        return f"{words.partition(' (')[0]} ({for_terminal(facts.why, limit=_REASON_LIMIT)})"
+    return words
+
+
+# -- pause-all --------------------------------------------------------------------------------
+
+
+def _emergency_line(facts: RunFacts, tally: Tally) -> str:
+    if run_verdict(facts, tally) is RunVerdict.PLANNED:
+        return _dry_emergency_line(facts, tally)
+    ranked = sorted(facts.proofs, key=lambda proof: proof.verdict is RunVerdict.QUIET)
+    sentences = [_proof_sentence(facts, tally, proof) for proof in ranked]
+    sentences.append(f"Not covered: {'; '.join(NOT_COVERED)}.{_lag(facts)}")
+    if facts.storage_failed or facts.ended is Ended.STORAGE:
+        sentences.append("The journal or the report could not be stored.")
+    elif facts.journal_incomplete:
+        sentences.append(
+            "The disk failed while this run was recorded: campaigns that it paused then may be"
+            " missing here and in a restore; the output of that process lists them."
+        )
+    if not facts.quiet:
+        again = " ".join(
+            f"--vdn {proof.vdn_id}" for proof in ranked if proof.verdict is not RunVerdict.QUIET
+        )
+        first = _first(facts) if facts.ended is Ended.CREDENTIALS else ""
+        sentences.append(f"Next: {first}orchestrator pause-all {again}")
+    return " ".join(sentences)
+
+
+def _dry_emergency_line(facts: RunFacts, tally: Tally) -> str:
+    found = "; ".join(
+        f"VDN {proof.vdn_id}: {_plural(_of_vdn(tally, proof, Outcome.PLANNED), 'campaign')}"
+        " would be paused"
+        for proof in facts.proofs
+    )
+    return f"{found}. No PUT was sent. Next: the same command without --dry-run"
+
+
+def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
+    number = _of_vdn(tally, proof, Outcome.PAUSED)
+    paused = f"We paused {number:,}."
+    match proof.verdict:
+        case RunVerdict.QUIET:
+            again_ms = proof.again_at_ms or proof.seen_at_ms or proof.quiet_since_ms
+            said = (
+                "is quiet: the server's listings showed nothing running at"
+                f" {_clock(proof.quiet_since_ms, '')} and again at"
+                f" {_clock(again_ms, proof.local_time)}. {paused}"
+                f"{'' if number else _NOT_MEASURED}{_longest_gap(proof)}"
+            )
+        case RunVerdict.STILL_RUNNING:
+            seen = f" at {_clock(proof.seen_at_ms, proof.local_time)}" if proof.seen_at_ms else ""
+            runs = f"{_plural(proof.started, 'campaign')} started{seen}"
+            said = f"is STILL RUNNING: {runs}. {paused}"
+        case _:
+            said = f"is NOT PROVEN quiet: {_why_unproven(facts, proof)} {paused}"
+    return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
+
+
+def _longest_gap(proof: VdnProof) -> str:
+    """Only a hold looks again and again."""
+    if not proof.longest_gap_s:
+        return ""
+    return f" The longest time between two clean looks was {proof.longest_gap_s:.0f} s."
+
+
+def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
+    if proof.no_campaigns:
+        return f"it has no campaigns at all, is {proof.vdn_id} the right VDN?"
+    if proof.problem:
+        return f"{for_terminal(proof.problem, limit=_REASON_LIMIT)}."
+    words = _ended_words(facts)
+    return f"{words[:1].lower()}{words[1:]}." if words else "no two clean passes."
+
+
+def _may_start(proof: VdnProof) -> str:
+    if not proof.may_start:
+        return ""
+    first = for_terminal(proof.first_start, limit=_NAME_LIMIT)
+    one = proof.may_start == 1
+    scheduled = f" {proof.may_start:,} more {'is' if one else 'are'} scheduled to start"
+    if not first:
+        return f"{scheduled}."
+    return f"{scheduled}, {'' if one else 'the first '}at {first} server time."
+
+
+def _of_vdn(tally: Tally, proof: VdnProof, outcome: Outcome) -> int:
+    counts = tally.by_vdn.get(str(proof.vdn_id))
+    return counts[outcome] if counts else 0
+
+
+def _clock(at_ms: int | None, local_time: str) -> str:
+    here = f" ({local_time} here)" if local_time else ""
+    return f"{iso_time(at_ms)[11:19]}Z{here}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,329 @@
+"""How a run as a whole ended: verdict, exit code, and summary.json.
+
+The exit code is a function of the outcomes and of why the run ended. When several reasons apply,
+the first of 70, 5, 3, a signal, 4, 1 counts; for pause-all the first of 70, 3, a signal before
+quiet, 6, 5. A dry run that came to its end exits 0. docs/spec/contracts.md, "Exit codes".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.policy.decide import Outcome
+from orchestrator.reports.rows import UNSTOPPED, RunKind, SweepRecord, iso_time
+
+if TYPE_CHECKING:
+    from orchestrator.reports.rows import Tally
+
+#: the version of summary.json; a new key is compatible, a changed one is not
+SCHEMA = 1
+
+#: what a quiet VDN may still be doing; said every time
+NOT_COVERED = ("calls already in progress", "appointments (reserved calls)")
+#: a lag of the listings that is worth a word, seconds
+LAG_TOLD_S = 5.0
+
+
+class Ended(StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    DEADLINE = "deadline"
+    SIGNAL_HUP = "signal_hup"
+    SIGNAL_INT = "signal_int"
+    SIGNAL_TERM = "signal_term"
+    CREDENTIALS = "credentials"
+    SERVER = "server"
+    MAX_FAILURES = "max_failures"
+    #: kill -9, a power cut: it has no end on record
+    KILLED = "killed"
+    #: the journal could not be written
+    STORAGE = "storage"
+    BUG = "bug"
+
+
+class RunVerdict(StrEnum):
+    """How a run ended, in one word; `verdict` in summary.json."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    INTERRUPTED = "interrupted"
+    ENDED_EARLY = "ended_early"
+    #: everything is done, and the look after it could not confirm all of it
+    UNVERIFIED = "unverified"
+    QUIET = "quiet"
+    STILL_RUNNING = "still_running"
+    NOT_PROVEN = "not_proven"
+    PLANNED = "planned"
+
+
+#: 128 + the number of the signal, as a shell shows it
+SIGNAL_EXIT_CODES = {
+    Ended.SIGNAL_HUP: 129,
+    Ended.SIGNAL_INT: 130,
+    # no process is left to exit with a code of its own: told as what a supervisor asks for first
+    Ended.KILLED: 143,
+    Ended.SIGNAL_TERM: 143,
+}
+
+#: the exit code that each end asks for; the others ask for none
+_EXIT_CODES = {
+    **SIGNAL_EXIT_CODES,
+    Ended.BUG: 70,
+    Ended.STORAGE: 5,
+    Ended.CREDENTIALS: 3,
+    Ended.SERVER: 4,
+    Ended.MAX_FAILURES: 4,
+}
+
+_ORDER = (70, 5, 3, *SIGNAL_EXIT_CODES.values(), 4, 1)
+_EMERGENCY_ORDER = (70, 3, *SIGNAL_EXIT_CODES.values(), 6, 5)
+
+#: the run was cut short by trouble
+_EARLY = frozenset({Ended.CREDENTIALS, Ended.SERVER, Ended.MAX_FAILURES, Ended.STORAGE, Ended.BUG})
+
+#: outcomes that may be better next time without anybody correcting anything
+_MAY_PASS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.STILL_RUNNING, Outcome.UNATTEMPTED})
+
+
+class VdnProof(NamedTuple):
+    """What pause-all can say of one VDN in the end."""
+
+    vdn_id: int
+    #: wall-clock milliseconds of the end of the first clean pass; None: quiet is not proven
+    quiet_since_ms: int | None = None
+    #: only in journals of earlier versions
+    clean_sweeps: int = 2
+    #: campaigns that the newest pass showed as started, and when it ended
+    started: int = 0
+    seen_at_ms: int | None = None
+    #: either moment on the operator's own clock, such as `17:41`; empty: not said
+    local_time: str = ""
+    #: why nothing is proven; empty: the end of the run says it
+    problem: str = ""
+    #: the unfiltered listing is empty: probably another VDN was meant
+    no_campaigns: bool = False
+    #: campaigns with a begin time ahead, and the first of these times as the server writes it
+    may_start: int = 0
+    first_start: str = ""
+    #: wall-clock milliseconds of the start of the newest clean pass; None: in earlier versions
+    again_at_ms: int | None = None
+    #: … of the end of the last complete unfiltered listing
+    whole_at_ms: int | None = None
+    #: a hold: the longest time between two clean looks, seconds
+    longest_gap_s: float = 0.0
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """Quiet, still running, or not proven."""
+        if self.quiet_since_ms is not None:
+            return RunVerdict.QUIET
+        return RunVerdict.STILL_RUNNING if self.started else RunVerdict.NOT_PROVEN
+
+
+class RunFacts(NamedTuple):
+    """All that is known of a run besides its rows."""
+
+    run_id: str
+    kind: RunKind
+    reason: str
+    operator: str
+    host: str
+    version: str
+    server: str
+    #: as shown by `config show`: secrets masked
+    settings: Mapping[str, object]
+    started_at_ms: int
+    #: None while it runs, or when it was killed
+    ended_at_ms: int | None
+    ended: Ended
+    #: the reason of `ended` in words for people; may be empty
+    why: str = ""
+    dry_run: bool = False
+    storage_failed: bool = False
+    #: the disk of an earlier process failed: what it did afterwards is not in the journal
+    journal_incomplete: bool = False
+    accept: frozenset[Outcome] = frozenset()
+    #: None when there was no list
+    manifest_path: str | None = None
+    manifest_sha256: str = ""
+    manifest_lines: int = 0
+    rate_ceiling_per_s: float = 0.0
+    #: requests in the busiest second
+    worst_1s: int = 0
+    mean_per_s: float = 0.0
+    #: restore: the run that is undone
+    source_run: str = ""
+    sweeps: tuple[SweepRecord, ...] = ()
+    #: pause-all: one per VDN
+    proofs: tuple[VdnProof, ...] = ()
+    #: how far the server's listings lagged behind, as far as this run has seen it, seconds
+    lag_s: float = 0.0
+    #: campaigns that count as done, and that no later look could confirm
+    unverified: int = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether every VDN is proven quiet."""
+        return bool(self.proofs) and all(proof.verdict is RunVerdict.QUIET for proof in self.proofs)
+
+
+def exit_code(facts: RunFacts, tally: Tally) -> int:
+    """Decide the exit code: the first in order of those that apply, 0 when none does."""
+    order = _EMERGENCY_ORDER if facts.kind is RunKind.PAUSE_ALL else _ORDER
+    applying = _applying(facts, tally)
+    return next((code for code in order if code in applying), 0)
+
+
+def _applying(facts: RunFacts, tally: Tally) -> set[int]:
+    codes = {_EXIT_CODES.get(facts.ended, 0)}
+    if facts.storage_failed or facts.journal_incomplete:
+        codes.add(5)
+    if _is_whole_dry_run(facts):
+        return codes
+    if facts.kind is not RunKind.PAUSE_ALL:
+        falls_short = _falls_short(tally, facts.accept) or facts.unverified > 0
+        return codes | {1} if falls_short else codes
+    return codes - set(SIGNAL_EXIT_CODES.values()) if facts.quiet else codes | {6}
+
+
+def _is_whole_dry_run(facts: RunFacts) -> bool:
+    return facts.dry_run and facts.ended is Ended.FINISHED
+
+
+def _falls_short(tally: Tally, accept: frozenset[Outcome]) -> bool:
+    return any(tally.counts[outcome] for outcome in (UNSTOPPED - accept) | {Outcome.INVALID})
+
+
+def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
+    """Say in one word how the run ended."""
+    if _is_whole_dry_run(facts):
+        return RunVerdict.PLANNED
+    if facts.kind is RunKind.PAUSE_ALL:
+        return _emergency_verdict(facts)
+    if facts.ended in SIGNAL_EXIT_CODES:
+        return RunVerdict.INTERRUPTED
+    if facts.ended in _EARLY:
+        return RunVerdict.ENDED_EARLY
+    if _falls_short(tally, facts.accept):
+        return RunVerdict.INCOMPLETE
+    return RunVerdict.UNVERIFIED if facts.unverified else RunVerdict.COMPLETE
+
+
+def _emergency_verdict(facts: RunFacts) -> RunVerdict:
+    if facts.quiet:
+        return RunVerdict.QUIET
+    if any(proof.verdict is RunVerdict.STILL_RUNNING for proof in facts.proofs):
+        return RunVerdict.STILL_RUNNING
+    return RunVerdict.NOT_PROVEN
+
+
+def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
+    """Whether a scheduler should try again, with nobody correcting anything in between.
+
+    Refused credentials stay refused, as do rejected, denied and missing campaigns.
+    """
+    if facts.ended is Ended.CREDENTIALS or facts.dry_run:
+        return False
+    if facts.kind is RunKind.PAUSE_ALL:
+        return not facts.proofs or any(
+            proof.verdict is not RunVerdict.QUIET and not proof.no_campaigns
+            for proof in facts.proofs
+        )
+    return facts.unverified > 0 or any(
+        tally.counts[outcome] for outcome in _MAY_PASS - facts.accept
+    )
+
+
+def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
+    """Make summary.json: plain values, keys in the order of docs/reference.md."""
+    document: dict[str, object] = {
+        "schema": SCHEMA,
+        "run_id": facts.run_id,
+        "action": facts.kind.value,
+        "verdict": run_verdict(facts, tally).value,
+        "exit_code": exit_code(facts, tally),
+        "reason": facts.reason,
+        "operator": facts.operator,
+        "host": facts.host,
+        "version": facts.version,
+        "server": facts.server,
+        "settings": _plain(facts.settings),
+        "manifest": _manifest(facts),
+        "started_at": _moment(facts.started_at_ms),
+        "ended_at": _moment(facts.ended_at_ms),
+        "counts": _counts(tally.counts),
+        "by_vdn": _by_vdn(facts, tally),
+        "rate": {
+            "ceiling_per_s": _plain(facts.rate_ceiling_per_s),
+            "worst_1s": facts.worst_1s,
+            "mean_per_s": _plain(facts.mean_per_s),
+        },
+        "lag_s": _plain(facts.lag_s),
+        "rerun_may_help": rerun_may_help(facts, tally),
+    }
+    if facts.kind is RunKind.PAUSE_ALL:
+        document["sweeps"] = [_sweep(record) for record in facts.sweeps]
+        document["not_covered"] = list(NOT_COVERED)
+    return document
+
+
+def _by_vdn(facts: RunFacts, tally: Tally) -> dict[str, dict[str, object]]:
+    """Outcomes by VDN; for pause-all with its verdict, also where no campaign was found."""
+    verdicts = {str(proof.vdn_id): proof.verdict.value for proof in facts.proofs}
+    if facts.kind is not RunKind.PAUSE_ALL or _is_whole_dry_run(facts):
+        verdicts = {}
+    found: dict[str, dict[str, object]] = {}
+    for vdn in sorted({*tally.by_vdn, *verdicts}, key=lambda vdn: (len(vdn), vdn)):
+        found[vdn] = dict(_counts(tally.by_vdn.get(vdn, {})))
+        if vdn in verdicts:
+            found[vdn]["verdict"] = verdicts[vdn]
+    return found
+
+
+def _manifest(facts: RunFacts) -> dict[str, object] | None:
+    if facts.manifest_path is None:
+        return None
+    return {
+        "path": facts.manifest_path,
+        "sha256": facts.manifest_sha256,
+        "lines": facts.manifest_lines,
+    }
+
+
+def _moment(at_ms: int | None) -> str | None:
+    return None if at_ms is None else iso_time(at_ms)
+
+
+def _counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    return {outcome.value: counts[outcome] for outcome in Outcome if counts.get(outcome)}
+
+
+def _sweep(record: SweepRecord) -> dict[str, object]:
+    return {
+        "vdn_id": record.vdn_id,
+        "started_at": iso_time(record.started_at_ms),
+        "ended_at": iso_time(record.ended_at_ms),
+        "pages": record.pages,
+        "rows": record.rows,
+        "total_size": record.total_size,
+        "started": record.started,
+        "complete": record.complete,
+        "problem": record.problem,
+    }
+
+
+def _plain(value: object) -> object:
+    """Turn a value into what JSON can hold; what it cannot becomes its str(): a Secret is `***`."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return round(value, 3) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return str(value)

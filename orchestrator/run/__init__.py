@@ -1,1 +1,0 @@
-"""Moves: the only floor that waits for decisions and edges together."""

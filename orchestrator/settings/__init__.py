@@ -1,0 +1,1 @@
+"""Settings: their table, and where each value comes from."""

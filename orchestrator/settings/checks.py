@@ -1,0 +1,213 @@
+"""What one setting's value may be: readers from raw value to checked value, or a refusal.
+
+Numbers in text are ASCII digits, because `float()` takes nan, inf and full-width digits. A bound is
+written `low <= value <= high`, which NaN never satisfies. A refusal about a credential or a URL
+never echoes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from orchestrator.model import Refusal
+from orchestrator.settings.secret import Secret
+from orchestrator.settings.server_url import read_base_url
+
+#: raw value -> checked value, or why not
+Check = Callable[[object], object]
+
+ACCESS_KEY_MAX = 128
+SECRET_KEY_MAX = 512
+#: the headers of our requests that a server could verify (switch C)
+SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
+
+_NAMED_KEY: Final = re.compile(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+#: a number in figures with something that people add to it
+_WITH_COMMA: Final = re.compile(r"-?[0-9]+(?:[,'\u2019_ ][0-9]+)+(?:\.[0-9]+)?")
+_WITH_UNIT: Final = re.compile(
+    r"-?[0-9.]+ ?(?:%|s|secs?|seconds?|ms|m|mins?|minutes?|h|hours?|d|days?|hz|(?:/|per) ?[a-z]+)",
+    re.IGNORECASE,
+)
+#: pairs of quotes and brackets that come along with a value that was copied
+_PAIRS: Final = (
+    '""',
+    "''",
+    "``",
+    "<>",
+    "\u201c\u201d",
+    "\u201e\u201c",
+    "\u2018\u2019",
+    "\u00ab\u00bb",
+)
+_BLANKS: Final = " \t\r\n\x0b\x0c\xa0\u2028\u2029\u3000\u200b\u200c\u200d\u2060\ufeff"
+_BYTE_ORDER_MARKS: Final = ("\ufeff", "\udcef\udcbb\udcbf", "\udcff\udcfe", "\udcfe\udcff")
+
+
+def whole_in_text(text: str) -> object:
+    """Turn a text into a whole number; a text that is none stays what it is."""
+    return int(text) if _WHOLE.fullmatch(text) else text
+
+
+def decimal_in_text(text: str) -> object:
+    """Turn a text into a number; a text that is none stays what it is."""
+    return float(text) if _DECIMAL.fullmatch(text) else text
+
+
+def number(*, most: float, zero: bool = False) -> Check:
+    """Make a reader of numbers above 0 (with `zero`: from 0) and at most `most`."""
+    bounds = f"from 0 to {most:,}" if zero else f"above 0 and at most {most:,}"
+
+    def read(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return Refusal(f"must be a number, not {shown(value)}{_number_hint(value)}")
+        if 0 < value <= most or (zero and value == 0):
+            return float(value)
+        return Refusal(f"must be {bounds}, not {shown(value)}")
+
+    return read
+
+
+def count(*, most: int) -> Check:
+    """Make a reader of whole numbers from 1 to `most`."""
+
+    def read(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int):
+            hint = _number_hint(value)
+            return Refusal(f"must be a whole number, not {shown(value)}{hint}")
+        if not 1 <= value <= most:
+            return Refusal(f"must be from 1 to {most:,}, not {shown(value)}")
+        return value
+
+    return read
+
+
+def switch(value: object) -> object:
+    """Read a TOML boolean."""
+    if isinstance(value, bool):
+        return value
+    hint = ": write it without quotes" if value in ("true", "false") else ""
+    return Refusal(f"must be true or false, not {shown(value)}{hint}")
+
+
+def path(value: object) -> object:
+    """Read the path of a file or a directory, as text, without touching the disk."""
+    if not isinstance(value, str):
+        return Refusal(f"must be a path in quotes, not {shown(value)}")
+    if not value.strip() or "\0" in value:
+        return Refusal(f"must be a path, not {shown(value)}")
+    around = what_is_around(value)
+    return Refusal(around) if around else value
+
+
+def base_url(value: object) -> object:
+    """Read a base URL into its normalised text."""
+    if not isinstance(value, str):
+        return Refusal(f"must be a URL in quotes, not {shown(value)}")
+    around = what_is_around(value)
+    if around:
+        return Refusal(around)
+    url = read_base_url(value)
+    return Refusal(f"not a usable URL: {url.reason}") if isinstance(url, Refusal) else url.text
+
+
+def access_key(value: object) -> object:
+    """Read an access key; `/` separates the fields of the Authorization header."""
+    if not isinstance(value, str):
+        return Refusal("must be a text in quotes")
+    if "/" in value:
+        return Refusal("an access key holds no '/'")
+    return _credential_problem(value, longest=ACCESS_KEY_MAX) or value
+
+
+def secret_key(value: object) -> object:
+    """Check a secret key that is wrapped already."""
+    if not isinstance(value, Secret):
+        return Refusal("must be a Secret")
+    return read_secret(value.reveal())
+
+
+def header_names(value: object) -> object:
+    """Read the list of signed headers into sorted lower-case names."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        return Refusal(f"must be a list of header names, not {shown(value)}")
+    names = tuple(sorted(name.lower() for name in value))
+    if not set(names) <= set(SIGNABLE_HEADERS) or len(set(names)) < len(names):
+        return Refusal(f"may hold {', '.join(SIGNABLE_HEADERS)}, each once, not {shown(value)}")
+    return names if "host" in names else Refusal("must contain host")
+
+
+def read_secret(text: str) -> Secret | Refusal:
+    """Check the text of a secret key: visible ASCII, so that it can never break a header."""
+    return _credential_problem(text, longest=SECRET_KEY_MAX) or Secret(text)
+
+
+def read_secret_file(content: bytes) -> Secret | Refusal:
+    """Read a secret file's bytes: the secret and at most one line end after it."""
+    # Undecodable bytes become lone surrogates, which the check refuses as not ASCII.
+    text = content.decode("ascii", "surrogateescape")
+    return read_secret(text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text)
+
+
+def what_is_around(text: str) -> str:
+    """Say what came along with a value and does not belong to it; "" when nothing did."""
+    if text.startswith(_BYTE_ORDER_MARKS):
+        return "begins with a byte order mark: save it as plain ASCII"
+    bare = text.strip(_BLANKS)
+    if bare and bare != text:
+        at_end = text[-1] in _BLANKS
+        kind = "a line break" if text[-1 if at_end else 0] in "\r\n" else "white space"
+        return f"{'ends' if at_end else 'begins'} with {kind}: take it away"
+    if len(bare) > 2 and bare[0] + bare[-1] in _PAIRS:
+        kind = "angle brackets" if bare[0] == "<" else "quotes"
+        return f"has {kind} around it: write it without them"
+    return ""
+
+
+def _number_hint(value: object) -> str:
+    """Say what a text is that means a number and is none."""
+    if not isinstance(value, str):
+        return ""
+    around = what_is_around(value)
+    if around:
+        return f": it {around}"
+    if _DECIMAL.fullmatch(value):
+        return ": write it without quotes"  # from a settings file; elsewhere it is one by now
+    if _WITH_COMMA.fullmatch(value):
+        return ": write a fraction with a point, and thousands without a separator"
+    if _WITH_UNIT.fullmatch(value):
+        return ": write the number alone, without a unit"
+    if value.isdecimal():
+        return ": only the digits 0-9 count"
+    return ""
+
+
+def shown(value: object) -> str:
+    """Show a refused value to people: ASCII, no control characters, short."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list, tuple)):
+        return "a table" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"  # beyond some length Python refuses to write it out
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _credential_problem(text: str, *, longest: int) -> Refusal | None:
+    around = what_is_around(text)
+    reasons = (
+        ("is empty", not text),
+        ("holds only white space", not text.strip()),
+        (around, around),
+        ("is JSON: write the value alone", text[:1] + text[-1:] == "{}"),
+        ("begins with a name and '=': write the value alone", _NAMED_KEY.match(text)),
+        ("has a line break in it", "\n" in text or "\r" in text),
+        ("has white space in it", any(character.isspace() for character in text)),
+        ("may hold only visible ASCII characters", not all("!" <= one <= "~" for one in text)),
+        (f"is longer than {longest} characters", len(text) > longest),
+    )
+    return next((Refusal(reason) for reason, found in reasons if found), None)

@@ -1,0 +1,415 @@
+"""Run directories: making them, finding them, and holding one alone.
+
+A run directory is 0700, its files 0600; below a setgid state directory its group joins in, and the
+umask has no say. The lock is the kernel's, on the directory itself: nobody can delete it, and a
+kill releases it. Who holds it is written beside it for people. On a network file system the lock
+does not hold between hosts, so such a directory is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOURNAL = "journal.db"
+_RUNS = "runs"
+_HOLDER = "holder.json"
+_NEXT_HOLDER = f".{_HOLDER}"
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
+#: what an unfinished start may leave behind: its plan, its name, its probe of the report files
+_LEFTOVER = re.compile(
+    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(_HOLDER)}"
+    r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
+    re.ASCII,
+)
+#: how the kernel writes white space and backslashes in a mount point
+_OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
+#: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
+_LOCK_TRIES = 10
+_LOCK_TRY_S = 0.02
+_ADVICE = "give --run-dir an empty or a new directory"
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"}
+)
+
+
+class Holder(NamedTuple):
+    """Who works on a run."""
+
+    pid: int
+    host: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@dataclass(slots=True)
+class RunDirectory:
+    """One run's directory, held or not."""
+
+    path: Path
+    _descriptor: int | None = None
+
+    @property
+    def journal(self) -> Path:
+        """The journal's path."""
+        return self.path / JOURNAL
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether a plan was completed here."""
+        try:
+            return self.journal.is_file()
+        except OSError:
+            # Somebody else's directory, or a name that cannot be one.
+            return False
+
+    def hold(self, *, since: str, host: str) -> None:
+        """Work here alone, until `release` or the end of the process.
+
+        Raises:
+            RefusedError: another process works here.
+            StorageError: the directory cannot be opened.
+            SettingsError: we are root, and it is another user's.
+        """
+        refuse_foreign(self.path)
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(f"{self.path}: {error.strerror}") from error
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise self._taken()
+        if not _is_still(self.path, descriptor):
+            os.close(descriptor)
+            raise StorageError(f"{self.path} was replaced while it was taken. Nothing was sent.")
+        self._descriptor = descriptor
+        self._tell_holder(Holder(os.getpid(), host, since))
+
+    def release(self) -> None:
+        """Let others work here."""
+        if self._descriptor is not None:
+            # It is for people only: a disk that cannot even delete does not keep the lock.
+            with contextlib.suppress(OSError):
+                (self.path / _HOLDER).unlink()
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> Holder | None:
+        """Who says to work here; None when nobody left a word."""
+        try:
+            told = json.loads((self.path / _HOLDER).read_text("utf-8"))
+            return Holder(int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _taken(self) -> RefusedError:
+        holder = self.holder()
+        who = str(holder) if holder else "another process"
+        return RefusedError(
+            f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
+            advice="wait for it, or stop that process; `orchestrator runs` shows it",
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a living process works here."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def remove_if_empty(self) -> None:
+        """Leave nothing behind of a run that never began."""
+        try:
+            for child in tuple(self.path.iterdir()):
+                if _LEFTOVER.fullmatch(child.name):
+                    child.unlink(missing_ok=True)
+            self.path.rmdir()
+        except OSError:
+            # Somebody else's files are in it: they stay.
+            return
+
+    def _tell_holder(self, holder: Holder) -> None:
+        told = json.dumps({"pid": holder.pid, "host": holder.host, "since": holder.since})
+        temporary = self.path / _NEXT_HOLDER
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            temporary.unlink(missing_ok=True)
+            mode = file_mode(self.path)
+            descriptor = os.open(temporary, flags, mode)
+            os.fchmod(descriptor, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(told)
+            temporary.replace(self.path / _HOLDER)
+        except OSError as error:
+            self.release()
+            raise StorageError(f"{self.path}: {error.strerror}") from error
+
+
+def file_mode(directory: Path) -> int:
+    """0600, or 0660 where a setgid directory says that its group works together."""
+    return 0o660 if directory.stat().st_mode & 0o2000 else 0o600
+
+
+def refuse_foreign(path: Path) -> None:
+    """Let root work in no directory that another user owns, and could exchange at any moment.
+
+    Raises:
+        SettingsError: we are root, and it is another user's and not shared with a group (setgid).
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        found = path.stat()
+    except OSError:
+        return  # whoever opens it says why it cannot be
+    if found.st_uid != 0 and not found.st_mode & stat.S_ISGID:
+        raise SettingsError(
+            f"{path} belongs to another user (uid {found.st_uid}), and we run as root."
+            " Nothing was sent.",
+            advice=f"run it as that user: sudo -u '#{found.st_uid}' …, or name a directory of root",
+        )
+
+
+def secure_state_dir(state_dir: Path) -> tuple[Path, ...]:
+    """See that nobody else can put runs among ours; what we own is put right.
+
+    Returns:
+        Directories that everybody may write in, and that we cannot put right: a mounted volume.
+
+    Raises:
+        SettingsError: it belongs to another user, and is not shared with a group (setgid).
+    """
+    uid = os.geteuid()
+    open_to_all: list[Path] = []
+    for place in (state_dir, state_dir / _RUNS):
+        try:
+            seen = (place.lstat(), place.stat())
+        except (OSError, ValueError):
+            break  # nothing there yet; or making a run below it says why not
+        found = seen[1]
+        foreign = {one.st_uid for one in seen} - {uid, 0}
+        if foreign and not found.st_mode & stat.S_ISGID:
+            raise SettingsError(
+                f"the state directory {place} belongs to another user (uid {min(foreign)})."
+                " Nothing was sent.",
+                key="state.dir",
+                advice="name one of your own with ORCHESTRATOR_STATE_DIR",
+            )
+        if found.st_mode & stat.S_IWOTH:
+            try:
+                place.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IWOTH)
+            except OSError:
+                open_to_all.append(place)
+    return tuple(open_to_all)
+
+
+def new_run_id(*, second: str, ms: int, chance: float) -> str:
+    """A run id; ids sort as their runs began, so that `last` is the last of one second too.
+
+    Args:
+        second: UTC, like `20261123T230501Z`.
+        ms: milliseconds of that second, 0 to 999.
+        chance: a number in [0, 1), for two starts in one millisecond.
+    """
+    return f"{second}-{ms * 64 + int(chance * 64):04x}"
+
+
+def make_run_directory(path: Path) -> RunDirectory:
+    """Make a directory for a new run, or take an existing empty one.
+
+    Raises:
+        UsageError: there is something else in it.
+        StorageError: it cannot be made.
+    """
+    refuse_network_file_system(path)
+    try:
+        _make_parents(path.parent)
+        try:
+            _make_one(path)
+        except FileExistsError:
+            _check_empty(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no directory can have this name"
+        raise StorageError(
+            f"the run directory {path} cannot be made: {why}. Nothing was sent.",
+            advice="choose another with --run-dir or ORCHESTRATOR_STATE_DIR",
+        ) from error
+    return RunDirectory(path)
+
+
+def whole_path(path: Path) -> Path:
+    """The path from the root; `~` is our home, as in `--run-dir=~/x`, which a shell leaves alone.
+
+    Raises:
+        SettingsError: it is relative, and there is no working directory any more.
+    """
+    try:
+        with contextlib.suppress(RuntimeError):  # nobody knows our home
+            path = path.expanduser()
+        return path.absolute()
+    except OSError as error:
+        raise SettingsError(
+            f"{path} is relative, and the working directory has been removed. Nothing was sent.",
+            advice="give the whole path, beginning with /, or change to a directory that exists",
+        ) from error
+
+
+def find_run(state_dir: Path, text: str) -> RunDirectory:
+    """Find a run by its directory, its id, a unique end of its id, or `last`.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    named = RunDirectory(Path(text))
+    if "/" in text or (text and named.has_journal):
+        if named.has_journal:
+            return RunDirectory(whole_path(named.path))
+        raise UsageError(f"{text} is not a run directory: it holds no {JOURNAL}")
+    found = [run for run in runs_in(state_dir) if run.has_journal]
+    if text == "last":
+        matching = found[:1]
+    else:
+        matching = [run for run in found if run.path.name.endswith(text)] if text else []
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(run.path.name for run in matching[:3])
+        raise UsageError(f"{text} is the end of {len(matching)} run ids ({names} …)")
+    raise UsageError(
+        f"there is no run {text} in {state_dir / _RUNS}", advice="`orchestrator runs` lists them"
+    )
+
+
+def runs_in(state_dir: Path) -> list[RunDirectory]:
+    """Every run of a state directory, newest first."""
+    return [RunDirectory(path) for path in sorted(_run_paths(state_dir), reverse=True)]
+
+
+def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
+    """Refuse a place where a lock does not hold between hosts.
+
+    Raises:
+        SettingsError: it is on a network file system.
+    """
+    kind = file_system_of(path, mounts=mounts)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise SettingsError(
+            f"{path} is on a network file system ({kind}), where two hosts could work on one run."
+            " Nothing was sent.",
+            key="state.dir",
+            advice="put the state directory on a local disk",
+        )
+
+
+def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
+    """The kind of file system that a path is (or would be) on; empty where that is unknown."""
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    whole = os.path.realpath(path)
+    best = ""
+    kind = ""
+    for line in lines:
+        fields, _, after = line.partition(" - ")
+        parts = fields.split(" ")
+        if len(parts) < 5 or not after:
+            continue
+        mount = _OCTAL.sub(lambda found: chr(int(found[1], 8)), parts[4])
+        inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, after.split(" ")[0]
+    return kind
+
+
+def _run_paths(state_dir: Path) -> Iterator[Path]:
+    try:
+        for path in (state_dir / _RUNS).iterdir():
+            if _RUN_ID.fullmatch(path.name) and path.is_dir():
+                yield path
+    except OSError:
+        return
+
+
+def _make_parents(path: Path) -> None:
+    """Make what is missing above a run directory: for us alone, or for a setgid one's group."""
+    if path.is_dir():
+        return
+    _make_parents(path.parent)
+    try:
+        _make_one(path)
+    except FileExistsError:
+        # another process was quicker; anything but a directory is found by whoever goes on
+        return
+
+
+def _make_one(path: Path) -> None:
+    mode = 0o2770 if path.parent.stat().st_mode & stat.S_ISGID else 0o700
+    path.mkdir(mode=mode)
+    # the umask has its say in mkdir; a directory without our own rights is no use to later runs
+    path.chmod(mode)
+
+
+def _check_empty(path: Path) -> None:
+    if path.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link. Nothing was sent.",
+            advice=f"give --run-dir what it leads to: {path.readlink()}",
+        )
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a directory. Nothing was sent.", advice=_ADVICE)
+    names = sorted(child.name for child in path.iterdir())
+    foreign = [name for name in names if not _LEFTOVER.fullmatch(name)]
+    if foreign:
+        rival = RunDirectory(path)
+        if rival.is_live:
+            # the same command, started at the same moment, was quicker
+            raise rival._taken()  # noqa: SLF001 - the same words for the same refusal
+        raise UsageError(
+            f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
+            advice=_ADVICE,
+        )
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the directory that was locked is the one that stands there by now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _lock(descriptor: int) -> bool:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - before any loop has anything to do
+        else:
+            return True
+    return False

@@ -1,0 +1,152 @@
+"""What is on record of a run as a whole: the one place that writes and reads it.
+
+Facts are written once, at the beginning; later processes add notes and never change facts. What an
+earlier version did not write has the value that it meant.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+from orchestrator.policy.decide import Outcome
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.summary import VdnProof
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Manifest(NamedTuple):
+    """The list that a run was made of."""
+
+    path: str
+    sha256: str
+
+
+class Notes(TypedDict, total=False):
+    """What is noted while a run goes on or ends; each replaces its older self."""
+
+    #: the reason of its end in words for people
+    why: str
+    #: what was learnt about signing
+    recoveries: Mapping[str, object]
+    #: how far the server's listings lagged behind, seconds
+    lag_s: float
+    #: the rate of one process; the highest of all stays, which the busiest second belongs to
+    highest_rate_per_s: float
+    #: pause-all: so much of its hold is over, seconds
+    held_s: float
+    #: pause-all: one per VDN
+    proofs: tuple[VdnProof, ...]
+    verdict: str
+
+
+class RunRecord(NamedTuple):
+    """One run."""
+
+    run_id: str
+    kind: RunKind
+    reason: str
+    operator: str
+    host: str
+    version: str
+    server: str
+    fingerprint: str
+    #: by section, without the secret
+    settings: Mapping[str, Mapping[str, object]]
+    rate_per_s: float
+    concurrency: int
+    #: wall-clock milliseconds
+    started_at_ms: int
+    dry_run: bool
+    verify: bool = True
+    accept: frozenset[Outcome] = frozenset()
+    #: None: there was no list
+    manifest: Manifest | None = None
+    #: pause-all: which VDNs
+    vdns: tuple[int, ...] = ()
+    #: restore: the run that is undone, where it is, and when it was last written
+    source_run: str = ""
+    source_dir: str = ""
+    source_written_ms: int = 0
+    #: how many failures end the run, and whether that is a percentage
+    max_failures: tuple[float, bool] | None = None
+    hold_s: float = 0.0
+    # -- noted later
+    why: str = ""
+    recoveries: Mapping[str, object] = {}
+    lag_s: float = 0.0
+    highest_rate_per_s: float = 0.0
+    held_s: float = 0.0
+    proofs: tuple[VdnProof, ...] = ()
+    #: empty while it runs, or when it was killed
+    verdict: str = ""
+
+
+#: the fields before the notes
+_FACTS = RunRecord._fields[: RunRecord._fields.index("why")]
+#: note → its key on record, where that is another
+_KEYS = {"recoveries": "cures", "highest_rate_per_s": "rate_per_s"}
+_SECONDS = frozenset({"lag_s", "held_s"})
+
+
+def to_meta(record: RunRecord) -> dict[str, str]:
+    """The facts of a new run as they go on record."""
+    told = {name: getattr(record, name) for name in _FACTS}
+    told["kind"] = record.kind.value
+    told["accept"] = sorted(one.value for one in record.accept)
+    told["manifest"] = record.manifest and record.manifest._asdict()
+    return {"facts": json.dumps(told)}
+
+
+def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
+    """Notes as they go on record.
+
+    Args:
+        notes: what is new.
+        before: what is on record.
+    """
+    texts: dict[str, str] = {}
+    for name, value in notes.items():
+        key = _KEYS.get(name, name)
+        if name in _SECONDS:
+            texts[key] = f"{value:.3f}"
+        elif name == "highest_rate_per_s":
+            texts[key] = str(max(notes["highest_rate_per_s"], float(before.get(key, "0"))))
+        elif name == "proofs":
+            texts[key] = json.dumps([proof._asdict() for proof in notes["proofs"]])
+        else:
+            texts[key] = value if isinstance(value, str) else json.dumps(value)
+    return texts
+
+
+def from_meta(meta: Mapping[str, str]) -> RunRecord:
+    """A run as it is on record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not the record of a run.
+    """
+    told: dict[str, Any] = json.loads(meta["facts"])
+    kind = RunKind(told["kind"])
+    values = {name: told[name] for name in _FACTS if name in told}
+    manifest, limit = told.get("manifest"), told.get("max_failures")
+    values |= {
+        "kind": kind,
+        "accept": frozenset(Outcome(one) for one in told["accept"]),
+        "manifest": Manifest(**manifest) if manifest else None,
+        "vdns": tuple(told.get("vdns") or ()),
+        "max_failures": (float(limit[0]), bool(limit[1])) if limit else None,
+        "highest_rate_per_s": float(meta.get("rate_per_s", told["rate_per_s"])),
+        "why": meta.get("why", ""),
+        "recoveries": json.loads(meta.get("cures", "{}")),
+        "lag_s": float(meta.get("lag_s", "0")),
+        "held_s": float(meta.get("held_s", "0")),
+        "verdict": meta.get("verdict", ""),
+    }
+    record = RunRecord(**values)
+    if "proofs" in meta:
+        proofs = tuple(VdnProof(**one) for one in json.loads(meta["proofs"]))
+    else:
+        proofs = tuple(VdnProof(vdn_id) for vdn_id in record.vdns)
+    return record._replace(proofs=proofs)

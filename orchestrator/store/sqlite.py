@@ -1,0 +1,348 @@
+"""One run on SQLite: what `base` promises of a run on record, and of the one that goes on.
+
+The words of the format differ from the product's where the format is older: a process is a life, a
+check pass of a pause-all a sweep, the state before a look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from functools import partial
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, Unpack
+
+from orchestrator.errors import StorageError
+from orchestrator.model import Action
+from orchestrator.reports.rows import RunKind
+from orchestrator.store import queries
+from orchestrator.store.run_record import Notes, from_meta, noted
+from orchestrator.store.tables import (
+    STEPS_BETWEEN_LOOKS,
+    Row,
+    check_whole,
+    connect,
+    find_damage,
+    put,
+    put_many,
+    read_meta,
+    reopen,
+    set_durable,
+)
+from orchestrator.store.writer import InlineWriter, Rows, ThreadWriter, Unsynced
+from orchestrator.streams import can_start_thread
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from orchestrator.isales.verdict import Verdict
+    from orchestrator.model import CampaignRef, ObservedState
+    from orchestrator.reports.rows import ReportRow, SweepRecord
+    from orchestrator.store.base import Intent, Mark, OutcomeRecord, ProcessRecord, Saved
+    from orchestrator.store.run_record import RunRecord
+    from orchestrator.store.writer import Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _says(query: Callable[[sqlite3.Connection], T]) -> Callable[[SqliteJournal], T]:
+    """A query as a method of a run on record."""
+    return lambda self: query(self.connection)
+
+
+class SqliteJournal:
+    """An open journal: a run on record, until `start` makes it the store of a process."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
+        self.connection = connection
+        #: None: it is in memory
+        self.path = path
+
+    def record(self) -> RunRecord:
+        try:
+            return from_meta(read_meta(self.connection))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"the journal does not say what its run is: {error}") from error
+
+    processes = _says(queries.processes)
+    passes = _says(queries.passes)
+    counts = _says(queries.counts)
+    lines = _says(queries.lines)
+    unverified = _says(queries.unverified)
+    may_have_changed = _says(queries.may_have_changed)
+
+    def rows(self) -> Iterator[ReportRow]:
+        record = self.record()
+        action = Action.RESUME if record.kind is RunKind.RESTORE else Action.PAUSE
+        return queries.report_rows(
+            self.connection, action=action, run_id=record.run_id, planned_only=record.dry_run
+        )
+
+    def start(self, *, keep_going: bool) -> SqliteStore:
+        make = ThreadWriter if can_start_thread() else InlineWriter
+        return SqliteStore(make(self.connection, keep_going=keep_going), self.path)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def open_saved(path: Path, *, whole: bool = False) -> Iterator[Saved]:
+    """A journal to be read, and closed in the end.
+
+    Args:
+        path: its file.
+        whole: check every row of it first.
+
+    Raises:
+        StorageError: it cannot be opened or read, or is damaged.
+        JournalMismatchError: not a journal, or one of another version.
+    """
+    with contextlib.closing(connect(path)) as connection:
+        if whole:
+            check_whole(connection, path)
+        try:
+            yield SqliteJournal(connection, path)
+        except sqlite3.Error as error:
+            raise StorageError(f"the journal {path} cannot be read: {error}") from error
+
+
+def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJournal:
+    """An existing journal, checked from end to end, for a process that goes on with it.
+
+    Args:
+        path: its file.
+        is_unwanted: asked now and then; true ends the check with a StorageError.
+
+    Raises:
+        StorageError: it is damaged or cannot be opened.
+        JournalMismatchError: not a journal, or one of another version.
+    """
+    connection = connect(path)
+    try:
+        connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
+        check_whole(connection, path)
+        connection.set_progress_handler(None, 0)
+        set_durable(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return SqliteJournal(connection, path)
+
+
+def _asks(
+    query: Callable[Concatenate[sqlite3.Connection, P], T],
+) -> Callable[Concatenate[SqliteStore, P], asyncio.Future[T]]:
+    """A query as a method that awaits its turn among the writes."""
+
+    def ask(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        return self.ask(lambda connection: query(connection, *args, **kwargs))
+
+    return ask
+
+
+class _Reading:
+    """What a process asks."""
+
+    pending = _asks(queries.pending)
+    undecided = _asks(queries.undecided)
+    unlisted = _asks(queries.unlisted)
+    doubtful = _asks(queries.doubtful)
+    known = _asks(queries.known)
+    known_of_vdn = _asks(queries.known_of_vdn)
+    attempts_made = _asks(queries.attempts_made)
+    first_seen_ms = _asks(queries.first_seen_ms)
+    has_retries = _asks(queries.has_retries)
+    vdn_counts = _asks(queries.vdn_counts)
+    open_vdn_counts = _asks(queries.open_vdn_counts)
+    refs = _asks(queries.refs)
+    restorable = _asks(queries.restorable)
+    marks = _asks(queries.marks)
+
+
+class _Recording:
+    """What a process writes down."""
+
+    def __init__(self, writer: Writer, path: Path | None = None) -> None:
+        self._writer = writer
+        self._path = path
+        self.process = 1
+
+    def begin_process(self, begun: ProcessRecord) -> asyncio.Future[int]:
+        def begin(connection: sqlite3.Connection) -> int:
+            (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
+            self.process = int(last) + 1
+            put(connection, "lives", _life(self.process, begun))
+            return self.process
+
+        return self._writer.submit(Unsynced(begin))
+
+    def end_process(self, ended: ProcessRecord, **notes: Unpack[Notes]) -> asyncio.Future[None]:
+        def end(connection: sqlite3.Connection) -> None:
+            put(connection, "lives", _life(self.process, ended))
+            _note(connection, notes)
+
+        return self._writer.submit(end)
+
+    def note(self, **notes: Unpack[Notes]) -> asyncio.Future[None]:
+        return self._writer.submit(partial(_note, notes=notes))
+
+    def saw(
+        self, observed_states: Sequence[tuple[int, ObservedState]], *, at_ms: int
+    ) -> asyncio.Future[None]:
+        rows = [
+            (seq, int(seen.status) if seen.status else None, seen.name, seen.begin_time, at_ms)
+            for seq, seen in observed_states
+        ]
+
+        def keep_first(connection: sqlite3.Connection) -> None:
+            touched = _touched(connection, [seq for seq, _ in observed_states])
+            put_many(connection, "looks", [row for row in rows if row[0] not in touched])
+
+        return self._writer.submit(Unsynced(keep_first))
+
+    def named(self, names: Sequence[tuple[int, str]]) -> asyncio.Future[None]:
+        def keep_first(connection: sqlite3.Connection) -> None:
+            named = _named(connection, [seq for seq, _ in names])
+            rows: list[Row] = [
+                (seq, None, name, "", None) for seq, name in names if seq not in named
+            ]
+            put_many(connection, "looks", rows)
+
+        return self._writer.submit(Unsynced(keep_first))
+
+    def discovered(
+        self, observed_states: Sequence[ObservedState], *, at_ms: int
+    ) -> asyncio.Future[dict[CampaignRef, int]]:
+        def add(connection: sqlite3.Connection) -> dict[CampaignRef, int]:
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM plan").fetchone()
+            places: dict[CampaignRef, int] = {}
+            for seq, seen in enumerate(observed_states, start=int(last) + 1):
+                ref = seen.ref
+                put(connection, "plan", (seq, seq, ref.vdn_id, ref.campaign_id, "", "", ""))
+                status = int(seen.status) if seen.status else None
+                put(connection, "looks", (seq, status, seen.name, seen.begin_time, at_ms))
+                places[ref] = seq
+            return places
+
+        return self._writer.submit(Unsynced(add))
+
+    def record_intent(self, intent: Intent) -> asyncio.Future[None]:
+        attempt = _attempt(self.process, intent, "intended")
+        if not intent.reopens:
+            return self._put("attempts", attempt)
+
+        def begin(connection: sqlite3.Connection) -> None:
+            put(connection, "attempts", attempt)
+            reopen(connection, intent.seq)
+
+        return self._writer.submit(begin)
+
+    def not_sent(self, intent: Intent, verdict: Verdict | None = None) -> asyncio.Future[None]:
+        answer: Row = (None,) * 8
+        if verdict is not None:
+            answer = (None, None, verdict.kind.value, 0, "", "", None, verdict.reason)
+        return self._put("attempts", _attempt(self.process, intent, "not_sent", answer))
+
+    def record_answer(
+        self,
+        intent: Intent,
+        verdict: Verdict,
+        *,
+        sent_at_ms: int | None,
+        answered_at_ms: int | None,
+        outcome_record: OutcomeRecord | None = None,
+    ) -> asyncio.Future[None]:
+        answer = (sent_at_ms, answered_at_ms, verdict.kind.value, int(verdict.in_doubt),
+                  verdict.code, verdict.desc, verdict.http_status, verdict.reason)  # fmt: skip
+        attempt = _attempt(self.process, intent, "answered", answer)
+        if outcome_record is None:
+            return self._put("attempts", attempt)
+        outcome = _outcome(self.process, outcome_record)
+        return self._writer.submit(Rows((("attempts", attempt), ("outcomes", outcome))))
+
+    def complete(self, outcome_records: Sequence[OutcomeRecord]) -> asyncio.Future[None]:
+        return self._writer.submit(
+            Rows(("outcomes", _outcome(self.process, one)) for one in outcome_records)
+        )
+
+    def record_pass(self, made: SweepRecord) -> asyncio.Future[None]:
+        def add(connection: sqlite3.Connection) -> None:
+            (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM sweeps").fetchone()
+            row = (int(one) if isinstance(one, bool) else one for one in made)
+            put(connection, "sweeps", (int(last) + 1, *row))
+
+        return self._writer.submit(add)
+
+    def mark_restored(self, seq: int, mark: Mark, *, at_ms: int) -> asyncio.Future[None]:
+        return self._put("restored", (seq, mark.run_id, mark.state.value, at_ms))
+
+    def _put(self, table: str, row: Row) -> asyncio.Future[None]:
+        return self._writer.submit(Rows(((table, row),)))
+
+
+class SqliteStore(_Recording, _Reading):
+    """The store of the process that works on a run."""
+
+    @property
+    def failure(self) -> StorageError | None:
+        return self._writer.failure
+
+    def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Ask in order with the writes before."""
+        return self._writer.read(query)
+
+    def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
+        return self.ask(lambda connection: operation(SqliteJournal(connection)))
+
+    def find_damage(self) -> asyncio.Future[StorageError | None]:
+        return self.ask(partial(find_damage, path=self._path, process=self.process))
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+def _note(connection: sqlite3.Connection, notes: Notes) -> None:
+    for row in noted(notes, read_meta(connection)).items():
+        put(connection, "meta", row)
+
+
+def _attempt(process: int, intent: Intent, state: str, answer: Row = (None,) * 8) -> Row:
+    before = int(intent.before) if intent.before else None
+    return (intent.seq, intent.number, process, before, intent.at_ms, state, *answer)
+
+
+def _life(process: int, one: ProcessRecord) -> Row:
+    ended = one.ended.value if one.ended else None
+    return (process, one.started_at_ms, one.ended_at_ms, ended, one.pid, one.host,
+            one.departures, one.worst_1s, one.busy_ms)  # fmt: skip
+
+
+def _outcome(process: int, one: OutcomeRecord) -> Row:
+    decided = one.decision
+    state_after = int(one.state_after) if one.state_after else None
+    return (one.seq, process, decided.outcome.value, decided.evidence.value, decided.changed.value,
+            one.standing.value, state_after, one.seen_at_ms, one.settled_at_ms, one.may_start,
+            one.error)  # fmt: skip
+
+
+def _touched(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+    """Those that somebody has looked at, or of which a PUT of ours has left, or may have left."""
+    found = connection.execute(
+        "WITH asked AS (SELECT value AS seq FROM json_each(?))"
+        " SELECT l.seq FROM asked JOIN looks l ON l.seq = asked.seq WHERE seen_at_ms IS NOT NULL"
+        " UNION ALL"
+        " SELECT a.seq FROM asked JOIN attempts a ON a.seq = asked.seq WHERE state <> 'not_sent'",
+        (json.dumps(seqs),),
+    )
+    return {seq for (seq,) in found}
+
+
+def _named(connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+    found = connection.execute(
+        "SELECT seq FROM looks WHERE seq IN (SELECT value FROM json_each(?))", (json.dumps(seqs),)
+    )
+    return {seq for (seq,) in found}

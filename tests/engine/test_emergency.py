@@ -1,0 +1,367 @@
+"""pause-all: everything that runs is paused, and quiet is proven or not claimed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.errors import RefusedError
+from orchestrator.model import Status
+from orchestrator.simulator import faults
+from orchestrator.simulator.faults import (
+    FaultPlan,
+    FaultRates,
+    Lag,
+    ListingFaults,
+    Outage,
+    with_codes,
+    with_http,
+)
+from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
+from tests.fakes import VDN, Stage, ref, several, started, started_refs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.engine.pausing_all import Findings
+    from tests.fakes import Sent
+
+_CHANGES = frozenset(CHANGES)
+_BUSY = FaultRates(database_error=0.05, answer_lost=0.01)
+
+
+def clean_gap_s(stage: Stage) -> float:
+    """Seconds between the last two listings of started campaigns."""
+    times = [one.at_s for one in stage.server.sent if "status=2" in one.target]
+    return times[-1] - times[-2]
+
+
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 250])
+async def test_all_that_runs_is_paused_and_proven(tmp_path: Path, size: int, order: Order) -> None:
+    """[I39] with 5 % database errors and 1 % lost answers, whatever the order of the listing."""
+    world = started(size, settings=WorldSettings(order=order))
+    world.add(VDN, Campaign(99_999, Status.SUSPENDED))
+    stage = Stage(tmp_path, world, faults=FaultPlan(seed=size, rates=_BUSY))
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert started_refs(world) == []
+    assert result.counts.get("paused", 0) == size
+    assert clean_gap_s(stage) >= 5.0
+
+
+async def test_the_first_put_leaves_before_the_second_page_is_asked_for(tmp_path: Path) -> None:
+    """[I39] 1,000 running: the first page is answered, then a PUT, then page two."""
+    stage = Stage(tmp_path, started(1_000))
+
+    await stage.pause_all(VDN)
+
+    kinds = [one.kind for one in stage.server.sent]
+    assert kinds[0] is Kind.LIST
+    assert kinds[1] is Kind.PAUSE
+
+
+async def test_nothing_that_does_not_run_gets_a_put(tmp_path: Path) -> None:
+    """Suspended, completed and not started campaigns are left alone."""
+    members = [Campaign(n, Status(1 + n % 4)) for n in range(1, 41)]
+    world = World({VDN: members})
+    running = set(started_refs(world))
+    stage = Stage(tmp_path, world)
+
+    result = await stage.pause_all(VDN)
+
+    assert {one.ref for one in stage.server.puts} == running
+    assert result.exit_code == 0
+
+
+async def test_a_mistyped_vdn_is_not_quiet(tmp_path: Path) -> None:
+    """A VDN without any campaign proves nothing: exit 6, and it asks for the right VDN."""
+    stage = Stage(tmp_path, started(5))
+
+    result = await stage.pause_all(1243)
+
+    assert (result.exit_code, result.verdict) == (6, "not_proven")
+    assert "is 1243 the right VDN" in result.line
+    assert stage.server.puts == []
+
+
+@pytest.mark.parametrize("at_s", [0.3, 1.5, 4.0, 6.0])
+async def test_what_starts_meanwhile_is_found(tmp_path: Path, at_s: float) -> None:
+    """Two campaigns begin at their time, during the pausing or between the sweeps: paused too."""
+    late = [ref(901), ref(902)]
+    members = [Campaign(n) for n in range(1, 101)]
+    members += [Campaign(one.campaign_id, Status.NOT_STARTED) for one in late]
+    world = World({VDN: members}, drifts=[Drift(one, at_s=at_s) for one in late])
+    stage = Stage(tmp_path, world)
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert started_refs(world) == []
+    assert result.counts == {"paused": 102}
+
+
+async def test_hold_pauses_what_starts_later(tmp_path: Path) -> None:
+    """--hold 60: a campaign that starts after 30 s is paused again, and quiet is proven anew."""
+    members = [*map(Campaign, range(1, 21)), Campaign(901, Status.NOT_STARTED)]
+    world = World({VDN: members}, drifts=[Drift(ref(901), at_s=30.0)])
+    stage = Stage(tmp_path, world)
+
+    result = await stage.pause_all(VDN, hold_s=60.0)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert started_refs(world) == []
+    assert stage.clock.now_s() >= 60
+
+
+async def test_what_we_paused_and_somebody_starts_is_paused_again(tmp_path: Path) -> None:
+    """Somebody starts campaign 7 after our pause of it, once: it ends paused."""
+    world = World(
+        {VDN: [Campaign(n) for n in range(1, 51)]}, drifts=[Drift(ref(7), after_pauses=50)]
+    )
+    stage = Stage(tmp_path, world)
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert len(stage.server.puts_to(ref(7))) == 2
+
+
+async def test_listings_that_fail_after_the_first_prove_nothing(tmp_path: Path) -> None:
+    """[I39] only one listing is ever answered: what it showed is paused, exit 6, not quiet."""
+    stage = Stage(
+        tmp_path,
+        started(250),
+        faults=FaultPlan(listing_faults={VDN: ListingFaults(answered=1)}),
+    )
+
+    result = await stage.pause_all(VDN, deadline_s=120)
+
+    assert (result.exit_code, result.verdict) == (6, "not_proven")
+    assert result.counts["paused"] >= 100
+    assert stage.clock.now_s() <= 120 + 11  # a last look takes 10 s at most
+
+
+async def test_a_short_listing_is_never_quiet(tmp_path: Path) -> None:
+    """[I39] two rows are missing at the end of each page while totalSize stays: not proven."""
+    stage = Stage(
+        tmp_path,
+        started(50),
+        faults=FaultPlan(listing_faults={VDN: ListingFaults(rows_missing=2)}),
+    )
+
+    result = await stage.pause_all(VDN, deadline_s=60)
+
+    assert result.exit_code == 6
+    assert result.verdict != "quiet"
+
+
+async def test_a_stubborn_refuser_is_named_and_ends_it(tmp_path: Path) -> None:
+    """Campaign 3 answers a parameter code for ever: `still_running`, exit 6, with its reason."""
+    stage = Stage(tmp_path, started(30), faults=FaultPlan(always={ref(3): with_codes("02000007")}))
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (6, "still_running")
+    assert any("02000007" in line for line in result.unstopped)
+    assert stage.clock.now_s() < 60
+
+
+async def test_a_campaign_with_a_broken_row_is_tried_until_the_deadline(tmp_path: Path) -> None:
+    """0200006 for one campaign for ever: the others are paused at once; exit 6 at the deadline."""
+    stage = Stage(tmp_path, started(30), faults=FaultPlan(always={ref(3): faults.DATABASE_ERROR}))
+
+    result = await stage.pause_all(VDN, deadline_s=90)
+
+    assert result.exit_code == 6
+    assert result.counts["paused"] == 29
+    good = [one.at_s for one in stage.server.puts if one.ref != ref(3)]
+    assert max(good) < 2
+    assert stage.clock.now_s() < 95
+
+
+@pytest.mark.parametrize("kinds", [frozenset(Kind), _CHANGES, frozenset({Kind.LIST})])
+async def test_an_outage_in_the_middle_is_waited_out(
+    tmp_path: Path, kinds: frozenset[Kind]
+) -> None:
+    """30 s without a useful answer to anything, to PUTs only, to listings only: quiet after it."""
+    outage = Outage(with_http(500), start_s=0.5, end_s=30.5, kinds=kinds)
+    stage = Stage(tmp_path, started(200), faults=FaultPlan(outages=(outage,)))
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert stage.clock.now_s() < 55
+
+
+async def test_401_after_accepted_requests_is_waited_out(tmp_path: Path) -> None:
+    """[S17] the key fails for 60 s in the middle: an outage, not the end; few requests."""
+    outage = Outage(faults.UNAUTHORIZED, start_s=0.5, end_s=60.5)
+    stage = Stage(tmp_path, started(200), faults=FaultPlan(outages=(outage,)))
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    during = [one for one in stage.server.sent if 1.5 < one.at_s < 60]
+    assert len(during) < 150
+
+
+async def test_several_vdns_share_the_pace_and_none_starves(tmp_path: Path) -> None:
+    """1,000, 10 and 100 running at 50/s: the small ones are stopped within seconds."""
+    world = several({1: 1_000, 2: 10, 3: 100})
+    stage = Stage(tmp_path, world, rate_per_s=50)
+
+    result = await stage.pause_all()
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    last = {
+        vdn: max(one.at_s for one in stage.server.puts if one.vdn_id == vdn) for vdn in (1, 2, 3)
+    }
+    assert last[2] < 3
+    assert last[3] < 10
+
+
+async def test_one_vdn_refused_does_not_stop_the_others(tmp_path: Path) -> None:
+    """[S16] VDN 2 answers 403: VDN 1 is paused, exit 6 because quiet is not proven for both."""
+    stage = Stage(
+        tmp_path,
+        several({1: 30, 2: 30}),
+        faults=FaultPlan(outages=(Outage(faults.FORBIDDEN, vdn_id=2),)),
+    )
+
+    result = await stage.pause_all(deadline_s=120)
+
+    assert result.exit_code == 6
+    assert [one for one in started_refs(stage.world) if one.vdn_id == 1] == []
+    assert stage.clock.now_s() < 60
+
+
+async def test_a_sweep_begins_with_no_put_pending(tmp_path: Path) -> None:
+    """No listing that counts as a sweep leaves while a PUT is in flight."""
+    stage = Stage(tmp_path, started(300), faults=FaultPlan(seed=2, rates=_BUSY))
+
+    result = await stage.pause_all(VDN)
+
+    sweeps = stage.events.named("pass.made")
+    assert len(sweeps) >= 2
+    lists = [one for one in stage.server.sent if "status=2" in one.target]
+    for sweep in lists[-2:]:
+        assert not [
+            one
+            for one in stage.server.puts
+            if one.at_s <= sweep.at_s and (one.ended_s is None or one.ended_s > sweep.at_s)
+        ]
+    assert result.exit_code == 0
+
+
+async def test_a_disk_that_fails_does_not_stop_the_stopping(tmp_path: Path) -> None:
+    """[P16] the journal's disk is full from the 50th commit on: all paused, rows shown, exit 5."""
+    stage = Stage(tmp_path, started(100))
+    stage.disk.fails_from = 50
+
+    result = await stage.pause_all(VDN)
+
+    assert started_refs(stage.world) == []
+    assert (result.exit_code, result.verdict) == (5, "quiet")
+    assert stage.fallback.getvalue().count(b"\n") >= 101
+
+
+async def test_the_deadline_ends_it_unproven(tmp_path: Path) -> None:
+    """1,000 running at 10/s with 20 s: exit 6, nothing leaves afterwards, what is left is named."""
+    stage = Stage(tmp_path, started(1_000), rate_per_s=10)
+
+    result = await stage.pause_all(VDN, deadline_s=20)
+
+    assert result.exit_code == 6
+    assert max(one.at_s for one in stage.server.puts) <= 20
+    assert stage.clock.now_s() < 40
+
+
+async def test_nothing_is_paused_before_the_answer(tmp_path: Path) -> None:
+    """The listing runs while the operator types for 30 s; the first PUT leaves after the yes."""
+    stage = Stage(tmp_path, started(250))
+
+    async def yes(findings: Findings) -> bool:
+        await stage.clock.sleep(30)
+        assert any("250" in line for line in findings.lines)
+        return True
+
+    result = await stage.pause_all(VDN, confirm=yes)
+
+    assert result.exit_code == 0
+    assert min(one.at_s for one in stage.server.puts) >= 30
+    assert min(one.at_s for one in stage.server.sent) < 1
+
+
+async def test_no_means_no(tmp_path: Path) -> None:
+    """Not confirmed: refused with exit 7, nothing sent that changes anything."""
+    stage = Stage(tmp_path, started(50))
+
+    async def no(findings: Findings) -> bool:
+        await stage.clock.sleep(3)
+        return False
+
+    with pytest.raises(RefusedError):
+        await stage.pause_all(VDN, confirm=no)
+
+    assert stage.server.puts == []
+
+
+async def test_foreign_and_repeated_rows_prove_nothing(tmp_path: Path) -> None:
+    """[I39] the filtered listing shows one page again and again: all paused, quiet not proven."""
+    stage = Stage(tmp_path, started(250))
+    first: list[bytes] = []
+
+    def again(sent: Sent) -> bytes | None:
+        if sent.kind is not Kind.LIST or "status=2" not in sent.target:
+            return None
+        if not first and sent.entry is None:
+            first.append(_page(range(1, 101), 250))
+        return first[0]
+
+    stage.server.forge = again
+
+    result = await stage.pause_all(VDN, deadline_s=15)
+
+    assert result.exit_code == 6
+    assert {one.ref for one in stage.server.puts} == {ref(n) for n in range(1, 251)}
+    assert started_refs(stage.world) == []
+
+
+def _page(ids: range, total: int) -> bytes:
+    rows = ",".join(f'{{"id":{n},"name":"c{n}","status":2}}' for n in ids)
+    body = (
+        f'{{"resultCode":"0200000","returnCode":"0200000","totalSize":{total},"data":[{rows}]}}'
+    ).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+async def test_a_second_answer_does_not_move_the_moment_of_rest(tmp_path: Path) -> None:
+    """Reads 40 s behind: PUTs after 30 s answer 0200011; all came to rest with the first ones."""
+    stage = Stage(tmp_path, started(10), faults=FaultPlan(lags=(Lag(40.0),)))
+
+    result = await stage.pause_all()
+
+    assert result.exit_code == 0
+    rows = stage.rows(result)
+    assert {row["attempts"] for row in rows} == {"3"}
+    assert max(int(row["duration_ms"]) for row in rows) < 1_000
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_replicas_that_differ_cost_one_put_more(tmp_path: Path, seed: int) -> None:
+    """Each read is behind by another 0 to 8 s: a campaign at rest in one look runs in the next.
+
+    The server's 0200011 to the second PUT says that the listing is old: no third one.
+    """
+    plan = FaultPlan(seed=seed, lags=(Lag(8.0, varies=True),))
+    stage = Stage(tmp_path, started(30), faults=plan, rate_per_s=50)
+
+    result = await stage.pause_all()
+
+    assert result.exit_code == 0
+    assert len(stage.server.puts) <= 60

@@ -1,0 +1,283 @@
+"""restore: start again exactly what a run turned off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.errors import RefusedError, UsageError
+from orchestrator.model import Status
+from orchestrator.simulator import faults
+from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults
+from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.world import Campaign, World
+from tests.fakes import START_MS, VDN, Stage, ref, several, started, started_refs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes import Sent
+
+ONE = ref(1)
+
+
+async def paused(stage: Stage, **wanted: Any) -> Path:
+    """A finished pause of everything."""
+    result = await stage.pause(**wanted)
+    assert result.run_dir is not None
+    return result.run_dir
+
+
+def resumed(stage: Stage) -> set[int]:
+    """The campaigns that were sent a start."""
+    return {
+        one.ref.campaign_id
+        for one in stage.server.sent
+        if one.kind is Kind.RESUME and one.ref is not None
+    }
+
+
+async def test_exactly_what_the_run_changed_is_started(tmp_path: Path) -> None:
+    """Of 40, ten were suspended before and five completed: 25 are started, the others left."""
+    members = [
+        Campaign(
+            n, Status.SUSPENDED if n <= 10 else Status.COMPLETED if n <= 15 else Status.STARTED
+        )
+        for n in range(1, 41)
+    ]
+    stage = Stage(tmp_path, World({VDN: members}))
+    run_dir = await paused(stage)
+
+    result = await stage.restore(run_dir)
+
+    assert result.exit_code == 0
+    assert result.counts == {"restored": 25}
+    assert resumed(stage) == set(range(16, 41))
+    assert {one.campaign_id for one in started_refs(stage.world)} == set(range(16, 41))
+
+
+async def test_restoring_twice_starts_nothing_twice(tmp_path: Path) -> None:
+    """An operator stops campaign 1 after the restore: the second restore leaves it alone."""
+    stage = Stage(tmp_path, started(20))
+    run_dir = await paused(stage)
+    await stage.restore(run_dir)
+    stage.world.set_status(ONE, Status.SUSPENDED)
+    sent = len([one for one in stage.server.sent if one.kind is Kind.RESUME])
+
+    again = await stage.restore(run_dir)
+
+    assert again.counts == {"left_alone": 20}
+    assert again.exit_code == 0
+    assert len([one for one in stage.server.sent if one.kind is Kind.RESUME]) == sent
+    assert stage.world.status_of(ONE) is Status.SUSPENDED
+
+
+async def test_what_operators_changed_meanwhile_is_respected(tmp_path: Path) -> None:
+    """One started by somebody, one completed: no PUT for either, both rightly not started by us."""
+    stage = Stage(tmp_path, started(20))
+    run_dir = await paused(stage)
+    stage.world.set_status(ref(1), Status.STARTED)
+    stage.world.set_status(ref(2), Status.COMPLETED)
+
+    result = await stage.restore(run_dir)
+
+    assert result.counts == {"restored": 18, "already_running": 1, "not_running": 1}
+    assert result.exit_code == 0
+    assert resumed(stage).isdisjoint({1, 2})
+
+
+async def test_only_except_vdn_and_limit_leave_the_others_alone(tmp_path: Path) -> None:
+    """Each choice alone, in a fresh world: only the chosen ones are started."""
+    pair = (1, 10_001)
+    choices: list[tuple[dict[str, Any], int]] = [
+        ({"only": frozenset({pair})}, 1),
+        ({"except_": frozenset({pair})}, 9),
+        ({"vdns": frozenset({2})}, 5),
+        ({"limit": 3}, 3),
+        ({"dry_run": True}, 0),
+    ]
+    for number, (choice, wanted) in enumerate(choices):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        stage = Stage(folder, several({1: 5, 2: 5}))
+        run_dir = await paused(stage)
+
+        result = await stage.restore(run_dir, **choice)
+
+        assert len(resumed(stage)) == wanted, choice
+        assert result.exit_code == 0
+        if wanted:
+            assert result.counts.get("left_alone", 0) == 10 - wanted
+
+
+async def test_a_limit_can_be_followed_by_the_rest(tmp_path: Path) -> None:
+    """--limit 3, then all: three first, the other seventeen after, none twice."""
+    stage = Stage(tmp_path, started(20))
+    run_dir = await paused(stage)
+    await stage.restore(run_dir, limit=3)
+
+    result = await stage.restore(run_dir)
+
+    assert result.counts == {"restored": 17, "left_alone": 3}
+    assert len(started_refs(stage.world)) == 20
+
+
+async def test_what_was_only_inferred_is_left_alone_unless_wanted(tmp_path: Path) -> None:
+    """A lost answer without a look before: `inferred`, started with --include-inferred only."""
+    stage = Stage(tmp_path, started(5), faults=FaultPlan(scripted={ONE: [faults.ANSWER_LOST]}))
+    run_dir = await paused(stage, verify=False)
+
+    careful = await stage.restore(run_dir)
+    assert careful.counts == {"restored": 4, "left_alone": 1}
+    bold = await stage.restore(run_dir, include_inferred=True)
+
+    assert bold.counts == {"restored": 1, "left_alone": 4}
+
+
+async def test_a_killed_restore_is_continued_without_starting_any_twice(tmp_path: Path) -> None:
+    """[P03] killed after 10 of 30 starts, continued: what was perhaps sent is left, exit 1."""
+    stage = Stage(tmp_path, started(30))
+    run_dir = await paused(stage)
+    stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
+    assert await stage.until_killed(stage.restore(run_dir)) is None
+    stage.server.on_sent = None
+    (restoring,) = set(stage.run_dirs()) - {run_dir}
+
+    result = await stage.continue_run(restoring)
+
+    unknown = result.counts.get("unknown", 0)
+    assert result.counts["restored"] == 30 - unknown
+    assert unknown <= 8
+    assert (result.exit_code, len(started_refs(stage.world))) == (1, 30 - unknown)
+    assert {stage.server.ledger.effects[one] for one in stage.world.refs()} <= {1, 2}
+    named = [row["error"] for row in stage.rows(result) if row["outcome"] == "unknown"]
+    assert all("--include-inferred" in error for error in named)
+
+    again = await stage.restore(run_dir, include_inferred=True)
+
+    assert again.counts == {"restored": unknown, "left_alone": 30 - unknown}
+    assert {stage.server.ledger.effects[one] for one in stage.world.refs()} == {2}
+
+
+async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_started(
+    tmp_path: Path,
+) -> None:
+    """[P03] not continued but restored anew: what may have been started stays as it is."""
+    stage = Stage(tmp_path, started(30))
+    run_dir = await paused(stage)
+    stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
+    assert await stage.until_killed(stage.restore(run_dir)) is None
+    stage.server.on_sent = None
+    tried = resumed(stage)
+
+    result = await stage.restore(run_dir)
+
+    assert set(result.counts) == {"restored", "unknown"}
+    assert result.exit_code == 1
+    # those that were marked and had not left yet when it was killed are left as they are too
+    left = {one for one, outcome in stage.outcomes(result).items() if outcome == "unknown"}
+    assert len(left) <= 8
+    assert {stage.world.status_of(one) for one in left} == {Status.SUSPENDED}
+    assert len(tried) <= 30 - len(left)
+    assert {one: stage.server.ledger.puts(one) for one in stage.world.refs()} == {
+        one: 1 + (one.campaign_id in resumed(stage)) for one in stage.world.refs()
+    }
+
+
+async def test_with_faults_each_is_started_once(tmp_path: Path) -> None:
+    """[S46] 30 % mixed faults on the starts: all restored, each took effect once."""
+    stage = Stage(tmp_path, started(60))
+    run_dir = await paused(stage)
+    stage.server.handler.faults = FaultPlan(seed=4, rates=FaultRates.mixed(0.3))
+
+    result = await stage.restore(run_dir)
+
+    assert result.counts == {"restored": 60}
+    assert len(started_refs(stage.world)) == 60
+    assert {stage.server.ledger.effects[one] for one in stage.world.refs()} == {2}
+
+
+async def test_what_cannot_be_looked_at_is_left_as_it_is(tmp_path: Path) -> None:
+    """Listing and reading fail for ever: nothing is started blindly, exit 1."""
+    stage = Stage(tmp_path, started(10))
+    run_dir = await paused(stage)
+    stage.server.handler.faults = FaultPlan(
+        listing_faults={VDN: ListingFaults(answered=0)},
+        read_rates=FaultRates(gateway_error=1.0),
+        max_consecutive=10**6,
+    )
+
+    result = await stage.restore(run_dir)
+
+    assert resumed(stage) == set()
+    assert result.exit_code != 0
+
+
+async def test_an_old_run_is_not_simply_undone(tmp_path: Path) -> None:
+    """[P27] last written a day ago: refused with nothing sent, unless --even-if-old."""
+    stage = Stage(tmp_path, started(5))
+    run_dir = await paused(stage)
+    for path in run_dir.iterdir():
+        os.utime(path, (START_MS / 1000 - 90_000,) * 2)
+
+    with pytest.raises(RefusedError):
+        await stage.restore(run_dir)
+
+    assert resumed(stage) == set()
+    assert (await stage.restore(run_dir, even_if_old=True)).exit_code == 0
+
+
+async def test_a_restore_cannot_be_restored(tmp_path: Path) -> None:
+    """There is nothing to turn back on: usage error."""
+    stage = Stage(tmp_path, started(5))
+    result = await stage.restore(await paused(stage))
+    assert result.run_dir is not None
+
+    with pytest.raises(UsageError):
+        await stage.restore(result.run_dir)
+
+
+async def test_an_emergency_is_undone_exactly(tmp_path: Path) -> None:
+    """pause-all, then restore: what ran runs again, what was suspended stays."""
+    members = [Campaign(n, Status.STARTED if n % 4 else Status.SUSPENDED) for n in range(1, 61)]
+    stage = Stage(tmp_path, World({VDN: members}))
+    before = started_refs(stage.world)
+    result = await stage.pause_all(VDN)
+    assert result.run_dir is not None
+
+    undone = await stage.restore(result.run_dir)
+
+    assert undone.exit_code == 0
+    assert started_refs(stage.world) == before
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_a_killed_list_may_have_paused_is_no_secret(
+    tmp_path: Path, *, is_known: bool
+) -> None:
+    """Killed with eight answers under way, then restored: all run again that were seen running.
+
+    Without a look before, the eight have their rows as `left_alone`: they are only inferred.
+    """
+    stage = Stage(tmp_path, started(20), back_s=0.5)
+
+    def kill(sent: Sent) -> None:
+        if len(stage.server.puts) == 14:
+            asyncio.get_running_loop().call_later(0.1, stage.kill)
+
+    stage.server.on_sent = kill
+    assert await stage.until_killed(stage.pause(verify=is_known)) is None
+    stage.server.on_sent = None
+    stopped = set(stage.world.refs()) - set(started_refs(stage.world))
+    assert len(stopped) >= 14
+    (run_dir,) = stage.run_dirs()
+
+    result = await stage.restore(run_dir)
+
+    left = stopped - set(started_refs(stage.world))
+    told = {one for one, outcome in stage.outcomes(result).items() if outcome == "left_alone"}
+    assert left == told
+    assert bool(left) is not is_known

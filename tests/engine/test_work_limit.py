@@ -1,0 +1,112 @@
+"""Slots for campaigns at work: order, how many ahead, and what a caller who leaves gives back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orchestrator.engine.work_limit import WorkLimit
+
+
+async def taken_at_once(work_limit: WorkLimit, wanted: int) -> tuple[int, list[asyncio.Task[None]]]:
+    """How many of so many callers have a slot when all have asked."""
+    callers = [asyncio.create_task(work_limit.acquire()) for _ in range(wanted)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return sum(one.done() for one in callers), callers
+
+
+async def leave(callers: list[asyncio.Task[None]]) -> None:
+    for one in callers:
+        one.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("in_flight", "at_work"), [(1, 1), (8, 8), (9, 10), (32, 56), (64, 96)])
+async def test_a_few_are_ahead_of_those_in_flight(in_flight: int, at_work: int) -> None:
+    """As many as are in flight beyond eight, 32 at the most; nobody ahead of eight or fewer."""
+    taken, callers = await taken_at_once(WorkLimit(in_flight, is_paced=lambda: False), 200)
+    await leave(callers)
+
+    assert taken == at_work
+
+
+async def test_nobody_is_ahead_while_the_pace_holds_us_back() -> None:
+    """Twenty in flight and requests in line at the pacer: twenty at work."""
+    taken, callers = await taken_at_once(WorkLimit(20, is_paced=lambda: True), 200)
+    await leave(callers)
+
+    assert taken == 20
+
+
+async def test_who_asked_first_gets_the_next_slot() -> None:
+    """Three wait for one slot: it goes round in the order of asking."""
+    work_limit = WorkLimit(1, is_paced=lambda: False)
+    got: list[int] = []
+
+    async def ask(number: int) -> None:
+        async with work_limit:
+            got.append(number)
+
+    async with work_limit:
+        callers = [asyncio.create_task(ask(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        assert got == []
+    await asyncio.gather(*callers)
+
+    assert got == [0, 1, 2]
+
+
+async def test_a_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
+    """The first in line is cancelled before its turn, the second as its turn has just come."""
+    work_limit = WorkLimit(1, is_paced=lambda: False)
+    await work_limit.acquire()
+    first, second, third = (asyncio.create_task(work_limit.acquire()) for _ in range(3))
+    await asyncio.sleep(0)
+
+    first.cancel()
+    await asyncio.sleep(0)
+    work_limit.release()
+    second.cancel()
+    await asyncio.wait([first, second, third])
+
+    assert (first.cancelled(), second.cancelled(), third.cancelled()) == (True, True, False)
+
+
+async def test_a_slot_given_back_while_the_pace_holds_is_not_given_on_beyond_those_in_flight() -> (
+    None
+):
+    """Ten at work, the pace begins to hold: one comes back, and nobody new is begun."""
+    paced = False
+    work_limit = WorkLimit(9, is_paced=lambda: paced)
+    for _ in range(10):
+        await work_limit.acquire()
+    waiting = asyncio.create_task(work_limit.acquire())
+    await asyncio.sleep(0)
+
+    paced = True
+    work_limit.release()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    work_limit.release()
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
+    """The pace has let go, so there is room ahead: it goes to whoever asked first."""
+    paced = True
+    work_limit = WorkLimit(10, is_paced=lambda: paced)
+    _, callers = await taken_at_once(work_limit, 11)
+    paced = False
+
+    newcomer = asyncio.create_task(work_limit.acquire())
+    await asyncio.sleep(0)
+    waited = not newcomer.done()
+    work_limit.release()
+    await asyncio.sleep(0)
+    first_served = callers[-1].done()
+    await leave([*callers, newcomer])
+
+    assert waited
+    assert first_served

@@ -1,0 +1,461 @@
+"""The breaker's table, row by row, and the laws that no order of events breaks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.policy.breaker import Breaker, Hold, Pass
+
+BASE_S = 0.2
+CAP_S = 10.0
+PATIENCE_S = 1800.0
+OPENED_S = 100.0
+
+
+def make_breaker(*, patience_s: float = PATIENCE_S, cap_s: float = CAP_S) -> Breaker:
+    return Breaker(probe_base_s=BASE_S, probe_cap_s=cap_s, patience_s=patience_s)
+
+
+def opened(*, patience_s: float = PATIENCE_S, cap_s: float = CAP_S) -> Breaker:
+    """A breaker that five different campaigns have opened at 100 s: first probe at 100.1 s."""
+    breaker = make_breaker(patience_s=patience_s, cap_s=cap_s)
+    for ref in range(5):
+        breaker.record_failure(ref=ref, now_s=OPENED_S, campaign_specific=False)
+    return breaker
+
+
+def probing() -> Breaker:
+    """The same, its probe sent at 101 s for campaign 7."""
+    breaker = opened()
+    assert breaker.may_pass(now_s=101, ref=7) is Pass.PROBE
+    return breaker
+
+
+def held_s(breaker: Breaker, *, now_s: float) -> float:
+    """For how long an asker is held; it must be held."""
+    hold = breaker.may_pass(now_s=now_s)
+    assert isinstance(hold, Hold)
+    return hold.wait_s
+
+
+# -------------------------------------------------------------------------------------- closed
+
+
+def test_a_closed_breaker_lets_everything_pass() -> None:
+    """Nothing has failed: GO, again and again."""
+    breaker = make_breaker()
+
+    assert [breaker.may_pass(now_s=n) for n in range(3)] == [Pass.GO] * 3
+    assert not breaker.is_open
+    assert breaker.opened_since_s is None
+
+
+def test_five_different_campaigns_in_a_row_open_it() -> None:
+    """Four do not; the fifth does, once, at its own time [S24]."""
+    breaker = make_breaker()
+
+    for ref in range(4):
+        breaker.record_failure(ref=ref, now_s=ref, campaign_specific=False)
+    assert not breaker.is_open
+    breaker.record_failure(ref="fifth", now_s=4, campaign_specific=False)
+
+    assert breaker.is_open
+    assert breaker.opened_since_s == 4
+    assert breaker.times_opened == 1
+
+
+def test_one_stubborn_campaign_never_opens_it() -> None:
+    """A thousand failures of four campaigns are four in the row."""
+    breaker = make_breaker()
+
+    for n in range(1000):
+        breaker.record_failure(ref=n % 4, now_s=n, campaign_specific=False)
+
+    assert breaker.may_pass(now_s=1000) is Pass.GO
+
+
+def test_a_useful_answer_empties_the_row() -> None:
+    """Four failures, one useful answer, four failures: nobody waits."""
+    breaker = make_breaker()
+
+    for ref in (1, 2, 3, 4, None, 5, 6, 7, 8):
+        if ref is None:
+            breaker.record_success(now_s=0)
+        else:
+            breaker.record_failure(ref=ref, now_s=0, campaign_specific=False)
+
+    assert not breaker.is_open
+
+
+def test_explained_failures_do_not_count() -> None:
+    """Fifty stubborn campaigns among working ones are no outage [S13]."""
+    breaker = make_breaker()
+
+    for ref in range(50):
+        breaker.record_failure(ref=ref, now_s=ref, campaign_specific=True)
+
+    assert not breaker.is_open
+
+
+def test_an_outage_opens_it_at_once() -> None:
+    """A 401 after accepted requests needs no row of five [S17]."""
+    breaker = make_breaker()
+
+    breaker.outage(now_s=3)
+
+    assert held_s(breaker, now_s=3) == pytest.approx(0.1)
+    assert breaker.opened_since_s == 3
+
+
+def test_a_threshold_of_one_opens_at_the_first_failure() -> None:
+    """The threshold is the caller's."""
+    breaker = Breaker(probe_base_s=1, probe_cap_s=8, patience_s=60, threshold=1)
+
+    breaker.record_failure(ref=1, now_s=0, campaign_specific=False)
+
+    assert breaker.is_open
+
+
+def test_a_cancelled_probe_of_a_breaker_that_closed_meanwhile_changes_nothing() -> None:
+    """Another answer closed it while the probe waited for its slot."""
+    breaker = probing()
+    breaker.record_success(now_s=102)
+
+    breaker.probe_cancelled(now_s=103)
+
+    assert breaker.may_pass(now_s=103) is Pass.GO
+
+
+# ---------------------------------------------------------------------------------------- open
+
+
+def test_an_open_breaker_holds_until_the_probe_is_due() -> None:
+    """The first probe is due the middle of 0.2 s after it opened."""
+    breaker = opened()
+
+    assert held_s(breaker, now_s=100) == pytest.approx(0.1)
+    assert held_s(breaker, now_s=100.04) == pytest.approx(0.06)
+    assert breaker.may_pass(now_s=100.2) is Pass.PROBE
+    assert breaker.probes == 1
+
+
+def test_failures_from_before_it_opened_count_no_second_time() -> None:
+    """Those that were in flight fail too: no second opening, no failed probe, no longer spacing."""
+    breaker = opened()
+
+    for ref in range(5, 50):
+        breaker.record_failure(ref=ref, now_s=100.05, campaign_specific=False)
+    breaker.outage(now_s=100.05)
+    breaker.probe_cancelled(now_s=100.05)
+
+    assert (breaker.times_opened, breaker.probes_failed) == (1, 0)
+    assert breaker.opened_since_s == OPENED_S
+    assert held_s(breaker, now_s=100.05) == pytest.approx(0.05)
+
+
+def test_a_late_useful_answer_closes_it() -> None:
+    """The server answered one that was in flight: it works."""
+    breaker = opened()
+
+    breaker.record_success(now_s=100.05)
+
+    assert breaker.may_pass(now_s=100.05) is Pass.GO
+    assert breaker.opened_since_s is None
+
+
+@pytest.mark.parametrize(
+    ("cap_s", "spacings_s"),
+    [
+        (10.0, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]),
+        (1.0, [0.1, 0.2, 0.4, 0.5, 0.5]),
+        (0.1, [0.05, 0.05]),
+    ],
+)
+def test_probes_are_spaced_from_base_to_cap(cap_s: float, spacings_s: list[float]) -> None:
+    """Each failed probe doubles the wait for the next, up to the middle of the cap [S24]."""
+    breaker = opened(cap_s=cap_s)
+    now_s = OPENED_S
+    seen_s = []
+
+    for _ in spacings_s:
+        seen_s.append(held_s(breaker, now_s=now_s))
+        now_s += seen_s[-1] + 1e-9
+        assert breaker.may_pass(now_s=now_s, ref=7) is Pass.PROBE
+        now_s += 3
+        breaker.record_failure(ref=7, now_s=now_s, campaign_specific=False)
+
+    assert seen_s == pytest.approx(spacings_s)
+    assert breaker.probes_failed == len(spacings_s)
+
+
+def test_spacing_stays_finite_for_ever() -> None:
+    """Ten thousand failed probes: still half the cap [P36]."""
+    breaker = opened(patience_s=1e9)
+    now_s = OPENED_S
+
+    for _ in range(10_000):
+        now_s += 6
+        assert breaker.may_pass(now_s=now_s) is Pass.PROBE
+        breaker.record_failure(ref=1, now_s=now_s, campaign_specific=False)
+
+    assert held_s(breaker, now_s=now_s) == CAP_S / 2
+
+
+def test_a_breaker_that_opens_again_begins_with_the_short_spacing() -> None:
+    """What an earlier outage taught is forgotten with it; the row begins anew."""
+    breaker = probing()
+    breaker.record_failure(ref=7, now_s=102, campaign_specific=False)
+    breaker.record_success(now_s=103)
+
+    for ref in range(4):
+        breaker.record_failure(ref=ref, now_s=104, campaign_specific=False)
+    assert not breaker.is_open
+    breaker.record_failure(ref=4, now_s=104, campaign_specific=False)
+
+    assert held_s(breaker, now_s=104) == pytest.approx(0.1)
+    assert breaker.times_opened == 2
+
+
+# ------------------------------------------------------------------------------------- probing
+
+
+def test_only_one_probe_is_out_at_a_time() -> None:
+    """While it is out the others are held, however long it takes; its report will wake them."""
+    breaker = probing()
+
+    assert held_s(breaker, now_s=101) == CAP_S / 2
+    assert held_s(breaker, now_s=1000) == CAP_S / 2
+    assert breaker.probes == 1
+
+
+def test_a_failed_probe_keeps_it_open() -> None:
+    """Opened once, since the same instant, one probe failed."""
+    breaker = probing()
+
+    breaker.record_failure(ref=7, now_s=116, campaign_specific=False)
+
+    assert held_s(breaker, now_s=116) == pytest.approx(0.2)
+    assert (breaker.times_opened, breaker.probes, breaker.probes_failed) == (1, 1, 1)
+    assert breaker.opened_since_s == OPENED_S
+
+
+def test_an_explained_failure_of_a_probe_is_a_failed_probe() -> None:
+    """Nothing explains a failure while the server gives no useful answer."""
+    breaker = probing()
+
+    breaker.record_failure(ref=7, now_s=116, campaign_specific=True)
+
+    assert breaker.probes_failed == 1
+
+
+def test_a_useful_probe_closes_it_at_once() -> None:
+    """One useful answer is enough for everybody."""
+    breaker = probing()
+
+    breaker.record_success(now_s=102)
+
+    assert [breaker.may_pass(now_s=102) for _ in range(100)] == [Pass.GO] * 100
+
+
+def test_the_failure_of_another_is_not_the_probes() -> None:
+    """Those still in flight from before it opened free no second probe, nor does an outage."""
+    breaker = probing()
+
+    for ref in (0, 1, 2, 3, 4, 8, 9):
+        breaker.record_failure(ref=ref, now_s=101.5, campaign_specific=False)
+    breaker.outage(now_s=101.5)
+
+    assert held_s(breaker, now_s=200) == CAP_S / 2
+    assert breaker.probes_failed == 0
+
+
+def test_without_a_name_any_failure_is_taken_for_the_probes() -> None:
+    """A caller that does not say whose probe it is never leaves the breaker stuck."""
+    breaker = opened()
+    assert breaker.may_pass(now_s=101) is Pass.PROBE
+
+    breaker.record_failure(ref=3, now_s=102, campaign_specific=False)
+
+    assert breaker.probes_failed == 1
+    assert breaker.may_pass(now_s=103) is Pass.PROBE
+
+
+def test_a_cancelled_probe_makes_room_for_the_next_after_the_same_spacing() -> None:
+    """It says nothing of the server: not counted as failed, the spacing no longer, yet kept."""
+    breaker = probing()
+
+    breaker.probe_cancelled(now_s=102)
+
+    assert held_s(breaker, now_s=102) == pytest.approx(0.1)
+    assert breaker.may_pass(now_s=102.2) is Pass.PROBE
+    assert (breaker.probes, breaker.probes_failed) == (2, 0)
+
+
+# ------------------------------------------------------------------------------------ patience
+
+
+def test_patience_ends_with_a_failed_probe() -> None:
+    """Open for 1,800 s, and the probe that was due has failed: now, not before."""
+    breaker = opened()
+
+    assert not breaker.out_of_patience(1899.9)
+    assert breaker.may_pass(now_s=1899.9, ref=1) is Pass.PROBE
+    assert not breaker.out_of_patience(1905)
+    breaker.record_failure(ref=1, now_s=1905, campaign_specific=False)
+
+    assert breaker.out_of_patience(1905)
+
+
+def test_a_machine_that_slept_asks_before_it_gives_up() -> None:
+    """Stopped for an hour while open: the first asker is the probe, the others still wait [P12]."""
+    breaker = opened()
+    woken_s = OPENED_S + 3600
+
+    assert not breaker.out_of_patience(woken_s)
+    assert breaker.may_pass(now_s=woken_s) is Pass.PROBE
+    assert not breaker.out_of_patience(woken_s)
+    breaker.record_success(now_s=woken_s + 0.1)
+
+    assert breaker.may_pass(now_s=woken_s + 0.1) is Pass.GO
+    assert not breaker.out_of_patience(woken_s + 0.1)
+
+
+def test_a_closed_breaker_has_all_the_patience() -> None:
+    """Patience is about an outage, not about time."""
+    assert not make_breaker().out_of_patience(1e9)
+
+
+def test_a_hold_ends_no_later_than_patience() -> None:
+    """The next probe is 0.2 s away, patience 0.05 s: asked again in 0.05 s; then as usual."""
+    breaker = opened(patience_s=2.05)
+    assert breaker.may_pass(now_s=102) is Pass.PROBE
+
+    assert held_s(breaker, now_s=102) == pytest.approx(0.05)
+    breaker.record_failure(ref=1, now_s=102, campaign_specific=False)
+    assert held_s(breaker, now_s=102) == pytest.approx(0.05)
+    assert held_s(breaker, now_s=102.1) == pytest.approx(0.1)
+    assert breaker.out_of_patience(102.1)
+
+
+# ---------------------------------------------------------------------------------------- laws
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "useful", "useless", "explained", "outage", "cancel"]),
+        st.integers(0, 7),
+        st.floats(0, 20),
+    ),
+    max_size=120,
+)
+
+
+@settings(deadline=None)
+@given(events=EVENTS)
+def test_no_order_of_events_breaks_the_laws(events: list[tuple[str, int, float]]) -> None:
+    """One probe at a time, spaced from the last one's end; GO only when closed; finite holds."""
+    breaker = make_breaker()
+    now_s = 0.0
+    probe: int | None = None
+    probe_ended_s = -1e9
+    for kind, ref, later_s in events:
+        now_s += later_s
+        match kind:
+            case "ask":
+                passed = breaker.may_pass(now_s=now_s, ref=ref)
+                assert (passed is Pass.GO) is not breaker.is_open
+                if passed is Pass.PROBE:
+                    assert probe is None
+                    assert now_s - probe_ended_s >= BASE_S / 2 - 1e-9
+                    probe = ref
+                elif isinstance(passed, Hold):
+                    assert 0 < passed.wait_s <= CAP_S / 2
+            case "useful":
+                breaker.record_success(now_s=now_s)
+                assert not breaker.is_open
+                probe = None
+            case "useless" | "explained":
+                was_open = breaker.is_open
+                failed = breaker.probes_failed
+                breaker.record_failure(ref=ref, now_s=now_s, campaign_specific=kind == "explained")
+                assert breaker.is_open or not was_open
+                assert breaker.probes_failed - failed == int(probe is not None and ref == probe)
+                if ref == probe:
+                    probe, probe_ended_s = None, now_s
+            case "outage":
+                breaker.outage(now_s=now_s)
+                assert breaker.is_open
+            case _ if probe is not None:
+                breaker.probe_cancelled(now_s=now_s)
+                probe, probe_ended_s = None, now_s
+            case _:
+                pass
+        assert (breaker.opened_since_s is not None) is breaker.is_open
+        assert breaker.probes_failed <= breaker.probes
+
+
+@settings(deadline=None)
+@given(
+    up_after_s=st.floats(0, 300),
+    asked_every_s=st.floats(0.1, 2),
+    answer_after_s=st.floats(0.01, 15),
+)
+def test_a_server_that_recovers_is_found_within_a_spacing_and_two_answers(
+    up_after_s: float, asked_every_s: float, answer_after_s: float
+) -> None:
+    """While anybody asks, the probe that finds it well leaves at most half a cap after it is."""
+    breaker = opened()
+    now_s = OPENED_S
+    while breaker.is_open:
+        if breaker.may_pass(now_s=now_s, ref=1) is Pass.PROBE:
+            well = now_s >= OPENED_S + up_after_s
+            now_s += answer_after_s
+            if well:
+                breaker.record_success(now_s=now_s)
+            else:
+                breaker.record_failure(ref=1, now_s=now_s, campaign_specific=False)
+        else:
+            now_s += asked_every_s
+
+    found_after_s = now_s - OPENED_S - up_after_s
+    assert found_after_s <= CAP_S / 2 + 2 * answer_after_s + asked_every_s
+
+
+def test_a_renewed_one_is_closed_and_behaves_alike() -> None:
+    """Open, probed and failed before: the new one opens by as many, and asks at the same times."""
+    old = opened()
+    old.may_pass(now_s=OPENED_S + CAP_S, ref=1)
+    old.record_failure(ref=1, now_s=OPENED_S + CAP_S, campaign_specific=False)
+
+    new = old.renewed()
+
+    assert (new.is_open, new.times_opened, new.probes, new.probes_failed) == (False, 0, 0, 0)
+    assert old.is_open
+    assert new.patience_s == old.patience_s
+    fresh = opened()
+    for ref in range(100):
+        if new.is_open:
+            break
+        new.record_failure(ref=ref, now_s=OPENED_S, campaign_specific=False)
+    assert new.opened_since_s == fresh.opened_since_s
+    assert new.may_pass(now_s=OPENED_S) == fresh.may_pass(now_s=OPENED_S)
+
+
+@pytest.mark.parametrize(
+    ("base_s", "cap_s", "patience_s", "threshold"),
+    [
+        (0.0, 1.0, 1.0, 5),
+        (float("nan"), 1.0, 1.0, 5),
+        (1.0, float("inf"), 1.0, 5),
+        (1.0, 0.0, 1.0, 5),
+        (1.0, 1.0, -1.0, 5),
+        (1.0, 1.0, 1.0, 0),
+    ],
+)
+def test_senseless_settings_are_refused(
+    base_s: float, cap_s: float, patience_s: float, threshold: int
+) -> None:
+    """Zero spacing, no cap, negative patience, a threshold of none."""
+    with pytest.raises(AssertionError):
+        Breaker(probe_base_s=base_s, probe_cap_s=cap_s, patience_s=patience_s, threshold=threshold)

@@ -1,0 +1,542 @@
+"""Run directories: rights, one holder at a time, and finding them again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
+from orchestrator.store import run_dir as run_directory
+from orchestrator.store.run_dir import (
+    JOURNAL,
+    Holder,
+    RunDirectory,
+    file_mode,
+    file_system_of,
+    find_run,
+    make_run_directory,
+    new_run_id,
+    refuse_network_file_system,
+    runs_in,
+    whole_path,
+)
+
+ID = "20261123T230501Z-7f3a"
+LATER_ID = "20261124T000000Z-0001"
+
+
+def mode(path: Path) -> int:
+    """The rights of a path, with setgid."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def hold(directory: RunDirectory) -> None:
+    """Hold a directory since a fixed time."""
+    directory.hold(since="2026-11-23T23:05:01Z", host="jump1")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A new run directory."""
+    return make_run_directory(tmp_path / "state" / "runs" / ID)
+
+
+def finished(state: Path, run_id: str) -> RunDirectory:
+    """A run directory that has a journal."""
+    made = make_run_directory(state / "runs" / run_id)
+    made.journal.write_bytes(b"journal")
+    return made
+
+
+# -- making -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_run_directory_is_ours_alone(tmp_path: Path, umask: int) -> None:
+    """[Z13] 0700 all the way down, whatever the umask; its files 0600."""
+    before = os.umask(umask)
+    try:
+        made = make_run_directory(tmp_path / "state" / "runs" / ID)
+    finally:
+        os.umask(before)
+
+    assert [mode(made.path), mode(made.path.parent), mode(made.path.parent.parent)] == [0o700] * 3
+    assert file_mode(made.path) == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_setgid_state_directory_shares_its_runs(tmp_path: Path, umask: int) -> None:
+    """[Z13] An operator's colleagues can continue the run: 2770 all the way down, files 0660."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o2770)
+    before = os.umask(umask)
+    try:
+        made = make_run_directory(state / "runs" / ID)
+    finally:
+        os.umask(before)
+
+    assert [mode(made.path), mode(made.path.parent)] == [0o2770] * 2
+    assert file_mode(made.path) == 0o660
+
+
+LEFTOVERS = [
+    "journal.db.part",
+    "journal.db.part-journal",
+    "holder.json",
+    ".holder.json",
+    ".results.csv.0a1b.part",
+]
+
+
+def test_an_empty_directory_is_taken_and_so_is_a_false_start(run: RunDirectory) -> None:
+    """What a killed start left behind does not stand in the way of the next."""
+    for name in LEFTOVERS:
+        (run.path / name).touch()
+
+    assert make_run_directory(run.path) == RunDirectory(run.path)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", JOURNAL, "results.csv", "journal.db-wal"])
+def test_junk_in_a_run_directory_is_refused(run: RunDirectory, name: str) -> None:
+    """Anything else in --run-dir: exit 2, named, and left as it was."""
+    (run.path / name).write_text("mine")
+
+    with pytest.raises(UsageError, match=rf"{name}.*Nothing was sent"):
+        make_run_directory(run.path)
+
+    assert (run.path / name).read_text() == "mine"
+
+
+def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+    """A file, a link (also to a directory), a link to nowhere."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+
+    for name, words in (
+        ("file", "not a directory"),
+        ("link", "a symbolic link"),
+        ("dangling", "a symbolic link"),
+    ):
+        with pytest.raises(UsageError, match=words) as caught:
+            make_run_directory(tmp_path / name)
+        assert caught.value.advice
+
+
+def test_what_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    """A parent that is a file: the message names the place and what to do."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match="Nothing was sent") as told:
+        make_run_directory(tmp_path / "file" / "runs" / ID)
+
+    assert "--run-dir" in told.value.advice
+
+
+def test_a_run_that_never_began_leaves_nothing(run: RunDirectory) -> None:
+    """Its own leftovers go, and with them the directory."""
+    for name in LEFTOVERS:
+        (run.path / name).touch()
+
+    run.remove_if_empty()
+
+    assert not run.path.exists()
+
+
+def test_what_is_not_ours_stays(run: RunDirectory) -> None:
+    """A journal or somebody's notes keep the directory in place."""
+    run.journal.touch()
+
+    run.remove_if_empty()
+
+    assert run.has_journal
+
+
+# -- holding ------------------------------------------------------------------------------------
+
+
+def test_one_holder_at_a_time(run: RunDirectory) -> None:
+    """[X01] The second is refused with pid, host and time of the first; after release it may."""
+    other = RunDirectory(run.path)
+    hold(run)
+
+    with pytest.raises(RefusedError) as told:
+        hold(other)
+    run.release()
+    hold(other)
+
+    assert told.value.exit_code == 7
+    assert f"process {os.getpid()} on jump1 since 2026-11-23T23:05:01Z" in str(told.value)
+    other.release()
+
+
+def test_releasing_what_is_not_held_does_nothing(run: RunDirectory) -> None:
+    """Giving up before holding leaves another one's word where it is."""
+    (run.path / "holder.json").touch()
+
+    run.release()
+
+    assert (run.path / "holder.json").exists()
+
+
+def test_a_live_run_is_seen(run: RunDirectory) -> None:
+    """Live while it is held, not before, not after, not when it is gone."""
+    seen = RunDirectory(run.path)
+
+    states = [seen.is_live]
+    hold(run)
+    states.append(seen.is_live)
+    run.release()
+    states.append(seen.is_live)
+
+    assert states == [False, True, False]
+    assert not RunDirectory(run.path / "gone").is_live
+
+
+def test_deleting_its_files_does_not_free_a_run(run: RunDirectory) -> None:
+    """[X03] The lock is on the directory itself: there is no lock file to delete."""
+    hold(run)
+    for child in run.path.iterdir():
+        child.unlink()
+
+    with pytest.raises(RefusedError, match="another process"):
+        hold(RunDirectory(run.path))
+
+    run.release()
+
+
+def test_a_directory_that_was_replaced_is_not_taken(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[X03] Locked was the old one; in the new one somebody else may be at work."""
+    lock = run_directory._lock
+
+    def lock_too_late(descriptor: int) -> bool:
+        run.path.rename(run.path.with_name("aside"))
+        run.path.mkdir()
+        return lock(descriptor)
+
+    monkeypatch.setattr(run_directory, "_lock", lock_too_late)
+
+    with pytest.raises(StorageError, match="replaced"):
+        hold(run)
+
+    assert not RunDirectory(run.path).is_live
+
+
+def test_a_directory_that_went_away_is_not_taken(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[X03] Locked, and deleted in the same instant."""
+    lock = run_directory._lock
+
+    def lock_too_late(descriptor: int) -> bool:
+        run.path.rmdir()
+        return lock(descriptor)
+
+    monkeypatch.setattr(run_directory, "_lock", lock_too_late)
+
+    with pytest.raises(StorageError, match="replaced"):
+        hold(run)
+
+
+def test_a_missing_directory_cannot_be_held(tmp_path: Path) -> None:
+    """Nothing to hold is a storage error, exit 5."""
+    with pytest.raises(StorageError, match="No such file"):
+        hold(RunDirectory(tmp_path / "gone"))
+
+
+_HOLD_FOR_EVER = """
+import sys, signal
+from pathlib import Path
+from orchestrator.store.run_dir import RunDirectory
+RunDirectory(Path(sys.argv[1])).hold(since="now", host="child")
+print("held", flush=True)
+signal.pause()
+"""
+
+
+def test_a_killed_holder_frees_the_run_at_once(run: RunDirectory) -> None:
+    """[X02] kill -9: the kernel lets go, and what the dead one wrote does not count."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD_FOR_EVER, str(run.path)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(RefusedError, match=f"process {child.pid} on child since now"):
+            hold(run)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+
+    told = run.holder()
+    hold(run)
+
+    assert told == Holder(child.pid, "child", "now")
+    assert run.holder() == Holder(os.getpid(), "jump1", "2026-11-23T23:05:01Z")
+    run.release()
+    assert run.holder() is None
+
+
+def test_the_lock_is_not_inherited_by_a_command_we_start(run: RunDirectory) -> None:
+    """[P31] A child that outlives us does not keep the run."""
+    hold(run)
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        close_fds=False,
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        run.release()
+        is_free = not RunDirectory(run.path).is_live
+        child.communicate(b"")
+
+    assert is_free
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "{", "[]", "7", '{"pid": "x", "host": "h", "since": "s"}', '{"pid": 1}', "\ud800"],
+)
+def test_a_word_that_cannot_be_read_is_no_holder(run: RunDirectory, told: str) -> None:
+    """What stands beside the lock is for people; it never breaks anything."""
+    (run.path / "holder.json").write_text(told, "utf-8", "surrogatepass")
+
+    assert run.holder() is None
+
+
+def test_the_word_of_the_holder_has_the_rights_of_the_run(run: RunDirectory) -> None:
+    """[Z13] 0600, also over what a killed start left behind, and never through a link."""
+    victim = run.path.parent / "victim"
+    victim.write_text("precious")
+    (run.path / ".holder.json").symlink_to(victim)
+
+    hold(run)
+
+    assert mode(run.path / "holder.json") == 0o600
+    assert victim.read_text() == "precious"
+    run.release()
+
+
+def test_a_word_that_cannot_be_written_lets_go_again(run: RunDirectory) -> None:
+    """A directory in its place: exit 5, and the lock is free for the next."""
+    (run.path / "holder.json").mkdir()
+
+    with pytest.raises(StorageError):
+        hold(run)
+
+    assert not RunDirectory(run.path).is_live
+
+
+# -- finding ------------------------------------------------------------------------------------
+
+
+def test_a_run_is_found_in_four_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By path, by id, by a unique end of it, and as the last one."""
+    first, last = finished(tmp_path, ID), finished(tmp_path, LATER_ID)
+    make_run_directory(tmp_path / "runs" / "20261125T000000Z-ffff")  # has no journal yet
+    monkeypatch.chdir(first.path.parent)
+
+    found = {
+        text: find_run(tmp_path, text).path
+        for text in (str(first.path), f"./{ID}", ID, "7f3a", "1Z-7f3a", LATER_ID, "0001", "last")
+    }
+
+    assert found == {
+        str(first.path): first.path,
+        f"./{ID}": first.path,
+        ID: first.path,
+        "7f3a": first.path,
+        "1Z-7f3a": first.path,
+        LATER_ID: last.path,
+        "0001": last.path,
+        "last": last.path,
+    }
+
+
+def test_a_run_directory_of_any_name_is_found_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--run-dir chose the name; from the directory above, the name alone is enough."""
+    made = make_run_directory(tmp_path / "tonight")
+    made.journal.touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert find_run(tmp_path / "state", "tonight").path == made.path
+
+
+NOT_FOUND = [
+    ("ffff", "there is no run ffff"),
+    ("", "there is no run"),
+    ("last!", "there is no run"),
+    ("./nowhere", "is not a run directory"),
+    ("/", "is not a run directory"),
+    ("x" * 5_000, "there is no run"),
+    ("../" + "x" * 5_000, "is not a run directory"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), NOT_FOUND)
+def test_what_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    """Exit 2, also for names that no file can have; an empty name is never where we stand."""
+    here = finished(tmp_path, ID)
+    monkeypatch.chdir(here.path)
+
+    with pytest.raises(UsageError, match=told):
+        find_run(tmp_path, text)
+
+
+def test_an_end_of_several_runs_is_refused(tmp_path: Path) -> None:
+    """The candidates are named, newest first."""
+    for run_id in ("20260101T000000Z-aaff", "20260102T000000Z-bbff", ID):
+        finished(tmp_path, run_id)
+
+    with pytest.raises(
+        UsageError,
+        match=r"ff is the end of 2 run ids .20260102T000000Z-bbff, 20260101T000000Z-aaff",
+    ):
+        find_run(tmp_path, "ff")
+
+
+def test_without_any_run_there_is_no_last_one(tmp_path: Path) -> None:
+    """An empty or a missing state directory has no runs."""
+    assert runs_in(tmp_path / "gone") == []
+    with pytest.raises(UsageError, match="there is no run last"):
+        find_run(tmp_path, "last")
+
+
+def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
+    """Only what looks like a run; files and other directories are not ours."""
+    for run_id in (ID, LATER_ID):
+        finished(tmp_path, run_id)
+    (tmp_path / "runs" / "tmp").mkdir()
+    (tmp_path / "runs" / "20270101T000000Z-0000").touch()
+
+    assert [one.path.name for one in runs_in(tmp_path)] == [LATER_ID, ID]
+
+
+def test_a_directory_that_cannot_be_looked_into_has_no_journal(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's private run in a shared place does not break `runs` for everybody."""
+
+    def denied(_self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)
+
+    assert not run.has_journal
+
+
+@pytest.mark.parametrize(
+    ("ms", "chance", "end"),
+    [(0, 0.0, "0000"), (1, 0.5, "0060"), (999, 1 - 2**-53, "f9ff")],
+)
+def test_a_run_id_is_a_time_and_a_chance(tmp_path: Path, ms: int, chance: float, end: str) -> None:
+    """Four hexadecimal digits, never five; and it is found again as a run."""
+    run_id = new_run_id(second="20261123T230501Z", ms=ms, chance=chance)
+
+    assert run_id == f"20261123T230501Z-{end}"
+    finished(tmp_path, run_id)
+    assert find_run(tmp_path, "last").path.name == run_id
+
+
+def test_the_last_run_of_one_second_is_the_one_that_began_last(tmp_path: Path) -> None:
+    """A millisecond counts for more than any chance."""
+    earlier = new_run_id(second="20261123T230501Z", ms=414, chance=0.999)
+    later = new_run_id(second="20261123T230501Z", ms=415, chance=0.0)
+    for run_id in (later, earlier):
+        finished(tmp_path, run_id)
+
+    assert find_run(tmp_path, "last").path.name == later
+    assert [run.path.name for run in runs_in(tmp_path)] == [later, earlier]
+
+
+# -- file systems -------------------------------------------------------------------------------
+
+_MOUNTS = r"""
+21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+22 21 0:20 / /proc rw - proc proc rw
+30 21 0:40 / {0}/nfs rw shared:9 master:2 - nfs4 server:/export rw
+31 30 8:2 / {0}/nfs/local rw - xfs /dev/sdb rw
+32 21 0:41 / {0}/with\040space rw - cifs //server/share rw
+33 21 0:42 / {0}/日本 rw - nfs server:/jp rw
+34 21 0:43 / {0}/back\134slash rw - 9p share rw
+35 21 0:44 / {0}/twice rw - nfs server:/a rw
+36 35 0:45 / {0}/twice rw - tmpfs tmpfs rw
+garbage
+37 21 0:46
+"""
+
+PLACES = [
+    ("", "ext4"),
+    ("nfs", "nfs4"),
+    ("nfs/state/runs/x", "nfs4"),
+    ("nfsmore", "ext4"),
+    ("nfs/local/state", "xfs"),
+    ("with space/state", "cifs"),
+    ("日本/state", "nfs"),
+    ("back\\slash", "9p"),
+    ("twice/over", "tmpfs"),
+]
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Path:
+    """A mountinfo as the kernel writes it."""
+    path = tmp_path / "mountinfo"
+    path.write_text(_MOUNTS.replace("{0}", str(tmp_path)), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("place", "kind"), PLACES)
+def test_the_file_system_of_a_place(tmp_path: Path, mounts: Path, place: str, kind: str) -> None:
+    """The longest mount point that holds it, the later one of two; it need not exist yet."""
+    assert file_system_of(tmp_path / place, mounts=mounts) == kind
+
+
+def test_a_link_is_followed_to_its_file_system(tmp_path: Path, mounts: Path) -> None:
+    """A state directory that is a link into a share is on the share."""
+    (tmp_path / "nfs").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nfs")
+
+    assert file_system_of(tmp_path / "link" / "runs", mounts=mounts) == "nfs4"
+
+
+@pytest.mark.parametrize(("place", "kind"), PLACES)
+def test_a_network_file_system_is_refused(
+    tmp_path: Path, mounts: Path, place: str, kind: str
+) -> None:
+    """[X04] Two hosts could hold one run at once there: exit 2, before anything is made."""
+    if kind in {"ext4", "xfs", "tmpfs"}:
+        refuse_network_file_system(tmp_path / place, mounts=mounts)
+        return
+    with pytest.raises(SettingsError, match=rf"network file system \({kind}\)") as told:
+        refuse_network_file_system(tmp_path / place, mounts=mounts)
+
+    assert (told.value.key, told.value.exit_code) == ("state.dir", 2)
+
+
+def test_where_nobody_can_tell_a_place_is_allowed(tmp_path: Path) -> None:
+    """A system without mountinfo is not kept from working."""
+    assert file_system_of(tmp_path, mounts=tmp_path / "gone") == ""
+    refuse_network_file_system(tmp_path, mounts=tmp_path / "gone")
+
+
+def test_a_run_directory_below_home_may_be_written_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--run-dir=~/nightly`: a shell leaves it alone, and nobody wants a directory called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert whole_path(Path("~/nightly")) == tmp_path / "nightly"
