@@ -498,7 +498,7 @@ async def test_what_no_request_got_through_is_said_when_the_deadline_strikes(
             host, port = silent.getsockname()
             ended = await stage.run(
                 *words,
-                *("--config", str(tmp_path / "quick.toml"), "--deadline", "1"),
+                *("--config", str(tmp_path / "quick.toml"), "--deadline", "5"),
                 env={"ORCHESTRATOR_BASE_URL": f"https://{host}:{port}"},
             )
 
