@@ -48,24 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         output.say("interrupted before anything was sent")
         return INTERRUPTED
-    except MemoryError:
-        output.complain(
-            StorageError(
-                "this process gets too little memory (ulimit -v, or its container's limit)",
-                advice="raise the limit; `orchestrator runs` shows what was recorded",
-            )
-        )
-        return StorageError.exit_code
     except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
-        output.complain(
-            BugError(
-                f"a bug in the orchestrator: {type(error).__name__}: {error}",
-                advice="run it again with --debug and report what it prints;"
-                " `orchestrator runs` shows what was recorded",
-            )
-        )
+        last = _uncaught(error)
+        output.complain(last)
         _trace(error, tokens)
-        return BugError.exit_code
+        return last.exit_code
     finally:
         gc.enable()
         output.finish_output()
@@ -121,6 +108,20 @@ def _call(tokens: list[str]) -> int:
     gc.enable()
     called: Callable[..., int] = command
     return called(*bound.args, **bound.kwargs)
+
+
+def _uncaught(error: Exception) -> OrchestratorError:
+    """What nobody foresaw: a limit of this process that is too low, or a bug of ours."""
+    if isinstance(error, MemoryError) or "start new thread" in str(error):
+        return StorageError(
+            "this process gets too little memory (ulimit -v, or its container's limit)",
+            advice="raise the limit; `orchestrator runs` shows what was recorded",
+        )
+    return BugError(
+        f"a bug in the orchestrator: {type(error).__name__}: {error}",
+        advice="run it again with --debug and report what it prints;"
+        " `orchestrator runs` shows what was recorded",
+    )
 
 
 def _forbid_core_dumps() -> None:

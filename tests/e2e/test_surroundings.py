@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
 import resource
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,6 +99,21 @@ threading.Thread.start = refuse
 
         assert (ended.code, stage.running()) == (0, 0), ended.err
         assert stage.outcomes() == {"paused": 4}
+
+
+async def test_a_thread_that_is_refused_after_all_is_no_bug(tmp_path: Path) -> None:
+    """The limit is reached between two threads: too little memory, exit 5."""
+    refusing = """
+from orchestrator.cli import runner
+def refuse():
+    raise RuntimeError("can't start new thread")
+runner.asyncio.Runner = lambda *_, **__: refuse()
+"""
+    async with a_stage(tmp_path, campaigns=1) as stage:
+        ended = await stage.run(*stage.pause_words(), program=refusing)
+
+        assert (ended.code, stage.puts()) == (5, 0)
+        assert "too little memory" in ended.err
 
 
 async def test_too_little_memory_is_no_bug(tmp_path: Path) -> None:
@@ -476,23 +491,16 @@ async def test_what_no_request_got_through_is_said_when_the_deadline_strikes(
     tmp_path: Path, *, emergency: bool
 ) -> None:
     """A URL with https where nobody speaks TLS: the deadline alone is no cause."""
-    writers: list[asyncio.StreamWriter] = []
     async with a_stage(tmp_path, campaigns=1) as stage:
         (tmp_path / "quick.toml").write_text("[server]\nconnect_timeout_s = 0.1\n")
-        silent = await asyncio.start_server(
-            lambda _reader, writer: writers.append(writer), "127.0.0.1", 0
-        )
-        host, port = silent.sockets[0].getsockname()
         words = stage.pause_all_words() if emergency else stage.pause_words()
-        ended = await stage.run(
-            *words,
-            *("--config", str(tmp_path / "quick.toml"), "--deadline", "5"),
-            env={"ORCHESTRATOR_BASE_URL": f"https://{host}:{port}"},
-        )
-        silent.close()
-        for writer in writers:
-            writer.transport.abort()
-        await silent.wait_closed()
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            host, port = silent.getsockname()
+            ended = await stage.run(
+                *words,
+                *("--config", str(tmp_path / "quick.toml"), "--deadline", "5"),
+                env={"ORCHESTRATOR_BASE_URL": f"https://{host}:{port}"},
+            )
 
         assert ended.code == (6 if emergency else 1)
         assert f"{host}:{port}: no connection (name, TCP and TLS) within 0.1 s" in ended.out
