@@ -17,6 +17,7 @@ from orchestrator.engine.worker import known_rows, read_state, seen_settlement, 
 from orchestrator.model import ObservedState
 from orchestrator.policy.decide import (
     COURSES,
+    Changed,
     Decision,
     Evidence,
     Outcome,
@@ -115,7 +116,10 @@ def _decided(
         standing = standing_of(context, decision)
         return seen_settlement(context, known.seq, decision, seen, known.error, standing=standing)
     reason = known.error or _LEFT_RUNNING
-    if known.outcome is None:
+    if known.outcome is None and known.history.doubted:
+        # What is still on its way may take effect after this look.
+        decision = Decision(Outcome.FAILED, changed=Changed.MAYBE)
+    elif known.outcome is None:
         decision = Decision(Outcome.UNATTEMPTED)
     # With its attempts left: `continue` takes it up again.
     return seen_settlement(

@@ -200,7 +200,8 @@ def restorable(connection: sqlite3.Connection) -> list[Restorable]:
     perhaps = _known(
         connection,
         "SELECT p.seq, p.vdn_id, p.campaign_id FROM plan p LEFT JOIN outcomes o ON o.seq = p.seq"
-        " WHERE p.seq IN (SELECT seq FROM attempts) AND (o.seq IS NULL OR o.outcome = 'unknown')",
+        " WHERE p.seq IN (SELECT seq FROM attempts)"
+        " AND (o.seq IS NULL OR o.outcome = 'unknown' OR o.changed = 'maybe')",
         (),
     )
     changed += [
