@@ -105,7 +105,7 @@ class VirtualClock:
         return self._random.random()
 
 
-class Exchange(Events):
+class RecordedEvents(Events):
     """Events as values."""
 
     def __init__(self) -> None:
@@ -539,7 +539,7 @@ class Stage:
             world, clock=self.clock, faults=faults, signature=signature, **wire
         )
         self.disk = Disk()
-        self.events = Exchange()
+        self.events = RecordedEvents()
         self.processes: list[Life] = []
         self.stopping: Stopping | None = None
         self.environment: Environment | None = None

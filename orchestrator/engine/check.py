@@ -400,7 +400,7 @@ class _Asker:
             self._note_date(answer)
             has_query = bool(request.query)
             if verdict.kind is Kind.UNAUTHORIZED:
-                if self._cure(answer, has_query=has_query, generation=generation) is None:
+                if self._recover(answer, has_query=has_query, generation=generation) is None:
                     return answer, verdict
                 continue
             if verdict.http_status == 200:
@@ -409,8 +409,8 @@ class _Asker:
             if verdict.repeat is Repeat.NEVER or tries >= _TRIES:
                 return answer, verdict
 
-    def _cure(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
-        return self.auth_state.recovery(
+    def _recover(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
+        return self.auth_state.recover(
             date=answer.date,
             now_ms=self._clock.wall_ms(),
             has_query=has_query,

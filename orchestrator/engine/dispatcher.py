@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.engine.departures import Departures
@@ -77,9 +77,9 @@ class Dispatcher:
     stopping: Stopping
     progress: Progress
     events: Events
-    #: for changes, and for reads
-    changes: Breaker
-    reads: Breaker
+    #: for changes, and for reads: the two of `breakers`
+    changes: InitVar[Breaker]
+    reads: InitVar[Breaker]
     #: nothing is given up for what may be an outage
     emergency: bool
     #: requests in flight at most
@@ -102,15 +102,15 @@ class Dispatcher:
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _echo: EchoMask = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, changes: Breaker, reads: Breaker) -> None:
         """Let a stop wake whoever waits here."""
         self._echo = EchoMask(self.credentials.secret_key)
-        self.contact = FirstContact(emergency=self.emergency, patience_s=self.changes.patience_s)
+        self.contact = FirstContact(emergency=self.emergency, patience_s=changes.patience_s)
         self.departures = Departures(
             self.pacer, self.clock, self.alarm, self.progress, concurrency=self.concurrency
         )
         self.breakers = Breakers(
-            self.changes, self.reads, self.clock, self.stopping, self.progress, self.events,
+            changes, reads, self.clock, self.stopping, self.progress, self.events,
             self.alarm, emergency=self.emergency, patience_s=self.retry.patience_s,
         )  # fmt: skip
         self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.is_limited)
@@ -299,9 +299,9 @@ class Dispatcher:
 
     # -- a 401 --------------------------------------------------------------------------------
 
-    def recovery(self, exchange: Exchange) -> bool:
+    def recover(self, exchange: Exchange) -> bool:
         """Whether a 401 is worth the same request again; if not, the run ends or waits."""
-        recovery = self.auth_state.recovery(
+        recovery = self.auth_state.recover(
             date=exchange.answer.date,
             now_ms=self.clock.wall_ms(),
             has_query=exchange.has_query,
@@ -368,7 +368,7 @@ async def ask(
         exchange, counts = await _ask_once(dispatcher, request, key)
         verdict = exchange.verdict
         if verdict.kind is Kind.UNAUTHORIZED:
-            if dispatcher.recovery(exchange):
+            if dispatcher.recover(exchange):
                 continue
             if dispatcher.stopping.is_stopping:
                 return exchange

@@ -228,14 +228,11 @@ class _Verification:
         if was_perhaps_sent(context.action, known, process=context.journal.process):
             return self._judge_perhaps_sent(known, seen, evidence)
         if is_contradicted(context.action, known.history, known.outcome, seen.status):
-            is_fresh = known.history.attempts == 0
-            if is_fresh:
+            if known.history.attempts == 0:
                 self.fresh[known.ref] = known
             else:
                 self.suspects[known.ref] = known, seen
-            decision = decide_contradicted(context.action, known)
-            standing = Standing.RETRY_LATER if is_fresh else Standing.UNCHECKED
-            return self._settlement(known, decision, seen, standing=standing)
+            return _contradicted(context, known, seen, known.error)
         self.suspects.pop(known.ref, None)
         confirmed = _confirmed(context, known, seen, evidence)
         if confirmed is None:
@@ -465,11 +462,16 @@ def contradiction(
         return None
     if not is_contradicted(context.action, history, known.outcome, seen.status):
         return None
+    return _contradicted(context, known, seen, reason or known.error)
+
+
+def _contradicted(
+    context: RunContext, known: Known, seen: ObservedState, reason: str
+) -> OutcomeRecord:
+    """What stands meanwhile; what got no PUT yet gets one."""
     decision = decide_contradicted(context.action, known)
-    standing = Standing.UNCHECKED if history.attempts else Standing.RETRY_LATER
-    return seen_settlement(
-        context, known.seq, decision, seen, reason or known.error, standing=standing
-    )
+    standing = Standing.UNCHECKED if known.history.attempts else Standing.RETRY_LATER
+    return seen_settlement(context, known.seq, decision, seen, reason, standing=standing)
 
 
 def _confirmed(

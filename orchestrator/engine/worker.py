@@ -334,7 +334,7 @@ async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
         verdict = exchange.verdict
         case.free_repeat = False
         case.probed = permit.probe
-        if verdict.kind is Kind.UNAUTHORIZED and dispatcher.recovery(exchange):
+        if verdict.kind is Kind.UNAUTHORIZED and dispatcher.recover(exchange):
             case.free_repeat = True
             if dispatcher.auth_state.generation == exchange.generation:
                 dispatcher.breakers.hold_back(permit.breaker, verdict)

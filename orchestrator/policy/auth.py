@@ -70,7 +70,7 @@ class AuthState:
         self.untested = None
         return recovery
 
-    def recovery(
+    def recover(
         self, *, date: str | None, now_ms: int, has_query: bool, generation: int
     ) -> Recovery | None:
         """Change the signing in answer to a 401; None when there is nothing left to change.
@@ -83,10 +83,10 @@ class AuthState:
         """
         if generation < self.generation:
             return Recovery.STALE
-        self.untested = self._cure(date=date, now_ms=now_ms, has_query=has_query)
+        self.untested = self._change_signing(date=date, now_ms=now_ms, has_query=has_query)
         return self.untested
 
-    def _cure(self, *, date: str | None, now_ms: int, has_query: bool) -> Recovery | None:
+    def _change_signing(self, *, date: str | None, now_ms: int, has_query: bool) -> Recovery | None:
         if self.millis_tried and not (self.accepted or self.millis_undone):
             self.millis_undone = True
             self._flip_millis()

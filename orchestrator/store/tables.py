@@ -251,9 +251,9 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
         StorageError: the journal is damaged; the text says where.
     """
     try:
-        for (finding,) in connection.execute("PRAGMA integrity_check(1)"):
-            if finding != "ok":
-                raise _damaged(path, _one_line(finding))
+        finding = _bad_page(connection)
+        if finding:
+            raise _damaged(path, finding)
         if _schema(connection) != _own_schema():
             raise _damaged(path, "its tables are not those of a journal")
         for name in TABLES:
@@ -292,9 +292,9 @@ def find_damage(
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         with contextlib.closing(connect(path)) as other:
-            (finding,) = other.execute("PRAGMA integrity_check(1)").fetchone()
-            if finding != "ok":
-                return _damaged_meanwhile(path, _one_line(finding))
+            finding = _bad_page(other)
+            if finding:
+                return _damaged_meanwhile(path, finding)
             for name, key in _READ_BACK.items():
                 count = f"SELECT count(*) FROM {name}"  # noqa: S608 - our own table names
                 found, wanted = (one.execute(count).fetchone() for one in (other, connection))
@@ -311,8 +311,11 @@ def find_damage(
     return None
 
 
-def _one_line(finding: str) -> str:
-    """SQLite puts a heading above what it finds."""
+def _bad_page(connection: sqlite3.Connection) -> str:
+    """What SQLite finds first, reading every page, without its heading; empty: nothing."""
+    (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if finding == "ok":
+        return ""
     return " ".join(finding.removeprefix("*** in database main ***").split())
 
 

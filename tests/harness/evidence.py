@@ -43,6 +43,7 @@ from orchestrator.simulator.replies import Wrapping
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Drift, Forgetting, Order, World, WorldSettings
 from tests.fakes import Stage
+from tests.harness.reckoning import ref_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -580,7 +581,7 @@ class History:
         self.verdict.visited["restore: done"] += 1
         self._sums(result, None)
         for row in self.stage.rows(result):
-            ref = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+            ref = ref_of(row)
             status, since_s = self._since(ref, now_s)
             said = row["outcome"]
             tried = [one.at_s for one in sent if one.ref == ref and one.kind is Kind.RESUME]
@@ -616,7 +617,7 @@ class History:
         if draft.kind == "pause-all" and (result.exit_code == 0 or result.verdict == "quiet"):
             self._judge_quiet(now_s, looks, reads)
         for row in self.stage.rows(result):
-            ref = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+            ref = ref_of(row)
             if row["outcome"] == "unknown" and self._readable(ref.vdn_id, now_s):
                 self._find(f"[unknown] {ref} is readable; the run ended at {now_s:.1f} s")
             if row["stopped"] == "yes":

@@ -47,6 +47,7 @@ from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import SECRET_KEY, Stage, started
 from tests.harness import checker
 from tests.harness.arguments import Arguments
+from tests.harness.reckoning import ref_of
 from tests.virtual_time import HungError, VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -376,7 +377,7 @@ def fuzz_runs(bench: Bench, rng: random.Random) -> None:
             bench.find(f"a bug: {stage.events.named('run.bug')[:1]}")
         bench.counts[f"runs with exit {result.exit_code}"] += 1
         for row in stage.rows(result):
-            one = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+            one = ref_of(row)
             if one in refs and row["evidence"] == "accepted" and row["outcome"] == "paused":
                 delivered = [s for s in stage.server.puts_to(one) if s.delivered]
                 if not delivered:

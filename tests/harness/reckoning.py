@@ -115,6 +115,11 @@ def puts_of(entries: Iterable[Entry], kind: Kind) -> Counter[CampaignRef]:
     return Counter(entry.ref for entry in entries if entry.kind is kind and entry.ref is not None)
 
 
+def ref_of(row: Mapping[str, str]) -> CampaignRef:
+    """The campaign of a row of results.csv."""
+    return CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+
+
 def effects_of(entries: Iterable[Entry], kind: Kind) -> Counter[CampaignRef]:
     """How many changes of one kind took effect, by campaign."""
     return Counter(
@@ -203,7 +208,7 @@ def check_report(
         restore: a restore has other successes.
     """
     rows = read_report(run_dir)
-    refs = [CampaignRef(int(row["vdn_id"]), int(row["campaign_id"])) for row in rows]
+    refs = [ref_of(row) for row in rows]
     if lines is not None:
         agree(refs == list(lines), "results.csv is not the list, line by line")
     counts = Counter(row["outcome"] for row in rows)
@@ -245,7 +250,7 @@ def check_changed(
     for row in rows:
         if row["outcome"] == "duplicate":
             continue
-        ref = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+        ref = ref_of(row)
         claimed.add(ref)
         if row["evidence"] == "inferred":
             inferred += 1
@@ -281,7 +286,7 @@ def check_perhaps_started(
         if row["changed"] != "maybe" and row["evidence"] != "inferred":
             sure.append(row)
             continue
-        ref = CampaignRef(int(row["vdn_id"]), int(row["campaign_id"]))
+        ref = ref_of(row)
         started = effects.pop(ref, 0)
         met = (row["outcome"], row["evidence"], row["state_after"], started > 0)
         if met == ("unknown", "none", "suspended", False):

@@ -51,6 +51,7 @@ from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSet
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Stage
 from tests.harness import checker, evidence
 from tests.harness.arguments import Arguments
+from tests.harness.reckoning import ref_of
 from tests.virtual_time import HungError, VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -725,7 +726,7 @@ class Play:
             for row in checker.read_rows(run_dir / "results.csv"):
                 if not row["vdn_id"].isdigit() or row["outcome"] != "paused":
                     continue
-                lost = doubted.get(CampaignRef(int(row["vdn_id"]), int(row["campaign_id"])))
+                lost = doubted.get(ref_of(row))
                 if lost is not None and self.stage.processes[lost.process - 1].dead:
                     self.visit("answer: lost in a killed life, then known to be ours")
 

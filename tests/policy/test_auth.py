@@ -23,7 +23,7 @@ def refused(
     generation: int | None = None,
 ) -> Recovery | None:
     """A 401 at noon to a request of the present generation."""
-    return auth_state.recovery(
+    return auth_state.recover(
         date=date,
         now_ms=NOON_MS,
         has_query=has_query,
