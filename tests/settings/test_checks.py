@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.model import Refusal
@@ -136,13 +137,24 @@ def test_a_credential_that_would_break_a_header_is_refused(text: str) -> None:
     assert BAD_CREDENTIALS[text] in reason(checks.secret_key(Secret(text)))
 
 
+#: what comes along with a value when it is copied out of something: quotes, JSON, KEY=
+COPIED = re.compile(
+    r"""(["'`]).+\1|<.+>|\{.*\}|(export |set )?[A-Z_]*(KEY|SECRET|AK|SK)[A-Z_]*=.+"""
+)
+)
+
+
 @given(text=st.text(max_size=20))
+@example(text="{}")
+@example(text='"a"')
+@example(text="<a>")
+@example(text="AK=0")
 def test_an_accepted_secret_is_visible_ascii_and_a_refused_one_is_not_echoed(text: str) -> None:
-    """[C02] [Z17] Property: what passes may stand in a header as it is."""
+    """[C02] [Z17] Property: what passes may stand in a header as it is, and nothing else does."""
     checked = checks.read_secret(text)
 
     visible = bool(text) and all("!" <= character <= "~" for character in text)
-    assert isinstance(checked, Secret) == visible
+    assert isinstance(checked, Secret) == (visible and not COPIED.fullmatch(text))
     if isinstance(checked, Secret):
         assert checked.reveal() == text
     elif len(text) > 3:
