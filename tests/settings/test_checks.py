@@ -141,7 +141,6 @@ def test_a_credential_that_would_break_a_header_is_refused(text: str) -> None:
 COPIED = re.compile(
     r"""(["'`]).+\1|<.+>|\{.*\}|(export |set )?[A-Z_]*(KEY|SECRET|AK|SK)[A-Z_]*=.+"""
 )
-)
 
 
 @given(text=st.text(max_size=20))
