@@ -342,22 +342,7 @@ class _Verification:
             now = await known_campaign(context, one.ref)
             if now and one.ref in accepted and now.history.last is Kind.WRONG_STATE:
                 self.outdated.add(one.ref)
-                await self._note_outdated(now)
-
-    async def _note_outdated(self, known: Known) -> None:
-        """It is suspended: the server says so; only the listing does not know yet."""
-        context = self.context
-        course = COURSES[context.action]
-        await context.complete(
-            OutcomeRecord(
-                seq=known.seq,
-                ref=known.ref,
-                decision=Decision(course.done, Evidence.ACCEPTED, Changed.YES),
-                standing=Standing.UNCHECKED,
-                settled_at_ms=known.accepted_at_ms or context.clock.wall_ms(),
-            ),
-            confirms=True,
-        )
+                await context.complete(_outdated_record(context, now), confirms=True)
 
     async def _put_once_more(self, planned: Planned) -> None:
         number = await last_attempt_number(self.context, planned)
@@ -376,3 +361,14 @@ async def verify_vdn(context: RunContext, count: VdnCount) -> None:
 async def _each(campaigns: Iterable[Planned]) -> AsyncIterator[Planned]:
     for planned in campaigns:
         yield planned
+
+
+def _outdated_record(context: RunContext, known: Known) -> OutcomeRecord:
+    """It is suspended: the server says so; only the listing does not know yet."""
+    return OutcomeRecord(
+        seq=known.seq,
+        ref=known.ref,
+        decision=Decision(COURSES[context.action].done, Evidence.ACCEPTED, Changed.YES),
+        standing=Standing.UNCHECKED,
+        settled_at_ms=known.accepted_at_ms or context.clock.wall_ms(),
+    )
