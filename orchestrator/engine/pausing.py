@@ -113,7 +113,7 @@ async def _plan(
     try:
         listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         for note in listed.notes:
-            environment.events.warning("list.read_so", how=note)
+            environment.events.warning("list.ambiguous", how=note)
         _check_size(listed.counts, options)
         record = new_record(
             environment,
