@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.simulate import DEFAULT_PORT
+from orchestrator.cli.rehearsal import DEFAULT_PORT
 from orchestrator.model import (
     CampaignRef,
     Refusal,
