@@ -201,7 +201,7 @@ def _ended(stopping: Stopping, context: RunContext) -> Ended:
     if context.access.closed and not context.access.opened and stopping.ended is Ended.FINISHED:
         refusal = context.dispatcher.breakers.refusal
         stopping.why = refusal.reason if refusal else "access refused"
-        return Ended.CREDENTIALS
+        return Ended.DENIED
     return stopping.ended
 
 
