@@ -154,11 +154,18 @@ class Stage:
 class _Loop(asyncio.SelectorEventLoop):
     """A loop that does itself what is meant for a thread, where no thread can be started."""
 
+    _is_refused = False
+
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        if executor is not None or can_start_thread():
+        if executor is not None:
             return super().run_in_executor(executor, func, *args)
+        # refused between the probe and its use: not tried again, else it might be done twice
+        with contextlib.suppress(RuntimeError):
+            if not self._is_refused and can_start_thread():
+                return super().run_in_executor(executor, func, *args)
+        self._is_refused = True
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))

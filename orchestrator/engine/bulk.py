@@ -10,17 +10,19 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.engine.pool import note_bug, run_pool
-from orchestrator.engine.preflight import look_first, settle_perhaps_sent
-from orchestrator.engine.stop import StoppedError
-from orchestrator.engine.verify import decide_by_state, verify_vdn, was_perhaps_sent
-from orchestrator.engine.worker import (
+from orchestrator.engine.preflight import look_first
+from orchestrator.engine.reconcile import (
+    decide_by_state,
     known_campaign,
-    last_attempt_number,
+    look_record,
+    perhaps_sent_record,
     read_state,
-    seen_settlement,
-    settle_one,
     standing_of,
+    was_perhaps_sent,
 )
+from orchestrator.engine.stop import StoppedError
+from orchestrator.engine.verify import verify_vdn
+from orchestrator.engine.worker import complete_campaign, last_attempt_number
 from orchestrator.errors import StorageError
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.policy.decide import (
@@ -61,18 +63,18 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
     async with _Checks(context, plan) as checks:
-        settle = checks.counted(_settler(context, plan))
+        complete = checks.counted(_completer(context, plan))
         looking = asyncio.create_task(_look_at_all(context, plan, ready))
         try:
-            await run_pool(context, _from_ready(context, ready, checks), settle)
+            await run_pool(context, _from_ready(context, ready, checks), complete)
             await looking
         finally:
             looking.cancel()
         if not context.stopping.is_stopping:
             context.progress.phase = "giving one more attempt"
-            settle = _settler(context, plan, last_round=True)
+            complete = _completer(context, plan, last_round=True)
             await run_pool(
-                context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), settle
+                context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), complete
             )
         if not context.stopping.is_stopping:
             context.progress.phase = "checking"
@@ -101,30 +103,30 @@ class _Checks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def counted(
-        self, settle: Callable[[Planned], Awaitable[None]]
+        self, complete: Callable[[Planned], Awaitable[None]]
     ) -> Callable[[Planned], Awaitable[None]]:
         """Note when the last campaign of a VDN has come to rest."""
 
-        async def settle_counted(planned: Planned) -> None:
+        async def complete_counted(planned: Planned) -> None:
             try:
-                await settle(planned)
+                await complete(planned)
             finally:
                 vdn_id = planned.ref.vdn_id
                 self._open[vdn_id] -= 1
                 if not self._open[vdn_id] and vdn_id in self._fed:
                     self._begin(self._fed[vdn_id], is_last=False)
 
-        return settle_counted
+        return complete_counted
 
     def handed_out(self, planned: Planned) -> None:
         """One more campaign is at work."""
         self._open[planned.ref.vdn_id] += 1
 
-    def fed(self, share: VdnCount) -> None:
+    def fed(self, count: VdnCount) -> None:
         """All of a VDN's campaigns have been handed out."""
-        self._fed[share.vdn_id] = share
-        if not self._open[share.vdn_id]:
-            self._begin(share, is_last=False)
+        self._fed[count.vdn_id] = count
+        if not self._open[count.vdn_id]:
+            self._begin(count, is_last=False)
 
     async def unchecked(self, campaigns: AsyncIterator[Planned]) -> AsyncIterator[Planned]:
         """Those whose VDN is not being verified."""
@@ -145,48 +147,48 @@ class _Checks:
             except StoppedError:
                 self._context.events.debug("check.called_off")
             return
-        for share in await self._context.journal.vdn_counts():
-            self._begin(share, is_last=True)
+        for count in await self._context.journal.vdn_counts():
+            self._begin(count, is_last=True)
         while self._tasks:
             await asyncio.gather(*tuple(self._tasks))
 
-    def _begin(self, share: VdnCount, *, is_last: bool) -> None:
+    def _begin(self, count: VdnCount, *, is_last: bool) -> None:
         context = self._context
-        is_called_off = context.stopping.is_stopping or share.vdn_id in context.access.closed
-        if not self._plan.verify or is_called_off or share.vdn_id in self._checked:
+        is_called_off = context.stopping.is_stopping or count.vdn_id in context.access.closed
+        if not self._plan.verify or is_called_off or count.vdn_id in self._checked:
             return
-        self._checked.add(share.vdn_id)
-        task = asyncio.create_task(self._verify(share, is_last=is_last))
+        self._checked.add(count.vdn_id)
+        task = asyncio.create_task(self._verify(count, is_last=is_last))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _verify(self, share: VdnCount, *, is_last: bool) -> None:
+    async def _verify(self, count: VdnCount, *, is_last: bool) -> None:
         context = self._context
         try:
             async with self._turns:
-                is_through = is_last or not await context.journal.has_retries(share.vdn_id)
+                is_through = is_last or not await context.journal.has_retries(count.vdn_id)
                 if is_through:
-                    await verify_vdn(context, share)
+                    await verify_vdn(context, count)
                 else:
-                    self._checked.discard(share.vdn_id)
+                    self._checked.discard(count.vdn_id)
         except StoppedError:
-            context.events.debug("check.called_off", vdn_id=share.vdn_id)
+            context.events.debug("check.called_off", vdn_id=count.vdn_id)
         except StorageError as error:
             context.stopping.stop(Ended.STORAGE, str(error))
         except Exception as error:  # noqa: BLE001 - one VDN's bug must not stop the others
-            note_bug(context, error, f"VDN {share.vdn_id}")
+            note_bug(context, error, f"VDN {count.vdn_id}")
 
 
-def _settler(
+def _completer(
     context: RunContext, plan: BulkPlan, *, last_round: bool = False
 ) -> Callable[[Planned], Awaitable[None]]:
-    async def settle(planned: Planned) -> None:
+    async def complete(planned: Planned) -> None:
         before = 0
         if plan.continued or last_round:
             before = await last_attempt_number(context, planned)
         if context.look_is_required and not await _is_startable(context, planned):
             return
-        await settle_one(
+        await complete_campaign(
             context,
             planned,
             attempts_before=before,
@@ -195,7 +197,7 @@ def _settler(
             is_open=not last_round,
         )
 
-    return settle
+    return complete
 
 
 async def _is_startable(context: RunContext, planned: Planned) -> bool:
@@ -207,27 +209,25 @@ async def _is_startable(context: RunContext, planned: Planned) -> bool:
     source = COURSES[context.action].source
     with context.dispatcher.work_limit.given_back_on_failure():
         known = await known_campaign(context, planned.ref)
-    perhaps_sent = known is not None and was_perhaps_sent(
-        context.action, known, process=context.journal.process
-    )
+    perhaps_sent = known is not None and was_perhaps_sent(context, known)
     is_seen = planned.before is source and planned.ref.vdn_id not in context.unseen_vdns
     if is_seen and not perhaps_sent:
         return True
     context.dispatcher.work_limit.release()
     try:
-        seen = await read_state(context, planned)
+        seen = await read_state(context, planned.ref)
     except StoppedError:
         return False
     if isinstance(seen, Verdict):
-        await context.settle(_unread(context, planned, seen, perhaps_sent=perhaps_sent))
+        await context.complete(_unread(context, planned, seen, perhaps_sent=perhaps_sent))
     elif known is not None and perhaps_sent:
-        await context.settle(settle_perhaps_sent(context, known, seen))
+        await context.complete(perhaps_sent_record(context, known, seen))
     elif seen.status is not source:
         history = known.history if known else History()
         decision = decide_seen(context.action, history, seen.status, Evidence.READ)
         standing = standing_of(context, decision)
-        await context.settle(
-            seen_settlement(context, planned.seq, decision, seen, "", standing=standing)
+        await context.complete(
+            look_record(context, planned.seq, decision, seen, "", standing=standing)
         )
     else:
         await context.dispatcher.work_limit.acquire()
@@ -258,49 +258,49 @@ def _unread(
 async def _look_at_all(
     context: RunContext, plan: BulkPlan, ready: asyncio.Queue[VdnCount | None]
 ) -> None:
-    async def looker(shares: Iterator[VdnCount]) -> None:
-        for share in shares:
+    async def looker(counts: Iterator[VdnCount]) -> None:
+        for count in counts:
             if plan.verify or plan.continued:
-                await _look_at(context, share)
-            await ready.put(share)
+                await _look_at(context, count)
+            await ready.put(count)
 
     try:
-        open_shares = await context.journal.open_vdn_counts()
-        context.access.sizes.update(open_shares)
-        context.progress.campaigns = sum(share.campaigns for share in open_shares)
-        shares = iter(open_shares)
+        open_counts = await context.journal.open_vdn_counts()
+        context.access.sizes.update(open_counts)
+        context.progress.campaigns = sum(count.campaigns for count in open_counts)
+        counts = iter(open_counts)
         async with asyncio.TaskGroup() as lookers:
             for _ in range(_LOOKS_ABREAST):
-                lookers.create_task(looker(shares))
+                lookers.create_task(looker(counts))
     except* StoppedError:
         context.events.debug("look.called_off")
     finally:
         await ready.put(None)
 
 
-async def _look_at(context: RunContext, share: VdnCount) -> None:
-    problem = await look_first(context, share)
+async def _look_at(context: RunContext, count: VdnCount) -> None:
+    problem = await look_first(context, count)
     if problem:
-        context.unseen_vdns.add(share.vdn_id)
-        context.progress.notice = f"VDN {share.vdn_id} could not be looked at: {problem}"
-        context.events.warning("look.failed", vdn_id=share.vdn_id, reason=problem)
+        context.unseen_vdns.add(count.vdn_id)
+        context.progress.notice = f"VDN {count.vdn_id} could not be looked at: {problem}"
+        context.events.warning("look.failed", vdn_id=count.vdn_id, reason=problem)
 
 
 async def _from_ready(
     context: RunContext, ready: asyncio.Queue[VdnCount | None], checks: _Checks
 ) -> AsyncIterator[Planned]:
-    while (share := await ready.get()) is not None:
+    while (count := await ready.get()) is not None:
         context.progress.phase = str(context.action)
         after = 0
         while True:
-            chunk = await context.journal.pending(vdn_id=share.vdn_id, after=after, limit=_CHUNK)
-            if not chunk or context.stopping.is_stopping or share.vdn_id in context.access.closed:
+            chunk = await context.journal.pending(vdn_id=count.vdn_id, after=after, limit=_CHUNK)
+            if not chunk or context.stopping.is_stopping or count.vdn_id in context.access.closed:
                 break
             for planned in chunk:
                 checks.handed_out(planned)
                 yield planned
             after = chunk[-1].seq
-        checks.fed(share)
+        checks.fed(count)
 
 
 async def _undecided(context: RunContext, standing: Standing) -> AsyncIterator[Planned]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.log import Level
 from orchestrator.policy.auth import VdnAccess
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from orchestrator.log import Events
     from orchestrator.model import Action, CampaignRef
     from orchestrator.store import OutcomeRecord, Store
+
+
+class RanOut(NamedTuple):
+    """A campaign whose attempts were spent in the first round."""
+
+    at_s: float
+    #: useful answers to others before its first failure
+    useful_before: int
 
 
 @dataclass(slots=True)
@@ -59,10 +67,8 @@ class RunContext:
     after_answer: Callable[[CampaignRef, Verdict], None] | None = None
     #: seconds that the server may fail before the run gives up
     patience_s: float = math.inf
-    #: campaigns that ran out of attempts → useful answers to others before their first failure
-    first_failures: dict[int, int] = field(default_factory=dict)
-    #: … and when, monotonic seconds
-    ran_out_s: dict[int, float] = field(default_factory=dict)
+    #: campaigns that ran out of attempts, by their place in the plan
+    ran_out: dict[int, RanOut] = field(default_factory=dict)
     #: VDNs that an emergency could not prove quiet: a last look is had at their campaigns
     unproven_vdns: Callable[[], Iterable[int]] = tuple
     #: PUTs that have lost their sense since they were asked for
@@ -90,7 +96,7 @@ class RunContext:
         self.stopping = stopping
         self.dispatcher.begin_anew(stopping)
 
-    async def settle(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
+    async def complete(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
         """Put outcomes on record, then count them.
 
         Args:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import read_listing
-from orchestrator.engine.worker import known_campaign, seen_settlement
+from orchestrator.engine.reconcile import known_campaign, note_state
 from orchestrator.isales.listing import MAY_RUN, Listing
 from orchestrator.model import ObservedState, Status
-from orchestrator.policy.decide import Evidence, decide_seen
+from orchestrator.policy.decide import Evidence
 from orchestrator.policy.plan import Planned, feasibility
 from orchestrator.policy.quiet import LARGE_PAGES
 
@@ -216,8 +216,4 @@ async def note_rested(
         known = await known_campaign(emergency.context, row.ref)
         vdn.unstopped.discard(row.ref)
         if known is not None:
-            decision = decide_seen(emergency.context.action, known.history, row.status, evidence)
-            outcome_record = seen_settlement(
-                emergency.context, known.seq, decision, row, known.error
-            )
-            await emergency.context.settle(outcome_record, confirms=known.outcome is not None)
+            await note_state(emergency.context, known, row, evidence)

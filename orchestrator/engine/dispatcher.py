@@ -28,7 +28,7 @@ from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
@@ -237,7 +237,7 @@ class Dispatcher:
             self.breakers.note_failure(permit, verdict, now_s, campaign_specific=campaign_specific)
         if is_change and not is_unreadable:
             self.unreadable.end_row()
-        if verdict.kind is Kind.THROTTLED and (verdict.code or self._is_throttling(answer)):
+        if _is_throttled(verdict, answer, self._throttled):
             self._slow_down(answer, now_s)
         self._throttled.append(verdict.kind is Kind.THROTTLED)
         self._learn_of_the_server(verdict, permit, now_s)
@@ -286,10 +286,6 @@ class Dispatcher:
             self.breakers.note_change_works()
             self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
         self.events.warning("answers.unreadable", took_effect=self.unreadable.trusts_states)
-
-    def _is_throttling(self, answer: Answer) -> bool:
-        """A 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
-        return answer.http_status == 429 or answer.retry_after is not None or any(self._throttled)
 
     def _slow_down(self, answer: Answer, now_s: float) -> None:
         wait_s = retry_after_s(answer.retry_after, date=answer.date, now_ms=self.clock.wall_ms())
@@ -342,6 +338,12 @@ class Dispatcher:
             cap_s=self.retry.backoff_cap_s,
             chance=self.clock.chance(),
         )
+
+
+def _is_throttled(verdict: Verdict, answer: Answer, lately: Iterable[bool]) -> bool:
+    """A code, a 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
+    is_said = bool(verdict.code) or answer.http_status == 429 or answer.retry_after is not None
+    return verdict.kind is Kind.THROTTLED and (is_said or any(lately))
 
 
 # -- reads ------------------------------------------------------------------------------------

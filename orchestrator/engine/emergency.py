@@ -18,12 +18,12 @@ from orchestrator.engine.discovery import begin, discover, discover_whole
 from orchestrator.engine.hold import hold
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.pool import note_bug, run_pool
+from orchestrator.engine.reconcile import decide_by_state
 from orchestrator.engine.stop import Alarm, StoppedError
 from orchestrator.engine.vdns import End, Vdn, Vdns
-from orchestrator.engine.verify import decide_by_state
 from orchestrator.engine.worker import (
+    complete_campaign,
     last_attempt_number,
-    settle_one,
 )
 from orchestrator.isales.listing import MAY_RUN
 from orchestrator.policy.plan import Planned
@@ -84,7 +84,7 @@ class Emergency:
     async def run(self) -> None:
         """Pause everything that runs until all VDNs are quiet, refuse, or the run is ending."""
         self.context.progress.phase = "finding"
-        pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._settle))
+        pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._complete))
         try:
             await self._until_quiet()
             if self.hold_s and all(vdn.end is None for vdn in self.vdns.by_id.values()):
@@ -147,7 +147,7 @@ class Emergency:
         await discover_whole(self, vdn)
         await self.confirmed.wait()
         self.context.stopping.check()
-        await self._settle_left_open(vdn)
+        await self._complete_left_open(vdn)
 
     async def _keep(self, vdn: Vdn) -> None:
         """Pass a proven VDN again about every 30 s while others are not proven."""
@@ -178,7 +178,7 @@ class Emergency:
             failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
             await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
 
-    async def _settle_left_open(self, vdn: Vdn) -> None:
+    async def _complete_left_open(self, vdn: Vdn) -> None:
         """What an earlier process left in doubt and is not listed as started: its state decides."""
         for ref in sorted(vdn.left_open):
             planned = Planned(vdn.places[ref], ref)
@@ -246,12 +246,12 @@ class Emergency:
             if not offered:
                 await self.alarm.sleep(None)
 
-    async def _settle(self, planned: Planned) -> None:
+    async def _complete(self, planned: Planned) -> None:
         vdn = self.vdns.by_id[planned.ref.vdn_id]
         self.context.progress.phase = "pausing"
         try:
             number = await last_attempt_number(self.context, planned)
-            await settle_one(self.context, planned, attempts_before=number, last_round=True)
+            await complete_campaign(self.context, planned, attempts_before=number, last_round=True)
             if planned.ref in vdn.called_off and not self.context.stopping.is_stopping:
                 await decide_by_state(self.context, planned)
         except StoppedError:

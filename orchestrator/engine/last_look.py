@@ -11,27 +11,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
+from orchestrator.engine.reconcile import When, known_rows, read_state, reconcile
 from orchestrator.engine.stop import StoppedError, Stopping
-from orchestrator.engine.verify import contradiction
-from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
 from orchestrator.model import ObservedState
-from orchestrator.policy.decide import (
-    COURSES,
-    Changed,
-    Decision,
-    Evidence,
-    Outcome,
-    decide_seen,
-)
-from orchestrator.policy.plan import Planned
+from orchestrator.policy.decide import Evidence
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.store import Standing, VdnCount
+from orchestrator.store import VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.engine.context import RunContext
-    from orchestrator.store import Known, OutcomeRecord
+    from orchestrator.store import Known
 
 #: seconds that the look may take
 LOOK_S = 10.0
@@ -39,8 +30,6 @@ SIGNAL_LOOK_S = 5.0
 
 #: there is nobody to ask, or nothing to write the answer to
 _NO_LOOK = frozenset({Ended.CREDENTIALS, Ended.STORAGE, Ended.BUG})
-_CONTRADICTED = "listed as unchanged when the run ended"
-_LEFT_RUNNING = "the run ended before this campaign was settled; the last look showed it unchanged"
 
 
 async def look_at_doubts(context: RunContext) -> None:
@@ -76,52 +65,21 @@ async def _look_at(context: RunContext, vdn_id: int, doubts: dict[int, Known]) -
         known = await known_rows(context, rows)
         for one, _ in known:
             doubts.pop(one.ref.campaign_id, None)
-        await _settle(context, known, Evidence.LISTED)
+        await _complete(context, known, Evidence.LISTED)
 
-    share = VdnCount(vdn_id, len(doubts))
-    await read_listing(context, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(share))
+    count = VdnCount(vdn_id, len(doubts))
+    await read_listing(context, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(count))
 
     async def read(one: Known) -> None:
-        seen = await read_state(context, Planned(one.seq, one.ref))
+        seen = await read_state(context, one.ref)
         if isinstance(seen, ObservedState):
-            await _settle(context, [(one, seen)], Evidence.READ)
+            await _complete(context, [(one, seen)], Evidence.READ)
 
     await asyncio.gather(*(read(one) for one in tuple(doubts.values())))
 
 
-async def _settle(
+async def _complete(
     context: RunContext, pairs: Sequence[tuple[Known, ObservedState]], evidence: Evidence
 ) -> None:
-    made = [_judge(context, known, seen, evidence) for known, seen in pairs]
-    await context.settle(*(one for one in made if one is not None), confirms=True)
-
-
-def _judge(
-    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
-) -> OutcomeRecord | None:
-    """What a last look changes: what is in doubt, and what it contradicts."""
-    in_doubt = known.outcome is Outcome.UNKNOWN or (
-        known.outcome is None and known.history.attempts > 0
-    )
-    if in_doubt and known.standing not in {Standing.FINAL, Standing.UNCHECKED}:
-        return _decided(context, known, seen, evidence)
-    return contradiction(context, known, seen, _CONTRADICTED)
-
-
-def _decided(
-    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
-) -> OutcomeRecord:
-    decision = decide_seen(context.action, known.history, seen.status, evidence)
-    if seen.status is not COURSES[context.action].source:
-        standing = standing_of(context, decision)
-        return seen_settlement(context, known.seq, decision, seen, known.error, standing=standing)
-    reason = known.error or _LEFT_RUNNING
-    if known.outcome is None and known.history.doubted:
-        # What is still on its way may take effect after this look.
-        decision = Decision(Outcome.FAILED, changed=Changed.MAYBE)
-    elif known.outcome is None:
-        decision = Decision(Outcome.UNATTEMPTED)
-    # With its attempts left: `continue` takes it up again.
-    return seen_settlement(
-        context, known.seq, decision, seen, reason, standing=Standing.RETRY_LATER
-    )
+    made = [reconcile(context, known, seen, evidence, When.AT_END) for known, seen in pairs]
+    await context.complete(*(one for one in made if one is not None), confirms=True)

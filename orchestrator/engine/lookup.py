@@ -75,13 +75,13 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     return seen
 
 
-def few_of_many(share: VdnCount) -> Callable[[Listing], bool]:
+def few_of_many(count: VdnCount) -> Callable[[Listing], bool]:
     """For `enough`: the first page failed, or reading each campaign takes fewer requests."""
 
     def enough(seen: Listing) -> bool:
         is_broken = bool(seen.problem) and not seen.is_miscounted
         return is_broken or reads_are_cheaper(
-            campaigns=share.campaigns, total_size=seen.total_size or 0
+            campaigns=count.campaigns, total_size=seen.total_size or 0
         )
 
     return enough

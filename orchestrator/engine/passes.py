@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.discovery import note_rested, read_whole, take_started
 from orchestrator.engine.lookup import read_listing
+from orchestrator.engine.reconcile import read_state
 from orchestrator.engine.vdns import STALLED, End
-from orchestrator.engine.worker import read_state
 from orchestrator.isales.listing import MAY_RUN, Listing
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Evidence
-from orchestrator.policy.plan import Planned
 from orchestrator.policy.quiet import Pass, Tries, is_whole_due
 from orchestrator.reports.rows import SweepRecord
 
@@ -43,7 +42,7 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     if vdn.vdn_id in context.denied_listings and filtered.complete:
         context.denied_listings.discard(vdn.vdn_id)
     problem = (whole.problem if whole else "") or filtered.problem
-    started = await _agree(emergency, vdn, whole, filtered)
+    started = await _agree(emergency, whole, filtered)
     if not started and not problem:
         problem = await _look_at_unstopped(emergency, vdn, started)
     made = Pass(
@@ -81,7 +80,7 @@ def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
 
 
 async def _agree(
-    emergency: Emergency, vdn: Vdn, whole: Listing | None, filtered: Listing
+    emergency: Emergency, whole: Listing | None, filtered: Listing
 ) -> dict[CampaignRef, ObservedState]:
     """What either listing shows as started; only status 3 decides a contradiction."""
     started = {row.ref: row for row in filtered.started()}
@@ -93,7 +92,7 @@ async def _agree(
     if whole.problem or filtered.problem or len(disputed) > _FEW:
         return started
     for ref in disputed:
-        seen = await read_state(emergency.context, Planned(vdn.places.get(ref, 0), ref))
+        seen = await read_state(emergency.context, ref)
         if not isinstance(seen, Verdict) and seen.status is Status.SUSPENDED:
             del started[ref]
     return started
@@ -108,7 +107,7 @@ async def _look_at_unstopped(
         Why the pass proves nothing; empty when nothing keeps it from proving something.
     """
     for ref in sorted(vdn.unstopped - vdn.open):
-        seen = await read_state(emergency.context, Planned(vdn.places[ref], ref))
+        seen = await read_state(emergency.context, ref)
         if isinstance(seen, Verdict):
             if seen.kind is Kind.NOT_FOUND:
                 vdn.unstopped.discard(ref)

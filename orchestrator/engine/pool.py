@@ -27,11 +27,11 @@ _ROOM_S = 0.05
 async def run_pool(
     context: RunContext,
     source: AsyncIterator[Planned],
-    settle: Callable[[Planned], Awaitable[None]],
+    complete: Callable[[Planned], Awaitable[None]],
 ) -> None:
     """Bring every campaign of the source to its outcome, C at a time; returns when all are done.
 
-    `settle` is called with a place in the work limit, and gives it back.
+    `complete` is called with a place in the work limit, and gives it back.
     """
     begun: set[asyncio.Task[None]] = set()
     try:
@@ -45,7 +45,7 @@ async def run_pool(
             if planned.ref.vdn_id in context.access.closed:
                 context.dispatcher.work_limit.release()
                 continue
-            begun.add(asyncio.create_task(_guarded(context, planned, settle, begun)))
+            begun.add(asyncio.create_task(_guarded(context, planned, complete, begun)))
         while begun:
             ended, _ = await asyncio.wait(begun)
             begun -= ended
@@ -62,11 +62,11 @@ async def _room(context: RunContext) -> None:
 async def _guarded(
     context: RunContext,
     planned: Planned,
-    settle: Callable[[Planned], Awaitable[None]],
+    complete: Callable[[Planned], Awaitable[None]],
     begun: set[asyncio.Task[None]],
 ) -> None:
     try:
-        await settle(planned)
+        await complete(planned)
     except StorageError as error:
         context.stopping.stop(Ended.STORAGE, str(error))
     except Exception as error:  # noqa: BLE001 - the last line of defence; it is reported, not swallowed

@@ -10,19 +10,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
-from orchestrator.engine.verify import contradiction, was_perhaps_sent
-from orchestrator.engine.worker import known_rows, read_state, seen_settlement, standing_of
+from orchestrator.engine.reconcile import When, known_rows, read_state, reconcile
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import ObservedState
-from orchestrator.policy.decide import (
-    COURSES,
-    Changed,
-    Decision,
-    Evidence,
-    Outcome,
-    decide_seen,
-    decide_untouched,
-)
+from orchestrator.policy.decide import Evidence
 from orchestrator.policy.plan import reads_are_cheaper
 from orchestrator.store import Standing
 
@@ -30,17 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.engine.context import RunContext
-    from orchestrator.store import Known, OutcomeRecord, VdnCount
+    from orchestrator.store import VdnCount
 
 _CHUNK = 200
-#: of a campaign that a killed restore may have started
-PERHAPS_STARTED = (
-    "this restore was interrupted and may have started it before; it was not started again;"
-    " --include-inferred starts it"
-)
 
 
-async def look_first(context: RunContext, share: VdnCount) -> str:
+async def look_first(context: RunContext, count: VdnCount) -> str:
     """Record the state of a VDN's campaigns before they are touched; returns what went wrong.
 
     Raises:
@@ -51,25 +37,25 @@ async def look_first(context: RunContext, share: VdnCount) -> str:
         await _note_states(context, rows, Evidence.LISTED)
 
     seen = await read_listing(
-        context, vdn_id=share.vdn_id, status=0, take=take, enough=few_of_many(share)
+        context, vdn_id=count.vdn_id, status=0, take=take, enough=few_of_many(count)
     )
     if seen.complete:
         return ""
-    cheaper = reads_are_cheaper(campaigns=share.campaigns, total_size=seen.total_size or 0)
+    cheaper = reads_are_cheaper(campaigns=count.campaigns, total_size=seen.total_size or 0)
     if cheaper:
-        return await _read_each(context, share)
+        return await _read_each(context, count)
     return seen.problem
 
 
-async def _read_each(context: RunContext, share: VdnCount) -> str:
+async def _read_each(context: RunContext, count: VdnCount) -> str:
     after = 0
     problem = ""
     while True:
-        chunk = await context.journal.pending(vdn_id=share.vdn_id, after=after, limit=_CHUNK)
+        chunk = await context.journal.pending(vdn_id=count.vdn_id, after=after, limit=_CHUNK)
         if not chunk:
             return problem
         after = chunk[-1].seq
-        found = await asyncio.gather(*(read_state(context, planned) for planned in chunk))
+        found = await asyncio.gather(*(read_state(context, planned.ref) for planned in chunk))
         await _note_states(
             context, [one for one in found if isinstance(one, ObservedState)], Evidence.READ
         )
@@ -86,58 +72,10 @@ async def _note_states(
     if known:
         saw = [(one.seq, seen) for one, seen in known]
         await context.journal.saw(saw, at_ms=context.clock.wall_ms())
-    outcome_records = [
-        outcome_record
-        for one, seen in known
-        if (outcome_record := _settle_by_look(context, one, seen, evidence))
-    ]
-    await context.settle(*outcome_records)
-    contradicted = [
-        outcome_record
-        for one, seen in known
-        if one.standing is Standing.UNCHECKED
-        and (outcome_record := contradiction(context, one, seen))
-    ]
-    await context.settle(*contradicted, confirms=True)
-
-
-def _settle_by_look(
-    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
-) -> OutcomeRecord | None:
-    if known.standing in {Standing.FINAL, Standing.UNCHECKED}:
-        return None
-    if was_perhaps_sent(context.action, known, process=context.journal.process):
-        return settle_perhaps_sent(context, known, seen)
-    if known.history.attempts == 0:
-        decision = decide_untouched(context.action, seen.status)
-        if decision.outcome is Outcome.UNATTEMPTED:
-            return None
-        decision = Decision(decision.outcome, evidence)
-        return seen_settlement(
-            context, known.seq, decision, seen, known.error, standing=standing_of(context, decision)
-        )
-    if seen.status is COURSES[context.action].source or seen.status is None:
-        if known.standing != Standing.NEEDS_READ:
-            return None
-        # Looked at again by a later process and still to be done: it gets its attempts.
-        decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-        return seen_settlement(
-            context, known.seq, decision, seen, known.error, standing=Standing.RETRY_LATER
-        )
-    decision = decide_seen(context.action, known.history, seen.status, evidence)
-    return seen_settlement(
-        context, known.seq, decision, seen, known.error, standing=standing_of(context, decision)
-    )
-
-
-def settle_perhaps_sent(context: RunContext, known: Known, seen: ObservedState) -> OutcomeRecord:
-    """Decide a start that a killed process may have sent: it is never sent again."""
-    course = COURSES[context.action]
-    reason = known.error or PERHAPS_STARTED
-    if seen.status is course.target:
-        decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
-        return seen_settlement(
-            context, known.seq, decision, seen, reason, standing=Standing.UNCHECKED
-        )
-    decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return seen_settlement(context, known.seq, decision, seen, reason, standing=Standing.NEEDS_READ)
+    for is_checked in (False, True):
+        made = [
+            reconcile(context, one, seen, evidence, When.BEFORE)
+            for one, seen in known
+            if (one.standing is Standing.UNCHECKED) is is_checked
+        ]
+        await context.complete(*(one for one in made if one is not None), confirms=is_checked)

@@ -100,37 +100,43 @@ async def restore(
         settings = with_server_of(settings, undone.record)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, undone, candidates)
-        with unbegun():
-            directory = new_directory(environment, settings.state_dir, options.run_dir)
-        try:
-            with unbegun():
-                journal = _plan(
-                    settings,
-                    options,
-                    environment,
-                    directory=directory,
-                    undone=undone,
-                    candidates=candidates,
-                    written_ms=written_ms,
-                )
-        except BaseException:
-            give_up(directory)
-            raise
-        try:
-            if options.dry_run:
-                with closing(journal):
-                    return tell(journal, directory.path, fallback=environment.fallback)
-            return await _live(
-                Opened(directory, journal, journal.record()),
-                settings,
-                environment,
-                undone=undone,
-                deadline_s=None,
-            )
-        finally:
-            directory.release()
+        return await _begin(settings, options, environment, undone, candidates, written_ms)
     finally:
         await undone.close()
+
+
+async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
+    settings: Settings,
+    options: RestoreOptions,
+    environment: Environment,
+    undone: _Source,
+    candidates: list[Restorable],
+    written_ms: int,
+) -> RunResult:
+    with unbegun():
+        directory = new_directory(environment, settings.state_dir, options.run_dir)
+    try:
+        with unbegun():
+            journal = _plan(
+                settings,
+                options,
+                environment,
+                directory=directory,
+                undone=undone,
+                candidates=candidates,
+                written_ms=written_ms,
+            )
+    except BaseException:
+        give_up(directory)
+        raise
+    try:
+        if options.dry_run:
+            with closing(journal):
+                return tell(journal, directory.path, fallback=environment.fallback)
+        opened = Opened(directory, journal, journal.record())
+        return await _live(opened, settings, environment, undone=undone, deadline_s=None)
+    finally:
+        directory.release()
 
 
 async def continue_restore(

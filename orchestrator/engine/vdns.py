@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.worker import known_campaign, seen_settlement
+from orchestrator.engine.reconcile import known_campaign, look_record
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
@@ -201,8 +201,8 @@ class Vdns:
                     self.context.action, known.history, row.status, Evidence.LISTED
                 )
                 reason = known.error or "accepted, and a later listing shows it started"
-                outcome_record = seen_settlement(self.context, known.seq, decision, row, reason)
-                await self.context.settle(outcome_record, confirms=True)
+                outcome_record = look_record(self.context, known.seq, decision, row, reason)
+                await self.context.complete(outcome_record, confirms=True)
 
     def remember(self, known: Sequence[Known]) -> None:
         """Take in what earlier processes of this run found."""

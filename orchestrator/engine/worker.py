@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
-from orchestrator.engine.dispatcher import ask, try_read
+from orchestrator.engine.context import RanOut
+from orchestrator.engine.dispatcher import try_read
+from orchestrator.engine.reconcile import known_campaign, look_record, read_state, standing_of
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.pages import read_details
@@ -33,13 +35,10 @@ from orchestrator.policy.retry import ENOUGH_FOR_THE_BREAKER, counts_against_lim
 from orchestrator.store import Intent, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Exchange
     from orchestrator.model import CampaignRef, ObservedState
     from orchestrator.policy.plan import Planned
-    from orchestrator.store import Known
 
 #: the request cannot have reached the API
 _NEVER_LEFT = frozenset({Kind.UNREACHABLE, Kind.TLS_REFUSED})
@@ -77,8 +76,8 @@ class _Case:
     disagreements: int = 0
     #: a refused status that shows as startable has been tried once more
     raced: bool = False
-    failing_since_s: float | None = None
-    useful_before: int = 0
+    #: useful answers to others before its first failure; None: it has not failed
+    useful_before: int | None = None
     #: its outcome is on record
     settled: bool = False
     #: the last failure was a 401 with a correction: repeat without counting it, at once
@@ -87,7 +86,7 @@ class _Case:
     probed: bool = False
 
 
-async def settle_one(  # noqa: PLR0913 - how often, and what is known before
+async def complete_campaign(  # noqa: PLR0913 - how often, and what is known before
     context: RunContext,
     planned: Planned,
     *,
@@ -110,15 +109,15 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
     """
     most = context.max_attempts if budget is None else budget
     case = _Case(planned, number=attempts_before, reopens=not is_open, budget=most)
-    useful_before = context.first_failures.pop(planned.seq, None)
-    if useful_before is not None:
+    ran_out = context.ran_out.pop(planned.seq, None)
+    if ran_out is not None:
         # It failed in an earlier round: what others achieved since then explains its failures.
-        case.failing_since_s, case.useful_before = context.clock.now_s(), useful_before
+        case.useful_before = ran_out.useful_before
     if attempts_before:
         await _remember(context, case)
     try:
-        if last_round:
-            await _wait_for_the_last(context, case)
+        if ran_out is not None:
+            await _wait_for_the_last(context, case, ran_out.at_s)
         verdict = await _attempt(context, case)
         if case.settled:
             return
@@ -130,7 +129,7 @@ async def settle_one(  # noqa: PLR0913 - how often, and what is known before
             await _conclude_by_reading(context, case, verdict)
         elif verdict.kind is Kind.UNREADABLE and not case.settled:
             decision = decide_unseen(context.action, _history(case, verdict))
-            await context.settle(_settlement(context, case, verdict, decision))
+            await context.complete(_unseen_record(context, case, verdict, decision))
     except StoppedError:
         context.events.debug("campaign.left_open", seq=planned.seq, **_identity(planned))
 
@@ -153,37 +152,12 @@ async def last_attempt_number(context: RunContext, planned: Planned) -> int:
         return await context.journal.attempts_made(planned.seq)
 
 
-async def known_campaign(context: RunContext, ref: CampaignRef) -> Known | None:
-    """What the journal knows of one campaign; None when it is not in the plan."""
-    known = await context.journal.known(vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
-    return known[0] if known else None
-
-
-async def known_rows(
-    context: RunContext, rows: Sequence[ObservedState]
-) -> list[tuple[Known, ObservedState]]:
-    """Rows of one VDN that are in the plan, each with what the journal knows of it, in order."""
-    if not rows:
-        return []
-    by_ref = {row.ref: row for row in rows}
-    ids = [ref.campaign_id for ref in by_ref]
-    known = await context.journal.known(vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
-    return [(one, by_ref[one.ref]) for one in known]
-
-
-async def read_state(context: RunContext, planned: Planned) -> ObservedState | Verdict:
-    """Read one campaign's state; the verdict instead when it cannot be read."""
-    exchange = await ask(context.dispatcher, details(planned.ref), key=("read", planned.ref))
-    return read_details(exchange.answer, ref=planned.ref)
-
-
-async def _wait_for_the_last(context: RunContext, case: _Case) -> None:
+async def _wait_for_the_last(context: RunContext, case: _Case, ran_out_s: float) -> None:
     """The one more attempt of the last few campaigns stands apart from those before it.
 
     A place in the work limit is held on entry and on return; not while it waits.
     """
-    ran_out_s = context.ran_out_s.pop(case.planned.seq, None)
-    if ran_out_s is None or context.max_attempts is None or not _is_one_of_the_last(context):
+    if context.max_attempts is None or not _is_one_of_the_last(context):
         return
     wait_s = last_wait_s(
         failed=context.max_attempts,
@@ -344,14 +318,12 @@ async def _try_to_send(context: RunContext, case: _Case) -> Verdict | None:
 
 def _is_explained(context: RunContext, case: _Case) -> bool:
     """A failure of this campaign says nothing new: others succeeded since its first failure."""
-    return case.failing_since_s is not None and context.progress.useful_changes > case.useful_before
+    return case.useful_before is not None and context.progress.useful_changes > case.useful_before
 
 
 async def _look_into(context: RunContext, case: _Case, verdict: Verdict) -> None:
     """A failed attempt that may be repeated: is it the server, the VDN, or this campaign?"""
-    now_s = context.clock.now_s()
-    if case.failing_since_s is None:
-        case.failing_since_s = now_s
+    if case.useful_before is None:
         case.useful_before = context.progress.useful_changes
     case.failures += 1
     if case.free_repeat or context.stopping.is_stopping:
@@ -412,7 +384,7 @@ async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Ex
     if not _is_repeated(context, case, verdict):
         decision = decide_unseen(context.action, _history(case, verdict))
         if not (decision.needs_state and context.decide_by_reading):
-            outcome_record = _settlement(context, case, verdict, decision)
+            outcome_record = _unseen_record(context, case, verdict, decision)
     # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
     await context.journal.record_answer(
@@ -457,7 +429,7 @@ def _history(case: _Case, verdict: Verdict) -> History:
     )
 
 
-def _settlement(
+def _unseen_record(
     context: RunContext,
     case: _Case,
     verdict: Verdict,
@@ -481,15 +453,6 @@ def _settlement(
     )
 
 
-def standing_of(context: RunContext, decision: Decision) -> Standing:
-    """How firm a decision is that no second look has confirmed."""
-    if decision.needs_state:
-        return Standing.NEEDS_READ
-    return (
-        Standing.UNCHECKED if context.verifies and decision.outcome in SUCCESSES else Standing.FINAL
-    )
-
-
 def _needs_reading(context: RunContext, case: _Case, verdict: Verdict) -> bool:
     """Whether the state must be read at once for this verdict."""
     if not context.decide_by_reading:
@@ -502,34 +465,33 @@ async def _run_out(context: RunContext, case: _Case, verdict: Verdict, *, last_r
     decision = decide_unseen(context.action, _history(case, verdict))
     if case.sent == 0:
         decision = Decision(Outcome.FAILED)
-    if not last_round:
-        context.ran_out_s[case.planned.seq] = context.clock.now_s()
     if last_round and decision.needs_state and context.decide_by_reading:
         await _conclude_by_reading(context, case, verdict)
         return
     standing = None if last_round else Standing.RETRY_LATER
     if not last_round:
-        context.first_failures[case.planned.seq] = case.useful_before
-    await context.settle(_settlement(context, case, verdict, decision, standing=standing))
+        now_s = context.clock.now_s()
+        context.ran_out[case.planned.seq] = RanOut(now_s, case.useful_before or 0)
+    await context.complete(_unseen_record(context, case, verdict, decision, standing=standing))
 
 
 async def _conclude_by_reading(context: RunContext, case: _Case, verdict: Verdict) -> None:
     """Let the state decide; a refused status that shows as startable is tried once more."""
-    seen = await read_state(context, case.planned)
+    seen = await read_state(context, case.planned.ref)
     if _may_be_raced(context, case, verdict, seen):
         case.raced = True
         await context.dispatcher.work_limit.acquire()
         verdict = await _attempt(context, case)
         if verdict.kind is Kind.ACCEPTED:
             return
-        seen = await read_state(context, case.planned)
+        seen = await read_state(context, case.planned.ref)
     history = _history(case, verdict)
     if isinstance(seen, Verdict):
         decision = decide_unseen(context.action, history)
         if seen.kind is Kind.NOT_FOUND:
             decision = Decision(Outcome.NOT_FOUND)
         reason = f"{verdict.reason}; its state could not be read: {seen.reason}"
-        await context.settle(
+        await context.complete(
             OutcomeRecord(
                 seq=case.planned.seq,
                 ref=case.planned.ref,
@@ -542,7 +504,7 @@ async def _conclude_by_reading(context: RunContext, case: _Case, verdict: Verdic
         return
     history = history._replace(accepted=case.accepted or case.accepted_before)
     decision = decide_seen(context.action, history, seen.status, Evidence.READ)
-    await context.settle(seen_settlement(context, case.planned.seq, decision, seen, verdict.reason))
+    await context.complete(look_record(context, case.planned.seq, decision, seen, verdict.reason))
 
 
 def _may_be_raced(
@@ -554,37 +516,6 @@ def _may_be_raced(
         decide_seen(context.action, _history(case, verdict), seen.status, Evidence.READ).outcome
         is Outcome.FAILED
     )
-
-
-def seen_settlement(  # noqa: PLR0913 - a decision and what it rests on
-    context: RunContext,
-    seq: int,
-    decision: Decision,
-    seen: ObservedState,
-    reason: str,
-    *,
-    standing: Standing | None = None,
-) -> OutcomeRecord:
-    """The record of a decision that rests on a state that was seen; `reason` says what failed."""
-    now_ms = context.clock.wall_ms()
-    return OutcomeRecord(
-        seq=seq,
-        ref=seen.ref,
-        decision=decision,
-        standing=standing or (Standing.NEEDS_READ if decision.needs_state else Standing.FINAL),
-        settled_at_ms=now_ms,
-        state_after=seen.status,
-        seen_at_ms=now_ms,
-        may_start=may_start(context, decision.outcome, seen),
-        error="" if decision.outcome in SUCCESSES else reason,
-    )
-
-
-def may_start(context: RunContext, outcome: Outcome, seen: ObservedState) -> str:
-    """Whether a campaign that does not run has its begin time ahead (by our local clock)."""
-    if outcome is not Outcome.NOT_RUNNING or not seen.begin_time:
-        return ""
-    return "yes" if seen.begin_time > context.clock.local_text() else "no"
 
 
 def _identity(planned: Planned) -> dict[str, int]:

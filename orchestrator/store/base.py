@@ -101,8 +101,6 @@ class Known(NamedTuple):
     #: its name is on record
     named: bool = False
     settled_at_ms: int | None = None
-    #: when its state was seen before we touched it
-    looked_at_ms: int | None = None
     #: when a PUT of ours was last accepted
     accepted_at_ms: int | None = None
     #: the process of the last attempt; 0 without one

@@ -461,7 +461,7 @@ def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[obje
     """
     found = connection.execute(
         "SELECT p.seq, p.vdn_id, p.campaign_id, l.status, l.seq,"  # noqa: S608 - our own text
-        " o.outcome, o.evidence, o.standing, o.error, o.settled_at_ms, l.seen_at_ms"
+        " o.outcome, o.evidence, o.standing, o.error, o.settled_at_ms"
         f" FROM ({chosen}) p"
         " LEFT JOIN looks l ON l.seq = p.seq LEFT JOIN outcomes o ON o.seq = p.seq",
         arguments,
@@ -482,8 +482,7 @@ def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[obje
 
 
 def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
-    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, error, *times = row
-    settled_at_ms, looked_at_ms = times
+    seq, vdn_id, campaign_id, status, looked, outcome, evidence, standing, error, settled_ms = row
     accepted = [one.answered_at_ms for one in attempts if one.kind == Kind.ACCEPTED]
     return Known(
         seq,
@@ -494,8 +493,7 @@ def _known_campaign(row: Sequence[Any], attempts: Sequence[_Attempt]) -> Known:
         _STANDINGS.get(standing),
         error or "",
         named=looked is not None,
-        settled_at_ms=settled_at_ms,
-        looked_at_ms=looked_at_ms,
+        settled_at_ms=settled_ms,
         accepted_at_ms=accepted[-1] if accepted else None,
         tried_by=attempts[-1].process if attempts else 0,
         doubted_by=frozenset(one.process for one in attempts if one.doubtful),

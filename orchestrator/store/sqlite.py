@@ -30,7 +30,6 @@ from orchestrator.store.tables import (
     set_durable,
 )
 from orchestrator.store.writer import InlineWriter, Rows, ThreadWriter, Unsynced
-from orchestrator.streams import can_start_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,8 +81,12 @@ class SqliteJournal:
         )
 
     def start(self, *, keep_going: bool) -> SqliteStore:
-        make = ThreadWriter if can_start_thread() else InlineWriter
-        return SqliteStore(make(self.connection, keep_going=keep_going), self.path)
+        writer: Writer
+        try:
+            writer = ThreadWriter(self.connection, keep_going=keep_going)
+        except RuntimeError:  # no thread can be started
+            writer = InlineWriter(self.connection, keep_going=keep_going)
+        return SqliteStore(writer, self.path)
 
     def close(self) -> None:
         self.connection.close()

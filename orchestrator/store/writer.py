@@ -149,6 +149,11 @@ class _Store:
         except Exception as error:  # noqa: BLE001 - goes to whoever awaits the operation
             return error
 
+    def drop_copy(self) -> None:
+        """Forget the copy in memory: another writer makes its own."""
+        if self._memory is not None:
+            self._memory.close()
+
     def close(self) -> None:
         """Let go of the database."""
         for connection in (self._disk, self._memory):
@@ -250,7 +255,11 @@ class ThreadWriter:
         self._closed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._store.drop_copy()
+            raise
 
     @property
     def failure(self) -> StorageError | None:

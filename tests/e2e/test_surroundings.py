@@ -83,14 +83,20 @@ async def test_a_stdout_that_nobody_reads_holds_nobody_up_for_ever(
 
 
 @pytest.mark.parametrize("emergency", [True, False])
+@pytest.mark.parametrize("granted", [0, 1, 2, 3, 4, 5])
 async def test_a_process_that_gets_no_threads_does_without(
-    tmp_path: Path, *, emergency: bool
+    tmp_path: Path, granted: int, *, emergency: bool
 ) -> None:
-    """`ulimit -u`, a container's limit of processes: the journal is written all the same."""
-    no_threads = """
+    """`ulimit -u`, a container's limit, memory that ends: the journal is written all the same."""
+    no_threads = f"""
 import threading
+start, left = threading.Thread.start, {granted}
 def refuse(thread):
-    raise RuntimeError("can't start new thread")
+    global left
+    if left < 1:
+        raise RuntimeError("can't start new thread")
+    left -= 1
+    return start(thread)
 threading.Thread.start = refuse
 """
     async with a_stage(tmp_path, campaigns=4) as stage:

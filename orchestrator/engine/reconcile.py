@@ -1,0 +1,373 @@
+"""What a look says of a campaign, beside what is on record: before its PUT, after it, at the end.
+
+Only judgements and the reads they need; who looks, when and how often is decided by preflight.py,
+verify.py and last_look.py. docs/spec/evidence.md, rules 3, 5 and 9; docs/spec/contracts.md,
+"Outcomes", 5.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.dispatcher import ask
+from orchestrator.isales.pages import read_details
+from orchestrator.isales.requests import details
+from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.model import Action, Status
+from orchestrator.policy.decide import (
+    COURSES,
+    SUCCESSES,
+    Changed,
+    Decision,
+    Evidence,
+    Outcome,
+    decide_seen,
+    decide_untouched,
+    is_contradicted,
+)
+from orchestrator.store import OutcomeRecord, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from orchestrator.engine.context import RunContext
+    from orchestrator.model import CampaignRef, ObservedState
+    from orchestrator.policy.plan import Planned
+    from orchestrator.store import Known
+
+#: of a campaign that a killed restore may have started
+PERHAPS_STARTED = (
+    "this restore was interrupted and may have started it before; it was not started again;"
+    " --include-inferred starts it"
+)
+_CONTRADICTED = "listed as unchanged when the run ended"
+_LEFT_RUNNING = "the run ended before this campaign was settled; the last look showed it unchanged"
+
+
+class When(Enum):
+    """When a look is had."""
+
+    BEFORE = auto()
+    AFTER = auto()
+    AT_END = auto()
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+async def read_state(context: RunContext, ref: CampaignRef) -> ObservedState | Verdict:
+    """Read one campaign's state; the verdict instead when it cannot be read."""
+    exchange = await ask(context.dispatcher, details(ref), key=("read", ref))
+    return read_details(exchange.answer, ref=ref)
+
+
+async def known_campaign(context: RunContext, ref: CampaignRef) -> Known | None:
+    """What the journal knows of one campaign; None when it is not in the plan."""
+    known = await context.journal.known(vdn_id=ref.vdn_id, campaign_ids=[ref.campaign_id])
+    return known[0] if known else None
+
+
+async def known_rows(
+    context: RunContext, rows: Sequence[ObservedState]
+) -> list[tuple[Known, ObservedState]]:
+    """Rows of one VDN that are in the plan, each with what the journal knows of it, in order."""
+    if not rows:
+        return []
+    by_ref = {row.ref: row for row in rows}
+    ids = [ref.campaign_id for ref in by_ref]
+    known = await context.journal.known(vdn_id=rows[0].ref.vdn_id, campaign_ids=ids)
+    return [(one, by_ref[one.ref]) for one in known]
+
+
+# -- judging ----------------------------------------------------------------------------------
+
+
+def reconcile(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence, when: When
+) -> OutcomeRecord | None:
+    """What goes on record after a look; None when the look changes nothing.
+
+    Args:
+        context: the parts of the run.
+        known: the campaign as it is on record.
+        seen: as the look showed it.
+        evidence: how it was seen, LISTED or READ.
+        when: BEFORE decides what needs no PUT, and what an earlier process left in doubt; AFTER
+            confirms an outcome, or says that it is contradicted; AT_END decides what the end of
+            the run left in doubt.
+    """
+    if when is When.AFTER:
+        return _confirmed(context, known, seen, evidence)
+    in_doubt = known.outcome is Outcome.UNKNOWN or (
+        known.outcome is None and known.history.attempts > 0
+    )
+    is_open = known.standing not in {Standing.FINAL, Standing.UNCHECKED}
+    if is_open and (when is When.BEFORE or in_doubt):
+        return _decided(context, known, seen, evidence, when)
+    if when is When.AT_END:
+        return contradiction(context, known, seen, _CONTRADICTED)
+    return contradiction(context, known, seen) if known.standing is Standing.UNCHECKED else None
+
+
+def _decided(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence, when: When
+) -> OutcomeRecord | None:
+    """What has no outcome that stands."""
+    if was_perhaps_sent(context, known):
+        return perhaps_sent_record(context, known, seen)
+    history, error = known.history, known.error
+    if history.attempts == 0:
+        decision = decide_untouched(context.action, seen.status, evidence)
+        if decision.outcome is Outcome.UNATTEMPTED:
+            return None
+        return look_record(
+            context, known.seq, decision, seen, error, standing=standing_of(context, decision)
+        )
+    is_unchanged = seen.status is COURSES[context.action].source
+    if not is_unchanged and not (seen.status is None and when is When.BEFORE):
+        decision = decide_seen(context.action, history, seen.status, evidence)
+        return look_record(
+            context, known.seq, decision, seen, error, standing=standing_of(context, decision)
+        )
+    if when is When.AT_END and known.outcome is None and not history.doubted:
+        decision = Decision(Outcome.UNATTEMPTED)
+    elif when is When.AT_END and known.outcome is None:
+        # What is still on its way may take effect after this look.
+        decision = Decision(Outcome.FAILED, changed=Changed.MAYBE)
+    elif when is When.AT_END:
+        decision = decide_seen(context.action, history, seen.status, evidence)
+    elif known.standing is Standing.NEEDS_READ:
+        decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
+    else:
+        return None
+    if when is When.AT_END:
+        error = error or _LEFT_RUNNING
+    # With its attempts left: this process, or `continue`, takes it up again.
+    return look_record(context, known.seq, decision, seen, error, standing=Standing.RETRY_LATER)
+
+
+def is_disputed(context: RunContext, known: Known, seen: ObservedState) -> bool:
+    """Whether a look contradicts the outcome on record."""
+    return known.outcome is not None and is_contradicted(
+        context.action, known.history, known.outcome, seen.status
+    )
+
+
+def contradiction(
+    context: RunContext, known: Known, seen: ObservedState, reason: str = ""
+) -> OutcomeRecord | None:
+    """What stands of an outcome on record that a look contradicts; None: it does not.
+
+    0200011 after our acceptance stays while no look has agreed: the server itself says that it is
+    suspended, and the listing is older.
+    """
+    history = known.history
+    is_old = history.accepted and history.last is Kind.WRONG_STATE
+    if (is_old and known.evidence is Evidence.ACCEPTED) or not is_disputed(context, known, seen):
+        return None
+    return _contradicted(context, known, seen, reason or known.error)
+
+
+def decide_contradicted(action: Action, known: Known) -> Decision:
+    """What stands while a look contradicts what we know: the worse of the two."""
+    course = COURSES[action]
+    if known.history.accepted:
+        return Decision(course.undone, Evidence.ACCEPTED, Changed.YES)
+    if known.history.attempts == 0:
+        return Decision(Outcome.UNATTEMPTED)
+    return decide_seen(action, known.history, course.source, Evidence.LISTED)
+
+
+def _contradicted(
+    context: RunContext, known: Known, seen: ObservedState, reason: str
+) -> OutcomeRecord:
+    """What stands meanwhile; what got no PUT yet gets one."""
+    decision = decide_contradicted(context.action, known)
+    standing = Standing.UNCHECKED if known.history.attempts else Standing.RETRY_LATER
+    return look_record(context, known.seq, decision, seen, reason, standing=standing)
+
+
+def _confirmed(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord | None:
+    if known.outcome is None:
+        return None
+    if was_perhaps_sent(context, known):
+        return _perhaps_sent_again(context, known, seen, evidence)
+    if is_disputed(context, known, seen):
+        return _contradicted(context, known, seen, known.error)
+    decision = Decision(known.outcome, known.evidence, _changed(known))
+    if known.history.attempts == 0:
+        if known.outcome not in SUCCESSES:
+            return None
+        decision = Decision(known.outcome, known.evidence)
+        if seen.status is COURSES[context.action].target:
+            decision = Decision(known.outcome, evidence)
+        elif seen.status in {Status.NOT_STARTED, Status.COMPLETED}:
+            decision = Decision(Outcome.NOT_RUNNING, evidence)
+    elif seen.status is not None:
+        decision = decide_seen(context.action, known.history, seen.status, evidence)
+    return confirmation(context, known, decision, seen)
+
+
+def _changed(known: Known) -> Changed:
+    history = known.history
+    return Changed.YES if history.accepted else Changed.MAYBE if history.doubted else Changed.NO
+
+
+# -- perhaps sent by a killed process (rule 9) ------------------------------------------------
+
+
+def was_perhaps_sent(context: RunContext, known: Known) -> bool:
+    """Whether a start of this campaign may have been sent by a process that was killed."""
+    if context.action is not Action.RESUME or known.history.accepted:
+        return False
+    if known.history.attempts == 0:
+        return known.outcome is Outcome.UNKNOWN or (
+            known.outcome is Outcome.RESTORED and known.evidence is Evidence.INFERRED
+        )
+    return any(one < context.journal.process for one in known.doubted_by)
+
+
+def perhaps_sent_record(context: RunContext, known: Known, seen: ObservedState) -> OutcomeRecord:
+    """The first look at a start that a killed process may have sent: it is never sent again."""
+    reason = known.error or PERHAPS_STARTED
+    decision, standing = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE), Standing.NEEDS_READ
+    if seen.status is COURSES[context.action].target:
+        decision = Decision(COURSES[context.action].done, Evidence.INFERRED, Changed.YES)
+        standing = Standing.UNCHECKED
+    return look_record(context, known.seq, decision, seen, reason, standing=standing)
+
+
+def _perhaps_sent_again(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> OutcomeRecord:
+    """The second look at it: two that agree decide."""
+    course = COURSES[context.action]
+    if seen.status is course.target:
+        decision = Decision(course.done, Evidence.INFERRED, Changed.YES)
+        agree = known.outcome is course.done
+        return confirmation(context, known, decision, seen, None if agree else Standing.UNCHECKED)
+    if seen.status is course.source:
+        decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
+        return confirmation(context, known, decision, seen, Standing.FINAL)
+    return confirmation(context, known, Decision(Outcome.NOT_RUNNING, evidence), seen)
+
+
+# -- records ----------------------------------------------------------------------------------
+
+
+def standing_of(context: RunContext, decision: Decision) -> Standing:
+    """How firm a decision is that no second look has confirmed."""
+    if decision.needs_state:
+        return Standing.NEEDS_READ
+    is_done = decision.outcome in SUCCESSES
+    return Standing.UNCHECKED if context.verifies and is_done else Standing.FINAL
+
+
+def look_record(  # noqa: PLR0913 - a decision and what it rests on
+    context: RunContext,
+    seq: int,
+    decision: Decision,
+    seen: ObservedState,
+    reason: str,
+    *,
+    standing: Standing | None = None,
+) -> OutcomeRecord:
+    """The record of a decision that rests on a state that was seen; `reason` says what failed."""
+    now_ms = context.clock.wall_ms()
+    may_start = ""
+    if decision.outcome is Outcome.NOT_RUNNING and seen.begin_time:
+        may_start = "yes" if seen.begin_time > context.clock.local_text() else "no"
+    return OutcomeRecord(
+        seq=seq,
+        ref=seen.ref,
+        decision=decision,
+        standing=standing or (Standing.NEEDS_READ if decision.needs_state else Standing.FINAL),
+        settled_at_ms=now_ms,
+        state_after=seen.status,
+        seen_at_ms=now_ms,
+        may_start=may_start,
+        error="" if decision.outcome in SUCCESSES else reason,
+    )
+
+
+def confirmation(
+    context: RunContext,
+    known: Known,
+    decision: Decision,
+    seen: ObservedState,
+    standing: Standing | None = None,
+) -> OutcomeRecord:
+    """The record of a later look: one that confirms does not move the moment of rest."""
+    made = look_record(context, known.seq, decision, seen, known.error, standing=standing)
+    at_rest_ms = None
+    if decision.outcome in SUCCESSES:
+        at_rest_ms = known.accepted_at_ms
+        if at_rest_ms is None and known.outcome in SUCCESSES:
+            at_rest_ms = known.settled_at_ms
+    return made if at_rest_ms is None else made._replace(settled_at_ms=at_rest_ms)
+
+
+async def complete_unread(context: RunContext, known: Known, verdict: Verdict) -> None:
+    """Its state could not be read: what is known without it stands."""
+    if known.standing == Standing.UNCHECKED and verdict.kind is Kind.NOT_FOUND and known.outcome:
+        # It is gone: nothing of it can run.
+        decision = Decision(known.outcome, known.evidence, _changed(known))
+        reason = known.error
+    elif known.standing != Standing.NEEDS_READ:
+        return
+    elif verdict.kind is Kind.NOT_FOUND:
+        decision = Decision(Outcome.NOT_FOUND)
+        reason = verdict.reason
+    else:
+        decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
+        reason = f"{known.error}; its state could not be read: {verdict.reason}"
+    await context.complete(
+        OutcomeRecord(
+            seq=known.seq,
+            ref=known.ref,
+            decision=decision,
+            standing=Standing.FINAL,
+            settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
+            error=reason,
+        ),
+        confirms=True,
+    )
+
+
+async def decide_by_state(
+    context: RunContext, planned: Planned, *, acted_on: Container[Status | None] = ()
+) -> ObservedState | None:
+    """Let a campaign's state decide what its attempts came to; returns what was seen, if anything.
+
+    Args:
+        context: the parts of the run.
+        planned: the campaign.
+        acted_on: in these states the caller goes on with it, and nothing is recorded: an outcome
+            on record would keep a later process from it if this one is killed now.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    seen = await read_state(context, planned.ref)
+    known = await known_campaign(context, planned.ref)
+    if known is None:
+        return None
+    if isinstance(seen, Verdict):
+        await complete_unread(context, known, seen)
+        return None
+    if seen.status in acted_on:
+        return seen
+    await note_state(context, known, seen, Evidence.READ)
+    return seen
+
+
+async def note_state(
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+) -> None:
+    """Let a state that was seen decide what the attempts came to, whatever was on record."""
+    decision = decide_seen(context.action, known.history, seen.status, evidence)
+    outcome_record = look_record(context, known.seq, decision, seen, known.error)
+    await context.complete(outcome_record, confirms=known.outcome is not None)
