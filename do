@@ -32,6 +32,7 @@ usage: ./do COMMAND [arguments]
 
   setup                 the virtual environment only (every command does it when needed)
   build                 the wheel, into dist/ (or --directory DIR)
+  docs                  write what is made from the code: configs/example.toml, the table of settings
   lock                  pin the dependencies anew (needs uv and a package index)
   help                  this text
 
@@ -244,6 +245,10 @@ build)
     setup
     cd "$ROOT"
     "$VENV/bin/python" -m hatchling build --target wheel "$@"
+    ;;
+docs)
+    setup
+    run tests.checks.settings_docs
     ;;
 lock) lock ;;
 *)

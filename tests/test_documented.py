@@ -18,7 +18,6 @@ from orchestrator.isales.codes import RESULT_CODES
 from orchestrator.policy.decide import Evidence, Outcome
 from orchestrator.reports.rows import COLUMNS, RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import Ended, RunFacts, RunVerdict, summary_document
-from orchestrator.settings.schema import SETTINGS
 from orchestrator.simulator.scenarios import SCENARIOS
 from tests.checks.tree import files, place
 from tests.cli.makers import environment, served, write_list
@@ -114,26 +113,6 @@ def test_no_section_names_a_flag_that_its_command_does_not_take() -> None:
         own = section_of(command)
         named = set(re.findall(r"^\| `(--?[a-z-]+)", own, re.MULTILINE))
         assert named <= set(flags_of(command)), command
-
-
-@pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.key)
-def test_every_setting_stands_in_the_reference_with_its_variable_and_meaning(
-    spec: object,
-) -> None:
-    """One row: key, variable, flag, defaults, and the words of settings/schema.py."""
-    from orchestrator.settings.schema import SettingSpec
-
-    assert isinstance(spec, SettingSpec)
-    row = next(line for line in REFERENCE.splitlines() if line.startswith(f"| `{spec.key}`"))
-
-    assert spec.meaning in row
-    for name in (spec.env, spec.flag):
-        assert name is None or f"`{name}`" in row
-    cell = row.split("|")[4]
-    if isinstance(spec.default, float):
-        assert f"{spec.default:g}" in cell
-    if isinstance(spec.emergency_default, float) and spec.emergency_default != spec.default:
-        assert f"({spec.emergency_default:g})" in cell
 
 
 def test_every_outcome_evidence_verdict_and_scenario_is_documented() -> None:

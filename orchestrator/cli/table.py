@@ -72,20 +72,17 @@ class Command(NamedTuple):
     note: str = ""
 
 
-def _setting(key: str, value: str, default: str = "") -> Flag:
+def _setting(key: str, default: str = "") -> Flag:
     """Make the flag of a setting: its text is checked with the other settings."""
-    spec = SPECS[key]
-    assert spec.flag is not None
-    if not default and spec.default is not None:
-        default = f"{spec.default:g}"
-    meaning = f"{spec.meaning} (default {default})" if default else spec.meaning
-    return Flag(spec.flag, value, meaning, dest=key)
+    row = SPECS[key]
+    words = f"{row.words}; default: {default}" if default else row.help
+    return Flag(row.flag, row.metavar, words, dest=key)
 
 
 _RUN = Flag("run", "RUN", "a run directory, a run id, a unique end of one, or `last`", values.word)
-_RUN_DIR = Flag("--run-dir", "DIR", "the run directory itself (default: a new one)", values.path)
-_RATE = _setting("pace.rate_per_s", "R")
-_CONCURRENCY = _setting("pace.concurrency", "C")
+_RUN_DIR = Flag("--run-dir", "DIR", "the run directory itself; default: a new one", values.path)
+_RATE = _setting("pace.rate_per_s")
+_CONCURRENCY = _setting("pace.concurrency")
 _DEADLINE = Flag("--deadline", "S", "seconds after which nothing new is sent", values.seconds)
 _REASON = Flag("--reason", "TEXT", "why, for the report; never required")
 _JSON = Flag("--json", "", "one JSON document on one line, last on stdout")
@@ -103,12 +100,12 @@ SHARED = (
     Flag("-v", "", "say more; -vv: say everything", dest="verbose", action="count"),
     Flag("-q", "", "say only errors and results", dest="quiet"),
     Flag("--debug", "", "show where an error came from"),
-    Flag("--log-format", "console|json", "how events are written (default console)"),
+    Flag("--log-format", "console|json", "how events are written; default: console"),
     Flag("--log-file", "FILE", "log into this file instead of stderr", values.path),
     Flag("--config", "FILE", "the settings file", values.path),
-    _setting("server.base_url", "URL"),
-    _setting("credentials.access_key", "AK"),
-    _setting("server.ca_file", "FILE"),
+    _setting("server.base_url"),
+    _setting("credentials.access_key"),
+    _setting("server.ca_file"),
     Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
 )
 
@@ -121,7 +118,7 @@ COMMANDS = {
                 "list", "LIST", "CSV or JSON with campaign ids; `-` reads stdin", values.list_path
             ),
             Flag("--vdn", "N", "VDN of a list without a VDN column", values.vdn),
-            Flag("--format", "csv|json|jsonl", "of the list (default: by its suffix)"),
+            Flag("--format", "csv|json|jsonl", "of the list; default: by its suffix"),
             _RUN_DIR,
             _RATE,
             _CONCURRENCY,
@@ -132,7 +129,7 @@ COMMANDS = {
                 "--max-failures", "N", "end early at N failures; N%: of all", values.failure_limit
             ),
             _DEADLINE,
-            _setting("retry.patience_s", "S"),
+            _setting("retry.patience_s"),
             Flag("--no-verify", "", "skip the listings before and after the PUTs"),
             _ACCEPT,
             _REASON,
@@ -156,7 +153,7 @@ COMMANDS = {
             _YES,
             _DRY_RUN,
             Flag("--hold", "S", "keep watching, pause again whatever starts", values.seconds),
-            Flag("--deadline", "S", "seconds for all of it (default 1800)", values.seconds),
+            Flag("--deadline", "S", "seconds for all of it; default: 1800", values.seconds),
             _RUN_DIR,
             _RATE,
             _CONCURRENCY,
@@ -178,8 +175,8 @@ COMMANDS = {
         "finish a run that was interrupted",
         (
             _RUN,
-            _setting("pace.rate_per_s", "R", "the run's"),
-            _setting("pace.concurrency", "C", "the run's"),
+            _setting("pace.rate_per_s", "the run's"),
+            _setting("pace.concurrency", "the run's"),
             _DEADLINE,
             _OLD,
             _JSON,
@@ -252,12 +249,12 @@ COMMANDS = {
     "simulate": Command(
         "a CC-iSales stand-in on loopback, for drills",
         (
-            Flag("--scenario", "NAME", "emergency (default), batch, healthy, outage, stubborn, …"),
-            Flag("--port", "N", "where to listen; 0: any free one (default 28080)", values.port),
-            Flag("--seed", "N", "decides which requests meet a fault (default 1)", values.count),
+            Flag("--scenario", "NAME", "such as batch, outage or lagging; default: emergency"),
+            Flag("--port", "N", "where to listen; 0: any free one; default: 28080", values.port),
+            Flag("--seed", "N", "decides which requests meet a fault; default: 1", values.count),
             Flag("--campaigns", "N", "so many made-up campaigns, no scenario", values.count),
-            Flag("--vdns", "N", "VDNs of the made-up campaigns (default 1)", values.vdn),
-            Flag("--faults", "SHARE", "of its changes that fail, 0 to 1 (default 0)", values.share),
+            Flag("--vdns", "N", "VDNs of the made-up campaigns; default: 1", values.vdn),
+            Flag("--faults", "SHARE", "of its changes that fail, 0 to 1; default: 0", values.share),
             _JSON,
         ),
         (
