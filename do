@@ -29,6 +29,7 @@ usage: ./do COMMAND [arguments]
 
   setup                 the virtual environment only (every command does it when needed)
   build                 the wheel, into dist/ (or --directory DIR)
+  docs                  write what is made from the code: configs/example.toml, the table of settings
   lock                  pin the dependencies anew (needs uv and a package index)
   help                  this text
 
@@ -208,6 +209,10 @@ lint)
 build)
     inside
     python -m hatchling build --target wheel "$@"
+    ;;
+docs)
+    setup
+    run tests.checks.settings_docs
     ;;
 lock) lock ;;
 *)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from orchestrator.errors import (
@@ -281,7 +282,7 @@ def with_server_of(settings: Settings, record: RunRecord) -> Settings:
             " Nothing was sent.",
             advice=f"add --base-url {record.server}, or name another run",
         )
-    return settings._replace(server=settings.server._replace(base_url=record.server))
+    return replace(settings, server=replace(settings.server, base_url=record.server))
 
 
 def refuse_if_old(

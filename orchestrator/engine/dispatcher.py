@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.policy.auth import AuthState
     from orchestrator.policy.breaker import Breaker
     from orchestrator.policy.pacer import Pacer, SendRecord
-    from orchestrator.settings.values import CredentialSettings, RetrySettings
+    from orchestrator.settings.schema import CredentialSettings, RetrySettings
 
 #: repeats of a listing page or a read before it counts as failed
 READ_ATTEMPTS = 4

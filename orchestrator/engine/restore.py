@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -330,7 +330,7 @@ async def _live(
     few = min(settings.pace.concurrency, _INTENTS_MAX)
     spec = RunSpec(
         kind=RunKind.RESTORE,
-        settings=settings._replace(pace=settings.pace._replace(concurrency=few)),
+        settings=replace(settings, pace=replace(settings.pace, concurrency=few)),
         journal=opened.journal,
         directory=opened.directory,
         deadline_s=deadline_s,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from orchestrator.settings.values import SigningRules
+from orchestrator.settings.schema import SigningRules
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import (
     Fault,
