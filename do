@@ -210,10 +210,7 @@ build)
     inside
     python -m hatchling build --target wheel "$@"
     ;;
-docs)
-    setup
-    run tests.checks.settings_docs
-    ;;
+docs) run tests.checks.settings_docs ;;
 lock) lock ;;
 *)
     usage >&2
