@@ -46,7 +46,7 @@ _SHAPES = (
     ),
     (
         r"[\"'`\u2018\u2019\u201c\u201d\u201e]+[0-9]+[\"'`\u2018\u2019\u201c\u201d]*",
-        "only digits are allowed, and quotes stand beside them",
+        "only digits are allowed, without quotes around them",
     ),
     (r"#.*", "a spreadsheet has written an error, or its column was too narrow to show the number"),
     (r"[+-][0-9]+", "a sign is not allowed"),

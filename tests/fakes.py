@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Stopping
     from orchestrator.isales.client import Departure
     from orchestrator.isales.requests import ApiRequest
-    from orchestrator.settings.values import SigningRules
+    from orchestrator.settings.schema import SigningRules
     from orchestrator.simulator.handler import Played
     from orchestrator.simulator.ledger import Entry
     from orchestrator.store import Journal
@@ -576,7 +576,7 @@ class Stage:
             ask_secret=None,
             warn=lambda _: None,
         )
-        return found if self._signing is None else found._replace(signing=self._signing)
+        return found if self._signing is None else replace(found, signing=self._signing)
 
     def birth(self) -> Environment:
         """The environment of one more process."""

@@ -6,11 +6,10 @@ import csv
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestrator.cli.simulate import DEFAULT_PORT
+from orchestrator.cli.rehearsal import DEFAULT_PORT
 from orchestrator.model import (
     CampaignRef,
     Refusal,
@@ -18,8 +17,8 @@ from orchestrator.model import (
     read_campaign_id,
     read_vdn_id,
 )
+from orchestrator.settings.load import Settings, config_show, load_settings
 from orchestrator.settings.schema import SETTINGS
-from orchestrator.settings.values import file_layer, resolve
 from orchestrator.simulator import scenarios
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -28,60 +27,63 @@ EXAMPLE = (CONFIGS / "example.toml").read_text(encoding="utf-8")
 SETTING_LINE = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
 
 
-def keys_of(document: dict[str, Any]) -> set[str]:
-    """List section.key of a TOML document."""
-    return {f"{section}.{name}" for section, inner in document.items() for name in inner}
+def settings_of(config: Path, *, emergency: bool = False) -> Settings:
+    """What a settings file comes to where nothing else is set; the secret is not read."""
+    return load_settings(
+        flags={},
+        environ={},
+        config=config,
+        emergency=emergency,
+        need_credentials=False,
+        ask_secret=None,
+        warn=pytest.fail,
+    )
 
 
-def test_the_example_has_every_key_and_no_other() -> None:
-    """Uncommented it holds each key that a file may hold."""
-    document = tomllib.loads(SETTING_LINE.sub("", EXAMPLE))
-
-    assert keys_of(document) == {spec.key for spec in SETTINGS if spec.in_file}
+def uncommented(tmp_path: Path) -> Path:
+    """The example with every setting in force."""
+    file = tmp_path / "all.toml"
+    file.write_text(SETTING_LINE.sub("", EXAMPLE), encoding="utf-8")
+    return file
 
 
 def test_the_example_as_it_stands_changes_nothing() -> None:
     """Copied unread, it is harmless."""
-    assert keys_of(tomllib.loads(EXAMPLE)) == set()
+    assert not any(tomllib.loads(EXAMPLE).values())
 
 
-def test_the_uncommented_example_is_accepted_and_shows_the_defaults() -> None:
+def test_the_uncommented_example_has_every_key_and_shows_the_defaults(tmp_path: Path) -> None:
     """Every value passes its check; those that have a default show it."""
-    layer = file_layer(tomllib.loads(SETTING_LINE.sub("", EXAMPLE)), file="example.toml")
+    file = uncommented(tmp_path)
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    keys = [f"{section}.{name}" for section, inner in document.items() for name in inner]
+    ca_file = 'ca_file = "/etc/orchestrator/ca.pem"\n'
+    file.write_text(file.read_text(encoding="utf-8").replace(ca_file, ""), encoding="utf-8")
 
-    resolved = resolve([layer], emergency=False, state_dir="/s")
+    shown = {key: value for key, value, _ in config_show(settings_of(file))}
 
-    for spec in SETTINGS:
-        if spec.default is not None:
-            assert resolved.values[spec.key] == spec.default, spec.key
-
-
-def test_the_example_names_every_variable_and_flag() -> None:
-    """A reader finds the other two ways to set a value beside it."""
-    for spec in SETTINGS:
-        assert spec.env is None or spec.env in EXAMPLE
-        assert spec.flag is None or spec.flag in EXAMPLE
+    assert keys == [row.key for row in SETTINGS if row.in_file]
+    for row in SETTINGS:
+        if row.default:
+            assert shown[row.key] == row.shown(row.default)
 
 
 @pytest.mark.parametrize("name", ["batch", "emergency", "simulator"])
 @pytest.mark.parametrize("emergency", [False, True])
 def test_a_situation_is_complete_but_for_the_secret(name: str, emergency: bool) -> None:  # noqa: FBT001
     """Server and access key are there, every value is accepted, and no secret stands in it."""
-    document = tomllib.loads((CONFIGS / f"{name}.toml").read_text(encoding="utf-8"))
+    settings = settings_of(CONFIGS / f"{name}.toml", emergency=emergency)
 
-    resolved = resolve([file_layer(document, file=name)], emergency=emergency, state_dir="/s")
-
-    assert resolved.values["server.base_url"]
-    assert "secret_key" not in document["credentials"]
+    assert settings.server.base_url
+    assert settings.credentials.access_key
 
 
 def test_the_emergency_keeps_the_timeouts_of_pause_all() -> None:
     """What a file gives would replace the shorter timeouts, so this one gives none."""
-    document = tomllib.loads((CONFIGS / "emergency.toml").read_text(encoding="utf-8"))
-    resolved = resolve([file_layer(document, file="x")], emergency=True, state_dir="/s")
+    settings = settings_of(CONFIGS / "emergency.toml", emergency=True)
 
-    assert resolved.values["server.attempt_timeout_s"] == 5.0
-    assert resolved.values["retry.max_attempts"] is None
+    assert settings.server.attempt_timeout_s == 5.0
+    assert settings.retry.max_attempts is None
 
 
 def demo_lines() -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ what it left in doubt is looked at first.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
@@ -86,12 +87,12 @@ async def continue_held(
     """Continue an opened run of any kind."""
     record = opened.record
     settings = with_server_of(settings, record)
-    settings = settings._replace(
-        pace=settings.pace._replace(
-            rate_per_s=options.rate_per_s or record.rate_per_s,
-            concurrency=options.concurrency or record.concurrency,
-        ),
+    pace = replace(
+        settings.pace,
+        rate_per_s=options.rate_per_s or record.rate_per_s,
+        concurrency=options.concurrency or record.concurrency,
     )
+    settings = replace(settings, pace=pace)
     if record.kind is RunKind.PAUSE_ALL:
         from orchestrator.engine.pausing_all import continue_pause_all  # noqa: PLC0415
 

@@ -36,7 +36,7 @@ from orchestrator.manifest.formats import advice_for, format_of, read_manifest_b
 from orchestrator.manifest.source import open_manifest, open_stdin
 from orchestrator.manifest.text import ManifestUnreadableError
 from orchestrator.reports.rows import RunKind
-from orchestrator.settings.values import origin_of_call
+from orchestrator.settings.schema import SPECS
 from orchestrator.store import Manifest, PlanWriter, Refused
 from orchestrator.store.run_dir import RunDirectory, whole_path
 
@@ -113,7 +113,7 @@ async def _plan(
     try:
         listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         for note in listed.notes:
-            environment.events.warning("list.read_so", how=note)
+            environment.events.warning("list.ambiguous", how=note)
         _check_size(listed.counts, options)
         record = new_record(
             environment,
@@ -261,7 +261,7 @@ async def _take_up(
 
 def _is_given(settings: Settings, key: str) -> bool:
     """Whether a setting comes from this call, which overrides the journal."""
-    return settings.origins[key] == origin_of_call(key)
+    return settings.origins[key] == SPECS[key].origin_of_call
 
 
 def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:

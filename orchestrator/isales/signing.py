@@ -17,7 +17,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.settings.values import SigningRules
+    from orchestrator.settings.schema import SigningRules
 
 SCHEME = "auth-v2"
 

@@ -9,7 +9,7 @@ emergency. docs/spec/behaviour.md, "Credentials"; docs/spec/evidence.md, rule 6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from orchestrator.policy.retry import clock_offset_ms
 
 if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
-    from orchestrator.settings.values import SigningRules
+    from orchestrator.settings.schema import SigningRules
 
 #: so many different campaigns in a row answered with 403 close a VDN
 CLOSED_BY = 10
@@ -122,11 +122,11 @@ class AuthState:
         return f"signing.{recovery.value} = {str(value).lower()}"
 
     def _flip(self) -> None:
-        self.rules = self.rules._replace(blank_query_line=not self.rules.blank_query_line)
+        self.rules = replace(self.rules, blank_query_line=not self.rules.blank_query_line)
         self.generation += 1
 
     def _flip_millis(self) -> None:
-        self.rules = self.rules._replace(millis=not self.rules.millis)
+        self.rules = replace(self.rules, millis=not self.rules.millis)
         self.generation += 1
 
 

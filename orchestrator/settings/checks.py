@@ -1,14 +1,14 @@
-"""What one setting's value may be: readers from raw value to checked value, or a refusal.
+"""What one setting's value may be: from a raw value to the checked one, or to a refusal.
 
-Numbers in text are ASCII digits, because `float()` takes nan, inf and full-width digits. A bound is
-written `low <= value <= high`, which NaN never satisfies. A refusal about a credential or a URL
-never echoes it.
+Numbers in text are ASCII digits, because `float()` takes nan, inf and full-width digits.
+A refusal about a credential or a URL never echoes it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.model import Refusal
@@ -18,8 +18,8 @@ from orchestrator.settings.server_url import read_base_url
 #: raw value -> checked value, or why not
 Check = Callable[[object], object]
 
-ACCESS_KEY_MAX = 128
-SECRET_KEY_MAX = 512
+ACCESS_KEY_MAX: Final = 128
+SECRET_KEY_MAX: Final = 512
 #: the headers of our requests that a server could verify (switch C)
 SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
@@ -32,19 +32,50 @@ _WITH_UNIT: Final = re.compile(
     r"-?[0-9.]+ ?(?:%|s|secs?|seconds?|ms|m|mins?|minutes?|h|hours?|d|days?|hz|(?:/|per) ?[a-z]+)",
     re.IGNORECASE,
 )
+#: `$HOME`, `${HOME}`, and not `cash$`
+_VARIABLE: Final = re.compile(r"\$[A-Za-z_{]")
 #: pairs of quotes and brackets that come along with a value that was copied
-_PAIRS: Final = (
-    '""',
-    "''",
-    "``",
-    "<>",
-    "\u201c\u201d",
-    "\u201e\u201c",
-    "\u2018\u2019",
-    "\u00ab\u00bb",
+_PAIRS: Final = frozenset(
+    {'""', "''", "``", "<>", "\u201c\u201d", "\u201e\u201c", "\u2018\u2019", "\u00ab\u00bb"}
 )
 _BLANKS: Final = " \t\r\n\x0b\x0c\xa0\u2028\u2029\u3000\u200b\u200c\u200d\u2060\ufeff"
 _BYTE_ORDER_MARKS: Final = ("\ufeff", "\udcef\udcbb\udcbf", "\udcff\udcfe", "\udcfe\udcff")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The check of a number: above 0 (with `zero`: from 0), at most `most`."""
+
+    most: float
+    zero: bool = False
+    whole: bool = False
+
+    @property
+    def bounds(self) -> str:
+        """In words that follow "must be"."""
+        if self.zero or self.whole:
+            return f"from {0 if self.zero else 1} to {self.most:,}"
+        return f"above 0 and at most {self.most:,}"
+
+    def __call__(self, value: object) -> object:
+        """Check a number that is no text any more; a NaN is within no bounds."""
+        kinds = int if self.whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            kind = "a whole number" if self.whole else "a number"
+            return Refusal(f"must be {kind}, not {shown(value)}{_number_hint(value)}")
+        if 0 < value <= self.most or (self.zero and value == 0):
+            return value if self.whole else float(value)
+        return Refusal(f"must be {self.bounds}, not {shown(value)}")
+
+
+def number(*, most: float, zero: bool = False) -> Range:
+    """Make the check of numbers above 0 (with `zero`: from 0) and at most `most`."""
+    return Range(most, zero=zero)
+
+
+def count(*, most: int) -> Range:
+    """Make the check of whole numbers from 1 to `most`."""
+    return Range(most, whole=True)
 
 
 def whole_in_text(text: str) -> object:
@@ -55,34 +86,6 @@ def whole_in_text(text: str) -> object:
 def decimal_in_text(text: str) -> object:
     """Turn a text into a number; a text that is none stays what it is."""
     return float(text) if _DECIMAL.fullmatch(text) else text
-
-
-def number(*, most: float, zero: bool = False) -> Check:
-    """Make a reader of numbers above 0 (with `zero`: from 0) and at most `most`."""
-    bounds = f"from 0 to {most:,}" if zero else f"above 0 and at most {most:,}"
-
-    def read(value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return Refusal(f"must be a number, not {shown(value)}{_number_hint(value)}")
-        if 0 < value <= most or (zero and value == 0):
-            return float(value)
-        return Refusal(f"must be {bounds}, not {shown(value)}")
-
-    return read
-
-
-def count(*, most: int) -> Check:
-    """Make a reader of whole numbers from 1 to `most`."""
-
-    def read(value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, int):
-            hint = _number_hint(value)
-            return Refusal(f"must be a whole number, not {shown(value)}{hint}")
-        if not 1 <= value <= most:
-            return Refusal(f"must be from 1 to {most:,}, not {shown(value)}")
-        return value
-
-    return read
 
 
 def switch(value: object) -> object:
@@ -99,8 +102,13 @@ def path(value: object) -> object:
         return Refusal(f"must be a path in quotes, not {shown(value)}")
     if not value.strip() or "\0" in value:
         return Refusal(f"must be a path, not {shown(value)}")
-    around = what_is_around(value)
-    return Refusal(around) if around else value
+    reason = what_is_around(value)
+    if not reason and _VARIABLE.search(value):
+        # Not echoed: the secret key itself may stand where the name of its file belongs.
+        reason = (
+            "has a $ in it, and no variable is expanded here: write the path out, or ~/ for home"
+        )
+    return Refusal(reason) if reason else value
 
 
 def base_url(value: object) -> object:
@@ -125,9 +133,7 @@ def access_key(value: object) -> object:
 
 def secret_key(value: object) -> object:
     """Check a secret key that is wrapped already."""
-    if not isinstance(value, Secret):
-        return Refusal("must be a Secret")
-    return read_secret(value.reveal())
+    return read_secret(value.reveal()) if isinstance(value, Secret) else Refusal("must be a Secret")
 
 
 def header_names(value: object) -> object:
@@ -167,6 +173,18 @@ def what_is_around(text: str) -> str:
     return ""
 
 
+def shown(value: object) -> str:
+    """Show a refused value to people: ASCII, no control characters, short."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list, tuple)):
+        return "a table" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"  # beyond some length Python refuses to write it out
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _number_hint(value: object) -> str:
     """Say what a text is that means a number and is none."""
     if not isinstance(value, str):
@@ -180,21 +198,7 @@ def _number_hint(value: object) -> str:
         return ": write a fraction with a point, and thousands without a separator"
     if _WITH_UNIT.fullmatch(value):
         return ": write the number alone, without a unit"
-    if value.isdecimal():
-        return ": only the digits 0-9 count"
-    return ""
-
-
-def shown(value: object) -> str:
-    """Show a refused value to people: ASCII, no control characters, short."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (dict, list, tuple)):
-        return "a table" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a huge number"  # beyond some length Python refuses to write it out
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return ": only the digits 0-9 count" if value.isdecimal() else ""
 
 
 def _credential_problem(text: str, *, longest: int) -> Refusal | None:

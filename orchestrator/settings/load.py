@@ -1,69 +1,40 @@
-"""The settings of a command: found, read, checked, each with its origin.
+"""The settings of a command: which of the values given counts, checked, each with its origin.
 
-Flags go before the environment, that before one TOML file, that before defaults. The secret key is
-read last. docs/spec/contracts.md, "Settings".
+Flags go before the environment, that before one TOML file, that before defaults. A refusal names
+the origin: a flag, a variable, or file:key. The secret key is read last.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.errors import SettingsError
 from orchestrator.model import Refusal
-from orchestrator.settings import checks
-from orchestrator.settings.files import (
-    Identity,
-    check_ca_file,
-    default_state_dir,
-    home_of,
-    read_secret,
-    read_settings_file,
-    settings_files,
-    shown_secret_file,
-    terminal_prompt,
-    unreachable,
-)
+from orchestrator.settings import files, secret_file
+from orchestrator.settings.files import Identity, refused
 from orchestrator.settings.schema import (
+    ENVIRONMENT_PREFIX,
     SECRET_KEY,
     SECRET_KEY_FILE,
+    SECTIONS,
     SETTINGS,
     SPECS,
     STATE_DIR,
+    Setting,
+    Settings,
 )
-from orchestrator.settings.secret import Secret
+from orchestrator.settings.secret import MASK, Secret
+from orchestrator.settings.secret_file import terminal_prompt
 from orchestrator.settings.server_url import ServerUrl, read_base_url
-from orchestrator.settings.values import (
-    CredentialSettings,
-    Given,
-    PaceSettings,
-    Resolved,
-    RetrySettings,
-    SigningRules,
-    choose_secret,
-    environment_layer,
-    environment_warnings,
-    file_layer,
-    flag_layer,
-    ignored_proxy,
-    missing_secret,
-    refused,
-    resolve,
-    shown_rows,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = [
     "STILL_DIALLING",
-    "CredentialSettings",
     "Identity",
-    "PaceSettings",
-    "RetrySettings",
-    "Secret",
-    "ServerSettings",
     "Settings",
     "config_show",
     "load_settings",
@@ -73,35 +44,19 @@ __all__ = [
 SYSTEM_FILE: Final = Path("/etc/orchestrator/config.toml")
 #: how an error ends where campaigns were to be paused
 STILL_DIALLING: Final = "Nothing was sent; campaigns are still dialling."
-
-T = TypeVar("T")
-
-
-class ServerSettings(NamedTuple):
-    """Where the server is and how long to wait for it."""
-
-    #: normalised; "" for a command that needs no server and was given none
-    base_url: str
-    #: None: the system's certificate authorities
-    ca_file: Path | None
-    connect_timeout_s: float
-    #: counted from the moment the attempt may be sent
-    attempt_timeout_s: float
+NOT_SET: Final = "not set"
 
 
-class Settings(NamedTuple):
-    """Everything that can be set, checked, with where each value came from."""
+class Given(NamedTuple):
+    """One value as it was given, unchecked."""
 
-    server: ServerSettings
-    credentials: CredentialSettings
-    pace: PaceSettings
-    retry: RetrySettings
-    signing: SigningRules
-    state_dir: Path
-    #: TOML key -> flag, variable, file:key, "default" or "not set"
-    origins: Mapping[str, str]
-    #: as given, for `config show`; the secret itself is in `credentials`
-    secret_key_file: Path | None = None
+    value: object
+    #: a flag, a variable or file:key, in the words people see
+    origin: str
+    #: where a relative path starts
+    base: Path
+    #: from a command line or the environment, where every value is text
+    is_text: bool = False
 
 
 def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
@@ -136,211 +91,318 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     Raises:
         SettingsError: a value is missing or refused.
     """
-    identity = identity or Identity.current()
-    for warning in environment_warnings(environ):
-        warn(warning)
-    home = home_of(identity, environ)
-    files = settings_files(config, environ=environ, home=home, system_file=system_file)
-    state_dir, warning = default_state_dir(environ, home=home, identity=identity)
+    search = _Search(environ, identity or Identity.current(), warn)
     try:
-        layers, looked_in = _read_layers(
-            flags,
-            environ,
-            files,
-            identity=identity,
-            home=home,
-            must_exist=config is not None,
-            warn=warn,
-        )
-        resolved = resolve(
-            layers,
-            emergency=emergency,
-            state_dir=str(state_dir),
-            need_server=need_server,
-            need_credentials=need_credentials,
-            looked_in=looked_in,
-        )
-        settings = _settings(resolved)
-        if need_server and settings.server.ca_file is not None:
-            check_ca_file(settings.server.ca_file, origin=settings.origins["server.ca_file"])
-        chosen = choose_secret(layers)
+        search.read(flags, config, system_file)
+        search.choose(emergency=emergency)
+        if need_server:
+            search.check_server()
         if need_credentials:
-            settings = _with_secret(settings, chosen, ask_secret, identity, looked_in)
-        elif chosen is not None:
-            settings = _with_secret_origin(settings, chosen.origin)
+            search.find_secret(ask_secret)
     except SettingsError as error:
         sentence = f"{error.sentence}. {consequence}"
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
-    url = read_base_url(settings.server.base_url)
-    if need_server and isinstance(url, ServerUrl) and url.scheme == "https":
-        unused = ignored_proxy(environ, host=url.host.rstrip("."))
-        if unused:
-            warn(unused)
-    if warning and settings.state_dir == state_dir:
-        warn(warning)
-    return settings
+    return search.settings(with_secret=need_credentials)
 
 
 def config_show(settings: Settings) -> list[tuple[str, str, str]]:
     """List every setting as (key, shown value, origin), the secret masked."""
-    values = {spec.key: _value(settings, spec.key) for spec in SETTINGS}
-    return shown_rows(Resolved(values, settings.origins))
+    rows = []
+    for row in SETTINGS:
+        value = getattr(getattr(settings, row.section), row.name)
+        origin = settings.origins[row.key]
+        if row.key == SECRET_KEY and origin != NOT_SET:
+            value = MASK
+        elif row.key == SECRET_KEY_FILE and value:
+            value = secret_file.shown_path(value)
+        rows.append((row.key, row.shown(value), origin))
+    return rows
 
 
-def _value(settings: Settings, key: str) -> object:
-    if key == STATE_DIR:
-        return settings.state_dir
-    if key == SECRET_KEY_FILE:
-        return settings.secret_key_file and shown_secret_file(settings.secret_key_file)
-    section, _, name = key.partition(".")
-    value: object = getattr(getattr(settings, section), name)
-    return None if value == "" else value
+class _Search:
+    """The search for the value of every setting; the methods are called in their order."""
 
+    def __init__(
+        self, environ: Mapping[str, str], identity: Identity, warn: Callable[[str], None]
+    ) -> None:
+        self.environ = environ
+        self.identity = identity
+        self.warn = warn
+        self.home = files.absolute(environ.get("HOME")) or identity.home
+        #: first to last in precedence
+        self.layers: list[dict[str, Given]] = []
+        #: the settings file that was read, or all that were looked for
+        self.looked_in: list[Path] = []
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
 
-def _read_layers(  # noqa: PLR0913 (the sources, in their order)
-    flags: Mapping[str, object],
-    environ: Mapping[str, str],
-    files: Sequence[Path],
-    *,
-    identity: Identity,
-    home: Path | None,
-    must_exist: bool,
-    warn: Callable[[str], None],
-) -> tuple[list[dict[str, Given]], list[str]]:
-    """Return the layers, and the settings files that were looked for or found."""
-    here = _here()
-    plain = {
-        key: os.fspath(value) if isinstance(value, Path) else value for key, value in flags.items()
-    }
-    layers = [
-        _with_whole_paths(flag_layer(plain), base=here, home=home),
-        _with_whole_paths(environment_layer(environ), base=here, home=home),
-    ]
-    for file in files:
-        why = "" if must_exist else unreachable(file)
-        if why:
-            warn(f"settings file {file} cannot be reached ({why}): going on without it")
-            continue
-        try:
-            document = read_settings_file(file, identity)
-        except FileNotFoundError as error:
-            if must_exist:
-                raise SettingsError(
-                    f"--config: {file}: there is no such file",
-                    advice="correct the path; configs/example.toml has every key",
-                ) from error
-            continue
-        base = file.parent if file.is_absolute() else here and (here / file).parent
-        layer = file_layer(document, file=str(file))
-        return [*layers, _with_whole_paths(layer, base=base, home=home)], [str(file)]
-    return layers, [str(file) for file in files]
+    def read(self, flags: Mapping[str, object], config: Path | None, system_file: Path) -> None:
+        """Read flags, environment and settings file; warn about what is odd in them."""
+        for warning in environment_warnings(self.environ):
+            self.warn(warning)
+        here = files.working_directory()
+        self.layers = [flag_layer(flags, here), environment_layer(self.environ, here)]
+        base = self._below_home("XDG_CONFIG_HOME", ".config")
+        usual = [base / "orchestrator" / "config.toml", system_file] if base else [system_file]
+        self.looked_in = [config] if config else usual
+        for file in self.looked_in:
+            why = "" if config else files.unreachable(file)
+            if why:
+                self.warn(f"settings file {file} cannot be reached ({why}): going on without it")
+                continue
+            try:
+                document = files.read_settings_file(file, self.identity)
+            except FileNotFoundError:
+                continue
+            self.layers.append(file_layer(document, file=file, base=(here / file).parent))
+            self.looked_in = [file]
+            if config:
+                self._say_what_beats(config)
+            return
+        if config:
+            raise SettingsError(
+                f"--config: {config}: there is no such file",
+                advice="correct the path; configs/example.toml has every key",
+            )
 
+    def _say_what_beats(self, config: Path) -> None:
+        flags, variables, in_file = self.layers
+        for key, given in in_file.items():
+            other = SECRET_KEY if key == SECRET_KEY_FILE and key not in variables else key
+            winner = variables.get(other)
+            if winner and key not in flags and str(winner.value) != str(given.value):
+                self.warn(f"{winner.origin} wins over {key} in {config}")
 
-def _here() -> Path | None:
-    """Our working directory; None when it has been removed, or may not be known."""
-    try:
-        return Path.cwd()
-    except OSError:
-        return None
-
-
-def _with_whole_paths(
-    layer: dict[str, Given], *, base: Path | None, home: Path | None
-) -> dict[str, Given]:
-    """Make paths absolute: relative to the settings file's directory, or to ours; `~/` is home."""
-    whole = dict(layer)
-    for key, given in layer.items():
-        text = given.value
-        is_text = SPECS[key].is_path and isinstance(text, str) and text.strip()
-        if is_text and not checks.what_is_around(str(text)):
-            text = str(text)
-            if home and text.startswith("~/"):
-                found = home / text[2:]
-            elif base:
-                found = base / text
-            elif Path(text).is_absolute():
-                found = Path(text)
+    def choose(self, *, emergency: bool) -> None:
+        """Take each value from the first layer that has one, checked, or the default."""
+        for row in SETTINGS:
+            given = next((layer[row.key] for layer in self.layers if row.key in layer), None)
+            if given:
+                value, origin = self._checked(row, given), given.origin
             else:
-                raise _refused_relative(key, given.origin)
-            whole[key] = given._replace(value=str(found))
-    return whole
+                value = row.emergency_default if emergency else row.default
+                origin = NOT_SET if value in {None, ""} else "default"
+                origin = origin if value == row.default else "default of pause-all"
+            self.values[row.key], self.origins[row.key] = value, origin
+        self._fit_backoff()
+        if self.values[STATE_DIR] is None:
+            self.values[STATE_DIR], self.origins[STATE_DIR] = self._default_state_dir(), "default"
+        _, secret = self._chosen_secret()
+        self.origins[SECRET_KEY] = secret.origin if secret else NOT_SET
 
-
-def _refused_relative(key: str, origin: str) -> SettingsError:
-    return SettingsError(
-        f"{origin}: the path is relative, and the working directory has been removed",
-        key=key,
-        advice="give the whole path, beginning with /, or change to a directory that exists",
-    )
-
-
-def _with_secret(
-    settings: Settings,
-    chosen: Given | None,
-    ask_secret: Callable[[], str] | None,
-    identity: Identity,
-    looked_in: Sequence[str],
-) -> Settings:
-    if chosen is None:
-        if ask_secret is None:
-            raise missing_secret(looked_in)
-        chosen = Given(Secret(ask_secret()), origin="typed at the terminal")
-    if isinstance(chosen.value, Secret):
-        secret = checks.read_secret(chosen.value.reveal())
-        if isinstance(secret, Refusal):
-            raise refused(SECRET_KEY, chosen.origin, secret.reason)
-    else:
-        secret = read_secret(Path(str(chosen.value)), origin=chosen.origin, identity=identity)
-    credentials = settings.credentials._replace(secret_key=secret)
-    return _with_secret_origin(settings._replace(credentials=credentials), chosen.origin)
-
-
-def _with_secret_origin(settings: Settings, origin: str) -> Settings:
-    return settings._replace(origins={**settings.origins, SECRET_KEY: origin})
-
-
-def _settings(resolved: Resolved) -> Settings:
-    values = resolved.values
-
-    def take(key: str, kind: type[T]) -> T:
-        value = values[key]
-        assert isinstance(value, kind)
+    def _checked(self, row: Setting, given: Given) -> object:
+        value = row.read(given.value, is_text=given.is_text)
+        if row.is_path and isinstance(value, str):
+            value = self._whole_path(value, given.base)
+        if isinstance(value, Refusal):
+            raise refused(row.key, given.origin, value.reason)
         return value
 
-    def take_path(key: str) -> Path | None:
-        return None if values[key] is None else Path(take(key, str))
+    def _whole_path(self, text: str, base: Path) -> Path | Refusal:
+        """Make a path absolute: from `base`, or from a home directory where `~` stands for it."""
+        if not text.startswith("~"):
+            found = base / text
+            why = "it is relative, and the working directory has been removed"
+            return found if found.is_absolute() else Refusal(f"{why}: write the whole path")
+        user, _, rest = text[1:].partition("/")
+        home = files.home_of(user) if user else self.home
+        # Not echoed: the secret key itself may stand where the name of its file belongs.
+        whose = "the user after ~" if user else "~"
+        why = f"there is no home directory for {whose}"
+        return home / rest if home else Refusal(f"{why}: write the whole path")
 
-    return Settings(
-        server=ServerSettings(
-            base_url=take("server.base_url", str) if values["server.base_url"] else "",
-            ca_file=take_path("server.ca_file"),
-            connect_timeout_s=take("server.connect_timeout_s", float),
-            attempt_timeout_s=take("server.attempt_timeout_s", float),
-        ),
-        credentials=CredentialSettings(
-            access_key=take("credentials.access_key", str)
-            if values["credentials.access_key"]
-            else "",
-            secret_key=None,
-        ),
-        pace=PaceSettings(
-            rate_per_s=take("pace.rate_per_s", float),
-            concurrency=take("pace.concurrency", int),
-        ),
-        retry=RetrySettings(
-            max_attempts=None
-            if values["retry.max_attempts"] is None
-            else take("retry.max_attempts", int),
-            backoff_base_s=take("retry.backoff_base_s", float),
-            backoff_cap_s=take("retry.backoff_cap_s", float),
-            patience_s=take("retry.patience_s", float),
-        ),
-        signing=SigningRules(
-            blank_query_line=take("signing.blank_query_line", bool),
-            millis=take("signing.millis", bool),
-            signed_headers=take("signing.signed_headers", tuple),
-        ),
-        state_dir=Path(take(STATE_DIR, str)),
-        origins=resolved.origins,
-        secret_key_file=take_path(SECRET_KEY_FILE),
+    def _fit_backoff(self) -> None:
+        """Hold the cap at or above the base; a cap nobody gave moves instead of refusing."""
+        cap = "retry.backoff_cap_s"
+        base_s, cap_s = self.values["retry.backoff_base_s"], self.values[cap]
+        if cap_s >= base_s:
+            return
+        if not self.origins[cap].startswith("default"):
+            reason = f"must be at least retry.backoff_base_s, which is {base_s:g}, not {cap_s:g}"
+            raise refused(cap, self.origins[cap], reason)
+        self.values[cap] = base_s
+
+    def check_server(self) -> None:
+        """Insist on a server, and on a CA file that can be used; say that no proxy is used."""
+        if not self.values["server.base_url"]:
+            key_too = "" if self.values["credentials.access_key"] else " --access-key AK"
+            advice = f"add --base-url https://HOST:28080{key_too}"
+            raise self._missing("server.base_url", "server", advice)
+        if self.values["server.ca_file"]:
+            files.check_ca_file(
+                self.values["server.ca_file"], origin=self.origins["server.ca_file"]
+            )
+        url = read_base_url(self.values["server.base_url"])
+        if isinstance(url, ServerUrl) and url.scheme == "https":
+            unused = ignored_proxy(self.environ, host=url.host.rstrip("."))
+            if unused:
+                self.warn(unused)
+
+    def _chosen_secret(self) -> tuple[str, Given | None]:
+        """What names the secret key: the first layer that does, and in it the file first."""
+        for layer in self.layers:
+            for key in (SECRET_KEY_FILE, SECRET_KEY):
+                if key in layer:
+                    return key, layer[key]
+        return "", None
+
+    def find_secret(self, ask: Callable[[], str] | None) -> None:
+        """Insist on access key and secret key; read that from its file, or ask for it."""
+        if not self.values["credentials.access_key"]:
+            raise self._missing("credentials.access_key", "access key", "add --access-key AK")
+        key, given = self._chosen_secret()
+        if given is None:
+            if ask is None:
+                where = "in a file that only you can read, named in ORCHESTRATOR_SECRET_KEY_FILE"
+                raise self._missing(SECRET_KEY_FILE, "secret key", f"put it {where}")
+            key, given = SECRET_KEY, Given(Secret(ask()), "typed at the terminal", Path())
+        self.origins[SECRET_KEY] = given.origin
+        if key == SECRET_KEY:
+            self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], given)
+        else:
+            file = self.values[SECRET_KEY_FILE]
+            self.values[SECRET_KEY] = secret_file.read(
+                file, origin=given.origin, identity=self.identity
+            )
+
+    def _missing(self, key: str, name: str, advice: str) -> SettingsError:
+        row = SPECS[key]
+        other = "ORCHESTRATOR_SECRET_KEY" if key == SECRET_KEY_FILE else ""
+        places = [str(one) for one in (row.flag, row.variable, other, *self.looked_in) if one]
+        sentence = f"no {name} configured (looked in {', '.join(places)})"
+        return SettingsError(sentence, key=key, advice=advice)
+
+    def settings(self, *, with_secret: bool) -> Settings:
+        """Make the settings of what was found."""
+        if not with_secret:
+            self.values[SECRET_KEY] = None
+        parts: dict[str, Any] = {}
+        for section, kind in SECTIONS.items():
+            rows = (row for row in SETTINGS if row.section == section)
+            parts[section] = kind(**{row.name: self.values[row.key] for row in rows})
+        return Settings(**parts, origins=self.origins)
+
+    def _below_home(self, variable: str, usual: str) -> Path | None:
+        return files.absolute(self.environ.get(variable)) or (self.home and self.home / usual)
+
+    def _default_state_dir(self) -> Path:
+        """Where run directories lie when nothing says it; warns where it is no usual place."""
+        base = self._below_home("XDG_STATE_HOME", ".local/state")
+        why = files.no_place(base / "orchestrator") if base else "there is no home directory"
+        if base and not why:
+            return base / "orchestrator"
+        # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
+        fallback = Path(f"/var/tmp/orchestrator-{self.identity.uid}")  # noqa: S108
+        self.warn(f"{why}: runs are kept in {fallback}")
+        return fallback
+
+
+def flag_layer(flags: Mapping[str, object], base: Path) -> dict[str, Given]:
+    """Read the flags given: TOML key to value, None for a flag that was not given.
+
+    Raises:
+        SettingsError: a key that is no setting, from a library caller. Its value is not shown.
+    """
+    layer = {}
+    for key, given in flags.items():
+        if key not in SPECS:
+            raise _unknown_key(key, "overrides")
+        value = os.fspath(given) if isinstance(given, Path) else given
+        if value is not None:
+            layer[key] = Given(value, SPECS[key].origin_of_call, base, isinstance(value, str))
+    return layer
+
+
+def environment_layer(environ: Mapping[str, str], base: Path) -> dict[str, Given]:
+    """Read our variables; an empty one counts as not set."""
+    layer = {}
+    for row in SETTINGS:
+        text = environ.get(row.variable)
+        if text:
+            # Wrapped at once, so that no later repr or traceback can show it.
+            value = Secret(text) if row.key == SECRET_KEY else text
+            layer[row.key] = Given(value, row.variable, base, is_text=True)
+    return layer
+
+
+def file_layer(document: Mapping[str, object], *, file: Path, base: Path) -> dict[str, Given]:
+    """Read a parsed TOML document.
+
+    Raises:
+        SettingsError: a key that is no setting. Its value is not shown: it may be a secret.
+    """
+    layer = {}
+    for section, inner in document.items():
+        pairs = inner.items() if isinstance(inner, dict) else [("", inner)]
+        for name, value in pairs:
+            key = f"{section}.{name}" if name else section
+            if key not in SPECS or not SPECS[key].in_file:
+                raise _unknown_key(key, str(file))
+            layer[key] = Given(value, f"{file}:{key}", base)
+    return layer
+
+
+def _unknown_key(key: str, where: str) -> SettingsError:
+    if key == SECRET_KEY:
+        hint = f" (a secret key is not kept in here: name its file in {SECRET_KEY_FILE})"
+    elif key in SECTIONS:
+        hint = f" (it is a section: write [{key}])"
+    else:
+        hint = _did_you_mean(key, [row.key for row in SETTINGS if row.in_file])
+    return SettingsError(
+        f"{where}:{_printable(key)}: unknown key{hint}",
+        key=key,
+        advice="correct or remove it; configs/example.toml has every key",
     )
+
+
+def _did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    import difflib  # noqa: PLC0415 - a run whose settings are in order does not wait for it
+
+    # A key under the wrong section, or under none, is found by its last part.
+    by_last_part = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    last_part = name.rpartition(".")[2]
+    near = difflib.get_close_matches(name, by_last_part.values(), n=1) or [
+        by_last_part[last]
+        # `rate` for `rate_per_s` should be near enough.
+        for last in difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=0.5)
+    ]
+    return f" (did you mean {prefix}{near[0]}?)" if near else ""
+
+
+def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
+    """Say what is odd about our variables, without their values."""
+    known = [row.variable.removeprefix(ENVIRONMENT_PREFIX) for row in SETTINGS if row.variable]
+    for variable in sorted(one for one in environ if one.startswith(ENVIRONMENT_PREFIX)):
+        # Without the prefix, which makes every name look like every other.
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == "YES":
+            yield (
+                "ORCHESTRATOR_YES has no effect: an emergency is confirmed by --yes"
+                " or by typing the VDN number"
+            )
+        elif name not in known:
+            hint = _did_you_mean(name, known, prefix=ENVIRONMENT_PREFIX)
+            yield f"{_printable(variable)} is not a variable we know, and ignored{hint}"
+        elif not environ[variable]:
+            yield f"{variable} is empty and counts as not set"
+    if environ.get("ORCHESTRATOR_SECRET_KEY") and environ.get("ORCHESTRATOR_SECRET_KEY_FILE"):
+        yield "ORCHESTRATOR_SECRET_KEY_FILE is used, ORCHESTRATOR_SECRET_KEY is ignored"
+
+
+def ignored_proxy(environ: Mapping[str, str], *, host: str) -> str:
+    """Say that a proxy of the environment is not used for this host; "" when none would be."""
+    ours = {name.lower(): name for name in environ if environ[name]}
+    name = ours.get("https_proxy") or ours.get("all_proxy")
+    if name is None:
+        return ""
+    exempt = environ[ours["no_proxy"]].replace(" ", "").lower() if "no_proxy" in ours else ""
+    for one in filter(None, exempt.split(",")):
+        suffix = one.removeprefix("*").removeprefix(".").partition(":")[0]
+        if not suffix or host == suffix or host.endswith(f".{suffix}"):
+            return ""
+    return f"{_printable(name)} is set and not used: {host} is reached directly, never by a proxy"
+
+
+def _printable(name: str) -> str:
+    return ascii(name)[1:-1][:80]

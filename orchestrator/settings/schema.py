@@ -1,17 +1,24 @@
-"""Every setting there is: one row each, read by code, `config show`, documents and tests.
+"""Every setting there is, once: a field of a section, with all that is known about it.
 
+The checks, `config show`, the help of the flags, configs/example.toml and the table in
+docs/reference.md are made from it (`./do docs` writes the two files).
 Nothing here can confirm an emergency or turn TLS verification off. The secret key has no flag,
 because a command line is public. tests/faults.md, C01 to C14, has the bounds.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.settings import checks
+from orchestrator.settings.checks import count, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.settings.secret import Secret
 
 ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 #: the names of settings; none of them is a secret
@@ -19,223 +26,299 @@ SECRET_KEY: Final = "credentials.secret_key"  # noqa: S105
 SECRET_KEY_FILE: Final = "credentials.secret_key_file"  # noqa: S105
 STATE_DIR: Final = "state.dir"
 
-_RATE_MAX_PER_S: Final = 100_000
-_CONCURRENCY_MAX: Final = 1_024
 _TIMEOUT_MAX_S: Final = 3_600
-_ATTEMPTS_MAX: Final = 1_000
 _PATIENCE_MAX_S: Final = 7 * 24 * 3_600
 
 
-class SettingSpec(NamedTuple):
-    """One row of the table of settings."""
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: what people and programs are told about a setting.
 
-    #: section.name, as in the TOML file
-    key: str
-    #: the environment variable, if there is one
-    env: str | None
-    #: the flag, if there is one
-    flag: str | None
-    #: None: nothing is assumed
-    default: object
-    #: the default for pause-all, which has less time
-    emergency_default: object
-    check: checks.Check
+    A command line offers it, and hands it on, like this:
+
+        row = SPECS["pace.rate_per_s"]
+        parser.add_argument(row.flag, dest=row.key, metavar=row.metavar, help=row.help)
+        load_settings(flags={row.key: vars(arguments)[row.key]}, …)
+
+    Every value stays the text it is, and None says that the flag was not given. Where a command
+    has a default of its own, it makes its help from `words`.
+    """
+
+    #: in lower case and without a full stop
     meaning: str
+    check: checks.Check
+    #: None or "": nothing is assumed
+    default: Any = None
+    #: the default of pause-all, which has less time
+    emergency_default: Any = None
+    #: the environment variable, or ""
+    variable: str = ""
+    #: with two dashes, or ""
+    flag: str = ""
+    #: what its help calls the flag's value
+    metavar: str = ""
     #: a correct value, as people write it
-    example: str
-    #: how a value that arrives as text is turned into a number
-    parse: Callable[[str], object] | None = None
+    example: str = ""
+    #: how None is shown
+    none: str = "-"
+    #: a sentence or two that only the documents have
+    note: str = ""
     #: False: refused in a file
     in_file: bool = True
-    is_path: bool = False
+    #: section.name, as in the TOML file
+    key: str = ""
+
+    @property
+    def section(self) -> str:
+        """The table of the TOML file, and the field of `Settings`."""
+        return self.key.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The key within its section."""
+        return self.key.partition(".")[2]
+
+    @property
+    def origin_of_call(self) -> str:
+        """The origin of a value that the call itself gives: its flag, or a library's argument."""
+        return self.flag or f"argument {self.key}"
+
+    @property
+    def is_path(self) -> bool:
+        """Whether its value becomes a whole `Path`."""
+        return self.check is checks.path
+
+    @property
+    def bounds(self) -> str:
+        """The numbers it may be, in words; "" for what is no number."""
+        return self.check.bounds if isinstance(self.check, checks.Range) else ""
+
+    @property
+    def words(self) -> str:
+        """Meaning and bounds."""
+        return ", ".join(filter(None, (self.meaning, self.bounds)))
+
+    @property
+    def help(self) -> str:
+        """The text of its flag."""
+        default = "" if self.default in {None, ""} else f"default: {self.shown(self.default)}"
+        return "; ".join(filter(None, (self.words, default)))
+
+    def read(self, value: object, *, is_text: bool) -> object:
+        """Check a value; `is_text`: it comes from where a number can only be text."""
+        if is_text and isinstance(self.check, checks.Range):
+            in_text = checks.whole_in_text if self.check.whole else checks.decimal_in_text
+            return self.check(in_text(str(value)))
+        return self.check(value)
+
+    def shown(self, value: object) -> str:
+        """Show a checked value to people."""
+        match value:
+            case None | "":
+                return self.none
+            case bool():
+                return "true" if value else "false"
+            case float():
+                return f"{value:.15g}"
+            case tuple():
+                return ", ".join(value)
+            case _:
+                return str(value)
 
 
-_decimal: Final = checks.decimal_in_text
-_whole: Final = checks.whole_in_text
+def _setting(meaning: str, check: checks.Check, default: Any, **more: Any) -> Any:
+    """A field of a section; `flag="--rate R"` names flag and metavar, `emergency` is a default."""
+    flag, _, metavar = more.pop("flag", "").partition(" ")
+    emergency = more.pop("emergency", default)
+    row = Setting(meaning, check, default, emergency, flag=flag, metavar=metavar, **more)
+    return field(default=default, metadata={"row": row})
 
-SETTINGS: Final[tuple[SettingSpec, ...]] = (
-    SettingSpec(
-        key="server.base_url",
-        env="ORCHESTRATOR_BASE_URL",
-        flag="--base-url",
-        default=None,
-        emergency_default=None,
-        check=checks.base_url,
-        meaning="the server; https, plain http for loopback addresses only",
-        example="https://HOST:28080",
-    ),
-    SettingSpec(
-        key="server.ca_file",
-        env="ORCHESTRATOR_CA_FILE",
-        flag="--ca-file",
-        default=None,
-        emergency_default=None,
-        check=checks.path,
-        meaning="certificates (PEM) of a private authority; none: the system's authorities",
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where the server is and how long to wait for it."""
+
+    #: normalised; "" for a command that needs no server and was given none
+    base_url: str = _setting(
+        "the server; https, or plain http to a loopback address",
+        checks.base_url,
+        "",
+        variable="ORCHESTRATOR_BASE_URL",
+        flag="--base-url URL",
+        example="https://isales.example.com:28080",
+    )
+    #: None: the system's certificate authorities
+    ca_file: Path | None = _setting(
+        "certificates (PEM) of a private authority",
+        checks.path,
+        None,
+        variable="ORCHESTRATOR_CA_FILE",
+        flag="--ca-file FILE",
         example="/etc/orchestrator/ca.pem",
-        is_path=True,
-    ),
-    SettingSpec(
-        key="server.connect_timeout_s",
-        env=None,
-        flag=None,
-        default=5.0,
-        emergency_default=3.0,
-        check=checks.number(most=_TIMEOUT_MAX_S),
-        meaning="seconds for one connection to be made",
-        example="5",
-        parse=_decimal,
-    ),
-    SettingSpec(
-        key="server.attempt_timeout_s",
-        env=None,
-        flag=None,
-        default=15.0,
-        emergency_default=5.0,
-        check=checks.number(most=_TIMEOUT_MAX_S),
-        meaning="seconds for one attempt, from the moment it may be sent to the end of its answer",
-        example="15",
-        parse=_decimal,
-    ),
-    SettingSpec(
-        key="credentials.access_key",
-        env="ORCHESTRATOR_ACCESS_KEY",
-        flag="--access-key",
-        default=None,
-        emergency_default=None,
-        check=checks.access_key,
-        meaning="the access key (AK)",
-        example="AK",
-    ),
-    SettingSpec(
-        key=SECRET_KEY_FILE,
-        env="ORCHESTRATOR_SECRET_KEY_FILE",
-        flag=None,
-        default=None,
-        emergency_default=None,
-        check=checks.path,
-        meaning="file with the secret key (SK), readable by its owner only, or root's and 0640",
+        none="system",
+        note="Left out: the system's authorities. No switch turns verification off.",
+    )
+    connect_timeout_s: float = _setting(
+        "seconds for one connection to be made", number(most=_TIMEOUT_MAX_S), 5.0, emergency=3.0
+    )
+    attempt_timeout_s: float = _setting(
+        "seconds for one attempt, from the moment it may be sent to the end of its answer",
+        number(most=_TIMEOUT_MAX_S),
+        15.0,
+        emergency=5.0,
+    )
+
+
+@dataclass(frozen=True)
+class CredentialSettings:
+    """Who we are to the server."""
+
+    #: "" for a command that needs no credentials and was given none
+    access_key: str = _setting(
+        "the access key (AK)",
+        checks.access_key,
+        "",
+        variable="ORCHESTRATOR_ACCESS_KEY",
+        flag="--access-key AK",
+        example="AKEXAMPLE0001",
+    )
+    #: as it was given; the secret itself is in `secret_key`
+    secret_key_file: Path | None = _setting(
+        "file with the secret key (SK) alone on one line, readable by its owner only,"
+        " or root's and 0640 for a group of yours",
+        checks.path,
+        None,
+        variable="ORCHESTRATOR_SECRET_KEY_FILE",
         example="/etc/orchestrator/secret_key",
-        is_path=True,
-    ),
-    SettingSpec(
-        key=SECRET_KEY,
-        env="ORCHESTRATOR_SECRET_KEY",
-        flag=None,
-        default=None,
-        emergency_default=None,
-        check=checks.secret_key,
-        meaning="the secret key (SK) itself; second choice, never in a file of settings",
+        note="Second choice: the variable ORCHESTRATOR_SECRET_KEY."
+        " The secret key itself is refused in a file of settings.",
+    )
+    #: None for a command that needs no credentials
+    secret_key: Secret | None = _setting(
+        "the secret key (SK) itself; second choice, never in a file of settings",
+        checks.secret_key,
+        None,
+        variable="ORCHESTRATOR_SECRET_KEY",
         example="SK",
         in_file=False,
-    ),
-    SettingSpec(
-        key="pace.rate_per_s",
-        env="ORCHESTRATOR_RATE_PER_S",
-        flag="--rate",
-        default=10.0,
-        emergency_default=10.0,
-        check=checks.number(most=_RATE_MAX_PER_S),
-        meaning="ceiling on requests of every kind in any one second",
-        example="10",
-        parse=_decimal,
-    ),
-    SettingSpec(
-        key="pace.concurrency",
-        env="ORCHESTRATOR_CONCURRENCY",
-        flag="--concurrency",
-        default=8,
-        emergency_default=8,
-        check=checks.count(most=_CONCURRENCY_MAX),
-        meaning="requests in flight at once",
-        example="8",
-        parse=_whole,
-    ),
-    SettingSpec(
-        key="retry.max_attempts",
-        env=None,
-        flag=None,
-        default=5,
-        emergency_default=None,
-        check=checks.count(most=_ATTEMPTS_MAX),
-        meaning="attempts for one campaign, the first included",
-        example="5",
-        parse=_whole,
-    ),
-    SettingSpec(
-        key="retry.backoff_base_s",
-        env=None,
-        flag=None,
-        default=0.2,
-        emergency_default=0.2,
-        check=checks.number(most=_TIMEOUT_MAX_S, zero=True),
-        meaning="longest wait before the second attempt, in seconds; it doubles from there",
-        example="0.2",
-        parse=_decimal,
-    ),
-    SettingSpec(
-        key="retry.backoff_cap_s",
-        env=None,
-        flag=None,
-        default=10.0,
-        emergency_default=1.0,
-        check=checks.number(most=_TIMEOUT_MAX_S, zero=True),
-        meaning="longest wait before any attempt, in seconds",
-        example="10",
-        parse=_decimal,
-    ),
-    SettingSpec(
-        key="retry.patience_s",
-        env=None,
-        flag="--patience",
-        default=1800.0,
-        emergency_default=1800.0,
-        check=checks.number(most=_PATIENCE_MAX_S, zero=True),
-        meaning="seconds the run waits for a failing server before it stops",
-        example="1800",
-        parse=_decimal,
-    ),
-    SettingSpec(
-        key="signing.blank_query_line",
-        env=None,
-        flag=None,
-        default=False,
-        emergency_default=False,
-        check=checks.switch,
-        meaning="sign an empty line where a request has no query",
-        example="false",
-    ),
-    SettingSpec(
-        key="signing.millis",
-        env=None,
-        flag=None,
-        default=False,
-        emergency_default=False,
-        check=checks.switch,
-        meaning="sign times with milliseconds",
-        example="false",
-    ),
-    SettingSpec(
-        key="signing.signed_headers",
-        env=None,
-        flag=None,
-        default=("host",),
-        emergency_default=("host",),
-        check=checks.header_names,
-        meaning="headers covered by the signature; host is always one of them",
-        example='["host"]',
-    ),
-    SettingSpec(
-        key=STATE_DIR,
-        env="ORCHESTRATOR_STATE_DIR",
-        flag=None,
-        default=None,
-        emergency_default=None,
-        check=checks.path,
-        meaning="where run directories live; none: $XDG_STATE_HOME/orchestrator",
-        example="/var/lib/orchestrator",
-        is_path=True,
-    ),
-)
+    )
 
-SPECS: Final[Mapping[str, SettingSpec]] = {spec.key: spec for spec in SETTINGS}
+
+@dataclass(frozen=True)
+class PaceSettings:
+    """How much the server is asked to bear."""
+
+    rate_per_s: float = _setting(
+        "requests of every kind in any one second",
+        number(most=100_000),
+        10.0,
+        variable="ORCHESTRATOR_RATE_PER_S",
+        flag="--rate R",
+    )
+    concurrency: int = _setting(
+        "requests in flight at once",
+        count(most=1_024),
+        8,
+        variable="ORCHESTRATOR_CONCURRENCY",
+        flag="--concurrency C",
+    )
+
+
+@dataclass(frozen=True)
+class RetrySettings:
+    """How long to go on asking."""
+
+    max_attempts: int | None = _setting(
+        "attempts for one campaign, the first included",
+        count(most=1_000),
+        5,
+        emergency=None,
+        none="no maximum",
+    )
+    backoff_base_s: float = _setting(
+        "longest wait before the second attempt in seconds (it doubles from there)",
+        number(most=_TIMEOUT_MAX_S, zero=True),
+        0.2,
+    )
+    backoff_cap_s: float = _setting(
+        "longest wait before any attempt in seconds (at least backoff_base_s)",
+        number(most=_TIMEOUT_MAX_S, zero=True),
+        10.0,
+        emergency=1.0,
+    )
+    patience_s: float = _setting(
+        "seconds the run waits for a failing server before it stops",
+        number(most=_PATIENCE_MAX_S, zero=True),
+        1800.0,
+        flag="--patience S",
+    )
+
+
+@dataclass(frozen=True)
+class SigningRules:
+    """The three switches of docs/spec/interface.md, "Signing"."""
+
+    blank_query_line: bool = _setting(
+        "sign an empty line where a request has no query",
+        checks.switch,
+        default=False,
+        note="`orchestrator check` says when this or the next two have to be changed.",
+    )
+    millis: bool = _setting("sign times with milliseconds", checks.switch, default=False)
+    #: lower-case names; `host` is signed even if it is not named
+    signed_headers: tuple[str, ...] = _setting(
+        "headers covered by the signature: host, and perhaps content-type and content-length",
+        checks.header_names,
+        ("host",),
+    )
+
+
+@dataclass(frozen=True)
+class StateSettings:
+    """What is kept on this machine."""
+
+    dir: Path = _setting(
+        "the directory of all run directories",
+        checks.path,
+        None,
+        variable="ORCHESTRATOR_STATE_DIR",
+        example="/var/lib/orchestrator",
+        none="$XDG_STATE_HOME/orchestrator",
+        note="Left out: $XDG_STATE_HOME/orchestrator, usually ~/.local/state/orchestrator."
+        " A setgid directory shares the runs with its group.",
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set, checked, with where each value came from."""
+
+    server: ServerSettings
+    credentials: CredentialSettings
+    pace: PaceSettings
+    retry: RetrySettings
+    signing: SigningRules
+    state: StateSettings
+    #: TOML key -> flag, variable, file:key, "default" or "not set"
+    origins: Mapping[str, str]
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of all run directories."""
+        return self.state.dir
+
+
+SECTIONS: Final[Mapping[str, type]] = {
+    "server": ServerSettings,
+    "credentials": CredentialSettings,
+    "pace": PaceSettings,
+    "retry": RetrySettings,
+    "signing": SigningRules,
+    "state": StateSettings,
+}
+SETTINGS: Final[tuple[Setting, ...]] = tuple(
+    replace(one.metadata["row"], key=f"{section}.{one.name}")
+    for section, kind in SECTIONS.items()
+    for one in fields(kind)
+)
+SPECS: Final[Mapping[str, Setting]] = {row.key: row for row in SETTINGS}

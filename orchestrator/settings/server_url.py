@@ -2,7 +2,7 @@
 
 https, and plain http to loopback only. What a resolver would read differently from a person
 (`2130706433`, `127.1`, `0177.0.0.1`) is refused. A refusal never echoes a user name or a password.
-Method: our own grammar, a subset of RFC 3986; urlsplit drops tabs and line breaks in silence.
+Method: our own grammar, a subset of RFC 3986; urlsplit reads differently from Python to Python.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)"
 )
-_BRACKETED: Final = re.compile(r"\[(?P<host>[0-9A-Fa-f:.]+)\](?::(?P<port>.*))?")
-_NAMED: Final = re.compile(r"(?P<host>[^:\[\]]*)(?::(?P<port>.*))?")
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]*))(?::(?P<port>.*))?"
+)
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 #: with underscores, which no host name should have, and many inside a company do
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -49,9 +50,8 @@ class ServerUrl(NamedTuple):
     @property
     def text(self) -> str:
         """The normalised base URL: no default port, no slash at the end."""
-        if self.port == _DEFAULT_PORTS[self.scheme]:
-            return f"{self.scheme}://{self._host_text}{self.prefix}"
-        return f"{self.scheme}://{self._host_text}:{self.port}{self.prefix}"
+        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{self._host_text}{port}{self.prefix}"
 
     @property
     def fingerprint(self) -> str:
@@ -69,37 +69,16 @@ class ServerUrl(NamedTuple):
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
-def read_base_url(text: str) -> ServerUrl | Refusal:  # noqa: PLR0911 (each part its own no)
+class _NoUrlError(Exception):
+    """Why a text is no usable base URL."""
+
+
+def read_base_url(text: str) -> ServerUrl | Refusal:
     """Read a base URL such as `https://isales.example.com:28080/prefix`."""
-    if any(character.isspace() for character in text):
-        return Refusal("there is white space in it")
-    if not text.isascii() or not all("!" <= character <= "~" for character in text):
-        return Refusal(
-            "only visible ASCII characters are allowed (write an international name as xn--...)"
-        )
-    found = _URL.fullmatch(text)
-    if found is None:
-        return Refusal("it has no scheme: write https://HOST:PORT")
-    scheme = found["scheme"].lower()
-    if scheme not in _DEFAULT_PORTS:
-        return Refusal(f"the scheme must be https, not {scheme[:20]}")
-    if "@" in found["authority"]:
-        return Refusal(
-            "a user name or password in it is not allowed; the access key signs requests"
-        )
-    if found["rest"]:
-        part = "query (?...)" if found["rest"].startswith("?") else "fragment (#...)"
-        return Refusal(f"a {part} is not allowed")
-    host_and_port = _read_authority(found["authority"], scheme=scheme)
-    if isinstance(host_and_port, Refusal):
-        return host_and_port
-    host, port = host_and_port
-    if scheme == "http" and not _is_loopback(host):
-        return Refusal("plain http is for loopback addresses only: write https://")
-    prefix = _read_prefix(found["path"])
-    if isinstance(prefix, Refusal):
-        return prefix
-    return ServerUrl(scheme, host, port, prefix)
+    try:
+        return _read(text)
+    except _NoUrlError as why:
+        return Refusal(str(why))
 
 
 def server_fingerprint(base_url: str) -> str:
@@ -128,47 +107,77 @@ def refused_address(address: Address) -> str:
     return ""
 
 
-def _read_authority(authority: str, *, scheme: str) -> tuple[str, int] | Refusal:
-    found = _BRACKETED.fullmatch(authority) or _NAMED.fullmatch(authority)
+def _need(held: object, otherwise: str) -> None:
+    if not held:
+        raise _NoUrlError(otherwise)
+
+
+def _read(text: str) -> ServerUrl:
+    _need(not any(character.isspace() for character in text), "there is white space in it")
+    _need(
+        all("!" <= character <= "~" for character in text),
+        "only visible ASCII characters are allowed (write an international name as xn--...)",
+    )
+    found = _URL.fullmatch(text)
     if found is None:
-        return Refusal("the host is not a name, an IPv4 address or a [bracketed] IPv6 address")
-    port = _read_port(found["port"], scheme=scheme)
-    if isinstance(port, Refusal):
-        return port
-    host = _read_host(found["host"], bracketed=authority.startswith("["))
-    return host if isinstance(host, Refusal) else (host, port)
+        raise _NoUrlError("it has no scheme: write https://HOST:PORT")
+    scheme = found["scheme"].lower()
+    _need(scheme in _DEFAULT_PORTS, f"the scheme must be https, not {scheme[:20]}")
+    _need(
+        "@" not in found["authority"],
+        "a user name or password in it is not allowed; the access key signs requests",
+    )
+    part = "query (?...)" if found["rest"].startswith("?") else "fragment (#...)"
+    _need(not found["rest"], f"a {part} is not allowed")
+    host, port = _read_authority(found["authority"], default_port=_DEFAULT_PORTS[scheme])
+    _need(
+        scheme == "https" or _is_loopback(host),
+        "plain http is for loopback addresses only: write https://",
+    )
+    prefix = found["path"].removesuffix("/")
+    for segment in prefix.split("/")[1:]:
+        _need(segment, "the path has an empty segment (//)")
+        _need(segment not in {".", ".."}, "the path may not go through . or ..")
+        _need(_SEGMENT.fullmatch(segment), "the path may hold only letters, digits and . _ ~ -")
+    return ServerUrl(scheme, host, port, prefix)
 
 
-def _read_port(text: str | None, *, scheme: str) -> int | Refusal:
-    if text is None:
-        return _DEFAULT_PORTS[scheme]
-    if not _PORT.fullmatch(text) or int(text) > 65535:
-        return Refusal("the port must be a number from 1 to 65535")
-    return int(text)
+def _read_authority(authority: str, *, default_port: int) -> tuple[str, int]:
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None:
+        raise _NoUrlError("the host is not a name, an IPv4 address or a [bracketed] IPv6 address")
+    port = found["port"]
+    if port is not None:
+        _need(
+            _PORT.fullmatch(port) and int(port) <= 65535,
+            "the port must be a number from 1 to 65535",
+        )
+    host = found["bracketed"] or found["name"]
+    return _read_host(host, bracketed=bool(found["bracketed"])), int(port or default_port)
 
 
-def _read_host(text: str, *, bracketed: bool) -> str | Refusal:
-    if not text:
-        return Refusal("it has no host")
-    name = text.removesuffix(".")
-    if bracketed or _NUMBER_LIKE.fullmatch(name.rpartition(".")[2]):
-        return _read_address(text, bracketed=bracketed)
-    if len(name) > 253 or any(len(label) > 63 for label in name.split(".")):
-        return Refusal("the host is longer than a name can be: 63 characters between dots")
-    if not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        return Refusal("the host may hold only letters, digits, dots, underscores, inner hyphens")
+def _read_host(text: str, *, bracketed: bool) -> str:
+    _need(text, "it has no host")
+    labels = text.removesuffix(".").split(".")
+    if bracketed or _NUMBER_LIKE.fullmatch(labels[-1]):
+        try:
+            # Both refuse what inet_aton takes: fewer than four parts, octal, hexadecimal.
+            address = ipaddress.IPv6Address(text) if bracketed else ipaddress.IPv4Address(text)
+        except ValueError:
+            kind = "an IPv6 address" if bracketed else "an IPv4 address in the form 192.0.2.1"
+            raise _NoUrlError(f"the host is not {kind}") from None
+        reason = refused_address(address)
+        _need(not reason, reason)
+        return str(address)
+    _need(
+        len(text.removesuffix(".")) <= 253 and all(len(label) <= 63 for label in labels),
+        "the host is longer than a name can be: 63 characters between dots",
+    )
+    _need(
+        all(_LABEL.fullmatch(label) for label in labels),
+        "the host may hold only letters, digits, dots, underscores, inner hyphens",
+    )
     return text.lower()
-
-
-def _read_address(text: str, *, bracketed: bool) -> str | Refusal:
-    try:
-        # Both refuse what inet_aton takes: fewer than four parts, octal, hexadecimal.
-        address = ipaddress.IPv6Address(text) if bracketed else ipaddress.IPv4Address(text)
-    except ValueError:
-        kind = "an IPv6 address" if bracketed else "an IPv4 address in the form 192.0.2.1"
-        return Refusal(f"the host is not {kind}")
-    reason = refused_address(address)
-    return Refusal(reason) if reason else str(address)
 
 
 def _is_loopback(host: str) -> bool:
@@ -178,15 +187,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _read_prefix(path: str) -> str | Refusal:
-    prefix = path.removesuffix("/")
-    for segment in prefix.split("/")[1:]:
-        if not segment:
-            return Refusal("the path has an empty segment (//)")
-        if segment in {".", ".."}:
-            return Refusal("the path may not go through . or ..")
-        if not _SEGMENT.fullmatch(segment):
-            return Refusal("the path may hold only letters, digits and . _ ~ -")
-    return prefix

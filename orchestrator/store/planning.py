@@ -93,7 +93,7 @@ class PlanWriter:
         if path is not None and path.exists():
             raise RefusedError(
                 f"{path} has just been made by another process. Nothing was sent.",
-                advice="start again: the same command continues that run or tells its result",
+                advice="run the same command again: it continues that run or shows its result",
             )
         self._path = path
         self._part = path.with_name(path.name + ".part") if path else None

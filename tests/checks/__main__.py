@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.checks import forbidden, lock, minimum_versions
+from tests.checks import forbidden, lock, minimum_versions, settings_docs
 
-CHECKS = (lock, minimum_versions, forbidden)
+CHECKS = (lock, minimum_versions, forbidden, settings_docs)
 
 
 def main() -> int:

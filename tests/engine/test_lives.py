@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,12 +61,12 @@ async def test_a_run_of_another_server_is_refused(tmp_path: Path) -> None:
     run_dir = await killed_at(stage, 5)
     sent = len(stage.server.sent)
     settings = stage.settings()
-    elsewhere = settings.server._replace(base_url="http://127.0.0.2:28080")
+    elsewhere = replace(settings.server, base_url="http://127.0.0.2:28080")
 
     with pytest.raises(JournalMismatchError, match=r"127\.0\.0\.2"):
         await continuing.continue_run(
             RunDirectory(run_dir),
-            settings._replace(server=elsewhere),
+            replace(settings, server=elsewhere),
             ContinueOptions(),
             stage.birth(),
         )

@@ -15,7 +15,7 @@ from orchestrator.isales.client import IsalesClient
 from orchestrator.isales.requests import ApiRequest, change
 from orchestrator.isales.signing import authorization
 from orchestrator.model import Action, CampaignRef
-from orchestrator.settings.values import SigningRules
+from orchestrator.settings.schema import SigningRules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

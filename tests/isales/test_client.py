@@ -15,7 +15,7 @@ from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import CONTENT_TYPE, NotSentError, c_parser_in_use
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.model import CampaignRef
-from orchestrator.settings.values import SigningRules
+from orchestrator.settings.schema import SigningRules
 from tests.fault_server import SUCCESS, Exchange, FaultServer, hang_up, http, reply, reset, surplus
 from tests.isales.client_makers import AK, Going, client_of, pause
 

@@ -18,7 +18,7 @@ from orchestrator.isales.signing import (
     signing_key,
     timestamp,
 )
-from orchestrator.settings.values import SigningRules
+from orchestrator.settings.schema import SigningRules
 
 AK = "AKEXAMPLE0001"
 SK = "SKexample-0000-not-a-secret"

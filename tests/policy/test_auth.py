@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.model import CampaignRef
 from orchestrator.policy.auth import AuthState, Recovery, VdnAccess
-from orchestrator.settings.values import SigningRules
+from orchestrator.settings.schema import SigningRules
 
 NOON_MS = 1_795_435_200_000
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"

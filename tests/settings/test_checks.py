@@ -104,6 +104,8 @@ def test_a_path_is_a_text_that_can_name_a_file() -> None:
     assert "must be a path" in reason(checks.path("  "))
     assert "must be a path" in reason(checks.path("a\0b"))
     assert "in quotes" in reason(checks.path(5))
+    assert checks.path("/srv/cash$/x") == "/srv/cash$/x"
+    assert "no variable is expanded" in reason(checks.path("${HOME}/x"))
 
 
 def test_a_base_url_is_normalised_or_refused() -> None:

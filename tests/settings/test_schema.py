@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from orchestrator.model import Refusal
-from orchestrator.settings.schema import SETTINGS, SPECS, SettingSpec
+from orchestrator.settings.schema import (
+    SECTIONS,
+    SETTINGS,
+    SPECS,
+    CredentialSettings,
+    PaceSettings,
+    RetrySettings,
+    ServerSettings,
+    Setting,
+    Settings,
+    SigningRules,
+    StateSettings,
+)
+from orchestrator.settings.secret import Secret
 
 #: written down a second time: key, variable, default, default of pause-all
-PROMISED: list[tuple[str, str | None, object, object]] = [
-    ("server.base_url", "ORCHESTRATOR_BASE_URL", None, None),
+PROMISED: list[tuple[str, str, object, object]] = [
+    ("server.base_url", "ORCHESTRATOR_BASE_URL", "", ""),
     ("server.ca_file", "ORCHESTRATOR_CA_FILE", None, None),
-    ("server.connect_timeout_s", None, 5.0, 3.0),
-    ("server.attempt_timeout_s", None, 15.0, 5.0),
-    ("credentials.access_key", "ORCHESTRATOR_ACCESS_KEY", None, None),
+    ("server.connect_timeout_s", "", 5.0, 3.0),
+    ("server.attempt_timeout_s", "", 15.0, 5.0),
+    ("credentials.access_key", "ORCHESTRATOR_ACCESS_KEY", "", ""),
     ("credentials.secret_key_file", "ORCHESTRATOR_SECRET_KEY_FILE", None, None),
     ("credentials.secret_key", "ORCHESTRATOR_SECRET_KEY", None, None),
     ("pace.rate_per_s", "ORCHESTRATOR_RATE_PER_S", 10.0, 10.0),
     ("pace.concurrency", "ORCHESTRATOR_CONCURRENCY", 8, 8),
-    ("retry.max_attempts", None, 5, None),
-    ("retry.backoff_base_s", None, 0.2, 0.2),
-    ("retry.backoff_cap_s", None, 10.0, 1.0),
-    ("retry.patience_s", None, 1800.0, 1800.0),
-    ("signing.blank_query_line", None, False, False),
-    ("signing.millis", None, False, False),
-    ("signing.signed_headers", None, ("host",), ("host",)),
+    ("retry.max_attempts", "", 5, None),
+    ("retry.backoff_base_s", "", 0.2, 0.2),
+    ("retry.backoff_cap_s", "", 10.0, 1.0),
+    ("retry.patience_s", "", 1800.0, 1800.0),
+    ("signing.blank_query_line", "", False, False),
+    ("signing.millis", "", False, False),
+    ("signing.signed_headers", "", ("host",), ("host",)),
     ("state.dir", "ORCHESTRATOR_STATE_DIR", None, None),
 ]
 
 
 def test_the_table_is_the_one_people_depend_on() -> None:
     """Keys, variables and defaults are those of the design, all of them and no others."""
-    table = [(spec.key, spec.env, spec.default, spec.emergency_default) for spec in SETTINGS]
+    table = [(spec.key, spec.variable, spec.default, spec.emergency_default) for spec in SETTINGS]
 
     assert table == PROMISED
     assert list(SPECS) == [spec.key for spec in SETTINGS]
@@ -41,16 +55,16 @@ def test_the_table_is_the_one_people_depend_on() -> None:
 
 @pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.key)
 @pytest.mark.parametrize("value", [[[]], {}, {"a": []}, None])
-def test_no_value_of_toml_is_too_odd_to_be_refused(spec: SettingSpec, value: object) -> None:
+def test_no_value_of_toml_is_too_odd_to_be_refused(spec: Setting, value: object) -> None:
     """[fuzz, seed 3] A list in a list, a table: refused in words, whatever the setting wants."""
     assert isinstance(spec.check(value), Refusal)
 
 
 @pytest.mark.parametrize("spec", SETTINGS, ids=lambda spec: spec.key)
-def test_a_default_passes_its_own_check(spec: SettingSpec) -> None:
+def test_a_default_passes_its_own_check(spec: Setting) -> None:
     """A default that a person might not give would be a trap."""
     for default in (spec.default, spec.emergency_default):
-        assert default is None or spec.check(default) == default
+        assert default in {None, ""} or spec.check(default) == default
 
 
 @pytest.mark.parametrize(
@@ -86,13 +100,77 @@ def test_zero_is_refused_where_nothing_would_ever_happen(key: str) -> None:
     assert isinstance(SPECS[key].check(0), Refusal)
 
 
+def test_a_key_is_a_section_and_a_field_of_it() -> None:
+    """`pace.rate_per_s` is [pace] rate_per_s in a file, and settings.pace.rate_per_s."""
+    for row in SETTINGS:
+        assert row.key == f"{row.section}.{row.name}"
+        assert hasattr(SECTIONS[row.section](), row.name)
+    assert [row.key for row in SETTINGS if row.is_path] == [
+        "server.ca_file",
+        "credentials.secret_key_file",
+        "state.dir",
+    ]
+
+
+def test_a_flag_has_its_help_from_the_table() -> None:
+    """What it means, what it may be, and the default; lower case, no full stop."""
+    rate, server = SPECS["pace.rate_per_s"], SPECS["server.base_url"]
+
+    assert (rate.flag, rate.metavar) == ("--rate", "R")
+    assert rate.help == (
+        "requests of every kind in any one second, above 0 and at most 100,000; default: 10"
+    )
+    assert server.help == server.meaning == "the server; https, or plain http to a loopback address"
+
+
+def test_a_number_in_text_is_read_where_it_can_only_be_text() -> None:
+    """A variable holds "8"; in a file, "8" is a mistake."""
+    count, rate, url = SPECS["pace.concurrency"], SPECS["pace.rate_per_s"], SPECS["server.base_url"]
+
+    assert (count.read("8", is_text=True), rate.read("0.5", is_text=True)) == (8, 0.5)
+    assert isinstance(count.read("8", is_text=False), Refusal)
+    assert url.read("https://H", is_text=True) == "https://h"
+
+
+def test_a_value_is_shown_as_people_write_it() -> None:
+    """No value, a switch, a number without needless digits, a list."""
+    values = [None, "", True, False, 10.0, 0.1, ("a", "b"), 8]
+
+    shown = [SPECS["retry.max_attempts"].shown(value) for value in values]
+
+    assert shown == ["no maximum", "no maximum", "true", "false", "10", "0.1", "a, b", "8"]
+
+
+def test_what_a_call_gives_is_told_from_what_is_configured() -> None:
+    """By its flag, or as an argument of a library call."""
+    assert SPECS["pace.rate_per_s"].origin_of_call == "--rate"
+    assert SPECS["retry.max_attempts"].origin_of_call == "argument retry.max_attempts"
+
+
+def test_the_sections_can_be_made_by_hand_and_show_no_secret() -> None:
+    """[Z06] Every field has its default; a record in a traceback or a log is masked."""
+    settings = Settings(
+        ServerSettings(),
+        CredentialSettings("AK", secret_key=Secret("SKcanary")),
+        PaceSettings(),
+        RetrySettings(),
+        SigningRules(),
+        StateSettings(Path("/srv")),
+        origins={},
+    )
+
+    assert settings.pace == PaceSettings(rate_per_s=10.0, concurrency=8)
+    assert settings.state_dir == Path("/srv")
+    assert "SKcanary" not in repr(settings)
+
+
 def test_the_secret_has_no_flag_and_no_place_in_a_file() -> None:
     """[C04] A command line is public, and a file of settings is shared."""
     secret = SPECS["credentials.secret_key"]
 
-    assert secret.flag is None
+    assert secret.flag == ""
     assert not secret.in_file
-    assert SPECS["credentials.secret_key_file"].flag is None
+    assert SPECS["credentials.secret_key_file"].flag == ""
 
 
 def test_no_setting_confirms_an_emergency_or_weakens_tls() -> None:
@@ -100,4 +178,4 @@ def test_no_setting_confirms_an_emergency_or_weakens_tls() -> None:
     wishes = re.compile(r"yes|confirm|force|insecure|verify|skip", re.IGNORECASE)
 
     for spec in SETTINGS:
-        assert not wishes.search(f"{spec.key} {spec.env} {spec.flag}")
+        assert not wishes.search(f"{spec.key} {spec.variable} {spec.flag}")
