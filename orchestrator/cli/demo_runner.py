@@ -19,7 +19,7 @@ from orchestrator.engine.pausing import pause
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import load_settings
 from orchestrator.simulator.scenarios import batch
-from orchestrator.simulator.serve import Ready, serve
+from orchestrator.simulator.server import Ready, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from orchestrator.errors import StorageError
 
 if TYPE_CHECKING:
     from orchestrator.simulator.scenarios import Scenario
-    from orchestrator.simulator.serve import Ready
+    from orchestrator.simulator.server import Ready
 
 DEFAULT_PORT = 28_080
 
@@ -42,13 +42,10 @@ def simulate(  # noqa: PLR0913 - one argument for each flag
     shared: flags.Common = flags.NO_FLAGS,
 ) -> int:
     """Serve a CC-iSales stand-in on 127.0.0.1 until interrupted."""
-    import asyncio  # noqa: PLC0415 - `--help` does not wait for it
-    import contextlib  # noqa: PLC0415
     import json as json_text  # noqa: PLC0415 - the flag has its name
-    import signal  # noqa: PLC0415
 
-    from orchestrator.cli import output, runner  # noqa: PLC0415
-    from orchestrator.simulator import serve  # noqa: PLC0415
+    from orchestrator.cli import output, runner  # noqa: PLC0415 - `--help` does not wait for it
+    from orchestrator.simulator.server import serve_until_stopped  # noqa: PLC0415
 
     runner.check_shared(shared)
     port_number = _port(port)
@@ -61,16 +58,8 @@ def simulate(  # noqa: PLR0913 - one argument for each flag
         for line in _greeting(ready, chosen):
             output.give(line)
 
-    async def run() -> None:
-        current = asyncio.current_task()
-        assert current is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, current.cancel)
-        await serve.serve(chosen, on_ready=on_ready, port=port_number)
-
     try:
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(run())
+        serve_until_stopped(chosen, on_ready=on_ready, port=port_number)
     except OSError as error:
         raise StorageError(
             f"the simulator cannot listen on 127.0.0.1:{port_number}: {error.strerror}",
@@ -90,7 +79,7 @@ def _port(text: str) -> int:
 
 def _scenario(name: str, *, seed: str, campaigns: str | None, vdns: str, faults: str) -> "Scenario":
     from orchestrator.settings import checks  # noqa: PLC0415
-    from orchestrator.simulator import scenarios, serve  # noqa: PLC0415
+    from orchestrator.simulator import scenarios  # noqa: PLC0415
 
     number = values.read_count("--seed", seed) or 1
     count = values.read_count("--campaigns", campaigns)
@@ -103,7 +92,7 @@ def _scenario(name: str, *, seed: str, campaigns: str | None, vdns: str, faults:
     if name not in scenarios.SCENARIOS:
         known = ", ".join(scenarios.SCENARIOS)
         raise values.refuse("--scenario", f"must be one of {known}, not {checks.shown(name)}")
-    return scenarios.named(name, seed=number, now=serve.wall_clock_now())
+    return scenarios.named(name, seed=number)
 
 
 def _greeting(ready: "Ready", chosen: "Scenario") -> list[str]:
