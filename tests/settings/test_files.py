@@ -122,15 +122,6 @@ def test_root_refuses_a_file_that_others_can_write(world: World, mode: int) -> N
 
 
 @needs_root
-def test_root_refuses_a_file_of_somebody_else(world: World) -> None:
-    """[C14] Owned by another user."""
-    world.system_file.touch()
-    os.chown(world.system_file, 54_321, 54_321)
-
-    assert "is owned by another user (uid 54321)" in str(world.refusal(identity=ROOT))
-
-
-@needs_root
 def test_root_refuses_a_link_to_or_of_somebody_else(world: World) -> None:
     """[C14] Either end of a symbolic link may be in other hands."""
     theirs, ours = world.write("theirs.toml", b""), world.write("ours.toml", b"")
