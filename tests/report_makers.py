@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.reports.rows import ReportRow, RunKind, Tally
 from orchestrator.reports.summary import Ended, RunFacts
@@ -77,6 +78,7 @@ def database_failure(**changes: Any) -> ReportRow:
         "changed": Changed.NO,
         "evidence": Evidence.NONE,
         "error": "database operation error (0200006)",
+        "cause": Kind.DATABASE_ERROR,
     }
     return make_row(Outcome.FAILED, **(fields | changes))
 

@@ -251,7 +251,9 @@ class Dispatcher:
             self.progress.notice = f"{verdict.reason}; trying on"
         if verdict.kind is Kind.TLS_REFUSED or (is_unknown and not self.emergency):
             self.breakers.refusal = verdict
-            self.stopping.stop(Ended.SERVER, verdict.reason)
+            is_untrusted = verdict.fault is Fault.TLS_UNTRUSTED
+            ended = Ended.UNTRUSTED if is_untrusted else Ended.SERVER
+            self.stopping.stop(ended, verdict.reason)
         foreign = self.contact.note(verdict, key=permit.key, now_s=now_s)
         if foreign is None:
             return
@@ -260,7 +262,7 @@ class Dispatcher:
             self.progress.notice = f"{foreign.why}; trying for {FOREIGN_TRIES_S:.0f} s"
             self.events.warning("server.strange", reason=foreign.why)
         if foreign.is_over:
-            ended = Ended.CREDENTIALS if foreign.is_refusal else Ended.SERVER
+            ended = Ended.DENIED if foreign.is_refusal else Ended.SERVER
             self.stopping.stop(ended, foreign.why)
 
     def _note_unreadable(self, verdict: Verdict, permit: Permit, now_s: float) -> None:

@@ -15,7 +15,7 @@ from orchestrator.engine.reconcile import When, known_rows, read_state, reconcil
 from orchestrator.engine.stop import StoppedError, Stopping
 from orchestrator.model import ObservedState
 from orchestrator.policy.decide import Evidence
-from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.reports.summary import REFUSED, SIGNAL_EXIT_CODES, Ended
 from orchestrator.store import VdnCount
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LOOK_S = 10.0
 SIGNAL_LOOK_S = 5.0
 
 #: there is nobody to ask, or nothing to write the answer to
-_NO_LOOK = frozenset({Ended.CREDENTIALS, Ended.STORAGE, Ended.BUG})
+_NO_LOOK = REFUSED | {Ended.STORAGE, Ended.BUG}
 
 
 async def look_at_doubts(context: RunContext) -> None:

@@ -14,7 +14,6 @@ from orchestrator.reports.files import is_stored, write_rows, write_summary, wri
 from orchestrator.reports.rows import RunKind, Tally
 from orchestrator.reports.sentences import (
     FORBIDDEN_ADVICE,
-    is_forbidden,
     unstopped_lines,
     verdict_line,
 )
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 _ADVICE = {
     Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
     " then `orchestrator continue last`",
+    Ended.DENIED: f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`",
+    Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; who runs the server has that"
+    " file",
     Ended.SERVER: "see with `orchestrator check` what the server says, then"
     " `orchestrator continue last`",
     Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
@@ -147,25 +149,22 @@ def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) ->
         line=verdict_line(facts, tally, failed_path=failed_path),
         summary=summary,
         trouble=_trouble(facts, tally),
-        advice=_advice(facts),
+        advice=_ADVICE.get(facts.ended, ""),
         repeated=repeated,
         is_reported=folder is not None and stored.failure is None,
     )
-
-
-def _advice(facts: RunFacts) -> str:
-    if is_forbidden(facts):
-        return f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`"
-    if facts.ended is Ended.SERVER and "--ca-file" in facts.why:
-        return "`orchestrator continue last --ca-file FILE`; who runs the server has that file"
-    return _ADVICE.get(facts.ended, "")
 
 
 def _trouble(facts: RunFacts, tally: Tally) -> str:
     """One sentence for stderr: what ended the run, and how far it had come."""
     if facts.ended not in _ADVICE:
         return ""
-    names = {Ended.CREDENTIALS: "credentials refused by", Ended.SERVER: "gave up on"}
+    names = {
+        Ended.CREDENTIALS: "credentials refused by",
+        Ended.DENIED: "access refused by",
+        Ended.UNTRUSTED: "gave up on",
+        Ended.SERVER: "gave up on",
+    }
     about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
     unattempted = tally.counts[Outcome.UNATTEMPTED]
     rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""

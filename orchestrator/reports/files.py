@@ -9,6 +9,7 @@ lock are removed. tests/faults.md, P06, P17, P21, Z12.
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import fcntl
 import io
@@ -23,7 +24,7 @@ from orchestrator.reports.rows import COLUMNS, RunKind, Tally, cells, is_unstopp
 from orchestrator.settings.server_url import server_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.reports.rows import ReportRow
@@ -171,29 +172,19 @@ class _Utf8:
 def _write_csv(
     rows: Iterable[ReportRow], results: _Sink, failed: _Sink | None, kind: RunKind
 ) -> Tally:
-    header = csv_line(COLUMNS)
-    results.write(header)
-    if failed:
-        failed.write(header)
+    everything = csv.writer(results, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    unstopped = csv.writer(failed, quoting=csv.QUOTE_ALL, lineterminator="\n") if failed else None
+    everything.writerow(COLUMNS)
+    if unstopped:
+        unstopped.writerow(COLUMNS)
     tally = Tally()
     for row in rows:
-        line = csv_line(cells(row, kind))
-        results.write(line)
-        if failed and is_unstopped(row):
-            failed.write(line)
+        line = cells(row, kind)
+        everything.writerow(line)
+        if unstopped and is_unstopped(row):
+            unstopped.writerow(line)
         tally.add(row)
     return tally
-
-
-def csv_line(row: Sequence[str]) -> str:
-    """Write one row as `csv.writer` does with QUOTE_ALL, byte for byte.
-
-    The writer of the library looks at each character twice: 5 µs a row, and this one takes 0.8.
-    """
-    text = '","'.join(row)
-    if text.count('"') != 2 * (len(row) - 1):
-        text = '","'.join([cell.replace('"', '""') for cell in row])
-    return f'"{text}"\n'
 
 
 class _File(io.FileIO):

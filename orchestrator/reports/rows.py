@@ -22,6 +22,8 @@ from orchestrator.text import for_spreadsheet
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from orchestrator.isales.verdict import Kind
+
 #: the header of results.csv and failed.csv, in order; adding one at the end is compatible
 COLUMNS = (
     "vdn_id",
@@ -113,6 +115,8 @@ class ReportRow(NamedTuple):
     run_id: str
     #: our words for what went wrong, or ""
     error: str
+    #: what the last answer was; no column of its own
+    cause: Kind | None = None
 
     @property
     def duration_ms(self) -> int | None:
@@ -244,9 +248,7 @@ class Tally:
             self._explain(row)
 
     def _explain(self, row: ReportRow) -> None:
-        reason = main_reason(
-            row.outcome, code=row.result_code, http_status=row.http_status, error=row.error
-        )
+        reason = main_reason(row.outcome, row.cause)
         if row.outcome not in self.reasons:
             self.reasons[row.outcome] = Counter()
             self.first[row.outcome] = []

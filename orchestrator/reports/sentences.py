@@ -13,6 +13,7 @@ from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
 from orchestrator.reports.summary import (
     LAG_TOLD_S,
     NOT_COVERED,
+    REFUSED,
     SIGNAL_EXIT_CODES,
     Ended,
     RunFacts,
@@ -65,19 +66,13 @@ _ENDED_WORDS = {
     Ended.SIGNAL_TERM: "Interrupted (SIGTERM)",
     Ended.KILLED: "Killed",
     Ended.CREDENTIALS: "Ended early (credentials refused)",
+    Ended.DENIED: "Ended early (access refused)",
+    Ended.UNTRUSTED: "Ended early (certificate not trusted)",
     Ended.SERVER: "Ended early (server trouble)",
     Ended.MAX_FAILURES: "Ended early (too many failures)",
     Ended.STORAGE: "Ended early (the journal could not be written)",
     Ended.BUG: "Ended early (a bug in the orchestrator)",
 }
-
-#: what has to be done before the same command can do better
-_FIRST = {
-    Ended.CREDENTIALS: "correct the credentials, then ",
-    Ended.MAX_FAILURES: "look at failed.csv, then ",
-    Ended.STORAGE: "make room for the journal and the report, then ",
-}
-
 
 #: a 403 says nothing of a wrong key, which is answered with 401
 FORBIDDEN_ADVICE = (
@@ -85,10 +80,13 @@ FORBIDDEN_ADVICE = (
     " may do that"
 )
 
-
-def is_forbidden(facts: RunFacts) -> bool:
-    """Whether the run ended because access was refused, perhaps by a firewall, not the key."""
-    return facts.ended is Ended.CREDENTIALS and facts.why.startswith(("HTTP 403", "HTTP 418"))
+#: what has to be done before the same command can do better
+_FIRST = {
+    Ended.CREDENTIALS: "correct the credentials, then ",
+    Ended.DENIED: f"{FORBIDDEN_ADVICE}, then ",
+    Ended.MAX_FAILURES: "look at failed.csv, then ",
+    Ended.STORAGE: "make room for the journal and the report, then ",
+}
 
 
 def verdict_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
@@ -206,12 +204,12 @@ def _missed_group(facts: RunFacts, tally: Tally, outcome: Outcome) -> str:
 def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
     if facts.dry_run:
         return "the same command without --dry-run"
-    first = _first(facts)
+    first = _FIRST.get(facts.ended, "")
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         first = _FIRST[Ended.STORAGE]
     if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
         step = f"{first}orchestrator continue {facts.run_id}"
-        if facts.ended is Ended.SERVER and not facts.worst_1s:
+        if facts.ended in {Ended.SERVER, Ended.UNTRUSTED} and not facts.worst_1s:
             # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
             step += (
                 f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
@@ -222,12 +220,6 @@ def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
     if facts.kind is RunKind.RESTORE:
         return f"orchestrator restore {facts.source_run}"
     return f"orchestrator pause {failed_path}"
-
-
-def _first(facts: RunFacts) -> str:
-    if is_forbidden(facts):
-        return f"{FORBIDDEN_ADVICE}, then "
-    return _FIRST.get(facts.ended, "")
 
 
 def _ended_words(facts: RunFacts) -> str:
@@ -257,7 +249,7 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
         again = " ".join(
             f"--vdn {proof.vdn_id}" for proof in ranked if proof.verdict is not RunVerdict.QUIET
         )
-        first = _first(facts) if facts.ended is Ended.CREDENTIALS else ""
+        first = _FIRST[facts.ended] if facts.ended in REFUSED else ""
         sentences.append(f"Next: {first}orchestrator pause-all {again}")
     return " ".join(sentences)
 

@@ -35,7 +35,12 @@ class Ended(StrEnum):
     SIGNAL_HUP = "signal_hup"
     SIGNAL_INT = "signal_int"
     SIGNAL_TERM = "signal_term"
+    #: 401: the keys are wrong
     CREDENTIALS = "credentials"
+    #: 403: the server, or a firewall, lets us do nothing
+    DENIED = "denied"
+    #: nobody whom we trust vouches for the server's certificate
+    UNTRUSTED = "untrusted"
     SERVER = "server"
     MAX_FAILURES = "max_failures"
     #: kill -9, a power cut: it has no end on record
@@ -75,6 +80,8 @@ _EXIT_CODES = {
     Ended.BUG: 70,
     Ended.STORAGE: 5,
     Ended.CREDENTIALS: 3,
+    Ended.DENIED: 3,
+    Ended.UNTRUSTED: 4,
     Ended.SERVER: 4,
     Ended.MAX_FAILURES: 4,
 }
@@ -83,7 +90,10 @@ _ORDER = (70, 5, 3, *SIGNAL_EXIT_CODES.values(), 4, 1)
 _EMERGENCY_ORDER = (70, 3, *SIGNAL_EXIT_CODES.values(), 6, 5)
 
 #: the run was cut short by trouble
-_EARLY = frozenset({Ended.CREDENTIALS, Ended.SERVER, Ended.MAX_FAILURES, Ended.STORAGE, Ended.BUG})
+_EARLY = frozenset(_EXIT_CODES) - frozenset(SIGNAL_EXIT_CODES)
+
+#: who we are is refused: nothing will be done until somebody changes that
+REFUSED = frozenset({Ended.CREDENTIALS, Ended.DENIED})
 
 #: outcomes that may be better next time without anybody correcting anything
 _MAY_PASS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.STILL_RUNNING, Outcome.UNATTEMPTED})
@@ -226,7 +236,7 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
 
     Refused credentials stay refused, as do rejected, denied and missing campaigns.
     """
-    if facts.ended is Ended.CREDENTIALS or facts.dry_run:
+    if facts.ended in REFUSED or facts.dry_run:
         return False
     if facts.kind is RunKind.PAUSE_ALL:
         return not facts.proofs or any(

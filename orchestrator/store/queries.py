@@ -401,6 +401,7 @@ def _report_row(
         duplicate_of=first_line,
         run_id=run_id,
         error=ending[3],
+        cause=_KINDS[last.kind] if last and last.kind else None,
     )
 
 

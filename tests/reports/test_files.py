@@ -20,14 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.errors import StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.files import (
     check_folder,
-    csv_line,
     earlier_lag_s,
     is_stored,
     write_rows,
@@ -113,17 +110,6 @@ def test_every_cell_is_quoted_and_lines_end_in_newline(tmp_path: Path) -> None:
     assert text.splitlines()[0] == b'"' + '","'.join(COLUMNS).encode() + b'"'
     assert text.splitlines()[1].startswith(b'"1201","146","spring","paused","yes"')
     assert text.endswith(b'"\n')
-
-
-@given(
-    st.lists(st.text(st.characters(exclude_categories=()) | st.sampled_from('",\n\r')), min_size=2)
-)
-def test_a_line_is_what_the_library_would_write(row: list[str]) -> None:
-    """Our line and that of csv.writer, for any text at all, escaped or not."""
-    text = io.StringIO(newline="")
-    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(row)
-
-    assert csv_line(row) == text.getvalue()
 
 
 def test_a_report_without_rows_is_two_headers(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.sentences import unstopped_lines, verdict_line
@@ -39,7 +40,7 @@ def test_the_sentence_of_the_design_for_a_list() -> None:
 
 def test_a_firewall_that_ended_a_list_is_no_matter_of_the_key() -> None:
     """403: whoever runs it is asked; nobody is told to correct the credentials."""
-    facts = make_facts(ended=Ended.CREDENTIALS, why="HTTP 403: access refused")
+    facts = make_facts(ended=Ended.DENIED, why="HTTP 403: access refused")
 
     line = verdict_line(facts, tally_of(unattempted=3))
 
@@ -175,7 +176,7 @@ def test_the_last_line_of_a_pause(
 
 def test_the_main_reason_of_a_group_is_called_the_main_one() -> None:
     """Two failed by the database, one otherwise: `mostly database`."""
-    other = database_failure(result_code="", http_status=None, error="no route to host")
+    other = database_failure(cause=Kind.UNREACHABLE, error="no route to host")
     tally = tally_of(database_failure(), other, database_failure())
 
     assert "3 failed (mostly database)" in verdict_line(make_facts(), tally)

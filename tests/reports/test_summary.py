@@ -52,16 +52,16 @@ def check_exit_code(facts: RunFacts, tally: Tally) -> int:
     if facts.dry_run and ended == "finished":
         return 5 if facts.storage_failed else 0
     if facts.kind == "pause-all":
-        if ended == "credentials":
+        if ended in {"credentials", "denied"}:
             return 3
         if not quiet:
             return signals.get(ended, 6)
         return 5 if unstored else 0
     if unstored:
         return 5
-    if ended == "credentials":
+    if ended in {"credentials", "denied"}:
         return 3
-    if ended in {"server", "max_failures"}:
+    if ended in {"server", "untrusted", "max_failures"}:
         return 4
     return signals.get(ended) or int(short > 0 or facts.unverified > 0)
 
@@ -127,6 +127,8 @@ def test_every_situation_has_the_exit_code_of_the_design(counts: dict[str, int])
         ("pause", {"ended": Ended.SIGNAL_TERM}, {"unattempted": 1}, 143, "interrupted"),
         ("pause", {"ended": Ended.KILLED}, {"unattempted": 1}, 143, "interrupted"),
         ("pause", {"ended": Ended.CREDENTIALS}, {"denied": 1}, 3, "ended_early"),
+        ("pause", {"ended": Ended.DENIED}, {"unattempted": 1}, 3, "ended_early"),
+        ("pause", {"ended": Ended.UNTRUSTED}, {"unattempted": 1}, 4, "ended_early"),
         ("pause", {"ended": Ended.SERVER}, {"failed": 1}, 4, "ended_early"),
         ("pause", {"ended": Ended.MAX_FAILURES}, {"failed": 1}, 4, "ended_early"),
         ("pause", {"ended": Ended.STORAGE}, {"unattempted": 1}, 5, "ended_early"),

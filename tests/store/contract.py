@@ -698,6 +698,7 @@ async def test_a_row_tells_all_that_is_known(story: Story) -> None:
         duplicate_of=None,
         run_id=run_record().run_id,
         error="e",
+        cause=Kind.ACCEPTED,
     )
 
 
