@@ -109,7 +109,7 @@ def config_show(settings: Settings) -> list[tuple[str, str, str]]:
     """List every setting as (key, shown value, origin), the secret masked."""
     rows = []
     for row in SETTINGS:
-        value = getattr(getattr(settings, row.section), row.name)
+        value = settings.value(row.key)
         origin = settings.origins[row.key]
         if row.key == SECRET_KEY and origin != NOT_SET:
             value = MASK

@@ -308,6 +308,11 @@ class Settings:
         """The directory of all run directories."""
         return self.state.dir
 
+    def value(self, key: str) -> Any:
+        """The value of a setting, such as `pace.rate_per_s`."""
+        row = SPECS[key]
+        return getattr(getattr(self, row.section), row.name)
+
 
 SECTIONS: Final[Mapping[str, type]] = {
     "server": ServerSettings,
