@@ -13,7 +13,7 @@ import trustme
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings import files as sources
-from orchestrator.settings.load import Identity
+from orchestrator.settings.files import Identity
 from tests.settings.makers import (
     CANARY,
     HERE,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import SettingsError
+from orchestrator.settings.files import Identity
 from orchestrator.settings.load import (
-    Identity,
     config_show,
     environment_layer,
     environment_warnings,

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings import secret_file as sources
-from orchestrator.settings.load import Identity
+from orchestrator.settings.files import Identity
 from orchestrator.settings.secret import Secret
 from tests.settings.makers import (
     CANARY,
