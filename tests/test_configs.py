@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.simulate import DEFAULT_PORT
+from orchestrator.cli.rehearsal import DEFAULT_PORT
 from orchestrator.model import (
     CampaignRef,
     Refusal,

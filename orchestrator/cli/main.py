@@ -2,13 +2,11 @@
 
 Every error becomes two lines on stderr and its exit code; what nobody foresaw is 70. Help, version
 and refusals import neither the client nor rich. No core dump is written, because it would hold the
-secret. The garbage collector starts when a run begins (runner.py) or another command is called:
-while modules are loaded it finds nothing and takes 17 ms of the time to the first PUT.
+secret.
 """
 
 from __future__ import annotations
 
-import gc
 import resource
 import sys
 from contextlib import suppress
@@ -20,7 +18,7 @@ from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 INTERRUPTED = 130
 
@@ -35,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code (docs/spec/contracts.md).
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    _forbid_core_dumps()
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     raise_descriptor_limit()
     output.prepare_streams()
-    gc.disable()
     try:
         return _run(tokens)
     except OrchestratorError as error:
@@ -54,60 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _trace(error, tokens)
         return last.exit_code
     finally:
-        gc.enable()
         output.finish_output()
 
 
 def _run(tokens: list[str]) -> int:
-    if not tokens or tokens[0] in {"--help", "-h", "help"}:
-        from orchestrator.cli.help_text import main_help  # noqa: PLC0415 - only when asked for
-
-        output.give(main_help())
-        return 0
-    if tokens[0] == "--version":
+    if tokens[:1] in (["--version"], ["-V"]):
         output.give(f"orchestrator {VERSION}")
         return 0
-    command = _help_wanted(tokens)
-    if command:
-        from orchestrator.cli.help_text import command_help  # noqa: PLC0415 - only when asked for
+    from orchestrator.cli import parser  # noqa: PLC0415 - `--version` needs none
 
-        output.give(command_help(command))
+    if tokens[:1] == ["help"]:
+        tokens = [*tokens[1:], "--help"]
+    if not tokens or tokens[0] in parser.HELP_FLAGS:
+        output.give(parser.main_help())
         return 0
-    return _call(tokens)
+    name, rest = parser.find_command(tokens)
+    reader = parser.Parser(name)
+    before_end = rest[: rest.index("--")] if "--" in rest else rest
+    given = None if set(parser.HELP_FLAGS) & set(before_end) else reader.read(rest)
+    if given is None or given.help:  # the latter as in -vh
+        output.give(reader.format_help().rstrip("\n"))
+        return 0
+    from orchestrator.cli import commands  # noqa: PLC0415 - a refused line does not wait for it
 
-
-def _help_wanted(tokens: list[str]) -> str:
-    """The command whose help is asked for; empty for none."""
-    from orchestrator.cli.app import COMMANDS  # noqa: PLC0415 - `--version` needs none
-
-    before_end = tokens[: tokens.index("--")] if "--" in tokens else tokens
-    if not {"--help", "-h"} & set(before_end):
-        return "config show" if tokens == ["config"] else ""
-    if tokens[0] == "config":
-        return "config show"
-    return tokens[0] if tokens[0] in COMMANDS else ""
-
-
-def _call(tokens: list[str]) -> int:
-    from orchestrator.cli import plain  # noqa: PLC0415 - `--version` needs none
-
-    call = plain.read(tokens)
-    if call is not None:
-        return call.command(*call.args, **call.kwargs)
-    from cyclopts import CycloptsError  # noqa: PLC0415 - a plain call needs no cyclopts
-
-    from orchestrator.cli.app import make_app  # noqa: PLC0415
-    from orchestrator.cli.usage import refuse_secrets, usage_error  # noqa: PLC0415
-
-    refuse_secrets(tokens)
-    app = make_app()
-    try:
-        command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
-    except CycloptsError as error:
-        raise usage_error(error, app, tokens) from error
-    gc.enable()
-    called: Callable[..., int] = command
-    return called(*bound.args, **bound.kwargs)
+    return commands.COMMANDS[name](given)
 
 
 def _uncaught(error: Exception) -> OrchestratorError:
@@ -122,11 +90,6 @@ def _uncaught(error: Exception) -> OrchestratorError:
         advice="run it again with --debug and report what it prints;"
         " `orchestrator runs` shows what was recorded",
     )
-
-
-def _forbid_core_dumps() -> None:
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _trace(error: BaseException, tokens: list[str]) -> None:

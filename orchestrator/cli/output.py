@@ -22,6 +22,7 @@ from orchestrator.streams import (
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
     from orchestrator.errors import OrchestratorError
@@ -84,6 +85,19 @@ def give(text: str, *, paged: bool = False) -> None:
         paged: there may be more lines than a pipe holds, and somebody who turns pages.
     """
     _write_out(masked(text) + "\n", math.inf if paged else RESULT_PATIENCE_S)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Pad every cell but the last of a row to its column's widest, two spaces between columns.
+
+    >>> columns([("KEY", "VALUE"), ("a", "1")])
+    ['KEY  VALUE', 'a    1']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def finish_output() -> None:

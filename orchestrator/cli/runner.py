@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import json
 import os
@@ -18,23 +17,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, TypeVarTuple, Unpack, cast
 
 from orchestrator.cli import output
-from orchestrator.cli.progress import Screen, is_terminal, show
+from orchestrator.cli.live import Screen, is_terminal, show
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import Stopping
 from orchestrator.log import Events, Level, log_trouble, open_log
-from orchestrator.settings.checks import shown
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.settings.schema import SPECS
 from orchestrator.streams import ReadyStream, can_start_thread, spare_descriptors
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from orchestrator.cli.flags import Shared
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: objects that come to be before garbage among them is looked for: 4 MB of them
-_YOUNG_OBJECTS = 20_000
 #: seconds that the last words of a process may take that was told twice to leave
 _LAST_WORDS_S = 0.5
 #: descriptors of a loop, a connection and what is opened for a moment
@@ -64,7 +61,7 @@ _READ_BY_ENVIRONMENT = ("ORCHESTRATOR_SECRET_KEY_FILE", "ORCHESTRATOR_CA_FILE")
 class Stage:
     """The process around one run."""
 
-    shared: Shared
+    given: Namespace
     screen: Screen = field(default_factory=Screen)
     stopping: Stopping = field(default_factory=Stopping)
     progress: Progress = field(default_factory=Progress)
@@ -90,7 +87,7 @@ class Stage:
             result = runner.run(self._perform(start, hangup_ends=hangup_ends))
         if and_then is not None:
             and_then(result)
-        tell(result, as_json=as_json, quiet=self.shared.quiet)
+        show_result(result, as_json=as_json, quiet=self.given.quiet)
         return result.exit_code
 
     async def _perform(
@@ -98,17 +95,11 @@ class Stage:
     ) -> RunResult:
         from orchestrator.engine.run import Environment, heed_signals  # noqa: PLC0415 - aiohttp
 
-        # What is loaded by now stays to the end: looking through it again and again for garbage
-        # took 4 % of a run's processor time, and pauses of 10 ms from its pace. A campaign leaves
-        # none behind (117 objects in 20,000), so that looking 30 times less often saves 3 % more.
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS)
-        gc.enable()
         clock = SystemClock()
-        log = _open_log(self.shared)
+        log = _open_log(self.given)
         environment = Environment(
             clock=clock,
-            events=make_events(self.shared, log or cast("TextIO", self.screen)),
+            events=make_events(self.given, log or cast("TextIO", self.screen)),
             stopping=self.stopping,
             progress=self.progress,
             fallback=output.raw_stdout(),
@@ -117,7 +108,7 @@ class Stage:
             self.stopping, hangup_ends=hangup_ends, taken=self._acknowledge, leave=self._leave
         )
         display: asyncio.Task[None] | None = None
-        if not self.shared.quiet:
+        if not self.given.quiet:
             display = asyncio.create_task(show(self.progress, self.screen, clock))
         try:
             return await start(environment)
@@ -132,7 +123,7 @@ class Stage:
 
     def _acknowledge(self, name: str) -> None:
         """Say that the first signal was taken: what is in flight may take its time to end."""
-        if not self.shared.quiet:
+        if not self.given.quiet:
             in_flight = self.progress.in_flight
             self.screen.write(
                 f"{name} received: stopping after the {in_flight:,} requests in flight;"
@@ -194,84 +185,78 @@ def _runner() -> asyncio.Runner:
 
 
 def load(  # noqa: PLR0913 - what a command needs of its settings
-    shared: Shared,
+    given: Namespace,
     *,
     emergency: bool = False,
     need_server: bool = True,
     need_credentials: bool = True,
     consequence: str = STILL_DIALLING,
-    rate: str | None = None,
-    concurrency: str | None = None,
-    patience: str | None = None,
     reads: Path | None = None,
 ) -> Settings:
     """Load the settings of a command from its flags, the environment and the file."""
-    check_shared(shared)
-    _check_log_file(shared, reads)
+    _check_log_file(given, reads)
+    flags = vars(given)
     settings = load_settings(
-        flags=shared.settings(rate=rate, concurrency=concurrency, patience=patience),
+        flags={key: flags[key] for key in SPECS if key in flags},
         environ=os.environ,
-        config=shared.config,
+        config=given.config,
         emergency=emergency,
         need_server=need_server,
         need_credentials=need_credentials,
         ask_secret=terminal_prompt() if need_credentials else None,
-        warn=(lambda _text: None) if shared.quiet else output.warn,
+        warn=(lambda _text: None) if given.quiet else output.warn,
         consequence=consequence,
     )
     output.never_show(settings.credentials.secret_key)
     return settings
 
 
-def check_shared(shared: Shared) -> None:
-    """Check what is no setting among the flags of every command."""
-    if shared.log_format not in {"console", "json"}:
-        raise refuse("--log-format", f"must be console or json, not {shown(shared.log_format)}")
+def load_offline(given: Namespace) -> Settings:
+    """Load the settings of a command that sends nothing."""
+    return load(given, need_server=False, need_credentials=False, consequence="Nothing was sent.")
 
 
-def _check_log_file(shared: Shared, reads: Path | None) -> None:
+def _check_log_file(given: Namespace, reads: Path | None) -> None:
     """Refuse a log that would go into a file that this command reads [C12]."""
-    if shared.log_file is None:
+    if given.log_file is None:
         return
     named = (os.environ.get(name) for name in _READ_BY_ENVIRONMENT)
-    for read in (reads, shared.config, shared.ca_file, *named):
+    for read in (reads, given.config, vars(given)["server.ca_file"], *named):
         with contextlib.suppress(OSError, ValueError):
             # what is not there, or cannot be a file, is nobody's business here
-            if read and os.path.samefile(shared.log_file, read):  # noqa: PTH121 - takes texts too
+            if read and os.path.samefile(given.log_file, read):  # noqa: PTH121 - takes texts too
                 raise refuse("--log-file", f"{read} is read by this command")
 
 
-def make_events(shared: Shared, stream: TextIO) -> Events:
+def make_events(given: Namespace, stream: TextIO) -> Events:
     """Where a run says what happens: a log file, or stderr above the live line."""
     level = Level.WARNING
-    if shared.quiet:
+    if given.quiet:
         level = Level.ERROR
-    elif shared.verbose:
-        level = Level.INFO if shared.verbose == 1 else Level.DEBUG
+    elif given.verbose:
+        level = Level.INFO if given.verbose == 1 else Level.DEBUG
     return Events(
         level=level,
-        as_json=shared.log_format == "json",
+        as_json=given.log_format == "json",
         stream=stream,
         secrets=output.secrets(),
-        traceback=shared.debug,
+        traceback=given.debug,
     )
 
 
-def _open_log(shared: Shared) -> TextIO | None:
+def _open_log(given: Namespace) -> TextIO | None:
     """The log file, if one is wanted and can be had; an emergency does not wait for a log."""
-    if shared.log_file is None:
+    if given.log_file is None:
         return None
     try:
-        return cast("TextIO", ReadyStream(open_log(shared.log_file)))
+        return cast("TextIO", ReadyStream(open_log(given.log_file)))
     except (OSError, ValueError) as error:
-        why = log_trouble(error, shared.log_file)
-        output.warn(
-            f"the log file {shared.log_file} cannot be written ({why}); events go to stderr"
-        )
+        why = log_trouble(error, given.log_file)
+        output.warn(f"the log file {given.log_file} cannot be written ({why}); events go to stderr")
         return None
 
 
-def tell(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
+def show_result(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     if not quiet:
         if result.repeated:

@@ -1,21 +1,287 @@
-"""Rows of text in columns: the same on a terminal, in a pipe and in a mail."""
+"""Every command: what it does, its flags, examples and exit codes, in the order of need.
+
+Help, the parser, shell completion and the tests of the documents read this table. A flag that is a
+setting has its words from settings/schema.py.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.cli import values
+from orchestrator.settings.schema import SPECS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping
+
+#: docs/spec/contracts.md, "Exit codes"
+EXIT_CODES = {
+    "0": "every campaign is stopped (or accepted by --accept); pause-all: quiet is proven",
+    "1": "some campaigns are not stopped, bad lines were skipped, or --deadline has passed",
+    "2": "usage, settings or list refused, or not the run's server or list; nothing was sent",
+    "3": "ended early: credentials refused",
+    "4": "ended early: server unreachable or failing beyond patience, TLS, or --max-failures",
+    "5": "the journal or the report could not be stored",
+    "6": "quiet not proven, or something still runs (pause-all)",
+    "7": "refused: not confirmed, run locked by another process, over --max-campaigns, too old",
+    "70": "a bug in the orchestrator (the report is still written)",
+    "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue` finishes it",
+}
+#: of the most urgent commands
+EXAMPLES = (
+    "orchestrator pause-all --vdn 1234 --reason 'wrong list'",
+    "orchestrator pause campaigns.csv --rate 20",
+    "orchestrator check --vdn 1234",
+    "orchestrator restore last --except guilty.csv",
+    "orchestrator demo",
+)
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pad every column but the last to its widest cell, two spaces between columns.
+class Flag(NamedTuple):
+    """A flag of a command; a name without dashes is an argument."""
 
-    >>> table([("KEY", "VALUE"), ("a", "1")])
-    ['KEY  VALUE', 'a    1']
-    """
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    name: str
+    #: what stands for its value, or the values that there are: a|b; empty: it takes none
+    value: str
+    help: str
+    #: reads the text of its value; gets the name of the flag too
+    read: Callable[[str, str], object] = values.text
+    #: what the value is called in the result, where that is not the flag's own name
+    dest: str = ""
+    #: what argparse does with it, where that is not to store one value
+    action: str = ""
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is known by its place, not by a name."""
+        return not self.name.startswith("-")
+
+    @property
+    def called(self) -> str:
+        """What it is called in help and messages: --vdn, RUN."""
+        return self.name.upper() if self.is_argument else self.name
+
+
+class Command(NamedTuple):
+    """What is said about a command, and what it takes."""
+
+    does: str
+    flags: tuple[Flag, ...]
+    examples: tuple[str, ...]
+    codes: Mapping[str, str]
+    note: str = ""
+
+
+def _setting(key: str, default: str = "") -> Flag:
+    """Make the flag of a setting: its text is checked with the other settings."""
+    row = SPECS[key]
+    words = f"{row.words}; default: {default}" if default else row.help
+    return Flag(row.flag, row.metavar, words, dest=key)
+
+
+_RUN = Flag("run", "RUN", "a run directory, a run id, a unique end of one, or `last`", values.word)
+_RUN_DIR = Flag("--run-dir", "DIR", "the run directory itself; default: a new one", values.path)
+_RATE = _setting("pace.rate_per_s")
+_CONCURRENCY = _setting("pace.concurrency")
+_DEADLINE = Flag("--deadline", "S", "seconds after which nothing new is sent", values.seconds)
+_REASON = Flag("--reason", "TEXT", "why, for the report; never required")
+_JSON = Flag("--json", "", "one JSON document on one line, last on stdout")
+_DRY_RUN = Flag("--dry-run", "", "show what would be done; change nothing")
+_YES = Flag("--yes", "", "do not ask for the VDN number(s); no variable replaces this flag")
+_OLD = Flag("--even-if-old", "", "although RUN was last written over 24 h ago")
+_ACCEPT = Flag("--accept", "OUTCOME", "counts as success; repeatable", values.outcome, "", "append")
+_VDNS = Flag("--vdn", "N", "the VDN (tenant), 1 to 9999; repeatable", values.vdn, action="append")
+
+#: of commands that send nothing
+_DONE = {"0": "done"} | {code: EXIT_CODES[code] for code in ("2", "70")}
+
+#: what every command takes, after its name
+SHARED = (
+    Flag("-v", "", "say more; -vv: say everything", dest="verbose", action="count"),
+    Flag("-q", "", "say only errors and results", dest="quiet"),
+    Flag("--debug", "", "show where an error came from"),
+    Flag("--log-format", "console|json", "how events are written; default: console"),
+    Flag("--log-file", "FILE", "log into this file instead of stderr", values.path),
+    Flag("--config", "FILE", "the settings file", values.path),
+    _setting("server.base_url"),
+    _setting("credentials.access_key"),
+    _setting("server.ca_file"),
+    Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
+)
+
+#: name: what it does, in the order in which people need it
+COMMANDS = {
+    "pause": Command(
+        "pause every campaign in a list",
+        (
+            Flag(
+                "list", "LIST", "CSV or JSON with campaign ids; `-` reads stdin", values.list_path
+            ),
+            Flag("--vdn", "N", "VDN of a list without a VDN column", values.vdn),
+            Flag("--format", "csv|json|jsonl", "of the list; default: by its suffix"),
+            _RUN_DIR,
+            _RATE,
+            _CONCURRENCY,
+            _DRY_RUN,
+            Flag("--skip-invalid", "", "pause the rest; bad lines are rows (exit 1)"),
+            Flag("--max-campaigns", "N", "refuse a longer list", values.count),
+            Flag(
+                "--max-failures", "N", "end early at N failures; N%: of all", values.failure_limit
+            ),
+            _DEADLINE,
+            _setting("retry.patience_s"),
+            Flag("--no-verify", "", "skip the listings before and after the PUTs"),
+            _ACCEPT,
+            _REASON,
+            _JSON,
+        ),
+        (
+            "orchestrator pause campaigns.csv",
+            "orchestrator pause ids.txt --vdn 1234 --rate 20 --concurrency 16",
+            "orchestrator pause campaigns.csv --dry-run",
+            "export-ids | orchestrator pause - --format jsonl --json",
+            "orchestrator pause nightly.csv --run-dir /var/lib/runs/2026-11-23 --accept not_found",
+        ),
+        {code: why for code, why in EXIT_CODES.items() if code != "6"},
+        "With --run-dir a scheduler's retry is safe: an unfinished run of the same list is"
+        " continued; a finished one shows its saved result, and nothing is sent.",
+    ),
+    "pause-all": Command(
+        "the emergency: stop everything in one or several VDNs, and prove quiet",
+        (
+            _VDNS,
+            _YES,
+            _DRY_RUN,
+            Flag("--hold", "S", "keep watching, pause again whatever starts", values.seconds),
+            Flag("--deadline", "S", "seconds for all of it; default: 1800", values.seconds),
+            _RUN_DIR,
+            _RATE,
+            _CONCURRENCY,
+            _REASON,
+            _JSON,
+        ),
+        (
+            "orchestrator pause-all --vdn 1234",
+            "orchestrator pause-all --vdn 1234 --vdn 1235 --yes --reason 'order of 23 November'",
+            "orchestrator pause-all --vdn 1234 --hold 600",
+            "orchestrator pause-all --vdn 1234 --dry-run",
+        ),
+        EXIT_CODES,
+        "It lists what runs, asks for the VDN number(s) to be typed (separated by spaces), pauses,"
+        " catches what starts meanwhile, and ends with proof: two complete listings that show"
+        " nothing started. Without a terminal --yes is needed.",
+    ),
+    "continue": Command(
+        "finish a run that was interrupted",
+        (
+            _RUN,
+            _setting("pace.rate_per_s", "the run's"),
+            _setting("pace.concurrency", "the run's"),
+            _DEADLINE,
+            _OLD,
+            _JSON,
+        ),
+        ("orchestrator continue last", "orchestrator continue 7f3a --rate 20"),
+        EXIT_CODES,
+        "Server, pace and verification are the run's own.",
+    ),
+    "restore": Command(
+        "start again exactly the campaigns that a run turned off",
+        (
+            _RUN,
+            _YES,
+            Flag("--only", "FILE", "a list; start these and no others", values.path),
+            Flag("--except", "FILE", "a list; leave these off", values.path, dest="except_"),
+            Flag("--vdn", "N", "these VDNs only; repeatable", values.vdn, action="append"),
+            _DRY_RUN,
+            Flag("--limit", "N", "start at most so many campaigns", values.count),
+            Flag("--include-inferred", "", "also campaigns that RUN probably paused"),
+            _OLD,
+            _RUN_DIR,
+            _RATE,
+            _CONCURRENCY,
+            _REASON,
+            _JSON,
+        ),
+        (
+            "orchestrator restore last --dry-run",
+            "orchestrator restore last --except guilty.csv",
+            "orchestrator restore 7f3a --vdn 1234 --limit 10 --yes",
+        ),
+        EXIT_CODES | {"0": "every campaign that was to run again runs"},
+        "`last` is the newest run that turned something off. It asks for the VDN number(s) of the"
+        " run, separated by spaces, as pause-all does.",
+    ),
+    "report": Command(
+        "make the report files again from a run's journal",
+        (_RUN, _JSON),
+        ("orchestrator report last", "orchestrator report 7f3a --json"),
+        {code: why for code, why in EXIT_CODES.items() if code != "7"},
+        "Nothing is sent.",
+    ),
+    "runs": Command(
+        "list runs, newest first; a live one is marked",
+        (_JSON,),
+        ("orchestrator runs", "orchestrator runs --json"),
+        _DONE,
+    ),
+    "check": Command(
+        "a read-only drill that shows whether an emergency would work now",
+        (Flag("--vdn", "N", "the VDN to list; without it less is tried", values.vdn), _JSON),
+        ("orchestrator check --vdn 1234", "orchestrator check --vdn 1234 --json"),
+        {
+            "0": "an emergency would work right now",
+            "1": "it would not: no campaign in the VDN, no place for the journal, or not all tried",
+            "2": "usage or settings refused",
+            "3": "credentials refused",
+            "4": "the server is unreachable or failing, or TLS fails",
+            "70": EXIT_CODES["70"],
+        },
+        "It sends nothing but GETs. Exit 0 only when an emergency would work; without --vdn the"
+        " signature and the listing are not tried, so that exit is 1 at best.",
+    ),
+    "config show": Command(
+        "effective settings, with the origin of each",
+        (_JSON,),
+        ("orchestrator config show", "orchestrator config show --json"),
+        _DONE,
+    ),
+    "simulate": Command(
+        "a CC-iSales stand-in on loopback, for drills",
+        (
+            Flag("--scenario", "NAME", "such as batch, outage or lagging; default: emergency"),
+            Flag("--port", "N", "where to listen; 0: any free one; default: 28080", values.port),
+            Flag("--seed", "N", "decides which requests meet a fault; default: 1", values.count),
+            Flag("--campaigns", "N", "so many made-up campaigns, no scenario", values.count),
+            Flag("--vdns", "N", "VDNs of the made-up campaigns; default: 1", values.vdn),
+            Flag("--faults", "SHARE", "of its changes that fail, 0 to 1; default: 0", values.share),
+            _JSON,
+        ),
+        (
+            "orchestrator simulate --scenario emergency",
+            "orchestrator simulate --campaigns 10000 --vdns 40 --faults 0.1 --seed 7",
+        ),
+        _DONE,
+        "It serves plain http on 127.0.0.1 until Ctrl-C; its keys are invented and public.",
+    ),
+    "demo": Command(
+        "the simulator, a list with faults, paused, its report",
+        (),
+        ("orchestrator demo",),
+        {
+            "0": "the report adds up and agrees with the simulator",
+            "1": "it does not",
+            "70": EXIT_CODES["70"],
+        },
+    ),
+    "completion": Command(
+        "print the completion script for a shell",
+        (Flag("shell", "bash|zsh|fish", "bash, zsh or fish"),),
+        (
+            "orchestrator completion bash > /etc/bash_completion.d/orchestrator",
+            'orchestrator completion zsh > "${fpath[1]}/_orchestrator"',
+            "orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish",
+        ),
+        _DONE,
+    ),
+}

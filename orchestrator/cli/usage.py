@@ -1,81 +1,113 @@
-"""Turns what cyclopts says about a command line into two lines: the flag, and what to type.
+"""What is said about a command line that cannot be acted on: all its wrong flags, what was meant.
 
-A secret on a command line is not repeated; the message names the right way to give it.
+No suggestion starts calls, skips the question or switches off a check. A secret is not repeated.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cyclopts import exceptions as cyclopts_errors
-
-from orchestrator.cli.app import COMMANDS
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from cyclopts import App, CycloptsError
+_TLS = "TLS is always verified; --ca-file FILE names the certificates of your own authority"
+_NO_GUESS = "what skips the question or a check is not guessed; see --help"
+_NO_START = "what starts calls is not guessed; see orchestrator --help"
+_LIMITS = "--rate R limits the requests in a second, --max-campaigns N refuses a longer list"
+_THE_LIST = "the list is no flag: orchestrator pause LIST"
+
+#: what people type → the flag or command that does it here, or what to know instead
+TYPED = {
+    # flags of other programs
+    **dict.fromkeys(("--host", "--url", "--server", "--endpoint", "--baseurl"), "--base-url"),
+    **dict.fromkeys(("--ca", "--cacert", "--cert", "--ca-bundle", "--ca-cert"), "--ca-file"),
+    **dict.fromkeys(("--ak", "--user", "--access-key-id"), "--access-key"),
+    **dict.fromkeys(("--workers", "--threads", "--parallel", "--jobs", "-j"), "--concurrency"),
+    **dict.fromkeys(("--rps", "--qps", "--rate-limit", "--speed"), "--rate"),
+    **dict.fromkeys(("--timeout", "--max-time"), "--deadline"),
+    **dict.fromkeys(("--tenant", "--vdns", "--vdn-id"), "--vdn"),
+    **dict.fromkeys(("-n", "--dry", "--dryrun", "--noop", "--preview"), "--dry-run"),
+    **dict.fromkeys(("--output", "--output-dir", "--out", "--dir", "-o", "-d"), "--run-dir"),
+    **dict.fromkeys(("--comment", "--message", "--note", "-m"), "--reason"),
+    **dict.fromkeys(("--exclude", "--without"), "--except"),
+    **dict.fromkeys(("--settings", "--conf", "-c"), "--config"),
+    **dict.fromkeys(("--log", "--logfile"), "--log-file"),
+    **dict.fromkeys(("--quiet", "--silent", "-s"), "-q"),
+    **dict.fromkeys(("--verbose", "--log-level"), "-v"),
+    **dict.fromkeys(("--list", "--file", "--input", "-i"), _THE_LIST),
+    **dict.fromkeys(("--limit", "--max", "--count"), _LIMITS),
+    **dict.fromkeys(("-y", "-f", "--force", "--no-confirm", "--assume-yes"), _NO_GUESS),
+    **dict.fromkeys(("--no-check", "--skip-verify", "--ignore-errors"), _NO_GUESS),
+    "--yes": "this command asks nothing",
+    "--all": "a VDN is always named: --vdn N, once for each",
+    "--retries": "retry.max_attempts in the settings file",
+    "--proxy": "a proxy is never used",
+    "-k": _TLS,
+    # commands of other programs
+    **dict.fromkeys(("ls", "list", "history", "log", "logs", "status"), "runs"),
+    **dict.fromkeys(("pauseall", "stop-all", "emergency", "panic"), "pause-all"),
+    **dict.fromkeys(("test", "ping", "health", "doctor", "verify"), "check"),
+    **dict.fromkeys(("settings", "configure", "init"), "config show"),
+    **dict.fromkeys(("simulator", "serve", "mock"), "simulate"),
+    "version": "orchestrator --version says it",
+    **dict.fromkeys(("stop", "halt"), "pause LIST stops a list, pause-all --vdn N a whole VDN"),
+    **dict.fromkeys(("resume", "finish"), "continue RUN finishes a run that was interrupted"),
+    **dict.fromkeys(("retry", "repeat"), "pause takes the failed.csv of a run as its list"),
+    **dict.fromkeys(("abort", "cancel", "kill"), "press Ctrl-C where the run goes on"),
+    **dict.fromkeys(("undo", "start", "restart", "unpause", "rollback"), _NO_START),
+}
+#: what no guess leads to
+_DANGEROUS = {
+    *("restore", "--yes", "--no-verify", "--accept", "--skip-invalid"),
+    *("--include-inferred", "--even-if-old"),
+}
+_LIKELY = 0.65
 
 #: flags that people try for the secret key
-_SECRET_FLAGS = frozenset(
-    {
-        "--token",
-        "--secret",
-        "--secret-key",
-        "--secretkey",
-        "--secret-access-key",
-        "--secret-key-file",
-        "--sk",
-        "--password",
-    }
-)
-_NOTHING_SENT = "Nothing was sent."
-#: no guess may lead to what starts calls or leaves a check out, unless it is nearly what was typed
-_SURE = 0.85
-_LIKELY = 0.65
-_DANGEROUS = frozenset(
-    {
-        "restore",
-        "--yes",
-        "--no-verify",
-        "--accept",
-        "--skip-invalid",
-        "--include-inferred",
-        "--even-if-old",
-    }
-)
-_TLS = "TLS is always verified; --ca-file FILE names the certificates of your own authority"
-#: what other programs call something, and what it is here
-_ELSEWHERE = {
-    "-k": _TLS,
-    "--ca": "did you mean --ca-file?",
-    "--cacert": "did you mean --ca-file?",
-    "--cert": "did you mean --ca-file?",
-    "--url": "did you mean --base-url?",
-    "--host": "did you mean --base-url?",
-    "--server": "did you mean --base-url?",
-    "--endpoint": "did you mean --base-url?",
-    "--workers": "did you mean --concurrency?",
-    "--threads": "did you mean --concurrency?",
-    "--parallel": "did you mean --concurrency?",
-    "--jobs": "did you mean --concurrency?",
-    "--quiet": "did you mean -q?",
-    "--silent": "did you mean -q?",
-    "--verbose": "did you mean -v?",
-    "-n": "did you mean --dry-run?",
-    "--timeout": "did you mean --deadline?",
-    "--proxy": "a proxy is never used",
-}
-#: what text programs and chats make of -- and of quotation marks
-_LONG_DASHES = re.compile(r"(?=-*[\u2010-\u2015\u2212])[-\u2010-\u2015\u2212]+(?=[a-z])")
-_CURLY = re.compile(r"[\u00ab\u00bb\u2018-\u201e]")
+_SECRET_FLAG = re.compile(r"--(?:token|sk|password|secret(?:-access)?(?:-?key)?(?:-file)?)")
 #: whoever types one of these wants an untrusted certificate to pass
 _TLS_OFF = re.compile(
     r"insecure|(?:ssl|tls|cert).*(?:verif|check|valid)|(?:verif|check).*(?:ssl|tls|cert)"
 )
+#: what text programs and chats make of -- and of quotation marks
+_LONG_DASHES = re.compile(r"(?=-*[\u2010-\u2015\u2212])[-\u2010-\u2015\u2212]+(?=[a-z])")
+_CURLY = re.compile(r"[\u00ab\u00bb\u2018-\u201e]")
+_NO_FLAG = re.compile(r"[^-].*|-?|-[0-9.]+|[^=]* .*", re.DOTALL)
+
+
+def unknown_command(tokens: Sequence[str], known: Collection[str]) -> UsageError:
+    """Make the error for a line whose first word is no command."""
+    name = tokens[0]
+    refuse_secrets(tokens)
+    hint = " (flags come after the command)" if name.startswith("-") else _meant(name, known)
+    return UsageError(
+        f"unknown command {name}{hint}. Nothing was sent.", advice="orchestrator --help"
+    )
+
+
+def wrong_line(
+    said: UsageError, command: str, tokens: Sequence[str], takes_value: Mapping[str, bool]
+) -> UsageError:
+    """Make the error for a line of one command.
+
+    Args:
+        said: what the parser met first; with advice it is a refused value, and says enough.
+        command: its name.
+        tokens: the line after the name.
+        takes_value: each flag of the command, and whether it takes a value.
+    """
+    refuse_secrets(tokens)
+    wrong = _long_dash(tokens) or "; ".join(_wrong_flags(tokens, takes_value))
+    if said.advice and not wrong:
+        return said
+    return UsageError(
+        f"{command}: {wrong or said.sentence}. Nothing was sent.",
+        advice=f"orchestrator {command} --help",
+    )
 
 
 def refuse_secrets(tokens: Iterable[str]) -> None:
@@ -88,23 +120,44 @@ def refuse_secrets(tokens: Iterable[str]) -> None:
         if token == "--":  # noqa: S105 - no password
             return
         flag = token.partition("=")[0].lower().replace("_", "-")
-        if flag in _SECRET_FLAGS:
+        if _SECRET_FLAG.fullmatch(flag):
             raise UsageError(
-                f"{flag}: there is no such flag, because a command line is public. {_NOTHING_SENT}",
+                f"{flag}: a command line is public, so no flag takes a secret. Nothing was sent.",
                 advice="put the secret key in a file that only you can read, named in"
                 " ORCHESTRATOR_SECRET_KEY_FILE (or credentials.secret_key_file in the settings)",
             )
 
 
-def usage_error(error: CycloptsError, app: App, tokens: Sequence[str]) -> UsageError:
-    """Say in our words why a command line cannot be acted on."""
-    command = " ".join(error.command_chain or ())
-    sentence = _long_dash(tokens) or _sentence(error, app, tokens)
-    where = f"{command}: " if command else ""
-    return UsageError(
-        f"{where}{sentence}. {_NOTHING_SENT}",
-        advice=" ".join(part for part in ("orchestrator", command, "--help") if part),
-    )
+def too_many(extra: str, tokens: Sequence[str], known: Collection[str]) -> str:
+    """Say that an argument has no place."""
+    hint = ""
+    if any(_CURLY.search(token) for token in tokens):
+        hint = " (a shell does not know curly quotation marks: write \" or ')"
+    elif extra.isdigit() and "--vdn" in known:
+        hint = f" (did you mean --vdn {extra}?)"
+    return f"one argument too many: {extra}{hint}"
+
+
+def _wrong_flags(tokens: Sequence[str], takes_value: Mapping[str, bool]) -> list[str]:
+    """What is wrong with the flags of a line, each unknown one named."""
+    unknown, other = [], []
+    is_value = False
+    for token, following in pairwise([*tokens, "--"]):
+        flag, is_given, _ = token.partition("=")
+        if token == "--":  # noqa: S105 - no password
+            break
+        if is_value:
+            is_value = False
+        elif flag not in takes_value:
+            if not _NO_FLAG.fullmatch(token) and not re.fullmatch("-[vqh]+", token):
+                unknown.append(f"{flag}{_meant(flag, takes_value)}")
+        elif not takes_value[flag]:
+            other += [f"{flag} takes no value"] if is_given else []
+        elif not is_given:
+            is_value = bool(_NO_FLAG.fullmatch(following))
+            other += [] if is_value else [f"{flag} needs a value"]
+    flags = "unknown flag" if len(unknown) == 1 else "unknown flags"
+    return [*([f"{flags} {', '.join(unknown)}"] if unknown else []), *other]
 
 
 def _long_dash(tokens: Sequence[str]) -> str:
@@ -116,74 +169,19 @@ def _long_dash(tokens: Sequence[str]) -> str:
     return ""
 
 
-def _sentence(error: CycloptsError, app: App, tokens: Sequence[str]) -> str:
-    match error:
-        case cyclopts_errors.UnknownOptionError():
-            known = _flags(app, error.command_chain)
-            short = (one for one in tokens if len(one) > 2 and f"-{one}" in known)
-            flag = next(short, str(error.token.keyword or error.token.value))
-            return f"unknown flag {flag}{_meant(flag, known)}"
-        case cyclopts_errors.UnknownCommandError():
-            name = (error.unused_tokens or tokens or ["?"])[0]
-            known = [one.split()[0] for one in COMMANDS]
-            return f"unknown command {name}{_near(name, known)}"
-        case cyclopts_errors.MissingArgumentError():
-            name = _name(error)
-            if name.startswith("-"):
-                given = any(token.partition("=")[0] == name for token in tokens)
-                return f"{name} needs a value" if given else f"{name} is missing"
-            return f"{name} is missing"
-        case cyclopts_errors.UnusedCliTokensError():
-            extra = (error.unused_tokens or ["?"])[0]
-            return f"one argument too many: {extra}{_extra_meant(extra, tokens)}"
-        case cyclopts_errors.RepeatArgumentError():
-            return f"{_name(error)} is given twice"
-        case cyclopts_errors.CoercionError():
-            value = error.token.value if error.token else ""
-            return f"{_name(error)} cannot be {value!r}"
-        case _:
-            error.verbose = False
-            return str(error).strip().rstrip(".").replace("\n", " ")
-
-
-def _name(error: CycloptsError) -> str:
-    if error.argument is None:
-        token = getattr(error, "token", None)
-        return str(token.keyword) if token is not None else "an argument"
-    if error.argument.index is not None:
-        return str(error.argument.names[0]).upper().lstrip("-")
-    return str(error.argument.name)
-
-
-def _flags(app: App, chain: Sequence[str] | None) -> list[str]:
-    for name in chain or ():
-        app = app[name]
-    return [name for one in app.assemble_argument_collection() for name in one.names]
-
-
-def _meant(flag: str, known: Sequence[str]) -> str:
-    name = flag.lower().replace("_", "-")
-    if _TLS_OFF.search(name):
-        return f" ({_TLS})"
-    hint = _ELSEWHERE.get(name, "")
-    named = re.search(r"--?[a-z-]+", hint)
-    if hint and (named is None or named[0] in known):
-        return f" ({hint})"
-    return _near(flag, known)
-
-
-def _extra_meant(extra: str, tokens: Sequence[str]) -> str:
-    if any(_CURLY.search(token) for token in tokens):
-        return " (a shell does not know curly quotation marks: write \" or ')"
-    return f" (did you mean --vdn {extra}?)" if extra.isdigit() and "--vdn" in tokens else ""
+def _meant(typed: str, known: Collection[str]) -> str:
+    """What was most likely meant, in brackets; empty when nobody can tell."""
+    name = typed.lower().replace("_", "-")
+    answer = TYPED.get(name) or (_TLS if _TLS_OFF.search(name) else _near(name, known))
+    if " " in answer and answer not in known:
+        return f" ({answer})"
+    return f" (did you mean {answer}?)" if answer in known else ""
 
 
 def _near(name: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - for a line that was mistyped
+
     # Without the dashes, which make every flag look a little like every other.
-    by_name = {one.lstrip("-"): one for one in known}
-    bare = name.lstrip("-").lower()
-    for near in difflib.get_close_matches(bare, by_name, n=3, cutoff=_LIKELY):
-        one = by_name[near]
-        if one not in _DANGEROUS or difflib.SequenceMatcher(None, bare, near).ratio() >= _SURE:
-            return f" (did you mean {one}?)"
-    return ""
+    by_name = {one.lstrip("-"): one for one in known if one not in _DANGEROUS}
+    near = difflib.get_close_matches(name.lstrip("-"), by_name, n=1, cutoff=_LIKELY)
+    return by_name[near[0]] if near else ""

@@ -1,21 +1,18 @@
-"""What the text of a flag may be, beyond the settings; a refusal names the flag."""
+"""What the text of a flag may be, where it is no setting; a refusal names the flag."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from orchestrator.errors import UsageError
 from orchestrator.model import Refusal, read_vdn_id
-from orchestrator.policy.decide import NOT_COUNTED, Outcome
 from orchestrator.settings import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from orchestrator.engine.options import FailureLimit
-    from orchestrator.manifest.formats import Format
+    from orchestrator.policy.decide import Outcome
 
 #: the longest time that a flag may name: a week, in seconds
 WEEK_S = 7 * 24 * 3600
@@ -30,124 +27,135 @@ def refuse(flag: str, reason: str, *, advice: str = "") -> UsageError:
     )
 
 
-def read_vdn(text: str | None, *, flag: str = "--vdn") -> int | None:
+def text(_flag: str, given: str) -> str:
+    """Take it as it is."""
+    return given
+
+
+def word(flag: str, given: str) -> str:
+    """Take it as it is, unless it is empty."""
+    if not given:
+        raise refuse(flag, "is empty")
+    return given
+
+
+def path(flag: str, given: str) -> Path:
+    """Read the name of a file or a directory."""
+    return Path(word(flag, given))
+
+
+def list_path(flag: str, given: str) -> Path | None:
+    """Read the name of a list; None for `-`, stdin."""
+    return None if given == "-" else path(flag, given)
+
+
+def one_of(flag: str, given: str, known: tuple[str, ...]) -> str:
+    """Read one of some words."""
+    if given not in known:
+        raise refuse(flag, f"must be one of {', '.join(known)}, not {checks.shown(given)}")
+    return given
+
+
+def vdn(flag: str, given: str) -> int:
     """Read one VDN, 1..9999."""
-    if text is None:
-        return None
-    vdn_id = read_vdn_id(text)
-    if isinstance(vdn_id, Refusal):
-        if _SEVERAL.fullmatch(text):
-            raise refuse(
-                flag,
-                f"{checks.shown(text)} names several VDNs",
-                advice="pause-all takes --vdn once for each; a list has a column vdn_id for them",
-            )
-        raise refuse(flag, f"{checks.shown(text)} {vdn_id.reason}")
-    return vdn_id
+    vdn_id = read_vdn_id(given)
+    if not isinstance(vdn_id, Refusal):
+        return vdn_id
+    if _SEVERAL.fullmatch(given):
+        raise refuse(
+            flag,
+            f"{checks.shown(given)} names several VDNs",
+            advice="pause-all takes --vdn once for each; a list has a column vdn_id for them",
+        )
+    raise refuse(flag, f"{checks.shown(given)} {vdn_id.reason}")
 
 
-def read_vdns(texts: Iterable[str]) -> tuple[int, ...]:
-    """Read several VDNs; one that is named twice counts once."""
-    found = (read_vdn(text) for text in texts)
-    return tuple(dict.fromkeys(one for one in found if one is not None))
-
-
-def read_seconds(flag: str, text: str | None) -> float | None:
+def seconds(flag: str, given: str) -> float:
     """Read a number of seconds from 0 to a week."""
-    if text is None:
-        return None
-    value = checks.number(most=WEEK_S, zero=True)(checks.decimal_in_text(text))
-    if isinstance(value, Refusal):
-        raise refuse(flag, value.reason)
-    assert isinstance(value, float)
-    return value
+    read = checks.number(most=WEEK_S, zero=True)
+    return cast("float", _accepted(flag, read(checks.decimal_in_text(given))))
 
 
-def read_count(flag: str, text: str | None) -> int | None:
+def share(flag: str, given: str) -> float:
+    """Read a number from 0 to 1."""
+    read = checks.number(most=1, zero=True)
+    return cast("float", _accepted(flag, read(checks.decimal_in_text(given))))
+
+
+def count(flag: str, given: str) -> int:
     """Read a whole number from 1 on."""
-    if text is None:
-        return None
-    value = checks.count(most=_COUNT_MAX)(checks.whole_in_text(text))
-    if isinstance(value, Refusal):
-        raise refuse(flag, value.reason)
-    assert isinstance(value, int)
-    return value
+    read = checks.count(most=_COUNT_MAX)
+    return cast("int", _accepted(flag, read(checks.whole_in_text(given))))
 
 
-def read_failure_limit(text: str | None) -> FailureLimit | None:
+def port(flag: str, given: str) -> int:
+    """Read the number of a port; 0 for any free one."""
+    number = 0 if given == "0" else count(flag, given)
+    if number > 65_535:
+        raise refuse(flag, "must be from 0 to 65,535")
+    return number
+
+
+def failure_limit(flag: str, given: str) -> FailureLimit:
     """Read `N`, a number of campaigns, or `N%`, a share of the plan."""
-    if text is None:
-        return None
-    from orchestrator.engine.options import FailureLimit  # noqa: PLC0415 - for runs only
+    from orchestrator.engine.options import FailureLimit  # noqa: PLC0415 - for lists only
 
-    is_percent = text.endswith("%")
-    if not is_percent:
-        number = read_count("--max-failures", text)
-        assert number is not None
-        return FailureLimit(number)
-    value = checks.number(most=100)(checks.decimal_in_text(text[:-1]))
+    if not given.endswith("%"):
+        return FailureLimit(count(flag, given))
+    value = checks.number(most=100)(checks.decimal_in_text(given[:-1]))
     if isinstance(value, Refusal):
-        raise refuse("--max-failures", f"the percentage {value.reason}")
-    assert isinstance(value, float)
-    return FailureLimit(value, is_percent=True)
+        raise refuse(flag, f"the percentage {value.reason}")
+    return FailureLimit(cast("float", value), is_percent=True)
 
 
-def read_accepted(names: Iterable[str]) -> frozenset[Outcome]:
-    """Read the outcomes that count as success.
+def outcome(flag: str, given: str) -> Outcome:
+    """Read an outcome that counts as success.
 
     `invalid` and its like are no outcomes of a campaign; a bad line is skipped with --skip-invalid.
     """
-    allowed = [
-        one.value for one in Outcome if one not in NOT_COUNTED and one is not Outcome.UNATTEMPTED
-    ]
-    for name in names:
-        if name not in allowed:
-            import difflib  # noqa: PLC0415 - for a refusal only
+    from orchestrator.policy.decide import NOT_COUNTED, Outcome  # noqa: PLC0415 - for lists only
 
-            near = difflib.get_close_matches(name.lower().replace("-", "_"), allowed, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise refuse(
-                "--accept",
-                f"{checks.shown(name)} is no outcome that can be accepted{hint}",
-                advice=f"one of: {', '.join(allowed)}",
-            )
-    return frozenset(Outcome(name) for name in names)
+    known = [one.value for one in Outcome if one not in {*NOT_COUNTED, Outcome.UNATTEMPTED}]
+    if given not in known:
+        meant = given.lower().replace("-", "_")
+        hint = f" (did you mean {meant}?)" if meant in known else ""
+        raise refuse(
+            flag,
+            f"{checks.shown(given)} is no outcome that can be accepted{hint}",
+            advice=f"one of: {', '.join(known)}",
+        )
+    return Outcome(given)
 
 
-def read_format(text: str | None) -> Format | None:
-    """Read the name of a list's format."""
-    if text is None:
-        return None
-    from orchestrator.manifest.formats import Format  # noqa: PLC0415 - for lists only
-
-    try:
-        return Format(text)
-    except ValueError:
-        known = ", ".join(one.value for one in Format)
-        raise refuse("--format", f"must be one of {known}, not {checks.shown(text)}") from None
-
-
-def read_campaigns(
-    flag: str, path: Path | None, *, default_vdn: int | None
+def campaigns(
+    flag: str, file: Path | None, *, default_vdn: int | None
 ) -> frozenset[tuple[int, int]] | None:
     """Read a list of campaigns for --only or --except; every line of it must be usable."""
-    if path is None:
+    if file is None:
         return None
-    from orchestrator.manifest.formats import Format, format_of, read_manifest  # noqa: PLC0415
+    from orchestrator.manifest.formats import (  # noqa: PLC0415
+        Format,
+        ManifestUnreadableError,
+        format_of,
+        read_manifest,
+    )
     from orchestrator.manifest.source import open_manifest  # noqa: PLC0415
-    from orchestrator.manifest.text import ManifestUnreadableError  # noqa: PLC0415
 
     found: set[tuple[int, int]] = set()
-    with open_manifest(path) as source:
+    kind = format_of(file.name) or Format.CSV
+    with open_manifest(file) as source:
         try:
-            lines = read_manifest(
-                source.chunks(), format_of(path.name) or Format.CSV, default_vdn=default_vdn
-            )
-            for line in lines:
+            for line in read_manifest(source.chunks(), kind, default_vdn=default_vdn):
                 if line.ref is None:
-                    raise refuse(flag, f"{path}:{line.place}: {line.problem}")
+                    raise refuse(flag, f"{file}:{line.place}: {line.problem}")
                 found.add((line.ref.vdn_id, line.ref.campaign_id))
         except ManifestUnreadableError as error:
-            place = f"{path}:{error.place}"
+            place = f"{file}:{error.place}"
             raise refuse(flag, f"{place}: {error.reason}", advice=error.advice) from error
     return frozenset(found)
+
+
+def _accepted(flag: str, value: object) -> object:
+    if isinstance(value, Refusal):
+        raise refuse(flag, value.reason)
+    return value

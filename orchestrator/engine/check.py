@@ -196,7 +196,9 @@ class _Drill:
             self.note(name, Finding.FAIL, f"{text}: a run could not be recorded there", began_s)
         else:
             if open_to_all:
-                text = f"everybody may write in {open_to_all[0]}, and exchange what is recorded"
+                text = (
+                    f"everybody may write in {open_to_all[0]}, and replace what is recorded there"
+                )
                 self.note(name, Finding.WARN, text, began_s)
             else:
                 text = f"a journal can be written in {state_dir}"

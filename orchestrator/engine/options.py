@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 EMERGENCY_DEADLINE_S = 1800.0
 
 
-class FailureLimit(NamedTuple):
+@dataclass(frozen=True)
+class FailureLimit:
     """How many campaigns may fail before a run ends: a number, or a part of the plan."""
 
     number: float
@@ -27,7 +29,8 @@ class FailureLimit(NamedTuple):
         return failures > 0 and failures >= limit
 
 
-class PauseOptions(NamedTuple):
+@dataclass(frozen=True)
+class PauseOptions:
     """What a caller may ask of `pause`."""
 
     #: the VDN of lists that have no such column
@@ -47,7 +50,8 @@ class PauseOptions(NamedTuple):
     reason: str = ""
 
 
-class PauseAllOptions(NamedTuple):
+@dataclass(frozen=True)
+class PauseAllOptions:
     """What a caller may ask of `pause-all`."""
 
     vdns: tuple[int, ...]
@@ -58,7 +62,8 @@ class PauseAllOptions(NamedTuple):
     reason: str = ""
 
 
-class RestoreOptions(NamedTuple):
+@dataclass(frozen=True)
+class RestoreOptions:
     """What a caller may ask of `restore`."""
 
     run_dir: Path | None = None
@@ -75,7 +80,8 @@ class RestoreOptions(NamedTuple):
     reason: str = ""
 
 
-class ContinueOptions(NamedTuple):
+@dataclass(frozen=True)
+class ContinueOptions:
     """What a caller may ask of `continue`; None keeps what the journal says."""
 
     rate_per_s: float | None = None

@@ -162,8 +162,8 @@ def _tell_gap(environment: Environment, gap: Gap) -> None:
     elif gap is Gap.OPEN:
         environment.events.warning(
             "journal.perhaps_incomplete",
-            reason="the process before did not end in order; had its disk failed, what it did"
-            " after that is missing",
+            reason="the process before was killed; if its disk had failed, what it did after"
+            " that is missing",
         )
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.policy.ceiling import Claim, Turn, next_turn
+from orchestrator.policy.pacer import GUARD_S
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store.run_dir import make_folders
 
@@ -45,8 +46,9 @@ _AHEAD_S = 1.0
 _MAGIC = b"CPOrate1"
 #: magic, boot, departures so far, slots used, when the last one was due
 _HEAD = struct.Struct("<8s16sQQd")
-#: token (0: free), emergency, rate, waits since, asks at, left at
+#: token (0: it has ended), emergency, rate, waits since, asks at, left at
 _RUN = struct.Struct("<QQdddd")
+_Run = tuple[int, int, float, float, float, float]
 _TIME = struct.Struct("<d")
 _RING_AT = _HEAD.size + SLOTS * _RUN.size
 
@@ -109,13 +111,13 @@ class RateFile:
             self._keep_own_pace("another process holds its lock", now_s)
             return own_wait_s
         except (OSError, ValueError) as error:
-            self._keep_own_pace(str(error), now_s)
+            self._keep_own_pace(_why(error), now_s)
             return own_wait_s
         self._locked_since_s = math.inf
         try:
             return self._decide(now_s, own_wait_s)
         except (OSError, struct.error) as error:
-            self._keep_own_pace(str(error), now_s)
+            self._keep_own_pace(_why(error), now_s)
             return own_wait_s
         finally:
             with contextlib.suppress(OSError):
@@ -129,31 +131,30 @@ class RateFile:
                 self._write_claim()
 
     def close(self) -> None:
-        """Give the place up."""
+        """Give the place up; what has just left still counts."""
         if self._file >= 0:
+            self._claim, self._token = self._claim._replace(since_s=math.inf), 0
             with contextlib.suppress(OSError):
                 if self._slot >= 0:
-                    self._put(_HEAD.size + self._slot * _RUN.size, bytes(_RUN.size))
+                    self._write_claim()
             os.close(self._file)
         self._file = self._slot = -1
 
     # -- under the lock -----------------------------------------------------------------------
 
     def _decide(self, now_s: float, own_wait_s: float) -> float:
-        departed, used, slot_s = self._read_head(now_s)
-        runs = [
-            _RUN.unpack_from(place)
-            for place in _pieces(os.pread(self._file, used * _RUN.size, _HEAD.size))
-        ]
-        if self._slot < 0 or self._slot >= used or runs[self._slot][0] != self._token:
+        departed, slot_s, runs = self._read(now_s)
+        if self._slot < 0 or self._slot >= len(runs) or runs[self._slot][0] != self._token:
             self._slot = _free_slot(runs, now_s)
-            used = max(used, self._slot + 1)
+        used = max(len(runs), self._slot + 1)
         others = [
             Claim(rate_per_s, bool(emergency), since_s, asks_at_s, left_s)
-            for slot, (token, emergency, rate_per_s, since_s, asks_at_s, left_s) in enumerate(runs)
-            if token and slot != self._slot
+            for slot, (_, emergency, rate_per_s, since_s, asks_at_s, left_s) in enumerate(runs)
+            if slot != self._slot
         ]
-        mine = self._claim._replace(since_s=min(self._claim.since_s, now_s))
+        mine = self._claim
+        if mine.since_s > now_s:
+            mine = mine._replace(since_s=now_s)
         self.turn = next_turn(
             mine,
             others,
@@ -168,19 +169,26 @@ class RateFile:
             self._put(_RING_AT + departed % RING * _TIME.size, _TIME.pack(now_s))
             departed, slot_s = departed + 1, self.turn.slot_s
             self._claim = mine._replace(since_s=math.inf, left_s=now_s)
-        self._write_claim()
-        self._put(0, _HEAD.pack(_MAGIC, self._boot, departed, used, slot_s))
+        head = _HEAD.pack(_MAGIC, self._boot, departed, used, slot_s)
+        if self._slot == 0:  # side by side: one write for both
+            self._put(0, head + self._packed_claim())
+        else:
+            self._put(0, head)
+            self._write_claim()
         return wait_s
 
-    def _read_head(self, now_s: float) -> tuple[int, int, float]:
-        head = os.pread(self._file, _HEAD.size, 0)
-        if not head:
-            return 0, 0, -math.inf
-        magic, boot, departed, used, slot_s = _HEAD.unpack(head)
+    def _read(self, now_s: float) -> tuple[int, float, list[_Run]]:
+        """Departures so far, when the last one was due, and the runs; nothing of an older boot."""
+        data = os.pread(self._file, _RING_AT, 0)
+        if not data:
+            return 0, -math.inf, []
+        magic, boot, departed, used, slot_s = _HEAD.unpack_from(data)
         if magic != _MAGIC or used > SLOTS:
-            raise OSError(f"{self.path} is not ours, or of another version")
-        is_old = boot != self._boot or self._left_s(departed - 1, departed) > now_s + _AHEAD_S
-        return (0, 0, -math.inf) if is_old else (departed, used, slot_s)
+            raise OSError("it is not ours, or of another version")
+        if boot != self._boot or slot_s > now_s + _AHEAD_S:
+            return 0, -math.inf, []
+        runs = [_RUN.unpack_from(data, _HEAD.size + slot * _RUN.size) for slot in range(used)]
+        return departed, slot_s, runs
 
     def _left_s(self, number: int, departed: int) -> float:
         """When a departure left, by its number from the beginning."""
@@ -192,20 +200,23 @@ class RateFile:
         )
         return left_s
 
+    def _packed_claim(self) -> bytes:
+        return _RUN.pack(
+            self._token,
+            self._claim.emergency,
+            self._claim.rate_per_s,
+            self._claim.since_s,
+            self._claim.asks_at_s,
+            self._claim.left_s,
+        )
+
     def _write_claim(self) -> None:
-        claim = self._claim
-        self._put(
-            _HEAD.size + self._slot * _RUN.size,
-            _RUN.pack(
-                self._token, claim.emergency, claim.rate_per_s,
-                claim.since_s, claim.asks_at_s, claim.left_s,
-            ),
-        )  # fmt: skip
+        self._put(_HEAD.size + self._slot * _RUN.size, self._packed_claim())
 
     def _put(self, at: int, data: bytes) -> None:
         # A full disk may take a part of it, and a part is no claim.
         if os.pwrite(self._file, data, at) != len(data):
-            raise OSError(f"{self.path} cannot be written: the disk is full")
+            raise OSError("the disk is full")
 
     # -- around it ----------------------------------------------------------------------------
 
@@ -217,7 +228,7 @@ class RateFile:
         seen = os.fstat(self._file)
         if not stat.S_ISREG(seen.st_mode):
             self.close()
-            raise OSError(f"{self.path} is no regular file")
+            raise OSError("it is no regular file")
         if folder.stat().st_mode & stat.S_ISGID and seen.st_uid == os.geteuid():
             os.fchmod(self._file, 0o660)  # shared with the colleagues on shift
         with contextlib.suppress(OSError):
@@ -228,24 +239,25 @@ class RateFile:
     def _keep_own_pace(self, reason: str, now_s: float) -> None:
         """Go on without the others for a while; who reads the events learns why."""
         if self._alone_until_s == -math.inf:
-            self._warn(reason)
+            self._warn(f"{self.path}: {reason}")
         self._alone_until_s = now_s + _OWN_PACE_S
         self._locked_since_s = math.inf
         self.turn = Turn(0.0, -math.inf)
 
 
-def _pieces(data: bytes) -> list[bytes]:
-    return [data[at : at + _RUN.size] for at in range(0, len(data), _RUN.size)]
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _free_slot(runs: list[tuple[int, int, float, float, float, float]], now_s: float) -> int:
+def _free_slot(runs: list[_Run], now_s: float) -> int:
     """A place that nobody has, or whose owner has not been seen for long.
 
     Raises:
         OSError: there is none.
     """
-    for slot, (token, _, _, _, asks_at_s, left_s) in enumerate(runs):
-        if not token or max(asks_at_s, left_s) < now_s - _GONE_S:
+    for slot, (token, _, rate_per_s, _, asks_at_s, left_s) in enumerate(runs):
+        quiet_s = _GONE_S if token else max(1.0, 1.0 / rate_per_s) + GUARD_S
+        if max(asks_at_s, left_s) < now_s - quiet_s:
             return slot
     if len(runs) == SLOTS:
         raise OSError(f"more than {SLOTS} runs share this server's rate")

@@ -97,7 +97,9 @@ class RunDirectory:
             raise self._taken()
         if not _is_still(self.path, descriptor):
             os.close(descriptor)
-            raise StorageError(f"{self.path} was replaced while it was taken. Nothing was sent.")
+            raise StorageError(
+                f"{self.path} was replaced by another directory just now. Nothing was sent."
+            )
         self._descriptor = descriptor
         self._tell_holder(Holder(os.getpid(), host, since))
 
@@ -383,7 +385,7 @@ def _check_empty(path: Path) -> None:
     if path.is_symlink():
         raise UsageError(
             f"{path} is a symbolic link. Nothing was sent.",
-            advice=f"give --run-dir what it leads to: {path.readlink()}",
+            advice=f"give --run-dir the directory that it leads to: {path.readlink()}",
         )
     if not path.is_dir():
         raise UsageError(f"{path} is not a directory. Nothing was sent.", advice=_ADVICE)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING
+
 import pytest
 
-from orchestrator.cli.app import COMMANDS
-from orchestrator.cli.help_text import EXIT_CODES
 from orchestrator.cli.main import main
+from orchestrator.cli.table import COMMANDS, EXIT_CODES, SHARED
 from orchestrator.version import VERSION
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@pytest.mark.parametrize("asking", [[], ["--help"], ["-h"]])
+
+@pytest.mark.parametrize("asking", [[], ["--help"], ["-h"], ["help"]])
 def test_help_begins_with_the_emergency(
     asking: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -21,23 +26,42 @@ def test_help_begins_with_the_emergency(
     assert out.startswith("In an emergency: orchestrator pause-all --vdn N\n")
     assert all(f"\n  {command} " in out for command in COMMANDS)
     assert all(f"\n  {code} " in out for code in EXIT_CODES)
-    assert "Examples:" in out
+    assert "examples:" in out
     assert err == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Usage, the flags of every command, an example and exit codes."""
-    assert main([*command.split(), "--help"]) == 0
+@pytest.mark.parametrize("form", ["{} --help", "{} -h", "{} -vh", "help {}", "{} --bogus --help"])
+def test_every_command_explains_itself(
+    command: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Usage, the flags of every command, an example and exit codes, however it is asked."""
+    words = form.format(command).split()
+    if "-vh" in words:  # read with the rest of the line, so that has to be complete
+        words += ["last"] * any(flag.is_argument for flag in COMMANDS[command].flags)
+        words = [
+            word.replace("last", "bash") if command == "completion" else word for word in words
+        ]
+    assert main(words) == 0
 
-    out, _ = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert out.startswith("In an emergency: orchestrator pause-all --vdn N\n")
-    assert f"Usage: orchestrator {command}" in out
-    for flag in ("-v", "-q", "--debug", "--log-format", "--log-file", "--config", "--base-url"):
-        assert f"\n  {flag} " in out
-    assert f"  orchestrator {command}" in out.partition("Examples:")[2]
-    assert "Exit codes:\n  0 " in out
-    assert "--no-" not in out.replace("--no-verify", "")
+    assert f"usage: orchestrator {command}" in out
+    for flag in SHARED:
+        assert f"\n  {flag.name} " in out or f", {flag.name} " in out
+    assert f"  orchestrator {command}" in out.partition("examples:")[2]
+    assert "exit codes:\n  0 " in out
+    assert max(map(len, out.splitlines())) <= 105
+    assert err == ""
+
+
+def test_help_texts_begin_in_lower_case_and_end_without_a_full_stop() -> None:
+    """Abbreviations such as VDN keep their capitals."""
+    texts = [*EXIT_CODES.values(), *(flag.help for flag in SHARED)]
+    for command in COMMANDS.values():
+        texts += [command.does, *command.codes.values(), *(flag.help for flag in command.flags)]
+
+    assert [text for text in texts if text.endswith(".") or text[0:2].istitle()] == []
 
 
 def test_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +71,31 @@ def test_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script for a shell is on stdout and knows `pause-all`."""
+def test_completion_knows_the_commands_and_their_flags(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script for a shell is on stdout and knows `pause-all` and `--max-failures`."""
     assert main(["completion", shell]) == 0
-    assert "pause-all" in capsys.readouterr().out
+
+    out = capsys.readouterr().out
+    assert "pause-all" in out
+    assert "max-failures" in out
+
+
+def test_the_completion_of_bash_completes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pause-all --y` + TAB is `--yes`, in a real shell."""
+    main(["completion", "bash"])
+    script = tmp_path / "completion"
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    ask = f""". {script}
+        COMP_WORDS=(orchestrator pause-all --y) COMP_CWORD=2
+        _shtab_orchestrator orchestrator --y pause-all
+        echo "${{COMPREPLY[@]}}" """
+
+    done = subprocess.run(
+        ["bash", "-c", ask], check=True, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.split() == ["--yes"]

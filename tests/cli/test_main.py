@@ -5,8 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import output, runner
-from orchestrator.cli import runs as runs_command
+from orchestrator.cli import commands, output, runner
 from orchestrator.cli.main import main
 from orchestrator.settings.secret import Secret
 
@@ -19,7 +18,7 @@ def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         output.never_show(Secret("sk-hidden"))
         raise error
 
-    monkeypatch.setattr(runner, "load", broken)
+    monkeypatch.setattr(runner, "load_offline", broken)
 
 
 def test_what_nobody_foresaw_is_a_bug_and_exit_70(
@@ -47,7 +46,7 @@ def test_debug_shows_where_it_came_from_without_secrets(
 
     err = capsys.readouterr().err
     assert "Traceback" in err
-    assert runs_command.__file__ in err
+    assert commands.__file__ in err
     assert "sk-hidden" not in err
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.cli.output import complain
-from orchestrator.cli.table import table
+from orchestrator.cli.output import columns, complain
 from orchestrator.errors import ManifestError, Problem
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def test_the_first_twenty_problems_of_a_list_are_named_and_the_rest_counted(
 
 def test_a_table_is_aligned_and_has_no_trailing_blanks() -> None:
     """Every column as wide as its widest cell."""
-    assert table([("KEY", "VALUE"), ("long key", "1"), ("k", "")]) == [
+    assert columns([("KEY", "VALUE"), ("long key", "1"), ("k", "")]) == [
         "KEY       VALUE",
         "long key  1",
         "k",

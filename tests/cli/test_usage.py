@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from contextlib import suppress
+from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cli import usage
 from orchestrator.cli.main import main
+from orchestrator.cli.parser import Parser
+from orchestrator.cli.table import COMMANDS, SHARED
+from orchestrator.errors import UsageError
+from orchestrator.settings.schema import SPECS
+
+WORDS = [
+    *("--vdn", "--rate", "--accept", "--run-dir", "--reason", "--config", "--yes", "-q", "-v"),
+    *("--debug", "--json", "--dry-run", "1", "list.csv", "a b", "", "none", "-", "--", "--rate=5"),
+    *(
+        "-1",
+        "-x",
+        "-vx",
+        "-vv",
+        "--no-verify",
+        "--foo",
+        "--foo=1",
+        "--ye",
+        "-- x",
+        "a=b",
+        "é",
+        "\n",
+    ),
+]
 
 REALISTIC = {
     ("pauze", "x.csv"): "unknown command pauze (did you mean pause?)",
-    ("pause",): "pause: MANIFEST is missing",
+    ("pause",): "pause: LIST is missing",
     ("pause", "x.csv", "--rat", "5"): "pause: unknown flag --rat (did you mean --rate?)",
     ("pause", "x.csv", "--vdn"): "pause: --vdn needs a value",
     ("pause", "x.csv", "y.csv"): "pause: one argument too many: y.csv",
@@ -28,7 +58,12 @@ REALISTIC = {
     ("pause", "x.csv", "--deadline", "inf"): "--deadline: must be a number",
     ("pause", "x.csv", "--deadline", "-1"): "--deadline",
     ("pause", "x.csv", "--format", "xml"): "--format: must be one of csv, json, jsonl",
-    ("pause", "x.csv", "--log-format", "xml"): "--log-format: must be console or json",
+    (
+        "pause",
+        "x.csv",
+        "--log-format",
+        "xml",
+    ): "--log-format: must be one of console, json, not 'xml'",
     ("pause-all", "--vdn", "1", "--yes", "--hold", "ten"): "--hold: must be a number",
     ("restore", "last", "--limit", "x"): "--limit: must be a whole number",
     ("simulate", "--scenario", "storm"): "--scenario: must be one of",
@@ -46,8 +81,37 @@ REALISTIC = {
     ("pause", "x.csv", "--cacert", "c"): "unknown flag --cacert (did you mean --ca-file?)",
     ("pause", "x.csv", "--workers", "3"): "unknown flag --workers (did you mean --concurrency?)",
     ("pause", "x.csv", "--host", "h"): "unknown flag --host (did you mean --base-url?)",
-    ("pause", "x.csv", "--no-verfy"): "unknown flag --no-verfy (did you mean --no-verify?)",
-    ("restor", "last"): "unknown command restor (did you mean restore?)",
+    ("check", "--url=https://u"): "check: unknown flag --url (did you mean --base-url?)",
+    ("pause", "x.csv", "-n"): "unknown flag -n (did you mean --dry-run?)",
+    ("pause", "x.csv", "--quiet"): "unknown flag --quiet (did you mean -q?)",
+    ("runs", "--verbose"): "unknown flag --verbose (did you mean -v?)",
+    ("pause", "x.csv", "--limit", "5"): "--limit (--rate R limits the requests in a second, ",
+    ("pause-all", "--vdn", "1", "-y"): "unknown flag -y (what skips the question or a check is",
+    ("pause", "x.csv", "--yes"): "unknown flag --yes (this command asks nothing)",
+    ("pause-all", "--all"): "unknown flag --all (a VDN is always named: --vdn N, once for each)",
+    ("pause", "x", "--rat", "5", "--foo", "--host=h"): (
+        "unknown flags --rat (did you mean --rate?), --foo, --host (did you mean --base-url?)"
+    ),
+    ("pause", "x", "--rate", "many", "--foo"): "pause: unknown flag --foo. Nothing was sent.",
+    ("pause", "--foo"): "pause: unknown flag --foo. Nothing was sent.",
+    ("pause", "x", "--reason", "--x"): "pause: unknown flag --x; --reason needs a value",
+    ("pause", "x", "--reason", "--vdn", "1"): "pause: --reason needs a value. Nothing was sent.",
+    ("pause", "x", "--rate", "1", "--rate", "1"): "pause: --rate is given twice",
+    ("pause", "x", "--json=no"): "pause: --json takes no value",
+    ("pause", "x", "--dry"): "pause: unknown flag --dry (did you mean --dry-run?)",
+    ("pause-all", "--vdn", "1", "--ye"): "pause-all: unknown flag --ye. Nothing was sent.",
+    ("pause", ""): "LIST: is empty",
+    ("pause", "x", "--run-dir", ""): "--run-dir: is empty",
+    ("pause", "x", "--rate="): "--rate: ",
+    ("resume", "last"): "unknown command resume (continue RUN finishes a run that was interrupted)",
+    ("retry",): "unknown command retry (pause takes the failed.csv of a run as its list)",
+    ("abort",): "unknown command abort (press Ctrl-C where the run goes on)",
+    ("ls",): "unknown command ls (did you mean runs?)",
+    ("pause_all",): "unknown command pause_all (did you mean pause-all?)",
+    ("help", "pauze"): "unknown command pauze (did you mean pause?)",
+    ("config", "foo"): "unknown command config foo (did you mean config show?)",
+    ("-v", "pause", "x"): "unknown command -v (flags come after the command)",
+    ("pause-all", "1234"): "pause-all: one argument too many: 1234 (did you mean --vdn 1234?)",
     ("pause-all", "--vdn", "12,13", "--yes"): "names several VDNs",
     ("pause-all", "--vdn", "12 13", "--yes"): "names several VDNs",
     ("pause-all", "--vdn", "12", "13", "--yes"): "too many: 13 (did you mean --vdn 13?)",
@@ -84,19 +148,67 @@ def test_a_refused_command_line_is_two_lines_and_exit_2(
 
 
 @pytest.mark.parametrize(("line", "never"), [
-    (("resume", "last"), "restore"), (("retry", "last"), "restore"),
-    (("pause", "x.csv", "--verify-nothing"), "--no-verify"),
-    (("pause", "x.csv", "--yes"), "did you mean"),
+    (("restor", "last"), "restore"), (("undo", "last"), "restore"), (("start",), "restore"),
+    (("pause", "x.csv", "--no-verfy"), "--no-verify"), (("pause", "x", "--accpt"), "--accept"),
+    (("pause-all", "--vdn", "1", "--yess"), "--yes"), (("pause-all", "--YES"), "--yes"),
+    (("pause", "x.csv", "--skip-invald"), "--skip-invalid"),
     (("pause", "x.csv", "--insecure"), "--concurrency"),
-    (("pause", "x.csv", "--no-verify-ssl"), "--no-verify?"),
+    (("restore", "x", "--even-if-olds"), "--even-if-old"),
 ])  # fmt: skip
 def test_no_guess_leads_to_what_starts_calls_or_leaves_a_check_out(
     line: tuple[str, ...], never: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`resume` is not `restore`: a guess that is followed at 3 a.m. must do no harm."""
+    """`restor` is not `restore`: a guess that is followed at 3 a.m. must do no harm."""
     assert main(line) == 2
 
-    assert never not in capsys.readouterr().err.replace(" ".join(line), "")
+    said = capsys.readouterr().err
+    assert never not in said.replace(" ".join(line), "").replace(line[-1], "").replace(line[0], "")
+
+
+def test_every_answer_of_the_alias_table_is_a_flag_or_a_command_or_a_sentence() -> None:
+    """And none of them starts calls, skips the question or switches off a check."""
+    flags = {flag.name for one in COMMANDS.values() for flag in (*one.flags, *SHARED)}
+    answers = set(usage.TYPED.values())
+
+    assert [one for one in answers if " " not in one and one not in flags | {*COMMANDS}] == []
+    dangerous = "restore|--(yes|no-verify|accept|skip-invalid|include-inferred|even-if-old)"
+    assert [one for one in answers if re.search(rf"(^|[^\w-])({dangerous})\b", one)] == []
+
+
+@pytest.mark.parametrize(("words", "reason"), [
+    (("--reason", "-5 campaigns"), "-5 campaigns"), (("--reason=--x",), "--x"),
+    (("--reason", "-5"), "-5"), (("--reason", ""), ""), (("--reason=a=b",), "a=b"),
+    (("--reason", "none"), "none"), (("--reason", "[1]"), "[1]"),
+])  # fmt: skip
+def test_a_value_is_taken_as_it_is(words: tuple[str, ...], reason: str) -> None:
+    """Dashes, brackets, equals signs, words that a parser could take for something else."""
+    assert Parser("pause").read(["x.csv", *words]).reason == reason
+
+
+def test_flags_may_stand_before_and_after_the_list_and_values_may_follow_an_equals_sign() -> None:
+    """`pause --vdn 12 list.csv -vv --rate=5`; after `--` a name may begin with a dash."""
+    found = Parser("pause").read(["--vdn", "12", "list.csv", "-vv", "-q", "--rate=5"])
+    dashed = Parser("pause").read(["--json", "--", "-list.csv"])
+
+    assert (found.vdn, found.list, found.verbose, found.quiet) == (12, Path("list.csv"), 2, True)
+    assert vars(found)["pace.rate_per_s"] == "5"
+    assert (dashed.list, dashed.json) == (Path("-list.csv"), True)
+    assert Parser("pause").read(["-"]).list is None
+    assert Parser("pause-all").read(["--vdn", "1", "--vdn=2"]).vdn == [1, 2]
+
+
+@given(st.sampled_from([*COMMANDS]), st.lists(st.sampled_from(WORDS), max_size=6))
+def test_whatever_is_typed_is_read_or_refused_in_our_words(command: str, words: list[str]) -> None:
+    """Six words in any order: a UsageError or a whole result, never a SystemExit."""
+    found = None
+    with suppress(UsageError):
+        found = Parser(command).read(words)
+    if found is None:
+        return
+    assert set(SPECS) & set(vars(found))
+    flags = {word.partition("=")[0] for word in words[: [*words, "--"].index("--")]}
+    own = {flag.name for flag in (*COMMANDS[command].flags, *SHARED)} | {"-vv", "-h"}
+    assert {flag for flag in flags if flag.startswith("--")} <= own
 
 
 @pytest.mark.parametrize(

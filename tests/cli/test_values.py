@@ -9,7 +9,6 @@ import pytest
 from orchestrator.cli import values
 from orchestrator.engine.options import FailureLimit
 from orchestrator.errors import UsageError
-from orchestrator.manifest.formats import Format
 from orchestrator.policy.decide import Outcome
 
 if TYPE_CHECKING:
@@ -17,46 +16,32 @@ if TYPE_CHECKING:
 
 
 def test_a_failure_limit_is_a_number_or_a_share() -> None:
-    """`5`, `2.5%`, or not given."""
-    assert values.read_failure_limit("5") == FailureLimit(5)
-    assert values.read_failure_limit("2.5%") == FailureLimit(2.5, is_percent=True)
-    assert values.read_failure_limit(None) is None
+    """`5` or `2.5%`."""
+    assert values.failure_limit("--max-failures", "5") == FailureLimit(5)
+    assert values.failure_limit("--max-failures", "2.5%") == FailureLimit(2.5, is_percent=True)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "%", "0%", "100.1%", "1e3", "１", "nan%", ""])  # noqa: RUF001
 def test_other_failure_limits_are_refused(text: str) -> None:
     """Zero, negative, beyond all, exponents, full-width digits, nothing."""
     with pytest.raises(UsageError, match="--max-failures"):
-        values.read_failure_limit(text)
-
-
-def test_a_vdn_named_twice_counts_once() -> None:
-    """In the order in which they were first named."""
-    assert values.read_vdns(["7", "3", "7"]) == (7, 3)
+        values.failure_limit("--max-failures", text)
 
 
 def test_seconds_may_be_zero_and_at_most_a_week() -> None:
     """0, a fraction, a week; one second more is refused."""
-    assert [values.read_seconds("--hold", text) for text in ("0", "1.5", "604800")] == [
-        0.0,
-        1.5,
-        604_800.0,
-    ]
+    found = [values.seconds("--hold", text) for text in ("0", "1.5", "604800")]
+
+    assert found == [0.0, 1.5, 604_800.0]
     with pytest.raises(UsageError, match="--hold"):
-        values.read_seconds("--hold", "604801")
+        values.seconds("--hold", "604801")
 
 
 def test_outcomes_that_may_be_accepted() -> None:
     """Those of campaigns; not those of lines, and not `unattempted`."""
-    assert values.read_accepted(["not_found", "failed"]) == {Outcome.NOT_FOUND, Outcome.FAILED}
+    assert values.outcome("--accept", "not_found") is Outcome.NOT_FOUND
     with pytest.raises(UsageError, match="--accept"):
-        values.read_accepted(["unattempted"])
-
-
-def test_formats_are_known_by_name() -> None:
-    """csv, json, jsonl, or by the suffix."""
-    assert values.read_format("jsonl") is Format.JSONL
-    assert values.read_format(None) is None
+        values.outcome("--accept", "unattempted")
 
 
 def test_a_list_for_only_or_except_names_campaigns(tmp_path: Path) -> None:
@@ -65,9 +50,9 @@ def test_a_list_for_only_or_except_names_campaigns(tmp_path: Path) -> None:
     path.write_text("campaign_id\n11\n12\n", encoding="utf-8")
 
     expected = frozenset({(7, 11), (7, 12)})
-    assert values.read_campaigns("--except", path, default_vdn=7) == expected
+    assert values.campaigns("--except", path, default_vdn=7) == expected
     with pytest.raises(UsageError, match=r"--except: .*guilty\.csv"):
-        values.read_campaigns("--except", path, default_vdn=None)
+        values.campaigns("--except", path, default_vdn=None)
 
 
 def test_a_bad_line_in_such_a_list_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -76,4 +61,4 @@ def test_a_bad_line_in_such_a_list_is_refused_with_its_place(tmp_path: Path) -> 
     path.write_text("vdn_id,campaign_id\n7,11\n7,1e5\n", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"guilty\.csv:3: .*1e5"):
-        values.read_campaigns("--only", path, default_vdn=None)
+        values.campaigns("--only", path, default_vdn=None)

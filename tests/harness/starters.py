@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     from orchestrator.cli.main import main as command
 
     # what every start would import late is imported before the forks
-    for name in ("orchestrator.api", "orchestrator.cli.app", "orchestrator.cli.pause"):
+    for name in ("orchestrator.api", "orchestrator.cli.parser", "orchestrator.cli.commands"):
         importlib.import_module(name)
 
     number, words = int(argv[0]), list(argv[1:])

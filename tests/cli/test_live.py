@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.progress import Pulse, Screen, progress_line, show
+from orchestrator.cli.live import Pulse, Screen, progress_line, show
 from orchestrator.clock import SystemClock
 from orchestrator.engine.progress import Progress
 from orchestrator.policy.decide import Outcome

@@ -14,12 +14,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli import output
-from orchestrator.cli.progress import is_terminal
+from orchestrator.cli.live import is_terminal
 from orchestrator.errors import RefusedError
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.cli.progress import Screen
+    from orchestrator.cli.live import Screen
     from orchestrator.engine.pausing_all import Findings
     from orchestrator.engine.stop import Stopping
 
@@ -52,7 +52,7 @@ def is_confirmed(answer: str, vdns: tuple[int, ...]) -> bool:
 class Question:
     """Asks for the VDN numbers at the terminal; `await question(findings)` is the answer."""
 
-    def __init__(self, verb: str, *, screen: Screen, stopping: Stopping) -> None:
+    def __init__(self, verb: str, screen: Screen, stopping: Stopping) -> None:
         """Prepare to ask.
 
         Args:

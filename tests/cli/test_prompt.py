@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.confirm import is_confirmed
+from orchestrator.cli.prompt import is_confirmed
 
 
 @pytest.mark.parametrize(

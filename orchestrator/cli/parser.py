@@ -1,0 +1,188 @@
+"""Reads command lines with argparse, by table.py; says how one is written.
+
+A parser is made for the command that is called, all of them for shell completion only. argparse
+neither prints nor exits here: what it refuses is said by usage.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from orchestrator.cli import usage, values
+from orchestrator.cli.table import COMMANDS, EXAMPLES, EXIT_CODES, SHARED, Flag
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HELP_FLAGS = ("-h", "--help")
+EMERGENCY = "In an emergency: orchestrator pause-all --vdn N"
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the line of one command, or refuses it in our words."""
+
+    def __init__(self, name: str) -> None:
+        command = COMMANDS[name]
+        places = "".join(f"{flag.called} " for flag in command.flags if flag.is_argument)
+        super().__init__(
+            usage=f"orchestrator {name} {places}[FLAGS]",
+            description="\n".join([command.does, *textwrap.wrap(command.note, 96)]),
+            epilog=_ends(command.examples, command.codes),
+            formatter_class=_Formatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self.color = False  # Python 3.14 paints its help
+        self.name = name
+        _fill(self, name)
+
+    def read(self, tokens: Sequence[str]) -> argparse.Namespace:
+        """Read what stands after the name of the command.
+
+        Raises:
+            UsageError: it cannot be acted on.
+        """
+        takes_value = {
+            flag: action.nargs != 0 for action in self._actions for flag in action.option_strings
+        }
+        try:
+            given, extra = self.parse_known_args(tokens)
+            if extra:
+                self.error(usage.too_many(extra[0], tokens, takes_value))
+        except UsageError as error:
+            raise usage.wrong_line(error, self.name, tokens, takes_value) from error
+        return given
+
+    def error(self, message: str) -> NoReturn:
+        missing = message.removeprefix("the following arguments are required: ")
+        raise UsageError(message if missing == message else f"{missing} is missing")
+
+    def format_help(self) -> str:
+        return f"{EMERGENCY}\n\n{super().format_help()}"
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The same on every terminal and on every Python."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, max_help_position=30, width=98, **more)
+
+
+class _Once(argparse.Action):
+    """Stores a value; a flag that is given twice is refused."""
+
+    def __call__(
+        self,
+        _parser: object,
+        namespace: argparse.Namespace,
+        given: object,
+        option: str | None = None,
+    ) -> None:
+        if option and getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(None, f"{option} is given twice")
+        setattr(namespace, self.dest, given)
+
+
+def find_command(tokens: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Split a line into the name of its command and what stands after it.
+
+    Raises:
+        UsageError: there is no such command.
+    """
+    two = " ".join(tokens[:2])
+    if two in COMMANDS:
+        return two, tokens[2:]
+    if tokens[0] in COMMANDS:
+        return tokens[0], tokens[1:]
+    if tokens[0] == "config" and (len(tokens) == 1 or tokens[1] in HELP_FLAGS):
+        return "config show", ["--help"]
+    raise usage.unknown_command([two] if tokens[0] == "config" else tokens, COMMANDS)
+
+
+def main_help() -> str:
+    """The text of `orchestrator --help`."""
+    commands = "\n".join(_rows({name: command.does for name, command in COMMANDS.items()}))
+    return f"""{EMERGENCY}
+
+Stop the dialling of outbound campaigns on a CC-iSales server, and prove it stopped.
+
+usage: orchestrator COMMAND [ARGUMENTS] [FLAGS]
+
+commands:
+{commands}
+
+After the command: {", ".join(flag.name for flag in SHARED[:6])},
+{", ".join(flag.name for flag in SHARED[6:])}.  Before it: --version, --help.
+The secret key has no flag: ORCHESTRATOR_SECRET_KEY_FILE names a file that holds it.
+`orchestrator help COMMAND` shows what a command takes.
+
+{_ends(EXAMPLES, EXIT_CODES)}
+"""
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """A parser of all commands, for shell completion."""
+    whole = argparse.ArgumentParser(prog="orchestrator", add_help=False)
+    commands = whole.add_subparsers()
+    config = commands.add_parser("config", help="settings", add_help=False).add_subparsers()
+    for name, command in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        into = config if second else commands
+        one = into.add_parser(second or first, help=command.does, add_help=False)
+        _fill(one, name, for_completion=True)
+    return whole
+
+
+def _fill(parser: argparse.ArgumentParser, name: str, *, for_completion: bool = False) -> None:
+    arguments = parser.add_argument_group("arguments")
+    own = parser.add_argument_group("flags")
+    shared = parser.add_argument_group("flags of every command")
+    for flag in COMMANDS[name].flags:
+        _add(arguments if flag.is_argument else own, flag, for_completion=for_completion)
+    for flag in SHARED:
+        _add(shared, flag, for_completion=for_completion)
+
+
+def _add(group: argparse._ArgumentGroup, flag: Flag, *, for_completion: bool) -> None:
+    how: dict[str, Any] = {"help": flag.help.replace("%", "%%")}
+    if flag.dest:
+        how["dest"] = flag.dest
+    if not flag.value:
+        names = HELP_FLAGS if flag.name == "--help" else (flag.name,)
+        group.add_argument(*names, action=flag.action or "store_true", **how)
+        return
+    choices = tuple(flag.value.split("|")) if "|" in flag.value else ()
+    how["metavar"] = flag.called if flag.is_argument else flag.value
+    how["action"] = flag.action or _Once
+    if for_completion:
+        how["choices"] = choices or None
+    elif choices:
+        how["type"] = partial(values.one_of, flag.called, known=choices)
+    else:
+        how["type"] = partial(flag.read, flag.called)
+    action = group.add_argument(flag.name, **how)
+    if for_completion:
+        _complete(action, flag.value)
+
+
+def _complete(action: argparse.Action, value: str) -> None:
+    """Let the shell complete the names of files and directories."""
+    import shtab  # noqa: PLC0415 - for `completion` alone
+
+    kinds = {"FILE": shtab.FILE, "LIST": shtab.FILE, "DIR": shtab.DIR, "RUN": shtab.DIR}
+    if value in kinds:
+        action.complete = kinds[value]  # type: ignore[attr-defined] # where shtab looks
+
+
+def _ends(examples: Sequence[str], codes: Mapping[str, str]) -> str:
+    shown = (f"  {line}" for line in examples)
+    return "\n".join(["examples:", *shown, "", "exit codes:", *_rows(codes)])
+
+
+def _rows(rows: Mapping[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [f"  {name:<{width}}  {text}" for name, text in rows.items()]
