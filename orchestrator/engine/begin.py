@@ -21,6 +21,7 @@ from orchestrator.errors import (
 from orchestrator.reports.files import check_folder
 from orchestrator.reports.rows import iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
+from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SETTINGS
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import RunRecord, open_to_continue
 from orchestrator.store.run_dir import (
@@ -201,34 +202,13 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
 
 def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     """The settings by section, as summary.json shows them; without the secret."""
-    server, pace, retry, signing = (
-        settings.server,
-        settings.pace,
-        settings.retry,
-        settings.signing,
-    )
-    return {
-        "server": {
-            "base_url": server.base_url,
-            "ca_file": str(server.ca_file) if server.ca_file else None,
-            "connect_timeout_s": server.connect_timeout_s,
-            "attempt_timeout_s": server.attempt_timeout_s,
-        },
-        "credentials": {"access_key": settings.credentials.access_key},
-        "pace": {"rate_per_s": pace.rate_per_s, "concurrency": pace.concurrency},
-        "retry": {
-            "max_attempts": retry.max_attempts,
-            "backoff_base_s": retry.backoff_base_s,
-            "backoff_cap_s": retry.backoff_cap_s,
-            "patience_s": retry.patience_s,
-        },
-        "signing": {
-            "blank_query_line": signing.blank_query_line,
-            "millis": signing.millis,
-            "signed_headers": list(signing.signed_headers),
-        },
-        "state": {"dir": str(settings.state_dir)},
-    }
+    document: dict[str, dict[str, object]] = {}
+    for row in SETTINGS:
+        if row.key not in {SECRET_KEY, SECRET_KEY_FILE}:
+            value = settings.value(row.key)
+            shown = str(value) if row.is_path and value else value
+            document.setdefault(row.section, {})[row.name] = shown
+    return document
 
 
 def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:

@@ -79,8 +79,9 @@ class UnusableError(OSError):
 
 def refused(key: str, origin: str, reason: str, advice: str = "") -> SettingsError:
     """Make the error for a value that cannot be used."""
-    example = f"correct it, for example: {SPECS[key].example}"
-    return SettingsError(f"{origin}: {reason}", key=key, advice=advice or example)
+    row = SPECS[key]
+    advice = advice or f"correct it, for example: {row.example or row.shown(row.default)}"
+    return SettingsError(f"{origin}: {reason}", key=key, advice=advice)
 
 
 def words_of(error: OSError) -> str:

@@ -32,14 +32,7 @@ from orchestrator.settings.server_url import ServerUrl, read_base_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = [
-    "STILL_DIALLING",
-    "Identity",
-    "Settings",
-    "config_show",
-    "load_settings",
-    "terminal_prompt",
-]
+__all__ = ["STILL_DIALLING", "Settings", "config_show", "load_settings", "terminal_prompt"]
 
 SYSTEM_FILE: Final = Path("/etc/orchestrator/config.toml")
 #: how an error ends where campaigns were to be paused
@@ -109,7 +102,7 @@ def config_show(settings: Settings) -> list[tuple[str, str, str]]:
     """List every setting as (key, shown value, origin), the secret masked."""
     rows = []
     for row in SETTINGS:
-        value = getattr(getattr(settings, row.section), row.name)
+        value = settings.value(row.key)
         origin = settings.origins[row.key]
         if row.key == SECRET_KEY and origin != NOT_SET:
             value = MASK
@@ -228,10 +221,9 @@ class _Search:
             key_too = "" if self.values["credentials.access_key"] else " --access-key AK"
             advice = f"add --base-url https://HOST:28080{key_too}"
             raise self._missing("server.base_url", "server", advice)
-        if self.values["server.ca_file"]:
-            files.check_ca_file(
-                self.values["server.ca_file"], origin=self.origins["server.ca_file"]
-            )
+        ca_file = self.values["server.ca_file"]
+        if ca_file:
+            files.check_ca_file(ca_file, origin=self.origins["server.ca_file"])
         url = read_base_url(self.values["server.base_url"])
         if isinstance(url, ServerUrl) and url.scheme == "https":
             unused = ignored_proxy(self.environ, host=url.host.rstrip("."))

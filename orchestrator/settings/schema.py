@@ -57,7 +57,7 @@ class Setting:
     flag: str = ""
     #: what its help calls the flag's value
     metavar: str = ""
-    #: a correct value, as people write it
+    #: a correct value, as people write it; "": the default is one
     example: str = ""
     #: how None is shown
     none: str = "-"
@@ -270,6 +270,7 @@ class SigningRules:
         "headers covered by the signature: host, and perhaps content-type and content-length",
         checks.header_names,
         ("host",),
+        example='["host"]',
     )
 
 
@@ -306,6 +307,11 @@ class Settings:
     def state_dir(self) -> Path:
         """The directory of all run directories."""
         return self.state.dir
+
+    def value(self, key: str) -> Any:
+        """The value of a setting, such as `pace.rate_per_s`."""
+        row = SPECS[key]
+        return getattr(getattr(self, row.section), row.name)
 
 
 SECTIONS: Final[Mapping[str, type]] = {

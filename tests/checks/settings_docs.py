@@ -54,7 +54,9 @@ def documents() -> dict[Path, str]:
     """What the two files should hold."""
     reference = REFERENCE.read_text(encoding="utf-8")
     before, head, rest = reference.partition(_TABLE_HEAD)
-    after = rest[rest.index("\n\n") + 1 :] if head else ""
+    if not head:
+        sys.exit(f"{REFERENCE}: has no table of settings any more: {_TABLE_HEAD}")
+    after = rest[rest.index("\n\n") + 1 :]
     return {EXAMPLE: example_toml(), REFERENCE: before + reference_table() + after}
 
 

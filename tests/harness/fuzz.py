@@ -279,7 +279,9 @@ def fuzz_settings(bench: Bench, rng: random.Random) -> None:
         bench.find(f"accepted {url}")
     secret = settings.credentials.secret_key
     shown = f"{settings} {settings!r} {config_show(settings)}"
-    if secret is not None and len(secret.reveal()) > 7 and secret.reveal() in shown:
+    text = secret.reveal() if secret is not None else ""
+    # now and then both keys are the same value
+    if len(text) > 7 and text in shown and text not in settings.credentials.access_key:
         bench.find("the settings show the secret")
 
 

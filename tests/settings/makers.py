@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.errors import SettingsError
-from orchestrator.settings.load import Identity, Settings, load_settings
+from orchestrator.settings.files import Identity
+from orchestrator.settings.load import Settings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import trustme
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings import files as sources
-from orchestrator.settings.load import Identity
+from orchestrator.settings.files import Identity
 from tests.settings.makers import (
     CANARY,
     HERE,
@@ -119,15 +119,6 @@ def test_root_refuses_a_file_that_others_can_write(world: World, mode: int) -> N
     assert "we run as root" in str(error)
     for_others = world.load(identity=STRANGER, need_credentials=False)
     assert for_others.credentials.access_key == "AK"
-
-
-@needs_root
-def test_root_refuses_a_file_of_somebody_else(world: World) -> None:
-    """[C14] Owned by another user."""
-    world.system_file.touch()
-    os.chown(world.system_file, 54_321, 54_321)
-
-    assert "is owned by another user (uid 54321)" in str(world.refusal(identity=ROOT))
 
 
 @needs_root

@@ -160,7 +160,7 @@ def test_the_sections_can_be_made_by_hand_and_show_no_secret() -> None:
     )
 
     assert settings.pace == PaceSettings(rate_per_s=10.0, concurrency=8)
-    assert settings.state_dir == Path("/srv")
+    assert settings.state_dir == settings.value("state.dir") == Path("/srv")
     assert "SKcanary" not in repr(settings)
 
 
