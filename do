@@ -15,18 +15,15 @@ usage: ./do COMMAND [arguments]
   orchestrator ...      the product's own command line, e.g. ./do orchestrator pause --help
   simulate ...          the simulator alone, on loopback
 
-  test                  the whole suite
-  test k=EXPR           the tests whose names match, e.g. ./do test k=pacing
-  test ARGS             whatever pytest takes, e.g. ./do test tests/core -x
+  test [k=EXPR | ARGS]  the whole suite; the tests whose names match; whatever pytest takes
   lint                  ruff, mypy, import-linter, the project's own checks
-  bench                 every figure, measured here (15 minutes) and written to bench/RESULTS.md
-  bench NAME ... | quick=1
-                        some of them, or all in a minute, printed only, e.g. ./do bench startup
+  bench [NAME ... | quick=1]
+                        every figure, measured here (15 minutes) and written to bench/RESULTS.md;
+                        with arguments some of them, or all in a minute, printed only
   profile [n=... tls=0 verify=0]
                         where a campaign's CPU goes, as tables to paste into a change
   crash | soak | fuzz | simulation | surroundings  [key=value ...]
                         the harnesses in their long form, e.g. ./do crash n=2000 seed=7
-
   acceptance [NAME ... | --issue N | --short]
                         the real command against an independent server; --list names the scenarios
 
@@ -43,43 +40,32 @@ END
 
 # ---------------------------------------------------------------- the virtual environment
 
-is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
-can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+ADVICE="install it, as root, on Debian or Ubuntu: apt-get install python3 python3-venv"
+
+is_usable() {
+    "$1" -c 'import sys; assert sys.version_info >= (3, 11); import ensurepip, venv' 2>/dev/null
+}
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
-        can_make_venv "$PYTHON" || stop "PYTHON=$PYTHON has no venv or ensurepip module." \
-            "On Debian or Ubuntu: apt-get install python3-venv"
-        printf '%s\n' "$PYTHON"
-        return
-    fi
-    lame=
-    for name in python3.14 python3.13 python3.12 python3.11 python3; do
-        is_new_enough "$name" || continue
-        if can_make_venv "$name"; then
-            printf '%s\n' "$name"
-            return
-        fi
-        lame=$name
-    done
-    if [ -n "$lame" ]; then
-        say "$lame is here, but its venv or ensurepip module is missing."
+        set -- "$PYTHON"
     else
-        say "no Python 3.11 or later found (tried python3.14 ... python3.11, python3)."
+        set -- python3.14 python3.13 python3.12 python3.11 python3
     fi
-    say "install it, as root, on Debian or Ubuntu: apt-get install python3 python3-venv"
-    stop "or name one: PYTHON=/path/to/python ./do ..."
+    for python; do
+        ! is_usable "$python" || return 0
+    done
+    stop "no Python 3.11 or later with its venv and ensurepip modules (tried $*);" \
+        "$ADVICE, or name one: PYTHON=/path/to/python ./do ..."
 }
 
-# Where it lies. A chosen interpreter has one of its own, so that several can take turns.
 VENV=$ROOT/.venv
 if [ -n "${PYTHON:-}" ]; then
-    is_new_enough "$PYTHON" || stop "PYTHON=$PYTHON is not a Python 3.11 or later."
-    VENV=$ROOT/.venv-$("$PYTHON" -c 'import platform; print(platform.python_version())')
+    VENV=$ROOT/.venv-$("$PYTHON" -c 'import platform; print(platform.python_version())') ||
+        stop "PYTHON=$PYTHON is not a Python."
 fi
-STAMP=$VENV/.ready
 
-# What the environment was made from: the pins, the project file, the interpreter, the place.
+# What the environment is made from: the place, the pins, the project file, the interpreter.
 stamp_of() {
     version=$("$1" -c 'import sys; print(sys.version)') || return 1
     pins=$(cat "$ROOT/requirements.txt" "$ROOT/pyproject.toml" | cksum)
@@ -87,28 +73,25 @@ stamp_of() {
 }
 
 is_ready() {
-    [ -f "$STAMP" ] && [ -x "$VENV/bin/python" ] || return 1
-    [ "$(cat "$STAMP")" = "$(stamp_of "${PYTHON:-$VENV/bin/python}" 2>/dev/null)" ]
+    [ -f "$VENV/.ready" ] && [ -x "$VENV/bin/python" ] || return 1
+    [ "$(cat "$VENV/.ready")" = "$(stamp_of "${PYTHON:-$VENV/bin/python}" 2>/dev/null)" ]
 }
 
+# Errors only: pip's warnings are about this machine's own settings, which stay in force
+# (a proxy or an index set for it may be needed).
 pip() {
-    # Errors only: pip's warnings are about this machine's own settings, which stay in force
-    # (a proxy or an index set for it may be needed).
     PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 \
         "$VENV/bin/python" -m pip -qq --no-input "$@"
 }
 
 build_venv() {
-    python=$(find_python) || exit 2
     began=$(date +%s)
     say "setting up ${VENV##*/} with $("$python" -V) (once; under a minute)"
-    rm -f "$STAMP"
-    if ! [ -x "$VENV/bin/python" ] ||
-        [ "$("$VENV/bin/python" -c 'import sys, pip; print(sys.version)' 2>/dev/null)" != \
-            "$("$python" -c 'import sys; print(sys.version)')" ]; then
-        "$python" -m venv --clear "$VENV" || stop "no virtual environment could be made in $VENV." \
-            "On Debian or Ubuntu: apt-get install python3-venv"
-    fi
+    rm -f "$VENV/.ready"
+    # One of the same Python is used again: somebody may be running in it.
+    "$VENV/bin/python" -c 'import pip, sys; sys.exit(sys.version != sys.argv[1])' \
+        "$("$python" -c 'import sys; print(sys.version)')" 2>/dev/null ||
+        "$python" -m venv --clear "$VENV" || stop "no environment could be made in $VENV; $ADVICE"
     # The lock alone decides: without --no-deps a release published later may (pip before 24 looks
     # for the newest of a package that another one asks for with an extra, and finds no hash).
     pip install --no-deps --require-hashes --only-binary :all: -r "$ROOT/requirements.txt" ||
@@ -117,36 +100,42 @@ build_venv() {
     pip install --no-deps --no-build-isolation --no-index --editable "$ROOT" ||
         stop "the project itself could not be installed (the lines above say why)."
     lacking=$("$VENV/bin/python" -m pip check) || stop "the lock is not complete: $lacking"
-    stamp_of "$VENV/bin/python" >"$STAMP.new"
-    mv "$STAMP.new" "$STAMP"
+    stamp_of "$VENV/bin/python" >"$VENV/.new"
+    mv "$VENV/.new" "$VENV/.ready"
     say "ready after $(($(date +%s) - began)) s"
 }
 
 setup() {
-    is_ready && return
+    ! is_ready || return 0
     [ -w "$ROOT" ] || stop "$ROOT is not writable for $(id -un), and ${VENV##*/} must be made in it."
+    find_python
     # One setup at a time: fd 9 carries a lock that dies with this process. The lock belongs to the
     # open file, which the child shares with us, so it outlives the child that takes it.
-    locker=$(find_python) || exit 2
     touch "$VENV.lock" || stop "$VENV.lock is not writable for $(id -un); remove it."
     exec 9>>"$VENV.lock"
-    "$locker" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || stop "cannot lock $VENV.lock"
+    "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || stop "cannot lock $VENV.lock"
     is_ready || build_venv
     exec 9>&-
 }
 
 # ---------------------------------------------------------------- the commands
 
-# Runs in the venv, from the caller's directory, with the tests importable.
+# Runs a module in the environment, from the caller's directory, with the tests importable.
 run() {
     program=$1
     shift
+    setup
     PYTHONPATH=$ROOT exec "$VENV/bin/python" -m "$program" "$@"
 }
 
-lint() {
+# For commands of several steps: in the root, with the environment's programs on PATH.
+inside() {
+    setup
     cd "$ROOT"
     PATH=$VENV/bin:$PATH
+}
+
+lint() {
     bad=
     ruff check --quiet . || bad="$bad ruff-check"
     ruff format --quiet --check . || bad="$bad ruff-format"
@@ -161,21 +150,16 @@ lint() {
 }
 
 test_all() {
-    cd "$ROOT"
-    PATH=$VENV/bin:$PATH
     pure=$(python -m tests.checks.own_coverage --tests)
     # Two workers are quicker than one on two cores and steadier than four on any. Only the tests
     # of the pure files are measured, which slows them: each file by its own tests.
     python -m pytest -n 2 --dist worksteal --durations 5 $pure \
-        --cov orchestrator.policy --cov orchestrator.isales --cov orchestrator.manifest \
-        --cov orchestrator.settings --cov orchestrator.reports --cov orchestrator.model \
-        --cov orchestrator.text --cov-context test --cov-report ''
+        --cov orchestrator --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
-    python -m pytest -n 2 --dist worksteal --durations 5 $(for path in $pure; do echo "--ignore $path"; done)
+    python -m pytest -n 2 --dist worksteal --durations 5 $(printf -- '--ignore %s ' $pure)
 }
 
 test_some() {
-    cd "$ROOT"
     for argument; do
         shift
         case $argument in
@@ -183,7 +167,7 @@ test_some() {
         *) set -- "$@" "$argument" ;;
         esac
     done
-    exec "$VENV/bin/python" -m pytest "$@"
+    exec python -m pytest "$@"
 }
 
 lock() {
@@ -209,47 +193,24 @@ setup)
     setup
     say "next: ./do demo"
     ;;
-demo | simulate)
-    setup
-    run orchestrator "$command" "$@"
-    ;;
-orchestrator)
-    setup
-    run orchestrator "$@"
-    ;;
-bench)
-    setup
-    run bench "$@"
-    ;;
-profile)
-    setup
-    run bench.profiling "$@"
-    ;;
-crash | soak | fuzz | simulation | surroundings)
-    setup
-    run "tests.harness.$command" "$@"
-    ;;
-acceptance)
-    setup
-    run tests.acceptance "$@"
-    ;;
+demo | simulate) run orchestrator "$command" "$@" ;;
+orchestrator | bench) run "$command" "$@" ;;
+profile) run bench.profiling "$@" ;;
+crash | soak | fuzz | simulation | surroundings) run "tests.harness.$command" "$@" ;;
+acceptance) run tests.acceptance "$@" ;;
 test)
-    setup
+    inside
     if [ $# -eq 0 ]; then test_all; else test_some "$@"; fi
     ;;
 lint)
-    setup
+    inside
     lint
     ;;
 build)
-    setup
-    cd "$ROOT"
-    "$VENV/bin/python" -m hatchling build --target wheel "$@"
+    inside
+    python -m hatchling build --target wheel "$@"
     ;;
-docs)
-    setup
-    run tests.checks.settings_docs
-    ;;
+docs) run tests.checks.settings_docs ;;
 lock) lock ;;
 *)
     usage >&2

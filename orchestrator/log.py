@@ -171,7 +171,7 @@ def log_trouble(error: OSError | ValueError, path: Path) -> str:
     if isinstance(error, ValueError):
         return "no file can have this name"
     if error.errno == errno.ELOOP and path.is_symlink():
-        return f"it is a symbolic link: name what it leads to, {path.readlink()}"
+        return f"it is a symbolic link: name the file that it leads to, {path.readlink()}"
     if error.errno == errno.ENXIO:
         return "it is a pipe or a socket that nobody reads"
     return error.strerror or str(error)

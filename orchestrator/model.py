@@ -8,7 +8,6 @@ passed here never reaches a URL. docs/spec/contracts.md, "Lists".
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -46,7 +45,7 @@ _SHAPES = (
     ),
     (
         r"[\"'`\u2018\u2019\u201c\u201d\u201e]+[0-9]+[\"'`\u2018\u2019\u201c\u201d]*",
-        "only digits are allowed, and quotes stand beside them",
+        "only digits are allowed, without quotes around them",
     ),
     (r"#.*", "a spreadsheet has written an error, or its column was too narrow to show the number"),
     (r"[+-][0-9]+", "a sign is not allowed"),
@@ -172,11 +171,9 @@ def _shape_words(value: str) -> str:
 
 
 def _kind_words(value: object) -> str:
-    """Say what a JSON value is that is no number and no text."""
-    if isinstance(value, (float, Decimal)):
-        text = str(value)  # 1e0 becomes 1
-        fits = _DIGITS.fullmatch(text)
-        return "only digits are allowed, no exponent" if fits else _shape_words(text)
+    """Say what a value is that is no whole number and no text."""
+    if isinstance(value, float):
+        return _shape_words(str(value))
     if value is None:
         return "digits are wanted, not null"
     if isinstance(value, bool):

@@ -87,16 +87,16 @@ def new_directory(environment: Environment, state_dir: Path, wanted: Path | None
     """
     if wanted is None:
         for place in secure_state_dir(state_dir):
-            environment.events.warning("state.open_to_all", path=str(place))
+            environment.events.warning("state.world_writable", path=str(place))
     path = whole_path(wanted) if wanted else _free_path(environment, state_dir)
     directory = make_run_directory(path)
     hold(environment, directory)
     try:
         if directory.has_journal:
             raise RefusedError(
-                f"{directory.path} was empty a moment ago, and another process has left a run in"
-                " it since. Nothing was sent.",
-                advice="run the same command again: it tells how that run ended, or continues it",
+                f"{directory.path} was empty a moment ago, and another process has made a run"
+                " in it since. Nothing was sent.",
+                advice="run the same command again: it shows how that run ended, or continues it",
             )
         try:
             check_descriptors()
@@ -249,7 +249,7 @@ def check_wanted(stopping: Stopping) -> None:
         raise NotBegunError(
             f"{stopping.why} before anything was sent; nothing has changed",
             exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
-            advice="run the same command again when it is wanted",
+            advice="run the same command again if you still want it",
         )
 
 
@@ -298,7 +298,7 @@ def refuse_if_old(
         raise RefusedError(
             f"run {record.run_id} was last written {age_ms // 3_600_000} hours ago{why}."
             " Nothing was sent.",
-            advice="add --even-if-old if it is still wanted",
+            advice="add --even-if-old if you still want it",
         )
 
 

@@ -25,6 +25,7 @@ from orchestrator.engine.verify import verify_vdn
 from orchestrator.engine.worker import complete_campaign, last_attempt_number
 from orchestrator.errors import StorageError
 from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.model import Action
 from orchestrator.policy.decide import (
     COURSES,
     Changed,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 _CHUNK = 500
 #: VDNs that are looked at at a time
 _LOOKS_ABREAST = 4
+#: what the live line says while requests are sent
+_PHASES = {Action.PAUSE: "pausing", Action.RESUME: "restoring"}
 
 
 class BulkPlan(NamedTuple):
@@ -71,7 +74,7 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
         finally:
             looking.cancel()
         if not context.stopping.is_stopping:
-            context.progress.phase = "giving one more attempt"
+            context.progress.phase = "trying once more"
             complete = _completer(context, plan, last_round=True)
             await run_pool(
                 context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), complete
@@ -145,7 +148,7 @@ class _Checks:
                 async for planned in _undecided(self._context, Standing.NEEDS_READ):
                     await decide_by_state(self._context, planned)
             except StoppedError:
-                self._context.events.debug("check.called_off")
+                self._context.events.debug("check.cancelled")
             return
         for count in await self._context.journal.vdn_counts():
             self._begin(count, is_last=True)
@@ -172,7 +175,7 @@ class _Checks:
                 else:
                     self._checked.discard(count.vdn_id)
         except StoppedError:
-            context.events.debug("check.called_off", vdn_id=count.vdn_id)
+            context.events.debug("check.cancelled", vdn_id=count.vdn_id)
         except StorageError as error:
             context.stopping.stop(Ended.STORAGE, str(error))
         except Exception as error:  # noqa: BLE001 - one VDN's bug must not stop the others
@@ -248,7 +251,7 @@ def _unread(
         decision=decision,
         standing=Standing.FINAL,
         settled_at_ms=context.clock.wall_ms(),
-        error=f"its state could not be read, so it was left as it is: {verdict.reason}",
+        error=f"its state could not be read, so nothing was sent to it: {verdict.reason}",
     )
 
 
@@ -273,7 +276,7 @@ async def _look_at_all(
             for _ in range(_LOOKS_ABREAST):
                 lookers.create_task(looker(counts))
     except* StoppedError:
-        context.events.debug("look.called_off")
+        context.events.debug("look.cancelled")
     finally:
         await ready.put(None)
 
@@ -290,7 +293,7 @@ async def _from_ready(
     context: RunContext, ready: asyncio.Queue[VdnCount | None], checks: _Checks
 ) -> AsyncIterator[Planned]:
     while (count := await ready.get()) is not None:
-        context.progress.phase = str(context.action)
+        context.progress.phase = _PHASES[context.action]
         after = 0
         while True:
             chunk = await context.journal.pending(vdn_id=count.vdn_id, after=after, limit=_CHUNK)

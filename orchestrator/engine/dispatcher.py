@@ -248,7 +248,7 @@ class Dispatcher:
         # all the same: a resolver that is only starting says the same.
         is_unknown = verdict.fault is Fault.DNS_FAILED and self.progress.requests == 0
         if is_unknown and self.emergency:
-            self.progress.notice = f"{verdict.reason}; trying on"
+            self.progress.notice = f"{verdict.reason}; still trying"
         if verdict.kind is Kind.TLS_REFUSED or (is_unknown and not self.emergency):
             self.breakers.refusal = verdict
             is_untrusted = verdict.fault is Fault.TLS_UNTRUSTED
@@ -260,7 +260,7 @@ class Dispatcher:
         self.breakers.refusal = verdict
         if foreign.is_first and self.emergency:
             self.progress.notice = f"{foreign.why}; trying for {FOREIGN_TRIES_S:.0f} s"
-            self.events.warning("server.strange", reason=foreign.why)
+            self.events.warning("server.unexpected", reason=foreign.why)
         if foreign.is_over:
             ended = Ended.DENIED if foreign.is_refusal else Ended.SERVER
             self.stopping.stop(ended, foreign.why)
@@ -286,7 +286,9 @@ class Dispatcher:
         if self.unreadable.trusts_states:
             self.breakers.change_worked_s = self.clock.now_s()
             self.breakers.note_change_works()
-            self.progress.notice = "answers cannot be read, but the pauses work: the states decide"
+            self.progress.notice = (
+                "answers cannot be read, but campaigns are being paused: their states decide"
+            )
         self.events.warning("answers.unreadable", took_effect=self.unreadable.trusts_states)
 
     def _slow_down(self, answer: Answer, now_s: float) -> None:
@@ -326,7 +328,7 @@ class Dispatcher:
             self.progress.notice = f"signature corrected: {auth_state.text_of(recovery)}"
             self.events.warning(
                 "signature.corrected",
-                cure=recovery.value,
+                correction=recovery.value,
                 offset_ms=auth_state.offset_ms,
                 blank_query_line=auth_state.rules.blank_query_line,
                 millis=auth_state.rules.millis,

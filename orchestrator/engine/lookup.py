@@ -150,7 +150,7 @@ class _Reading:
 
     def _note_failed(self, page: int, verdict: Verdict) -> None:
         self.pages_failed += 1
-        self.seen.fail(f"page {page}: {verdict.reason}")
+        self.seen.fail(f"page {page}: {verdict.reason}" if page > 1 else verdict.reason)
         if verdict.kind is Kind.FORBIDDEN:
             self.context.denied_listings.add(self.vdn_id)
             self.context.events.warning("listing.denied", vdn_id=self.vdn_id, reason=verdict.reason)

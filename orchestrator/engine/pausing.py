@@ -32,9 +32,13 @@ from orchestrator.errors import (
     RefusedError,
     UsageError,
 )
-from orchestrator.manifest.formats import advice_for, format_of, read_manifest_blocks
+from orchestrator.manifest.formats import (
+    ManifestUnreadableError,
+    advice_for,
+    format_of,
+    read_manifest,
+)
 from orchestrator.manifest.source import open_manifest, open_stdin
-from orchestrator.manifest.text import ManifestUnreadableError
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.schema import SPECS
 from orchestrator.store import Manifest, PlanWriter, Refused
@@ -113,7 +117,7 @@ async def _plan(
     try:
         listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         for note in listed.notes:
-            environment.events.warning("list.read_so", how=note)
+            environment.events.warning("list.ambiguous", how=note)
         _check_size(listed.counts, options)
         record = new_record(
             environment,
@@ -165,9 +169,7 @@ def _read(
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
         notes: list[str] = []
-        lines = read_manifest_blocks(
-            source.chunks(), chosen, default_vdn=options.vdn, note=notes.append
-        )
+        lines = read_manifest(source.chunks(), chosen, default_vdn=options.vdn, note=notes.append)
         try:
             counts, refused = writer.take(lines)
         except ManifestUnreadableError as error:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: of a campaign that a killed restore may have started
 PERHAPS_STARTED = (
-    "this restore was interrupted and may have started it before; it was not started again;"
+    "this restore was interrupted and may have started it, so it was not started again;"
     " --include-inferred starts it"
 )
 _CONTRADICTED = "listed as unchanged when the run ended"

@@ -173,7 +173,7 @@ async def _open_source(
         environment.events.warning(
             "journal.incomplete",
             run_id=source.path.name,
-            reason="its disk failed; what it paused after that will not start",
+            reason="its disk failed; what it paused after that will not be started",
         )
     try:
         undone = await _remember(source, environment)
@@ -259,8 +259,8 @@ def _left_alone(
             reasons[one.ref] = Reason(reason)
         elif mark is not None and mark.state is MarkState.INTENDED and not options.include_inferred:
             reasons[one.ref] = Reason(
-                f"restore {mark.run_id} was interrupted and may have started it; it is left as it"
-                f" is: `orchestrator restore {undone.record.run_id} --include-inferred` starts it",
+                f"restore {mark.run_id} was interrupted and may have started it; it is left alone:"
+                f" `orchestrator restore {undone.record.run_id} --include-inferred` starts it",
                 is_doubt=True,
             )
         else:
@@ -279,7 +279,7 @@ def _reason(options: RestoreOptions, undone: _Source, one: Restorable, mark: Mar
     if options.vdns and one.ref.vdn_id not in options.vdns:
         return "not in --vdn"
     if one.inferred and not options.include_inferred:
-        return "only inferred to be our doing; --include-inferred starts it too"
+        return "that run probably paused it, which is not certain; --include-inferred starts it too"
     return ""
 
 

@@ -32,9 +32,9 @@ _ADVICE = {
     Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
     " then `orchestrator continue last`",
     Ended.DENIED: f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`",
-    Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; who runs the server has that"
-    " file",
-    Ended.SERVER: "see with `orchestrator check` what the server says, then"
+    Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; whoever runs the server"
+    " has that file",
+    Ended.SERVER: "run `orchestrator check` to see what the server says, then"
     " `orchestrator continue last`",
     Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
     Ended.STORAGE: "make room for the journal, then `orchestrator continue last`",
@@ -115,7 +115,7 @@ def make_report(
             facts = facts._replace(storage_failed=True)
         else:
             if not is_stored(folder):
-                failure = StorageError(f"the report in {folder} has vanished")
+                failure = StorageError(f"the report in {folder} is gone")
                 facts = facts._replace(storage_failed=True)
     return Stored(facts, tally, failure)
 

@@ -264,7 +264,7 @@ class _Verification:
                 return
             names = f"{len(self.suspects)} campaigns" if len(self.suspects) > 1 else "1 campaign"
             context.progress.notice = (
-                f"VDN {self.count.vdn_id}: {names} listed as not done though accepted;"
+                f"VDN {self.count.vdn_id}: {names} accepted, and listed as before;"
                 f" looking again in {wait_s:g} s"
             )
             await self.context.stopping.pause(wait_s)

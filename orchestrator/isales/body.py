@@ -71,7 +71,7 @@ def read_listing_document(body: bytes, *, content_encoding: str | None) -> Docum
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return _salvage(text, why)
-    return Document(_as_object(found), flaw=f"the page is no strict JSON: {why}")
+    return Document(_as_object(found), flaw=f"the page is not strict JSON: {why}")
 
 
 def codes_by_pattern(body: bytes, *, content_encoding: str | None) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def unpack(body: bytes, content_encoding: str | None) -> bytes:
                 return _inflate(body, -zlib.MAX_WBITS)
             raise
     if _GZIP.intersection(codings) and body.lstrip()[:1] not in {b"{", b""}:
-        raise BadJsonError("called gzip, and is not")
+        raise BadJsonError("labelled gzip, but it is not")
     return body
 
 
@@ -156,7 +156,7 @@ def _salvage(text: str, why: BadJsonError) -> Document:
     total_size = _TOTAL_SIZE.search(text)
     if total_size is not None:
         members["totalSize"] = total_size[1]
-    return Document(members, flaw=f"the page is not whole: {why}")
+    return Document(members, flaw=f"the page is incomplete: {why}")
 
 
 def _row(text: str) -> dict[str, object] | None:

@@ -333,7 +333,8 @@ class _PacedConnector(aiohttp.TCPConnector):
             lost += is_new
         raise _NoConnectionError(
             Fault.CONNECT_REFUSED,
-            f"{self._place} takes connections and ends them, or speaks, before anything is sent",
+            f"{self._place} accepts connections, but ends them or sends something before we have"
+            " sent anything",
         )
 
     async def _open(

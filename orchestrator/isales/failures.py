@@ -111,7 +111,7 @@ def broken(exc: BaseException) -> tuple[Fault, str]:
         return Fault.BAD_RESPONSE, "closed the connection inside the head of its answer"
     if isinstance(exc, aiohttp.ClientResponseError):
         # Its status is aiohttp's own invention (400), not the server's.
-        return Fault.BAD_RESPONSE, f"sent what is not HTTP: {printable(exc.message)}"
+        return Fault.BAD_RESPONSE, f"sent something that is not HTTP: {printable(exc.message)}"
     if isinstance(exc, aiohttp.ClientPayloadError):
         cause = exc.__cause__
         if cause is None or isinstance(cause, ContentLengthError) or _is_cut(cause):

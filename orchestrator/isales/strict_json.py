@@ -54,7 +54,7 @@ def storable(text: str) -> str:
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise BadJsonError("a key stands twice in one object")
+        raise BadJsonError("a key appears twice in one object")
     return members
 
 

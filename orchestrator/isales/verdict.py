@@ -136,14 +136,14 @@ CONSEQUENCES: dict[Kind, Consequence] = {
     ),
 }
 
-#: what a code's meaning makes of an answer, and the reason in words (empty: the code's own name)
+#: what a code's meaning makes of an answer, and the reason in words
 _BY_MEANING: dict[Meaning, tuple[Kind, str]] = {
     Meaning.SUCCESS: (Kind.ACCEPTED, "accepted"),
-    Meaning.WRONG_STATE: (Kind.WRONG_STATE, "its present status does not allow this (0200011)"),
-    Meaning.DATABASE_ERROR: (Kind.DATABASE_ERROR, "database operation error (0200006)"),
-    Meaning.NOT_FOUND: (Kind.NOT_FOUND, "no such campaign (0200007)"),
-    Meaning.PARAMETER: (Kind.REJECTED, ""),
-    Meaning.THROTTLED: (Kind.THROTTLED, "the server is called too fast (0200022)"),
+    Meaning.WRONG_STATE: (Kind.WRONG_STATE, "its present status does not allow this"),
+    Meaning.DATABASE_ERROR: (Kind.DATABASE_ERROR, "database operation error"),
+    Meaning.NOT_FOUND: (Kind.NOT_FOUND, "no such campaign"),
+    Meaning.PARAMETER: (Kind.REJECTED, "refused"),
+    Meaning.THROTTLED: (Kind.THROTTLED, "the server is called too fast"),
 }
 
 #: WAF and gateway refusals seen in the field
@@ -287,8 +287,9 @@ def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
         return _verdict(Kind.CODE_UNKNOWN, answer, f"unknown code {_quoted(code)}", codes=codes)
     meaning, name = RESULT_CODES[code]
     kind, reason = _BY_MEANING[meaning]
-    told = reason or f"refused: {name.replace('_', ' ')} ({code})"
-    return _verdict(kind, answer, told, codes=codes)
+    if meaning is Meaning.PARAMETER:
+        reason = f"{reason}: {name.replace('_', ' ')}"
+    return _verdict(kind, answer, f"{reason} ({code})", codes=codes)
 
 
 def _judge_status(answer: Answer, status: int) -> Verdict:

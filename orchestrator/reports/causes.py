@@ -14,7 +14,7 @@ _UNEXPLAINED = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DENIED, Outc
 
 _WORDS = {
     Kind.ACCEPTED: "accepted, but not for long",
-    Kind.WRONG_STATE: "its status does not allow it",
+    Kind.WRONG_STATE: "status does not allow it",
     Kind.NOT_FOUND: "not found",
     Kind.REJECTED: "parameters",
     Kind.CODE_UNKNOWN: "unknown code",

@@ -2,7 +2,7 @@
 
 The same rows give the same bytes. A file is made under a name of its own, fsynced and renamed, and
 its directory is fsynced. Rows pass once and are forgotten. No link is followed; what is in the way
-and is no regular file is refused. A writer locks its unfinished file; unfinished files without a
+and is not a regular file is refused. A writer locks its unfinished file; unfinished files without a
 lock are removed. tests/faults.md, P06, P17, P21, Z12.
 """
 
@@ -266,7 +266,7 @@ class _Place:
             except FileNotFoundError:
                 return
         if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+            kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
             raise StorageError(
                 f"{self.folder / name} is {kind}, not a file; it was not touched", advice=_ADVICE
             )

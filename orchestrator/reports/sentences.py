@@ -76,8 +76,8 @@ _ENDED_WORDS = {
 
 #: a 403 says nothing of a wrong key, which is answered with 401
 FORBIDDEN_ADVICE = (
-    "ask who runs the server, or the firewall before it, whether this machine and this access key"
-    " may do that"
+    "ask whoever runs the server, or the firewall in front of it, whether this machine and this"
+    " access key may do this"
 )
 
 #: what has to be done before the same command can do better

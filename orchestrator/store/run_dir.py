@@ -97,7 +97,9 @@ class RunDirectory:
             raise self._taken()
         if not _is_still(self.path, descriptor):
             os.close(descriptor)
-            raise StorageError(f"{self.path} was replaced while it was taken. Nothing was sent.")
+            raise StorageError(
+                f"{self.path} was replaced by another directory just now. Nothing was sent."
+            )
         self._descriptor = descriptor
         self._tell_holder(Holder(os.getpid(), host, since))
 
@@ -248,7 +250,7 @@ def make_run_directory(path: Path) -> RunDirectory:
     """
     refuse_network_file_system(path)
     try:
-        _make_parents(path.parent)
+        make_folders(path.parent)
         try:
             _make_one(path)
         except FileExistsError:
@@ -356,11 +358,15 @@ def _run_paths(state_dir: Path) -> Iterator[Path]:
         return
 
 
-def _make_parents(path: Path) -> None:
-    """Make what is missing above a run directory: for us alone, or for a setgid one's group."""
+def make_folders(path: Path) -> None:
+    """Make a folder and what is missing above it: for us alone, or for a setgid one's group.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if path.is_dir():
         return
-    _make_parents(path.parent)
+    make_folders(path.parent)
     try:
         _make_one(path)
     except FileExistsError:
@@ -379,7 +385,7 @@ def _check_empty(path: Path) -> None:
     if path.is_symlink():
         raise UsageError(
             f"{path} is a symbolic link. Nothing was sent.",
-            advice=f"give --run-dir what it leads to: {path.readlink()}",
+            advice=f"give --run-dir the directory that it leads to: {path.readlink()}",
         )
     if not path.is_dir():
         raise UsageError(f"{path} is not a directory. Nothing was sent.", advice=_ADVICE)

@@ -175,7 +175,7 @@ def _path_of(connection: sqlite3.Connection) -> str:
 
 def _lost(why: str, recovery: str) -> StorageError:
     return StorageError(
-        f"the journal cannot be written: {why}", advice=f"{recovery} `orchestrator continue`"
+        f"the journal cannot be written: {why}", advice=f"{recovery} `orchestrator continue last`"
     )
 
 

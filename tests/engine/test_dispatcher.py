@@ -93,7 +93,7 @@ async def test_switch_b_is_healed_and_recorded(
     assert [one.entry.authorised for one in stage.server.sent if one.entry][:2] == [False, True]
     assert sum(1 for one in stage.server.sent if one.entry and not one.entry.authorised) == 1
     (said,) = stage.events.named("signature.corrected")
-    assert (said["cure"], said["millis"]) == ("millis", not we_begin_with)
+    assert (said["correction"], said["millis"]) == ("millis", not we_begin_with)
     assert result.run_dir is not None
     summary = json.loads((result.run_dir / "summary.json").read_text())
     assert summary["settings"]["signing"]["millis"] is (not we_begin_with)
@@ -109,7 +109,7 @@ async def test_switches_a_and_b_together_are_healed_by_a_run_that_lists(tmp_path
     result = await stage.pause()
 
     assert result.counts == {"paused": 50}
-    assert [one["cure"] for one in stage.events.named("signature.corrected")] == [
+    assert [one["correction"] for one in stage.events.named("signature.corrected")] == [
         "millis", "blank_query_line",
     ]  # fmt: skip
 

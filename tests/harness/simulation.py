@@ -736,8 +736,10 @@ class Play:
         if events.counts["breaker.probe_sent"] > events.counts["breaker.closed"] + 1:
             self.visit("breaker: probe failed")
         for recovery in events.named("signature.corrected"):
-            if recovery["cure"] in {"clock", "blank_query_line"}:
-                self.visit("clock: healed" if recovery["cure"] == "clock" else "switch A: healed")
+            if recovery["correction"] in {"clock", "blank_query_line"}:
+                self.visit(
+                    "clock: healed" if recovery["correction"] == "clock" else "switch A: healed"
+                )
 
     def _trace(self) -> str:
         digest = hashlib.sha256()

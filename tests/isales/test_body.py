@@ -76,8 +76,8 @@ NOT_UNPACKED: list[tuple[bytes, str | None, str]] = [
     (GZIPPED, "gzip, br", "compressed (br)"),
     (SUCCESS, "zstd", "compressed (zstd)"),
     (SUCCESS, "compress", "compressed (compress)"),
-    (b"\x00\x01", "gzip", "called gzip, and is not"),
-    (b"<html>", "x-gzip", "called gzip, and is not"),
+    (b"\x00\x01", "gzip", "labelled gzip, but it is not"),
+    (b"<html>", "x-gzip", "labelled gzip, but it is not"),
     (b"<html>", "deflate", "damaged"),
     (GZIPPED[:-9], "gzip", "cut off"),
     (GZIPPED[:3], None, "cut off"),
@@ -209,16 +209,16 @@ LISTINGS: list[tuple[bytes, dict[str, object], str]] = [
         "",
     ),
     # what Python's reader bends: read, and no proof
-    (b'{"data":[{"id":7,"status":2,"status":2}]}', {"data": [ROW]}, "no strict JSON"),
-    (b'{"data":[{"id":7,"status":2}],"x":NaN}', {"data": [ROW], "x": ...}, "no strict JSON"),
+    (b'{"data":[{"id":7,"status":2,"status":2}]}', {"data": [ROW]}, "not strict JSON"),
+    (b'{"data":[{"id":7,"status":2}],"x":NaN}', {"data": [ROW], "x": ...}, "not strict JSON"),
     # cut off, or with a broken row: what stands there is taken
     (b'{"totalSize":9,"data":[{"id":7,"status":2},{"id":8,"sta', {"data": [ROW], "totalSize": "9"},
-     "not whole"),
+     "incomplete"),
     (b'{"data":[{"id":7,"status":2},{"id":8,,}]}', {"data": [ROW, {"id": "8", "status": ""}]},
-     "not whole"),
+     "incomplete"),
     (b'{"data":[{"id":"8","status":"2","name":"a"b"}],"totalSize":"1"}',
-     {"data": [{"id": "8", "status": "2"}], "totalSize": "1"}, "not whole"),
-    (b'{"data":[{"no":"id"},{"id":7,"status":2}]', {"data": [ROW]}, "not whole"),
+     {"data": [{"id": "8", "status": "2"}], "totalSize": "1"}, "incomplete"),
+    (b'{"data":[{"no":"id"},{"id":7,"status":2}]', {"data": [ROW]}, "incomplete"),
 ]  # fmt: skip
 
 

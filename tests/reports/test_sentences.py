@@ -44,7 +44,7 @@ def test_a_firewall_that_ended_a_list_is_no_matter_of_the_key() -> None:
 
     line = verdict_line(facts, tally_of(unattempted=3))
 
-    assert "Next: ask who runs the server, or the firewall before it" in line
+    assert "Next: ask whoever runs the server, or the firewall in front of it" in line
     assert "credentials, then" not in line
 
 

@@ -1,0 +1,236 @@
+"""What README.md and docs/recipes.md show runs as it stands, against the simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from orchestrator.simulator.scenarios import SECRET_KEY
+from tests.cli.makers import ROOT, environment, served, write_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+#: a place of the recipes and what stands for it below a test's home
+PLACES = {
+    "/srv/lists/nightly.csv": "nightly.csv",
+    "/lists/nightly.csv": "nightly.csv",
+    "/var/lib/orchestrator": "state",
+    "/state": "state",
+    "/etc/orchestrator/config.toml": "config.toml",
+}
+
+pytestmark = pytest.mark.sockets
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return found
+
+
+SERVICE, TIMER = blocks(RECIPES, "ini")
+LIBRARY_DAG, COMMAND_DAG = blocks(RECIPES, "python")
+
+
+def cron_command() -> str:
+    """What cron gives to the shell: the sixth field on, with its percent signs."""
+    (table,) = blocks(RECIPES, "cron")
+    return table.splitlines()[-1].split(maxsplit=6)[6].replace(r"\%", "%")
+
+
+def systemd_command() -> str:
+    """What systemd starts, with its specifiers and dollars resolved."""
+    (line,) = re.findall(r"^ExecStart=(.*)$", SERVICE, re.MULTILINE)
+    return str(line).replace("$$", "$").replace("%%", "%")
+
+
+def kubernetes_command() -> str:
+    """The arguments of the container behind its entry point."""
+    (arguments,) = re.findall(r"args: \[(.*)\]", RECIPES)
+    (entry,) = re.findall(r'^ENTRYPOINT \["(\w+)"\]$', RECIPES, re.MULTILINE)
+    return shlex.join([entry, *arguments.replace("$(JOB_NAME)", "pause-nightly-1").split(", ")])
+
+
+def airflow_command() -> str:
+    """What the operator hands to bash on one day."""
+    return str(airflow(COMMAND_DAG)["bash_command"]).replace("{{ ds }}", "2026-11-27")
+
+
+def airflow(dag: str) -> dict[str, Any]:
+    """Run a DAG file with stand-ins for Airflow: tasks are kept by name, operators by argument."""
+    found: dict[str, Any] = {}
+
+    def task(**_: object) -> Callable[[Callable[..., str]], Callable[[], None]]:
+        return lambda function: lambda: found.update(task=function)
+
+    class Dag:
+        """As a decorator it keeps the function, as a context it does nothing."""
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+        def __call__(self, function: Callable[..., object]) -> Callable[..., object]:
+            return function
+
+    parts: dict[str, dict[str, object]] = {
+        "airflow.sdk.exceptions": {"AirflowFailException": ArithmeticError},
+        "airflow.sdk": {"dag": Dag, "DAG": Dag, "task": task},
+        "airflow.providers.standard.operators.bash": {"BashOperator": found.update},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, content in parts.items():
+            module = types.ModuleType(name)
+            vars(module).update(content)
+            patch.setitem(sys.modules, name, module)
+        exec(compile(dag, "dag.py", "exec"), {})  # noqa: S102 - the document of this repository
+    return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A user's environment with the command on PATH, a list, and the simulator as its server."""
+    command = tmp_path / "bin" / "orchestrator"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m orchestrator "$@"\n')
+    command.chmod(0o755)
+    write_list(tmp_path, 1_234_001, 1_234_002).rename(tmp_path / "nightly.csv")
+    with served() as simulator:
+        known = environment(tmp_path, simulator.base_url)
+        yield {**known, "PATH": f"{command.parent}:{known['PATH']}"}
+
+
+def here(text: str, env: Mapping[str, str]) -> str:
+    """The text with the places of this test."""
+    places = "|".join(map(re.escape, PLACES))
+    text = re.sub(rf"(?<!\w)(?:{places})", lambda found: f"{env['HOME']}/{PLACES[found[0]]}", text)
+    return text.replace("/usr/local/bin/orchestrator", "orchestrator")
+
+
+@pytest.mark.parametrize(
+    "command", [cron_command, systemd_command, kubernetes_command, airflow_command]
+)
+def test_the_command_of_each_scheduler_pauses_its_list_and_may_be_repeated(
+    command: Callable[[], str], machine: dict[str, str]
+) -> None:
+    """As a shell gets it: two campaigns paused; the same again shows the saved result."""
+    line = here(command(), machine)
+
+    first, second = (
+        subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=machine,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        for _ in range(2)
+    )
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
+    assert re.search('2 stopped|"paused": *2', first.stdout)
+
+
+def test_the_task_of_the_library_pauses_its_list(
+    machine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function that Airflow would call in a process of its own, with the date of its run."""
+    for name, value in machine.items():
+        monkeypatch.setenv(name, value)
+    Path(machine["HOME"], "config.toml").touch()
+
+    line = airflow(here(LIBRARY_DAG, machine))["task"](ds="2026-11-27")
+
+    assert line.startswith("2 lines: 2 stopped (2 paused).")
+    assert Path(machine["HOME"], "state", "nightly-2026-11-27", "results.csv").exists()
+
+
+def test_systemd_accepts_the_service_and_the_timer(tmp_path: Path) -> None:
+    """`systemd-analyze verify`, with a program in place of the command that is not installed."""
+    program = shutil.which("systemd-analyze")
+    if not program:
+        pytest.skip(
+            "!!! systemd-analyze is not here: THE UNITS OF docs/recipes.md WERE NOT CHECKED"
+        )
+    for name, text in (("service", SERVICE), ("timer", TIMER)):
+        unit = tmp_path / f"orchestrator-nightly.{name}"
+        unit.write_text(text.replace("/usr/local/bin/orchestrator", "/bin/true"))
+
+    done = subprocess.run(
+        [program, "verify", *sorted(tmp_path.iterdir())],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_three_lines_of_the_readme_stop_everything(machine: dict[str, str]) -> None:
+    """Typed into a shell that knows nothing: a private authority, the key and the VDN asked for."""
+    home = Path(machine["HOME"])
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(home / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        home / "server.pem"
+    )
+    block = blocks(README, "sh")[0].replace("./do orchestrator", "orchestrator")
+    assert len(block.splitlines()) == 3
+    simulator = [
+        sys.executable,
+        "-m",
+        "orchestrator.simulator",
+        "--tls-cert",
+        str(home / "server.pem"),
+    ]
+    with subprocess.Popen(simulator, env=machine, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        ready = json.loads(server.stdout.readline())
+        block = block.replace("https://isales.example.com:28080", ready["base_url"])
+        block = block.replace("AKEXAMPLE0001", ready["access_key"])
+        nothing = {name: machine[name] for name in ("PATH", "HOME", "PYTHONPATH")}
+
+        shown, code = typed(block, nothing, {"Secret key": SECRET_KEY, "Enter: ": "1234"})
+        server.terminate()
+
+    assert code == 0, shown
+    assert "VDN 1234 is quiet" in shown
+    assert SECRET_KEY not in shown
+
+
+def typed(script: str, env: Mapping[str, str], answers: Mapping[str, str]) -> tuple[str, int]:
+    """Run a script at a terminal and answer each question once: what was shown, the exit code."""
+    spawn = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    terminal = subprocess.Popen(
+        [sys.executable, "-c", spawn, "/bin/sh", "-c", script],
+        env=dict(env),
+        cwd=env["HOME"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    shown, questions = "", dict(answers)
+    with terminal:
+        assert terminal.stdin is not None
+        assert terminal.stdout is not None
+        while part := os.read(terminal.stdout.fileno(), 65536):
+            shown += part.decode()
+            for question in [one for one in questions if one in shown]:
+                terminal.stdin.write(questions.pop(question).encode() + b"\n")
+                terminal.stdin.flush()
+    return shown, terminal.returncode
