@@ -137,7 +137,7 @@ class Stage:
             threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
         output.say(
-            "left at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
+            "quit at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
         )
         os._exit(code)
 
@@ -266,7 +266,7 @@ def show_result(result: RunResult, *, as_json: bool, quiet: bool = False) -> Non
             output.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        output.say(f"do: {result.advice}")
+        output.say(f"hint: {result.advice}")
     if as_json:
         run_dir = None if result.run_dir is None else str(result.run_dir)
         output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
