@@ -8,7 +8,6 @@ passed here never reaches a URL. docs/spec/contracts.md, "Lists".
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -172,11 +171,9 @@ def _shape_words(value: str) -> str:
 
 
 def _kind_words(value: object) -> str:
-    """Say what a JSON value is that is no number and no text."""
-    if isinstance(value, (float, Decimal)):
-        text = str(value)  # 1e0 becomes 1
-        fits = _DIGITS.fullmatch(text)
-        return "only digits are allowed, no exponent" if fits else _shape_words(text)
+    """Say what a value is that is no whole number and no text."""
+    if isinstance(value, float):
+        return _shape_words(str(value))
     if value is None:
         return "digits are wanted, not null"
     if isinstance(value, bool):

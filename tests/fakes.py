@@ -602,6 +602,7 @@ class Stage:
             transport=transport,
             store=store,
             host="stage",
+            shares_rate=False,
         )
         self.environment = environment
         self.stopping = environment.stopping

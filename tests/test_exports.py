@@ -80,7 +80,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     """`import orchestrator` alone brings neither aiohttp nor rich nor structlog."""
     script = (
         "import sys, orchestrator;"
-        "print(sorted({'aiohttp', 'rich', 'structlog', 'argparse', 'ijson'} & set(sys.modules)))"
+        "print(sorted({'aiohttp', 'rich', 'structlog', 'argparse'} & set(sys.modules)))"
     )
 
     done = subprocess.run(

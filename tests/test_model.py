@@ -1,7 +1,5 @@
 """Ids and statuses: what is read, what is refused, and in which words."""
 
-from decimal import Decimal
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -44,10 +42,9 @@ def test_digits_are_read_exactly(value: object, number: int) -> None:
         ("1e3", "export the column as text"),
         ("1.23457E+11", "its last digits are lost"),
         ("1,23457E+15", "its last digits are lost"),
-        (Decimal("1E+3"), "its last digits are lost"),
+        (1e20, "its last digits are lost"),
         ("12.0", "no fraction; if a spreadsheet"),
         ("101,00", "no fraction; if a spreadsheet"),
-        (Decimal("12.0"), "no fraction; if a spreadsheet"),
         (1e3, "no fraction; if a spreadsheet"),
         ("1,234", "no separator of thousands"),
         ("1.234.567", "no separator of thousands"),

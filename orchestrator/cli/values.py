@@ -133,9 +133,13 @@ def campaigns(
     """Read a list of campaigns for --only or --except; every line of it must be usable."""
     if file is None:
         return None
-    from orchestrator.manifest.formats import Format, format_of, read_manifest  # noqa: PLC0415
+    from orchestrator.manifest.formats import (  # noqa: PLC0415
+        Format,
+        ManifestUnreadableError,
+        format_of,
+        read_manifest,
+    )
     from orchestrator.manifest.source import open_manifest  # noqa: PLC0415
-    from orchestrator.manifest.text import ManifestUnreadableError  # noqa: PLC0415
 
     found: set[tuple[int, int]] = set()
     kind = format_of(file.name) or Format.CSV

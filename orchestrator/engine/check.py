@@ -31,6 +31,7 @@ from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store import try_out
+from orchestrator.store.rate_file import RateFile
 from orchestrator.store.run_dir import make_run_directory, secure_state_dir
 
 if TYPE_CHECKING:
@@ -258,8 +259,20 @@ class _Drill:
             connections=1,
             clock=self._clock,
         )
-        async with client:
-            asker = _Asker(client, settings, self._clock)
+        began_s = self._clock.now_s()
+        shared = RateFile(
+            settings.state_dir,
+            settings.server.base_url,
+            rate_per_s=settings.pace.rate_per_s,
+            emergency=False,
+            warn=lambda reason: self.note(
+                "rate", Finding.WARN, f"not shared with other runs: {reason}", began_s
+            ),
+        )
+        async with contextlib.AsyncExitStack() as held:
+            held.callback(shared.close)
+            await held.enter_async_context(client)
+            asker = _Asker(client, settings, self._clock, shared)
             running = await self._try_listing(asker, vdn)
             read = await self._try_details(asker, vdn)
             self._compare(asker, listed=running is not None, read=read)
@@ -373,7 +386,9 @@ def _code(verdict: Verdict) -> int:
 class _Asker:
     """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
 
-    def __init__(self, client: IsalesClient, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, client: IsalesClient, settings: Settings, clock: Clock, shared: RateFile
+    ) -> None:
         self.settings = settings
         self.configured = settings.signing
         self.auth_state = AuthState(settings.signing)
@@ -382,6 +397,7 @@ class _Asker:
         #: how far the server's clock is ahead of ours, seconds; None: not known
         self.skew_s: int | None = None
         self._client = client
+        self._shared = shared
         self._clock = clock
         self._echo = EchoMask(settings.credentials.secret_key)
         self._departed = False
@@ -437,6 +453,8 @@ class _Asker:
         if self._departed:
             await self._clock.sleep(1 / self.settings.pace.rate_per_s)
         self._departed = True
+        while (wait_s := self._shared.acquire(now_s=self._clock.now_s())) > 0:
+            await self._clock.sleep(wait_s)
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         """Sign as a run would."""

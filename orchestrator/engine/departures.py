@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.policy.pacer import SendRecord
@@ -16,10 +16,26 @@ if TYPE_CHECKING:
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.stop import Alarm, Stopping
+    from orchestrator.policy.ceiling import Turn
     from orchestrator.policy.pacer import Pacer
 
 #: seconds between requests to a server that was sent nearly R + C and has answered none
 _ASLEEP_AGAIN_S = 15.0
+
+
+class SharedRate(Protocol):
+    """The ceiling that this run shares with others against the same server."""
+
+    turn: Turn
+
+    def acquire(self, *, now_s: float, own_wait_s: float) -> float:
+        """Let a request leave now (0.0), or say after how many seconds to ask again."""
+
+    def withdraw(self) -> None:
+        """No request waits any more."""
+
+    def close(self) -> None:
+        """The run sends nothing more."""
 
 
 class Departures:
@@ -42,6 +58,8 @@ class Departures:
         self._alarm = alarm
         self._progress = progress
         self._may_wake_to = max(1, math.floor(pacer.ceiling_per_s)) + concurrency
+        #: None: this run alone decides
+        self.shared: SharedRate | None = None
         self._queue = asyncio.Lock()
         #: requests that wait here, and the PUTs among them
         self._waiting = 0
@@ -89,12 +107,20 @@ class Departures:
             self._waiting -= 1
             self._changes_waiting -= change
             progress.in_line = self._waiting
+            if self.shared is not None and not self._waiting:
+                self.shared.withdraw()
 
     def _try(self, check: Callable[[], None]) -> SendRecord | float:
         """Let it leave now; or the pacer says not yet, and for how many seconds."""
         check()
         now_s = self._clock.now_s()
-        return self._asleep_s(now_s) or self.pacer.acquire(now_s=now_s)
+        asleep_s = self._asleep_s(now_s)
+        if asleep_s or self.shared is None:
+            return asleep_s or self.pacer.acquire(now_s=now_s)
+        wait_s = self.shared.acquire(now_s=now_s, own_wait_s=self.pacer.wait_s(now_s=now_s))
+        self._progress.sharing = self.shared.turn.others
+        self._progress.yields = self.shared.turn.yields
+        return wait_s or self.pacer.acquire(now_s=now_s)
 
     def _asleep_s(self, now_s: float) -> float:
         """Seconds to spare a server that sleeps, as it may wake to R + C requests; 0.0: none.

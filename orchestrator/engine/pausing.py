@@ -32,9 +32,13 @@ from orchestrator.errors import (
     RefusedError,
     UsageError,
 )
-from orchestrator.manifest.formats import advice_for, format_of, read_manifest_blocks
+from orchestrator.manifest.formats import (
+    ManifestUnreadableError,
+    advice_for,
+    format_of,
+    read_manifest,
+)
 from orchestrator.manifest.source import open_manifest, open_stdin
-from orchestrator.manifest.text import ManifestUnreadableError
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.schema import SPECS
 from orchestrator.store import Manifest, PlanWriter, Refused
@@ -165,9 +169,7 @@ def _read(
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
         notes: list[str] = []
-        lines = read_manifest_blocks(
-            source.chunks(), chosen, default_vdn=options.vdn, note=notes.append
-        )
+        lines = read_manifest(source.chunks(), chosen, default_vdn=options.vdn, note=notes.append)
         try:
             counts, refused = writer.take(lines)
         except ManifestUnreadableError as error:

@@ -26,6 +26,10 @@ class Progress:
     in_flight: int = 0
     #: those among them that wait for the pace
     in_line: int = 0
+    #: other runs against this server with which the rate is shared
+    sharing: int = 0
+    #: one of them is an emergency, which goes first
+    yields: bool = False
     #: the pace is below its ceiling, because the server is too busy
     is_slowed: bool = False
     backing_off: int = 0

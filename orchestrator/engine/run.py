@@ -29,6 +29,7 @@ from orchestrator.reports.files import earlier_lag_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
+from orchestrator.store.rate_file import RateFile
 from orchestrator.streams import spare_descriptors
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Environment:
     #: None: the thread that commits in groups
     store: Callable[[Journal, bool], Store] | None = None
     host: str = field(default_factory=lambda: os.uname().nodename)
+    #: the ceiling is shared with the other runs of the state directory
+    shares_rate: bool = True
 
     def make_store(self, journal: Journal, *, keep_going: bool) -> Store:
         """The store of this process."""
@@ -245,6 +248,8 @@ async def _work(
     finally:
         watch.cancel()
         learning.cancel()
+        if context.dispatcher.departures.shared is not None:
+            context.dispatcher.departures.shared.close()
     for bug in context.bugs:
         environment.events.error("run.bug_found", what=bug)
 
@@ -320,6 +325,8 @@ def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContex
         emergency=emergency,
         concurrency=settings.pace.concurrency,
     )
+    if environment.shares_rate:
+        dispatcher.departures.shared = share_rate(environment.events, settings, emergency=emergency)
     context = RunContext(
         action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
         dispatcher=dispatcher,
@@ -342,6 +349,17 @@ def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContex
     if spec.max_failures is not None:
         context.after_settled = _failure_watch(context, spec.max_failures)
     return context
+
+
+def share_rate(events: Events, settings: Settings, *, emergency: bool) -> RateFile:
+    """Take part in the ceiling that all runs of the state directory share against this server."""
+    return RateFile(
+        settings.state_dir,
+        settings.server.base_url,
+        rate_per_s=settings.pace.rate_per_s,
+        emergency=emergency,
+        warn=lambda reason: events.warning("rate.not_shared", reason=reason),
+    )
 
 
 def _note_ending(context: RunContext) -> None:

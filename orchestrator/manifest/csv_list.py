@@ -1,9 +1,8 @@
 """CSV lists: find the delimiter and the columns, then read record by record.
 
-A record with a quote goes to the csv module in strict mode, so that an unclosed quote is an error.
 A header is there when it names a campaign id column; otherwise a first line of numbers is an entry
-and a first line of names is refused. Cells lose the plain spaces and tabs around them. Lines that
-are plainly good are read in runs, all others alone; both ways agree (tests).
+and a first line of names is refused. Cells lose the plain spaces and tabs around them. The csv
+module reads in strict mode, so that an unclosed quote is an error.
 
 Passed over, wherever a record could begin: blank lines, rows of empty cells, lines that start with
 `#`. On the first line also Excel's `sep=;`, which then sets the delimiter.
@@ -13,26 +12,23 @@ from __future__ import annotations
 
 import csv
 import re
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from orchestrator.manifest.entry import (
     ABSENT,
-    GoodLines,
     LineReader,
     ManifestLine,
+    ManifestUnreadableError,
     Meaning,
-    Written,
     meaning_of,
+    refused,
 )
-from orchestrator.manifest.text import ManifestUnreadableError, line_blocks, line_end
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: characters of the longest line; the csv module's own limit for one cell is the same
-MAX_LINE_CHARS = 131_072
 #: lines that one quoted record may go on for
 MAX_RECORD_LINES = 1_000
 #: columns of a header that a message names
@@ -41,16 +37,13 @@ _NAMED_COLUMNS = 20
 _DELIMITERS = (",", ";", "\t")
 _SEP_LINE = re.compile(r'"?sep=([,;\t])"?\s*', re.IGNORECASE)
 
-#: 1..8999999999999999999 and nothing that would need a look at its size; the rest is read alone
-_PLAIN_ID = "(?:[1-8][0-9]{0,18}|9[0-9]{0,17})"
-_PLAIN_VDN = "[1-9][0-9]{0,3}"
-_END = r"(?:\n|\r\n?)"
-
 #: a VDN and a campaign, or one number with a separator of thousands
 _THOUSANDS = re.compile("[1-9][0-9]{0,2},[0-9]{3}")
 
 _BLANKS = " \t"
 _BLANKS_AND_ENDS = " \t\r\n"
+
+_UNCLOSED = "a quote opens on this line and is not closed"
 
 
 class _Layout(NamedTuple):
@@ -62,171 +55,84 @@ class _Layout(NamedTuple):
     vdn_at: int | None
 
 
-class _Lines:
-    """The lines of a list, one by one or a run of them at once."""
+class _Records:
+    """The lines that the csv module gets: it is never given a comment."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._blocks = line_blocks(texts, limit_chars=MAX_LINE_CHARS)
-        self._block = ""
-        self._at = 0
-        #: lines handed out so far: the number of the last one
-        self.number = 0
+    def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
+        self._lines = lines
+        #: the line on which the record began that is being read; 0 between records
+        self.start = 0
 
     def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if not self.more():
-            raise StopIteration
-        start = self._at
-        self._at = line_end(self._block, start)
-        self.number += 1
-        return self._block[start : self._at]
-
-    def more(self) -> bool:
-        """Whether there is another line."""
-        while self._at == len(self._block):
-            self._block = next(self._blocks, "")
-            self._at = 0
-            if not self._block:
-                return False
-        return True
-
-    def step_back(self, line: str) -> None:
-        """Let the line that was handed out last be handed out once more."""
-        self._at -= len(line)
-        self.number -= 1
-
-    def run(self, pattern: re.Pattern[str]) -> str:
-        """Hand out what the pattern matches here: whole lines, which the caller counts."""
-        found = pattern.match(self._block, self._at)
-        if not found:
-            return ""
-        self._at = found.end()
-        return found[0]
+        for number, line in self._lines:
+            if not self.start:
+                if line[0] == "#":
+                    continue
+                self.start = number
+            elif number - self.start > MAX_RECORD_LINES:
+                raise ManifestUnreadableError(str(self.start), _UNCLOSED)
+            yield line
 
 
-def read_csv(texts: Iterable[str], reader: LineReader) -> Iterator[ManifestLine | GoodLines]:
+def read_csv(lines: Iterator[tuple[int, str]], reader: LineReader) -> Iterator[ManifestLine]:
     """Read a CSV list.
 
     Args:
-        texts: the list, decoded.
+        lines: of the list, numbered from 1, with their ends.
         reader: judges the entries.
 
     Raises:
-        ManifestUnreadableError: no usable header, a quote left open, a line or cell too long.
+        ManifestUnreadableError: no usable header, a quote left open, a cell too long.
     """
-    lines = _Lines(texts)
     found = _first_line(lines)
     if found is None:
         return
     number, first, delimiter = found
     layout, is_header = _layout(number, first, delimiter, reader)
-    if not is_header:
-        lines.step_back(first)
-    plain = _plain_lines(layout, reader.default_vdn)
-    while lines.more():
-        if plain and (run := lines.run(plain)):
-            good = _good_lines(run, lines.number + 1, layout, reader.default_vdn)
-            lines.number += len(good.campaign_ids)
-            yield good
-        elif line := _one_line(lines, layout, reader):
-            yield line
-
-
-def _plain_lines(layout: _Layout, default_vdn: int | None) -> re.Pattern[str] | None:
-    """Tell how lines look that are good beyond doubt; None when the list has other columns."""
-    if layout.vdn_at is None:
-        return re.compile(f"(?:{_PLAIN_ID}{_END})+") if layout.width == 1 else None
-    if layout.width != 2:
-        return None
-    # a VDN column must not contradict --vdn
-    cells = [_PLAIN_VDN if default_vdn is None else str(default_vdn), _PLAIN_ID]
-    if layout.vdn_at == 1:
-        cells.reverse()
-    return re.compile(f"(?:{layout.delimiter.join(cells)}{_END})+")
-
-
-def _good_lines(run: str, first_line: int, layout: _Layout, default_vdn: int | None) -> GoodLines:
-    """Read lines that `_plain_lines` has found: digits, delimiters and line ends, no more."""
-    if layout.vdn_at is None:
-        ids = list(map(int, run.split()))
-        # without a column there is a --vdn, or the layout would have been refused
-        vdns = [default_vdn or 0] * len(ids)
-        return GoodLines(first_line, vdn_written=False, vdn_ids=vdns, campaign_ids=ids)
-    cells = list(map(int, run.replace(layout.delimiter, " ").split()))
-    vdns, ids = cells[layout.vdn_at :: 2], cells[layout.campaign_at :: 2]
-    return GoodLines(first_line, vdn_written=True, vdn_ids=vdns, campaign_ids=ids)
-
-
-def _one_line(lines: _Lines, layout: _Layout, reader: LineReader) -> ManifestLine | None:
-    """Read one record; None when it says nothing."""
-    start = lines.number + 1
-    row = _row(lines, layout.delimiter)
-    if len(row) == layout.width and (campaign := row[layout.campaign_at].strip(_BLANKS)):
-        vdn = ABSENT if layout.vdn_at is None else row[layout.vdn_at].strip(_BLANKS)
-        return reader.read(Written(start, str(start), vdn, campaign))
-    if any(cell.strip(_BLANKS) for cell in row):
-        return _odd_row(start, row, layout, reader)
-    return None
-
-
-def _odd_row(start: int, row: list[str], layout: _Layout, reader: LineReader) -> ManifestLine:
-    """Judge a row that has another width than the header, or no campaign id."""
-    cells = [cell.strip(_BLANKS) for cell in row]
-    kept, extra = cells[: layout.width], cells[layout.width :]
-    campaign = kept[layout.campaign_at] if layout.campaign_at < len(kept) else ABSENT
+    records = _Records(lines if is_header else chain(((number, first),), lines))
+    delimiter, width, campaign_at, vdn_at = layout
     vdn: object = ABSENT
-    if layout.vdn_at is not None and layout.vdn_at < len(kept):
-        vdn = kept[layout.vdn_at]
-    entry = Written(start, str(start), vdn, campaign)
-    if len(kept) < layout.width:
-        count = len(kept)
-    elif any(extra):
-        count = layout.width + max(at for at, cell in enumerate(extra, start=1) if cell)
-    else:
-        return reader.read(entry)
-    return reader.refuse(
-        entry, f"the row has {_cells(count)} where {layout.width} belong, as in the first row"
-    )
-
-
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"
-
-
-def _row(lines: _Lines, delimiter: str) -> list[str]:
-    """Cut the next line into cells, or the record that begins there; none for a comment."""
-    line = next(lines)
-    if line[0] == "#":
-        return []
-    if '"' not in line:
-        return line.rstrip("\r\n").split(delimiter)
-    start = lines.number
-    records = csv.reader(
-        chain((line,), islice(lines, MAX_RECORD_LINES)),
-        delimiter=delimiter,
-        skipinitialspace=True,
-        strict=True,
-    )
     try:
-        return next(records)
+        for row in csv.reader(records, delimiter=delimiter, skipinitialspace=True, strict=True):
+            number, records.start = records.start, 0
+            if len(row) == width and (campaign := row[campaign_at].strip(_BLANKS)):
+                if vdn_at is not None:
+                    vdn = row[vdn_at].strip(_BLANKS)
+                yield reader.read(number, str(number), vdn, campaign)
+            elif any(cell.strip(_BLANKS) for cell in row):
+                yield _odd_row(number, row, layout, reader)
     except csv.Error as error:
-        raise ManifestUnreadableError(str(start), _csv_words(error)) from error
+        raise ManifestUnreadableError(str(records.start), _csv_words(error)) from error
+
+
+def _odd_row(number: int, row: list[str], layout: _Layout, reader: LineReader) -> ManifestLine:
+    """Judge a row that has another width than the header, or no campaign id."""
+    cells: list[object] = [cell.strip(_BLANKS) for cell in row]
+    while len(cells) > layout.width and not cells[-1]:
+        del cells[-1]
+    count = len(cells)
+    cells += [ABSENT] * (layout.width - count)
+    vdn = ABSENT if layout.vdn_at is None else cells[layout.vdn_at]
+    campaign = cells[layout.campaign_at]
+    if count == layout.width:
+        return reader.read(number, str(number), vdn, campaign)
+    words = "1 cell" if count == 1 else f"{count} cells"
+    problem = f"the row has {words} where {layout.width} belong, as in the first row"
+    return refused(number, str(number), vdn, campaign, problem)
 
 
 def _csv_words(error: csv.Error) -> str:
     if "unexpected end" in str(error):
-        return "a quote opens on this line and is not closed"
+        return _UNCLOSED
     if "field limit" in str(error):
         return "a quote opens on this line and its cell is too long; is the quote left open?"
     return "there is text between a closing quote and the next delimiter"
 
 
-def _first_line(lines: Iterator[str]) -> tuple[int, str, str | None] | None:
+def _first_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str, str | None] | None:
     """Find the first line that counts: its number, its text, the delimiter that `sep=` sets."""
     delimiter = None
-    for number, line in enumerate(lines, start=1):
+    for number, line in lines:
         if number == 1 and (sep := _SEP_LINE.fullmatch(line)):
             delimiter = sep[1]
         elif line[0] == "#":

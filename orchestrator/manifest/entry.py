@@ -1,20 +1,19 @@
 """One entry of a list: what was written, and which campaign it names.
 
-Cells and JSON values become a CampaignRef here only; csv_list.py recognises blocks of plain numbers
-(`GoodLines`) by a stricter rule. `--vdn` fills in what an entry does not say and overrules nothing.
+Cells and JSON values become a CampaignRef here only. `--vdn` fills in what an entry does not say
+and overrules nothing.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.model import CampaignRef, Refusal, read_campaign_id, read_vdn_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: characters of what was written that are kept for the report
 TEXT_LIMIT = 200
@@ -24,6 +23,19 @@ _SHOWN_LIMIT = 40
 _IGNORED_IN_NAMES = re.compile(r"[\s_-]")
 
 
+class ManifestUnreadableError(OrchestratorError):
+    """The list cannot be read to its end, so all of it is refused, `--skip-invalid` or not."""
+
+    exit_code = 2
+
+    def __init__(self, place: str, reason: str, *, advice: str = "correct the list") -> None:
+        where = f"line {place}" if place.isdecimal() else place
+        super().__init__(f"the list, {where}: {reason}. Nothing was sent.", advice=advice)
+        #: a line number, a JSON path or `byte N`
+        self.place = place
+        self.reason = reason
+
+
 class Absent(Enum):
     """What stands for a value that the entry does not have; null is a value."""
 
@@ -31,6 +43,12 @@ class Absent(Enum):
 
 
 ABSENT: Final = Absent.ABSENT
+
+
+class OtherNumber(str):
+    """A JSON number that is no id whatever its value (`12.0`, `1e3`, 20 digits), as written."""
+
+    __slots__ = ()
 
 
 class Meaning(Enum):
@@ -54,7 +72,8 @@ _MEANINGS = {
 }
 
 
-class ManifestLine(NamedTuple):
+@dataclass(slots=True)  # not frozen: that would take three times as long to make, a million times
+class ManifestLine:
     """One entry of a list, good or bad."""
 
     #: CSV and JSON Lines: the physical line on which it starts; JSON: 1, 2, 3 …
@@ -63,38 +82,10 @@ class ManifestLine(NamedTuple):
     place: str
     #: None when the entry is bad
     ref: CampaignRef | None
-    #: as written, at most TEXT_LIMIT characters; empty when not written
-    vdn_text: str
-    campaign_text: str
-    #: empty when the entry is good
-    problem: str
-
-
-class GoodLines(NamedTuple):
-    """Entries that are all good and stand on lines that follow each other: a block at a time."""
-
-    first_line: int
-    #: False when they have their VDN from `--vdn`
-    vdn_written: bool
-    #: as long as each other
-    vdn_ids: list[int]
-    campaign_ids: list[int]
-
-    def lines(self) -> Iterator[ManifestLine]:
-        """Give the same entries one by one."""
-        pairs = map(CampaignRef, self.vdn_ids, self.campaign_ids)
-        for line, ref in enumerate(pairs, start=self.first_line):
-            vdn_text = str(ref.vdn_id) if self.vdn_written else ""
-            yield ManifestLine(line, str(line), ref, vdn_text, str(ref.campaign_id), "")
-
-
-class Written(NamedTuple):
-    """Where an entry stands and what it says, before it is judged."""
-
-    line: int
-    place: str
-    vdn: object
-    campaign: object
+    #: of a bad entry: what was written, at most TEXT_LIMIT characters, and what is wrong with it
+    vdn_text: str = ""
+    campaign_text: str = ""
+    problem: str = ""
 
 
 @lru_cache(maxsize=64)
@@ -122,7 +113,7 @@ def text_of(value: object) -> str:
 
 def shown(value: object) -> str:
     """Write a cell or a JSON value into a message: one line, all that is not ASCII escaped."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or isinstance(value, OtherNumber):
         return text_of(value)
     return ascii(value) if len(value) <= _SHOWN_LIMIT else ascii(value[:_SHOWN_LIMIT]) + "…"
 
@@ -138,25 +129,18 @@ class LineReader:
         self._last_vdn_text: str | None = None
         self._last_vdn_id = 0
 
-    def read(self, entry: Written) -> ManifestLine:
+    def read(self, line: int, place: str, vdn: object, campaign: object) -> ManifestLine:
         """Judge what an entry says; values are texts, JSON values or ABSENT."""
-        line, place, vdn, campaign = entry
         vdn_id = self._vdn_id(vdn)
-        campaign_id = _campaign_id(campaign)
+        campaign_id = read_campaign_id(campaign)
         if isinstance(vdn_id, int) and isinstance(campaign_id, int):
-            ref = CampaignRef(vdn_id, campaign_id)
-            return ManifestLine(line, place, ref, text_of(vdn), text_of(campaign), "")
-        problems = [found for found in (vdn_id, campaign_id) if isinstance(found, str)]
-        return self.refuse(entry, "; ".join(problems))
-
-    def refuse(self, entry: Written, problem: str) -> ManifestLine:
-        """Make the line of an entry that is bad for a reason of its own."""
-        line, place, vdn, campaign = entry
-        return ManifestLine(line, place, None, text_of(vdn), text_of(campaign), problem)
-
-    def contradicts(self, vdn: object) -> bool:
-        """Whether this VDN is not the one of `--vdn`."""
-        return self.default_vdn is not None and self._vdn_id(vdn) != self.default_vdn
+            return ManifestLine(line, place, CampaignRef(vdn_id, campaign_id))
+        problems = [vdn_id] if isinstance(vdn_id, str) else []
+        if campaign is ABSENT:
+            problems.append("no campaign id is given")
+        elif isinstance(campaign_id, Refusal):
+            problems.append(f"{shown(campaign)} {campaign_id.reason}")
+        return refused(line, place, vdn, campaign, "; ".join(problems))
 
     def _vdn_id(self, vdn: object) -> int | str:
         if isinstance(vdn, str) and vdn == self._last_vdn_text:
@@ -173,8 +157,6 @@ class LineReader:
         return found
 
 
-def _campaign_id(campaign: object) -> int | str:
-    if campaign is ABSENT:
-        return "no campaign id is given"
-    found = read_campaign_id(campaign)
-    return f"{shown(campaign)} {found.reason}" if isinstance(found, Refusal) else found
+def refused(line: int, place: str, vdn: object, campaign: object, problem: str) -> ManifestLine:
+    """Make the line of an entry that is bad for a reason of its own."""
+    return ManifestLine(line, place, None, text_of(vdn), text_of(campaign), problem)

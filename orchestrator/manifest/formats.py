@@ -7,29 +7,40 @@ bytes. docs/spec/contracts.md, "Lists"; tests/faults.md, I01 to I38.
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import re
 from enum import StrEnum
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.manifest.csv_list import read_csv
-from orchestrator.manifest.entry import GoodLines, LineReader, ManifestLine, meaning_of
-from orchestrator.manifest.text import ManifestUnreadableError, decoded
+from orchestrator.manifest.entry import (
+    LineReader,
+    ManifestLine,
+    ManifestUnreadableError,
+    meaning_of,
+)
+from orchestrator.manifest.json_list import read_json_lines, read_json_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "Format",
-    "GoodLines",
     "ManifestLine",
     "ManifestUnreadableError",
     "advice_for",
     "format_of",
     "read_manifest",
-    "read_manifest_blocks",
 ]
+
+#: characters of the longest line; the csv module's own limit for one cell is the same
+MAX_LINE_CHARS = 131_072
+#: bytes at the beginning by which another kind of file is known
+_HEAD_BYTES = 65_536
 
 
 class Format(StrEnum):
@@ -56,18 +67,34 @@ SUFFIXES = {
     ".ndjson": Format.JSONL,
 }
 
-
-def format_of(name: str) -> Format | None:
-    """Tell the format by a file's name; None when its suffix is none of SUFFIXES."""
-    _, dot, suffix = name.rpartition(".")
-    return SUFFIXES.get(dot + suffix.lower())
-
-
 #: ends of file names that are no list, and what to do about them
 _NO_LISTS = (
     ((".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".tar", ".tgz"), "unpack it first"),
     ((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "save it as CSV in the spreadsheet program"),
 )
+
+#: first bytes of files that people send by mistake; the longest mark comes first
+_MAGIC = (
+    (b"\xff\xfe\x00\x00", "it is UTF-32 text: save it as UTF-8"),
+    (b"\x00\x00\xfe\xff", "it is UTF-32 text: save it as UTF-8"),
+    (b"\xff\xfe", "it is UTF-16 text: save it as UTF-8"),
+    (b"\xfe\xff", "it is UTF-16 text: save it as UTF-8"),
+    (b"\x1f\x8b", "it is compressed (gzip): unpack it first (gunzip)"),
+    (b"PK\x03\x04", "it is a workbook (save it as CSV) or a zip archive (unpack it first)"),
+    (b"PK\x05\x06", "it is an empty zip archive"),
+    (b"\xd0\xcf\x11\xe0", "it is an old workbook (xls): save it as CSV"),
+    (b"7z\xbc\xaf", "it is compressed (7z): unpack it first"),
+    (b"\xfd7zXZ", "it is compressed (xz): unpack it first (unxz)"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed (zstd): unpack it first (unzstd)"),
+    (b"BZh", "it is compressed (bzip2): unpack it first (bunzip2)"),
+    (b"%PDF", "it is a PDF: export the list as CSV"),
+)
+
+
+def format_of(name: str) -> Format | None:
+    """Tell the format by a file's name; None when its suffix is none of SUFFIXES."""
+    _, dot, suffix = name.rpartition(".")
+    return SUFFIXES.get(dot + suffix.lower())
 
 
 def advice_for(name: str) -> str:
@@ -79,14 +106,19 @@ def advice_for(name: str) -> str:
 
 
 def read_manifest(
-    chunks: Iterable[bytes], fmt: Format, *, default_vdn: int | None
+    chunks: Iterable[bytes],
+    fmt: Format,
+    *,
+    default_vdn: int | None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ManifestLine]:
     """Read a list, entry by entry.
 
     Args:
-        chunks: the bytes of the list in pieces of any length.
+        chunks: the bytes of the list in pieces; the longest is held in memory.
         fmt: how it is written.
         default_vdn: the VDN of entries that name none (`--vdn`); None when there is none.
+        note: is told how something was read that may have been meant in another way.
 
     Yields:
         One line for each entry, good or bad, in the order of the list. Lines may be yielded before
@@ -95,43 +127,100 @@ def read_manifest(
     Raises:
         ManifestUnreadableError: the list cannot be read as a whole, or holds no entry at all.
     """
-    for found in read_manifest_blocks(chunks, fmt, default_vdn=default_vdn):
-        if isinstance(found, GoodLines):
-            yield from found.lines()
-        else:
-            yield found
-
-
-def read_manifest_blocks(
-    chunks: Iterable[bytes],
-    fmt: Format,
-    *,
-    default_vdn: int | None,
-    note: Callable[[str], None] = lambda _: None,
-) -> Iterator[ManifestLine | GoodLines]:
-    """Read a list as `read_manifest` does, with runs of good lines in one piece.
-
-    A million lines that each become an object take most of the time that planning has.
-    `note` is told how something was read that may have been meant in another way.
-    """
-    empty = True
+    source = _Bytes(chunks)
+    _refuse_other_kinds(source.head, fmt)
+    text = io.TextIOWrapper(source, encoding="utf-8", newline="")
     reader = LineReader(default_vdn)
-    texts = decoded(chunks)
-    first = next(texts, "")
-    other = _other_format(first, fmt)
+    empty = True
+    try:
+        for line in _found(text, fmt, reader):
+            if empty and reader.note:
+                note(reader.note)
+            empty = False
+            yield line
+    except UnicodeDecodeError as error:
+        # the decoder was given what is left of a character that was cut, and the newest bytes
+        at = source.given - len(error.object) + error.start
+        raise ManifestUnreadableError(
+            f"byte {at}", "it is not UTF-8 text; save the list as UTF-8"
+        ) from error
+    if empty:
+        raise ManifestUnreadableError("1", "there are no campaigns in this list")
+
+
+def _found(text: TextIO, fmt: Format, reader: LineReader) -> Iterator[ManifestLine]:
+    if fmt is Format.JSON:
+        return read_json_list(text, reader)
+    read = read_csv if fmt is Format.CSV else read_json_lines
+    return read(numbered_lines(text), reader)
+
+
+def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
+    """Cut a text into lines, numbered from 1, with their ends: LF, CR LF or CR and nothing else.
+
+    Raises:
+        ManifestUnreadableError: a line is longer than MAX_LINE_CHARS, its end included.
+    """
+    lines = iter(partial(text.readline, MAX_LINE_CHARS + 1), "")
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_LINE_CHARS:
+            raise ManifestUnreadableError(
+                str(number), f"the line is longer than {MAX_LINE_CHARS:,} characters"
+            )
+        yield number, line
+
+
+class _Bytes(io.BufferedIOBase):
+    """The bytes of the list, as TextIOWrapper wants them, without the byte order mark."""
+
+    name = "the list"
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        #: bytes handed out, a byte order mark included
+        self.given = 0
+        #: the first ones, not handed out yet
+        self.head = b""
+        head = bytearray()
+        for chunk in self._chunks:
+            head += chunk
+            if len(head) >= _HEAD_BYTES:
+                break
+        self.head = bytes(head)
+        if self.head.startswith(codecs.BOM_UTF8):
+            self.given = len(codecs.BOM_UTF8)
+        self._chunks = chain((self.head[self.given :],), self._chunks)
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, _size: int = -1, /) -> bytes:
+        """Hand out the next chunk, whatever its size: only an empty one is the end."""
+        chunk = next(filter(None, self._chunks), b"")
+        nul_at = chunk.find(b"\0")
+        if nul_at >= 0:
+            raise ManifestUnreadableError(
+                f"byte {self.given + nul_at}",
+                "there is a NUL: this is a binary file or UTF-16 text; save it as UTF-8",
+            )
+        self.given += len(chunk)
+        return chunk
+
+
+def _refuse_other_kinds(head: bytes, fmt: Format) -> None:
+    """Refuse what is no text, or is written in another format beyond doubt."""
+    for mark, kind in _MAGIC:
+        if head.startswith(mark):
+            raise ManifestUnreadableError(
+                "byte 0", kind, advice="do that, then give the file that comes out of it"
+            )
+    other = _other_format(head.decode("utf-8-sig", "ignore"), fmt)
     if other is not None:
         raise ManifestUnreadableError(
             "1",
             f"this is {_FORMAT_WORDS[other]}, not {_FORMAT_WORDS[fmt]}",
             advice=f"add --format {other}, or let its name end in .{other}",
         )
-    for found in _found(chain((first,) if first else (), texts), fmt, reader):
-        if empty and reader.note:
-            note(reader.note)
-        empty = False
-        yield found
-    if empty:
-        raise ManifestUnreadableError("1", "there are no campaigns in this list")
 
 
 def _other_format(first: str, fmt: Format) -> Format | None:
@@ -164,16 +253,3 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _found(
-    texts: Iterable[str], fmt: Format, reader: LineReader
-) -> Iterator[ManifestLine | GoodLines]:
-    if fmt is Format.CSV:
-        return read_csv(texts, reader)
-    # ijson is loaded for those who need it: an emergency has no list
-    from orchestrator.manifest import json_list as manifest_json  # noqa: PLC0415
-
-    if fmt is Format.JSON:
-        return manifest_json.read_json_list(texts, reader)
-    return manifest_json.read_json_lines(texts, reader)

@@ -1,4 +1,4 @@
-"""JSON lists and JSON Lines, as a stream of entries.
+"""JSON lists and JSON Lines.
 
 Accepted, with numbers or digit texts as ids:
 
@@ -9,263 +9,339 @@ Accepted, with numbers or digit texts as ids:
     JSON Lines: one number, text or object on each line; blank lines are passed over
 
 A value that is no id is a bad entry. A document with two possible meanings (a key twice,
-campaignId beside campaignIds, campaigns beside vdnId) is refused. Keys, depth, and ids that stand
-before their VDN are bounded.
+campaignId beside campaignIds, campaigns beside vdnId) is refused. An array is read element by
+element and may have any length; any other document, or one element, has a bound.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+import json
+import re
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.manifest.entry import (
     ABSENT,
-    TEXT_LIMIT,
     LineReader,
     ManifestLine,
+    ManifestUnreadableError,
     Meaning,
-    Written,
+    OtherNumber,
     meaning_of,
+    refused,
 )
-from orchestrator.manifest.json_events import NotJsonError, json_events
-from orchestrator.manifest.text import ManifestUnreadableError, physical_lines
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TextIO
 
-#: characters of one line of JSON Lines
-MAX_LINE_CHARS = 131_072
-#: arrays and objects inside each other, in parts that are ignored
-MAX_DEPTH = 64
-#: keys of one object, and characters of one key
-MAX_KEYS = 1_000
-MAX_KEY_CHARS = 1_000
-#: ids of one object that may stand before its vdnId when there is no --vdn
-MAX_WAITING_IDS = 100_000
+#: characters that are read at a time; more only while one element is longer
+WINDOW_CHARS = 65_536
+#: characters of a document that is no array, and of one element of an array
+MAX_VALUE_CHARS = 16 * 2**20
+#: characters of a message that show where the JSON is wrong
+_SHOWN_CHARS = 20
+#: as long as anything whose end may be cut off and still look complete or wrong: `1.5e+3`,
+#: `-Infinity`, a surrogate pair
+_EDGE_CHARS = 40
+#: digits of a whole number that is worth converting; no id has more
+_ID_DIGITS = 19
 
 _FORMS = "a list is an array, or an object with vdnId and campaignIds, or one with campaigns"
+_TWO_WAYS = "this key and another in the same object can be meant in two ways"
 
-_END_OF_ARRAY = ("end_array", None)
-_END_OF_OBJECT = ("end_map", None)
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TOKEN = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")([ \t\r\n]*:)?|[{}]|-?Infinity|NaN')
 
-#: meanings that cannot stand in one object
-_RIVALS = {
-    Meaning.CAMPAIGN: {Meaning.CAMPAIGNS_OF_VDN, Meaning.ENTRIES},
-    Meaning.CAMPAIGNS_OF_VDN: {Meaning.CAMPAIGN, Meaning.ENTRIES},
-    Meaning.VDN: {Meaning.ENTRIES},
-    Meaning.ENTRIES: {Meaning.CAMPAIGN, Meaning.CAMPAIGNS_OF_VDN, Meaning.VDN},
+#: the meanings that may stand together in one object
+_PAIRS = (
+    {Meaning.VDN, Meaning.CAMPAIGN},
+    {Meaning.VDN, Meaning.CAMPAIGNS_OF_VDN},
+)
+_NO_ARRAY = {
+    Meaning.CAMPAIGNS_OF_VDN: "campaignIds is an array",
+    Meaning.ENTRIES: "campaigns is an array, and in the outermost object only",
 }
 
 
-def read_json_list(texts: Iterable[str], reader: LineReader) -> Iterator[ManifestLine]:
+class _NotStrictError(json.JSONDecodeError):
+    """The text is JSON to Python's parser, and not to us; `msg` says why."""
+
+
+def read_json_list(text: TextIO, reader: LineReader) -> Iterator[ManifestLine]:
     """Read a JSON list; entries are numbered 1, 2, 3 … and placed by their JSON path.
 
     Args:
-        texts: the list, decoded.
+        text: the list, line ends untranslated.
         reader: judges the entries.
 
     Raises:
         ManifestUnreadableError: no strict JSON, none of the accepted forms, or over a bound.
     """
-    return _Document(texts, reader).entries()
+    window = Window(text)
+    if window.next_character() == "[":
+        values = _entries_of_array(window.elements(), "$")
+    else:
+        values = _entries(window.rest(), "$", is_outermost=True)
+    for number, (path, vdn, campaign) in enumerate(values, start=1):
+        yield reader.read(number, path, vdn, campaign)
 
 
-def read_json_lines(texts: Iterable[str], reader: LineReader) -> Iterator[ManifestLine]:
+def read_json_lines(lines: Iterable[tuple[int, str]], reader: LineReader) -> Iterator[ManifestLine]:
     """Read JSON Lines; a line that is no JSON is a bad entry like any other.
 
     Args:
-        texts: the list, decoded.
+        lines: of the list, numbered from 1.
         reader: judges the entries.
-
-    Raises:
-        ManifestUnreadableError: a line is too long.
     """
-    for number, line in enumerate(physical_lines(texts, limit_chars=MAX_LINE_CHARS), start=1):
+    for number, line in lines:
         text = line.strip(" \t\r\n")
         if not text:
             continue
         try:
-            # read to its end before anything is yielded: a line that breaks off is one bad entry
-            found = list(_Document((text,), reader, line=number).one_entry())
+            value = _document(text)
+            if isinstance(value, list):
+                _refuse("$", "a line holds one number, text or object, not an array")
+            entries = list(_entries(value, "$", is_outermost=False))
+        except json.JSONDecodeError as error:
+            yield refused(number, str(number), ABSENT, text, _words(error))
         except ManifestUnreadableError as error:
-            found = [reader.refuse(Written(number, str(number), ABSENT, text), error.reason)]
-        yield from found
+            yield refused(number, str(number), ABSENT, text, error.reason)
+        else:
+            for path, vdn, campaign in entries:
+                place = str(number) if path == "$" else f"{number} {path}"
+                yield reader.read(number, place, vdn, campaign)
 
 
-class _Document:
-    """Walks through one document; all methods pull from the same stream of events."""
+# ---------------------------------------------------------------- what a value says
 
-    def __init__(
-        self, texts: Iterable[str], reader: LineReader, *, line: int | None = None
-    ) -> None:
-        self._reader = reader
-        self._events = json_events(texts)
-        #: the line of JSON Lines; None in a JSON list
-        self._line = line
-        self._count = 0
-        #: where the walk has come to, for refusals
-        self._place = "$"
+#: path, VDN and campaign of one entry, not judged yet
+_Entry = tuple[str, object, object]
 
-    def entries(self) -> Iterator[ManifestLine]:
-        """Walk through a JSON list."""
+
+def _entries_of_array(values: Iterable[object], path: str) -> Iterator[_Entry]:
+    for index, value in enumerate(values):
+        yield from _entries(value, f"{path}[{index}]", is_outermost=False)
+
+
+def _entries(value: object, path: str, *, is_outermost: bool) -> Iterator[_Entry]:
+    """Tell what a value names: one campaign, the campaigns of one VDN, or a list of entries."""
+    if not isinstance(value, dict):
+        if is_outermost:
+            _refuse(path, _FORMS)
+        yield path, ABSENT, value
+        return
+    found = _known_members(value, path)
+    _, vdn = found.pop(Meaning.VDN, (path, ABSENT))
+    if not found:
+        if is_outermost:
+            _refuse(path, _FORMS)
+        yield path, vdn, ABSENT
+        return
+    [(meaning, (place, member))] = found.items()
+    if meaning is Meaning.CAMPAIGN:
+        yield place, vdn, member
+        return
+    if not isinstance(member, list) or (meaning is Meaning.ENTRIES and not is_outermost):
+        _refuse(place, _NO_ARRAY[meaning])
+    if meaning is Meaning.ENTRIES:
+        yield from _entries_of_array(member, place)
+        return
+    for index, campaign in enumerate(member):
+        yield f"{place}[{index}]", vdn, campaign
+
+
+def _known_members(value: dict[str, object], path: str) -> dict[Meaning, tuple[str, object]]:
+    """Pick the members of an object that mean something, each with its JSON path."""
+    found: dict[Meaning, tuple[str, object]] = {}
+    for key, member in value.items():
+        meaning = meaning_of(key)
+        if meaning is None:
+            continue
+        place = f"{path}.{key}" if key.isidentifier() else f"{path}[{key!a}]"
+        if found and {meaning, *found} not in _PAIRS:
+            _refuse(place, _TWO_WAYS)
+        found[meaning] = place, member
+    return found
+
+
+def _refuse(place: str, reason: str, *, cause: Exception | None = None) -> NoReturn:
+    raise ManifestUnreadableError(place, reason) from cause
+
+
+# ---------------------------------------------------------------- from text to values
+
+
+class Window:
+    """The part of a document that is held, and how far it is read."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._held = ""
+        #: where in it reading goes on
+        self._at = 0
+        #: line ends before it
+        self._lines = 0
+
+    def next_character(self) -> str:
+        """Pass over blanks; the character that follows, which is not read yet; empty at the end."""
+        while True:
+            self._at = _end_of_blanks(self._held, self._at)
+            if self._at < len(self._held):
+                return self._held[self._at]
+            if not self._grow():
+                return ""
+
+    def rest(self) -> object:
+        """Read a document that is no array."""
+        self._held += self._text.read(MAX_VALUE_CHARS + 1 - len(self._held))
+        if len(self._held) > MAX_VALUE_CHARS:
+            _refuse("$", f"a JSON document that is no array may have {_MAX_WORDS}; {_ADVICE}")
         try:
-            kind, _ = next(self._events)
-            if kind == "start_array":
-                yield from self._array("$")
-            elif kind == "start_map":
-                yield from self._object("$", outermost=True)
-            else:
-                self._refuse(_FORMS)
-            self._end()
-        except NotJsonError as error:
-            self._refuse(str(error), cause=error)
+            return _document(self._held)
+        except json.JSONDecodeError as error:
+            _refuse(str(error.lineno), _words(error), cause=error)
 
-    def one_entry(self) -> Iterator[ManifestLine]:
-        """Walk through one line of JSON Lines."""
-        try:
-            kind, value = next(self._events)
-            if kind == "start_array":
-                self._refuse("a line holds one number, text or object, not an array")
-            if kind == "start_map":
-                yield from self._object("$", outermost=False)
-            else:
-                yield self._entry("$", ABSENT, self._value(kind, value))
-            self._end()
-        except NotJsonError as error:
-            self._refuse(str(error), cause=error)
+    def elements(self) -> Iterator[object]:
+        """Read an array, one element after the other."""
+        self._at += 1
+        index = 0
+        if self.next_character() == "]":
+            self._at += 1
+        else:
+            while True:
+                value, delimiter = self._element(f"$[{index}]")
+                yield value
+                if delimiter == "]":
+                    break
+                index += 1
+        if self.next_character():
+            _refuse("$", "there is more text after the JSON has ended")
 
-    def _array(self, path: str) -> Iterator[ManifestLine]:
-        """Walk through an array of entries."""
-        for place, kind, value in self._elements(path):
-            if kind == "start_map":
-                yield from self._object(place, outermost=False)
-            else:
-                yield self._entry(place, ABSENT, self._value(kind, value))
+    def _element(self, path: str) -> tuple[object, str]:
+        """Read one element and the delimiter after it."""
+        while True:
+            self.next_character()
+            try:
+                value, end = _decoded(self._held, self._at)
+                end = _end_of_blanks(self._held, end)
+                delimiter = self._held[end : end + 1]
+                if delimiter and delimiter in ",]":
+                    self._at = end + 1
+                    return value, delimiter
+                fault = json.JSONDecodeError("Expecting ',' delimiter", self._held, end)
+            except json.JSONDecodeError as error:
+                fault = error
+            may_be_cut = _may_be_cut(fault)
+            if may_be_cut and len(self._held) - self._at >= MAX_VALUE_CHARS:
+                _refuse(path, f"one element of an array may have {_MAX_WORDS}; {_ADVICE}")
+            line = self._lines + fault.lineno
+            if not (may_be_cut and self._grow()):
+                _refuse(path, f"{_words(fault)} (line {line})", cause=fault)
 
-    def _object(self, place: str, *, outermost: bool) -> Iterator[ManifestLine]:
-        """Walk through an object: one campaign, the campaigns of one VDN, or a list of entries."""
-        walked = _Object()
-        for key in self._keys():
-            kind, value = next(self._events)
-            path = f"{place}.{key}" if key.isidentifier() else f"{place}[{key!a}]"
-            meaning = meaning_of(key)
-            if meaning is None:
-                self._value(kind, value)
-                continue
-            self._place = path
-            if meaning in walked.meanings or walked.meanings & _RIVALS[meaning]:
-                self._refuse("this key and another in the same object can be meant in two ways")
-            walked.meanings.add(meaning)
-            if meaning is Meaning.VDN:
-                walked.vdn = self._value(kind, value)
-                if walked.defaulted and self._reader.contradicts(walked.vdn):
-                    self._refuse("the VDN is not the one of --vdn, and stands after its campaigns")
-            elif meaning is Meaning.ENTRIES:
-                if not (outermost and kind == "start_array"):
-                    self._refuse("campaigns is an array, and in the outermost object only")
-                yield from self._array(path)
-            else:
-                yield from self._ids(walked, path, kind, value)
-        yield from self._give(walked)
-        if walked.meanings <= {Meaning.VDN}:
-            if outermost:
-                self._place = place
-                self._refuse(_FORMS)
-            yield self._entry(place, walked.vdn, ABSENT)
-
-    def _ids(self, walked: _Object, path: str, kind: str, value: Any) -> Iterator[ManifestLine]:
-        """Read campaignId or campaignIds; ids wait until their VDN is known."""
-        if Meaning.CAMPAIGN in walked.meanings:
-            walked.waiting.append((path, self._value(kind, value)))
-            return
-        if kind != "start_array":
-            self._refuse("campaignIds is an array")
-        for place, element_kind, element in self._elements(path):
-            walked.waiting.append((place, self._value(element_kind, element)))
-            if walked.vdn is not ABSENT:
-                yield from self._give(walked)
-            elif len(walked.waiting) > MAX_WAITING_IDS:
-                if self._reader.default_vdn is None:
-                    self._refuse(f"more than {MAX_WAITING_IDS:,} ids stand before their vdnId")
-                walked.defaulted = True
-                yield from self._give(walked)
-
-    def _give(self, walked: _Object) -> Iterator[ManifestLine]:
-        """Judge the ids that waited."""
-        for place, campaign in walked.waiting:
-            yield self._entry(place, walked.vdn, campaign)
-        walked.waiting.clear()
-
-    def _entry(self, path: str, vdn: object, campaign: object) -> ManifestLine:
-        if self._line is None:
-            self._count += 1
-            return self._reader.read(Written(self._count, path, vdn, campaign))
-        place = str(self._line) if path == "$" else f"{self._line} {path}"
-        return self._reader.read(Written(self._line, place, vdn, campaign))
-
-    def _elements(self, path: str) -> Iterator[tuple[str, str, Any]]:
-        """Walk through an array: place, kind and value of each element's first event."""
-        for index, (kind, value) in enumerate(iter(self._events.__next__, _END_OF_ARRAY)):
-            self._place = place = f"{path}[{index}]"
-            yield place, kind, value
-
-    def _keys(self) -> Iterator[str]:
-        """Walk through an object: its keys, of which none may be repeated."""
-        keys: set[str] = set()
-        for _, key in iter(self._events.__next__, _END_OF_OBJECT):
-            self._remember(keys, key)
-            yield key
-
-    def _remember(self, keys: set[str], key: str) -> None:
-        if key in keys:
-            self._refuse(f"the key {for_terminal(key, limit=60)} stands twice in one object")
-        keys.add(key)
-        if len(keys) > MAX_KEYS or len(key) > MAX_KEY_CHARS:
-            self._refuse(
-                f"an object has more than {MAX_KEYS:,} keys, "
-                f"or one of more than {MAX_KEY_CHARS:,} characters"
-            )
-
-    def _value(self, kind: str, value: Any) -> object:
-        """Take a value; of an array or object only what it is, after passing over it."""
-        if kind == "start_array":
-            self._pass_over()
-            return []
-        if kind == "start_map":
-            self._pass_over()
-            return {}
-        return value[:TEXT_LIMIT] if isinstance(value, str) else value
-
-    def _pass_over(self) -> None:
-        """Read to the end of the array or object that has begun; its keys must be sound too."""
-        inside: list[set[str]] = [set()]
-        while inside:
-            kind, value = next(self._events)
-            if kind in {"start_array", "start_map"}:
-                inside.append(set())
-                if len(inside) > MAX_DEPTH:
-                    self._refuse(f"arrays and objects are nested more than {MAX_DEPTH} deep")
-            elif kind in {"end_array", "end_map"}:
-                inside.pop()
-            elif kind == "map_key":
-                self._remember(inside[-1], value)
-
-    def _end(self) -> None:
-        """Read on: what follows a document is the parser's to refuse."""
-        deque(self._events, maxlen=0)
-
-    def _refuse(self, reason: str, *, cause: Exception | None = None) -> NoReturn:
-        raise ManifestUnreadableError(self._place, reason) from cause
+    def _grow(self) -> bool:
+        """Let go of what is read, and take in as much again as is left; false at the end."""
+        self._lines += self._held.count("\n", 0, self._at)
+        left = self._held[self._at :]
+        more = self._text.read(max(WINDOW_CHARS, len(left)))
+        self._held, self._at = left + more, 0
+        return bool(more)
 
 
-class _Object:
-    """What is known of an object while it is read."""
+_MAX_WORDS = f"{MAX_VALUE_CHARS // 2**20} MiB"
+_ADVICE = "write a longer list as JSON Lines"
 
-    def __init__(self) -> None:
-        self.meanings: set[Meaning] = set()
-        self.vdn: object = ABSENT
-        #: ids whose VDN is not known yet, with their places
-        self.waiting: list[tuple[str, object]] = []
-        #: whether --vdn was taken for ids that could not wait
-        self.defaulted = False
+
+def _end_of_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+def _may_be_cut(fault: json.JSONDecodeError) -> bool:
+    """Whether more text could make this right."""
+    if isinstance(fault, _NotStrictError):
+        return False
+    return fault.msg.startswith("Unterminated") or len(fault.doc) - fault.pos < _EDGE_CHARS
+
+
+def _words(fault: json.JSONDecodeError) -> str:
+    """Say what is wrong, in words that follow the place."""
+    if isinstance(fault, _NotStrictError):
+        return fault.msg
+    if fault.msg.startswith("Unterminated") or fault.pos >= len(fault.doc):
+        return "the JSON breaks off"
+    if fault.msg == "Extra data":
+        return "there is more text after the JSON has ended"
+    here = fault.doc[fault.pos : fault.pos + _SHOWN_CHARS]
+    return f"this is not JSON: {fault.msg[:1].lower()}{fault.msg[1:]} at {here!a}"
+
+
+def _document(text: str) -> object:
+    """Read a text that is one value and nothing else. Raises JSONDecodeError."""
+    value, end = _decoded(text, _end_of_blanks(text, 0))
+    end = _end_of_blanks(text, end)
+    if end < len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
+
+
+def _decoded(text: str, at: int) -> tuple[object, int]:
+    """Read the value that begins here; returns it and where it ends. Raises JSONDecodeError."""
+    try:
+        value, end = _DECODER.raw_decode(text, at)
+        if _SURROGATE.search(text, at, end):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError:
+        raise
+    except RecursionError as error:
+        raise _NotStrictError("arrays and objects are nested too deeply", text, at) from error
+    except UnicodeEncodeError as error:
+        raise _NotStrictError("half a surrogate pair stands in a text", text, at) from error
+    except ValueError as error:  # of the hooks below
+        raise _refused_by_hook(text, at) from error
+    return value, end
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError
+    return members
+
+
+def _whole(digits: str) -> int | OtherNumber:
+    # to convert many digits takes long, or is refused
+    return int(digits) if len(digits) <= _ID_DIGITS else OtherNumber(digits)
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise ValueError
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members,
+    parse_int=_whole,
+    parse_float=OtherNumber,
+    parse_constant=_refuse_constant,
+)
+
+
+def _refused_by_hook(text: str, at: int) -> _NotStrictError:
+    """Find what a hook refused: the parser does not say where it stands."""
+    keys: list[set[str]] = []
+    tokens = _TOKEN.finditer(text, at)
+    while True:  # the hooks refuse nothing else
+        token = next(tokens)
+        if token[0] == "{":
+            keys.append(set())
+        elif token[0] == "}":
+            keys.pop()
+        elif token[2]:
+            key = json.loads(token[1])
+            if key in keys[-1]:
+                reason = f"the key {for_terminal(key, limit=60)} stands twice in one object"
+                return _NotStrictError(reason, text, token.start())
+            keys[-1].add(key)
+        elif not token[1]:
+            return _NotStrictError(f"{token[0]} is not a number in JSON", text, token.start())

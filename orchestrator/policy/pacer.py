@@ -51,11 +51,11 @@ LEAST_GUARD_S = 0.001
 _TRIPS_KNOWN = 100
 
 #: lateness that may be caught up at any rate: ten times what a timer oversleeps
-_SLACK_S = 0.010
+SLACK_S = 0.010
 #: how many may leave at once after a silence, where R/4 is not less
 _FIRST_FEW = 3
 #: nobody waits for less, and a clock's rounding is far below it; the guard is 15,000 times as much
-_TICK_S = 1e-6
+TICK_S = 1e-6
 
 #: throttlings closer than this answer the same burst
 _SAME_THROTTLING_S = 0.5
@@ -93,7 +93,7 @@ class Pacer:
             rate_per_s: the ceiling R, requests per second, above 0, finite.
             guard_s: how much longer than a second the window is, seconds, above 0.1 ms.
         """
-        assert 100 * _TICK_S <= guard_s < 1
+        assert 100 * TICK_S <= guard_s < 1
         self._guard_s = guard_s
         self._log: deque[SendRecord] = deque()
         #: the shortest round trip so far, and how many there were
@@ -159,7 +159,7 @@ class Pacer:
             return wait_s
         # What the window cost is no lateness: else the first burst would come back every second.
         self._slot_s = max(
-            self._slot_s + interval_s, frees_s - _SLACK_S, now_s - self._slack_s(now_s, interval_s)
+            self._slot_s + interval_s, frees_s - SLACK_S, now_s - self._slack_s(now_s, interval_s)
         )
         left = SendRecord(now_s)
         while self._log and self._log[0].at_s <= now_s - self._window_s - self._guard_s:
@@ -222,7 +222,7 @@ class Pacer:
         if due_s > wait_s:
             recovering = self.rate_now_per_s(now_s) < self.ceiling_per_s
             wait_s = max(wait_s, min(due_s, _ASK_AGAIN_S)) if recovering else due_s
-        return wait_s if wait_s >= _TICK_S else 0.0
+        return wait_s if wait_s >= TICK_S else 0.0
 
     def _next(self, now_s: float) -> tuple[float, float]:
         """Seconds between two departures, and when the one that is L back is a window ago."""
@@ -244,4 +244,4 @@ class Pacer:
 
     def _slack_s(self, now_s: float, interval_s: float) -> float:
         few = max(1, min(_FIRST_FEW, math.floor(self.rate_now_per_s(now_s) / 4)))
-        return max(_SLACK_S, (few - 1) * interval_s)
+        return max(SLACK_S, (few - 1) * interval_s)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import Problem, RefusedError, StorageError
 from orchestrator.isales.strict_json import storable
-from orchestrator.manifest.entry import GoodLines
 from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.policy.plan import PlanCounts
 from orchestrator.store.base import Standing
@@ -27,7 +26,6 @@ from orchestrator.store.tables import (
     create_tables,
     index_plan,
     put,
-    put_good_lines,
     put_many,
     set_durable,
 )
@@ -126,7 +124,7 @@ class PlanWriter:
         connection.execute("PRAGMA synchronous = OFF")
         return connection
 
-    def take(self, lines: Iterable[ManifestLine | GoodLines]) -> tuple[PlanCounts, Refused]:
+    def take(self, lines: Iterable[ManifestLine]) -> tuple[PlanCounts, Refused]:
         """Store every line, find the duplicates.
 
         Raises:
@@ -173,17 +171,10 @@ class PlanWriter:
         except sqlite3.Error as error:
             raise StorageError(f"the plan cannot be stored: {error}") from error
 
-    def _store(self, lines: Iterable[ManifestLine | GoodLines], refused: Refused) -> int:
+    def _store(self, lines: Iterable[ManifestLine], refused: Refused) -> int:
         total = 0
         rows: list[Row] = []
         for line in lines:
-            if isinstance(line, GoodLines):
-                # the rows stay in order: a row at the end of the table is the cheapest to insert
-                put_many(self.connection, "plan", rows)
-                rows.clear()
-                put_good_lines(self.connection, total + 1, line)
-                total += len(line.campaign_ids)
-                continue
             total += 1
             if line.ref is None:
                 refused.add(line)

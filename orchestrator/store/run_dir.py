@@ -250,7 +250,7 @@ def make_run_directory(path: Path) -> RunDirectory:
     """
     refuse_network_file_system(path)
     try:
-        _make_parents(path.parent)
+        make_folders(path.parent)
         try:
             _make_one(path)
         except FileExistsError:
@@ -358,11 +358,15 @@ def _run_paths(state_dir: Path) -> Iterator[Path]:
         return
 
 
-def _make_parents(path: Path) -> None:
-    """Make what is missing above a run directory: for us alone, or for a setgid one's group."""
+def make_folders(path: Path) -> None:
+    """Make a folder and what is missing above it: for us alone, or for a setgid one's group.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if path.is_dir():
         return
-    _make_parents(path.parent)
+    make_folders(path.parent)
     try:
         _make_one(path)
     except FileExistsError:

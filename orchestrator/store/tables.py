@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import zlib
-from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import JournalMismatchError, StorageError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from orchestrator.manifest.entry import GoodLines
 
 SCHEMA_VERSION = 1
 #: "CPOJ": a SQLite file with another id is not a journal
@@ -122,11 +120,6 @@ _INSERT = {
     for rows in _AT_ONCE
 }
 
-_GOOD_VALUES = "(?, ?, ?, ?, '', '', '', ?)"
-_GOOD_LINE = "INSERT INTO plan VALUES " + _GOOD_VALUES  # noqa: S608 - our own
-#: rows of one statement: 1.2 µs a row one by one, 0.6 µs with 50 and hardly less with 500
-_ROWS_AT_ONCE = 50
-
 #: steps of SQLite between two looks at whether its answer is still wanted: some milliseconds
 STEPS_BETWEEN_LOOKS = 100_000
 
@@ -155,24 +148,6 @@ def put_many(connection: sqlite3.Connection, table: str, rows: Sequence[Row]) ->
                 values.append(crc(row))
             connection.execute(_INSERT[table, size], values)
             done += size
-
-
-def put_good_lines(connection: sqlite3.Connection, first_seq: int, good: GoodLines) -> None:
-    """Insert plan rows of good lines as `put_many` would: 1.4 µs a row where that takes 3.2."""
-    numbers = zip(count(first_seq), count(good.first_line), good.vdn_ids, good.campaign_ids)
-    checksum = zlib.crc32
-    # what `crc` says of (seq, line, vdn_id, campaign_id, "", "", "")
-    rows = [
-        (seq, line, vdn, one, checksum(f"({seq}, {line}, {vdn}, {one}, '', '', '')".encode()))
-        for seq, line, vdn, one in numbers
-    ]
-    whole = len(rows) - len(rows) % _ROWS_AT_ONCE
-    groups = range(0, whole, _ROWS_AT_ONCE)
-    connection.executemany(
-        _GOOD_LINE + f", {_GOOD_VALUES}" * (_ROWS_AT_ONCE - 1),
-        (tuple(chain.from_iterable(rows[at : at + _ROWS_AT_ONCE])) for at in groups),
-    )
-    connection.executemany(_GOOD_LINE, rows[whole:])
 
 
 def reopen(connection: sqlite3.Connection, seq: int) -> None:

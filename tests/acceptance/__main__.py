@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.acceptance import (
+    scenarios_ceiling,
     scenarios_emergency,
     scenarios_evidence,
     scenarios_pause,
@@ -28,7 +29,7 @@ from tests.acceptance.case import Case, tell
 from tests.acceptance.child import ROOT, command
 from tests.acceptance.registry import SCENARIOS, Scenario
 
-LOADED = (scenarios_pause, scenarios_emergency, scenarios_evidence)
+LOADED = (scenarios_pause, scenarios_emergency, scenarios_evidence, scenarios_ceiling)
 
 
 def chosen(names: list[str], issue: int | None, *, short: bool = False) -> list[Scenario]:

@@ -38,8 +38,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.pages import Page, read_details, read_page
 from orchestrator.isales.verdict import Kind, judge
-from orchestrator.manifest.formats import Format, read_manifest_blocks
-from orchestrator.manifest.text import ManifestUnreadableError
+from orchestrator.manifest.formats import Format, ManifestUnreadableError, read_manifest
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import config_show, load_settings
 from orchestrator.store import PlanWriter
@@ -157,8 +156,8 @@ def fuzz_lists(bench: Bench, rng: random.Random) -> None:
     path = bench.folder / "fuzz.db"
     writer = PlanWriter(path)
     try:
-        blocks = read_manifest_blocks(_chunks(rng, made), chosen, default_vdn=default_vdn)
-        writer.take(blocks)
+        lines = read_manifest(_chunks(rng, made), chosen, default_vdn=default_vdn)
+        writer.take(lines)
         connection = writer.finish().connection
     except ManifestUnreadableError:
         bench.counts["lists refused whole"] += 1

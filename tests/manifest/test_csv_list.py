@@ -2,31 +2,20 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.manifest import csv_list as manifest_csv
-from orchestrator.manifest.csv_list import MAX_LINE_CHARS, MAX_RECORD_LINES, read_csv
-from orchestrator.manifest.entry import GoodLines, LineReader, ManifestLine
-from orchestrator.manifest.text import ManifestUnreadableError
+from orchestrator.manifest.csv_list import MAX_RECORD_LINES, read_csv
+from orchestrator.manifest.entry import LineReader, ManifestLine, ManifestUnreadableError
+from orchestrator.manifest.formats import numbered_lines
 
 UNCLOSED = "a quote opens on this line and is not closed"
 
 
 def lines_of(text: str, *, vdn: int | None = None) -> list[ManifestLine]:
-    return list(one_by_one(read_csv([text] if text else [], LineReader(vdn))))
-
-
-def one_by_one(stream: Iterator[ManifestLine | GoodLines]) -> Iterator[ManifestLine]:
-    for found in stream:
-        if isinstance(found, GoodLines):
-            yield from found.lines()
-        else:
-            yield found
+    return list(read_csv(numbered_lines(io.StringIO(text, newline="")), LineReader(vdn)))
 
 
 def ids(text: str, *, vdn: int | None = None) -> list[tuple[int, int, int]]:
@@ -302,82 +291,6 @@ def test_repeated_ids_are_all_yielded() -> None:
     assert ids("campaign_id\n5\n6\n5\n", vdn=7) == [(2, 7, 5), (3, 7, 6), (4, 7, 5)]
 
 
-# ------------------------------------------------------------------ bounds
-
-
-def test_a_cell_over_the_limit_is_refused() -> None:
-    """131,073 characters are over it, quoted or not [I25]."""
-    for quote in ("", '"'):
-        place, reason = refusal(f"campaign_id\n{quote}{'7' * (MAX_LINE_CHARS + 1)}{quote}\n", vdn=7)
-
-        assert (place, reason) == ("2", "the line is longer than 131,072 characters")
-
-
-def test_millions_of_lines_are_read_one_by_one() -> None:
-    """An entry is yielded before the next piece of text is asked for [I26]."""
-    asked = 0
-
-    def endless() -> Iterator[str]:
-        nonlocal asked
-        yield "campaign_id\n"
-        while True:
-            asked += 1
-            yield f"{asked}\n"
-
-    stream = one_by_one(read_csv(endless(), LineReader(7)))
-
-    assert [line.line for line, _ in zip(stream, range(1000), strict=False)] == list(range(2, 1002))
-    assert asked <= 1001
-
-
-# ------------------------------------------------------------------ runs of good lines
-
-
-#: what lines are made of, good and bad; the first line tells the layout
-FIRST = ["", "vdn,campaign_id", "campaign_id;vdn", "campaign_id", "campaign_id,name", "sep=;\n1;5",
-         "1,5", "5", "\ufeff5", "# x"]  # fmt: skip
-LINE = st.sampled_from(
-    ["1,5", "1;5", "5", "7,5", "7;5", "5,7", "9999,8999999999999999999", "1,9000000000000000000",
-     "1,9223372036854775808", "9223372036854775807", "0,5", "10000,5", "1,05", "007", "", " ",
-     ",", "#", '"1","5"', '"1', '5"', "1, 5", "1,5,", "1,5,x", "\ufeff1,5", "1,\uff15", "\uff15",
-     "x,y", "1,5\x0b", "1,5\u2028", "-1,5", "1e3", "1_0", '"1\n",5', "9" * 40]
-)  # fmt: skip
-END = st.sampled_from(["\n", "\n", "\n", "\r\n", "\r", "\n\n", "\n\r"])
-
-
-@settings(max_examples=300)
-@given(
-    first=st.sampled_from(FIRST),
-    rest=st.lists(st.tuples(END, LINE | st.text(' 15,;\t\r\n#"', max_size=6)), max_size=12),
-    cuts=st.lists(st.integers(0, 60), max_size=4),
-    vdn=st.sampled_from([None, 7]),
-    tail=st.sampled_from(["", "\n", "\r", "\r\n"]),
-)
-def test_a_run_and_one_by_one_agree(
-    first: str, rest: list[tuple[str, str]], cuts: list[int], vdn: int | None, tail: str
-) -> None:
-    """Any list, cut anywhere: the same lines and the same refusal, in a run or not [I26]."""
-    text = first + "".join(end + line for end, line in rest) + tail
-    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    texts = [text[a:b] for a, b in pairwise(edges) if a < b]
-
-    def outcome() -> tuple[list[ManifestLine], str]:
-        lines: list[ManifestLine] = []
-        try:
-            lines.extend(one_by_one(read_csv(texts, LineReader(vdn))))
-        except ManifestUnreadableError as error:
-            return lines, str(error)
-        return lines, ""
-
-    in_runs = outcome()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest_csv, "_plain_lines", lambda _layout, _vdn: None)
-        alone = outcome()
-
-    event("refused" if alone[1] else "read")
-    assert in_runs == alone
-
-
 # ------------------------------------------------------------------ comments and Excel
 
 
@@ -452,7 +365,7 @@ def test_a_number_with_a_thousands_comma_is_read_as_two_columns_and_said() -> No
     """`1,234` without a header is VDN 1, campaign 234; the reader notes it."""
     reader = LineReader(None)
 
-    (line,) = one_by_one(read_csv(iter(["1,234\n"]), reader))
+    (line,) = read_csv(iter([(1, "1,234\n")]), reader)
 
     assert line.ref == (1, 234)
     assert "1,234 is read as VDN 1, campaign 234" in reader.note

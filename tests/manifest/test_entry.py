@@ -1,16 +1,14 @@
 """One entry: from what was written to a campaign or a problem."""
 
-from decimal import Decimal
-
 import pytest
 
 from orchestrator.manifest.entry import (
     ABSENT,
-    GoodLines,
     LineReader,
     ManifestLine,
+    ManifestUnreadableError,
     Meaning,
-    Written,
+    OtherNumber,
     meaning_of,
     shown,
     text_of,
@@ -21,17 +19,18 @@ ONLY_DIGITS = "only the digits 0-9 are allowed"
 
 
 def read(vdn: object, campaign: object, *, default_vdn: int | None = None) -> ManifestLine:
-    return LineReader(default_vdn).read(Written(3, "3", vdn, campaign))
+    return LineReader(default_vdn).read(3, "3", vdn, campaign)
 
 
 def test_a_good_entry_names_its_campaign() -> None:
-    """VDN and id as written, and as numbers."""
-    assert read("7", "12") == ManifestLine(3, "3", CampaignRef(7, 12), "7", "12", "")
+    """As numbers; what was written is kept of bad entries alone."""
+    assert read("7", "12") == ManifestLine(3, "3", CampaignRef(7, 12), "", "", "")
+    assert read("7", "x").vdn_text == "7"
 
 
 def test_the_default_fills_in_what_is_not_written() -> None:
     """Without a VDN of its own an entry takes the one of --vdn."""
-    assert read(ABSENT, 12, default_vdn=9) == ManifestLine(3, "3", CampaignRef(9, 12), "", "12", "")
+    assert read(ABSENT, 12, default_vdn=9) == ManifestLine(3, "3", CampaignRef(9, 12), "", "", "")
 
 
 @pytest.mark.parametrize(
@@ -68,20 +67,10 @@ def test_what_was_read_before_decides_nothing() -> None:
     """The reader remembers the last VDN text: a good one, then bad ones, then the good one."""
     reader = LineReader(None)
 
-    lines = [
-        reader.read(Written(1, "1", vdn, "5")) for vdn in ("", "7", "7", "", 7, "8", True, "7")
-    ]
+    lines = [reader.read(1, "1", vdn, "5") for vdn in ("", "7", "7", "", 7, "8", True, "7")]
 
     found = [line.ref and line.ref.vdn_id for line in lines]
     assert found == [None, 7, 7, None, 7, 8, None, 7]
-
-
-def test_a_default_is_contradicted_by_another_vdn_only() -> None:
-    """Without --vdn there is nothing to contradict."""
-    assert LineReader(9).contradicts(8)
-    assert LineReader(9).contradicts("x")
-    assert not LineReader(9).contradicts("9")
-    assert not LineReader(None).contradicts(8)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +84,7 @@ def test_a_default_is_contradicted_by_another_vdn_only() -> None:
         ({}, "{…}"),
         ([], "[…]"),
         (12, "12"),
-        (Decimal("12.0"), "12.0"),
+        (OtherNumber("12.0"), "12.0"),
     ],
 )
 def test_the_report_shows_what_was_written(value: object, text: str) -> None:
@@ -112,6 +101,7 @@ def test_the_report_shows_what_was_written(value: object, text: str) -> None:
         ("\x1b[2J", r"'\x1b[2J'"),
         ("7" * 41, f"'{'7' * 40}'…"),
         (12, "12"),
+        (OtherNumber("1" * 41), "1" * 41),
     ],
 )
 def test_a_message_shows_what_cannot_be_seen(value: object, text: str) -> None:
@@ -137,11 +127,12 @@ def test_names_are_matched_without_case_and_separators(names: str, meaning: Mean
     assert {meaning_of(name.replace("|", " ")) for name in names.split()} == {meaning}
 
 
-@pytest.mark.parametrize("vdn", ["7", ABSENT])
-def test_a_good_line_is_the_same_alone_and_in_a_run(vdn: object) -> None:
-    """With the VDN in the list, or from `--vdn` [I26]."""
-    run = GoodLines(3, vdn_written=vdn == "7", vdn_ids=[7, 7], campaign_ids=[12, 12])
-    first, second = run.lines()
+@pytest.mark.parametrize(
+    ("place", "words"), [("17", "the list, line 17: "), ("$[3]", "the list, $[3]: ")]
+)
+def test_a_refusal_names_its_place(place: str, words: str) -> None:
+    """A line is called one; whoever opened the file adds its name."""
+    error = ManifestUnreadableError(place, "a reason")
 
-    assert first == read(vdn, "12", default_vdn=7)
-    assert (second.line, second.place, second.ref) == (4, "4", first.ref)
+    assert str(error) == f"{words}a reason. Nothing was sent."
+    assert (error.place, error.reason, error.exit_code) == (place, "a reason", 2)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import Problem, RefusedError, StorageError
-from orchestrator.manifest.entry import GoodLines
 from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.decide import Changed, Outcome
 from orchestrator.policy.plan import PlanCounts
@@ -59,35 +58,6 @@ def test_every_line_has_its_row_in_order(path: Path) -> None:
     assert read_meta(connection) == to_meta(run_record())
     check_whole(connection, path)
     connection.close()
-
-
-def test_a_run_of_good_lines_is_stored_as_its_lines_are(path: Path) -> None:
-    """The same rows, checksums and duplicates, among bad lines and across statements."""
-    ids = [*range(1, 121), 5, 5, 2**63 - 1]
-    run = GoodLines(3, vdn_written=True, vdn_ids=[9] * 100 + [1] * 23, campaign_ids=ids)
-    short = GoodLines(130, vdn_written=False, vdn_ids=[9], campaign_ids=[5])
-    in_runs: list[ManifestLine | GoodLines] = [bad_line(2), run, line(126, 7), bad_line(127), short]
-    alone: list[ManifestLine | GoodLines] = [
-        bad_line(2),
-        *run.lines(),
-        line(126, 7),
-        bad_line(127),
-        *short.lines(),
-    ]
-    found = []
-    for lines in (in_runs, alone):
-        plan = PlanWriter(path)
-        counts, refused = plan.take(lines)
-        connection = plan.finish(run_record()).connection
-        check_whole(connection, path)
-        rows = [connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own
-                for table in ("plan", "duplicates")]  # fmt: skip
-        found.append((counts, refused, rows))
-        connection.close()
-        path.unlink()
-
-    assert found[0] == found[1]
-    assert found[0][0] == PlanCounts(lines=127, campaigns=123, duplicates=2, invalid=2)
 
 
 ENTRIES = st.lists(st.none() | st.tuples(st.integers(1, 2), st.integers(1, 4)), max_size=30)
