@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.figures import Figure
 from orchestrator.policy.pacer import Pacer
-from orchestrator.simulator.windows import fullest_window
+from orchestrator.simulator.ledger import fullest_window
 
 if TYPE_CHECKING:
     from bench.stage import Form, Stage

@@ -24,7 +24,7 @@ from array import array
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from orchestrator.simulator.windows import fullest_window
+from orchestrator.simulator.ledger import fullest_window
 
 OK = b'{"resultCode":"0200000","resultDesc":"","returnCode":"0200000","returnDesc":""}'
 DATABASE = b'{"resultCode":"0200006","resultDesc":"db","returnCode":"0200006","returnDesc":"db"}'

@@ -39,10 +39,9 @@ from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.faults import Ending, FaultPlan
 from orchestrator.simulator.handler import Handler, Received
-from orchestrator.simulator.ledger import Ledger
+from orchestrator.simulator.ledger import Ledger, fullest_window
 from orchestrator.simulator.routes import CHANGES, Kind, read_call
 from orchestrator.simulator.signature import SignatureCheck
-from orchestrator.simulator.windows import fullest_window
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory
 from orchestrator.store.sqlite import SqliteJournal, SqliteStore
@@ -385,7 +384,7 @@ class FakeTransport:
         server = self._server
         query = request.query_string
         target = request.path + ("?" + query if query else "")
-        call = read_call(request.method, target, prefix=server.handler.prefix)
+        call = read_call(request.method, target)
         sent = Sent(
             len(server.sent) + 1,
             self._clock.now_s(),
@@ -445,9 +444,7 @@ class FakeTransport:
         if method == "PUT":
             headers.append(("Content-Length", "0"))
         received = Received(method=method, target=sent.target, headers=tuple(headers))
-        played = server.handler.receive(
-            received, now_s=now_s, at_s=now_s, wall_ms=server.clock.true_ms()
-        )
+        played = server.handler.receive(received, now_s=now_s, wall_ms=server.clock.true_ms())
         forged = server.forge(sent) if server.forge is not None else None
         if forged is not None:
             played = replace(played, wire=forged, ending=Ending.KEEP, complete=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import signal
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
@@ -26,7 +25,8 @@ from orchestrator.errors import StorageError
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.checks import shown
 from orchestrator.settings.load import load_settings
-from orchestrator.simulator import scenarios, serve
+from orchestrator.simulator import scenarios
+from orchestrator.simulator.server import serve, serve_until_stopped
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.results import RunResult
     from orchestrator.settings.load import Settings
     from orchestrator.simulator.scenarios import Scenario
-    from orchestrator.simulator.serve import Ready
+    from orchestrator.simulator.server import Ready
 
 DEFAULT_PORT = 28_080
 _DEMO_SEED = 7
@@ -59,16 +59,8 @@ def simulate(given: Namespace) -> int:
         for line in _greeting(ready, chosen):
             output.give(line)
 
-    async def run() -> None:
-        current = asyncio.current_task()
-        assert current is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, current.cancel)
-        await serve.serve(chosen, on_ready=on_ready, port=port)
-
     try:
-        with suppress(asyncio.CancelledError):
-            asyncio.run(run())
+        serve_until_stopped(chosen, on_ready=on_ready, port=port)
     except OSError as error:
         raise StorageError(
             f"the simulator cannot listen on 127.0.0.1:{port}: {error.strerror}",
@@ -90,7 +82,7 @@ def _scenario(given: Namespace) -> Scenario:
     if name not in scenarios.SCENARIOS:
         known = ", ".join(scenarios.SCENARIOS)
         raise refuse("--scenario", f"must be one of {known}, not {shown(name)}")
-    return scenarios.named(name, seed=seed, now=serve.wall_clock_now())
+    return scenarios.named(name, seed=seed)
 
 
 def _greeting(ready: Ready, chosen: Scenario) -> list[str]:
@@ -190,7 +182,7 @@ def _served(scenario: Scenario) -> Iterator[Ready]:
     """Serve a scenario from a thread with a loop of its own."""
     ready: SimpleQueue[Ready] = SimpleQueue()
     loop = asyncio.new_event_loop()
-    serving = loop.create_task(serve.serve(scenario, on_ready=ready.put))
+    serving = loop.create_task(serve(scenario, on_ready=ready.put))
 
     def run() -> None:
         with suppress(asyncio.CancelledError):

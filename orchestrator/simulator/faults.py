@@ -9,25 +9,29 @@ other its variant.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate, count
+from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.simulator.replies import HTML_TYPE, JSON_TYPE, LOGIN_PAGE, Wrapping, html
-from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.simulator.routes import CHANGES, HTML_TYPE, JSON_TYPE, Kind, html
+from orchestrator.simulator.world import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.model import CampaignRef
-    from orchestrator.simulator.world import Page
+    from orchestrator.simulator.lies import Wrapping
+    from orchestrator.simulator.world import ListingQuery
 
 #: in `codes`: the key is left out of the answer
 ABSENT = object()
+
+
+# -- one fault --------------------------------------------------------------------------------
 
 
 class Ending(StrEnum):
@@ -47,7 +51,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing going wrong. Without `codes`, `body` and `raw` the answer is the true one."""
+    """One thing going wrong. Without `codes` and `body` the answer is the true one."""
 
     #: what the ledger shows
     name: str
@@ -61,15 +65,14 @@ class Fault:
     http_status: int = 200
     body: bytes | None = None
     content_type: str = HTML_TYPE
-    headers: tuple[tuple[str, str], ...] = ()
-    #: adds a Retry-After that names the moment so many seconds from now
+    #: the header's text; "" for none
+    retry_after: str = ""
+    #: instead, the moment so many seconds from now, by the server's clock
     retry_after_date_s: int | None = None
     #: the body is only so many bytes long, with a Content-Length to match
     cut_body_bytes: int | None = None
-    #: only so many bytes of the whole answer are written
-    cut_wire_bytes: int | None = None
-    #: exactly these bytes are written, whatever they are
-    raw: bytes | None = None
+    #: unless the connection stays open: only so many bytes of the whole answer are written
+    cut_wire_bytes: int = 0
     #: seconds between the request (and its effect) and the answer
     wait_s: float = 0.0
 
@@ -86,25 +89,17 @@ def with_http(
     status: int,
     *,
     effect: bool = False,
-    retry_after: str | None = None,
+    retry_after: str = "",
     retry_after_date_s: int | None = None,
     body: bytes | None = None,
 ) -> Fault:
-    """An HTML error page with this status, and a Retry-After if given.
-
-    Args:
-        status: the HTTP status.
-        effect: whether the change lands first.
-        retry_after: the header's text, exactly as it is to be sent.
-        retry_after_date_s: instead, an HTTP date so many seconds ahead of the server's clock.
-        body: the page; one that names the status if None.
-    """
+    """An HTML error page with this status; one that names the status unless `body` is given."""
     return Fault(
         f"http {status}",
         effect=effect,
         http_status=status,
         body=html(status) if body is None else body,
-        headers=() if retry_after is None else (("Retry-After", retry_after),),
+        retry_after=retry_after,
         retry_after_date_s=retry_after_date_s,
     )
 
@@ -112,40 +107,6 @@ def with_http(
 def landed(fault: Fault) -> Fault:
     """The same fault, but the change took effect before it."""
     return replace(fault, effect=True, name=f"{fault.name}, landed")
-
-
-DATABASE_ERROR = with_codes("0200006", name="database error")
-DATABASE_ERROR_LANDED = landed(DATABASE_ERROR)
-#: the change lands and the connection is closed without an answer
-ANSWER_LOST = Fault("answer lost", Ending.CLOSE, effect=True)
-RESET = Fault("reset", Ending.RESET)
-RESET_LANDED = landed(RESET)
-HANG = Fault("hang", Ending.HANG)
-HANG_LANDED = landed(HANG)
-UNAUTHORIZED = with_http(401)
-FORBIDDEN = with_http(403)
-THROTTLED = with_http(429)
-UNAVAILABLE = with_http(503)
-LOGIN = Fault("login page", body=LOGIN_PAGE)
-UNKNOWN_CODE = with_codes("0299999", name="unknown code")
-NO_CODES = Fault("no codes", codes=(ABSENT, ABSENT))
-NUMERIC_CODES = Fault("numeric codes", effect=True, numeric=True)
-TRUNCATED = Fault("truncated", effect=True, cut_body_bytes=30)
-CUT_OFF = Fault("cut off", Ending.CLOSE, effect=True, cut_wire_bytes=60)
-EMPTY = Fault("empty", body=b"", content_type=JSON_TYPE)
-#: success is claimed and nothing has happened
-LIE = with_codes("0200000", name="success without effect")
-TOO_FAST = with_codes("0200022", name="called too fast")
-NOT_NOW = with_codes("0200011", name="status not allowed")
-#: what a gateway says while it knows no server behind it
-NO_BACKEND = replace(
-    with_http(404, body=b"default backend - 404"), name="no backend", content_type="text/plain"
-)
-#: what a web application firewall says of a request that it dislikes
-WAF = replace(
-    with_http(403, body=b"<html><body>Request blocked. Event ID 7f3a</body></html>"), name="waf"
-)
-REFUSED = Fault("refused", Ending.REFUSE)
 
 
 def slow(wait_s: float) -> Fault:
@@ -158,10 +119,42 @@ def disagreeing(*, effect: bool) -> Fault:
     return with_codes("0200000", "0200006", effect=effect, name="codes disagree")
 
 
+DATABASE_ERROR = with_codes("0200006", name="database error")
+DATABASE_ERROR_LANDED = landed(DATABASE_ERROR)
+#: the change lands and the connection is closed without an answer
+ANSWER_LOST = Fault("answer lost", Ending.CLOSE, effect=True)
+RESET = Fault("reset", Ending.RESET)
+RESET_LANDED = landed(RESET)
+HANG = Fault("hang", Ending.HANG)
+HANG_LANDED = landed(HANG)
+REFUSED = Fault("refused", Ending.REFUSE)
+UNAUTHORIZED = with_http(401)
+FORBIDDEN = with_http(403)
+THROTTLED = with_http(429)
+LOGIN = Fault(
+    "login page",
+    body=b"<!DOCTYPE html><html><head><title>Log in</title></head><body><form>User</form></body>",
+)
+UNKNOWN_CODE = with_codes("0299999", name="unknown code")
+NO_CODES = Fault("no codes", codes=(ABSENT, ABSENT))
+NUMERIC_CODES = Fault("numeric codes", effect=True, numeric=True)
+TRUNCATED = Fault("truncated", effect=True, cut_body_bytes=30)
+CUT_OFF = Fault("cut off", Ending.CLOSE, effect=True, cut_wire_bytes=60)
+EMPTY = Fault("empty", body=b"", content_type=JSON_TYPE)
+#: success is claimed and nothing has happened
+LIE = with_codes("0200000", name="success without effect")
+NOT_NOW = with_codes("0200011", name="status not allowed")
+#: what a gateway says while it knows no server behind it
+NO_BACKEND = replace(
+    with_http(404, body=b"default backend - 404"), name="no backend", content_type="text/plain"
+)
 #: every parameter code that pause and resume document
 PARAMETER_CODES = ("0200001", *(f"020000{n:02d}" for n in range(1, 12)))
 
 _GATEWAY_ERRORS = tuple(with_http(status) for status in (500, 502, 504))
+
+
+# -- faults by chance -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,26 +167,18 @@ class FaultRates:
     reset: float = 0.0
     reset_landed: float = 0.0
     hang: float = 0.0
-    unauthorized: float = 0.0
-    forbidden: float = 0.0
     throttled: float = 0.0
-    #: 429 with Retry-After, as seconds or as a date
-    throttled_retry_after: float = 0.0
     unavailable: float = 0.0
-    unavailable_retry_after: float = 0.0
     #: 500, 502 or 504
     gateway_error: float = 0.0
     gateway_error_landed: float = 0.0
-    login_page: float = 0.0
     unknown_code: float = 0.0
     codes_disagree: float = 0.0
     no_codes: float = 0.0
     numeric_codes: float = 0.0
-    parameter_refused: float = 0.0
     truncated: float = 0.0
     empty: float = 0.0
     lie: float = 0.0
-    slow: float = 0.0
     too_fast: float = 0.0
     waf: float = 0.0
 
@@ -211,9 +196,8 @@ class FaultRates:
     def mixed(cls, total: float) -> FaultRates:
         """A mixture of everything that a repeat gets over, with this total rate.
 
-        Left out, because they end a run or are meant to give a wrong outcome: 401, 403, login page,
-        unknown and parameter codes, lies. Left out, because they cost real time: hang, slow,
-        Retry-After. Add them with `dataclasses.replace`.
+        Left out, because they give another outcome: unknown codes, lies, a firewall. Left out,
+        because it costs real time: hang. Add them with `dataclasses.replace`.
         """
         parts = sum(_MIXTURE.values())
         return cls(**{name: total * share / parts for name, share in _MIXTURE.items()})
@@ -237,6 +221,60 @@ _MIXTURE = {
     "empty": 1,
 }
 
+#: rate name: the faults it stands for, one of which is picked by the seed
+_FAULTS = {
+    "database_error": (DATABASE_ERROR,),
+    "database_error_landed": (DATABASE_ERROR_LANDED,),
+    "answer_lost": (ANSWER_LOST,),
+    "reset": (RESET,),
+    "reset_landed": (RESET_LANDED,),
+    "hang": (HANG, HANG_LANDED),
+    "throttled": (THROTTLED,),
+    "unavailable": (with_http(503),),
+    "gateway_error": _GATEWAY_ERRORS,
+    "gateway_error_landed": tuple(landed(fault) for fault in _GATEWAY_ERRORS),
+    "unknown_code": (UNKNOWN_CODE,),
+    "codes_disagree": (disagreeing(effect=False), landed(disagreeing(effect=True))),
+    "no_codes": (NO_CODES, landed(NO_CODES)),
+    "numeric_codes": (NUMERIC_CODES,),
+    "truncated": (TRUNCATED, CUT_OFF),
+    "empty": (EMPTY, landed(EMPTY)),
+    "lie": (LIE,),
+    "too_fast": (with_codes("0200022", name="called too fast"),),
+    # what a web application firewall says of a request that it dislikes
+    "waf": (
+        replace(
+            with_http(403, body=b"<html><body>Request blocked. Event ID 7f3a</body></html>"),
+            name="waf",
+        ),
+    ),
+}
+
+
+@lru_cache
+def _ladder(rates: FaultRates) -> tuple[tuple[float, str], ...]:
+    """The rates as a ladder of limits; empty when nothing can go wrong."""
+    rungs = zip(accumulate(rates.values()), rates.values(), fields(rates), strict=True)
+    return tuple((limit, one.name) for limit, rate, one in rungs if rate > 0)
+
+
+def draw(
+    seed: int, kind: Kind, about: CampaignRef | int | None, nth: int, *, purpose: str = ""
+) -> tuple[float, float]:
+    """Two numbers in [0, 1) that depend on nothing but the arguments."""
+    # pause and resume share their count, so they share their luck too
+    family = "change" if kind in CHANGES else kind.value
+    where = "-".join(map(str, about)) if isinstance(about, tuple) else about
+    digest = blake2b(f"{seed}/{family}/{where}/{nth}{purpose}".encode(), digest_size=14).digest()
+    # 56 bits, cut to 53: a float in [0, 1) holds no more without rounding up to 1
+    return (
+        (int.from_bytes(digest[:7]) >> 3) / 2**53,
+        (int.from_bytes(digest[7:]) >> 3) / 2**53,
+    )
+
+
+# -- outages, and reads that mislead ----------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -258,38 +296,63 @@ class Asked:
     filtered: bool = False
 
 
-_EVERY_KIND = frozenset(Kind)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """Something holds for a while only: seconds since the server started, the end not inside."""
+
+    start_s: float = 0.0
+    end_s: float = inf
+
+    def is_now(self, asked: Asked) -> bool:
+        """Whether this request falls into that time."""
+        return self.start_s <= asked.now_s < self.end_s
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
-    """Every request in a window of time, or of request numbers, meets the same fault."""
+class Outage(Timed):
+    """Every request of that time meets the same fault."""
 
     fault: Fault = DATABASE_ERROR
-    #: seconds since the server started; the end is no longer inside
-    start_s: float = 0.0
-    end_s: float = inf
-    #: numbers of requests to the whole server, from 1; both ends are inside
+    #: number of the first request to the whole server that meets it, from 1
     first_request: int = 1
-    last_request: float = inf
     #: None: every VDN
     vdn_id: int | None = None
-    kinds: frozenset[Kind] = _EVERY_KIND
+    kinds: frozenset[Kind] = frozenset(Kind)
     #: None: every campaign
     refs: frozenset[CampaignRef] | None = None
     #: None: listings of both kinds; else those with a status filter, or those without
     filtered: bool | None = None
 
     def hits(self, asked: Asked) -> bool:
-        """Whether this request falls into the window."""
+        """Whether this request meets it."""
         return (
-            self.start_s <= asked.now_s < self.end_s
-            and self.first_request <= asked.request_number <= self.last_request
+            self.is_now(asked)
+            and self.first_request <= asked.request_number
             and self.vdn_id in {None, asked.vdn_id}
             and asked.kind in self.kinds
             and (self.refs is None or asked.ref in self.refs)
             and self.filtered in {None, asked.filtered}
         )
+
+
+class Read(StrEnum):
+    """The three ways to learn a campaign's status."""
+
+    #: a listing with a status filter
+    FILTERED = "filtered"
+    UNFILTERED = "unfiltered"
+    DETAILS = "details"
+
+
+@dataclass(frozen=True, slots=True)
+class Lag(Timed):
+    """Reads answer from a replica that is behind."""
+
+    #: seconds
+    lag_s: float
+    #: each request is behind by anything from 0 to `lag_s`, decided by the seed
+    varies: bool = False
+    reads: frozenset[Read] = frozenset(Read)
 
 
 class StatusFilter(StrEnum):
@@ -302,36 +365,8 @@ class StatusFilter(StrEnum):
     EMPTY = "empty"
 
 
-class Read(StrEnum):
-    """The three ways to learn a campaign's status."""
-
-    #: a listing with a status filter
-    FILTERED = "filtered"
-    UNFILTERED = "unfiltered"
-    DETAILS = "details"
-
-
-_EVERY_READ = frozenset(Read)
-
-
 @dataclass(frozen=True, slots=True)
-class Lag:
-    """Reads answer from a replica that is behind."""
-
-    #: seconds
-    lag_s: float
-    #: each request is behind by anything from 0 to `lag_s`, decided by the seed
-    varies: bool = False
-    reads: frozenset[Read] = _EVERY_READ
-    #: None: every VDN
-    vdn_id: int | None = None
-    #: seconds since the server started; the end is no longer inside
-    start_s: float = 0.0
-    end_s: float = inf
-
-
-@dataclass(frozen=True, slots=True)
-class ListingFaults:
+class ListingFaults(Timed):
     """What is wrong with the listings of one VDN."""
 
     #: these pages always fail
@@ -345,41 +380,33 @@ class ListingFaults:
     #: so many rows at the end of each page are its first row once more, so that the sum is right
     rows_repeated: int = 0
     status_filter: StatusFilter = StatusFilter.WORKS
-    #: seconds since the server started between which any of this holds; the end is not inside
-    start_s: float = 0.0
-    end_s: float = inf
     #: after so many listing requests all is well again
     last_request: float = inf
-    fault: Fault = field(default_factory=lambda: with_http(500))
 
     def refuses(self, asked: Asked) -> bool:
-        """Whether this listing request fails outright."""
-        if not self._holds(asked):
-            return False
+        """Whether this listing request fails outright, with HTTP 500."""
         over = self.answered is not None and asked.nth > self.answered
         return over or asked.page in self.failing_pages
 
+    def heeded(self, query: ListingQuery) -> ListingQuery:
+        """What is heeded of a query."""
+        ignored = self.status_filter is StatusFilter.IGNORED
+        return replace(query, status=None) if ignored else query
+
     def bend(self, page: Page, asked: Asked) -> Page:
         """The page as this server shows it."""
-        if not self._holds(asked):
-            return page
+        if asked.filtered and self.status_filter is StatusFilter.EMPTY:
+            return Page((), 0)
         shown = max(0, len(page.rows) - self.rows_missing - self.rows_repeated)
         again = page.rows[:1] * min(self.rows_repeated, len(page.rows) - shown)
         off = self.total_size_off if asked.nth % 2 == 0 else 0
-        total_size = max(0, page.total_size + off)
-        if asked.filtered and self.status_filter is StatusFilter.EMPTY:
-            return replace(page, rows=(), total_size=0)
-        return replace(page, rows=page.rows[:shown] + again, total_size=total_size)
-
-    def filters(self, asked: Asked) -> bool:
-        """Whether the status filter is heeded."""
-        return self.status_filter is not StatusFilter.IGNORED or not self._holds(asked)
-
-    def _holds(self, asked: Asked) -> bool:
-        return asked.nth <= self.last_request and self.start_s <= asked.now_s < self.end_s
+        return Page(page.rows[:shown] + again, page.total_size + off)
 
 
-Script = Mapping["CampaignRef", "Sequence[Fault | None]"]
+_HONEST = ListingFaults()
+
+
+# -- the plan ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,19 +425,12 @@ class FaultPlan:
     #: the longest row of seeded faults that one campaign meets
     max_consecutive: int = 3
     #: campaign: what its first, second … change request meets; None: nothing. Past the end: rates
-    scripted: Script = field(default_factory=dict)
-    #: the same for details calls
-    scripted_details: Script = field(default_factory=dict)
-    #: the same for the listings of a VDN
-    scripted_listings: Mapping[int, Sequence[Fault | None]] = field(default_factory=dict)
+    scripted: Mapping[CampaignRef, Sequence[Fault | None]] = field(default_factory=dict)
     #: campaigns whose every change request meets the same fault
     always: Mapping[CampaignRef, Fault] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()
+    #: by VDN
     listing_faults: Mapping[int, ListingFaults] = field(default_factory=dict)
-    #: Retry-After of the seeded faults that have one, in seconds
-    retry_after_s: int = 1
-    #: how late the seeded slow answers are, in seconds
-    slow_s: float = 0.05
     #: reads that are behind; the first that applies counts
     lags: tuple[Lag, ...] = ()
     #: how answers are dressed; the first that applies counts
@@ -425,25 +445,22 @@ class FaultPlan:
         fault = self.outage(asked)
         if fault is not None:
             return fault
-        listing = self._listing_faults(asked)
-        if listing is not None and listing.refuses(asked):
-            return listing.fault
-        if asked.kind in CHANGES and asked.ref is not None and asked.ref in self.always:
-            return self.always[asked.ref]
-        script = self._script(asked)
-        if asked.nth <= len(script):
-            return script[asked.nth - 1]
+        if self.listing(asked).refuses(asked):
+            return with_http(500)
+        if asked.kind in CHANGES and asked.ref is not None:
+            if asked.ref in self.always:
+                return self.always[asked.ref]
+            script = self.scripted.get(asked.ref, ())
+            if asked.nth <= len(script):
+                return script[asked.nth - 1]
         return self._seeded(asked)
 
-    def bend(self, page: Page, asked: Asked) -> Page:
-        """The page of a listing as this server shows it."""
-        listing = self._listing_faults(asked)
-        return page if listing is None else listing.bend(page, asked)
-
-    def filters(self, asked: Asked) -> bool:
-        """Whether this listing heeds its status filter."""
-        listing = self._listing_faults(asked)
-        return listing is None or listing.filters(asked)
+    def listing(self, asked: Asked) -> ListingFaults:
+        """What is wrong with this listing; of another request: nothing."""
+        if asked.kind is not Kind.LIST or asked.vdn_id is None:
+            return _HONEST
+        found = self.listing_faults.get(asked.vdn_id, _HONEST)
+        return found if found.is_now(asked) and asked.nth <= found.last_request else _HONEST
 
     def lag_s(self, asked: Asked) -> float:
         """How far behind the answer to this read is, in seconds."""
@@ -451,16 +468,14 @@ class FaultPlan:
         if asked.kind is Kind.LIST:
             read = Read.FILTERED if asked.filtered else Read.UNFILTERED
         for lag in self.lags:
-            inside = lag.start_s <= asked.now_s < lag.end_s
-            if inside and read in lag.reads and lag.vdn_id in {None, asked.vdn_id}:
+            if lag.is_now(asked) and read in lag.reads:
                 return lag.lag_s * (self._chance("lag", asked) if lag.varies else 1.0)
         return 0.0
 
     def wrapping(self, asked: Asked) -> Wrapping | None:
         """How the answer to this request is dressed."""
         for number, one in enumerate(self.wrappings):
-            inside = one.start_s <= asked.now_s < one.end_s
-            if inside and self._chance(f"wrapping {number}", asked) < one.share:
+            if one.is_now(asked) and self._chance(f"wrapping {number}", asked) < one.share:
                 return one
         return None
 
@@ -468,117 +483,22 @@ class FaultPlan:
         about = asked.ref or asked.vdn_id
         return draw(self.seed, asked.kind, about, asked.nth, purpose=purpose)[0]
 
-    def _listing_faults(self, asked: Asked) -> ListingFaults | None:
-        if asked.kind is not Kind.LIST or asked.vdn_id is None:
-            return None
-        return self.listing_faults.get(asked.vdn_id)
-
-    def _script(self, asked: Asked) -> Sequence[Fault | None]:
-        if asked.kind is Kind.LIST and asked.vdn_id is not None:
-            return self.scripted_listings.get(asked.vdn_id, ())
-        if asked.ref is None:
-            return ()
-        scripts = self.scripted if asked.kind in CHANGES else self.scripted_details
-        return scripts.get(asked.ref, ())
-
     def _seeded(self, asked: Asked) -> Fault | None:
-        table = _cumulative(self.rates if asked.kind in CHANGES else self.read_rates)
-        if not table:
-            return None
-        fault = self._draw(table, asked, asked.nth)
+        fault = self._drawn(asked, asked.nth)
         if fault is None:
             return None
-        row = next(n for n in count(1) if not self._drawn_before(table, asked, n))
+        row = 1
+        while asked.nth > row and self._drawn(asked, asked.nth - row):
+            row += 1
         return None if row % (self.max_consecutive + 1) == 0 else fault
 
-    def _drawn_before(self, table: _Table, asked: Asked, back: int) -> bool:
-        """Whether the request `back` places earlier drew a fault too."""
-        return asked.nth > back and self._draw(table, asked, asked.nth - back) is not None
-
-    def _draw(self, table: _Table, asked: Asked, nth: int) -> Fault | None:
+    def _drawn(self, asked: Asked, nth: int) -> Fault | None:
+        ladder = _ladder(self.rates if asked.kind in CHANGES else self.read_rates)
+        if not ladder:
+            return None
         chance, variant = draw(self.seed, asked.kind, asked.ref or asked.vdn_id, nth)
-        for limit, name in table:
+        for limit, name in ladder:
             if chance < limit:
-                choices = self._choices(name)
+                choices = _FAULTS[name]
                 return choices[int(variant * len(choices))]
         return None
-
-    def _choices(self, name: str) -> tuple[Fault, ...]:
-        match name:
-            case "throttled_retry_after":
-                return self._with_retry_after(429)
-            case "unavailable_retry_after":
-                return self._with_retry_after(503)
-            case "slow":
-                return (slow(self.slow_s),)
-            case _:
-                return _FAULTS[name]
-
-    def _with_retry_after(self, status: int) -> tuple[Fault, ...]:
-        return (
-            with_http(status, retry_after=str(self.retry_after_s)),
-            with_http(status, retry_after_date_s=self.retry_after_s),
-        )
-
-
-#: rate name: the faults it stands for, one of which is picked by the seed
-_FAULTS = {
-    "database_error": (DATABASE_ERROR,),
-    "database_error_landed": (DATABASE_ERROR_LANDED,),
-    "answer_lost": (ANSWER_LOST,),
-    "reset": (RESET,),
-    "reset_landed": (RESET_LANDED,),
-    "hang": (HANG, HANG_LANDED),
-    "unauthorized": (UNAUTHORIZED,),
-    "forbidden": (FORBIDDEN,),
-    "throttled": (THROTTLED,),
-    "unavailable": (UNAVAILABLE,),
-    "gateway_error": _GATEWAY_ERRORS,
-    "gateway_error_landed": tuple(landed(fault) for fault in _GATEWAY_ERRORS),
-    "login_page": (LOGIN,),
-    "unknown_code": (UNKNOWN_CODE,),
-    "codes_disagree": (disagreeing(effect=False), landed(disagreeing(effect=True))),
-    "no_codes": (NO_CODES, landed(NO_CODES)),
-    "numeric_codes": (NUMERIC_CODES,),
-    "parameter_refused": tuple(with_codes(code) for code in PARAMETER_CODES),
-    "truncated": (TRUNCATED, CUT_OFF),
-    "empty": (EMPTY, landed(EMPTY)),
-    "lie": (LIE,),
-    "too_fast": (TOO_FAST,),
-    "waf": (WAF,),
-}
-
-_Table = tuple[tuple[float, str], ...]
-
-
-def _cumulative(rates: FaultRates) -> _Table:
-    """The rates as a ladder of limits; empty when nothing can go wrong."""
-    ladder = _LADDERS.get(rates)
-    if ladder is None:
-        limits = accumulate(rates.values())
-        rungs = zip(limits, rates.values(), fields(rates), strict=True)
-        ladder = tuple((limit, one.name) for limit, rate, one in rungs if rate > 0)
-        _LADDERS[rates] = ladder
-    return ladder
-
-
-_LADDERS: dict[FaultRates, _Table] = {}
-
-
-def draw(
-    seed: int, kind: Kind, about: CampaignRef | int | None, nth: int, *, purpose: str = ""
-) -> tuple[float, float]:
-    """Two numbers in [0, 1) that depend on nothing but the arguments."""
-    # pause and resume share their count, so they share their luck too
-    family = "change" if kind in CHANGES else kind.value
-    where = about if isinstance(about, int) or about is None else _place(about)
-    digest = blake2b(f"{seed}/{family}/{where}/{nth}{purpose}".encode(), digest_size=14).digest()
-    # 56 bits, cut to 53: a float in [0, 1) holds no more without rounding up to 1
-    return (
-        (int.from_bytes(digest[:7]) >> 3) / 2**53,
-        (int.from_bytes(digest[7:]) >> 3) / 2**53,
-    )
-
-
-def _place(ref: CampaignRef) -> str:
-    return f"{ref.vdn_id}-{ref.campaign_id}"

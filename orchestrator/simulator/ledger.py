@@ -1,25 +1,21 @@
 """What the server saw and did: one entry per request, and the counts that checks ask for.
 
 It is written from what the wire brought, never from what the client says of itself. Counts are kept
-when a request arrives, entries when its answer has been written or given up. With
-`keep_entries=False` memory holds counts only.
+when a request arrives, entries when its answer has been written or given up.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
-from dataclasses import asdict, dataclass, replace
-from typing import IO, TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.model import CampaignRef
 from orchestrator.simulator.routes import CHANGES, Kind
-from orchestrator.simulator.windows import fullest_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-    from types import TracebackType
+    from collections.abc import Sequence
+
+    from orchestrator.model import CampaignRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +24,14 @@ class Entry:
 
     #: order of arrival, from 1
     number: int
-    #: seconds on the server's monotonic clock at which the request had been read
+    #: seconds on the server's clock at which the request had been read
     at_s: float
-    wall_ms: int
-    method: str
     #: path and query exactly as sent
     target: str
     kind: Kind
     vdn_id: int | None
-    campaign_id: int | None
-    #: which connection brought it, from 1
-    connection: int
-    authorised: bool
+    #: the campaign it was about, if one
+    ref: CampaignRef | None
     #: what was wrong with the signature; "" when nothing was
     signature_problem: str = ""
     #: the fault it met; "" for none
@@ -54,11 +46,9 @@ class Entry:
     answered: bool = False
 
     @property
-    def ref(self) -> CampaignRef | None:
-        """The campaign it was about, if one."""
-        if self.vdn_id is None or self.campaign_id is None:
-            return None
-        return CampaignRef(self.vdn_id, self.campaign_id)
+    def authorised(self) -> bool:
+        """Whether its signature was in order."""
+        return not self.signature_problem
 
     @property
     def is_change(self) -> bool:
@@ -67,25 +57,14 @@ class Entry:
 
 
 class Ledger:
-    """All entries, in memory, in a file, or as counts only."""
+    """All entries, or counts only."""
 
-    def __init__(
-        self, *, path: Path | None = None, keep_entries: bool = True, flush_each: bool = False
-    ) -> None:
-        """Open the ledger.
-
-        Args:
-            path: JSON Lines file that entries are added to; None: no file.
-            keep_entries: False keeps counts only, for runs with millions of requests.
-            flush_each: every line reaches the operating system at once, for readers in another
-                process; otherwise lines are buffered until `close`.
-        """
+    def __init__(self, *, keep_entries: bool = True) -> None:
+        """Open the ledger; without `keep_entries` it serves runs with millions of requests."""
         self.entries: list[Entry] = []
         #: requests that arrived, of every kind
         self.total = 0
         self.by_kind: Counter[Kind] = Counter()
-        #: entries by the fault they met
-        self.by_fault: Counter[str] = Counter()
         #: changes that really happened, by campaign
         self.effects: Counter[CampaignRef] = Counter()
         #: most requests that arrived within any one second
@@ -93,19 +72,6 @@ class Ledger:
         self._puts: Counter[CampaignRef] = Counter()
         self._recent: deque[float] = deque()
         self._keep_entries = keep_entries
-        self._flush_each = flush_each
-        self._file: IO[str] | None = path.open("a", encoding="utf-8") if path else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def arrived(self, kind: Kind, ref: CampaignRef | None, *, at_s: float) -> int:
         """Count a request as soon as it has been read; gives its number, from 1."""
@@ -122,15 +88,10 @@ class Ledger:
 
     def add(self, entry: Entry) -> None:
         """Write down how a request ended."""
-        self.by_fault[entry.fault] += 1
         if entry.took_effect and entry.ref is not None:
             self.effects[entry.ref] += 1
         if self._keep_entries:
             self.entries.append(entry)
-        if self._file is not None:
-            self._file.write(json.dumps(asdict(entry), separators=(",", ":")) + "\n")
-            if self._flush_each:
-                self._file.flush()
 
     def puts_by_campaign(self) -> dict[CampaignRef, int]:
         """How many pauses and resumes arrived for each campaign, authorised or not."""
@@ -140,25 +101,17 @@ class Ledger:
         """How many pauses and resumes arrived for one campaign."""
         return self._puts.get(ref, 0)
 
-    def close(self) -> None:
-        """Write out what is buffered and close the file; harmless when done before."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
-
-def read_ledger(path: Path) -> list[Entry]:
-    """The entries of a ledger file; a torn last line is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    documents = [json.loads(line) for line in lines[:-1]]
-    return [replace(Entry(**document), kind=Kind(document["kind"])) for document in documents]
-
-
-def worst_window(entries: Iterable[Entry], *, window_s: float = 1.0) -> int:
-    """Most requests that arrived within any window of this length.
+def fullest_window(times: Sequence[float], window: float) -> int:
+    """The most instants in any half-open window [t, t + window).
 
     Args:
-        entries: in any order.
-        window_s: its length in seconds; two arrivals exactly that far apart do not share one.
+        times: in order; in the unit of `window`.
+        window: its length.
     """
-    return fullest_window(sorted(entry.at_s for entry in entries), window_s)
+    most = first = 0
+    for last, at in enumerate(times):
+        while times[first] <= at - window:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

@@ -1,36 +1,202 @@
 """The lies by name, for command lines, drills and harnesses: `lag=8`, `filter=empty@5-20`.
 
 A lie is NAME[=VALUE][@START[-END]], in seconds since the start of the server. It makes a scenario
-from a scenario; several may be given. What it does is in faults.py, replies.py and world.py.
+from a scenario; several may be given. What most of them do is in faults.py and world.py.
 """
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import json
 import re
+import zlib
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import (
-    Fault,
-    FaultPlan,
-    Lag,
-    ListingFaults,
-    Outage,
-    StatusFilter,
-    with_http,
-)
-from orchestrator.simulator.replies import Wrapping
-from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.simulator.faults import Fault, FaultPlan, Lag, ListingFaults, Outage, StatusFilter
+from orchestrator.simulator.routes import CHANGES, Kind, json_text
 from orchestrator.simulator.world import Drift, Forgetting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.simulator.scenarios import Scenario
     from orchestrator.simulator.world import World
+
+#: resultDesc in Chinese; in Big5 the last byte of the first one is a backslash
+_CHINESE = {
+    "0200000": "\u6210\u529f",
+    "0200006": "\u6570\u636e\u5e93\u64cd\u4f5c\u9519\u8bef",
+    "0200007": "\u5916\u547c\u6d3b\u52a8\u4e0d\u5b58\u5728",
+}
+_CHINESE_ELSE = "\u5931\u6557"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping(faults.Timed):
+    r"""How a server dresses answers that mean what they should.
+
+    Names with stray bytes need none of this: `"caf\udce9"` has a latin-1 byte, `"caf\udcc3"` half a
+    UTF-8 character, in every answer.
+    """
+
+    #: utf-8, gb18030 or big5; Content-Type says UTF-8 all the same
+    charset: str = "utf-8"
+    #: resultDesc and returnDesc are Chinese
+    chinese: bool = False
+    #: control characters in texts are written as they are, which JSON forbids
+    raw_controls: bool = False
+    #: Content-Encoding, asked for by nobody: gzip and deflate are, others are only said
+    coding: str = ""
+    #: of so many answers each, decided by the seed, 0 to 1
+    share: float = 1.0
+
+    def body(self, document: Mapping[str, object]) -> bytes:
+        """The answer's bytes."""
+        shown = dict(document)
+        for name, code in (("resultDesc", "resultCode"), ("returnDesc", "returnCode")):
+            if self.chinese and name in shown:
+                shown[name] = _CHINESE.get(str(shown.get(code)), _CHINESE_ELSE)
+        text = json_text(shown)
+        if self.raw_controls:
+            for character in "\t\n\r\b\f":
+                text = text.replace(json.dumps(character)[1:-1], character)
+        try:
+            body = text.encode(self.charset, errors="surrogateescape")
+        except UnicodeEncodeError:
+            body = text.encode(self.charset, errors="replace")  # no such character in Big5
+        if self.coding == "gzip":
+            return gzip.compress(body, mtime=0)
+        return zlib.compress(body) if self.coding == "deflate" else body
+
+
+# -- by name ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """One lie, read."""
+
+    name: str
+    value: str
+    #: seconds since the start of the server; the end is no longer inside
+    start_s: float
+    end_s: float
+
+    @property
+    def number(self) -> float:
+        """The value as a number."""
+        return float(self.value)
+
+
+_SHAPE = re.compile(
+    r"(?P<name>[a-z]+)(?:=(?P<value>[^@]+))?(?:@(?P<start>[\d.]+)(?:-(?P<end>[\d.]+))?)?"
+)
+
+
+def with_lies(scenario: Scenario, *texts: str) -> Scenario:
+    """The same scenario with a server that lies; its world is changed in place.
+
+    Raises:
+        ValueError: a lie has another shape, an unknown name, or a value that it cannot have.
+    """
+    plan = scenario.faults
+    for text in texts:
+        match = _SHAPE.fullmatch(text)
+        if match is None or match["name"] not in LIES:
+            raise ValueError(f"{text!r} is no NAME[=VALUE][@START[-END]]; names: {', '.join(LIES)}")
+        start_s, end_s = float(match["start"] or 0), float(match["end"] or inf)
+        lie = Lie(match["name"], match["value"] or "", start_s, end_s)
+        try:
+            plan = _TOLD[lie.name](plan, scenario.world, lie)
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"{text!r}: {lie.name} wants {LIES[lie.name]}") from error
+    return replace(scenario, faults=plan)
+
+
+def _lag(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    del world
+    low, varies, high = lie.value.rpartition("..")
+    if varies and float(low):
+        raise ValueError(f"a lag that varies begins at 0, not at {low}")
+    lag = Lag(float(high), varies=bool(varies), start_s=lie.start_s, end_s=lie.end_s)
+    return replace(plan, lags=(*plan.lags, lag))
+
+
+def _bend(plan: FaultPlan, world: World, lie: Lie, **bent: object) -> FaultPlan:
+    """Bend the listings of every VDN, beside what bends them already."""
+    changes = {"start_s": lie.start_s, "end_s": lie.end_s, **bent}
+    found = {
+        vdn_id: replace(plan.listing_faults.get(vdn_id, ListingFaults()), **changes)  # type: ignore[arg-type]
+        for vdn_id in world.vdn_ids
+    }
+    return replace(plan, listing_faults=found)
+
+
+def _out(
+    plan: FaultPlan,
+    lie: Lie,
+    fault: Fault,
+    kinds: Iterable[Kind] = Kind,
+    refs: frozenset[CampaignRef] | None = None,
+) -> FaultPlan:
+    outage = Outage(fault, start_s=lie.start_s, end_s=lie.end_s, kinds=frozenset(kinds), refs=refs)
+    return replace(plan, outages=(*plan.outages, outage))
+
+
+def _no_effect(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    if lie.value == "ever":
+        return replace(plan, always=dict.fromkeys(world.refs(), faults.LIE))
+    script = (faults.LIE,) * int(lie.number)
+    return replace(plan, scripted=dict.fromkeys(world.refs(), script))
+
+
+def _wrap(plan: FaultPlan, lie: Lie, wrapping: Wrapping) -> FaultPlan:
+    timed = replace(wrapping, start_s=lie.start_s, end_s=lie.end_s)
+    return replace(plan, wrappings=(*plan.wrappings, timed))
+
+
+#: what stands in a name; the last two are stray bytes on the wire
+_STRAY = {"tab": "spring\toffer", "latin1": "caf\udce9", "half": "offer \udce6\udc98"}
+
+
+def _names(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    for ref in _firsts(world, Status.STARTED):
+        campaign = world.campaign(ref)
+        assert campaign is not None
+        campaign.name = _STRAY[lie.value]
+    return _wrap(plan, lie, Wrapping(raw_controls=True))
+
+
+def _firsts(world: World, status: Status) -> frozenset[CampaignRef]:
+    """The first campaign of each VDN that has this status."""
+    found: dict[int, CampaignRef] = {}
+    for ref in world.refs():
+        if world.status_of(ref) is status:
+            found.setdefault(ref.vdn_id, ref)
+    return frozenset(found.values())
+
+
+def _restless(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    for ref in _firsts(world, Status.STARTED):
+        world.will_happen(Drift(ref, after_pause_s=lie.number))
+    return plan
+
+
+def _starts(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    for ref in _firsts(world, Status.SUSPENDED):
+        world.will_happen(Drift(ref, at_s=lie.start_s))
+    return plan
+
+
+def _forgets(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    world.will_happen(Forgetting(lie.start_s))
+    return plan
+
 
 #: name: what its value is and what it does, one line
 LIES = {
@@ -55,167 +221,30 @@ LIES = {
     "forgets": "at START every change ever made is forgotten",
 }
 
-_SHAPE = re.compile(
-    r"(?P<name>[a-z]+)(?:=(?P<value>[^@]+))?(?:@(?P<start>[\d.]+)(?:-(?P<end>[\d.]+))?)?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Lie:
-    """One lie, read."""
-
-    name: str
-    value: str
-    #: seconds since the start of the server; the end is no longer inside
-    start_s: float
-    end_s: float
-
-    @property
-    def number(self) -> float:
-        """The value as a number."""
-        return float(self.value)
-
-
-def read_lie(text: str) -> Lie:
-    """Read a lie.
-
-    Raises:
-        ValueError: it has another shape, or an unknown name.
-    """
-    match = _SHAPE.fullmatch(text)
-    if match is None or match["name"] not in LIES:
-        raise ValueError(f"{text!r} is no NAME[=VALUE][@START[-END]]; names: {', '.join(LIES)}")
-    start_s, end_s = float(match["start"] or 0), float(match["end"] or inf)
-    return Lie(match["name"], match["value"] or "", start_s, end_s)
-
-
-def with_lies(scenario: Scenario, *texts: str) -> Scenario:
-    """The same scenario with a server that lies; its world is changed in place.
-
-    Raises:
-        ValueError: a lie cannot be read.
-    """
-    plan = scenario.faults
-    for text in texts:
-        lie = read_lie(text)
-        if lie.name in _ABOUT_THE_WORLD:
-            _ABOUT_THE_WORLD[lie.name](scenario.world, lie)
-        elif lie.name in _ABOUT_LISTINGS:
-            plan = _bend_listings(plan, scenario.world, lie)
-        else:
-            plan = _ABOUT_ANSWERS[lie.name](plan, scenario.world, lie)
-    return replace(scenario, faults=plan)
-
-
-def _bend_listings(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
-    bent = {
-        vdn_id: replace(
-            _ABOUT_LISTINGS[lie.name](plan.listing_faults.get(vdn_id, ListingFaults()), lie),
-            start_s=lie.start_s,
-            end_s=lie.end_s,
-        )
-        for vdn_id in world.vdn_ids
-    }
-    return replace(plan, listing_faults=bent)
-
-
-_ABOUT_LISTINGS: dict[str, Callable[[ListingFaults, Lie], ListingFaults]] = {
-    "filter": lambda bent, lie: replace(bent, status_filter=StatusFilter(lie.value)),
-    "short": lambda bent, lie: replace(bent, rows_missing=int(lie.number)),
-    "twice": lambda bent, lie: replace(bent, rows_repeated=int(lie.number)),
-    "total": lambda bent, lie: replace(bent, total_size_off=int(lie.number)),
-}
-
-
-def _lagging(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
-    del world
-    low, varies, high = lie.value.rpartition("..")
-    if varies and float(low):
-        raise ValueError(f"a lag that varies begins at 0, not at {low}")
-    lag = Lag(float(high), varies=bool(varies), start_s=lie.start_s, end_s=lie.end_s)
-    return replace(plan, lags=(*plan.lags, lag))
-
-
-def _without_effect(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
-    if lie.value == "ever":
-        return replace(plan, always=dict.fromkeys(world.refs(), faults.LIE))
-    script = (faults.LIE,) * int(lie.number)
-    return replace(plan, scripted=dict.fromkeys(world.refs(), script))
-
-
-def _away(fault: Fault, lie: Lie, kinds: frozenset[Kind]) -> Outage:
-    return Outage(fault, start_s=lie.start_s, end_s=lie.end_s, kinds=kinds)
-
-
-def _with_outage(plan: FaultPlan, outage: Outage) -> FaultPlan:
-    return replace(plan, outages=(*plan.outages, outage))
-
-
-def _starting(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
-    first = frozenset(_firsts(world, Status.STARTED))
-    return _with_outage(plan, replace(_away(faults.NOT_NOW, lie, frozenset(CHANGES)), refs=first))
-
-
-def _wrapped(plan: FaultPlan, wrapping: Wrapping, lie: Lie) -> FaultPlan:
-    timed = replace(wrapping, start_s=lie.start_s, end_s=lie.end_s)
-    return replace(plan, wrappings=(*plan.wrappings, timed))
-
-
-#: what stands in a name; the last two are stray bytes on the wire
-_STRAY = {"tab": "spring\toffer", "latin1": "caf\udce9", "half": "offer \udce6\udc98"}
-
-
-def _misspelt(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
-    for ref in _firsts(world, Status.STARTED):
-        campaign = world.campaign(ref)
-        assert campaign is not None
-        campaign.name = _STRAY[lie.value]
-    return _wrapped(plan, Wrapping(raw_controls=True), lie)
-
-
-_ABOUT_ANSWERS: dict[str, Callable[[FaultPlan, World, Lie], FaultPlan]] = {
-    "lag": _lagging,
-    "noeffect": _without_effect,
-    "starting": _starting,
-    "listings": lambda plan, _, lie: _with_outage(
-        plan, _away(with_http(int(lie.number)), lie, frozenset({Kind.LIST}))
+_TOLD: dict[str, Callable[[FaultPlan, World, Lie], FaultPlan]] = {
+    "lag": _lag,
+    "filter": lambda plan, world, lie: _bend(
+        plan, world, lie, status_filter=StatusFilter(lie.value)
     ),
-    "gateway": lambda plan, _, lie: _with_outage(
-        plan, _away(faults.NO_BACKEND, lie, frozenset(Kind))
+    "short": lambda plan, world, lie: _bend(plan, world, lie, rows_missing=int(lie.number)),
+    "twice": lambda plan, world, lie: _bend(plan, world, lie, rows_repeated=int(lie.number)),
+    "total": lambda plan, world, lie: _bend(plan, world, lie, total_size_off=int(lie.number)),
+    "listings": lambda plan, _, lie: _out(
+        plan, lie, faults.with_http(int(lie.number)), {Kind.LIST}
     ),
+    "noeffect": _no_effect,
     "waf": lambda plan, _, lie: replace(plan, rates=replace(plan.rates, waf=lie.number)),
+    "gateway": lambda plan, _, lie: _out(plan, lie, faults.NO_BACKEND),
     "toofast": lambda plan, _, lie: replace(plan, rates=replace(plan.rates, too_fast=lie.number)),
-    "charset": lambda plan, _, lie: _wrapped(plan, Wrapping(charset=lie.value, chinese=True), lie),
-    "coding": lambda plan, _, lie: _wrapped(plan, Wrapping(coding=lie.value), lie),
-    "names": _misspelt,
-}
-
-
-def _firsts(world: World, status: Status) -> list[CampaignRef]:
-    """The first campaign of each VDN that has this status."""
-    found: dict[int, CampaignRef] = {}
-    for ref in world.refs():
-        if ref.vdn_id not in found and world.status_of(ref) is status:
-            found[ref.vdn_id] = ref
-    return list(found.values())
-
-
-def _restless(world: World, lie: Lie) -> None:
-    for ref in _firsts(world, Status.STARTED):
-        world.will_drift(Drift(ref, after_pause_s=lie.number))
-
-
-def _starts(world: World, lie: Lie) -> None:
-    for ref in _firsts(world, Status.SUSPENDED):
-        world.will_drift(Drift(ref, at_s=lie.start_s))
-
-
-def _forgets(world: World, lie: Lie) -> None:
-    world.will_forget(Forgetting(lie.start_s))
-
-
-_ABOUT_THE_WORLD: dict[str, Callable[[World, Lie], None]] = {
+    "charset": lambda plan, _, lie: _wrap(
+        plan, lie, Wrapping(charset=codecs.lookup(lie.value).name, chinese=True)
+    ),
+    "coding": lambda plan, _, lie: _wrap(plan, lie, Wrapping(coding=lie.value)),
+    "names": _names,
     "restless": _restless,
     "starts": _starts,
+    "starting": lambda plan, world, lie: _out(
+        plan, lie, faults.NOT_NOW, CHANGES, _firsts(world, Status.STARTED)
+    ),
     "forgets": _forgets,
 }

@@ -1,47 +1,62 @@
-"""Which call a request line is: pause, resume, list or details, with its parameters checked.
+"""The interface from the server's side: which call a request line is, and what answers look like.
 
-What is wrong becomes a result code or an HTTP status. Which parameter code a real server gives is
-not documented; this file picks the one whose wording fits best. docs/spec/interface.md, "Calls".
+What is wrong with a request becomes a result code or an HTTP status. Which parameter code a real
+server gives is not documented; this file picks the one whose wording fits best. An answer is built
+as bytes, so that a fault can cut it anywhere. docs/spec/interface.md has paths, shapes and codes.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from email.utils import formatdate
 from enum import StrEnum
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from orchestrator.model import (
-    MAX_CAMPAIGN_ID,
-    MAX_VDN_ID,
-    Action,
-    CampaignRef,
-    Status,
-)
+from orchestrator.model import MAX_CAMPAIGN_ID, MAX_VDN_ID, Action, CampaignRef, Status
 from orchestrator.simulator.world import (
     DEFAULT_ROWS_PER_PAGE,
+    DEVICE_TYPE,
     MAX_ROWS_PER_PAGE,
     ListingQuery,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator.simulator.world import Page, Row
+
 CAMPAIGNS_PATH = "/rest/isales/v1/openapi/campaigns"
+JSON_TYPE = "application/json;charset=UTF-8"
+HTML_TYPE = "text/html;charset=UTF-8"
 
 PARAMETER_EMPTY = "02000001"
-PARAMETER_TOO_LONG = "02000003"
 PARAMETER_TYPE = "02000006"
 PARAMETER_VALUE = "02000007"
 
-MAX_NAME_LENGTH = 30
-
-#: what the status filter accepts; None is "all". 1 is a status that rows show and no filter names.
-STATUS_FILTERS = {
-    0: None,
-    2: Status.STARTED,
-    3: Status.SUSPENDED,
-    4: Status.COMPLETED,
+#: what resultDesc says; other codes say nothing
+DESCRIPTIONS = {
+    "0200001": "a parameter is wrong",
+    "0200006": "database operation error",
+    "0200007": "the campaign does not exist",
+    "0200011": "the present status of the campaign does not allow this",
+    "0200022": "called too fast",
+    PARAMETER_EMPTY: "a mandatory parameter is empty",
+    PARAMETER_TYPE: "a parameter has the wrong type",
+    PARAMETER_VALUE: "a parameter has a value that is not allowed",
 }
 
+#: what the status filter accepts; None is "all". 1 is a status that rows show and no filter names.
+STATUS_FILTERS = {0: None, 2: Status.STARTED, 3: Status.SUSPENDED, 4: Status.COMPLETED}
+
 _NUMBER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+
+
+# -- requests ---------------------------------------------------------------------------------
 
 
 class Kind(StrEnum):
@@ -74,22 +89,12 @@ class Call:
     http_status: int = 200
 
 
-def read_call(method: str, target: str, *, prefix: str = "") -> Call:
-    """Read the request line.
-
-    Args:
-        method: the HTTP method.
-        target: path and query exactly as sent.
-        prefix: what stands before the documented path, for servers behind a gateway.
-
-    Returns:
-        The call; never raises.
-    """
+def read_call(method: str, target: str) -> Call:
+    """Read the request line: the HTTP method, and path and query exactly as sent. Never raises."""
     path, _, query_string = target.partition("?")
-    root = prefix + CAMPAIGNS_PATH + "/"
-    if not path.startswith(root):
+    if not path.startswith(CAMPAIGNS_PATH + "/"):
         return Call(Kind.OTHER, http_status=404)
-    match path.removeprefix(root).split("/"):
+    match path.removeprefix(CAMPAIGNS_PATH + "/").split("/"):
         case [vdn_text]:
             return _listing(method, vdn_text, query_string)
         case [vdn_text, campaign_text]:
@@ -134,18 +139,98 @@ def _read_query(given: dict[str, str]) -> ListingQuery | str:
         return PARAMETER_TYPE
     if status not in STATUS_FILTERS or rows_per_page < 1:
         return PARAMETER_VALUE
-    if len(given.get("name", "")) > MAX_NAME_LENGTH:
-        return PARAMETER_TOO_LONG
     return ListingQuery(
         status=STATUS_FILTERS[status],
         page=max(1, page),
         rows_per_page=min(rows_per_page, MAX_ROWS_PER_PAGE),
         device_type=device_type,
-        name=given.get("name", ""),
-        begin_time=given.get("beginTime", ""),
-        end_time=given.get("endTime", ""),
     )
 
 
 def _number(text: str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
+
+
+# -- answers ----------------------------------------------------------------------------------
+
+
+def result(result_code: object, return_code: object | None = None) -> dict[str, object]:
+    """The four fields every answer has; both codes the same by default."""
+    second = result_code if return_code is None else return_code
+    return {
+        "resultCode": result_code,
+        "resultDesc": DESCRIPTIONS.get(str(result_code), ""),
+        "returnCode": second,
+        "returnDesc": DESCRIPTIONS.get(str(second), ""),
+    }
+
+
+def listing(page: Page, query: ListingQuery) -> dict[str, object]:
+    """The answer to a listing."""
+    return result("0200000") | {
+        "curPage": query.page,
+        "totalSize": page.total_size,
+        "rowsPerPage": query.rows_per_page,
+        "curSkillQueueCount": page.total_size,
+        "curIvrCount": 0,
+        "data": [_shown(row) for row in page.rows],
+    }
+
+
+def details(row: Row) -> dict[str, object]:
+    """The answer to a details call."""
+    shown = _shown(row) | {"description": "", "maxAlertingTime": 30, "callBackUrl": ""}
+    return result("0200000") | {"returnObject": shown}
+
+
+def _shown(row: Row) -> dict[str, object]:
+    return {
+        "id": row.campaign.campaign_id,
+        "name": row.campaign.shown_name,
+        "status": int(row.status),
+        "strBeginTime": row.campaign.begin_time,
+        "strEndTime": "2035-12-31 20:00:00",
+        "deviceType": DEVICE_TYPE,
+        "callerNo": "5550100",
+    }
+
+
+def json_text(document: object) -> str:
+    """JSON as this server writes it."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def encode(document: object) -> bytes:
+    """JSON as the wire carries it; a name may hold stray bytes (surrogateescape)."""
+    return json_text(document).encode(errors="surrogateescape")
+
+
+def html(status: int) -> bytes:
+    """An error page such as a proxy writes."""
+    words = _words(status)
+    return f"<html><head><title>{status} {words}</title></head><body>{words}</body></html>".encode()
+
+
+def wire(
+    status: int, body: bytes, content_type: str, *, date: str, headers: Iterable[tuple[str, str]]
+) -> bytes:
+    """A whole HTTP/1.1 answer."""
+    extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = (
+        f"HTTP/1.1 {status} {_words(status)}\r\nDate: {date}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n{extra}\r\n"
+    )
+    return head.encode("latin-1") + body
+
+
+def _words(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Refused"
+
+
+@lru_cache(maxsize=8)
+def http_date(wall_s: int) -> str:
+    """The Date header for a wall-clock second since the epoch."""
+    return formatdate(wall_s, usegmt=True)

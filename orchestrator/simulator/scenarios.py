@@ -7,37 +7,25 @@ the faults only. The credentials are invented and open nothing but this simulato
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
-from orchestrator.simulator.faults import (
-    DATABASE_ERROR,
-    FaultPlan,
-    FaultRates,
-    Lag,
-    Outage,
-)
-from orchestrator.simulator.replies import Wrapping
+from orchestrator.simulator.faults import DATABASE_ERROR, FaultPlan, FaultRates, Lag, Outage
+from orchestrator.simulator.lies import Wrapping
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator
 
 ACCESS_KEY = "AKSIMULATOR"
 SECRET_KEY = "sk-simulator-not-a-secret"  # noqa: S105 -- invented, and documented as such
 
-#: the VDN of the emergency, healthy, outage and stubborn scenarios
+#: the VDN of every scenario but `batch`
 DRILL_VDN = 1234
-#: VDN: how many campaigns the batch scenario has there
-BATCH_VDNS = {1201: 40, 1202: 40, 1203: 20}
 
-#: seconds since the start between which the outage scenario answers nothing but 0200006
-OUTAGE_S = (5.0, 25.0)
-#: the campaign that the stubborn scenario never pauses
-STUBBORN_CAMPAIGN = CampaignRef(DRILL_VDN, 1_234_005)
+_CHECK = SignatureCheck(ACCESS_KEY, SECRET_KEY)
 
 #: name: one line for --help
 SCENARIOS = {
@@ -60,9 +48,9 @@ class Scenario:
     name: str
     world: World
     faults: FaultPlan
-    signature: SignatureCheck
     #: a list worth pausing here: every campaign, and in `batch` two that do not exist
-    sample: tuple[CampaignRef, ...]
+    sample: tuple[CampaignRef, ...] = ()
+    signature: SignatureCheck = _CHECK
 
     @property
     def access_key(self) -> str:
@@ -75,10 +63,19 @@ class Scenario:
         return self.signature.secret_key
 
 
-def batch(*, seed: int) -> Scenario:
+def named(name: str, *, seed: int) -> Scenario:
+    """Build a scenario by its name, a key of SCENARIOS; the seed picks the requests that fail.
+
+    Raises:
+        KeyError: there is no such scenario.
+    """
+    return _BUILDERS[name](seed)
+
+
+def batch(seed: int) -> Scenario:
     """A few VDNs for a list: some campaigns suspended or completed, a busy database."""
-    world = World({vdn_id: _some(vdn_id, size) for vdn_id, size in BATCH_VDNS.items()})
-    missing = (CampaignRef(1201, 9_999_998), CampaignRef(1203, 9_999_999))
+    sizes = {1201: 40, 1202: 40, 1203: 20}
+    world = World({vdn_id: _some(vdn_id, size) for vdn_id, size in sizes.items()})
     rates = FaultRates(
         database_error=0.06,
         database_error_landed=0.02,
@@ -86,19 +83,14 @@ def batch(*, seed: int) -> Scenario:
         gateway_error=0.01,
         unavailable=0.01,
     )
-    return Scenario(
-        "batch",
-        world,
-        FaultPlan(seed=seed, rates=rates),
-        _check(),
-        (*world.refs(), *missing),
-    )
+    missing = [CampaignRef(1201, 9_999_998), CampaignRef(1203, 9_999_999)]
+    return _scenario("batch", world, FaultPlan(seed=seed, rates=rates), missing)
 
 
-def emergency(*, seed: int, now: datetime) -> Scenario:
+def emergency(seed: int) -> Scenario:
     """One VDN that dials: 60 campaigns run, two more begin by themselves after 6 s and 12 s."""
     late = [CampaignRef(DRILL_VDN, 1_798_316_901), CampaignRef(DRILL_VDN, 1_798_316_902)]
-    tomorrow = (now + timedelta(days=1)).strftime("%Y-%m-%d 08:00:00")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d 08:00:00")
     waiting = [1_798_316_911, 1_798_316_912, *(ref.campaign_id for ref in late)]
     campaigns = [
         *_numbered(1_798_316_100, 60, "autumn offer", Status.STARTED),
@@ -115,111 +107,55 @@ def emergency(*, seed: int, now: datetime) -> Scenario:
         drifts=[Drift(late[0], at_s=6.0), Drift(late[1], at_s=12.0)],
     )
     rates = FaultRates(database_error=0.04, database_error_landed=0.01, answer_lost=0.01)
-    return Scenario(
-        "emergency",
-        world,
-        FaultPlan(seed=seed, rates=rates),
-        _check(),
-        tuple(world.refs()),
-    )
+    return _scenario("emergency", world, FaultPlan(seed=seed, rates=rates))
 
 
-def healthy(*, seed: int) -> Scenario:
-    """Nothing goes wrong."""
-    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
-    return Scenario(
-        "healthy",
-        world,
-        FaultPlan(seed=seed),
-        _check(),
-        tuple(world.refs()),
-    )
-
-
-def outage(*, seed: int) -> Scenario:
-    """The database is away for 20 seconds, from the fifth second on."""
-    start_s, end_s = OUTAGE_S
-    world = World({DRILL_VDN: _some(DRILL_VDN, 200)})
-    return Scenario(
-        "outage",
-        world,
-        FaultPlan(seed=seed, outages=(Outage(DATABASE_ERROR, start_s=start_s, end_s=end_s),)),
-        _check(),
-        tuple(world.refs()),
-    )
-
-
-def stubborn(*, seed: int) -> Scenario:
-    """One campaign cannot be paused, ever: its database row is broken."""
-    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
-    return Scenario(
-        "stubborn",
-        world,
-        FaultPlan(seed=seed, always={STUBBORN_CAMPAIGN: DATABASE_ERROR}),
-        _check(),
-        tuple(world.refs()),
-    )
-
-
-def foreign(*, seed: int) -> Scenario:
+def foreign(seed: int) -> Scenario:
     """Answers that mean what they should, dressed as no client expects."""
-    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
-    first = world.campaign(CampaignRef(DRILL_VDN, 1_234_001))
-    assert first is not None
-    first.name = "caf\udce9\tspring"
+    members = list(_some(DRILL_VDN, 40))
+    members[0].name = "caf\udce9\tspring"
     plain = Wrapping(charset="gb18030", chinese=True, raw_controls=True)
     zipped = replace(plain, coding="gzip", share=0.5)
     faults = FaultPlan(seed=seed, wrappings=(zipped, plain))
-    return Scenario("foreign", world, faults, _check(), tuple(world.refs()))
+    return _scenario("foreign", World({DRILL_VDN: members}), faults)
 
 
-def lagging(*, seed: int) -> Scenario:
+def healthy(seed: int) -> Scenario:
+    """Nothing goes wrong."""
+    return _scenario("healthy", _drill(), FaultPlan(seed=seed))
+
+
+def lagging(seed: int) -> Scenario:
     """Reads come from a replica that is 8 seconds behind."""
-    world = World({DRILL_VDN: _some(DRILL_VDN, 40)})
-    faults = FaultPlan(seed=seed, lags=(Lag(8.0),))
-    return Scenario("lagging", world, faults, _check(), tuple(world.refs()))
+    return _scenario("lagging", _drill(), FaultPlan(seed=seed, lags=(Lag(8.0),)))
 
 
-def restless(*, seed: int) -> Scenario:
+def outage(seed: int) -> Scenario:
+    """The database is away for 20 seconds, from the fifth second on."""
+    away = Outage(DATABASE_ERROR, start_s=5.0, end_s=25.0)
+    return _scenario("outage", _drill(200), FaultPlan(seed=seed, outages=(away,)))
+
+
+def restless(seed: int) -> Scenario:
     """Somebody, or something, starts campaigns again."""
     drifts = [
         Drift(CampaignRef(DRILL_VDN, 1_234_001), after_pause_s=3.0),
         Drift(CampaignRef(DRILL_VDN, 1_234_007), at_s=9.0),
     ]
     world = World({DRILL_VDN: _some(DRILL_VDN, 40)}, drifts=drifts)
-    return Scenario("restless", world, FaultPlan(seed=seed), _check(), tuple(world.refs()))
+    return _scenario("restless", world, FaultPlan(seed=seed))
 
 
-def named(name: str, *, seed: int, now: datetime) -> Scenario:
-    """Build a scenario by its name.
+def stubborn(seed: int) -> Scenario:
+    """One campaign cannot be paused, ever: its database row is broken."""
+    broken = {CampaignRef(DRILL_VDN, 1_234_005): DATABASE_ERROR}
+    return _scenario("stubborn", _drill(), FaultPlan(seed=seed, always=broken))
 
-    Args:
-        name: a key of SCENARIOS.
-        seed: decides which requests meet which fault.
-        now: the wall clock, for begin times that lie ahead.
 
-    Raises:
-        KeyError: there is no such scenario.
-    """
-    match name:
-        case "batch":
-            return batch(seed=seed)
-        case "emergency":
-            return emergency(seed=seed, now=now)
-        case "healthy":
-            return healthy(seed=seed)
-        case "outage":
-            return outage(seed=seed)
-        case "foreign":
-            return foreign(seed=seed)
-        case "lagging":
-            return lagging(seed=seed)
-        case "restless":
-            return restless(seed=seed)
-        case "stubborn":
-            return stubborn(seed=seed)
-        case _:
-            raise KeyError(name)
+_BUILDERS: dict[str, Callable[[int], Scenario]] = {
+    builder.__name__: builder
+    for builder in (batch, emergency, foreign, healthy, lagging, outage, restless, stubborn)
+}
 
 
 def generated(*, campaigns: int, vdns: int, seed: int, fault_rate: float) -> Scenario:
@@ -237,18 +173,18 @@ def generated(*, campaigns: int, vdns: int, seed: int, fault_rate: float) -> Sce
             for vdn_id in range(1, vdns + 1)
         }
     )
-    return Scenario(
-        "generated",
-        world,
-        FaultPlan(seed=seed, rates=FaultRates.mixed(fault_rate)),
-        _check(),
-        # a million refs are better made by whoever needs them: world.refs()
-        (),
-    )
+    # a million refs are better made by whoever needs them: world.refs()
+    return Scenario("generated", world, FaultPlan(seed=seed, rates=FaultRates.mixed(fault_rate)))
 
 
-def _check() -> SignatureCheck:
-    return SignatureCheck(ACCESS_KEY, SECRET_KEY)
+def _scenario(
+    name: str, world: World, faults: FaultPlan, missing: Iterable[CampaignRef] = ()
+) -> Scenario:
+    return Scenario(name, world, faults, (*world.refs(), *missing))
+
+
+def _drill(size: int = 40) -> World:
+    return World({DRILL_VDN: _some(DRILL_VDN, size)})
 
 
 def _some(vdn_id: int, size: int) -> Iterator[Campaign]:

@@ -1,8 +1,8 @@
 """Whether a request was signed as C2 wants it: the server's side.
 
 It shares nothing with isales/signing.py. It reads the Authorization header, rebuilds the canonical
-text from what arrived, and compares. What no public source says (time window, 401 body, blank line)
-is a setting. docs/spec/interface.md.
+text from what arrived, and compares. What no public source says (time window, blank line) is a
+setting. docs/spec/interface.md.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
-from orchestrator.simulator.replies import HTML_TYPE, JSON_TYPE, encode, html
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: "assumed": no public source gives the window of C2
 ASSUMED_WINDOW_S = 900
@@ -44,37 +42,6 @@ class Millis(StrEnum):
     EITHER = "either"
 
 
-class RefusalBody(StrEnum):
-    """What a 401 carries; all three are to be tolerated."""
-
-    EMPTY = "empty"
-    JSON = "json"
-    HTML = "html"
-
-
-#: body form: (content type, body)
-REFUSAL_BODIES = {
-    RefusalBody.EMPTY: ("", b""),
-    RefusalBody.JSON: (JSON_TYPE, encode({"error": "Authentication failed"})),
-    RefusalBody.HTML: (HTML_TYPE, html(401)),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """The parts of an Authorization header."""
-
-    access_key: str
-    timestamp: str
-    signed_headers: str
-    signature: str
-
-    @property
-    def prefix(self) -> str:
-        """Everything before the last slash; the first HMAC's message."""
-        return f"{_SCHEME}/{self.access_key}/{self.timestamp}/{self.signed_headers}"
-
-
 @dataclass(frozen=True, slots=True)
 class SignatureCheck:
     """The keys a server knows and how strict it is."""
@@ -87,7 +54,6 @@ class SignatureCheck:
     window_s: float = ASSUMED_WINDOW_S
     #: how far the server's clock runs ahead of the true one, in seconds; the Date header shows it
     clock_offset_s: float = 0.0
-    refusal_body: RefusalBody = RefusalBody.JSON
 
     def __repr__(self) -> str:
         return f"SignatureCheck(access_key={self.access_key!r}, secret_key='***')"
@@ -116,14 +82,33 @@ class SignatureCheck:
         found: dict[str, list[str]] = {}
         for name, value in headers:
             found.setdefault(name.lower(), []).append(value.strip())
-        signed = parse_authorization(found.get("authorization", []))
-        if isinstance(signed, str):
-            return signed
-        if signed.access_key != self.access_key:
+        values = found.get("authorization", [])
+        if len(values) != 1:
+            return "several Authorization headers" if values else "no Authorization header"
+        # everything before the last slash is the first HMAC's message
+        prefix, _, signature = values[0].rpartition("/")
+        parts = prefix.split("/")
+        if len(parts) != 4 or parts[0] != _SCHEME:
+            return "not an auth-v2 header"
+        _, access_key, timestamp, signed_headers = parts
+        if access_key != self.access_key:
             return "unknown access key"
-        return self._time_problem(signed.timestamp, wall_ms) or self._text_problem(
-            signed, method, target, found, body
-        )
+        problem = self._time_problem(timestamp, wall_ms) or _names_problem(signed_headers, found)
+        if problem:
+            return problem
+        path, _, query_string = target.partition("?")
+        query = canonical_query(query_string)
+        names = signed_headers.split(";")
+        lines = sorted(f"{escape(name)}:{escape(found[name][0])}" for name in names)
+        rest = [signed_headers, *lines, quote(body, safe="")]
+        forms = [[query]] if query else _BLANK_FORMS[self.blank_query_line]
+        key = signing_key(self.secret_key, prefix).encode()
+        for query_line in forms:
+            text = "\n".join([method, path, *query_line, *rest])
+            wanted = hmac.digest(key, text.encode(), "sha256").hex()
+            if hmac.compare_digest(wanted.encode(), signature.encode()):
+                return ""
+        return "signature differs"
 
     def _time_problem(self, timestamp: str, wall_ms: int) -> str:
         match = _TIMESTAMP.fullmatch(timestamp)
@@ -139,49 +124,16 @@ class SignatureCheck:
         away_s = at.timestamp() - (wall_ms / 1000 + self.clock_offset_s)
         return "timestamp outside the window" if abs(away_s) > self.window_s else ""
 
-    def _text_problem(
-        self,
-        signed: Signed,
-        method: str,
-        target: str,
-        found: dict[str, list[str]],
-        body: bytes,
-    ) -> str:
-        lines = header_lines(signed.signed_headers, found)
-        if isinstance(lines, str):
-            return lines
-        key = signing_key(self.secret_key, signed.prefix)
-        for keep in _BLANK_FORMS[self.blank_query_line]:
-            text = canonical_text(
-                method, target, signed.signed_headers, lines, body, keep_blank_line=keep
-            )
-            wanted = hmac.digest(key.encode(), text.encode(), "sha256").hex()
-            if hmac.compare_digest(wanted.encode(), signed.signature.encode()):
-                return ""
-        return "signature differs"
 
-
-_BLANK_FORMS = {
-    BlankQueryLine.OMIT: (False,),
-    BlankQueryLine.KEEP: (True,),
-    BlankQueryLine.EITHER: (False, True),
+#: the query lines of a request without a query
+_BLANK_FORMS: dict[BlankQueryLine, list[list[str]]] = {
+    BlankQueryLine.OMIT: [[]],
+    BlankQueryLine.KEEP: [[""]],
+    BlankQueryLine.EITHER: [[], [""]],
 }
 
 
-def parse_authorization(values: Sequence[str]) -> Signed | str:
-    """Take an Authorization header apart, or say why it cannot be."""
-    if not values:
-        return "no Authorization header"
-    if len(values) > 1:
-        return "several Authorization headers"
-    parts = values[0].split("/")
-    if len(parts) != 5 or parts[0] != _SCHEME:
-        return "not an auth-v2 header"
-    return Signed(*parts[1:])
-
-
-def header_lines(signed_headers: str, found: dict[str, list[str]]) -> list[str] | str:
-    """The signed header lines from what arrived, or why they cannot be written."""
+def _names_problem(signed_headers: str, found: Mapping[str, list[str]]) -> str:
     names = signed_headers.split(";")
     if "host" not in names:
         return "host is not signed"
@@ -189,25 +141,7 @@ def header_lines(signed_headers: str, found: dict[str, list[str]]) -> list[str] 
         return "signed headers are not lower-case, sorted and distinct"
     if any(len(found.get(name, ())) != 1 for name in names):
         return "a signed header is missing or repeated"
-    return sorted(f"{escape(name)}:{escape(found[name][0])}" for name in names)
-
-
-def canonical_text(  # noqa: PLR0913 -- the parts of the canonical text, no more
-    method: str,
-    target: str,
-    signed_headers: str,
-    lines: Sequence[str],
-    body: bytes,
-    *,
-    keep_blank_line: bool,
-) -> str:
-    """The text that the second HMAC signs."""
-    path, _, query_string = target.partition("?")
-    query = canonical_query(query_string)
-    query_line = [query] if query or keep_blank_line else []
-    return "\n".join(
-        [method, path, *query_line, signed_headers, *lines, quote(body, safe="")],
-    )
+    return ""
 
 
 def canonical_query(query_string: str) -> str:

@@ -1,23 +1,21 @@
 """The state of the simulated server: VDNs, their campaigns, and what a change or a look does.
 
-Time comes in as seconds since the start. The rules of pausing are a table. What is true is kept
-with its time (`history`), whatever a client is shown. No request costs as much as the number of
-campaigns, except a listing filtered by name, device type or time, and one that shows the past.
-Source: docs/spec/interface.md.
+Time comes in as seconds since the start. Every change is kept with its time, so that a read may
+show the past and a judge may ask what was true. Source: docs/spec/interface.md.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.model import Action, CampaignRef, Status
-from orchestrator.simulator.history import Change, History
-from orchestrator.simulator.ordered import SortedNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,13 +30,13 @@ TRANSITIONS = {
     Action.RESUME: (Status.SUSPENDED, Status.STARTED),
 }
 
-#: device types whose campaigns count as IVR; all others use a skill queue
-IVR_DEVICE_TYPES = frozenset({1, 3})
-
 MAX_ROWS_PER_PAGE = 100
 DEFAULT_ROWS_PER_PAGE = 10
+#: the device type of every campaign here: a skill queue
+DEVICE_TYPE = 2
 
-_ID_SPAN = 2**64
+#: how many listings of a VDN are remembered whole: all pages of one cost as much as one
+_LISTINGS_KEPT = 16
 
 
 class Order(StrEnum):
@@ -49,22 +47,20 @@ class Order(StrEnum):
     RECENT = "recent"
 
 
-class EmptyRows(StrEnum):
-    """What `data` holds when a listing has no rows."""
-
-    LIST = "list"
-    NULL = "null"
-    MISSING = "missing"
-
-
 @dataclass(frozen=True, slots=True)
 class WorldSettings:
     """What the documentation leaves open."""
 
     order: Order = Order.ID
-    empty_rows: EmptyRows = EmptyRows.LIST
-    #: ids in answers are digit strings instead of numbers
-    ids_as_text: bool = False
+
+
+class Change(NamedTuple):
+    """A campaign took another status, or appeared."""
+
+    #: which change of its VDN this is, from 1
+    number: int
+    #: its status until then; None: it did not exist
+    before: Status | None
 
 
 @dataclass(slots=True)
@@ -76,43 +72,41 @@ class Campaign:
     #: "" shows as `campaign <id>`, which saves memory in worlds of a million
     name: str = ""
     begin_time: str = "2025-01-01 08:00:00"
-    end_time: str = "2035-12-31 20:00:00"
-    device_type: int = 2
-    caller_no: str = "5550100"
-    #: grows with every change in the world; 0: not changed since the beginning
-    last_changed: int = 0
+    #: oldest first
+    changes: tuple[Change, ...] = ()
 
     @property
     def shown_name(self) -> str:
         """The name that listings show."""
         return self.name or f"campaign {self.campaign_id}"
 
+    def after(self, changes: int) -> tuple[Status | None, int]:
+        """What was true after so many changes of its VDN.
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A campaign changes by itself: it begins at its time, or somebody starts it elsewhere.
-
-    It happens at `at_s` seconds after the start, or as soon as the world has accepted
-    `after_pauses` pauses, whichever is given; with both, whichever comes first. With `every_s` it
-    happens again and again from `at_s` on, with `after_pause_s` so long after each time that the
-    campaign was suspended; `times` bounds both.
-    """
-
-    ref: CampaignRef
-    status: Status = Status.STARTED
-    at_s: float | None = None
-    after_pauses: int | None = None
-    every_s: float | None = None
-    after_pause_s: float | None = None
-    times: float = inf
+        Returns:
+            The status, None when it did not exist, and which change made it so; 0: none.
+        """
+        made_by = 0
+        for change in self.changes:
+            if change.number > changes:
+                return change.before, made_by
+            made_by = change.number
+        return self.status, made_by
 
 
-@dataclass(frozen=True, slots=True)
-class Forgetting:
-    """The server restarts from an old state: every change since `back_to_s` is undone."""
+class Row(NamedTuple):
+    """One campaign as a read shows it; its status may be one of the past."""
 
-    at_s: float
-    back_to_s: float = 0.0
+    campaign: Campaign
+    status: Status
+
+
+class Page(NamedTuple):
+    """One page of a listing, as values."""
+
+    rows: tuple[Row, ...]
+    #: of all pages
+    total_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,47 +115,88 @@ class ListingQuery:
 
     #: None: all
     status: Status | None = None
+    #: from 1
     page: int = 1
     rows_per_page: int = DEFAULT_ROWS_PER_PAGE
     #: 0: all
     device_type: int = 0
-    name: str = ""
-    begin_time: str = ""
-    end_time: str = ""
-
-    @property
-    def looks_at_each(self) -> bool:
-        """Whether a filter is set that no index serves."""
-        return bool(self.device_type or self.name or self.begin_time or self.end_time)
-
-    def keeps(self, campaign: Campaign) -> bool:
-        """Whether the filters beside the status let this campaign through."""
-        return (
-            self.device_type in {0, campaign.device_type}
-            and self.name in campaign.shown_name
-            and (not self.begin_time or campaign.begin_time >= self.begin_time)
-            and (not self.end_time or campaign.end_time <= self.end_time)
-        )
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a listing, as values."""
+class Drift:
+    """A campaign changes by itself: it begins at its time, or somebody starts it elsewhere.
 
-    rows: tuple[Campaign, ...]
-    total_size: int
-    page: int
-    rows_per_page: int
-    skill_queue_count: int = 0
-    ivr_count: int = 0
+    One of the three says when: `at_s` seconds after the start; as soon as the world has accepted
+    `after_pauses` pauses; or `after_pause_s` seconds after each time that the campaign was
+    suspended, `times` times at most.
+    """
+
+    ref: CampaignRef
+    status: Status = Status.STARTED
+    at_s: float | None = None
+    after_pauses: int | None = None
+    after_pause_s: float | None = None
+    times: float = inf
 
 
-@dataclass(slots=True)
-class _Vdn:
-    campaigns: dict[int, Campaign] = field(default_factory=dict)
-    every: SortedNumbers = field(default_factory=SortedNumbers)
-    by_status: dict[Status, SortedNumbers] = field(default_factory=dict)
-    ivr_count: int = 0
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """The server restarts from an old state: every change since `back_to_s` is undone.
+
+    Who was created since stays: databases lose rows seldom.
+    """
+
+    at_s: float
+    back_to_s: float = 0.0
+
+
+class Vdn:
+    """The campaigns of one VDN, as they are and as they were."""
+
+    def __init__(self, members: Iterable[Campaign] = ()) -> None:
+        self.campaigns = {member.campaign_id: member for member in members}
+        #: the time of each change, in order, in seconds since the start
+        self.changed_at_s: list[float] = []
+        self._kept: dict[tuple[int, Status | None], list[Campaign]] = {}
+
+    def put(self, campaign: Campaign, status: Status, *, at_s: float) -> None:
+        """Give a campaign another status; one that is not here yet appears."""
+        known = self.campaigns.get(campaign.campaign_id)
+        before = None if known is None else known.status
+        self.changed_at_s.append(at_s)
+        campaign.changes += (Change(len(self.changed_at_s), before),)
+        campaign.status = status
+        self.campaigns[campaign.campaign_id] = campaign
+
+    def changes_by(self, at_s: float) -> int:
+        """How many changes had been made at this instant."""
+        return bisect_right(self.changed_at_s, at_s)
+
+    def listed(self, changes: int, wanted: Status | None, order: Order) -> list[Campaign]:
+        """Who had this status after so many changes, or any; in the order of a listing."""
+        found = self._kept.get((changes, wanted))
+        if found is None:
+            found = []
+            for campaign in self.campaigns.values():
+                status, _ = campaign.after(changes)
+                if status is not None and wanted in {None, status}:
+                    found.append(campaign)
+            found.sort(key=lambda one: one.campaign_id)
+            if order is Order.RECENT:
+                found.sort(key=lambda one: one.after(changes)[1], reverse=True)
+            if len(self._kept) >= _LISTINGS_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[changes, wanted] = found
+        return found
+
+    def changed_since(self, changes: int) -> list[tuple[Campaign, Status | None]]:
+        """Who changed after so many changes, and its status until then; first change first."""
+        found = []
+        for campaign in self.campaigns.values():
+            later = next((one for one in campaign.changes if one.number > changes), None)
+            if later is not None:
+                found.append((later.number, campaign, later.before))
+        return [(campaign, before) for _, campaign, before in sorted(found, key=lambda one: one[0])]
 
 
 class World:
@@ -173,7 +208,6 @@ class World:
         *,
         settings: WorldSettings | None = None,
         drifts: Iterable[Drift] = (),
-        forgettings: Iterable[Forgetting] = (),
     ) -> None:
         """Fill the world.
 
@@ -181,28 +215,21 @@ class World:
             campaigns: VDN id to its campaigns.
             settings: what the documentation leaves open.
             drifts: campaigns that change by themselves.
-            forgettings: restarts after which the server knows an older state.
         """
-        self.settings = settings or WorldSettings()
-        #: pauses that took effect since the start
-        self.pauses_accepted = 0
-        #: every change with its time
-        self.history = History()
         #: seconds since the start, as far as `advance` has come
         self.now_s = 0.0
-        self._changes = 0
-        self._vdns = {vdn_id: self._fill(members) for vdn_id, members in campaigns.items()}
+        self._order = (settings or WorldSettings()).order
+        self._vdns = {vdn_id: Vdn(members) for vdn_id, members in campaigns.items()}
+        self._pauses = 0
         self._timed: list[tuple[float, int, Drift | Forgetting]] = []
         self._counted: list[tuple[int, int, Drift]] = []
         self._restless: dict[CampaignRef, list[Drift]] = {}
-        self._happened: Counter[Drift] = Counter()
-        self._events = 0
-        self._deleted: dict[CampaignRef, Campaign] = {}
-        self._past: dict[tuple[int, int], list[Campaign]] = {}
+        self._restarts: Counter[Drift] = Counter()
+        self._sequence = count()
         for drift in drifts:
-            self.will_drift(drift)
-        for forgetting in forgettings:
-            self.will_forget(forgetting)
+            self.will_happen(drift)
+
+    # -- what is true -------------------------------------------------------------------------
 
     @property
     def vdn_ids(self) -> list[int]:
@@ -217,17 +244,10 @@ class World:
             for campaign_id in sorted(self._vdns[vdn_id].campaigns)
         ]
 
-    def campaign(self, ref: CampaignRef, *, as_of_s: float = inf) -> Campaign | None:
-        """One campaign, or None when there is none; as it was at that time if one is given."""
+    def campaign(self, ref: CampaignRef) -> Campaign | None:
+        """One campaign, or None when there is none."""
         vdn = self._vdns.get(ref.vdn_id)
-        now = vdn.campaigns.get(ref.campaign_id) if vdn else None
-        if as_of_s >= self.now_s:
-            return now
-        later = next((one for one in self.history.of(ref) if one.at_s > as_of_s), None)
-        if later is None or later.before is None:
-            return now if later is None else None
-        known = now or self._deleted[ref]
-        return replace(known, status=later.before, last_changed=later.last_changed)
+        return vdn.campaigns.get(ref.campaign_id) if vdn else None
 
     def status_of(self, ref: CampaignRef) -> Status | None:
         """The status of one campaign, or None when there is none."""
@@ -236,34 +256,40 @@ class World:
 
     def counts(self, vdn_id: int | None = None) -> Counter[Status]:
         """How many campaigns have each status, in one VDN or in all of them."""
-        chosen = self._vdns.values() if vdn_id is None else [self._vdns.get(vdn_id, _Vdn())]
-        counts: Counter[Status] = Counter()
-        for vdn in chosen:
-            for status, numbers in vdn.by_status.items():
-                if numbers:
-                    counts[status] += len(numbers)
-        return counts
+        chosen = self._vdns.values() if vdn_id is None else [self._vdns.get(vdn_id, Vdn())]
+        return Counter(one.status for vdn in chosen for one in vdn.campaigns.values())
 
-    def status_at(self, ref: CampaignRef, at_s: float) -> Status | None:
-        """The true status at that time, which must not lie ahead; None when there was none."""
-        shown = self.campaign(ref, as_of_s=at_s)
-        return shown.status if shown else None
+    def since(self, ref: CampaignRef, *, at_s: float) -> tuple[Status | None, float]:
+        """The true status at that time, None when there was no such campaign, and since when."""
+        campaign = self.campaign(ref)
+        if campaign is None:
+            return None, 0.0
+        vdn = self._vdns[ref.vdn_id]
+        status, made_by = campaign.after(vdn.changes_by(at_s))
+        return status, vdn.changed_at_s[made_by - 1] if made_by else 0.0
 
-    def was_started(self, ref: CampaignRef, *, from_s: float, to_s: float) -> bool:
-        """Whether a campaign was started at any instant between the two, both included."""
-        if self.status_at(ref, from_s) is Status.STARTED:
-            return True
-        return any(
-            change.after is Status.STARTED and from_s <= change.at_s <= to_s
-            for change in self.history.of(ref)
-        )
+    # -- what happens to it -------------------------------------------------------------------
 
-    def started_between(self, vdn_id: int, *, from_s: float, to_s: float) -> list[CampaignRef]:
-        """Every campaign of a VDN that was started at any instant between the two."""
-        vdn = self._vdns.get(vdn_id, _Vdn())
-        known = {*vdn.campaigns, *(r.campaign_id for r in self._deleted if r.vdn_id == vdn_id)}
-        refs = (CampaignRef(vdn_id, number) for number in sorted(known))
-        return [ref for ref in refs if self.was_started(ref, from_s=from_s, to_s=to_s)]
+    def listing(self, vdn_id: int, query: ListingQuery, *, as_of_s: float = inf) -> Page:
+        """One page of a VDN's campaigns; empty past the end and for an unknown VDN.
+
+        Args:
+            vdn_id: the VDN.
+            query: what is asked for.
+            as_of_s: the page shows this time, in seconds since the start; the present unless given.
+        """
+        vdn = self._vdns.get(vdn_id, Vdn())
+        if query.device_type not in {0, DEVICE_TYPE}:
+            vdn = Vdn()
+        changes = vdn.changes_by(as_of_s)
+        found = vdn.listed(changes, query.status, self._order)
+        skip = (query.page - 1) * query.rows_per_page
+        rows = [
+            Row(campaign, status)
+            for campaign in found[skip : skip + query.rows_per_page]
+            if (status := campaign.after(changes)[0]) is not None
+        ]
+        return Page(tuple(rows), len(found))
 
     def change(self, action: Action, ref: CampaignRef) -> str:
         """Pause or resume one campaign.
@@ -271,16 +297,18 @@ class World:
         Returns:
             The result code. The change has happened exactly when it is "0200000".
         """
-        campaign = self.campaign(ref)
-        if campaign is None:
+        status = self.status_of(ref)
+        if status is None:
             return NOT_FOUND
         wanted, then = TRANSITIONS[action]
-        if campaign.status is not wanted:
+        if status is not wanted:
             return STATUS_NOT_ALLOWED
-        self._move(ref.vdn_id, campaign, then)
+        self._turn(ref, then)
         if action is Action.PAUSE:
-            self.pauses_accepted += 1
-            self._drift_by_count()
+            self._pauses += 1
+            while self._counted and self._counted[0][0] <= self._pauses:
+                drift = heapq.heappop(self._counted)[2]
+                self._turn(drift.ref, drift.status)
         return SUCCESS
 
     def set_status(self, ref: CampaignRef, status: Status, *, at_s: float = 0.0) -> None:
@@ -299,46 +327,18 @@ class World:
 
     def add(self, vdn_id: int, campaign: Campaign) -> None:
         """Put one more campaign into the world, as if somebody had just created it."""
-        ref = CampaignRef(vdn_id, campaign.campaign_id)
-        self._write_down(ref, None, campaign.status, campaign.last_changed)
-        self._deleted.pop(ref, None)
-        self._changes += 1
-        campaign.last_changed = self._changes
-        vdn = self._vdns.setdefault(vdn_id, _Vdn())
-        vdn.campaigns[campaign.campaign_id] = campaign
-        vdn.ivr_count += campaign.device_type in IVR_DEVICE_TYPES
-        key = self._key(campaign)
-        vdn.every.add(key)
-        vdn.by_status.setdefault(campaign.status, SortedNumbers()).add(key)
+        vdn = self._vdns.setdefault(vdn_id, Vdn())
+        vdn.put(campaign, campaign.status, at_s=self.now_s)
 
-    def remove(self, ref: CampaignRef) -> None:
-        """Delete a campaign, as its owner would.
-
-        Raises:
-            KeyError: there is no such campaign.
-        """
-        vdn = self._vdns[ref.vdn_id]
-        campaign = vdn.campaigns.pop(ref.campaign_id)
-        self._write_down(ref, campaign.status, None, campaign.last_changed)
-        key = self._key(campaign)
-        vdn.every.remove(key)
-        vdn.by_status[campaign.status].remove(key)
-        vdn.ivr_count -= campaign.device_type in IVR_DEVICE_TYPES
-        self._deleted[ref] = campaign
-
-    def will_drift(self, drift: Drift) -> None:
-        """Let a campaign change by itself from now on."""
-        if drift.at_s is not None:
-            self._at(drift.at_s, drift)
-        if drift.after_pauses is not None:
-            self._events += 1
-            heapq.heappush(self._counted, (drift.after_pauses, self._events, drift))
-        if drift.after_pause_s is not None:
-            self._restless.setdefault(drift.ref, []).append(drift)
-
-    def will_forget(self, forgetting: Forgetting) -> None:
-        """Let the server restart from an older state."""
-        self._at(forgetting.at_s, forgetting)
+    def will_happen(self, event: Drift | Forgetting) -> None:
+        """Let something happen by itself from now on."""
+        number = next(self._sequence)
+        if event.at_s is not None:
+            heapq.heappush(self._timed, (event.at_s, number, event))
+        elif event.after_pauses is not None:
+            heapq.heappush(self._counted, (event.after_pauses, number, event))
+        else:
+            self._restless.setdefault(event.ref, []).append(event)
 
     def advance(self, *, now_s: float) -> None:
         """Let happen what time has brought; a time that has passed already changes nothing.
@@ -349,164 +349,26 @@ class World:
         while self._timed and self._timed[0][0] <= now_s:
             at_s, _, event = heapq.heappop(self._timed)
             self.now_s = max(self.now_s, at_s)
-            if isinstance(event, Forgetting):
-                self._forget(event)
+            if isinstance(event, Drift):
+                self._turn(event.ref, event.status)
             else:
-                self._drift(event)
-                if event.every_s is not None and self._happened[event] < event.times:
-                    self._at(at_s + event.every_s, event)
+                self._forget(event)
         self.now_s = max(self.now_s, now_s)
 
-    def listing(self, vdn_id: int, query: ListingQuery, *, as_of_s: float = inf) -> Page:
-        """One page of a VDN's campaigns; empty past the end and for an unknown VDN.
-
-        Args:
-            vdn_id: the VDN.
-            query: what is asked for.
-            as_of_s: the page shows this time, in seconds since the start; the present unless given.
-        """
-        vdn = self._vdns.get(vdn_id, _Vdn())
-        made = self.history.made_by(as_of_s)
-        if made < len(self.history) and self._undone(vdn_id, made):
-            return self._page_of_the_past(vdn_id, made, query)
-        keys = vdn.every if query.status is None else vdn.by_status.get(query.status, _NOTHING)
-        skip = (query.page - 1) * query.rows_per_page
-        if query.looks_at_each:
-            kept = [c for c in map(vdn.campaigns.__getitem__, map(_id_of, keys)) if query.keeps(c)]
-            rows, total_size = kept[skip : skip + query.rows_per_page], len(kept)
-        else:
-            numbers = keys.page(skip=skip, count=query.rows_per_page)
-            rows, total_size = [vdn.campaigns[_id_of(key)] for key in numbers], len(keys)
-        return self._page(vdn, rows, total_size, query)
-
-    def _page(
-        self, vdn: _Vdn, rows: Iterable[Campaign], total_size: int, query: ListingQuery
-    ) -> Page:
-        return Page(
-            rows=tuple(rows),
-            total_size=total_size,
-            page=query.page,
-            rows_per_page=query.rows_per_page,
-            skill_queue_count=len(vdn.campaigns) - vdn.ivr_count,
-            ivr_count=vdn.ivr_count,
-        )
-
-    def _undone(self, vdn_id: int, made: int) -> dict[int, tuple[Status | None, int]]:
-        """Campaigns of a VDN changed since then: the status and `last_changed` they had."""
-        then: dict[int, tuple[Status | None, int]] = {}
-        for number in range(made, len(self.history)):
-            change = self.history[number]
-            if change.ref.vdn_id == vdn_id:
-                then.setdefault(change.ref.campaign_id, (change.before, change.last_changed))
-        return then
-
-    def _page_of_the_past(self, vdn_id: int, made: int, query: ListingQuery) -> Page:
-        rows = self._past.get((vdn_id, made))
-        if rows is None:
-            rows = self._rows_of_the_past(vdn_id, made)
-            # the pages of one listing show one moment; older moments are not asked for again
-            while len(self._past) >= _MOMENTS_KEPT:
-                del self._past[next(iter(self._past))]
-            self._past[vdn_id, made] = rows
-        kept = [c for c in rows if query.status in {None, c.status} and query.keeps(c)]
-        skip = (query.page - 1) * query.rows_per_page
-        vdn = self._vdns.get(vdn_id, _Vdn())
-        return self._page(vdn, kept[skip : skip + query.rows_per_page], len(kept), query)
-
-    def _rows_of_the_past(self, vdn_id: int, made: int) -> list[Campaign]:
-        then = self._undone(vdn_id, made)
-        live = self._vdns[vdn_id].campaigns
-        # copies: the rows are kept, and their campaigns will change
-        rows = [replace(one) for number, one in live.items() if number not in then]
-        for number, (status, last_changed) in then.items():
-            known = live.get(number) or self._deleted[CampaignRef(vdn_id, number)]
-            if status is not None:
-                rows.append(replace(known, status=status, last_changed=last_changed))
-        return sorted(rows, key=self._key)
-
-    def _fill(self, members: Iterable[Campaign]) -> _Vdn:
-        campaigns = {member.campaign_id: member for member in members}
-        keys: dict[Status, list[int]] = {}
-        for campaign in campaigns.values():
-            keys.setdefault(campaign.status, []).append(self._key(campaign))
-        return _Vdn(
-            campaigns=campaigns,
-            every=SortedNumbers(key for found in keys.values() for key in found),
-            by_status={status: SortedNumbers(found) for status, found in keys.items()},
-            ivr_count=sum(c.device_type in IVR_DEVICE_TYPES for c in campaigns.values()),
-        )
-
-    def _key(self, campaign: Campaign) -> int:
-        """The number a campaign is sorted by; its lowest 64 bits are always its id."""
-        if self.settings.order is Order.ID:
-            return campaign.campaign_id
-        return -(campaign.last_changed * _ID_SPAN) + campaign.campaign_id
-
-    def _move(self, vdn_id: int, campaign: Campaign, status: Status) -> None:
-        vdn = self._vdns[vdn_id]
-        before = self._key(campaign)
-        vdn.by_status[campaign.status].remove(before)
-        ref = CampaignRef(vdn_id, campaign.campaign_id)
-        self._write_down(ref, campaign.status, status, campaign.last_changed)
-        self._changes += 1
-        campaign.status = status
-        campaign.last_changed = self._changes
-        after = self._key(campaign)
-        vdn.by_status.setdefault(status, SortedNumbers()).add(after)
-        if after != before:
-            vdn.every.remove(before)
-            vdn.every.add(after)
-        if status is Status.SUSPENDED:
-            for drift in self._restless.get(ref, ()):
-                assert drift.after_pause_s is not None
-                if self._happened[drift] < drift.times:
-                    self._happened[drift] += 1
-                    again_s = self.now_s + drift.after_pause_s
-                    self._at(again_s, Drift(ref, drift.status, at_s=again_s))
-
     def _turn(self, ref: CampaignRef, status: Status) -> None:
-        campaign = self.campaign(ref)
-        if campaign is None:
-            raise KeyError(ref)
-        if campaign.status is not status:
-            self._move(ref.vdn_id, campaign, status)
-
-    def _write_down(
-        self, ref: CampaignRef, before: Status | None, after: Status | None, last_changed: int
-    ) -> None:
-        self.history.add(Change(self.now_s, ref, before, after, last_changed))
-
-    def _at(self, at_s: float, event: Drift | Forgetting) -> None:
-        self._events += 1
-        heapq.heappush(self._timed, (at_s, self._events, event))
+        vdn = self._vdns[ref.vdn_id]
+        campaign = vdn.campaigns[ref.campaign_id]
+        if campaign.status is status:
+            return
+        vdn.put(campaign, status, at_s=self.now_s)
+        for drift in self._restless.get(ref, ()) if status is Status.SUSPENDED else ():
+            if drift.after_pause_s is not None and self._restarts[drift] < drift.times:
+                self._restarts[drift] += 1
+                self.will_happen(Drift(ref, drift.status, at_s=self.now_s + drift.after_pause_s))
 
     def _forget(self, forgetting: Forgetting) -> None:
-        made = self.history.made_by(forgetting.back_to_s)
-        for vdn_id in self._vdns:
-            for number, (status, _) in self._undone(vdn_id, made).items():
-                # who was created since, or deleted, stays so: databases lose rows seldom
-                campaign = self.campaign(CampaignRef(vdn_id, number))
-                if campaign is not None and status not in {None, campaign.status}:
-                    assert status is not None
-                    self._move(vdn_id, campaign, status)
-
-    def _drift_by_count(self) -> None:
-        while self._counted and self._counted[0][0] <= self.pauses_accepted:
-            self._drift(heapq.heappop(self._counted)[2])
-
-    def _drift(self, drift: Drift) -> None:
-        repeats = drift.every_s is not None
-        if self._happened[drift] < (drift.times if repeats else 1):
-            self._happened[drift] += 1
-            if drift.ref not in self._deleted:
-                self._turn(drift.ref, drift.status)
-
-
-_NOTHING = SortedNumbers()
-
-#: how many past moments of a VDN are remembered as whole listings
-_MOMENTS_KEPT = 8
-
-
-def _id_of(key: int) -> int:
-    return key % _ID_SPAN
+        for vdn_id, vdn in self._vdns.items():
+            made = vdn.changes_by(forgetting.back_to_s)
+            for campaign, before in vdn.changed_since(made):
+                if before is not None:
+                    self._turn(CampaignRef(vdn_id, campaign.campaign_id), before)

@@ -81,10 +81,10 @@ class Stand(FaultServer):
         return self._played(seen).wire
 
     def _played(self, seen: Seen) -> Played:
-        at_s = asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time()
         wall_ms = time.time_ns() // 1_000_000
         received = Received(seen.method, seen.target, tuple(seen.headers))
-        return self.handler.receive(received, now_s=at_s, at_s=at_s, wall_ms=wall_ms)
+        return self.handler.receive(received, now_s=now_s, wall_ms=wall_ms)
 
     async def honest(self, exchange: Exchange) -> None:
         """What the handler decides: the truth, or a fault of its plan."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.simulator.faults import HANG, FaultPlan
-from orchestrator.simulator.ledger import worst_window
 from tests.e2e.stage import SHORT_GAP, a_stage
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ async def test_a_stopped_process_does_not_catch_up_what_it_missed(tmp_path: Path
 
         assert (ended.code, stage.outcomes()) == (0, {"paused": 60})
         # what had left and was read late comes on top at the server (docs/spec/invariants.md, 11)
-        assert worst_window(stage.simulator.ledger.entries) <= 40 + 8
+        assert stage.simulator.ledger.worst_1s <= 40 + 8
         rate = stage.summary()["rate"]
         assert isinstance(rate, dict)
         assert rate["worst_1s"] <= 40

@@ -39,7 +39,7 @@ from orchestrator.simulator.faults import (
     StatusFilter,
     with_http,
 )
-from orchestrator.simulator.replies import Wrapping
+from orchestrator.simulator.lies import Wrapping
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Drift, Forgetting, Order, World, WorldSettings
 from tests.fakes import Stage
@@ -228,7 +228,7 @@ def _starts(rng: random.Random, draft: Draft) -> Begin:
 
     def begin(now_s: float) -> None:
         for ref, after_s in found:
-            draft.world.will_drift(Drift(ref, at_s=now_s + after_s))
+            draft.world.will_happen(Drift(ref, at_s=now_s + after_s))
             draft.trouble(now_s + after_s)
 
     return begin
@@ -240,7 +240,7 @@ def _restless(rng: random.Random, draft: Draft) -> Begin:
 
     def begin(now_s: float) -> None:
         for ref in refs:
-            draft.world.will_drift(Drift(ref, after_pause_s=after_s, times=times))
+            draft.world.will_happen(Drift(ref, after_pause_s=after_s, times=times))
         draft.trouble(now_s if times == 1 else inf)
         draft.trouble(now_s + 60.0)
 
@@ -251,7 +251,7 @@ def _forgets(rng: random.Random, draft: Draft) -> Begin:
     at_s = rng.uniform(0, 30)
 
     def begin(now_s: float) -> None:
-        draft.world.will_forget(Forgetting(now_s + at_s, back_to_s=now_s))
+        draft.world.will_happen(Forgetting(now_s + at_s, back_to_s=now_s))
         draft.trouble(now_s + at_s)
 
     return begin
@@ -773,8 +773,7 @@ class History:
 
     def _since(self, ref: CampaignRef, now_s: float) -> tuple[Status | None, float]:
         """The true status at the end, and since when."""
-        changes = [one for one in self.draft.world.history.of(ref) if one.at_s <= now_s]
-        return self.draft.world.status_at(ref, now_s), changes[-1].at_s if changes else 0.0
+        return self.draft.world.since(ref, at_s=now_s)
 
     def _seen(
         self, ref: CampaignRef, since_s: float, looks: list[Look], reads: list[Look]

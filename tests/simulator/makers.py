@@ -11,7 +11,7 @@ from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.handler import Handler, Played, Received
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import CAMPAIGNS_PATH
-from orchestrator.simulator.world import Campaign, World, WorldSettings
+from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
 
 if TYPE_CHECKING:
     from orchestrator.simulator.signature import SignatureCheck
@@ -22,19 +22,25 @@ NOT_STARTED, STARTED, SUSPENDED, COMPLETED = (CampaignRef(VDN, 140 + n) for n in
 MISSING = CampaignRef(VDN, 999)
 
 
-def one_of_each(settings: WorldSettings | None = None) -> World:
+def one_of_each() -> World:
     """VDN 12 with one campaign of each status."""
-    return World({VDN: [Campaign(140 + status, status) for status in Status]}, settings=settings)
+    return World({VDN: [Campaign(140 + status, status) for status in Status]})
 
 
-def started(size: int, *, settings: WorldSettings | None = None) -> World:
+def started(size: int, *, order: Order = Order.ID) -> World:
     """VDN 12 with so many started campaigns, ids from 1."""
-    return World({VDN: [Campaign(number) for number in range(1, size + 1)]}, settings=settings)
+    campaigns = [Campaign(number) for number in range(1, size + 1)]
+    return World({VDN: campaigns}, settings=WorldSettings(order=order))
 
 
 def pause_path(ref: CampaignRef) -> str:
     """The path of a pause."""
-    return f"{CAMPAIGNS_PATH}/{ref.vdn_id}/{ref.campaign_id}/pause"
+    return f"{details_path(ref)}/pause"
+
+
+def details_path(ref: CampaignRef) -> str:
+    """The path of a details call."""
+    return f"{CAMPAIGNS_PATH}/{ref.vdn_id}/{ref.campaign_id}"
 
 
 def list_path(vdn_id: int = VDN, *, status: int = 0, page: int = 1, rows: int = 100) -> str:
@@ -50,23 +56,17 @@ class Seat:
     world: World = field(default_factory=one_of_each)
     faults: FaultPlan = field(default_factory=FaultPlan)
     signature: SignatureCheck | None = None
-    prefix: str = ""
 
     def __post_init__(self) -> None:
-        """Put the handler together."""
         self.ledger = Ledger()
         self.handler = Handler(
-            self.world,
-            faults=self.faults,
-            signature=self.signature,
-            ledger=self.ledger,
-            prefix=self.prefix,
+            self.world, faults=self.faults, signature=self.signature, ledger=self.ledger
         )
 
     def play(self, method: str, target: str, *, now_s: float = 0.0) -> Played:
         """Send one request and keep its entry."""
         played = self.handler.receive(
-            Received(method, target, (("Host", "h"),)), now_s=now_s, at_s=now_s, wall_ms=0
+            Received(method, target, (("Host", "h"),)), now_s=now_s, wall_ms=0
         )
         self.ledger.add(played.entry)
         return played
@@ -75,14 +75,9 @@ class Seat:
         """Pause one campaign."""
         return self.play("PUT", pause_path(ref), now_s=now_s)
 
-    def ask(self, method: str, target: str) -> Any:
-        """Send one request and read the JSON of its answer."""
-        return document(self.play(method, target))
-
-
-def status_line(played: Played) -> bytes:
-    """The first line of an answer."""
-    return played.wire.split(b"\r\n", 1)[0]
+    def ask(self, target: str, *, now_s: float = 0.0) -> Any:
+        """Look, and read the JSON of the answer."""
+        return document(self.play("GET", target, now_s=now_s))
 
 
 def body(played: Played) -> bytes:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from orchestrator.model import CampaignRef
+from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import (
     ANSWER_LOST,
     FORBIDDEN,
     RESET,
-    UNAVAILABLE,
+    UNAUTHORIZED,
     Asked,
     Fault,
     FaultPlan,
@@ -20,8 +20,9 @@ from orchestrator.simulator.faults import (
     Outage,
     draw,
 )
+from orchestrator.simulator.ledger import fullest_window
 from orchestrator.simulator.routes import Kind
-from orchestrator.simulator.world import Campaign, Page
+from orchestrator.simulator.world import Campaign, Page, Row
 
 REF = CampaignRef(12, 146)
 
@@ -32,9 +33,9 @@ def change(nth: int, ref: CampaignRef = REF, **more: float) -> Asked:
     return replace(asked, now_s=more.get("now_s", 0.0), request_number=int(more.get("number", 1)))
 
 
-def look(nth: int = 1, page: int = 1) -> Asked:
+def look(nth: int = 1, **more: bool | float) -> Asked:
     """The nth listing of VDN 12."""
-    return Asked(Kind.LIST, nth, vdn_id=12, page=page)
+    return replace(Asked(Kind.LIST, nth, vdn_id=12, page=1), **more)  # type: ignore[arg-type]
 
 
 def met(plan: FaultPlan, count: int = 400) -> list[Fault | None]:
@@ -68,6 +69,17 @@ def test_rates_are_kept_to() -> None:
     assert 0.09 < hits / 12_000 < 0.11
 
 
+@pytest.mark.parametrize("name", [one.name for one in fields(FaultRates)])
+def test_every_rate_has_its_faults(name: str) -> None:
+    """At a rate of 1 the first request to each campaign meets one, in all its variants."""
+    plan = FaultPlan(rates=FaultRates(**{name: 1.0}))
+
+    found = {plan.decide(change(1, CampaignRef(1, c))) for c in range(60)}
+
+    assert None not in found
+    assert len({fault.name for fault in found if fault}) == len(found)
+
+
 @pytest.mark.parametrize("longest", [0, 1, 3])
 def test_seeded_faults_end(longest: int) -> None:
     """Even at a rate of 1 a campaign meets at most so many in a row, then the truth once."""
@@ -86,11 +98,11 @@ def test_what_is_no_probability_is_refused(wrong: dict[str, float]) -> None:
 
 
 def test_a_mixture_has_the_rate_it_names() -> None:
-    """30 % in all, and nothing in it that ends a run."""
+    """30 % in all, and nothing in it that ends a run or takes long."""
     rates = FaultRates.mixed(0.3)
 
     assert sum(rates.values()) == pytest.approx(0.3)
-    assert (rates.unauthorized, rates.forbidden, rates.hang, rates.lie) == (0, 0, 0, 0)
+    assert (rates.unknown_code, rates.waf, rates.hang, rates.lie) == (0, 0, 0, 0)
 
 
 def test_scripts_come_in_their_order_and_then_the_rates() -> None:
@@ -101,40 +113,71 @@ def test_scripts_come_in_their_order_and_then_the_rates() -> None:
     assert plan.decide(change(1, CampaignRef(12, 1))) is None
 
 
-def test_an_outage_has_a_beginning_and_an_end_in_time() -> None:
-    """From second 5 up to, not including, second 25."""
-    plan = FaultPlan(outages=(Outage(UNAVAILABLE, start_s=5, end_s=25),))
+def test_an_outage_has_its_time_numbers_vdn_kinds_and_campaigns() -> None:
+    """Each bound alone, and what lies just outside of it."""
+    other = CampaignRef(13, 1)
+    timed, numbered, of_vdn, lists, filtered, of_one = (
+        FaultPlan(outages=(outage,))
+        for outage in (
+            Outage(UNAUTHORIZED, start_s=5, end_s=25),
+            Outage(RESET, first_request=2),
+            Outage(FORBIDDEN, vdn_id=13),
+            Outage(RESET, kinds=frozenset({Kind.LIST})),
+            Outage(RESET, kinds=frozenset({Kind.LIST}), filtered=True),
+            Outage(RESET, refs=frozenset({other})),
+        )
+    )
 
-    found = [plan.decide(change(1, now_s=s)) for s in (4.9, 5.0, 24.9, 25.0)]
-
-    assert found == [None, UNAVAILABLE, UNAVAILABLE, None]
-
-
-def test_an_outage_may_go_by_numbers_vdn_and_kind() -> None:
-    """The second and third request to the server; one VDN only; listings only."""
-    by_number = FaultPlan(outages=(Outage(RESET, first_request=2, last_request=3),))
-    by_vdn = FaultPlan(outages=(Outage(FORBIDDEN, vdn_id=13),))
-    by_kind = FaultPlan(outages=(Outage(RESET, kinds=frozenset({Kind.LIST})),))
-
-    assert [by_number.decide(change(1, number=n)) for n in (1, 2, 3, 4)] == [
+    assert [timed.decide(change(1, now_s=s)) for s in (4.9, 5.0, 24.9, 25.0)] == [
         None,
-        RESET,
-        RESET,
+        UNAUTHORIZED,
+        UNAUTHORIZED,
         None,
     ]
-    assert by_vdn.decide(change(1)) is None
-    assert by_vdn.decide(change(1, CampaignRef(13, 1))) is FORBIDDEN
-    assert (by_kind.decide(change(1)), by_kind.decide(look())) == (None, RESET)
+    assert [numbered.decide(change(1, number=n)) for n in (1, 2, 99)] == [None, RESET, RESET]
+    assert [of_vdn.decide(change(1, ref)) for ref in (REF, other)] == [None, FORBIDDEN]
+    assert [lists.decide(asked) for asked in (change(1), look())] == [None, RESET]
+    assert [filtered.decide(look(filtered=yes)) for yes in (False, True)] == [None, RESET]
+    assert [of_one.decide(change(1, ref)) for ref in (REF, other)] == [None, RESET]
 
 
-def test_listings_come_short_or_with_a_changing_total() -> None:
-    """One row is missing; every second total is 5 too high; afterwards the page is true."""
-    plan = FaultPlan(
-        listing_faults={12: ListingFaults(rows_missing=1, total_size_off=5, last_request=2)}
+def test_listings_fail_by_page_or_after_some_answers() -> None:
+    """Page 1 always fails; or everything after two answers; both with HTTP 500."""
+    by_page, by_number = (
+        FaultPlan(listing_faults={12: bent})
+        for bent in (ListingFaults(failing_pages=frozenset({1})), ListingFaults(answered=2))
     )
-    page = Page(rows=(Campaign(1), Campaign(2)), total_size=2, page=1, rows_per_page=100)
 
-    shown = [plan.bend(page, look(nth=n)) for n in (1, 2, 3)]
+    assert [by_page.decide(look(page=page)) is None for page in (1, 2)] == [False, True]
+    assert [by_number.decide(look(nth)) is None for nth in (1, 2, 3)] == [True, True, False]
+    assert getattr(by_number.decide(look(3)), "http_status", 0) == 500
 
-    assert [(len(p.rows), p.total_size) for p in shown] == [(1, 2), (1, 7), (2, 2)]
-    assert plan.bend(page, Asked(Kind.LIST, 1, vdn_id=13)) is page
+
+def test_listings_come_short_repeated_or_with_a_changing_total() -> None:
+    """One row is missing or stands twice; every second total is 5 too high; then all is true."""
+    bent = ListingFaults(rows_missing=1, total_size_off=5, last_request=2)
+    plan = FaultPlan(listing_faults={12: bent, 13: ListingFaults(rows_repeated=1)})
+    page = Page(tuple(Row(Campaign(n), Status.STARTED) for n in (1, 2, 3)), 3)
+
+    def seen(asked: Asked) -> tuple[list[int], int]:
+        shown = plan.listing(asked).bend(page, asked)
+        return [row.campaign.campaign_id for row in shown.rows], shown.total_size
+
+    assert [seen(look(nth)) for nth in (1, 2, 3)] == [([1, 2], 3), ([1, 2], 8), ([1, 2, 3], 3)]
+    assert seen(Asked(Kind.LIST, 1, vdn_id=13)) == ([1, 2, 1], 3)
+    assert seen(Asked(Kind.LIST, 1, vdn_id=14)) == ([1, 2, 3], 3)
+
+
+@pytest.mark.parametrize(
+    ("times", "worst"),
+    [
+        pytest.param([], 0, id="nothing"),
+        pytest.param([0.0, 0.5, 0.999], 3, id="within"),
+        pytest.param([0.0, 0.5, 1.0], 2, id="half-open"),
+        pytest.param([0.0, 0.9, 1.0, 1.1, 3.0], 3, id="across"),
+        pytest.param([2.0, 2.0, 2.0], 3, id="at once"),
+    ],
+)
+def test_the_worst_window_is_the_fullest_half_open_one(times: list[float], worst: int) -> None:
+    """Requests at 0, 0.5 and 1 s: at most two of them in one second. Tests judge the pace by it."""
+    assert fullest_window(times, 1.0) == worst

@@ -8,14 +8,16 @@ import pytest
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import scenarios
-
-NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+from orchestrator.simulator.faults import Asked
+from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.scenarios import DRILL_VDN, named
+from tests.simulator.makers import Seat, body, list_path
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_every_scenario_can_be_built_by_its_name(name: str) -> None:
     """Each carries its name, the invented keys, a list to pause, and its seed."""
-    scenario = scenarios.named(name, seed=9, now=NOW)
+    scenario = named(name, seed=9)
 
     assert (scenario.name, scenario.faults.seed) == (name, 9)
     assert (scenario.access_key, scenario.secret_key) == (
@@ -28,44 +30,56 @@ def test_every_scenario_can_be_built_by_its_name(name: str) -> None:
 def test_an_unknown_scenario_is_a_key_error() -> None:
     """So that the command line can say which there are."""
     with pytest.raises(KeyError):
-        scenarios.named("calm", seed=1, now=NOW)
+        named("calm", seed=1)
 
 
 def test_the_emergency_dials_and_two_campaigns_follow() -> None:
     """60 run at first, 61 after 6 s, 62 after 12 s; the rest begins tomorrow at 8."""
-    world = scenarios.named("emergency", seed=1, now=NOW).world
+    world = named("emergency", seed=1).world
     running = []
     for now_s in (0.0, 6.0, 12.0):
         world.advance(now_s=now_s)
-        running.append(world.counts(scenarios.DRILL_VDN)[Status.STARTED])
-    waiting = world.campaign(CampaignRef(scenarios.DRILL_VDN, 1_798_316_911))
+        running.append(world.counts(DRILL_VDN)[Status.STARTED])
+    waiting = world.campaign(CampaignRef(DRILL_VDN, 1_798_316_911))
 
     assert running == [60, 61, 62]
     assert waiting is not None
-    assert (waiting.status, waiting.begin_time) == (Status.NOT_STARTED, "2026-03-02 08:00:00")
+    assert waiting.status is Status.NOT_STARTED
+    begin = datetime.strptime(waiting.begin_time, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert begin > datetime.now(UTC)
 
 
 def test_the_batch_list_has_two_campaigns_that_do_not_exist() -> None:
     """A demo shows what a wrong line looks like; some are suspended or completed already."""
-    scenario = scenarios.named("batch", seed=1, now=NOW)
+    scenario = named("batch", seed=1)
 
     missing = [ref for ref in scenario.sample if scenario.world.campaign(ref) is None]
     assert len(missing) == 2
     assert set(scenario.world.counts()) == {Status.STARTED, Status.SUSPENDED, Status.COMPLETED}
 
 
-def test_the_stubborn_campaign_exists_and_runs() -> None:
-    """Otherwise nobody would meet it."""
-    world = scenarios.named("stubborn", seed=1, now=NOW).world
+def test_the_servers_that_fail_or_mislead_do_so() -> None:
+    """Each scenario's own trouble is in its plan or its world, where its summary says."""
+    stubborn = CampaignRef(DRILL_VDN, 1_234_005)
+    row = [named("stubborn", seed=1).faults.decide(_pause(stubborn, n)) for n in range(1, 9)]
+    out = [named("outage", seed=1).faults.outage(_pause(stubborn, 1, s)) for s in (4.9, 5, 25)]
+    restless = named("restless", seed=1).world
+    restless.advance(now_s=9.0)
+    foreign = named("foreign", seed=1)
 
-    assert world.status_of(scenarios.STUBBORN_CAMPAIGN) is Status.STARTED
+    assert {fault.name for fault in row if fault} == {"database error"}
+    assert (len(row), [fault is None for fault in out]) == (8, [True, False, True])
+    assert named("lagging", seed=1).faults.lag_s(_pause(stubborn, 1)) == 8.0
+    assert restless.status_of(CampaignRef(DRILL_VDN, 1_234_007)) is Status.STARTED
+    seat = Seat(foreign.world, foreign.faults)
+    pages = [body(seat.play("GET", list_path(DRILL_VDN))) for _ in range(20)]
+    zipped = [page for page in pages if page.startswith(b"\x1f\x8b")]
+    assert 0 < len(zipped) < 20
+    assert all(b"caf\xe9\tspring" in page for page in pages if page not in zipped)
 
 
-def test_the_summary_of_the_outage_names_its_seconds() -> None:
-    """From second 5 to 25."""
-    start_s, end_s = scenarios.OUTAGE_S
-
-    assert f"from second {start_s:g} to {end_s:g}" in scenarios.SCENARIOS["outage"]
+def _pause(ref: CampaignRef, nth: int, now_s: float = 0.0) -> Asked:
+    return Asked(Kind.PAUSE, nth, vdn_id=ref.vdn_id, ref=ref, now_s=now_s)
 
 
 def test_a_generated_world_deals_its_campaigns_to_all_vdns() -> None:

@@ -1,16 +1,11 @@
-"""The server's own rules: what pauses, what resumes, what a listing shows."""
+"""The server's own rules: what pauses, what resumes, what a listing shows, and what was true."""
 
 from __future__ import annotations
 
 import pytest
 
 from orchestrator.model import Action, CampaignRef, Status
-from orchestrator.simulator.world import (
-    Campaign,
-    Drift,
-    ListingQuery,
-    World,
-)
+from orchestrator.simulator.world import Campaign, Drift, Forgetting, ListingQuery, Order, World
 from tests.simulator.makers import (
     COMPLETED,
     MISSING,
@@ -22,7 +17,22 @@ from tests.simulator.makers import (
     started,
 )
 
+ONE = CampaignRef(VDN, 1)
 RUNNING = ListingQuery(status=Status.STARTED, rows_per_page=100)
+
+
+def shown(
+    world: World, as_of_s: float, query: ListingQuery
+) -> tuple[list[tuple[int, Status]], int]:
+    """What a listing as of then shows: ids with their status, and totalSize."""
+    page = world.listing(VDN, query, as_of_s=as_of_s)
+    return [(row.campaign.campaign_id, row.status) for row in page.rows], page.total_size
+
+
+def paused_at(world: World, at_s: float, number: int) -> None:
+    """Pause one campaign at that time."""
+    world.advance(now_s=at_s)
+    world.change(Action.PAUSE, CampaignRef(VDN, number))
 
 
 @pytest.mark.parametrize(
@@ -51,39 +61,96 @@ def test_only_one_status_accepts_each_change(
 
 
 def test_rereading_page_one_while_pausing_finds_every_campaign() -> None:
-    """Page 1 again and again, pausing what it shows: 25 rounds find all 2,500, in id order."""
-    world = started(2500)
+    """Page 1 again and again, pausing what it shows: five rounds find all 450, in id order."""
+    world = started(450)
     found: list[int] = []
     while rows := world.listing(VDN, RUNNING).rows:
-        for campaign in rows:
-            world.change(Action.PAUSE, CampaignRef(VDN, campaign.campaign_id))
-            found.append(campaign.campaign_id)
+        for row in rows:
+            world.change(Action.PAUSE, CampaignRef(VDN, row.campaign.campaign_id))
+            found.append(row.campaign.campaign_id)
 
-    assert found == list(range(1, 2501))
-    assert world.counts() == {Status.SUSPENDED: 2500}
+    assert found == list(range(1, 451))
+    assert world.counts() == {Status.SUSPENDED: 450}
 
 
-def test_campaigns_begin_by_themselves_at_their_time() -> None:
-    """Due at 6 s: not started at 5.9 s, started at 6 s."""
+def test_campaigns_change_by_themselves_at_their_time_or_after_pauses() -> None:
+    """Due at 6 s: not at 5.9 s. Due after two pauses: not after one."""
+    drifts = [Drift(NOT_STARTED, at_s=6.0), Drift(COMPLETED, after_pauses=2)]
     world = World(
-        {VDN: [Campaign(1, Status.NOT_STARTED)]}, drifts=[Drift(CampaignRef(VDN, 1), at_s=6.0)]
+        {VDN: [Campaign(140 + status, status) for status in Status], 13: [Campaign(1)]},
+        drifts=drifts,
     )
-
     world.advance(now_s=5.9)
-    before = world.status_of(CampaignRef(VDN, 1))
+    world.change(Action.PAUSE, STARTED)
+    early = [world.status_of(drift.ref) for drift in drifts]
     world.advance(now_s=6.0)
+    world.change(Action.PAUSE, CampaignRef(13, 1))
 
-    assert (before, world.status_of(CampaignRef(VDN, 1))) == (Status.NOT_STARTED, Status.STARTED)
+    assert early == [Status.NOT_STARTED, Status.COMPLETED]
+    assert [world.status_of(drift.ref) for drift in drifts] == [Status.STARTED] * 2
+
+
+def test_a_restless_campaign_starts_after_each_pause() -> None:
+    """Paused at 1, 5 and 9 s it starts at 3 and 7 s; two times is its bound."""
+    world = World({VDN: [Campaign(1)]}, drifts=[Drift(ONE, after_pause_s=2, times=2)])
+    for at_s in (1.0, 5.0, 9.0):
+        paused_at(world, at_s, 1)
+    world.advance(now_s=60.0)
+
+    assert [world.since(ONE, at_s=at_s) for at_s in (2.9, 3.0, 6.9, 7.0, 60.0)] == [
+        (Status.SUSPENDED, 1.0),
+        (Status.STARTED, 3.0),
+        (Status.SUSPENDED, 5.0),
+        (Status.STARTED, 7.0),
+        (Status.SUSPENDED, 9.0),
+    ]
+
+
+def test_a_server_may_forget_its_changes() -> None:
+    """Paused at 1 s and 3 s; the restart at 5 s goes back to 2 s: the first pause stays."""
+    world = started(2)
+    world.will_happen(Forgetting(5.0, back_to_s=2.0))
+    paused_at(world, 1.0, 1)
+    paused_at(world, 3.0, 2)
+    world.advance(now_s=5.0)
+
+    assert world.since(ONE, at_s=5.0) == (Status.SUSPENDED, 1.0)
+    assert world.since(CampaignRef(VDN, 2), at_s=5.0) == (Status.STARTED, 5.0)
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_listing_of_the_past_is_what_a_listing_was_then(order: Order) -> None:
+    """Asked at once and asked later for the same time: same rows, same order, page by page."""
+    world = started(230, order=order)
+    queries = [
+        ListingQuery(status, page, 100)
+        for status in (None, Status.STARTED, Status.SUSPENDED)
+        for page in (1, 2, 3)
+    ]
+    seen = {}
+    for number in range(1, 200, 3):
+        paused_at(world, float(number), number)
+        seen[float(number)] = [shown(world, float(number), query) for query in queries]
+    newest = seen[199.0][0][0]
+
+    assert len(seen) > 60
+    for at_s, then in seen.items():
+        assert then == [shown(world, at_s, query) for query in queries]
+    assert newest[0] == ((1 if order is Order.ID else 199), Status.SUSPENDED)
 
 
 def test_campaigns_can_be_added_and_changed_from_outside() -> None:
-    """A new campaign of a new VDN is listed; changing one that is not there is a KeyError."""
+    """Added at 2 s, it was not there at 1 s; changing one that does not exist is a KeyError."""
     world = one_of_each()
+    world.advance(now_s=2.0)
     world.add(50, Campaign(7))
-    world.set_status(CampaignRef(50, 7), Status.COMPLETED)
-    world.set_status(CampaignRef(50, 7), Status.COMPLETED)
+    world.set_status(CampaignRef(50, 7), Status.COMPLETED, at_s=3.0)
 
-    assert world.counts(50) == {Status.COMPLETED: 1}
-    assert world.vdn_ids == [VDN, 50]
+    assert (world.counts(50), world.vdn_ids) == ({Status.COMPLETED: 1}, [VDN, 50])
+    assert [world.since(CampaignRef(50, 7), at_s=at_s) for at_s in (1.0, 2.0, 3.0)] == [
+        (None, 0.0),
+        (Status.STARTED, 2.0),
+        (Status.COMPLETED, 3.0),
+    ]
     with pytest.raises(KeyError):
         world.set_status(MISSING, Status.STARTED)
