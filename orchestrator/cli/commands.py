@@ -53,7 +53,7 @@ def pause(given: Namespace) -> int:
     from orchestrator.engine.pausing import pause as start  # noqa: PLC0415
 
     return runner.Stage(given).perform(
-        lambda environment: start(given.list, settings, options, environment), as_json=given.json
+        lambda environment: start(given.list, settings, options, environment)
     )
 
 
@@ -82,13 +82,11 @@ def pause_all(given: Namespace) -> int:
     from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415
 
     around = runner.Stage(given)
-    question = Question("pause everything that runs in", around.screen, around.stopping)
+    ask = Question("pause everything that runs in", around.screen, around.stopping)
+    confirm = None if confirmed else ask
     return around.perform(
-        lambda environment: start(
-            settings, options, environment, confirm=None if confirmed else question
-        ),
+        lambda environment: start(settings, options, environment, confirm=confirm),
         hangup_ends=False,
-        as_json=given.json,
     )
 
 
@@ -110,8 +108,7 @@ def continue_(given: Namespace) -> int:
     from orchestrator.engine.continuing import continue_run  # noqa: PLC0415
 
     return runner.Stage(given).perform(
-        lambda environment: continue_run(directory, settings, options, environment),
-        as_json=given.json,
+        lambda environment: continue_run(directory, settings, options, environment)
     )
 
 
@@ -146,12 +143,10 @@ def restore(given: Namespace) -> int:
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
     around = runner.Stage(given)
-    question = Question("start again what that run turned off in", around.screen, around.stopping)
+    ask = Question("start again what that run turned off in", around.screen, around.stopping)
+    confirm = None if confirmed else ask
     return around.perform(
-        lambda environment: start(
-            source, settings, options, environment, confirm=None if confirmed else question
-        ),
-        as_json=given.json,
+        lambda environment: start(source, settings, options, environment, confirm=confirm)
     )
 
 
@@ -162,7 +157,7 @@ def report(given: Namespace) -> int:
 
     settings = runner.load_offline(given)
     result = report_again(find_run(settings.state_dir, given.run), fallback=output.raw_stdout())
-    runner.show_result(result, as_json=given.json, quiet=given.quiet)
+    runner.show_result(result, given)
     return result.exit_code
 
 

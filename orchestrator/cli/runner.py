@@ -71,7 +71,6 @@ class Stage:
         start: Callable[[Environment], Awaitable[RunResult]],
         *,
         hangup_ends: bool = True,
-        as_json: bool = False,
         and_then: Callable[[RunResult], None] | None = None,
     ) -> int:
         """Run something from its beginning to its last lines; returns the exit code.
@@ -79,7 +78,6 @@ class Stage:
         Args:
             start: begins it.
             hangup_ends: whether a lost terminal ends it.
-            as_json: give the summary instead of the lines for people.
             and_then: called with the result, before it is shown.
         """
         output.mask_logging()
@@ -87,7 +85,7 @@ class Stage:
             result = runner.run(self._perform(start, hangup_ends=hangup_ends))
         if and_then is not None:
             and_then(result)
-        show_result(result, as_json=as_json, quiet=self.given.quiet)
+        show_result(result, self.given)
         return result.exit_code
 
     async def _perform(
@@ -256,9 +254,9 @@ def _open_log(given: Namespace) -> TextIO | None:
         return None
 
 
-def show_result(result: RunResult, *, as_json: bool, quiet: bool = False) -> None:
+def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
-    if not quiet:
+    if not given.quiet:
         if result.repeated:
             saved = "already finished; showing the saved result, nothing was sent"
             output.say(f"run {result.run_id}: {saved}")
@@ -267,10 +265,9 @@ def show_result(result: RunResult, *, as_json: bool, quiet: bool = False) -> Non
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
         output.say(f"hint: {result.advice}")
-    if as_json:
+    if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
         return
-    for line in result.unstopped:
+    for line in (*result.unstopped, result.line):
         output.give(line)
-    output.give(result.line)

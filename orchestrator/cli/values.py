@@ -72,28 +72,22 @@ def vdn(flag: str, given: str) -> int:
 
 def seconds(flag: str, given: str) -> float:
     """Read a number of seconds from 0 to a week."""
-    read = checks.number(most=WEEK_S, zero=True)
-    return cast("float", _accepted(flag, read(checks.decimal_in_text(given))))
+    return cast("float", _number(flag, given, checks.number(most=WEEK_S, zero=True)))
 
 
 def share(flag: str, given: str) -> float:
     """Read a number from 0 to 1."""
-    read = checks.number(most=1, zero=True)
-    return cast("float", _accepted(flag, read(checks.decimal_in_text(given))))
+    return cast("float", _number(flag, given, checks.number(most=1, zero=True)))
 
 
 def count(flag: str, given: str) -> int:
     """Read a whole number from 1 on."""
-    read = checks.count(most=_COUNT_MAX)
-    return cast("int", _accepted(flag, read(checks.whole_in_text(given))))
+    return cast("int", _number(flag, given, checks.count(most=_COUNT_MAX)))
 
 
 def port(flag: str, given: str) -> int:
     """Read the number of a port; 0 for any free one."""
-    number = 0 if given == "0" else count(flag, given)
-    if number > 65_535:
-        raise refuse(flag, "must be from 0 to 65,535")
-    return number
+    return cast("int", _number(flag, given, checks.Range(65_535, zero=True, whole=True)))
 
 
 def failure_limit(flag: str, given: str) -> FailureLimit:
@@ -155,7 +149,9 @@ def campaigns(
     return frozenset(found)
 
 
-def _accepted(flag: str, value: object) -> object:
+def _number(flag: str, given: str, bounds: checks.Range) -> object:
+    in_text = checks.whole_in_text if bounds.whole else checks.decimal_in_text
+    value = bounds(in_text(given))
     if isinstance(value, Refusal):
         raise refuse(flag, value.reason)
     return value

@@ -326,10 +326,10 @@ def test_another_document_has_a_bound() -> None:
 
     place, reason = refusal(start + " " + blanks + end)
 
-    assert (place, reason) == (
-        "$",
+    assert place == "$"
+    assert reason == (
         "a JSON document that is not an array may have at most 16 MiB;"
-        " write a longer list as JSON Lines",
+        " write a longer list as JSON Lines"
     )
     assert refusal("{" + blanks + blanks) == (place, reason)
 
