@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,8 @@ async def discover(emergency: Emergency, vdn: Vdn) -> None:
     """
     began_s = emergency.context.clock.now_s()
 
-    async def take(rows: Sequence[ObservedState]) -> None:
-        await take_started(emergency, vdn, rows, began_s)
+    async def take(rows: Sequence[ObservedState], asked_s: float) -> None:
+        await take_started(emergency, vdn, rows, began_s, asked_s)
         if rows and emergency.confirmed.is_set():
             await _until_first_change(emergency)
 
@@ -85,7 +86,7 @@ class _WholeReading:
     may_start: list[str] = field(default_factory=list)
     rested: list[ObservedState] = field(default_factory=list)
 
-    async def take(self, rows: Sequence[ObservedState]) -> None:
+    async def take(self, rows: Sequence[ObservedState], asked_s: float) -> None:
         vdn = self.vdn
         started = []
         for row in rows:
@@ -95,7 +96,7 @@ class _WholeReading:
                 self.rested.append(row)
             if row.status is Status.STARTED and (self.discovers or row.ref not in vdn.places):
                 started.append(row)
-        await take_started(self.emergency, vdn, started, self.began_s)
+        await take_started(self.emergency, vdn, started, self.began_s, asked_s)
 
 
 async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False) -> Listing:
@@ -161,7 +162,11 @@ def _tell_feasibility(emergency: Emergency, vdn: Vdn, seen: Listing) -> None:
 
 
 async def take_started(
-    emergency: Emergency, vdn: Vdn, rows: Iterable[ObservedState], began_s: float
+    emergency: Emergency,
+    vdn: Vdn,
+    rows: Iterable[ObservedState],
+    began_s: float,
+    asked_s: float,
 ) -> None:
     """Begin what a look shows as started, where a PUT is due.
 
@@ -169,7 +174,8 @@ async def take_started(
         emergency: whose VDN it is.
         vdn: whose campaigns.
         rows: what the look showed as started.
-        began_s: when it began: an acceptance of ours since then is newer.
+        began_s: when it began: after an acceptance of ours since then no PUT is due.
+        asked_s: when their page was asked for: an acceptance of ours since then is newer.
     """
     started = [row for row in rows if row.status in MAY_RUN]
     fresh = {row.ref: row for row in started if row.ref not in vdn.places}
@@ -182,6 +188,8 @@ async def take_started(
     now_s = emergency.context.clock.now_s()
     for row in started:
         tries = vdn.tries_of(row.ref)
+        if -math.inf < tries.accepted_s < asked_s:
+            vdn.contradicted[row.ref] = row, asked_s
         if row.ref not in vdn.open and tries.accepted_s < began_s and tries.due_s <= now_s:
             begin(emergency, vdn, row, is_new=row.ref in fresh)
 

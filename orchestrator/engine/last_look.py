@@ -61,7 +61,7 @@ async def look_at_doubts(context: RunContext) -> None:
 async def _look_at(context: RunContext, vdn_id: int, doubts: dict[int, Known]) -> None:
     """One listing of a VDN, and single reads of what it does not show or where they are fewer."""
 
-    async def take(rows: Sequence[ObservedState]) -> None:
+    async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
         known = await known_rows(context, rows)
         for one, _ in known:
             doubts.pop(one.ref.campaign_id, None)

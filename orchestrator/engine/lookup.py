@@ -20,7 +20,9 @@ from orchestrator.policy.plan import reads_are_cheaper
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from orchestrator.clock import Clock
     from orchestrator.engine.context import RunContext
+    from orchestrator.isales.answer import Answer
     from orchestrator.model import ObservedState
     from orchestrator.store import VdnCount
 
@@ -35,7 +37,7 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
     *,
     vdn_id: int,
     status: int,
-    take: Callable[[Sequence[ObservedState]], Awaitable[None]] | None = None,
+    take: Callable[[Sequence[ObservedState], float], Awaitable[None]] | None = None,
     enough: Callable[[Listing], bool] | None = None,
     backwards: bool = False,
     keep_started: bool = False,
@@ -47,7 +49,7 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
         context: the parts of the run.
         vdn_id: whose campaigns.
         status: the filter, 0 for all.
-        take: receives the new rows of each page, if anybody wants them.
+        take: receives the new rows of each page, if anybody wants them, and when it was sent for.
         enough: asked after the first page; True ends the pass there (it is then not complete).
         backwards: read the last page second, so that on a list that shrinks while it is read a
             campaign can only move towards pages that are still to come.
@@ -94,7 +96,7 @@ class _Reading:
     context: RunContext
     vdn_id: int
     status: int
-    take: Callable[[Sequence[ObservedState]], Awaitable[None]] | None
+    take: Callable[[Sequence[ObservedState], float], Awaitable[None]] | None
     seen: Listing
     yields: bool
     pages_failed: int = 0
@@ -122,7 +124,7 @@ class _Reading:
             return True
         fresh = self.seen.add(found)
         if self.take is not None:
-            await self.take(fresh)
+            await self.take(fresh, _sent_s(self.context.clock, exchange.answer))
         if not found.rows and found.total_size and page <= page_count(found.total_size):
             self.seen.fail(f"page {page} is empty, though totalSize is {found.total_size}")
             return False
@@ -154,3 +156,9 @@ class _Reading:
         if verdict.kind is Kind.FORBIDDEN:
             self.context.denied_listings.add(self.vdn_id)
             self.context.events.warning("listing.denied", vdn_id=self.vdn_id, reason=verdict.reason)
+
+
+def _sent_s(clock: Clock, answer: Answer) -> float:
+    """When the request left, on the monotonic clock."""
+    now_s, now_ms = clock.now_s(), clock.wall_ms()
+    return now_s - max(0, now_ms - (answer.sent_at_ms or now_ms)) / 1000

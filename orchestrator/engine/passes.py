@@ -141,6 +141,10 @@ def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -
         began_s=made.began_s,
         ended_s=made.ended_s,
     )
+    if is_whole:
+        vdn.contradicted = {
+            ref: vdn.contradicted[ref] for ref in vdn.contradicted if ref in vdn.started
+        }
     for ref, tries in tuple(vdn.tries.items()):
         if ref in vdn.started:
             tries.passes += is_whole
@@ -181,7 +185,7 @@ async def _pause_started(emergency: Emergency, vdn: Vdn, began_s: float) -> None
             number=len(newly),
             campaign_ids=told,
         )
-    await take_started(emergency, vdn, vdn.started.values(), began_s)
+    await take_started(emergency, vdn, vdn.started.values(), began_s, began_s)
 
 
 async def _record(

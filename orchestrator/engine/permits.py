@@ -105,11 +105,17 @@ class Breakers:
         if isinstance(allowed, Pass):
             self.events.debug("breaker.probe_sent", waiting=self.progress.left)
             return Permit(key, breaker, probe=True)
-        if breaker.out_of_patience(now_s) and not self._is_unreached_emergency():
-            refused = self.refusal is not None and self.refusal.kind is Kind.UNAUTHORIZED
-            self.stopping.stop(Ended.CREDENTIALS if refused else Ended.SERVER, self.last_words)
+        if self._gives_up(breaker, now_s):
             raise StoppedError
         return allowed.wait_s
+
+    def _gives_up(self, breaker: Breaker, now_s: float) -> bool:
+        """End the run when the patience is over."""
+        if not breaker.out_of_patience(now_s) or self._is_unreached_emergency():
+            return False
+        refused = self.refusal is not None and self.refusal.kind is Kind.UNAUTHORIZED
+        self.stopping.stop(Ended.CREDENTIALS if refused else Ended.SERVER, self.last_words)
+        return True
 
     def _is_unreached_emergency(self) -> bool:
         """Only the deadline ends an emergency that cannot reach its server."""
@@ -166,6 +172,9 @@ class Breakers:
             self._tell_opened(verdict.reason)
         if permit.probe:
             self.alarm.ring()
+        if permit.probe and permit.breaker is self.changes:
+            # a lone campaign asks again so late that the next probe is always due by then
+            self._gives_up(self.changes, now_s)
 
     def hold_back(self, breaker: Breaker, verdict: Verdict) -> None:
         """Send single probes from now on: something has shown that the server is failing."""

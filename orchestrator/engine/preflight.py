@@ -33,7 +33,7 @@ async def look_first(context: RunContext, count: VdnCount) -> str:
         StoppedError: the run is ending.
     """
 
-    async def take(rows: Sequence[ObservedState]) -> None:
+    async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
         await _note_states(context, rows, Evidence.LISTED)
 
     seen = await read_listing(

@@ -41,6 +41,7 @@ PERHAPS_STARTED = (
     "this restore was interrupted and may have started it, so it was not started again;"
     " --include-inferred starts it"
 )
+_UNREAD = "; its state could not be read: "
 _CONTRADICTED = "listed as unchanged when the run ended"
 _LEFT_RUNNING = "the run ended before this campaign was settled; the last look showed it unchanged"
 
@@ -105,6 +106,10 @@ def reconcile(
     is_open = known.standing not in {Standing.FINAL, Standing.UNCHECKED}
     if is_open and (when is When.BEFORE or in_doubt):
         return _decided(context, known, seen, evidence, when)
+    if was_perhaps_sent(context, known):
+        is_taken_back = seen.status is not COURSES[context.action].target
+        is_first = known.standing is Standing.UNCHECKED and is_taken_back
+        return perhaps_sent_record(context, known, seen) if is_first else None
     if when is When.AT_END:
         return contradiction(context, known, seen, _CONTRADICTED)
     return contradiction(context, known, seen) if known.standing is Standing.UNCHECKED else None
@@ -311,7 +316,8 @@ def confirmation(
 
 
 async def complete_unread(context: RunContext, known: Known, verdict: Verdict) -> None:
-    """Its state could not be read: what is known without it stands."""
+    """Its state could not be read: what is known without it stands, until it can be read."""
+    standing = Standing.FINAL
     if known.standing == Standing.UNCHECKED and verdict.kind is Kind.NOT_FOUND and known.outcome:
         # It is gone: nothing of it can run.
         decision = Decision(known.outcome, known.evidence, _changed(known))
@@ -323,13 +329,14 @@ async def complete_unread(context: RunContext, known: Known, verdict: Verdict) -
         reason = verdict.reason
     else:
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-        reason = f"{known.error}; its state could not be read: {verdict.reason}"
+        reason = f"{known.error.partition(_UNREAD)[0]}{_UNREAD}{verdict.reason}"
+        standing = Standing.NEEDS_READ
     await context.complete(
         OutcomeRecord(
             seq=known.seq,
             ref=known.ref,
             decision=decision,
-            standing=Standing.FINAL,
+            standing=standing,
             settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
             error=reason,
         ),

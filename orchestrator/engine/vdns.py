@@ -12,7 +12,7 @@ from orchestrator.engine.reconcile import known_campaign, look_record
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
-from orchestrator.policy.quiet import Effect, QuietProof, Tries
+from orchestrator.policy.quiet import GAP_MAX_S, Effect, QuietProof, Tries
 from orchestrator.store import Standing
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Vdn:
     problem: str = ""
     #: what the newest pass showed as started
     started: dict[CampaignRef, ObservedState] = field(default_factory=dict)
+    #: accepted, and then shown as started by a page that was asked for later; and when that was
+    contradicted: dict[CampaignRef, tuple[ObservedState, float]] = field(default_factory=dict)
     #: the operator has seen how much there is to do
     is_told: bool = False
     end: End | None = None
@@ -150,9 +152,9 @@ class Vdns:
         )
 
     def is_lately_accepted(self, vdn: Vdn, ref: CampaignRef) -> bool:
-        """Whether our PUT was accepted within the lag that listings may have."""
+        """Whether our PUT was accepted within the longest lag that listings may have."""
         accepted_s = vdn.accepted_s.get(ref, -math.inf)
-        return self.context.clock.now_s() < accepted_s + self.context.gap_s
+        return self.context.clock.now_s() < accepted_s + GAP_MAX_S
 
     def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
         """A PUT was answered."""
@@ -192,17 +194,23 @@ class Vdns:
             for ref, row in vdn.started.items():
                 tries = vdn.tries_of(ref)
                 is_newer = newest is not None and tries.accepted_s >= newest.began_s
-                if tries.listing_is_old or (is_newer and tries.accepted == 1):
-                    continue
+                if not tries.listing_is_old and not (is_newer and tries.accepted == 1):
+                    await self._note_started(row)
+            for ref, (row, asked_s) in vdn.contradicted.items():
+                tries = vdn.tries_of(ref)
                 known = await known_campaign(self.context, ref)
-                if known is None or known.outcome is None:
-                    continue
-                decision = decide_seen(
-                    self.context.action, known.history, row.status, Evidence.LISTED
-                )
-                reason = known.error or "accepted, and a later listing shows it started"
-                outcome_record = look_record(self.context, known.seq, decision, row, reason)
-                await self.context.complete(outcome_record, confirms=True)
+                is_seen = known is not None and known.evidence in {Evidence.LISTED, Evidence.READ}
+                if tries.accepted_s < asked_s and not (tries.listing_is_old or is_seen):
+                    await self._note_started(row)
+
+    async def _note_started(self, row: ObservedState) -> None:
+        known = await known_campaign(self.context, row.ref)
+        if known is None or known.outcome is None:
+            return
+        decision = decide_seen(self.context.action, known.history, row.status, Evidence.LISTED)
+        reason = known.error or "accepted, and a later listing shows it started"
+        outcome_record = look_record(self.context, known.seq, decision, row, reason)
+        await self.context.complete(outcome_record, confirms=True)
 
     def remember(self, known: Sequence[Known]) -> None:
         """Take in what earlier processes of this run found."""

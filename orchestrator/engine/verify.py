@@ -140,7 +140,7 @@ class _Verification:
     async def _listing(self, began_ms: int) -> Listing:
         context = self.context
 
-        async def take(rows: Sequence[ObservedState]) -> None:
+        async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
             await self._take(rows, Evidence.LISTED, began_ms=began_ms)
 
         waits_s = iter(_LISTING_AGAIN_S)
@@ -280,7 +280,7 @@ class _Verification:
         source = COURSES[context.action].source
         began_ms = context.clock.wall_ms()
 
-        async def take(rows: Sequence[ObservedState]) -> None:
+        async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
             await self._take(rows, Evidence.LISTED, began_ms=began_ms)
 
         seen = await read_listing(

@@ -496,7 +496,7 @@ async def _conclude_by_reading(context: RunContext, case: _Case, verdict: Verdic
                 seq=case.planned.seq,
                 ref=case.planned.ref,
                 decision=decision,
-                standing=Standing.FINAL,
+                standing=Standing.NEEDS_READ if decision.needs_state else Standing.FINAL,
                 settled_at_ms=context.clock.wall_ms(),
                 error=reason,
             )
