@@ -86,7 +86,7 @@ pip() {
 
 build_venv() {
     began=$(date +%s)
-    say "setting up ${VENV##*/} with $("$python" -V) (once; under a minute)"
+    say "setting up ${VENV##*/} with $("$python" -V) (once; about a minute)"
     rm -f "$VENV/.ready"
     # One of the same Python is used again: somebody may be running in it.
     "$VENV/bin/python" -c 'import pip, sys; sys.exit(sys.version != sys.argv[1])' \

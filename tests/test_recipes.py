@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import re
 import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 import types
@@ -18,6 +19,7 @@ import trustme
 
 from orchestrator.simulator.scenarios import SECRET_KEY
 from tests.cli.makers import ROOT, environment, served, write_list
+from tests.e2e.makers import Stand, world_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -103,14 +105,18 @@ def airflow(dag: str) -> dict[str, Any]:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A user's environment with the command on PATH, a list, and the simulator as its server."""
-    command = tmp_path / "bin" / "orchestrator"
+    write_list(tmp_path, 1_234_001, 1_234_002).rename(tmp_path / "nightly.csv")
+    with served() as simulator:
+        yield with_command(environment(tmp_path, simulator.base_url))
+
+
+def with_command(env: dict[str, str]) -> dict[str, str]:
+    """The environment, with the command on its PATH as an installed wheel would put it there."""
+    command = Path(env["HOME"], "bin", "orchestrator")
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m orchestrator "$@"\n')
     command.chmod(0o755)
-    write_list(tmp_path, 1_234_001, 1_234_002).rename(tmp_path / "nightly.csv")
-    with served() as simulator:
-        known = environment(tmp_path, simulator.base_url)
-        yield {**known, "PATH": f"{command.parent}:{known['PATH']}"}
+    return {**env, "PATH": f"{command.parent}:{env['PATH']}"}
 
 
 def here(text: str, env: Mapping[str, str]) -> str:
@@ -182,35 +188,26 @@ def test_systemd_accepts_the_service_and_the_timer(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_three_lines_of_the_readme_stop_everything(machine: dict[str, str]) -> None:
+async def test_the_three_lines_of_the_readme_stop_everything(tmp_path: Path) -> None:
     """Typed into a shell that knows nothing: a private authority, the key and the VDN asked for."""
-    home = Path(machine["HOME"])
     authority = trustme.CA()
-    authority.cert_pem.write_to_path(home / "ca.pem")
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-        home / "server.pem"
-    )
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    user = with_command(environment(tmp_path))
+    nothing = {name: user[name] for name in ("PATH", "HOME", "PYTHONPATH")}
     block = blocks(README, "sh")[0].replace("./do orchestrator", "orchestrator")
     assert len(block.splitlines()) == 3
-    simulator = [
-        sys.executable,
-        "-m",
-        "orchestrator.simulator",
-        "--tls-cert",
-        str(home / "server.pem"),
-    ]
-    with subprocess.Popen(simulator, env=machine, stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        ready = json.loads(server.stdout.readline())
-        block = block.replace("https://isales.example.com:28080", ready["base_url"])
-        block = block.replace("AKEXAMPLE0001", ready["access_key"])
-        nothing = {name: machine[name] for name in ("PATH", "HOME", "PYTHONPATH")}
+    async with Stand(tls=context, world=world_of(3, vdns=(1234,))) as server:
+        block = block.replace("https://isales.example.com:28080", server.url)
 
-        shown, code = typed(block, nothing, {"Secret key": SECRET_KEY, "Enter: ": "1234"})
-        server.terminate()
+        shown, code = await asyncio.to_thread(
+            typed, block, nothing, {"Secret key": SECRET_KEY, "Enter: ": "1234"}
+        )
 
     assert code == 0, shown
     assert "VDN 1234 is quiet" in shown
+    assert "We paused 3." in shown
     assert SECRET_KEY not in shown
 
 

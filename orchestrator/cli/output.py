@@ -150,7 +150,7 @@ def complain(error: OrchestratorError) -> None:
     else:
         say(f"error: {for_terminal(error.sentence, limit=2000)}")
     if error.advice:
-        say(f"do: {for_terminal(error.advice, limit=2000)}")
+        say(f"hint: {for_terminal(error.advice, limit=2000)}")
 
 
 def _list_problems(error: OrchestratorError, problems: tuple[object, ...]) -> None:

@@ -80,7 +80,7 @@ class Question:
         output.say(f"server  {for_terminal(findings.server)}")
         output.say(f"VDN     {names}")
         what = "the VDN number" if len(vdns) == 1 else "all VDN numbers, separated by spaces,"
-        prompt = f"To {self._verb} VDN {names}, type {what} and Enter: "
+        prompt = f"To {self._verb} VDN {names}, type {what} and press Enter: "
         answer = self._start_reading()
         try:
             shown = _show_lines(findings, 0)

@@ -135,7 +135,7 @@ class Stage:
             threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
         output.say(
-            "left at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
+            "quit at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
         )
         os._exit(code)
 
@@ -264,7 +264,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        output.say(f"do: {result.advice}")
+        output.say(f"hint: {result.advice}")
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))

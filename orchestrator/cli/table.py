@@ -25,7 +25,7 @@ EXIT_CODES = {
     "6": "quiet not proven, or something still runs (pause-all)",
     "7": "refused: not confirmed, run locked by another process, over --max-campaigns, too old",
     "70": "a bug in the orchestrator (the report is still written)",
-    "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue` finishes it",
+    "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue RUN` finishes it",
 }
 #: of the most urgent commands
 EXAMPLES = (
@@ -265,7 +265,7 @@ COMMANDS = {
         "It serves plain http on 127.0.0.1 until Ctrl-C; its keys are invented and public.",
     ),
     "demo": Command(
-        "the simulator, a list with faults, paused, its report",
+        "pause a list against the simulator, with faults, and show the report",
         (),
         ("orchestrator demo",),
         {

@@ -115,7 +115,7 @@ def outcome(flag: str, given: str) -> Outcome:
         hint = f" (did you mean {meant}?)" if meant in known else ""
         raise refuse(
             flag,
-            f"{checks.shown(given)} is no outcome that can be accepted{hint}",
+            f"{checks.shown(given)} is not an outcome that can be accepted{hint}",
             advice=f"one of: {', '.join(known)}",
         )
     return Outcome(given)

@@ -60,8 +60,8 @@ _PAIRS = (
     {Meaning.VDN, Meaning.CAMPAIGNS_OF_VDN},
 )
 _NO_ARRAY = {
-    Meaning.CAMPAIGNS_OF_VDN: "campaignIds is an array",
-    Meaning.ENTRIES: "campaigns is an array, and in the outermost object only",
+    Meaning.CAMPAIGNS_OF_VDN: "campaignIds must be an array",
+    Meaning.ENTRIES: "campaigns must be an array, in the outermost object only",
 }
 
 
@@ -197,7 +197,10 @@ class Window:
         """Read a document that is no array."""
         self._held += self._text.read(MAX_VALUE_CHARS + 1 - len(self._held))
         if len(self._held) > MAX_VALUE_CHARS:
-            _refuse("$", f"a JSON document that is no array may have {_MAX_WORDS}; {_ADVICE}")
+            _refuse(
+                "$",
+                f"a JSON document that is not an array may have at most {_MAX_WORDS}; {_ADVICE}",
+            )
         try:
             return _document(self._held)
         except json.JSONDecodeError as error:
@@ -235,7 +238,7 @@ class Window:
                 fault = error
             may_be_cut = _may_be_cut(fault)
             if may_be_cut and len(self._held) - self._at >= MAX_VALUE_CHARS:
-                _refuse(path, f"one element of an array may have {_MAX_WORDS}; {_ADVICE}")
+                _refuse(path, f"one element of an array may have at most {_MAX_WORDS}; {_ADVICE}")
             line = self._lines + fault.lineno
             if not (may_be_cut and self._grow()):
                 _refuse(path, f"{_words(fault)} (line {line})", cause=fault)
@@ -297,7 +300,7 @@ def _decoded(text: str, at: int) -> tuple[object, int]:
     except RecursionError as error:
         raise _NotStrictError("arrays and objects are nested too deeply", text, at) from error
     except UnicodeEncodeError as error:
-        raise _NotStrictError("half a surrogate pair stands in a text", text, at) from error
+        raise _NotStrictError("a text has half a surrogate pair in it", text, at) from error
     except ValueError as error:  # of the hooks below
         raise _refused_by_hook(text, at) from error
     return value, end
@@ -340,7 +343,7 @@ def _refused_by_hook(text: str, at: int) -> _NotStrictError:
         elif token[2]:
             key = json.loads(token[1])
             if key in keys[-1]:
-                reason = f"the key {for_terminal(key, limit=60)} stands twice in one object"
+                reason = f"the key {for_terminal(key, limit=60)} appears twice in one object"
                 return _NotStrictError(reason, text, token.start())
             keys[-1].add(key)
         elif not token[1]:

@@ -155,7 +155,7 @@ def open_stdin(
     """
     if os.isatty(fd):
         raise UsageError(
-            f"the list is to come from stdin, and stdin is a terminal. {_NOT_SENT}",
+            f"the list should come from stdin, but stdin is a terminal. {_NOT_SENT}",
             advice=_STDIN_ADVICE,
         )
     try:

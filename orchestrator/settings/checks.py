@@ -127,7 +127,7 @@ def access_key(value: object) -> object:
     if not isinstance(value, str):
         return Refusal("must be a text in quotes")
     if "/" in value:
-        return Refusal("an access key holds no '/'")
+        return Refusal("an access key has no '/' in it")
     return _credential_problem(value, longest=ACCESS_KEY_MAX) or value
 
 

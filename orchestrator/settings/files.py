@@ -98,7 +98,7 @@ def read_regular(file: Path, *, most_bytes: int, and_acl: bool = False) -> Conte
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except ValueError as error:  # a NUL, half a surrogate pair: no file can be called that
-        raise UnusableError("is no file name") from error
+        raise UnusableError("is not a file name") from error
     acl = None
     with open(descriptor, "rb") as stream:  # noqa: PTH123 (a descriptor, not a path)
         rights = os.fstat(descriptor)
@@ -171,7 +171,7 @@ def home_of(user: str) -> Path | None:
 def unreachable(file: Path) -> str:
     """Why nobody can tell whether there is such a file; empty where one can.
 
-    A home directory that we may not enter, or that is no directory, holds no settings for us.
+    A home directory that we may not enter, or that is not a directory, holds no settings for us.
     """
     try:
         file.lstat()
@@ -195,7 +195,7 @@ def no_place(path: Path) -> str:
         if place is path and rights.st_uid not in {os.geteuid(), 0} and not is_shared:
             return f"{place} belongs to another user (uid {rights.st_uid})"
         if not stat.S_ISDIR(rights.st_mode):
-            return f"{place} is no directory"
+            return f"{place} is not a directory"
         return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written"
     return ""
 

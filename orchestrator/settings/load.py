@@ -375,7 +375,7 @@ def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
             )
         elif name not in known:
             hint = _did_you_mean(name, known, prefix=ENVIRONMENT_PREFIX)
-            yield f"{_printable(variable)} is not a variable we know, and ignored{hint}"
+            yield f"{_printable(variable)} is not a known variable and is ignored{hint}"
         elif not environ[variable]:
             yield f"{variable} is empty and counts as not set"
     if environ.get("ORCHESTRATOR_SECRET_KEY") and environ.get("ORCHESTRATOR_SECRET_KEY_FILE"):
@@ -393,7 +393,7 @@ def ignored_proxy(environ: Mapping[str, str], *, host: str) -> str:
         suffix = one.removeprefix("*").removeprefix(".").partition(":")[0]
         if not suffix or host == suffix or host.endswith(f".{suffix}"):
             return ""
-    return f"{_printable(name)} is set and not used: {host} is reached directly, never by a proxy"
+    return f"{_printable(name)} is set but not used: {host} is reached directly, never by a proxy"
 
 
 def _printable(name: str) -> str:

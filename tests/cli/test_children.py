@@ -203,7 +203,7 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
 
     assert (code, out) == (130, "")
     assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
-    assert "left at once; `orchestrator continue RUN` finishes it" in terminal.seen
+    assert "quit at once; `orchestrator continue RUN` finishes it" in terminal.seen
 
 
 def test_a_terminal_for_stdin_is_help_not_a_hang(simulator: Simulator, workplace: Path) -> None:

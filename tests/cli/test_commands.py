@@ -205,7 +205,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_sent(
 
     out, err = capsys.readouterr()
     assert (code, out) == (7, "")
-    assert "do: add --yes" in err
+    assert "hint: add --yes" in err
     assert simulator.ledger.total == 0
 
 
@@ -354,7 +354,7 @@ def test_the_simulator_asks_for_nothing_but_a_free_port(
     code = main(["simulate", "--port", str(simulator.port)])
 
     assert code == 5
-    assert "do: choose another --port" in capsys.readouterr().err
+    assert "hint: choose another --port" in capsys.readouterr().err
 
 
 def test_no_loop_is_left_behind() -> None:

@@ -32,7 +32,7 @@ def test_what_nobody_foresaw_is_a_bug_and_exit_70(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[0] == "error: a bug in the orchestrator: ValueError: *** was odd"
-    assert err.splitlines()[1].startswith("do: ")
+    assert err.splitlines()[1].startswith("hint: ")
     assert len(err.splitlines()) == 2
 
 

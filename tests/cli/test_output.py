@@ -27,7 +27,7 @@ def test_the_first_twenty_problems_of_a_list_are_named_and_the_rest_counted(
     assert lines[1] == "  list.csv:2: campaign id is empty"
     assert lines[20] == "  list.csv:21: campaign id is empty"
     assert lines[21] == "  … and 3 more"
-    assert lines[22].startswith("do: correct the list")
+    assert lines[22].startswith("hint: correct the list")
     assert len(lines) == 23
 
 

@@ -54,7 +54,7 @@ REALISTIC = {
     ("pause", "x.csv", "--max-failures", "few"): "--max-failures: must be a whole number",
     ("pause", "x.csv", "--max-campaigns", "0"): "--max-campaigns: must be from 1",
     ("pause", "x.csv", "--accept", "not-found"): "(did you mean not_found?)",
-    ("pause", "x.csv", "--accept", "invalid"): "--accept: 'invalid' is no outcome",
+    ("pause", "x.csv", "--accept", "invalid"): "--accept: 'invalid' is not an outcome",
     ("pause", "x.csv", "--deadline", "inf"): "--deadline: must be a number",
     ("pause", "x.csv", "--deadline", "-1"): "--deadline",
     ("pause", "x.csv", "--format", "xml"): "--format: must be one of csv, json, jsonl",
@@ -86,7 +86,7 @@ REALISTIC = {
     ("pause", "x.csv", "--quiet"): "unknown flag --quiet (did you mean -q?)",
     ("runs", "--verbose"): "unknown flag --verbose (did you mean -v?)",
     ("pause", "x.csv", "--limit", "5"): "--limit (--rate R limits the requests in a second, ",
-    ("pause-all", "--vdn", "1", "-y"): "unknown flag -y (what skips the question or a check is",
+    ("pause-all", "--vdn", "1", "-y"): "unknown flag -y (flags that skip the question or a check",
     ("pause", "x.csv", "--yes"): "unknown flag --yes (this command asks nothing)",
     ("pause-all", "--all"): "unknown flag --all (a VDN is always named: --vdn N, once for each)",
     ("pause", "x", "--rat", "5", "--foo", "--host=h"): (
@@ -144,7 +144,7 @@ def test_a_refused_command_line_is_two_lines_and_exit_2(
     first, second = err.splitlines()
     assert first.startswith("error: ")
     assert said in first
-    assert second.startswith("do: ")
+    assert second.startswith("hint: ")
 
 
 @pytest.mark.parametrize(("line", "never"), [
@@ -239,7 +239,7 @@ def test_without_a_server_the_error_says_where_it_looked(
         "error: no server configured (looked in --base-url, ORCHESTRATOR_BASE_URL, "
     )
     assert first.endswith("Nothing was sent; campaigns are still dialling.")
-    assert second == "do: add --base-url https://HOST:28080"
+    assert second == "hint: add --base-url https://HOST:28080"
 
 
 def test_what_came_from_outside_is_made_printable(capsys: pytest.CaptureFixture[str]) -> None:

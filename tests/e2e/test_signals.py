@@ -59,7 +59,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
         assert still_there
         assert ended.code == 130
         assert "SIGINT received: stopping after the" in ended.err
-        assert "left at once" in ended.err
+        assert "quit at once" in ended.err
         assert "Traceback" not in ended.err
         assert report.code == 143
         assert len(stage.rows()) == 5
@@ -81,7 +81,7 @@ async def test_two_signals_end_a_run_that_was_ending_for_another_reason(tmp_path
 
     assert still_there
     assert ended.code == 130
-    assert "left at once" in ended.err
+    assert "quit at once" in ended.err
 
 
 async def test_a_lost_terminal_does_not_stop_an_emergency(tmp_path: Path) -> None:

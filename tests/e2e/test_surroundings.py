@@ -169,7 +169,7 @@ async def test_a_list_says_of_a_disk_that_nothing_was_sent_and_what_helps(tmp_pa
         )
     assert ended.code == 5
     assert "Nothing was sent." in ended.err
-    assert "do: make room there, or choose another place with --run-dir" in ended.err
+    assert "hint: make room there, or choose another place with --run-dir" in ended.err
 
 
 @pytest.mark.parametrize("emergency", [True, False])

@@ -272,9 +272,9 @@ def test_odd_variables_are_named_but_their_values_are_not() -> None:
 
     assert list(environment_warnings(environ)) == [
         "ORCHESTRATOR_BASE_URL is empty and counts as not set",
-        r"ORCHESTRATOR_QQ\x1b is not a variable we know, and ignored",
+        r"ORCHESTRATOR_QQ\x1b is not a known variable and is ignored",
         (
-            "ORCHESTRATOR_RATE is not a variable we know, and ignored"
+            "ORCHESTRATOR_RATE is not a known variable and is ignored"
             " (did you mean ORCHESTRATOR_RATE_PER_S?)"
         ),
         (

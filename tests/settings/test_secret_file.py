@@ -59,7 +59,7 @@ def test_a_secret_file_that_is_no_file_is_refused(world: World) -> None:
     """[C02] Missing, a directory, a FIFO, a name that no file can have."""
     os.mkfifo(world.root / "fifo", 0o600)
     for name, words in [
-        ("half \ud800 pair", "is no file name"),
+        ("half \ud800 pair", "is not a file name"),
         ("none", "cannot be read (No such file or directory)"),
         ("home", "cannot be read (Is a directory)"),
         ("fifo", "is not a regular file"),
