@@ -48,6 +48,8 @@ _EDGE_CHARS = 40
 _ID_DIGITS = 19
 
 _FORMS = "a list is an array, or an object with vdnId and campaignIds, or one with campaigns"
+_MORE_TEXT = "there is more text after the JSON has ended"
+_BOUND = f"may have at most {MAX_VALUE_CHARS // 2**20} MiB; write a longer list as JSON Lines"
 _TWO_WAYS = "this key and another in the same object can be meant in two ways"
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -66,7 +68,7 @@ _NO_ARRAY = {
 
 
 class _NotStrictError(json.JSONDecodeError):
-    """The text is JSON to Python's parser, and not to us; `msg` says why."""
+    """The text is fine for Python's parser, and not for us; `msg` says why."""
 
 
 def read_json_list(text: TextIO, reader: LineReader) -> Iterator[ManifestLine]:
@@ -104,8 +106,6 @@ def read_json_lines(lines: Iterable[tuple[int, str]], reader: LineReader) -> Ite
             if isinstance(value, list):
                 _refuse("$", "a line holds one number, text or object, not an array")
             entries = list(_entries(value, "$", is_outermost=False))
-        except json.JSONDecodeError as error:
-            yield refused(number, str(number), ABSENT, text, _words(error))
         except ManifestUnreadableError as error:
             yield refused(number, str(number), ABSENT, text, error.reason)
         else:
@@ -197,32 +197,25 @@ class Window:
         """Read a document that is no array."""
         self._held += self._text.read(MAX_VALUE_CHARS + 1 - len(self._held))
         if len(self._held) > MAX_VALUE_CHARS:
-            _refuse(
-                "$",
-                f"a JSON document that is not an array may have at most {_MAX_WORDS}; {_ADVICE}",
-            )
-        try:
-            return _document(self._held)
-        except json.JSONDecodeError as error:
-            _refuse(str(error.lineno), _words(error), cause=error)
+            _refuse("$", f"a JSON document that is not an array {_BOUND}")
+        return _document(self._held)
 
     def elements(self) -> Iterator[object]:
-        """Read an array, one element after the other."""
+        """Read an array, one element after the other; its bracket is the next character."""
         self._at += 1
-        index = 0
-        if self.next_character() == "]":
+        is_open = self.next_character() != "]"
+        if not is_open:
             self._at += 1
-        else:
-            while True:
-                value, delimiter = self._element(f"$[{index}]")
-                yield value
-                if delimiter == "]":
-                    break
-                index += 1
+        index = 0
+        while is_open:
+            value, delimiter = self._element(index)
+            yield value
+            is_open = delimiter == ","
+            index += 1
         if self.next_character():
-            _refuse("$", "there is more text after the JSON has ended")
+            _refuse("$", _MORE_TEXT)
 
-    def _element(self, path: str) -> tuple[object, str]:
+    def _element(self, index: int) -> tuple[object, str]:
         """Read one element and the delimiter after it."""
         while True:
             self.next_character()
@@ -238,10 +231,10 @@ class Window:
                 fault = error
             may_be_cut = _may_be_cut(fault)
             if may_be_cut and len(self._held) - self._at >= MAX_VALUE_CHARS:
-                _refuse(path, f"one element of an array may have at most {_MAX_WORDS}; {_ADVICE}")
+                _refuse(f"$[{index}]", f"one element of an array {_BOUND}")
             line = self._lines + fault.lineno
             if not (may_be_cut and self._grow()):
-                _refuse(path, f"{_words(fault)} (line {line})", cause=fault)
+                _refuse(f"$[{index}]", f"{_words(fault)} (line {line})", cause=fault)
 
     def _grow(self) -> bool:
         """Let go of what is read, and take in as much again as is left; false at the end."""
@@ -250,10 +243,6 @@ class Window:
         more = self._text.read(max(WINDOW_CHARS, len(left)))
         self._held, self._at = left + more, 0
         return bool(more)
-
-
-_MAX_WORDS = f"{MAX_VALUE_CHARS // 2**20} MiB"
-_ADVICE = "write a longer list as JSON Lines"
 
 
 def _end_of_blanks(text: str, at: int) -> int:
@@ -274,18 +263,20 @@ def _words(fault: json.JSONDecodeError) -> str:
         return fault.msg
     if fault.msg.startswith("Unterminated") or fault.pos >= len(fault.doc):
         return "the JSON breaks off"
-    if fault.msg == "Extra data":
-        return "there is more text after the JSON has ended"
+    what = fault.msg.rstrip(": ").removesuffix(" at")
     here = fault.doc[fault.pos : fault.pos + _SHOWN_CHARS]
-    return f"this is not JSON: {fault.msg[:1].lower()}{fault.msg[1:]} at {here!a}"
+    return f"this is not JSON: {what[:1].lower()}{what[1:]} at {here!a}"
 
 
 def _document(text: str) -> object:
-    """Read a text that is one value and nothing else. Raises JSONDecodeError."""
-    value, end = _decoded(text, _end_of_blanks(text, 0))
-    end = _end_of_blanks(text, end)
-    if end < len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
+    """Read a text that is one value and nothing else; a fault is placed by its line."""
+    try:
+        value, end = _decoded(text, _end_of_blanks(text, 0))
+        end = _end_of_blanks(text, end)
+        if end < len(text):
+            raise _NotStrictError(_MORE_TEXT, text, end)
+    except json.JSONDecodeError as fault:
+        _refuse(str(fault.lineno), _words(fault), cause=fault)
     return value
 
 

@@ -232,7 +232,7 @@ class RateFile:
         if folder.stat().st_mode & stat.S_ISGID and seen.st_uid == os.geteuid():
             os.fchmod(self._file, 0o660)  # shared with the colleagues on shift
         with contextlib.suppress(OSError):
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8")
             self._boot = bytes.fromhex(boot.replace("-", ""))[:16]
         self._boot = self._boot.ljust(16, b"\0")
 

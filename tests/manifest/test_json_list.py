@@ -116,6 +116,7 @@ def test_the_documented_forms_are_accepted(
         ("[5][6]", "$", "there is more text after the JSON has ended"),
         ("[5,", "$[1]", "the JSON breaks off (line 1)"),
         ("[5,\n6 7]", "$[1]", "this is not JSON: expecting ',' delimiter at '7]' (line 2)"),
+        ('["a\nb"]', "$[0]", r"this is not JSON: invalid control character at '\nb"),
         ('{"vdnId":7,"campaignIds":[\n5', "2", "the JSON breaks off"),
         ('{"a":{"b":[', "1", "the JSON breaks off"),
         ('{"vdnId":7,\n"campaignIds":[5 6]}', "2", "this is not JSON: expecting ',' delimiter at"),
