@@ -3,7 +3,7 @@
 A trial is a small world with faults, a command, and a row of deaths: at an enumerated instant
 (before or after each commit, row, fsync, rename, PUT, read) or after a random while. Each process
 goes on where the last one was cut off, until one comes to its end. After every death and at the end
-the server's ledger, the journal and the report are compared (reckoning.py).
+the server's ledger, the journal and the report are compared (judge.py).
 
 - n counts deaths, not trials. Most processes are forks (mortal.py), some the real command.
 - The seed makes the plan of every trial; `trial=N` repeats one of them alone. Where a random while
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shutil
 import sys
@@ -31,32 +30,19 @@ from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
-from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
+from tests.e2e.stage import Stage
+from tests.fakes import Sent
+from tests.harness import judge
 from tests.harness.arguments import Arguments
+from tests.harness.judge import MismatchError, Story, agree
 from tests.harness.mortal import INSTANTS, LIFE_S, Cradle, Death, Life
-from tests.harness.reckoning import (
-    LedgerMismatchError,
-    Told,
-    agree,
-    check_changed,
-    check_intents,
-    check_no_strays,
-    check_perhaps_started,
-    check_report,
-    check_settled,
-    check_whole_or_absent,
-    check_world,
-    effects_of,
-    puts_of,
-    read_journal,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 #: deaths in CI
 CI_DEATHS = 100
@@ -219,7 +205,10 @@ class Trial:
     record: Record
     folder: Path
     deaths: int = 0
-    processes: int = 0
+    #: how many requests there had been when each process began
+    begins: list[int] = field(default_factory=list)
+    #: process → campaigns whose outcome stood when it began
+    settled_before: dict[int, set[CampaignRef]] = field(default_factory=dict)
     simulator: Simulator = field(init=False)
 
     @property
@@ -232,9 +221,8 @@ class Trial:
         async with self._server() as self.simulator:
             if self.plan.command == "restore":
                 await self._pause_first()
-            skipped = len(self.simulator.ledger.entries)
-            ended = await self._until_finished(skipped)
-            self._reckon(ended, skipped)
+            ended = await self._until_finished()
+            self._reckon(ended)
             if self.plan.told_again:
                 await self._tell_again(ended)
         self.record.trials += 1
@@ -274,26 +262,17 @@ class Trial:
         death = await self.cradle.live(process)
         agree(death.exit_code in {0, 1}, f"the pause before the restore ended with {death}")
 
-    async def _until_finished(self, skipped: int) -> int:
-        settled: Told | None = None
+    async def _until_finished(self) -> int:
         for dying in (*self.plan.deaths, None):
-            before = self._puts(skipped)
-            if settled is None:
-                agree(
-                    len(self.simulator.ledger.entries) == skipped,
-                    "something was sent before the journal existed",
-                )
+            self.begins.append(len(self.simulator.ledger.entries))
             death = await self._one_life(self._next_command(), dying)
-            self.processes += 1
             await self._drain()
-            if settled is not None:
-                check_settled(settled, before, self._puts(skipped))
             if death.exit_code is not None:
                 return death.exit_code
             agree(not death.hung, f"a life hung for {LIFE_S:g} s")
             self.deaths += 1
-            settled = self._after_death(dying, skipped)
-        raise LedgerMismatchError("it never came to its end")
+            self._after_death(dying)
+        raise MismatchError("it never came to its end")
 
     def _next_command(self) -> str:
         if not (self.run_dir / "journal.db").exists():
@@ -330,136 +309,133 @@ class Trial:
 
     async def _real_life(self, command: str, dying: Dying | None) -> Death:
         """The real command as a child process, killed from outside."""
-        common = ["--base-url", self.simulator.base_url, "--access-key", ACCESS_KEY]
-        pace = ["--rate", "5000", "--concurrency", str(_CONCURRENCY)]
+        stage = Stage(self.folder, self.simulator)
         match command:
             case "pause":
-                words = ["pause", str(self.folder / "list.csv"), "--run-dir", str(self.run_dir)]
+                words = stage.pause_words()
             case "pause_all":
                 vdns = [word for vdn_id in self.plan.worlds for word in ("--vdn", str(vdn_id))]
-                words = ["pause-all", *vdns, "--yes", "--run-dir", str(self.run_dir)]
+                words = ("pause-all", *vdns, "--yes", "--run-dir", str(self.run_dir))
             case _:
-                words = ["continue", str(self.run_dir)]
-        began_s = time.monotonic()
-        with (self.folder / "stderr.txt").open("ab") as told:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "orchestrator", *words, *common, *pace),
-                env={
-                    "PATH": os.environ.get("PATH", ""),
-                    "PYTHONPATH": str(Path(__file__).parents[2]),
-                    "HOME": str(self.folder),
-                    "ORCHESTRATOR_STATE_DIR": str(self.folder),
-                    "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
-                },
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
-            )
+                words = ("continue", str(self.run_dir))
         share = dying.while_share if dying is not None else None
         wait_s = LIFE_S if share is None else share * self.measures["real"].lived_s
-        hung = False
-        try:
-            async with asyncio.timeout(wait_s):
-                await child.wait()
-        except TimeoutError:
-            hung = share is None
-            child.kill()
-            await child.wait()
-        code = child.returncode
+        began_s = time.monotonic()
+        child = await stage.begin(
+            *(*words, "--rate", "5000", "--concurrency", str(_CONCURRENCY)),
+            env={"ORCHESTRATOR_STATE_DIR": str(self.folder)},
+        )
+        ending = asyncio.ensure_future(child.process.communicate())
+        ended, _ = await asyncio.wait([ending], timeout=wait_s)
+        if not ended:
+            child.process.kill()
+        _, said = await ending
+        with (self.folder / "stderr.txt").open("ab") as told:
+            told.write(said)
+        code = child.process.returncode
         return Death(
             exit_code=code if code is not None and code >= 0 else None,
-            hung=hung,
+            hung=not ended and share is None,
             lived_s=time.monotonic() - began_s,
         )
 
     async def _drain(self) -> None:
         """Wait until the server has seen the last of the dead client."""
         connections = self.simulator._connections
-        assert connections is not None
         for _ in range(2000):
             await asyncio.sleep(0.001)
             if not connections.connections:
                 return
-        raise LedgerMismatchError("a connection outlived its client")
+        raise MismatchError("a connection outlived its client")
 
     # -- reckoning
 
-    @property
-    def _change(self) -> Kind:
-        return Kind.RESUME if self.plan.command == "restore" else Kind.PAUSE
+    def _sent(self) -> list[Sent]:
+        """What arrived, with the number of the process that sent it."""
+        entries = self.simulator.ledger.entries
+        ends = [*self.begins[1:], len(entries)]
+        return [
+            Sent(
+                *(one.number, one.at_s, process, "", one.target, one.kind, one.vdn_id, one.ref),
+                entry=one,
+                delivered=one.answered,
+            )
+            for process, (first, last) in enumerate(zip(self.begins, ends, strict=True), start=1)
+            for one in entries[first:last]
+        ]
 
-    def _puts(self, skipped: int) -> Counter[CampaignRef]:
-        return puts_of(self.simulator.ledger.entries[skipped:], self._change)
+    def _story(self, journal: Path, exit_code: int | None = None) -> Story:
+        sent = self._sent()
+        return Story(
+            kind=self.plan.command.replace("_", "-"),
+            run_dir=self.run_dir,
+            lines=self.plan.lines if self.plan.command == "pause" else None,
+            sent=sent,
+            journal=journal,
+            settled_before=self.settled_before,
+            exit_code=exit_code,
+            # what was in flight at each kill, and what faults of the connection cut off
+            unread=self.deaths * _CONCURRENCY + sum(not one.delivered for one in sent),
+            calm=True,
+            looked=self.plan.verify or self.plan.command != "pause",
+            killed=self.deaths > 0,
+        )
 
-    def _explained(self, skipped: int) -> int:
-        """Intents without a PUT that the deaths and the faults of the connection explain."""
-        lost = sum(not one.answered for one in self.simulator.ledger.entries[skipped:])
-        return self.deaths * _CONCURRENCY + lost
+    def _after_death(self, dying: Dying | None) -> None:
+        journal = judge.journal_copy(self.run_dir, self.folder / "scratch")
+        self._visit(dying, journal)
+        judge.check_whole_or_absent(
+            self.run_dir, len(self.plan.lines) if self.plan.command == "pause" else None
+        )
+        if journal is None:
+            begun = self.begins[0] == len(self.simulator.ledger.entries)
+            agree(begun, "something was sent before the journal existed")
+            return
+        story = self._story(journal)
+        agree_all([*judge.attempts(story), *judge.settled(story)])
+        self.settled_before[len(self.begins) + 1] = judge.standing(journal)
 
-    def _after_death(self, dying: Dying | None, skipped: int) -> Told | None:
-        told = read_journal(self.run_dir, self.folder / "scratch")
-        self._visit(dying, told, skipped)
-        lines = len(self.plan.lines) if self.plan.command == "pause" else None
-        check_whole_or_absent(self.run_dir, lines)
-        if told is not None:
-            check_intents(told, self._puts(skipped), cut_off=self._explained(skipped))
-        return told
-
-    def _visit(self, dying: Dying | None, told: Told | None, skipped: int) -> None:
+    def _visit(self, dying: Dying | None, journal: Path | None) -> None:
         states = self.record.states
         if dying is not None and dying.instant:
             self.record.instants[dying.instant] += 1
             for state, instants in HARD_STATES.items():
                 states[state] += dying.instant in instants
         states["at a random instant"] += dying is not None and dying.while_share is not None
-        states["during continue"] += told is not None and self.processes > 1 and told.processes > 1
+        states["during continue"] += journal is not None and bool(self.settled_before)
         states["five times in a row"] += self.deaths == _MOST_DEATHS
         states["in an emergency"] += self.plan.command == "pause_all"
         states["in a restore"] += self.plan.command == "restore"
         states["the real command"] += self.plan.real and self.plan.command != "restore"
-        if told is None:
+        if journal is None:
             states["before the journal exists"] += not (dying and dying.instant)
             return
-        puts = self._puts(skipped)
-        for ref, number in told.open.items():
-            never_sent = told.intents[ref] - puts[ref]
-            states["intended, and never sent"] += never_sent > 0
-            states["sent, and no answer on record"] += number > max(0, never_sent)
+        changes = self._story(journal).changes
+        for ref, (answered, intended) in judge.intents(journal).items():
+            never_sent = answered + intended - len(changes.get(ref, ()))
+            states["intended, and never sent"] += intended > 0 and never_sent > 0
+            states["sent, and no answer on record"] += intended > max(0, never_sent)
 
-    def _reckon(self, exit_code: int, skipped: int) -> None:
-        plan, entries = self.plan, self.simulator.ledger.entries[skipped:]
-        restore = plan.command == "restore"
-        told = read_journal(self.run_dir, self.folder / "scratch")
-        agree(told is not None and told.ended == "finished", f"exit {exit_code}, not finished")
-        assert told is not None
-        check_intents(told, self._puts(skipped), cut_off=self._explained(skipped))
-        check_no_strays(self.run_dir)
-        rows = check_report(
-            self.run_dir,
-            lines=plan.lines if plan.command == "pause" else None,
-            exit_code=exit_code,
-            restore=restore,
-        )
-        effects = effects_of(entries, self._change)
-        left: list[CampaignRef] = []
-        if restore and self.deaths:
-            rows, left = check_perhaps_started(rows, effects)
-        wanted_exit = {0, 1} if plan.command == "pause" else {int(bool(left))}
+    def _reckon(self, exit_code: int) -> None:
+        restore = self.plan.command == "restore"
+        journal = judge.journal_copy(self.run_dir, self.folder / "scratch")
+        finished = journal is not None and judge.last_end(journal) == "finished"
+        agree(finished, f"exit {exit_code}, not finished")
+        assert journal is not None
+        judge.check_no_strays(self.run_dir)
+        story = self._story(journal, exit_code)
+        agree_all(judge.findings(story))
+        left = judge.left_to_a_person(story.rows) if restore else []
+        wanted_exit = {0, 1} if self.plan.command == "pause" else {int(bool(left))}
         agree(exit_code in wanted_exit, f"exit {exit_code}, left to a person: {left}")
-        looked = plan.verify or plan.command != "pause"
-        self.record.inferred += check_changed(rows, effects, looked=looked)
-        world = self.simulator.world
-        statuses = {ref: world.status_of(ref) for ref in world.refs()}
-        check_world(
-            {ref: status for ref, status in statuses.items() if status is not None},
-            self._wanted(restore=restore) | dict.fromkeys(left, Status.SUSPENDED),
-        )
-        agree(max(effects.values(), default=1) == 1, "a campaign was changed twice")
-        self._look_for_lost_answers(entries)
-        self.record.puts += self._puts(skipped).total()
+        wanted = self._wanted(restore=restore) | dict.fromkeys(left, Status.SUSPENDED)
+        wrong = {ref for ref in wanted if self.simulator.world.status_of(ref) is not wanted[ref]}
+        agree(not wrong, f"in another state than they should be: {sorted(wrong)}")
+        self._look_for_lost_answers(story)
+        self.record.inferred += sum(row["evidence"] == "inferred" for row in story.rows)
+        self.record.puts += sum(map(len, story.changes.values()))
         self.record.deaths += self.deaths
-        self.record.processes += self.processes
+        self.record.processes += len(self.begins)
 
     def _wanted(self, *, restore: bool) -> dict[CampaignRef, Status]:
         """What each campaign should be now; a restore gives everything back."""
@@ -471,23 +447,19 @@ class Trial:
             for number, status in enumerate(statuses, start=1)
         }
 
-    def _look_for_lost_answers(self, entries: Sequence[object]) -> None:
-        by_ref: dict[CampaignRef, list[tuple[bool, str]]] = {}
-        for entry in self.simulator.ledger.entries[
-            len(self.simulator.ledger.entries) - len(entries) :
-        ]:
-            if entry.kind is self._change and entry.ref is not None:
-                sure = entry.answered and entry.result_code == "0200000" and not entry.fault
-                by_ref.setdefault(entry.ref, []).append(
-                    (entry.took_effect and not sure, entry.result_code)
-                )
-        for met in by_ref.values():
-            lost = [place for place, (doubtful, _) in enumerate(met) if doubtful]
-            if not lost:
-                continue
-            after = [code for _, code in met[lost[0] + 1 :]]
-            self.record.states["lost answer, then 0200011"] += "0200011" in after
-            self.record.states["lost answer, then seen suspended"] += not after
+    def _look_for_lost_answers(self, story: Story) -> None:
+        for own in story.changes.values():
+            met = [one.entry for one in own if one.entry is not None]
+            lost = [
+                place
+                for place, one in enumerate(met)
+                if one.took_effect
+                and not (one.answered and one.result_code == "0200000" and not one.fault)
+            ]
+            if lost:
+                after = [one.result_code for one in met[lost[0] + 1 :]]
+                self.record.states["lost answer, then 0200011"] += "0200011" in after
+                self.record.states["lost answer, then seen suspended"] += not after
 
     async def _tell_again(self, ended: int) -> None:
         """A finished run sends nothing more, and its report is made again byte for byte."""
@@ -500,6 +472,12 @@ class Trial:
             after = [(self.run_dir / name).read_bytes() for name in names]
             agree(before == after, f"{command} of a finished run made another report")
         agree(self.simulator.ledger.total == requests, "a finished run sent something")
+
+
+def agree_all(findings: Iterable[str]) -> None:
+    """Raise the first finding, if there is one."""
+    for finding in findings:
+        raise MismatchError(finding)
 
 
 # -- all trials -------------------------------------------------------------------------------
@@ -592,7 +570,7 @@ def main(argv: Sequence[str]) -> int:
             first = first.exceptions[0]
         notes = "\n".join(getattr(first, "__notes__", ()))
         print(f"crash: FAILED: {type(first).__name__}: {first}\n{notes}")
-        if not isinstance(first, LedgerMismatchError):
+        if not isinstance(first, MismatchError):
             raise
         return 1
     finally:

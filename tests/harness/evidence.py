@@ -15,16 +15,13 @@ is held against the world's own history.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import re
-import traceback
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
@@ -43,7 +40,9 @@ from orchestrator.simulator.lies import Wrapping
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Drift, Forgetting, Order, World, WorldSettings
 from tests.fakes import Stage
-from tests.harness.reckoning import ref_of
+from tests.harness import judge
+from tests.harness.judge import ref_of
+from tests.harness.player import Player
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -378,26 +377,13 @@ class Look:
     good: bool
 
 
-@dataclass
-class Verdict:
-    """What became of one history."""
-
-    visited: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-    trace: str = ""
-    requests: int = 0
-    virtual_s: float = 0.0
-    processes: int = 0
-
-
-class History:
+class History(Player):
     """One history, played and judged."""
 
     def __init__(self, draft: Draft, folder: Path) -> None:
         self.draft = draft
         self.rng = random.Random(f"play {draft.seed}")
-        self.verdict = Verdict()
-        self.stage = Stage(
+        stage = Stage(
             folder,
             draft.world,
             rate_per_s=draft.rate_per_s,
@@ -407,43 +393,28 @@ class History:
             there_s=0.01,
             back_s=0.02,
         )
+        told = "+".join(draft.names) or "honest"
+        super().__init__(f"seed {draft.seed} ({draft.kind}, {told})", stage)
         self.began_s = 0.0
         self.stopped = False
-        self.stage.server.on_sent = self._count
+        stage.server.on_sent = self._count
 
-    async def play(self) -> Verdict:
+    async def _happen(self) -> None:
         """Let it happen, then judge."""
-        try:
-            if self.draft.kind == "restore":
-                await self._restore()
-            else:
-                self._begin_lies()
-                result = await self._run()
-                if result is not None:
-                    self._judge(result)
-        except OrchestratorError as error:
-            self._find(f"refused: {type(error).__name__}: {error}")
-        except AssertionError as error:
-            self._find(f"Stage: {error}")
-        except Exception:  # noqa: BLE001 - whatever comes through here is a finding
-            self._find(traceback.format_exc())
-        verdict, stage = self.verdict, self.stage
-        verdict.requests, verdict.processes = len(stage.server.sent), len(stage.processes)
-        verdict.virtual_s = stage.clock.now_s()
-        verdict.trace = self._trace()
-        return verdict
+        if self.draft.kind == "restore":
+            await self._restore()
+            return
+        self._begin_lies()
+        result = await self._run()
+        if result is not None:
+            self._judge(result)
 
     def _count(self, sent: Sent) -> None:
         """A run that sends more than all that is asked of it never ends in real time."""
         if sent.number == STORM:
-            self._find(f"[storm] {STORM} requests within {self.stage.clock.now_s():.0f} s")
+            self.find(f"[storm] {STORM} requests within {self.stage.clock.now_s():.0f} s")
             self.draft.kills.clear()
             asyncio.get_running_loop().call_soon(self.stage.kill)
-
-    def _find(self, finding: str) -> None:
-        draft = self.draft
-        told = "+".join(draft.names) or "honest"
-        self.verdict.findings.append(f"seed {draft.seed} ({draft.kind}, {told}): {finding}")
 
     def _begin_lies(self) -> None:
         self.began_s = self.stage.clock.now_s()
@@ -451,7 +422,7 @@ class History:
             begin(self.began_s)
         self.stage.server.handler.faults = self.draft.plan
         for name in self.draft.names:
-            self.verdict.visited[f"lie: {name}"] += 1
+            self.visit(f"lie: {name}")
 
     async def _run(self) -> RunResult | None:
         """One run of as many processes as it takes."""
@@ -469,7 +440,7 @@ class History:
             result = await stage.until_killed(run)
             if result is not None:
                 return result
-            self.verdict.visited["killed"] += 1
+            self.visit("killed")
             found = [one for one in stage.run_dirs() if (one / "journal.db").exists()]
             run_dir = found[-1] if found else None
         return None
@@ -483,20 +454,14 @@ class History:
             loop.call_later(self.draft.stop_at_s, self._stop)
 
     def _kill(self, number: int) -> None:
-        process = self.stage.processes[-1]
-        if process.number == number and not process.dead and process.writers:
+        if self.stage.processes[-1].number == number and self.is_at_work:
             self.stage.kill()
 
     def _stop(self) -> None:
-        stopping, process = self.stage.stopping, self.stage.processes[-1]
-        if (
-            stopping is not None
-            and not stopping.is_stopping
-            and not process.dead
-            and process.writers
-        ):
+        stopping = self.stage.stopping
+        if stopping is not None and not stopping.is_stopping and self.is_at_work:
             self.stopped = True
-            self.verdict.visited["stopped by a signal"] += 1
+            self.visit("stopped by a signal")
             stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
 
     # -- a restore, perhaps killed, perhaps with an operator in between ---------------------------
@@ -506,11 +471,7 @@ class History:
         stop = await stage.pause(draft.world.refs())
         assert stop.run_dir is not None
         await asyncio.sleep(rng.choice([0.5, 5.0, 60.0]))
-        ours = {
-            (int(row["vdn_id"]), int(row["campaign_id"]))
-            for row in stage.rows(stop)
-            if row["changed"] == "yes"
-        }
+        ours = judge.changed_by(stage.rows(stop))
         self._begin_lies()
         first = len(stage.server.sent)
         result: RunResult | None = None
@@ -527,14 +488,15 @@ class History:
             result = await stage.until_killed(run)
             if result is not None:
                 break
-            self.verdict.visited["killed"] += 1
+            self.visit("killed")
             fresh = [one for one in stage.run_dirs() if one not in known]
             if fresh and (fresh[-1] / "journal.db").exists():
                 run_dir = fresh[-1]
             if rng.random() < 0.5:
                 acts += self._operator_stops(first)
         sent = stage.server.sent[first:]
-        self._judge_starts(sent, ours)
+        for finding in judge.starts(sent, ours):
+            self.find(finding)
         if result is not None:
             self._judge_restored(result, sent, acts)
 
@@ -549,36 +511,14 @@ class History:
         chosen = [ref for ref in sorted(started) if rng.random() < 0.6]
         for ref in chosen:
             world.set_status(ref, Status.SUSPENDED, at_s=self.stage.clock.now_s())
-        self.verdict.visited["an operator acted"] += bool(chosen)
+        self.visit("an operator acted", bool(chosen))
         return len(chosen)
-
-    def _judge_starts(self, sent: list[Sent], ours: set[tuple[int, int]]) -> None:
-        """Nothing is started twice, nothing that may have been started is sent again."""
-        effects: Counter[CampaignRef] = Counter()
-        perhaps: dict[CampaignRef, int] = {}
-        for one in sent:
-            if one.kind is not Kind.RESUME or one.ref is None:
-                continue
-            if tuple(one.ref) not in ours:
-                self._find(f"[not ours] {one.ref} was sent a start")
-            if perhaps.get(one.ref, one.process) < one.process:
-                self._find(
-                    f"[sent again] {one.ref} may have been started by process"
-                    f" {perhaps[one.ref]} and was sent a start by process {one.process}"
-                )
-            took_effect = one.entry is not None and one.entry.took_effect
-            effects[one.ref] += took_effect
-            if took_effect or (one.ended_s is None and not one.delivered):
-                perhaps.setdefault(one.ref, one.process)
-        for ref, times in effects.items():
-            if times > 1:
-                self._find(f"[started twice] {ref}: {times} times")
 
     def _judge_restored(self, result: RunResult, sent: list[Sent], acts: int) -> None:
         world, now_s = self.draft.world, self.stage.clock.now_s()
         world.advance(now_s=now_s)
         looks, reads, _ = self._looks()
-        self.verdict.visited["restore: done"] += 1
+        self.visit("restore: done")
         self._sums(result, None)
         for row in self.stage.rows(result):
             ref = ref_of(row)
@@ -588,7 +528,7 @@ class History:
             if said in {"restored", "already_running"} and status is Status.SUSPENDED and not acts:
                 seen_s = self._seen(ref, since_s, looks[ref.vdn_id], reads[ref])
                 if seen_s is not None and seen_s > max(tried, default=-inf):
-                    self._find(
+                    self.find(
                         f"[false {said}] {ref} is suspended since {since_s:.1f} s, a look of"
                         f" {seen_s:.1f} s shows it, exit {result.exit_code}"
                     )
@@ -596,11 +536,11 @@ class History:
                     self._judge_looked(ref, said, max(tried), (*looks[ref.vdn_id], *reads[ref]))
             known = status is Status.STARTED and now_s - since_s > self.draft.lag_s + LAST_LOOK_S
             if said == "unknown" and known and self._readable(ref.vdn_id, now_s) and tried:
-                self._find(f"[unknown] {ref} is started since {since_s:.1f} s, end {now_s:.1f} s")
+                self.find(f"[unknown] {ref} is started since {since_s:.1f} s, end {now_s:.1f} s")
         bad = {"restored", "already_running", "not_running", "left_alone"}
         quiet = not (acts or self.stopped or self.draft.kills) and self._undisturbed()
         if quiet and any(row["outcome"] not in bad for row in self.stage.rows(result)):
-            self._find(f"[given up] {dict(result.counts)}, {result.verdict}")
+            self.find(f"[given up] {dict(result.counts)}, {result.verdict}")
 
     # -- what is claimed, and what was true -------------------------------------------------------
 
@@ -608,9 +548,9 @@ class History:
         draft, world = self.draft, self.draft.world
         now_s = self.stage.clock.now_s()
         world.advance(now_s=now_s)
-        self.verdict.visited[f"{draft.kind}: {result.verdict}, exit {result.exit_code}"] += 1
+        self.visit(f"{draft.kind}: {result.verdict}, exit {result.exit_code}")
         if result.exit_code in {5, 70}:
-            self._find(f"exit {result.exit_code}: {result.trouble}")
+            self.find(f"exit {result.exit_code}: {result.trouble}")
             return
         looks, reads, puts = self._looks()
         self._sums(result, world.refs() if draft.kind == "pause" else None)
@@ -619,7 +559,7 @@ class History:
         for row in self.stage.rows(result):
             ref = ref_of(row)
             if row["outcome"] == "unknown" and self._readable(ref.vdn_id, now_s):
-                self._find(f"[unknown] {ref} is readable; the run ended at {now_s:.1f} s")
+                self.find(f"[unknown] {ref} is readable; the run ended at {now_s:.1f} s")
             if row["stopped"] == "yes":
                 self._judge_stopped(
                     ref, row, result, now_s, looks[ref.vdn_id], reads[ref], puts[ref]
@@ -641,21 +581,21 @@ class History:
                     continue
                 seen_s = self._seen(ref, since_s, looks[vdn_id], reads[ref])
                 if seen_s is not None:
-                    self._find(
+                    self.find(
                         f"[false quiet] {ref} is started since {since_s:.1f} s, a look of"
                         f" {seen_s:.1f} s shows it, end {now_s:.1f} s"
                     )
             fresh_s = max((one.at_s for one in looks[vdn_id] if one.good), default=-inf)
             if now_s - fresh_s > oldest_s:
-                self._find(
+                self.find(
                     f"[old proof] VDN {vdn_id} was last seen at {fresh_s:.1f} of {now_s:.1f} s"
                 )
             for filtered in (True, False):
                 own = [one for one in looks[vdn_id] if one.filtered is filtered]
                 if not own:
-                    self._find(f"[one source] VDN {vdn_id}: no listing with filtered={filtered}")
+                    self.find(f"[one source] VDN {vdn_id}: no listing with filtered={filtered}")
                 elif not own[-1].good or (not filtered and self._bent(vdn_id, own[-1].at_s)):
-                    self._find(
+                    self.find(
                         f"[newest] VDN {vdn_id}: its newest listing (filtered={filtered},"
                         f" {own[-1].at_s:.1f} s) failed or was incomplete"
                     )
@@ -685,16 +625,14 @@ class History:
         last_s = max(accepted, default=-inf)
         good = result.exit_code == 0
         if seen_s is not None and (good or last_s < seen_s):
-            self._find(
+            self.find(
                 f"[false {row['outcome']}] {said}: started since {since_s:.1f} s, a look of"
                 f" {seen_s:.1f} s shows it, end {now_s:.1f} s, exit {result.exit_code}"
             )
         elif good and self.draft.verify and accepted:
             newest_s = max((one.at_s for one in (*looks, *reads) if one.good), default=-inf)
             if since_s < last_s and newest_s - self.draft.lag_s > since_s:
-                self._find(
-                    f"[false {row['outcome']}] {said}: the PUT of {last_s:.1f} s did nothing"
-                )
+                self.find(f"[false {row['outcome']}] {said}: the PUT of {last_s:.1f} s did nothing")
             else:
                 self._judge_looked(ref, said, last_s, (*looks, *reads))
 
@@ -703,14 +641,14 @@ class History:
     ) -> None:
         """After the last PUT comes a look."""
         if not any(one.good and one.at_s > last_s for one in looks):
-            self._find(f"[no look] {ref} {said}: none after the PUT of {last_s:.1f} s")
+            self.find(f"[no look] {ref} {said}: none after the PUT of {last_s:.1f} s")
 
     def _judge_still_running(self, ref: CampaignRef, now_s: float) -> None:
         """Called running although it is suspended for longer than any wait."""
         status, since_s = self._since(ref, now_s)
         calm = self.draft.deadline_s is None and not self.stopped
         if status is Status.SUSPENDED and calm and now_s - since_s > self.draft.lag_s + 2.0:
-            self._find(f"[needless] {ref} still_running, suspended since {since_s:.1f} s")
+            self.find(f"[needless] {ref} still_running, suspended since {since_s:.1f} s")
 
     def _judge_effort(
         self, result: RunResult, now_s: float, puts: dict[CampaignRef, list[Sent]]
@@ -720,14 +658,14 @@ class History:
         if not self.stopped and self._undisturbed() and result.exit_code != 0 and draft.verify:
             late = draft.deadline_s is not None and now_s > draft.deadline_s - 1
             if not late or draft.deadline_s is None:
-                self._find(f"[given up] {result.verdict}, exit {result.exit_code}, {now_s:.1f} s")
+                self.find(f"[given up] {result.verdict}, exit {result.exit_code}, {now_s:.1f} s")
         if set(draft.names) <= {"lag"} and not draft.kills:
             sent = sum(len(own) for own in puts.values())
             # an emergency does not wait for what a stale listing shows as started; where each read
             # is behind by another time, what was seen at rest is seen started again
             most = 1.2 if draft.kind == "pause" else 4.0 if draft.lag_varies else 2.2
             if sent > most * max(1, len(puts)) + 1:
-                self._find(f"[too many PUTs] {sent} for {len(puts)} campaigns")
+                self.find(f"[too many PUTs] {sent} for {len(puts)} campaigns")
 
     def _undisturbed(self) -> bool:
         """Whether only such lies were told as a run must bear, or the others are long over."""
@@ -738,14 +676,9 @@ class History:
         return set(self.draft.names) <= BORNE or calm
 
     def _sums(self, result: RunResult, lines: list[CampaignRef] | None) -> None:
-        rows = self.stage.rows(result)
-        told = {name: number for name, number in result.counts.items() if number}
-        if told != dict(Counter(row["outcome"] for row in rows)):
-            self._find(f"[sums] counts {told}")
-        if lines is not None:
-            shown = [(int(row["vdn_id"]), int(row["campaign_id"])) for row in rows]
-            if shown != [tuple(ref) for ref in lines]:
-                self._find(f"[sums] {len(shown)} rows for {len(lines)} lines, or in another order")
+        assert result.run_dir is not None
+        for finding in judge.sums(judge.Story(self.draft.kind, result.run_dir, lines, sent=())):
+            self.find(finding)
 
     # -- what the requests tell -------------------------------------------------------------------
 
@@ -819,20 +752,3 @@ class History:
             for one in plan.outages
         )
         return not away and not any(plan.read_rates.values())
-
-    def _trace(self) -> str:
-        digest = hashlib.sha256()
-        for one in self.stage.server.sent:
-            shown = (
-                one.at_s,
-                one.process,
-                one.target,
-                one.entry and one.entry.fault,
-                one.delivered,
-            )
-            digest.update(repr(shown).encode())
-        for run_dir in self.stage.run_dirs():
-            results = run_dir / "results.csv"
-            if results.exists():
-                digest.update(results.read_bytes())
-        return digest.hexdigest()

@@ -44,9 +44,8 @@ from orchestrator.settings.load import config_show, load_settings
 from orchestrator.store import PlanWriter
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import SECRET_KEY, Stage, started
-from tests.harness import checker
 from tests.harness.arguments import Arguments
-from tests.harness.reckoning import ref_of
+from tests.harness.judge import read_rows, ref_of
 from tests.virtual_time import HungError, VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -425,7 +424,7 @@ def whole(bench: Bench) -> Whole:
         connection = sqlite3.connect(run_dir / "journal.db")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
-        rows = checker.read_rows(run_dir / "results.csv")
+        rows = read_rows(run_dir / "results.csv")
         _WHOLE.append(Whole((run_dir / "journal.db").read_bytes(), rows))
     return _WHOLE[0]
 

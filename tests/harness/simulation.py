@@ -6,7 +6,7 @@
 
 A scenario draws a world, a mixture of faults, outages of up to hours, jumps of the wall clock,
 throttling, full disks, stops and kills, and lets several processes work on one journal; the last
-one meets a healthy server. Afterwards wire, journal and report are compared (checker.py), and the
+one meets a healthy server. Afterwards wire, journal and report are compared (judge.py), and the
 last process must have brought every campaign to an outcome.
 
 - Everything is drawn from the seed; the same seed gives the same trace, to the byte.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import hashlib
 import os
 import random
 import re
@@ -26,13 +25,11 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
@@ -49,19 +46,19 @@ from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import BlankQueryLine, SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Stage
-from tests.harness import checker, evidence
+from tests.harness import evidence, judge
 from tests.harness.arguments import Arguments
-from tests.harness.reckoning import ref_of
+from tests.harness.judge import ref_of
+from tests.harness.player import Player, Verdict
 from tests.virtual_time import HungError, VirtualTimeLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.simulator.ledger import Entry
     from tests.fakes import Sent
-    from tests.harness.checker import Pair
 
 T = TypeVar("T")
 
@@ -129,24 +126,12 @@ class Scenario:
     verify: bool
     deadline_s: float | None
     processes: int
-    disturbed: set[Pair]
-    stubborn: set[Pair]
+    disturbed: set[CampaignRef]
+    stubborn: set[CampaignRef]
     unreachable: list[tuple[float, float]]
     jumps: list[tuple[float, int]]
     lies: bool
     healed_by: str = ""
-
-
-@dataclass
-class Outcome:
-    """What became of one seed."""
-
-    visited: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-    trace: str = ""
-    processes: int = 0
-    requests: int = 0
-    virtual_s: float = 0.0
 
 
 def draw(seed: int) -> Scenario:
@@ -195,8 +180,8 @@ def draw(seed: int) -> Scenario:
         verify=rng.random() < 0.85,
         deadline_s=rng.choice([None, None, None, 5.0, 60.0, 900.0]),
         processes=rng.choice([1, 1, 2, 3, 4]),
-        disturbed={(one.ref.vdn_id, one.ref.campaign_id) for one in drifts},
-        stubborn={(one.vdn_id, one.campaign_id) for one in stubborn},
+        disturbed={one.ref for one in drifts},
+        stubborn=stubborn,
         unreachable=_windows(rng) if rng.random() < 0.15 else [],
         jumps=_jumps(rng) if rng.random() < 0.25 else [],
         lies=lies,
@@ -300,14 +285,13 @@ def asking_for(wait_s: int) -> Fault:
 # -- one scenario -----------------------------------------------------------------------------
 
 
-class Play:
+class Play(Player):
     """One scenario, played."""
 
     def __init__(self, scenario: Scenario, folder: Path) -> None:
         self.scenario = scenario
         self.rng = random.Random(f"play {scenario.seed}")
-        self.outcome = Outcome()
-        self.stage = Stage(
+        stage = Stage(
             folder,
             scenario.world,
             faults=scenario.plan,
@@ -318,23 +302,19 @@ class Play:
             settings=scenario.settings,
             **scenario.wire,
         )
-        self.stage.disk.commit_s = scenario.commit_s
-        self.stage.server.unreachable = scenario.unreachable
-        self.settled_before: dict[int, set[Pair]] = {}
+        stage.disk.commit_s = scenario.commit_s
+        stage.server.unreachable = scenario.unreachable
+        super().__init__(f"seed {scenario.seed}", stage)
+        self.settled_before: dict[int, set[CampaignRef]] = {}
         self.stops: dict[int, tuple[float, float]] = {}
         self.stop_at: dict[int, float] = {}
         self.storage_failed = False
-        self.ending = ""
         self.timers: list[asyncio.TimerHandle] = []
         self.jumps: list[asyncio.TimerHandle] = []
 
-    def visit(self, state: str) -> None:
-        """Count a state."""
-        self.outcome.visited[state] += 1
-
-    async def play(self) -> Outcome:
+    async def _happen(self) -> None:
         """Let the processes go by, then compare."""
-        scenario, stage = self.scenario, self.stage
+        scenario = self.scenario
         loop = asyncio.get_running_loop()
         for at_s, jump_ms in scenario.jumps:
             self.jumps.append(loop.call_later(at_s, self._jump, jump_ms))
@@ -342,21 +322,8 @@ class Play:
             result = await self._run("pause-all" if scenario.kind == "pause-all" else "pause")
             if scenario.kind == "restore" and result is not None:
                 await self._restore(result)
-        except OrchestratorError as error:
-            self._find(f"refused: {type(error).__name__}: {error}")
-        except AssertionError as error:
-            self._find(f"Stage: {error}")
-        except Exception:  # noqa: BLE001 - whatever comes through here is a finding
-            self._find(traceback.format_exc())
-        self._look_at_the_wire()
-        self.outcome.processes = len(stage.processes)
-        self.outcome.requests = len(stage.server.sent)
-        self.outcome.virtual_s = stage.clock.now_s()
-        self.outcome.trace = self._trace()
-        return self.outcome
-
-    def _find(self, finding: str) -> None:
-        self.outcome.findings.append(f"seed {self.scenario.seed}: {finding}")
+        finally:
+            self._look_at_the_wire()
 
     async def _run(self, kind: str) -> RunResult | None:
         """All processes of one run; the last one meets a healthy server."""
@@ -374,21 +341,21 @@ class Play:
             else:
                 self._threaten()
             if run_dir is not None:
-                self.settled_before[len(stage.processes) + 1] = checker.standing(run_dir)
+                self.settled_before[len(stage.processes) + 1] = judge.standing(run_dir)
             result = await self._life(kind, run_dir, healthy=last)
             run_dir = run_dir or self._newest(kind)
             if run_dir is None or not (run_dir / "journal.db").exists():
-                self._find("there is no run directory")
+                self.find("there is no run directory")
                 return None
             if result is not None:
                 self._check(kind, run_dir, result, first_sent)
-                if checker.last_end(run_dir) == "finished":
+                if judge.last_end(run_dir) == "finished":
                     break
         if result is None or run_dir is None:
-            self._find("no life came to its end")
+            self.find("no life came to its end")
             return None
-        if checker.last_end(run_dir) != "finished":
-            self._find(
+        if judge.last_end(run_dir) != "finished":
+            self.find(
                 f"not finished after {len(stage.processes) - before} lives, the last one healthy"
             )
         elif last and len(stage.processes) - before > 1:
@@ -412,7 +379,6 @@ class Play:
     async def _life(self, kind: str, run_dir: Path | None, *, healthy: bool) -> RunResult | None:
         stage, scenario = self.stage, self.scenario
         deadline_s = None if healthy else scenario.deadline_s
-        self.ending = ""
         if run_dir is not None:
             run = stage.continue_run(run_dir, even_if_old=True, deadline_s=deadline_s)
         elif kind == "pause":
@@ -444,7 +410,7 @@ class Play:
             if ended is Ended.SERVER and "no useful answer" in self.stage.stopping.why:
                 self.visit("breaker: out of patience")
         if result.exit_code == 70:
-            self._find(f"a bug: {self.stage.events.named('run.bug')[:1]}")
+            self.find(f"a bug: {self.stage.events.named('run.bug')[:1]}")
 
     # -- what goes wrong ----------------------------------------------------------------------
 
@@ -523,8 +489,7 @@ class Play:
 
     def _kill(self, how: str) -> None:
         process = self.stage.processes[-1]
-        # before the first commit the plan is still being read, in a thread that nobody can kill
-        if process.dead or not process.writers:
+        if not self.is_at_work:
             return
         if how:
             self.visit(f"kill: {how}")
@@ -537,9 +502,9 @@ class Play:
     def _stop(self, how: str) -> None:
         stopping, environment = self.stage.stopping, self.stage.environment
         process = self.stage.processes[-1]
-        if stopping is None or environment is None or stopping.is_stopping or process.dead:
+        if stopping is None or environment is None or stopping.is_stopping:
             return
-        if not process.writers:
+        if not self.is_at_work:
             return
         progress = environment.progress
         flying = self._flying()
@@ -577,12 +542,10 @@ class Play:
             self.visit("disk: full in " + ("an emergency" if kind == "pause-all" else "a batch"))
             # What the disk refused is on no disk: the rows went elsewhere.
             return
-        story = checker.Story(
+        story = judge.Story(
             kind=kind,
             run_dir=run_dir,
-            lines=[(one.vdn_id, one.campaign_id) for one in self.scenario.lines]
-            if kind == "pause"
-            else None,
+            lines=self.scenario.lines if kind == "pause" else None,
             sent=self.stage.server.sent[first_sent:],
             settled_before=self.settled_before,
             stops=self.stops,
@@ -592,49 +555,44 @@ class Play:
             exit_code=result.exit_code,
             storage_failed=self.storage_failed and kind == "pause-all",
         )
-        for finding in checker.findings(story):
-            self._find(finding)
-        jumped = bool(self.scenario.jumps)
-        if kind == "pause-all" and not jumped:
-            for finding in checker.proofs_hold(run_dir):
-                self._find(finding)
-        for row in checker.read_rows(run_dir / "results.csv"):
-            if row["evidence"] == "inferred":
-                self.visit("evidence: inferred")
+        found = judge.findings(story)
+        if kind == "pause-all" and not self.scenario.jumps:
+            found += judge.proofs_hold(run_dir)
+        for finding in found:
+            self.find(finding)
+        inferred = sum(row["evidence"] == "inferred" for row in story.rows)
+        self.visit("evidence: inferred", inferred)
 
     def _liveness(self, kind: str, run_dir: Path) -> None:
         """21: with a healthy server every campaign came to an outcome, and runs no more."""
         excused = self.scenario.stubborn | self.scenario.disturbed
-        for row in checker.read_rows(run_dir / "results.csv"):
+        for row in judge.read_rows(run_dir / "results.csv"):
             if row["outcome"] in {"duplicate", "not_found", "rejected"}:
                 continue
-            pair = (int(row["vdn_id"]), int(row["campaign_id"]))
+            ref = ref_of(row)
             if row["outcome"] == "unattempted":
-                self._find(f"[21] {pair} is unattempted after a healthy life")
-            status = self.scenario.world.status_of(CampaignRef(*pair))
-            settled_early = any(pair in settled for settled in self.settled_before.values())
+                self.find(f"[21] {ref} is unattempted after a healthy life")
+            status = self.scenario.world.status_of(ref)
+            settled_early = any(ref in settled for settled in self.settled_before.values())
             runs = status is Status.STARTED
             believed = self.scenario.lies and not self.scenario.verify
-            if row["stopped"] == "yes" and runs and not believed and pair not in excused:
-                self._find(f"[21] {pair} is {row['outcome']} and runs")
+            if row["stopped"] == "yes" and runs and not believed and ref not in excused:
+                self.find(f"[21] {ref} is {row['outcome']} and runs")
             well = kind == "pause-all" or self.scenario.verify
             # accepted earlier and without effect: `continue` sends no PUT, and says so
             is_said = row["outcome"] == "still_running" and self.scenario.lies
-            if runs and well and pair not in excused and not settled_early and not is_said:
-                self._find(f"[21] {pair} runs after a healthy life: {row['outcome']}")
+            if runs and well and ref not in excused and not settled_early and not is_said:
+                self.find(f"[21] {ref} runs after a healthy life: {row['outcome']}")
 
     async def _restore(self, paused: RunResult) -> None:
         """Undo it, perhaps with a kill in between, and once more."""
         stage, rng = self.stage, self.rng
         assert paused.run_dir is not None
         self._heal()
-        rows = checker.read_rows(paused.run_dir / "results.csv")
-        ours = {
-            (int(row["vdn_id"]), int(row["campaign_id"])) for row in rows if row["changed"] == "yes"
-        }
-        for pair in sorted(ours):
+        ours = judge.changed_by(stage.rows(paused))
+        for ref in sorted(ours):
             if rng.random() < 0.1:
-                stage.world.set_status(CampaignRef(*pair), rng.choice(list(Status)))
+                stage.world.set_status(ref, rng.choice(list(Status)))
         stage.server.handler.faults = replace(
             self.scenario.plan, outages=(), listing_faults={}, always={}
         )
@@ -655,33 +613,25 @@ class Play:
         self.visit("restore: done")
         self._heal()
         sent = stage.server.sent[first_sent:]
-        for finding in checker.touched_only(sent, ours):
-            self._find(finding)
-        story = checker.Story(
+        story = judge.Story(
             kind="restore", run_dir=result.run_dir, lines=None, sent=sent,
             disturbed=set(ours), lies=self.scenario.lies, exit_code=result.exit_code,
         )  # fmt: skip
-        for finding in checker.findings(story):
-            self._find(finding)
+        for finding in (*judge.starts(sent, ours), *judge.findings(story)):
+            self.find(finding)
         started = {
-            (int(row["vdn_id"]), int(row["campaign_id"]))
-            for row in checker.read_rows(result.run_dir / "results.csv")
+            ref_of(row)
+            for row in story.rows
             if row["outcome"] in {"restored", "already_running", "not_running", "left_alone"}
         }
         before = len(stage.server.sent)
         await stage.restore(paused.run_dir, even_if_old=True)
         again = {
-            (one.ref.vdn_id, one.ref.campaign_id)
-            for one in stage.server.sent[before:]
-            if one.kind is Kind.RESUME and one.ref
+            one.ref for one in stage.server.sent[before:] if one.kind is Kind.RESUME and one.ref
         }
-        mine = {
-            (one.ref.vdn_id, one.ref.campaign_id)
-            for one in sent
-            if one.ref and one.entry and one.entry.took_effect
-        }
+        mine = {one.ref for one in sent if one.ref and one.entry and one.entry.took_effect}
         if again & mine:
-            self._find(f"[restore] {sorted(again & mine)[:3]} were started a second time")
+            self.find(f"[restore] {sorted(again & mine)[:3]} were started a second time")
         elif not again & started:
             self.visit("restore: repeated, nothing sent")
 
@@ -690,7 +640,7 @@ class Play:
         doubted: dict[CampaignRef, Sent] = {}
         server = self.stage.server
         if server.most_in_flight > self.scenario.concurrency:
-            self._find(f"[12] {server.most_in_flight} in flight at C = {self.scenario.concurrency}")
+            self.find(f"[12] {server.most_in_flight} in flight at C = {self.scenario.concurrency}")
         for one in server.sent:
             if one.entry is not None:
                 self._look_at(one, one.entry, doubted)
@@ -723,7 +673,7 @@ class Play:
         for run_dir in self.stage.run_dirs():
             if not (run_dir / "results.csv").exists():
                 continue
-            for row in checker.read_rows(run_dir / "results.csv"):
+            for row in judge.read_rows(run_dir / "results.csv"):
                 if not row["vdn_id"].isdigit() or row["outcome"] != "paused":
                     continue
                 lost = doubted.get(ref_of(row))
@@ -732,7 +682,7 @@ class Play:
 
     def _look_at_events(self) -> None:
         events = self.stage.events
-        self.outcome.visited["breaker: opened"] += events.counts["breaker.opened"]
+        self.visit("breaker: opened", events.counts["breaker.opened"])
         if events.counts["breaker.probe_sent"] > events.counts["breaker.closed"] + 1:
             self.visit("breaker: probe failed")
         for recovery in events.named("signature.corrected"):
@@ -740,25 +690,6 @@ class Play:
                 self.visit(
                     "clock: healed" if recovery["correction"] == "clock" else "switch A: healed"
                 )
-
-    def _trace(self) -> str:
-        digest = hashlib.sha256()
-        for one in self.stage.server.sent:
-            shown = (
-                one.at_s,
-                one.process,
-                one.target,
-                one.entry and one.entry.fault,
-                one.delivered,
-            )
-            digest.update(repr(shown).encode())
-        for name, fields in self.stage.events.all:
-            digest.update(f"{name} {sorted(fields)}".encode())
-        for run_dir in self.stage.run_dirs():
-            results = run_dir / "results.csv"
-            if results.exists():
-                digest.update(results.read_bytes())
-        return digest.hexdigest()
 
 
 def _end(seed: int) -> None:
@@ -768,23 +699,17 @@ def _end(seed: int) -> None:
     os._exit(1)
 
 
-def play(seed: int) -> Outcome:
+def play_faults(seed: int) -> Verdict:
     """Play one seed from its beginning."""
-    return _play_in(seed, lambda folder: Play(draw(seed), folder).play(), Outcome)
+    return _play(seed, lambda folder: Play(draw(seed), folder))
 
 
-def play_lies(seed: int) -> evidence.Verdict:
+def play_lies(seed: int) -> Verdict:
     """Play the history with lies of one seed from its beginning."""
-    return _play_in(
-        seed,
-        lambda folder: evidence.History(evidence.draw(seed), folder).play(),
-        evidence.Verdict,
-    )
+    return _play(seed, lambda folder: evidence.History(evidence.draw(seed), folder))
 
 
-def _play_in(
-    seed: int, begin: Callable[[Path], Coroutine[Any, Any, T]], empty: Callable[..., T]
-) -> T:
+def _play(seed: int, make: Callable[[Path], Player]) -> Verdict:
     memory = Path("/dev/shm")  # noqa: S108 - what is not durable anyway need not wait for a disk
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=place))
@@ -792,17 +717,21 @@ def _play_in(
     signal.alarm(ONE_SEED_S)
     try:
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            return runner.run(begin(folder))
+            return runner.run(_begun(make, folder))
     except HungError as error:
-        return empty(findings=[f"seed {seed}: {error}"])
+        return Verdict(findings=[f"seed {seed}: {error}"])
     finally:
         signal.alarm(0)
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def _begun(make: Callable[[Path], Player], folder: Path) -> Verdict:
+    return await make(folder).play()
+
+
 #: what `only` may be: how a seed is played, and the states that a long run must visit
-FAMILIES: dict[str, tuple[Callable[[int], Outcome | evidence.Verdict], tuple[str, ...]]] = {
-    "faults": (play, SOMETIMES),
+FAMILIES: dict[str, tuple[Callable[[int], Verdict], tuple[str, ...]]] = {
+    "faults": (play_faults, SOMETIMES),
     "lies": (play_lies, evidence.SOMETIMES),
 }
 
@@ -855,7 +784,7 @@ def _play_many(family: str, first: int, seeds: int, most: int) -> int:
     for kind, number in kinds.most_common() if family == "lies" else ():
         print(f"{number:>8}  findings of {kind}")
     print(
-        f"simulation of {family}: {played} seeds from {first}, {totals['lives']} lives,"
+        f"simulation of {family}: {played} seeds from {first}, {totals['processes']} lives,"
         f" {totals['requests']:,} requests, {totals['hours'] / 3600:.0f} virtual hours in"
         f" {time.perf_counter() - began_s:.0f} s; {len(sometimes) - len(never)} of"
         f" {len(sometimes)} hard states visited; {len(findings)} findings"

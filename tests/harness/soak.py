@@ -36,7 +36,7 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, generated
 from orchestrator.simulator.server import Simulator
 from orchestrator.store.tables import connect
 from tests.harness.arguments import Arguments
-from tests.harness.reckoning import agree, check_no_strays
+from tests.harness.judge import agree, check_no_strays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,7 +187,7 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
     """Compare ledger, journal and report campaign by campaign; gives the outcomes.
 
     Raises:
-        LedgerMismatchError: they disagree.
+        MismatchError: they disagree.
     """
     run_dir = folder / "run"
     check_no_strays(run_dir)

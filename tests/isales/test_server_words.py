@@ -44,6 +44,7 @@ def test_compressed_words_are_read_and_long_ones_are_cut() -> None:
     """A gateway compresses its pages unasked, and some pages are long."""
     assert words_of(gzip.compress(b"blocked")) == "blocked"
     assert len(words_of(b"<p>word " * 5_000)) <= 160
+    assert words_of(b"A" * 16_384) == "A" * 159 + "…"
 
 
 def test_two_incidents_of_one_reason_read_alike() -> None:
