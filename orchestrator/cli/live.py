@@ -202,7 +202,7 @@ async def _show_plain(progress: Progress, pulse: Pulse, clock: Clock) -> None:
 
 
 def _make_live() -> Any:
-    from rich.console import Console  # noqa: PLC0415 - rule 2
+    from rich.console import Console  # noqa: PLC0415 - see above
     from rich.live import Live  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
@@ -210,6 +210,6 @@ def _make_live() -> Any:
 
 
 def _one_line(line: str) -> Any:
-    from rich.text import Text  # noqa: PLC0415 - rule 2
+    from rich.text import Text  # noqa: PLC0415 - see above
 
     return Text(line, no_wrap=True, overflow="ellipsis")

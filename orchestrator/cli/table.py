@@ -109,6 +109,8 @@ SHARED = (
     Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
 )
 
+_BASH_COMPLETIONS = "~/.local/share/bash-completion/completions"
+
 #: name: what it does, in the order in which people need it
 COMMANDS = {
     "pause": Command(
@@ -278,7 +280,7 @@ COMMANDS = {
         "print the completion script for a shell",
         (Flag("shell", "bash|zsh|fish", "bash, zsh or fish"),),
         (
-            "orchestrator completion bash > /etc/bash_completion.d/orchestrator",
+            f"orchestrator completion bash > {_BASH_COMPLETIONS}/orchestrator",
             'orchestrator completion zsh > "${fpath[1]}/_orchestrator"',
             "orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish",
         ),
