@@ -100,6 +100,11 @@ def _pace(progress: Progress, pulse: Pulse) -> str:
     text = f"{pulse.requests_per_s:.1f}/s of {progress.ceiling_per_s:g}"
     if progress.breaker or not progress.requests:
         return text
+    if progress.yields:
+        return f"{text} (an emergency goes first)"
+    if progress.in_line and progress.sharing:
+        others = "another run" if progress.sharing == 1 else f"{progress.sharing} other runs"
+        return f"{text} (shared with {others})"
     if progress.in_line and progress.is_slowed:
         return f"{text} (slower: the server is too busy)"
     if progress.in_line or pulse.requests_per_s >= _NEARLY * progress.ceiling_per_s:

@@ -31,7 +31,7 @@ from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store import try_out
-from orchestrator.store.rate_file import RateFile
+from orchestrator.store.rate_file import FOLDER, RateFile
 from orchestrator.store.run_dir import make_run_directory, secure_state_dir
 
 if TYPE_CHECKING:
@@ -259,18 +259,10 @@ class _Drill:
             connections=1,
             clock=self._clock,
         )
-        began_s = self._clock.now_s()
-        shared = RateFile(
-            settings.state_dir,
-            settings.server.base_url,
-            rate_per_s=settings.pace.rate_per_s,
-            emergency=False,
-            warn=lambda reason: self.note(
-                "rate", Finding.WARN, f"not shared with other runs: {reason}", began_s
-            ),
-        )
+        shared = self._share(settings)
         async with contextlib.AsyncExitStack() as held:
-            held.callback(shared.close)
+            if shared is not None:
+                held.callback(shared.close)
             await held.enter_async_context(client)
             asker = _Asker(client, settings, self._clock, shared)
             running = await self._try_listing(asker, vdn)
@@ -281,6 +273,23 @@ class _Drill:
                 self.skip("not tried: the listing failed", "campaigns")
             else:
                 await self._note_campaigns(asker, vdn, running)
+
+    def _share(self, settings: Settings) -> RateFile | None:
+        """Part in the runs' rate; where none has ever sent, nothing is made and left behind."""
+        began_s = self._clock.now_s()
+        try:
+            (settings.state_dir / FOLDER).stat()
+        except OSError:
+            return None
+        return RateFile(
+            settings.state_dir,
+            settings.server.base_url,
+            rate_per_s=settings.pace.rate_per_s,
+            emergency=False,
+            warn=lambda reason: self.note(
+                "rate", Finding.WARN, f"not shared with other runs: {reason}", began_s
+            ),
+        )
 
     async def _try_listing(self, asker: _Asker, vdn: int) -> int | None:
         began_s = self._clock.now_s()
@@ -387,7 +396,7 @@ class _Asker:
     """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
 
     def __init__(
-        self, client: IsalesClient, settings: Settings, clock: Clock, shared: RateFile
+        self, client: IsalesClient, settings: Settings, clock: Clock, shared: RateFile | None
     ) -> None:
         self.settings = settings
         self.configured = settings.signing
@@ -453,7 +462,8 @@ class _Asker:
         if self._departed:
             await self._clock.sleep(1 / self.settings.pace.rate_per_s)
         self._departed = True
-        while (wait_s := self._shared.acquire(now_s=self._clock.now_s())) > 0:
+        shared = self._shared
+        while shared and (wait_s := shared.acquire(now_s=self._clock.now_s())) > 0:
             await self._clock.sleep(wait_s)
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:

@@ -209,7 +209,7 @@ class PaceSettings:
     """How much the server is asked to bear."""
 
     rate_per_s: float = _setting(
-        "requests of every kind in any one second",
+        "requests of every kind in any one second, all runs together",
         number(most=100_000),
         10.0,
         variable="ORCHESTRATOR_RATE_PER_S",

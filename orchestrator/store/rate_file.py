@@ -29,6 +29,8 @@ from orchestrator.store.run_dir import make_folders
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: below the state directory, a file for each server
+FOLDER = "rate"
 #: runs that can share a ceiling
 SLOTS = 64
 #: departures that are remembered: the highest rate that can be set, and more
@@ -76,7 +78,7 @@ class RateFile:
         """
         server = "/".join(server_fingerprint(base_url).split("/")[:3])
         name = hashlib.sha256(server.encode()).hexdigest()[:16]
-        self.path = state_dir / "rate" / name
+        self.path = state_dir / FOLDER / name
         #: of the last decision, for people
         self.turn = Turn(0.0, -math.inf)
         self._claim = Claim(rate_per_s, emergency)
@@ -229,8 +231,10 @@ class RateFile:
         if not stat.S_ISREG(seen.st_mode):
             self.close()
             raise OSError("it is no regular file")
-        if folder.stat().st_mode & stat.S_ISGID and seen.st_uid == os.geteuid():
-            os.fchmod(self._file, 0o660)  # shared with the colleagues on shift
+        # the umask has had its say; a setgid folder is shared with the colleagues on shift
+        mode = 0o660 if folder.stat().st_mode & stat.S_ISGID else 0o600
+        if stat.S_IMODE(seen.st_mode) != mode and seen.st_uid == os.geteuid():
+            os.fchmod(self._file, mode)
         with contextlib.suppress(OSError):
             boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8")
             self._boot = bytes.fromhex(boot.replace("-", ""))[:16]

@@ -66,6 +66,19 @@ def test_what_waits_for_the_rate_does_not_wait_for_concurrency() -> None:
     assert "5.0/s of 10 (slower: the server is too busy)" in progress_line(waiting, pulse)
 
 
+def test_the_line_says_with_whom_the_rate_is_shared() -> None:
+    """One other run, several, or an emergency, which goes first."""
+    waiting = _progress(in_flight=8, in_line=5)
+    pulse = Pulse(requests_per_s=5.0, settled_per_s=5.0)
+
+    waiting.sharing = 1
+    assert "5.0/s of 10 (shared with another run)" in progress_line(waiting, pulse)
+    waiting.sharing = 3
+    assert "(shared with 3 other runs)" in progress_line(waiting, pulse)
+    waiting.yields = True
+    assert "5.0/s of 10 (an emergency goes first)" in progress_line(waiting, pulse)
+
+
 def test_an_open_breaker_is_said_instead_of_a_time() -> None:
     """Nobody knows how long an outage lasts."""
     line = progress_line(_progress(breaker="database operation error (0200006)"), Pulse())

@@ -118,7 +118,8 @@ def test_a_flag_has_its_help_from_the_table() -> None:
 
     assert (rate.flag, rate.metavar) == ("--rate", "R")
     assert rate.help == (
-        "requests of every kind in any one second, above 0 and at most 100,000; default: 10"
+        "requests of every kind in any one second, all runs together,"
+        " above 0 and at most 100,000; default: 10"
     )
     assert server.help == server.meaning == "the server; https, or plain http to a loopback address"
 
