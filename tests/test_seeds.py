@@ -11,9 +11,9 @@ FOUND = {
     53685: "a start that a killed restore may have sent was sent again after somebody stopped it",
     53988: "the same, with names that cannot be read",
     54770: "reads failed while 0200011 was looked into, and worked again before the run ended",
-    55780: "reads that are each behind by another time: four PUTs and more to a campaign",
     56408: "a doubt stayed unknown, though its VDN could be read in the end",
     56819: "one campaign was left, and its patience of half an hour never ended",
+    60779: "half a character in a name beside words in another encoding: its state was not read",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

@@ -12,7 +12,7 @@ from orchestrator.engine.reconcile import known_campaign, look_record
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
-from orchestrator.policy.quiet import GAP_MAX_S, Effect, QuietProof, Tries
+from orchestrator.policy.quiet import Effect, QuietProof, Tries
 from orchestrator.store import Standing
 
 if TYPE_CHECKING:
@@ -152,9 +152,9 @@ class Vdns:
         )
 
     def is_lately_accepted(self, vdn: Vdn, ref: CampaignRef) -> bool:
-        """Whether our PUT was accepted within the longest lag that listings may have."""
+        """Whether our PUT was accepted within the lag that listings may have."""
         accepted_s = vdn.accepted_s.get(ref, -math.inf)
-        return self.context.clock.now_s() < accepted_s + GAP_MAX_S
+        return self.context.clock.now_s() < accepted_s + self.context.gap_s
 
     def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
         """A PUT was answered."""

@@ -62,11 +62,12 @@ def read_listing_document(body: bytes, *, content_encoding: str | None) -> Docum
         return read_document(body, content_encoding=content_encoding)
     except BadJsonError as error:
         why = error
-    text = without_mark(unpack(body, content_encoding)).decode("utf-8", "replace")
-    try:
-        return Document(_as_object(read_json(text)))
-    except BadJsonError:
-        pass
+    plain = without_mark(unpack(body, content_encoding))
+    text = plain.decode("utf-8", "replace")
+    # half a character in one name; in the second encoding a trail byte can be a backslash
+    for replaced in (text, plain.decode("gb18030", "replace")):
+        with contextlib.suppress(BadJsonError):
+            return Document(_as_object(read_json(replaced)))
     try:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):

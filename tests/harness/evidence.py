@@ -644,9 +644,10 @@ class History(Player):
             self.find(f"[no look] {ref} {said}: none after the PUT of {last_s:.1f} s")
 
     def _judge_still_running(self, ref: CampaignRef, now_s: float) -> None:
-        """Called running although it is suspended for longer than any wait."""
+        """Called running although it is suspended for longer than any wait, and can be read."""
         status, since_s = self._since(ref, now_s)
         calm = self.draft.deadline_s is None and not self.stopped
+        calm = calm and self._readable(ref.vdn_id, now_s)
         if status is Status.SUSPENDED and calm and now_s - since_s > self.draft.lag_s + 2.0:
             self.find(f"[needless] {ref} still_running, suspended since {since_s:.1f} s")
 
@@ -663,7 +664,7 @@ class History(Player):
             sent = sum(len(own) for own in puts.values())
             # an emergency does not wait for what a stale listing shows as started; where each read
             # is behind by another time, what was seen at rest is seen started again
-            most = 1.2 if draft.kind == "pause" else 4.0 if draft.lag_varies else 2.2
+            most = 1.2 if draft.kind == "pause" else 5.0 if draft.lag_varies else 2.2
             if sent > most * max(1, len(puts)) + 1:
                 self.find(f"[too many PUTs] {sent} for {len(puts)} campaigns")
 

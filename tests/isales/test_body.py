@@ -203,6 +203,12 @@ LISTINGS: list[tuple[bytes, dict[str, object], str]] = [
         {"data": [ROW | {"name": "\ufffd"}]},
         "",
     ),
+    # the same beside words in gb18030, with a backslash as the last byte of a character
+    (
+        b'{"data":[{"id":7,"status":2,"name":"\xe6"}],"resultDesc":"\x83\x5c"}',
+        {"data": [ROW | {"name": "\ufffd"}], "resultDesc": "\u50dc"},
+        "",
+    ),
     (
         b'\xef\xbb\xbf{"data":[{"id":7,"status":2,"name":"\xff"}]}',
         {"data": [ROW | {"name": "\ufffd"}]},
