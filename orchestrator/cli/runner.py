@@ -256,6 +256,8 @@ def _open_log(given: Namespace) -> TextIO | None:
 
 def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
+    from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
+
     if not given.quiet:
         if result.repeated:
             saved = "already finished; showing the saved result, nothing was sent"
@@ -264,10 +266,12 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        output.say(f"hint: {result.advice}")
+        output.say(f"hint: {advice(result.facts)}")
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
         return
-    for line in (*result.unstopped, result.line):
+    failed_path = str(result.run_dir / "failed.csv") if result.run_dir else "failed.csv"
+    following = next_step(result.facts, result.tally, failed_path=failed_path)
+    for line in (*result.unstopped, f"{result.line} {following}".rstrip()):
         output.give(line)

@@ -6,18 +6,21 @@ cannot be stored goes to the fallback stream.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.errors import StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.files import is_stored, write_rows, write_summary, write_to_stream
 from orchestrator.reports.rows import RunKind, Tally
-from orchestrator.reports.sentences import (
-    FORBIDDEN_ADVICE,
-    unstopped_lines,
-    verdict_line,
+from orchestrator.reports.sentences import unstopped_lines, verdict_line
+from orchestrator.reports.summary import (
+    EARLY,
+    Ended,
+    RunFacts,
+    run_verdict,
+    summary_document,
 )
-from orchestrator.reports.summary import Ended, RunFacts, run_verdict, summary_document
 from orchestrator.store import Gap, gap_of
 
 if TYPE_CHECKING:
@@ -27,23 +30,9 @@ if TYPE_CHECKING:
     from orchestrator.store import RunRecord, Saved
 
 
-#: how a run can be cut short by trouble → what people do next
-_ADVICE = {
-    Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
-    " then `orchestrator continue last`",
-    Ended.DENIED: f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`",
-    Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; whoever runs the server"
-    " has that file",
-    Ended.SERVER: "run `orchestrator check` to see what the server says, then"
-    " `orchestrator continue last`",
-    Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
-    Ended.STORAGE: "make room for the journal, then `orchestrator continue last`",
-    Ended.BUG: "please report this with the run directory, then `orchestrator continue last`",
-}
-
-
-class RunResult(NamedTuple):
-    """How a run ended: everything that a caller needs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended: everything that a caller needs, in facts."""
 
     run_id: str
     #: None when there was no place to store anything
@@ -55,14 +44,15 @@ class RunResult(NamedTuple):
     counts: Mapping[str, int]
     #: the first campaigns that are not stopped, each with its reason
     unstopped: tuple[str, ...]
-    #: the last line, fit to be read out loud
+    #: the last line, fit to be read out loud; what to do next is for whoever shows it
     line: str
     #: what summary.json holds
     summary: Mapping[str, object]
+    #: what the line and summary.json are made of
+    facts: RunFacts
+    tally: Tally
     #: what cut the run short, in a sentence; empty when nothing did
     trouble: str = ""
-    #: what to do about it
-    advice: str = ""
     #: nothing was sent in this process: it shows a finished run's saved result
     repeated: bool = False
     #: results.csv and summary.json in run_dir are this result's
@@ -146,10 +136,11 @@ def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) ->
         verdict=run_verdict(facts, tally).value,
         counts={one.value: number for one, number in tally.counts.items() if number},
         unstopped=tuple(unstopped_lines(facts, tally, failed_path=failed_path)),
-        line=verdict_line(facts, tally, failed_path=failed_path),
+        line=verdict_line(facts, tally),
+        facts=facts,
+        tally=tally,
         summary=summary,
         trouble=_trouble(facts, tally),
-        advice=_ADVICE.get(facts.ended, ""),
         repeated=repeated,
         is_reported=folder is not None and stored.failure is None,
     )
@@ -157,7 +148,7 @@ def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) ->
 
 def _trouble(facts: RunFacts, tally: Tally) -> str:
     """One sentence for stderr: what ended the run, and how far it had come."""
-    if facts.ended not in _ADVICE:
+    if facts.ended not in EARLY:
         return ""
     names = {
         Ended.CREDENTIALS: "credentials refused by",

@@ -12,6 +12,7 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
 from orchestrator.reports.summary import (
     LAG_TOLD_S,
+    MAY_PASS,
     NOT_COVERED,
     REFUSED,
     SIGNAL_EXIT_CODES,
@@ -89,13 +90,12 @@ _FIRST = {
 }
 
 
-def verdict_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
-    """Say how the run ended, in one line.
+def verdict_line(facts: RunFacts, tally: Tally) -> str:
+    """Say how the run ended, in one line; `next_step` says what to do.
 
     Args:
         facts: what is known of the run; clock times of the operator are in its proofs.
         tally: its rows, counted.
-        failed_path: where failed.csv lies, as people should type it.
     """
     if facts.kind is RunKind.PAUSE_ALL:
         return _emergency_line(facts, tally)
@@ -109,8 +109,7 @@ def verdict_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.cs
         _lag(facts),
         " The report could not be stored." if facts.storage_failed else "",
     ]
-    following = _next_step(facts, tally, failed_path)
-    return "".join(parts) + (f" Next: {following}" if following else "")
+    return "".join(parts)
 
 
 def unstopped_lines(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> list[str]:
@@ -201,27 +200,6 @@ def _missed_group(facts: RunFacts, tally: Tally, outcome: Outcome) -> str:
     return f"{tally.counts[outcome]:,} {_WORDS[outcome]}{noted}"
 
 
-def _next_step(facts: RunFacts, tally: Tally, failed_path: str) -> str:
-    if facts.dry_run:
-        return "the same command without --dry-run"
-    first = _FIRST.get(facts.ended, "")
-    if facts.storage_failed or facts.ended is Ended.STORAGE:
-        first = _FIRST[Ended.STORAGE]
-    if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
-        step = f"{first}orchestrator continue {facts.run_id}"
-        if facts.ended in {Ended.SERVER, Ended.UNTRUSTED} and not facts.worst_1s:
-            # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
-            step += (
-                f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
-            )
-        return step
-    if not tally.unstopped(facts.accept):
-        return f"orchestrator continue {facts.run_id}" if facts.unverified else ""
-    if facts.kind is RunKind.RESTORE:
-        return f"orchestrator restore {facts.source_run}"
-    return f"orchestrator pause {failed_path}"
-
-
 def _ended_words(facts: RunFacts) -> str:
     words = _ENDED_WORDS[facts.ended]
     if facts.why and facts.ended not in SIGNAL_EXIT_CODES and words:
@@ -245,12 +223,6 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
             "The disk failed while this run was recorded: campaigns that it paused then may be"
             " missing here and in a restore; the output of that process lists them."
         )
-    if not facts.quiet:
-        again = " ".join(
-            f"--vdn {proof.vdn_id}" for proof in ranked if proof.verdict is not RunVerdict.QUIET
-        )
-        first = _FIRST[facts.ended] if facts.ended in REFUSED else ""
-        sentences.append(f"Next: {first}orchestrator pause-all {again}")
     return " ".join(sentences)
 
 
@@ -260,7 +232,7 @@ def _dry_emergency_line(facts: RunFacts, tally: Tally) -> str:
         " would be paused"
         for proof in facts.proofs
     )
-    return f"{found}. No PUT was sent. Next: the same command without --dry-run"
+    return f"{found}. No PUT was sent."
 
 
 def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
@@ -323,3 +295,69 @@ def _clock(at_ms: int | None, local_time: str) -> str:
 
 def _plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+# -- what to do next --------------------------------------------------------------------------
+
+#: what cut a run short → what people do about it
+_ADVICE = {
+    Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
+    " then `orchestrator continue last`",
+    Ended.DENIED: f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`",
+    Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; whoever runs the server"
+    " has that file",
+    Ended.SERVER: "run `orchestrator check` to see what the server says, then"
+    " `orchestrator continue last`",
+    Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
+    Ended.STORAGE: "make room for the journal, then `orchestrator continue last`",
+    Ended.BUG: "please report this with the run directory, then `orchestrator continue last`",
+}
+
+
+def advice(facts: RunFacts) -> str:
+    """What to do about what cut the run short; empty when nothing did."""
+    return _ADVICE.get(facts.ended, "")
+
+
+def next_step(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
+    """Say which command comes next, as a sentence; empty when there is nothing to do.
+
+    Args:
+        facts: what is known of the run.
+        tally: its rows, counted.
+        failed_path: where failed.csv lies, as people should type it.
+    """
+    if facts.dry_run:
+        return "Next: the same command without --dry-run"
+    if facts.kind is RunKind.PAUSE_ALL:
+        return _next_for_vdns(facts)
+    first = _FIRST.get(facts.ended, "")
+    if facts.storage_failed or facts.ended is Ended.STORAGE:
+        first = _FIRST[Ended.STORAGE]
+    if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
+        step = f"Next: {first}orchestrator continue {facts.run_id}"
+        if facts.ended in {Ended.SERVER, Ended.UNTRUSTED} and not facts.worst_1s:
+            # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
+            step += (
+                f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
+            )
+        return step
+    # What is not there, or refused, is no better the next time.
+    again = sum(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
+    if not again:
+        return f"Next: orchestrator continue {facts.run_id}" if facts.unverified else ""
+    restores = facts.kind is RunKind.RESTORE
+    command = f"restore {facts.source_run}" if restores else f"pause {failed_path}"
+    return f"Try the {again:,} again: orchestrator {command}"
+
+
+def _next_for_vdns(facts: RunFacts) -> str:
+    again = [
+        proof.vdn_id
+        for proof in sorted(facts.proofs, key=lambda proof: proof.verdict is RunVerdict.QUIET)
+        if proof.verdict is not RunVerdict.QUIET
+    ]
+    if not again:
+        return ""
+    first = _FIRST[facts.ended] if facts.ended in REFUSED else ""
+    return f"Next: {first}orchestrator pause-all {' '.join(f'--vdn {one}' for one in again)}"

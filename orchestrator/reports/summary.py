@@ -56,7 +56,7 @@ class RunVerdict(StrEnum):
     COMPLETE = "complete"
     INCOMPLETE = "incomplete"
     INTERRUPTED = "interrupted"
-    ENDED_EARLY = "ended_early"
+    ENDEDEARLY = "ended_early"
     #: everything is done, and the look after it could not confirm all of it
     UNVERIFIED = "unverified"
     QUIET = "quiet"
@@ -90,13 +90,13 @@ _ORDER = (70, 5, 3, *SIGNAL_EXIT_CODES.values(), 4, 1)
 _EMERGENCY_ORDER = (70, 3, *SIGNAL_EXIT_CODES.values(), 6, 5)
 
 #: the run was cut short by trouble
-_EARLY = frozenset(_EXIT_CODES) - frozenset(SIGNAL_EXIT_CODES)
+EARLY = frozenset(_EXIT_CODES) - frozenset(SIGNAL_EXIT_CODES)
 
 #: who we are is refused: nothing will be done until somebody changes that
 REFUSED = frozenset({Ended.CREDENTIALS, Ended.DENIED})
 
 #: outcomes that may be better next time without anybody correcting anything
-_MAY_PASS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.STILL_RUNNING, Outcome.UNATTEMPTED})
+MAY_PASS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.STILL_RUNNING, Outcome.UNATTEMPTED})
 
 
 class VdnProof(NamedTuple):
@@ -216,8 +216,8 @@ def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
         return _emergency_verdict(facts)
     if facts.ended in SIGNAL_EXIT_CODES:
         return RunVerdict.INTERRUPTED
-    if facts.ended in _EARLY:
-        return RunVerdict.ENDED_EARLY
+    if facts.ended in EARLY:
+        return RunVerdict.ENDEDEARLY
     if _falls_short(tally, facts.accept):
         return RunVerdict.INCOMPLETE
     return RunVerdict.UNVERIFIED if facts.unverified else RunVerdict.COMPLETE
@@ -243,9 +243,7 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
             proof.verdict is not RunVerdict.QUIET and not proof.no_campaigns
             for proof in facts.proofs
         )
-    return facts.unverified > 0 or any(
-        tally.counts[outcome] for outcome in _MAY_PASS - facts.accept
-    )
+    return facts.unverified > 0 or any(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
 
 
 def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:

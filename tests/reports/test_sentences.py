@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import RunKind
-from orchestrator.reports.sentences import unstopped_lines, verdict_line
-from orchestrator.reports.summary import Ended, VdnProof
+from orchestrator.reports.rows import RunKind, Tally
+from orchestrator.reports.sentences import next_step, unstopped_lines, verdict_line
+from orchestrator.reports.summary import Ended, RunFacts, VdnProof
 from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
 
 RUN = "20261123T230501Z-7f3a"
@@ -27,14 +27,20 @@ NOT_COVERED = "Not covered: calls already in progress; appointments (reserved ca
 AGAIN = f"{NOT_COVERED} Next: orchestrator pause-all --vdn 1234"
 
 
+def last_line(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
+    """As the command prints it: how it ended, and what to do."""
+    following = next_step(facts, tally, failed_path=failed_path)
+    return f"{verdict_line(facts, tally)} {following}".rstrip()
+
+
 def test_the_sentence_of_the_design_for_a_list() -> None:
     """3,000 lines with 39 failures: the very sentence of docs/spec/contracts.md."""
     failures = [database_failure() for _ in range(6)]
     tally = tally_of(*failures, paused=2704, already_paused=257, not_found=31, unknown=2)
 
-    assert verdict_line(make_facts(), tally, failed_path="…/failed.csv") == (
+    assert last_line(make_facts(), tally, failed_path="…/failed.csv") == (
         "3,000 lines: 2,961 stopped (2,704 paused, 257 already), 39 not stopped: 31 not found,"
-        " 6 failed (database), 2 unknown. Next: orchestrator pause …/failed.csv"
+        " 6 failed (database), 2 unknown. Try the 8 again: orchestrator pause …/failed.csv"
     )
 
 
@@ -42,7 +48,7 @@ def test_a_firewall_that_ended_a_list_is_no_matter_of_the_key() -> None:
     """403: whoever runs it is asked; nobody is told to correct the credentials."""
     facts = make_facts(ended=Ended.DENIED, why="HTTP 403: access refused")
 
-    line = verdict_line(facts, tally_of(unattempted=3))
+    line = last_line(facts, tally_of(unattempted=3))
 
     assert "Next: ask whoever runs the server, or the firewall in front of it" in line
     assert "credentials, then" not in line
@@ -53,7 +59,7 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
     proof = QUIET._replace(may_start=2, first_start="08:00")
     tally = tally_of(*[make_row(vdn_id="1234") for _ in range(38)])
 
-    assert verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally) == (
+    assert last_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally) == (
         "VDN 1234 is quiet: the server's listings showed nothing running at 10:41:07Z and again at"
         " 10:41:12Z (17:41 here). We paused 38. 2 more are scheduled to start, the first at 08:00"
         " server time. Not covered: calls already in progress; appointments (reserved calls)."
@@ -155,7 +161,7 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             (
                 "2 lines: 1 stopped (1 paused), 1 not stopped: 1 not found. 1 campaign was"
                 " accepted and"
-                " could not be checked afterwards. Next: orchestrator pause failed.csv"
+                f" could not be checked afterwards. Next: orchestrator continue {RUN}"
             ),
         ),
         # a lag is said when it is over 5 s
@@ -171,7 +177,7 @@ def test_the_last_line_of_a_pause(
     changes: dict[str, Any], counts: dict[str, int], line: str
 ) -> None:
     """How many, how many not, why, and what to type next."""
-    assert verdict_line(make_facts(**changes), tally_of(**counts)) == line
+    assert last_line(make_facts(**changes), tally_of(**counts)) == line
 
 
 def test_the_main_reason_of_a_group_is_called_the_main_one() -> None:
@@ -179,7 +185,7 @@ def test_the_main_reason_of_a_group_is_called_the_main_one() -> None:
     other = database_failure(cause=Kind.UNREACHABLE, error="no route to host")
     tally = tally_of(database_failure(), other, database_failure())
 
-    assert "3 failed (mostly database)" in verdict_line(make_facts(), tally)
+    assert "3 failed (mostly database)" in last_line(make_facts(), tally)
 
 
 def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
@@ -189,9 +195,9 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
         database_failure(), restored=35, already_running=1, not_running=1, left_alone=2
     )
 
-    assert verdict_line(facts, tally) == (
+    assert last_line(facts, tally) == (
         "40 lines: 36 running again (35 restored, 1 already), 1 not running, 2 left alone,"
-        " 1 not started again: 1 failed (database). Next: orchestrator restore"
+        " 1 not started again: 1 failed (database). Try the 1 again: orchestrator restore"
         " 20261123T200000Z-0001"
     )
 
@@ -308,12 +314,12 @@ def test_the_last_line_of_an_emergency(proof: VdnProof, changes: dict[str, Any],
     """Quiet, still running, or not proven and why; never quiet by default."""
     facts = make_facts(RunKind.PAUSE_ALL, proofs=(proof,), **changes)
 
-    assert verdict_line(facts, tally_of(make_row(vdn_id="1234"))) == f"VDN 1234 {line}"
+    assert last_line(facts, tally_of(make_row(vdn_id="1234"))) == f"VDN 1234 {line}"
 
 
 def test_where_nothing_was_paused_the_age_of_the_listings_is_not_claimed() -> None:
     """Without an acceptance of ours a lag cannot be seen, and the sentence says so."""
-    line = verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,)), tally_of())
+    line = last_line(make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,)), tally_of())
 
     assert line == f"VDN 1234 {IS_QUIET} We paused 0. {NOT_MEASURED} {NOT_COVERED}"
 
@@ -321,7 +327,7 @@ def test_where_nothing_was_paused_the_age_of_the_listings_is_not_claimed() -> No
 def test_with_several_vdns_bad_news_comes_first() -> None:
     """One is quiet, two are not: they lead, and only they are to be paused again."""
     proofs = (QUIET, VdnProof(7, started=1), VdnProof(8))
-    line = verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=proofs), tally_of())
+    line = last_line(make_facts(RunKind.PAUSE_ALL, proofs=proofs), tally_of())
 
     assert line.startswith("VDN 7 is STILL RUNNING: 1 campaign started. We paused 0. VDN 8 is NOT")
     assert line.endswith("Next: orchestrator pause-all --vdn 7 --vdn 8")
@@ -332,7 +338,7 @@ def test_a_dry_run_of_an_emergency_says_what_would_happen() -> None:
     facts = make_facts(RunKind.PAUSE_ALL, dry_run=True, proofs=(VdnProof(7), VdnProof(8)))
     tally = tally_of(make_row(Outcome.PLANNED, vdn_id="7"))
 
-    assert verdict_line(facts, tally) == (
+    assert last_line(facts, tally) == (
         "VDN 7: 1 campaign would be paused; VDN 8: 0 campaigns would be paused."
         " No PUT was sent. Next: the same command without --dry-run"
     )
@@ -344,7 +350,7 @@ def test_every_end_has_words(kind: RunKind, ended: Ended) -> None:
     """No end and no kind of run leaves people without a last line."""
     facts = make_facts(kind, ended=ended, proofs=(VdnProof(7),))
 
-    assert verdict_line(facts, tally_of(**{outcome.value: 1 for outcome in Outcome}))
+    assert last_line(facts, tally_of(**{outcome.value: 1 for outcome in Outcome}))
 
 
 # -- the campaigns that are not stopped -------------------------------------------------------
@@ -391,7 +397,7 @@ def test_hostile_text_does_not_move_the_cursor(text: str) -> None:
     proof = VdnProof(7, problem=text, may_start=1, first_start=text)
 
     lines = unstopped_lines(make_facts(why=text), tally_of(row))
-    lines.append(verdict_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally_of(row)))
+    lines.append(last_line(make_facts(RunKind.PAUSE_ALL, proofs=(proof,)), tally_of(row)))
 
     assert len(lines) == 2
     for line in lines:
@@ -403,7 +409,7 @@ def test_a_hold_names_the_longest_time_between_two_clean_looks() -> None:
     """Watched over, with one look 12 s after the one before."""
     facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET._replace(longest_gap_s=12.2),))
 
-    line = verdict_line(facts, tally_of(make_row(vdn_id="1234")))
+    line = last_line(facts, tally_of(make_row(vdn_id="1234")))
 
     assert "The longest time between two clean looks was 12 s." in line
 
@@ -412,4 +418,4 @@ def test_without_a_hold_no_time_between_looks_is_named() -> None:
     """Two passes and the end."""
     facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,))
 
-    assert "longest time" not in verdict_line(facts, tally_of(make_row(vdn_id="1234")))
+    assert "longest time" not in last_line(facts, tally_of(make_row(vdn_id="1234")))
