@@ -21,7 +21,7 @@ from orchestrator.cli.live import Screen, is_terminal, show
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
 from orchestrator.engine.progress import Progress
-from orchestrator.engine.stop import Stopping
+from orchestrator.engine.stop import Stopping, heed_signals
 from orchestrator.log import Events, Level, log_trouble, open_log
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
 from orchestrator.settings.schema import SPECS
@@ -91,7 +91,7 @@ class Stage:
     async def _perform(
         self, start: Callable[[Environment], Awaitable[RunResult]], *, hangup_ends: bool
     ) -> RunResult:
-        from orchestrator.engine.run import Environment, heed_signals  # noqa: PLC0415 - aiohttp
+        from orchestrator.engine.run import Environment  # noqa: PLC0415 - aiohttp
 
         clock = SystemClock()
         log = _open_log(self.given)

@@ -9,8 +9,8 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from orchestrator.engine.looks import look_first
 from orchestrator.engine.pool import note_bug, run_pool
-from orchestrator.engine.preflight import look_first
 from orchestrator.engine.reconcile import (
     decide_by_state,
     known_campaign,

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.engine.departures import Departures
 from orchestrator.engine.permits import Breakers, Permit
+from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.stop import Alarm, StoppedError
-from orchestrator.engine.work_limit import WorkLimit
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.signing import authorization
-from orchestrator.isales.verdict import Health, Kind, Repeat, Verdict, judge
+from orchestrator.isales.verdict import Health, Kind, Verdict, judge
 from orchestrator.policy.auth import Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
 from orchestrator.policy.retry import backoff_s, retry_after_s
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from orchestrator.policy.pacer import Pacer, SendRecord
     from orchestrator.settings.schema import CredentialSettings, RetrySettings
 
-#: repeats of a listing page or a read before it counts as failed
-READ_ATTEMPTS = 4
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
 
@@ -348,81 +346,6 @@ def _is_throttled(verdict: Verdict, answer: Answer, lately: Iterable[bool]) -> b
     """A code, a 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
     is_said = bool(verdict.code) or answer.http_status == 429 or answer.retry_after is not None
     return verdict.kind is Kind.THROTTLED and (is_said or any(lately))
-
-
-# -- reads ------------------------------------------------------------------------------------
-
-
-async def ask(
-    dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable, yields: bool = False
-) -> Exchange:
-    """Send a reading request, again while that is worth it.
-
-    Args:
-        dispatcher: the way to the server.
-        request: what to send.
-        key: whose failure it would be.
-        yields: while a PUT waits, such requests get PASS_SHARE of the rate.
-
-    Raises:
-        StoppedError: the run is ending.
-    """
-    failures = 0
-    while True:
-        if yields:
-            await dispatcher.departures.let_changes_pass(dispatcher.stopping)
-        exchange, counts = await _ask_once(dispatcher, request, key)
-        verdict = exchange.verdict
-        if verdict.kind is Kind.UNAUTHORIZED:
-            if dispatcher.recover(exchange):
-                continue
-            if dispatcher.stopping.is_stopping:
-                return exchange
-        if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
-            return exchange
-        failures += counts
-        if dispatcher.contact.is_foreign or failures >= READ_ATTEMPTS:
-            return exchange
-        await dispatcher.stopping.sleep(dispatcher.backoff_s(failures))
-
-
-async def _ask_once(
-    dispatcher: Dispatcher, request: ApiRequest, key: Hashable
-) -> tuple[Exchange, bool]:
-    """One exchange that left, and whether its failure counts."""
-    auth_state = dispatcher.auth_state
-    while True:
-        async with dispatcher.work_limit, dispatcher.permit(key, change=False) as permit:
-            try:
-                exchange = await dispatcher.exchange(request, permit)
-            except NotSentError:
-                continue
-            is_outage = (
-                exchange.verdict.kind is Kind.UNAUTHORIZED
-                and dispatcher.emergency
-                and auth_state.accepted
-                and exchange.generation == auth_state.generation
-            )
-            if is_outage:
-                dispatcher.breakers.hold_back(permit.breaker, exchange.verdict)
-            return exchange, permit.past_breaker or not permit.breaker.is_open
-
-
-async def try_read(dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable) -> Exchange:
-    """Send a reading request once, whatever the breakers say.
-
-    It takes no place of the work limit: those at work may hold them all while they wait for what
-    it shows.
-
-    Raises:
-        StoppedError: the run is ending.
-    """
-    dispatcher.stopping.check()
-    permit = Permit(key, dispatcher.breakers.reads, past_breaker=True)
-    try:
-        return await dispatcher.exchange(request, permit)
-    except NotSentError:
-        raise StoppedError from None
 
 
 class _Departure:

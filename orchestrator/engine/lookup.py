@@ -1,6 +1,7 @@
-"""Reads a listing page by page; the caller decides what to do with the rows.
+"""Reads: one request, again while that is worth it, and a listing page by page.
 
-Pages that may come in any order are read a few at a time, the first one always alone.
+The caller decides what to do with the rows. Pages that may come in any order are read a few at a
+time, the first one always alone.
 """
 
 from __future__ import annotations
@@ -9,20 +10,23 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.dispatcher import ask
+from orchestrator.engine.permits import Permit
 from orchestrator.engine.stop import StoppedError
+from orchestrator.isales.client import NotSentError
 from orchestrator.isales.listing import Listing, page_count
 from orchestrator.isales.pages import read_page
 from orchestrator.isales.requests import listing
-from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.isales.verdict import Kind, Repeat, Verdict
 from orchestrator.policy.plan import reads_are_cheaper
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from orchestrator.clock import Clock
     from orchestrator.engine.context import RunContext
+    from orchestrator.engine.dispatcher import Dispatcher, Exchange
     from orchestrator.isales.answer import Answer
+    from orchestrator.isales.requests import ApiRequest
     from orchestrator.model import ObservedState
     from orchestrator.store import VdnCount
 
@@ -30,6 +34,80 @@ if TYPE_CHECKING:
 _PAGES_ABREAST = 4
 #: pages that may be unreadable before the rest is not asked for
 _PAGES_FAILED_MAX = 3
+#: repeats of a listing page or a read before it counts as failed
+READ_ATTEMPTS = 4
+
+
+async def ask(
+    dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable, yields: bool = False
+) -> Exchange:
+    """Send a reading request, again while that is worth it.
+
+    Args:
+        dispatcher: the way to the server.
+        request: what to send.
+        key: whose failure it would be.
+        yields: while a PUT waits, such requests get PASS_SHARE of the rate.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    failures = 0
+    while True:
+        if yields:
+            await dispatcher.departures.let_changes_pass(dispatcher.stopping)
+        exchange, counts = await _ask_once(dispatcher, request, key)
+        verdict = exchange.verdict
+        if verdict.kind is Kind.UNAUTHORIZED:
+            if dispatcher.recover(exchange):
+                continue
+            if dispatcher.stopping.is_stopping:
+                return exchange
+        if verdict.kind is Kind.ACCEPTED or verdict.repeat is Repeat.NEVER:
+            return exchange
+        failures += counts
+        if dispatcher.contact.is_foreign or failures >= READ_ATTEMPTS:
+            return exchange
+        await dispatcher.stopping.sleep(dispatcher.backoff_s(failures))
+
+
+async def _ask_once(
+    dispatcher: Dispatcher, request: ApiRequest, key: Hashable
+) -> tuple[Exchange, bool]:
+    """One exchange that left, and whether its failure counts."""
+    auth_state = dispatcher.auth_state
+    while True:
+        async with dispatcher.work_limit, dispatcher.permit(key, change=False) as permit:
+            try:
+                exchange = await dispatcher.exchange(request, permit)
+            except NotSentError:
+                continue
+            is_outage = (
+                exchange.verdict.kind is Kind.UNAUTHORIZED
+                and dispatcher.emergency
+                and auth_state.accepted
+                and exchange.generation == auth_state.generation
+            )
+            if is_outage:
+                dispatcher.breakers.hold_back(permit.breaker, exchange.verdict)
+            return exchange, permit.past_breaker or not permit.breaker.is_open
+
+
+async def try_read(dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable) -> Exchange:
+    """Send a reading request once, whatever the breakers say.
+
+    It takes no place of the work limit: those at work may hold them all while they wait for what
+    it shows.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    dispatcher.stopping.check()
+    permit = Permit(key, dispatcher.breakers.reads, past_breaker=True)
+    try:
+        return await dispatcher.exchange(request, permit)
+    except NotSentError:
+        raise StoppedError from None
 
 
 async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page

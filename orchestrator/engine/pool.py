@@ -1,5 +1,10 @@
 """C campaigns at work at a time, fed from a stream, so that the list is never in memory.
 
+One is at work for each request in flight, and a few ahead: they commit their intents and outcomes
+meanwhile; without them, commits of 5 ms cost 64 requests of 50 ms 15 % of their throughput. At low
+concurrency, or while requests wait for the pacer, the rate limit dominates: no work is prepared
+ahead, because an intent that has not been sent when the process is killed counts as perhaps sent.
+
 At most C requests are in flight, and MAX_BACKING_OFF campaigns wait for a repeat. A bug in one
 campaign does not stop the others. When the run is ending, nothing new begins.
 """
@@ -7,21 +12,86 @@ campaign does not stop the others. When the run is ending, nothing new begins.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self, cast
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from orchestrator.engine.context import RunContext
     from orchestrator.policy.plan import Planned
 
+#: requests in flight ahead of which nobody is at work: the default of `pace.concurrency`
+_FEW = 8
+#: enough for two commits' worth of campaigns at 3,000 a second
+_AHEAD_MAX = 32
 #: campaigns that may wait for their next attempt at a time
 MAX_BACKING_OFF = 1_000
 #: seconds between two looks at whether there is room again
 _ROOM_S = 0.05
+
+
+class WorkLimit:
+    """Places for campaigns at work."""
+
+    def __init__(self, in_flight: int, *, is_paced: Callable[[], bool]) -> None:
+        """All are free.
+
+        Args:
+            in_flight: requests in flight at most, at least 1.
+            is_paced: whether requests wait for the pacer now.
+        """
+        self._least = in_flight
+        self._most = in_flight + min(max(0, in_flight - _FEW), _AHEAD_MAX)
+        self._is_paced = is_paced
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        """Take a place as soon as there is one."""
+        if not self._waiting and self._is_free():
+            self._taken += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it was given to us, and we are going
+            raise
+
+    def release(self) -> None:
+        """Give a place back."""
+        self._taken -= 1
+        while self._waiting and self._is_free():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._taken += 1
+                turn.set_result(None)
+
+    @contextmanager
+    def given_back_on_failure(self) -> Iterator[None]:
+        """Around what is awaited while a place is held that somebody else will give back."""
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
+
+    def _is_free(self) -> bool:
+        return self._taken < (self._least if self._is_paced() else self._most)
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
 
 
 async def run_pool(

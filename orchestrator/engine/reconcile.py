@@ -1,7 +1,7 @@
 """What a look says of a campaign, beside what is on record: before its PUT, after it, at the end.
 
-Only judgements and the reads they need; who looks, when and how often is decided by preflight.py,
-verify.py and last_look.py. docs/spec/evidence.md, rules 3, 5 and 9; docs/spec/contracts.md,
+Only judgements and the reads they need; who looks, when and how often is decided by looks.py and
+verify.py. docs/spec/evidence.md, rules 3, 5 and 9; docs/spec/contracts.md,
 "Outcomes", 5.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.dispatcher import ask
+from orchestrator.engine.lookup import ask
 from orchestrator.isales.pages import read_details
 from orchestrator.isales.requests import details
 from orchestrator.isales.verdict import Kind, Verdict

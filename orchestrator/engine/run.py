@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.dispatcher import Dispatcher, Transport
-from orchestrator.engine.last_look import look_at_doubts
+from orchestrator.engine.looks import look_at_doubts
 from orchestrator.engine.pool import note_bug
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import StoppedError, Stopping
@@ -52,12 +51,6 @@ _PROBE_CAP_S = 6.0
 
 #: seconds that answers get after a signal; with the last look and the report it is 9 at most
 _DRAIN_S = 3.0
-
-_SIGNALS = {
-    signal.SIGINT: Ended.SIGNAL_INT,
-    signal.SIGTERM: Ended.SIGNAL_TERM,
-    signal.SIGHUP: Ended.SIGNAL_HUP,
-}
 
 
 @dataclass(slots=True)
@@ -407,46 +400,3 @@ def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[Outcom
             context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
 
     return watch
-
-
-def heed_signals(
-    stopping: Stopping,
-    *,
-    hangup_ends: bool,
-    taken: Callable[[str], None],
-    leave: Callable[[int], None],
-) -> None:
-    """Let the first SIGINT, SIGTERM (and SIGHUP) end the run, the second one leave at once.
-
-    A SIGHUP that was ignored at the start stays ignored; in a pause-all none ends it.
-
-    Args:
-        stopping: learns of the first.
-        hangup_ends: whether a lost terminal ends the run.
-        taken: called with the name of the first.
-        leave: called with the exit code on the second signal; must not return.
-    """
-    loop = asyncio.get_running_loop()
-    # Not `stopping.ended`: the run may be ending for another reason already.
-    is_second = False
-
-    def on_signal(number: signal.Signals) -> None:
-        nonlocal is_second
-        if is_second:
-            leave(128 + number)
-        is_second = True
-        stopping.stop(_SIGNALS[number], f"{number.name} received")
-        taken(number.name)
-
-    for number in _SIGNALS:
-        if number is signal.SIGHUP and not hangup_ends:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, _ignore)
-            continue
-        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        loop.add_signal_handler(number, on_signal, number)
-
-
-def _ignore() -> None:
-    """Do nothing: a dropped ssh connection does not stop an emergency."""

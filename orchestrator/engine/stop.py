@@ -7,6 +7,7 @@ After a stop nothing new is sent; whoever sent a request awaits its answer.
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING
 
 from orchestrator.reports.summary import Ended
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 #: a shorter wait may be lost in the rounding of the clock, and whoever waits for an instant would
 #: ask again and again without time passing
 _LEAST_S = 1e-6
+
+_SIGNALS = {
+    signal.SIGINT: Ended.SIGNAL_INT,
+    signal.SIGTERM: Ended.SIGNAL_TERM,
+    signal.SIGHUP: Ended.SIGNAL_HUP,
+}
 
 
 class StoppedError(Exception):
@@ -108,3 +115,46 @@ class Stopping:
 def _wake(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():
         sleeper.set_result(None)
+
+
+def heed_signals(
+    stopping: Stopping,
+    *,
+    hangup_ends: bool,
+    taken: Callable[[str], None],
+    leave: Callable[[int], None],
+) -> None:
+    """Let the first SIGINT, SIGTERM (and SIGHUP) end the run, the second one leave at once.
+
+    A SIGHUP that was ignored at the start stays ignored; in a pause-all none ends it.
+
+    Args:
+        stopping: learns of the first.
+        hangup_ends: whether a lost terminal ends the run.
+        taken: called with the name of the first.
+        leave: called with the exit code on the second signal; must not return.
+    """
+    loop = asyncio.get_running_loop()
+    # Not `stopping.ended`: the run may be ending for another reason already.
+    is_second = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal is_second
+        if is_second:
+            leave(128 + number)
+        is_second = True
+        stopping.stop(_SIGNALS[number], f"{number.name} received")
+        taken(number.name)
+
+    for number in _SIGNALS:
+        if number is signal.SIGHUP and not hangup_ends:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, _ignore)
+            continue
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _ignore() -> None:
+    """Do nothing: a dropped ssh connection does not stop an emergency."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from orchestrator.engine.context import RanOut
-from orchestrator.engine.dispatcher import try_read
+from orchestrator.engine.lookup import try_read
 from orchestrator.engine.reconcile import known_campaign, look_record, read_state, standing_of
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError

@@ -14,15 +14,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import BugError
+from orchestrator.isales.verdict import Kind
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.policy.decide import NOT_COUNTED, SUCCESSES, Changed, Evidence, Outcome
-from orchestrator.reports.causes import main_reason
 from orchestrator.text import for_spreadsheet
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from orchestrator.isales.verdict import Kind
 
 #: the header of results.csv and failed.csv, in order; adding one at the end is compatible
 COLUMNS = (
@@ -221,6 +219,44 @@ _repeated = lru_cache(maxsize=64)(for_spreadsheet)
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
+
+
+# -- why -----------------------------------------------------------------------------------------
+
+#: outcomes whose own name leaves open why
+_UNEXPLAINED = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DENIED, Outcome.STILL_RUNNING})
+
+_CAUSES = {
+    Kind.ACCEPTED: "accepted, but not for long",
+    Kind.WRONG_STATE: "status does not allow it",
+    Kind.NOT_FOUND: "not found",
+    Kind.REJECTED: "parameters",
+    Kind.CODE_UNKNOWN: "unknown code",
+    Kind.DATABASE_ERROR: "database",
+    Kind.CODES_DISAGREE: "contradicting codes",
+    Kind.UNREADABLE: "unreadable answer",
+    Kind.SERVER_ERROR: "server error",
+    Kind.THROTTLED: "too busy",
+    Kind.BROKEN: "no answer",
+    Kind.UNREACHABLE: "unreachable",
+    Kind.TLS_REFUSED: "certificate",
+    Kind.UNAUTHORIZED: "credentials",
+    Kind.FORBIDDEN: "no permission",
+    Kind.NOT_THE_API: "not the CC-iSales interface",
+}
+
+
+def main_reason(outcome: Outcome, cause: Kind | None) -> str:
+    """Say in two words why this outcome came about; empty when the outcome says it.
+
+    Args:
+        outcome: how the campaign ended.
+        cause: what its last answer was; None without one.
+    """
+    return "" if cause is None or outcome not in _UNEXPLAINED else _CAUSES[cause]
+
+
+# -- sums ----------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)

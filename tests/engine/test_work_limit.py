@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.engine.work_limit import WorkLimit
+from orchestrator.engine.pool import WorkLimit
 
 
 async def taken_at_once(work_limit: WorkLimit, wanted: int) -> tuple[int, list[asyncio.Task[None]]]:

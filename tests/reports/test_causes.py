@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.causes import main_reason
+from orchestrator.reports.rows import main_reason
 
 
 @pytest.mark.parametrize("cause", Kind)
