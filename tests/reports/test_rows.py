@@ -59,6 +59,7 @@ ROWS = st.builds(
     duplicate_of=NUMBER,
     run_id=st.just("20261123T230501Z-7f3a"),
     error=CELL_TEXT,
+    cause=st.none(),
 )
 
 
