@@ -100,6 +100,9 @@ class Simulator:
         self._server.close()
         self._closing.set()
         await self._connections.shutdown(timeout=1.0)
+        for transport in tuple(self._connections.transports.values()):
+            transport.abort()  # whoever has not taken its answer by now
+        await asyncio.sleep(0)  # a closed transport lets go of its socket in the loop's next turn
         with contextlib.suppress(TimeoutError):
             # since Python 3.12 this waits for connections, and a peer may be as rude as we are
             await asyncio.wait_for(self._server.wait_closed(), timeout=1.0)
@@ -152,11 +155,17 @@ class _Connections(web.Server):
             keepalive_timeout=_KEEP_ALIVE_S,
         )
         self._simulator = simulator
+        self.transports: dict[RequestHandler, asyncio.Transport] = {}
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        self.transports[handler] = transport
         if self._simulator.handler.refuses_connections(now_s=self._simulator.now_s):
             _reset(transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self.transports.pop(handler, None)
 
 
 class _Written(web.StreamResponse):
