@@ -14,6 +14,7 @@ FOUND = {
     56408: "a doubt stayed unknown, though its VDN could be read in the end",
     56819: "one campaign was left, and its patience of half an hour never ended",
     60779: "half a character in a name beside words in another encoding: its state was not read",
+    90806: "killed amid a contradiction; the next process believed its first look, an older one",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

@@ -168,7 +168,7 @@ class Reading(Protocol):
         """The number of the last attempt on a campaign, 0 without one."""
 
     def first_seen_ms(self, vdn_id: int) -> Awaitable[int | None]:
-        """When a look last counted a campaign as done that needs a second one; None: none did."""
+        """When a look last showed what needs a second one; None: none did."""
 
     def has_retries(self, vdn_id: int) -> Awaitable[bool]:
         """Whether a campaign of a VDN still gets its one more attempt."""

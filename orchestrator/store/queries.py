@@ -264,12 +264,16 @@ def attempts_made(connection: sqlite3.Connection, seq: int) -> int:
 
 
 def first_seen_ms(connection: sqlite3.Connection, vdn_id: int) -> int | None:
-    """When a look last counted a campaign as done that needs a second one; None: none did."""
+    """When a look last showed what needs a second one; None: none did.
+
+    Done without an acceptance of ours; or accepted, and shown as if it had not been.
+    """
     (at_ms,) = connection.execute(
         "SELECT max(o.seen_at_ms) FROM outcomes o JOIN plan p ON p.seq = o.seq"
         " WHERE o.standing <> 'stands' AND p.vdn_id = ?"
-        " AND o.outcome IN ('already_paused', 'already_running', 'restored', 'unknown')"
-        " AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.seq = o.seq AND a.kind = 'accepted')",
+        " AND (o.outcome IN ('still_running', 'failed') AND o.standing = 'unchecked'"
+        " OR o.outcome IN ('already_paused', 'already_running', 'restored', 'unknown') AND NOT"
+        " EXISTS (SELECT 1 FROM attempts a WHERE a.seq = o.seq AND a.kind = 'accepted'))",
         (vdn_id,),
     ).fetchone()
     return None if at_ms is None else int(at_ms)

@@ -447,6 +447,8 @@ async def test_the_second_listing_is_counted_from_the_last_look_that_needs_it(st
     assert [await story.store.first_seen_ms(vdn_id) for vdn_id in (1234, 9)] == [500, 700]
     await story.sent(1, 1, Kind.ACCEPTED)
     assert await story.store.first_seen_ms(1234) is None
+    await story.completed(1, Outcome.STILL_RUNNING, Standing.UNCHECKED, seen_at_ms=950)
+    assert await story.store.first_seen_ms(1234) == 950
 
 
 @pytest.mark.parametrize(
