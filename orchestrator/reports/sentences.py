@@ -352,12 +352,12 @@ def next_step(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv")
 
 
 def _next_for_vdns(facts: RunFacts) -> str:
-    again = [
-        proof.vdn_id
-        for proof in sorted(facts.proofs, key=lambda proof: proof.verdict is RunVerdict.QUIET)
-        if proof.verdict is not RunVerdict.QUIET
-    ]
+    unproven = [proof for proof in facts.proofs if proof.verdict is not RunVerdict.QUIET]
+    again = [f"--vdn {proof.vdn_id}" for proof in unproven if not proof.no_campaigns]
     if not again:
-        return ""
+        return "Next: check the VDN number" if unproven else ""
     first = _FIRST[facts.ended] if facts.ended in REFUSED else ""
-    return f"Next: {first}orchestrator pause-all {' '.join(f'--vdn {one}' for one in again)}"
+    if facts.ended is not Ended.FINISHED and not facts.storage_failed:
+        # a second pause-all would be a run of its own, and `restore last` would undo half
+        return f"Next: {first}orchestrator continue {facts.run_id}"
+    return f"Next: {first}orchestrator pause-all {' '.join(again)}"

@@ -269,13 +269,16 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
             {},
             (
                 "is NOT PROVEN quiet: it has no campaigns at all, is 1234 the right VDN?"
-                f" We paused 1. {AGAIN}"
+                f" We paused 1. {NOT_COVERED} Next: check the VDN number"
             ),
         ),
         (
             VdnProof(1234),
             {"ended": Ended.DEADLINE},
-            f"is NOT PROVEN quiet: out of time. We paused 1. {AGAIN}",
+            (
+                "is NOT PROVEN quiet: out of time. We paused 1."
+                f" {NOT_COVERED} Next: orchestrator continue {RUN}"
+            ),
         ),
         (
             VdnProof(1234),
@@ -288,7 +291,7 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
             (
                 "is NOT PROVEN quiet: ended early (credentials refused). We paused 1."
                 f" {NOT_COVERED} Next: correct the credentials,"
-                " then orchestrator pause-all --vdn 1234"
+                f" then orchestrator continue {RUN}"
             ),
         ),
         (
