@@ -9,8 +9,8 @@ import pytest
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, Tally
-from orchestrator.reports.sentences import next_step, unstopped_lines, verdict_line
-from orchestrator.reports.summary import Ended, RunFacts, VdnProof
+from orchestrator.reports.sentences import advice, next_step, unstopped_lines, verdict_line
+from orchestrator.reports.summary import EARLY, Ended, RunFacts, VdnProof
 from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
 
 RUN = "20261123T230501Z-7f3a"
@@ -422,3 +422,12 @@ def test_without_a_hold_no_time_between_looks_is_named() -> None:
     facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,))
 
     assert "longest time" not in last_line(facts, tally_of(make_row(vdn_id="1234")))
+
+
+@pytest.mark.parametrize("ended", Ended)
+def test_what_cut_a_run_short_comes_with_advice(ended: Ended) -> None:
+    """Trouble has a command that finishes the run; an end in order needs none."""
+    said = advice(make_facts(ended=ended))
+
+    assert ("`orchestrator continue last" in said) == (ended in EARLY)
+    assert bool(said) == (ended in EARLY)
