@@ -49,6 +49,8 @@ def read_document(body: bytes, *, content_encoding: str | None) -> Document:
     members = _as_object(read_json(text))
     if not is_utf_8 and not all(map(str.isascii, members)):
         raise BadJsonError("not UTF-8, and the name of a field is damaged")
+    if not all(map(str.isprintable, members)):
+        raise BadJsonError("the name of a field is damaged")
     return Document(members)
 
 
