@@ -7,7 +7,7 @@ import hmac
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.isales.signing import (
@@ -306,7 +306,8 @@ def test_a_signature_agrees_with_an_independent_writing_of_the_scheme(
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=12))
 def test_the_secret_never_stands_in_the_header(secret_key: str) -> None:
-    """Not in the clear, whatever it is."""
+    """Not in the clear, whatever it is; what stands there with another secret says nothing."""
+    assume(secret_key not in authorize(VECTORS["V1 pause"]))
     assert secret_key not in authorize(VECTORS["V1 pause"], secret_key=secret_key)
 
 
