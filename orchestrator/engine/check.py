@@ -31,7 +31,7 @@ from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store import try_out
-from orchestrator.store.rate_file import FOLDER, RateFile
+from orchestrator.store.rate_file import FOLDER, share_rate
 from orchestrator.store.run_dir import make_run_directory, secure_state_dir
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.clock import Clock
     from orchestrator.isales.answer import Answer
     from orchestrator.settings.load import Settings
+    from orchestrator.store.rate_file import RateFile
 
 #: a certificate that ends sooner is worth a warning, days
 CERTIFICATE_DAYS = 30
@@ -281,10 +282,8 @@ class _Drill:
             (settings.state_dir / FOLDER).stat()
         except OSError:
             return None
-        return RateFile(
-            settings.state_dir,
-            settings.server.base_url,
-            rate_per_s=settings.pace.rate_per_s,
+        return share_rate(
+            settings,
             emergency=False,
             warn=lambda reason: self.note(
                 "rate", Finding.WARN, f"not shared with other runs: {reason}", began_s

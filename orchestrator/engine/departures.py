@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.policy.pacer import SendRecord
@@ -16,26 +16,11 @@ if TYPE_CHECKING:
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.stop import Alarm, Stopping
-    from orchestrator.policy.ceiling import Turn
     from orchestrator.policy.pacer import Pacer
+    from orchestrator.store.rate_file import RateFile
 
 #: seconds between requests to a server that was sent nearly R + C and has answered none
 _ASLEEP_AGAIN_S = 15.0
-
-
-class SharedRate(Protocol):
-    """The ceiling that this run shares with others against the same server."""
-
-    turn: Turn
-
-    def acquire(self, *, now_s: float, own_wait_s: float) -> float:
-        """Let a request leave now (0.0), or say after how many seconds to ask again."""
-
-    def withdraw(self) -> None:
-        """No request waits any more."""
-
-    def close(self) -> None:
-        """The run sends nothing more."""
 
 
 class Departures:
@@ -59,7 +44,7 @@ class Departures:
         self._progress = progress
         self._may_wake_to = max(1, math.floor(pacer.ceiling_per_s)) + concurrency
         #: None: this run alone decides
-        self.shared: SharedRate | None = None
+        self.shared: RateFile | None = None
         self._queue = asyncio.Lock()
         #: requests that wait here, and the PUTs among them
         self._waiting = 0

@@ -372,9 +372,17 @@ async def decide_by_state(
 
 
 async def note_state(
-    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence
+    context: RunContext, known: Known, seen: ObservedState, evidence: Evidence, reason: str = ""
 ) -> None:
-    """Let a state that was seen decide what the attempts came to, whatever was on record."""
+    """Let a state that was seen decide what the attempts came to, whatever was on record.
+
+    Args:
+        context: the parts of the run.
+        known: the campaign as it is on record; its own error counts before `reason`.
+        seen: as the look showed it.
+        evidence: how it was seen, LISTED or READ.
+        reason: what failed, where nothing is on record.
+    """
     decision = decide_seen(context.action, known.history, seen.status, evidence)
-    outcome_record = look_record(context, known.seq, decision, seen, known.error)
+    outcome_record = look_record(context, known.seq, decision, seen, known.error or reason)
     await context.complete(outcome_record, confirms=known.outcome is not None)

@@ -28,7 +28,7 @@ from orchestrator.reports.files import earlier_lag_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
-from orchestrator.store.rate_file import RateFile
+from orchestrator.store.rate_file import share_rate
 from orchestrator.streams import spare_descriptors
 
 if TYPE_CHECKING:
@@ -319,7 +319,11 @@ def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContex
         concurrency=settings.pace.concurrency,
     )
     if environment.shares_rate:
-        dispatcher.departures.shared = share_rate(environment.events, settings, emergency=emergency)
+        dispatcher.departures.shared = share_rate(
+            settings,
+            emergency=emergency,
+            warn=lambda reason: environment.events.warning("rate.not_shared", reason=reason),
+        )
     context = RunContext(
         action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
         dispatcher=dispatcher,
@@ -342,17 +346,6 @@ def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContex
     if spec.max_failures is not None:
         context.after_settled = _failure_watch(context, spec.max_failures)
     return context
-
-
-def share_rate(events: Events, settings: Settings, *, emergency: bool) -> RateFile:
-    """Take part in the ceiling that all runs of the state directory share against this server."""
-    return RateFile(
-        settings.state_dir,
-        settings.server.base_url,
-        rate_per_s=settings.pace.rate_per_s,
-        emergency=emergency,
-        warn=lambda reason: events.warning("rate.not_shared", reason=reason),
-    )
 
 
 def _note_ending(context: RunContext) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.reconcile import known_campaign, look_record
+from orchestrator.engine.reconcile import known_campaign, note_state
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
-from orchestrator.policy.decide import SUCCESSES, Evidence, decide_seen
+from orchestrator.policy.decide import SUCCESSES, Evidence
 from orchestrator.policy.quiet import Effect, QuietProof, Tries
 from orchestrator.store import Standing
 
@@ -205,12 +205,9 @@ class Vdns:
 
     async def _note_started(self, row: ObservedState) -> None:
         known = await known_campaign(self.context, row.ref)
-        if known is None or known.outcome is None:
-            return
-        decision = decide_seen(self.context.action, known.history, row.status, Evidence.LISTED)
-        reason = known.error or "accepted, and a later listing shows it started"
-        outcome_record = look_record(self.context, known.seq, decision, row, reason)
-        await self.context.complete(outcome_record, confirms=True)
+        if known is not None and known.outcome is not None:
+            reason = "accepted, and a later listing shows it started"
+            await note_state(self.context, known, row, Evidence.LISTED, reason)
 
     def remember(self, known: Sequence[Known]) -> None:
         """Take in what earlier processes of this run found."""

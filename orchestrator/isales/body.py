@@ -46,12 +46,7 @@ def read_document(body: bytes, *, content_encoding: str | None) -> Document:
         BadJsonError: it has none that may be believed; the message says why.
     """
     text, is_utf_8 = _decode(unpack(body, content_encoding))
-    members = _as_object(read_json(text))
-    if not is_utf_8 and not all(map(str.isascii, members)):
-        raise BadJsonError("not UTF-8, and the name of a field is damaged")
-    if not all(map(str.isprintable, members)):
-        raise BadJsonError("the name of a field is damaged")
-    return Document(members)
+    return Document(_sound_object(text, is_utf_8=is_utf_8))
 
 
 def read_listing_document(body: bytes, *, content_encoding: str | None) -> Document:
@@ -65,11 +60,11 @@ def read_listing_document(body: bytes, *, content_encoding: str | None) -> Docum
     except BadJsonError as error:
         why = error
     plain = without_mark(unpack(body, content_encoding))
-    text = plain.decode("utf-8", "replace")
     # half a character in one name; in the second encoding a trail byte can be a backslash
-    for replaced in (text, plain.decode("gb18030", "replace")):
+    for encoding in ("utf-8", "gb18030"):
         with contextlib.suppress(BadJsonError):
-            return Document(_as_object(read_json(replaced)))
+            return Document(_sound_object(plain.decode(encoding, "replace"), is_utf_8=False))
+    text = plain.decode("utf-8", "replace")
     try:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
@@ -138,6 +133,20 @@ def _decode(body: bytes) -> tuple[str, bool]:
             return plain.decode("gb18030"), False
         except UnicodeDecodeError:
             raise BadJsonError(f"not UTF-8 at byte {error.start}") from error
+
+
+def _sound_object(text: str, *, is_utf_8: bool) -> dict[str, object]:
+    """Read a strict object; a damaged name may have been the other code's.
+
+    Raises:
+        BadJsonError: it is none, or the name of a field is damaged.
+    """
+    members = _as_object(read_json(text))
+    if not is_utf_8 and not all(map(str.isascii, members)):
+        raise BadJsonError("not UTF-8, and the name of a field is damaged")
+    if not all(map(str.isprintable, members)):
+        raise BadJsonError("the name of a field is damaged")
+    return members
 
 
 def _as_object(found: object) -> dict[str, object]:

@@ -76,7 +76,7 @@ _ENDED_WORDS = {
 }
 
 #: a 403 says nothing of a wrong key, which is answered with 401
-FORBIDDEN_ADVICE = (
+_ASK_ABOUT_403 = (
     "ask whoever runs the server, or the firewall in front of it, whether this machine and this"
     " access key may do this"
 )
@@ -84,7 +84,7 @@ FORBIDDEN_ADVICE = (
 #: what has to be done before the same command can do better
 _FIRST = {
     Ended.CREDENTIALS: "correct the credentials, then ",
-    Ended.DENIED: f"{FORBIDDEN_ADVICE}, then ",
+    Ended.DENIED: f"{_ASK_ABOUT_403}, then ",
     Ended.MAX_FAILURES: "look at failed.csv, then ",
     Ended.STORAGE: "make room for the journal and the report, then ",
 }
@@ -303,7 +303,7 @@ def _plural(number: int, noun: str) -> str:
 _ADVICE = {
     Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
     " then `orchestrator continue last`",
-    Ended.DENIED: f"{FORBIDDEN_ADVICE}, then `orchestrator continue last`",
+    Ended.DENIED: f"{_ASK_ABOUT_403}, then `orchestrator continue last`",
     Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; whoever runs the server"
     " has that file",
     Ended.SERVER: "run `orchestrator check` to see what the server says, then"

@@ -56,7 +56,7 @@ class RunVerdict(StrEnum):
     COMPLETE = "complete"
     INCOMPLETE = "incomplete"
     INTERRUPTED = "interrupted"
-    ENDEDEARLY = "ended_early"
+    ENDED_EARLY = "ended_early"
     #: everything is done, and the look after it could not confirm all of it
     UNVERIFIED = "unverified"
     QUIET = "quiet"
@@ -217,7 +217,7 @@ def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
     if facts.ended in SIGNAL_EXIT_CODES:
         return RunVerdict.INTERRUPTED
     if facts.ended in EARLY:
-        return RunVerdict.ENDEDEARLY
+        return RunVerdict.ENDED_EARLY
     if _falls_short(tally, facts.accept):
         return RunVerdict.INCOMPLETE
     return RunVerdict.UNVERIFIED if facts.unverified else RunVerdict.COMPLETE

@@ -29,6 +29,8 @@ from orchestrator.store.run_dir import make_folders
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.settings.load import Settings
+
 #: below the state directory, a file for each server
 FOLDER = "rate"
 #: runs that can share a ceiling
@@ -247,6 +249,17 @@ class RateFile:
         self._alone_until_s = now_s + _OWN_PACE_S
         self._locked_since_s = math.inf
         self.turn = Turn(0.0, -math.inf)
+
+
+def share_rate(settings: Settings, *, emergency: bool, warn: Callable[[str], None]) -> RateFile:
+    """Take part in the ceiling that all runs of the state directory share against this server."""
+    return RateFile(
+        settings.state_dir,
+        settings.server.base_url,
+        rate_per_s=settings.pace.rate_per_s,
+        emergency=emergency,
+        warn=warn,
+    )
 
 
 def _why(error: Exception) -> str:

@@ -214,6 +214,11 @@ LISTINGS: list[tuple[bytes, dict[str, object], str]] = [
         {"data": [ROW | {"name": "\ufffd"}]},
         "",
     ),
+    # the name of a field is damaged: it may be the other code's
+    (b'{"data":[{"id":7,"status":2}],"return\x19ode":"0200006"}',
+     {"data": [ROW], "return\x19ode": "0200006"}, "name of a field is damaged"),
+    (b'{"data":[{"id":7,"status":2}],"return\xb2ode":"0200006"}',
+     {"data": [ROW], "return\ufffdode": "0200006"}, "name of a field is damaged"),
     # what Python's reader bends: read, and no proof
     (b'{"data":[{"id":7,"status":2,"status":2}]}', {"data": [ROW]}, "not strict JSON"),
     (b'{"data":[{"id":7,"status":2}],"x":NaN}', {"data": [ROW], "x": ...}, "not strict JSON"),
