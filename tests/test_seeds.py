@@ -15,6 +15,7 @@ FOUND = {
     56819: "one campaign was left, and its patience of half an hour never ended",
     60779: "half a character in a name beside words in another encoding: its state was not read",
     90806: "killed amid a contradiction; the next process believed its first look, an older one",
+    113340: "restarted, paused by a PUT in doubt: its 0200011 counted as an old listing for ever",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

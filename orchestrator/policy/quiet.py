@@ -271,18 +271,21 @@ class Tries:
     passes: int = 0
     #: no PUT before this instant
     due_s: float = -math.inf
-    #: the last PUT was answered with 0200011 after our acceptance: it is suspended
+    #: a PUT after the last acceptance is in doubt: a 0200011 may be its doing
+    is_doubted: bool = False
+    #: the last PUT was answered with 0200011, and nothing but our acceptance explains it
     listing_is_old: bool = False
 
     def note(self, effect: Effect, *, now_s: float) -> None:
         """One PUT was answered, or given up on."""
-        self.listing_is_old = effect is Effect.OLD_LISTING
+        self.listing_is_old = effect is Effect.OLD_LISTING and not self.is_doubted
         self.tried_s = now_s
         match effect:
             case Effect.ACCEPTED:
                 self.accepted += 1
                 self.refused = 0
                 self.accepted_s = now_s
+                self.is_doubted = False
                 self.due_s = now_s + _step(_DAMPED_S, self.accepted)
                 self.since_s = now_s if self.since_s is None else self.since_s
             case Effect.OLD_LISTING:
@@ -293,6 +296,7 @@ class Tries:
                 self.since_s = now_s if self.since_s is None else self.since_s
             case _:
                 self.unheard += 1
+                self.is_doubted = True
                 if not self.accepted:
                     # What may have arrived is no refusal: the row of nothing but refusals is over.
                     self.since_s = None

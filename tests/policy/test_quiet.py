@@ -507,6 +507,25 @@ def test_an_old_listing_is_noted_until_the_next_put() -> None:
     assert not Tries().was_accepted
 
 
+@pytest.mark.parametrize(
+    ("effects", "is_old"),
+    [
+        ([Effect.ACCEPTED, Effect.UNHEARD, Effect.OLD_LISTING], False),
+        ([Effect.ACCEPTED, Effect.UNHEARD, Effect.ACCEPTED, Effect.OLD_LISTING], True),
+        ([Effect.UNHEARD, Effect.ACCEPTED, Effect.OLD_LISTING], True),
+    ],
+)
+def test_a_doubt_after_the_acceptance_may_explain_0200011_too(
+    effects: list[Effect], *, is_old: bool
+) -> None:
+    """It was started again, and our PUT in doubt paused it: that makes no listing old."""
+    tries = Tries()
+    for effect in effects:
+        tries.note(effect, now_s=0.0)
+
+    assert tries.listing_is_old is is_old
+
+
 #: effects a second apart, seconds at which the last of them comes, complete passes, hopeless
 HOPELESS = [
     # docs/spec/evidence.md, rule 6: 0200011 for 12 s while it starts: not given up
