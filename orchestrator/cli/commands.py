@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.check import Step
     from orchestrator.engine.saved import RunLine
+    from orchestrator.store.run_dir import RunDirectory
 
 _NOTHING_SENT = "Nothing was sent."
 
@@ -94,8 +95,8 @@ def continue_(given: Namespace) -> int:
     """`continue RUN`."""
     from orchestrator.store.run_dir import find_run  # noqa: PLC0415
 
-    settings = runner.load(given, need_server=False)
-    directory = find_run(settings.state_dir, given.run)
+    directory = find_run(runner.state_dir(given), given.run)
+    settings = runner.load(given, run=directory)
     flags = vars(given)
     options = ContinueOptions(
         # what no flag said stays as the journal has it
@@ -117,12 +118,16 @@ def restore(given: Namespace) -> int:
     from orchestrator.cli.prompt import Question, refuse_without_terminal  # noqa: PLC0415
     from orchestrator.engine.saved import find_undoable  # noqa: PLC0415
 
+    confirmed = given.yes or given.dry_run
+    refuse_without_terminal("restore", confirmed=confirmed)
+    source = find_undoable(runner.state_dir(given), given.run)
     vdns = frozenset(given.vdn or ())
-    default_vdn = next(iter(vdns)) if len(vdns) == 1 else None
     options = RestoreOptions(
         run_dir=given.run_dir,
-        only=values.campaigns("--only", given.only, default_vdn=default_vdn),
-        except_=values.campaigns("--except", given.except_, default_vdn=default_vdn) or frozenset(),
+        only=_chosen("--only", given.only, source, vdns),
+        only_from=given.only or "",
+        except_=_chosen("--except", given.except_, source, vdns) or frozenset(),
+        except_from=given.except_ or "",
         vdns=vdns,
         dry_run=given.dry_run,
         limit=given.limit,
@@ -130,15 +135,13 @@ def restore(given: Namespace) -> int:
         even_if_old=given.even_if_old,
         reason=given.reason or "",
     )
-    confirmed = given.yes or given.dry_run
-    refuse_without_terminal("restore", confirmed=confirmed)
     settings = runner.load(
         given,
-        need_server=False,
+        need_server=not given.dry_run,
         need_credentials=not given.dry_run,
         consequence="Nothing was sent; what was paused stays paused.",
+        run=source,
     )
-    source = find_undoable(settings.state_dir, given.run)
     load_aiohttp()
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
@@ -148,6 +151,37 @@ def restore(given: Namespace) -> int:
     return around.perform(
         lambda environment: start(source, settings, options, environment, confirm=confirm)
     )
+
+
+def _chosen(
+    flag: str, text: str | None, source: RunDirectory, vdns: frozenset[int]
+) -> frozenset[tuple[int, int]] | None:
+    """The campaigns of --only or --except; ids alone are those of the run's only VDN."""
+    from orchestrator.engine.undone import vdns_of  # noqa: PLC0415
+
+    if text is None:
+        return None
+    return values.campaigns(flag, text, vdns=tuple(vdns), run_vdns=vdns_of(source))
+
+
+def note(given: Namespace) -> int:
+    """`note RUN TEXT`."""
+    from orchestrator.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.engine.begin import operator_name  # noqa: PLC0415
+    from orchestrator.engine.saved import add_note_to  # noqa: PLC0415
+    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
+
+    directory = find_run(runner.load_offline(given).state_dir, given.run)
+    added = add_note_to(
+        directory, given.text, operator=operator_name(), at_ms=SystemClock().wall_ms()
+    )
+    run_id = directory.path.name
+    if given.json:
+        document = {"run_id": run_id, "run_dir": str(directory.path), **added._asdict()}
+        output.give(json.dumps(document))
+    else:
+        output.give(f"run {run_id}: noted at {added.at} by {for_terminal(added.operator)}")
+    return 0
 
 
 def report(given: Namespace) -> int:
@@ -290,6 +324,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "continue": continue_,
     "restore": restore,
     "report": report,
+    "note": note,
     "runs": runs,
     "check": check,
     "config show": config_show,

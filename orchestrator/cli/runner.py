@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
-    from orchestrator.settings.load import Settings
+    from orchestrator.settings.load import Remembered, Settings
+    from orchestrator.store.run_dir import RunDirectory
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -190,8 +191,9 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     need_credentials: bool = True,
     consequence: str = STILL_DIALLING,
     reads: Path | None = None,
+    run: RunDirectory | None = None,
 ) -> Settings:
-    """Load the settings of a command from its flags, the environment and the file."""
+    """Load the settings of a command from its flags, the environment, the file, and its run."""
     _check_log_file(given, reads)
     flags = vars(given)
     settings = load_settings(
@@ -204,6 +206,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         ask_secret=terminal_prompt() if need_credentials else None,
         warn=(lambda _text: None) if given.quiet else output.warn,
         consequence=consequence,
+        remembered=None if run is None else _remembered(run),
     )
     output.never_show(settings.credentials.secret_key)
     return settings
@@ -212,6 +215,28 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
 def load_offline(given: Namespace) -> Settings:
     """Load the settings of a command that sends nothing."""
     return load(given, need_server=False, need_credentials=False, consequence="Nothing was sent.")
+
+
+def state_dir(given: Namespace) -> Path:
+    """Where the runs are; what is odd about the settings is said when they are loaded."""
+    flags = vars(given)
+    return load_settings(
+        flags={key: flags[key] for key in SPECS if key in flags},
+        environ=os.environ,
+        config=given.config,
+        emergency=False,
+        need_server=False,
+        need_credentials=False,
+        ask_secret=None,
+        warn=lambda _text: None,
+        consequence="Nothing was sent.",
+    ).state_dir
+
+
+def _remembered(run: RunDirectory) -> Remembered:
+    from orchestrator.engine.saved import remembered  # noqa: PLC0415 - only for another process
+
+    return remembered(run)
 
 
 def _check_log_file(given: Namespace, reads: Path | None) -> None:
@@ -264,6 +289,8 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:
             output.say(f"report: {result.run_dir}/results.csv")
+    for line in _undo_words(result, given):
+        output.say(for_terminal(line, limit=1000))
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
         output.say(f"hint: {advice(result.facts)}")
@@ -275,3 +302,15 @@ def show_result(result: RunResult, given: Namespace) -> None:
     following = next_step(result.facts, result.tally, failed_path=failed_path)
     for line in (*result.unstopped, f"{result.line} {following}".rstrip()):
         output.give(line)
+
+
+def _undo_words(result: RunResult, given: Namespace) -> list[str]:
+    """What a dry run of a restore would do; of a real one, only which runs turned off more."""
+    if result.undo is None:
+        return []
+    from orchestrator.reports.undo import other_lines, undo_lines  # noqa: PLC0415 - restore only
+
+    if result.facts.dry_run:
+        return undo_lines(result.undo)
+    # who was asked has read it
+    return other_lines(result.undo) if vars(given).get("yes") else []

@@ -92,6 +92,17 @@ _OLD = Flag("--even-if-old", "", "although RUN was last written over 24 h ago")
 _ACCEPT = Flag("--accept", "OUTCOME", "counts as success; repeatable", values.outcome, "", "append")
 _VDNS = Flag("--vdn", "N", "the VDN (tenant), 1 to 9999; repeatable", values.vdn, action="append")
 
+#: of a restore, in its own sense
+_RESTORE_CODES = {
+    **{code: why for code, why in EXIT_CODES.items() if code != "6"},
+    "0": "every campaign that was to run again runs, or another restore had started it before",
+    "1": "some campaigns do not run again, or it is not known whether they do",
+    "2": "usage or settings refused, another server, or RUN cannot be undone; nothing was sent",
+    "4": "ended early: server unreachable or failing beyond patience, or TLS",
+    "5": "the journal, the report, or the marks in RUN's directory could not be stored",
+    "7": "refused: not confirmed, RUN locked by another process, or too old",
+}
+
 #: of commands that send nothing
 _DONE = {"0": "done"} | {code: EXIT_CODES[code] for code in ("2", "70")}
 
@@ -192,8 +203,8 @@ COMMANDS = {
         (
             _RUN,
             _YES,
-            Flag("--only", "FILE", "a list; start these and no others", values.path),
-            Flag("--except", "FILE", "a list; leave these off", values.path, dest="except_"),
+            Flag("--only", "IDS", "1005,1017 or a list; start these and no others", values.word),
+            Flag("--except", "IDS", "1005,1017 or a list; leave these off", values.word, "except_"),
             Flag("--vdn", "N", "these VDNs only; repeatable", values.vdn, action="append"),
             _DRY_RUN,
             Flag("--limit", "N", "start at most so many campaigns", values.count),
@@ -207,10 +218,11 @@ COMMANDS = {
         ),
         (
             "orchestrator restore last --dry-run",
+            "orchestrator restore last --except 1005,1017",
             "orchestrator restore last --except guilty.csv",
             "orchestrator restore 7f3a --vdn 1234 --limit 10 --yes",
         ),
-        EXIT_CODES | {"0": "every campaign that was to run again runs"},
+        _RESTORE_CODES,
         "`last` is the newest run that turned something off. It asks for the VDN number(s) of the"
         " run, separated by spaces, as pause-all does.",
     ),
@@ -220,6 +232,16 @@ COMMANDS = {
         ("orchestrator report last", "orchestrator report 7f3a --json"),
         {code: why for code, why in EXIT_CODES.items() if code != "7"},
         "Nothing is sent.",
+    ),
+    "note": Command(
+        "add a reason or a remark to a run afterwards",
+        (_RUN, Flag("text", "TEXT", "the remark; earlier ones stay"), _JSON),
+        (
+            "orchestrator note last 'the list of 26 November was loaded twice'",
+            "orchestrator note 7f3a 'ticket 4711' --json",
+        ),
+        {"0": "the note is added"} | {code: EXIT_CODES[code] for code in ("2", "5", "70")},
+        "Nothing is sent. The note is in notes.jsonl of the run at once, and in summary.json.",
     ),
     "runs": Command(
         "list runs, newest first; a live one is marked",

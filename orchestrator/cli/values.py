@@ -11,12 +11,16 @@ from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.settings import checks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchestrator.engine.options import FailureLimit
     from orchestrator.policy.decide import Outcome
 
 #: the longest time that a flag may name: a week, in seconds
 WEEK_S = 7 * 24 * 3600
 _COUNT_MAX = 1_000_000_000_000
+#: ids that were typed instead of the name of a list
+_TYPED_IDS = re.compile(r"[0-9,/ ]*[0-9][0-9,/ ]*", re.ASCII)
 _SEVERAL = re.compile(r"\s*[0-9]{1,4}(?:\s*[,;/|&+\s]\s*[0-9]{1,4})+\s*")
 
 
@@ -122,11 +126,60 @@ def outcome(flag: str, given: str) -> Outcome:
 
 
 def campaigns(
-    flag: str, file: Path | None, *, default_vdn: int | None
-) -> frozenset[tuple[int, int]] | None:
-    """Read a list of campaigns for --only or --except; every line of it must be usable."""
-    if file is None:
-        return None
+    flag: str, given: str, *, vdns: tuple[int, ...], run_vdns: tuple[int, ...]
+) -> frozenset[tuple[int, int]]:
+    """Read --only or --except: `1005,1017`, `7/1005`, or a list; all of it must be usable.
+
+    Args:
+        flag: its name.
+        given: the ids, or the name of a file.
+        vdns: what --vdn says.
+        run_vdns: where the run turned something off; if it is one VDN, ids alone are of that one.
+    """
+    file = path(flag, given)
+    is_typed = _TYPED_IDS.fullmatch(given) is not None
+    if is_typed and file.exists():
+        raise refuse(
+            flag,
+            f"{checks.shown(given)} is a file here, and campaign ids as well",
+            advice=f"name the file as ./{given}, or the ids in another order or spacing",
+        )
+    default_vdn = vdns[0] if len(vdns) == 1 else None
+    run_vdn = run_vdns[0] if len(run_vdns) == 1 and not vdns else None
+    if is_typed:
+        return frozenset(_typed(flag, given, default_vdn or run_vdn))
+    try:
+        return frozenset(_listed(flag, file, default_vdn))
+    except UsageError:
+        if run_vdn is None or _has_vdns(flag, file):
+            raise
+        return frozenset(_listed(flag, file, run_vdn))
+
+
+def _has_vdns(flag: str, file: Path) -> bool:
+    """Whether the first campaign of a list comes with its VDN."""
+    try:
+        return next(_listed(flag, file, None), None) is not None
+    except UsageError:
+        return False
+
+
+def _typed(flag: str, given: str, default_vdn: int | None) -> Iterator[tuple[int, int]]:
+    """Campaigns that were typed, with or without their VDN."""
+    from orchestrator.manifest.entry import ABSENT, LineReader  # noqa: PLC0415
+
+    for number, one in enumerate(given.replace(",", " ").split(), start=1):
+        vdn_id, slash, campaign_id = one.rpartition("/")
+        line = LineReader(None if slash else default_vdn).read(
+            number, one, vdn_id if slash else ABSENT, campaign_id
+        )
+        if line.ref is None:
+            raise refuse(flag, f"{one}: {line.problem}", advice="write VDN/ID, such as 7/1005")
+        yield line.ref.vdn_id, line.ref.campaign_id
+
+
+def _listed(flag: str, file: Path, default_vdn: int | None) -> Iterator[tuple[int, int]]:
+    """The campaigns of a list."""
     from orchestrator.manifest.formats import (  # noqa: PLC0415
         Format,
         ManifestUnreadableError,
@@ -135,18 +188,16 @@ def campaigns(
     )
     from orchestrator.manifest.source import open_manifest  # noqa: PLC0415
 
-    found: set[tuple[int, int]] = set()
     kind = format_of(file.name) or Format.CSV
     with open_manifest(file) as source:
         try:
             for line in read_manifest(source.chunks(), kind, default_vdn=default_vdn):
                 if line.ref is None:
                     raise refuse(flag, f"{file}:{line.place}: {line.problem}")
-                found.add((line.ref.vdn_id, line.ref.campaign_id))
+                yield line.ref.vdn_id, line.ref.campaign_id
         except ManifestUnreadableError as error:
             place = f"{file}:{error.place}"
             raise refuse(flag, f"{place}: {error.reason}", advice=error.advice) from error
-    return frozenset(found)
 
 
 def _number(flag: str, given: str, bounds: checks.Range) -> object:

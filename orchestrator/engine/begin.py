@@ -35,7 +35,7 @@ from orchestrator.streams import spare_descriptors
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -67,6 +67,8 @@ class _More(TypedDict, total=False):
     source_written_ms: int
     max_failures: tuple[float, bool] | None
     hold_s: float
+    selection: Mapping[str, object]
+    restored_before: int
 
 
 class Opened(NamedTuple):
@@ -186,7 +188,7 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
         run_id=run_id_of(environment, directory),
         kind=kind,
         reason=reason,
-        operator=_operator(),
+        operator=operator_name(),
         host=environment.host,
         version=VERSION,
         server=base_url,
@@ -196,8 +198,18 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
         concurrency=settings.pace.concurrency,
         started_at_ms=environment.clock.wall_ms(),
         dry_run=dry_run,
+        secret_key_file=_secret_key_file(settings),
         **more,
     )
+
+
+def _secret_key_file(settings: Settings) -> str:
+    """The file from which the secret key was read; empty where it was given in another way."""
+    if settings.credentials.secret_key is None:
+        return ""
+    is_read = settings.origins.get(SECRET_KEY) == settings.origins.get(SECRET_KEY_FILE)
+    file = settings.credentials.secret_key_file
+    return str(file) if is_read and file else ""
 
 
 def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
@@ -306,7 +318,8 @@ def _utc_text(at_ms: int) -> str:
     return iso_time(at_ms)[:19] + "Z"
 
 
-def _operator() -> str:
+def operator_name() -> str:
+    """Who runs this, for the report."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

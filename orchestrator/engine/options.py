@@ -71,6 +71,9 @@ class RestoreOptions:
     only: frozenset[tuple[int, int]] | None = None
     #: campaigns to leave alone
     except_: frozenset[tuple[int, int]] = frozenset()
+    #: what these two were read from, for the report: a file, or the ids as they were typed
+    only_from: str = ""
+    except_from: str = ""
     #: VDNs to restore; empty: all
     vdns: frozenset[int] = frozenset()
     dry_run: bool = False

@@ -209,7 +209,10 @@ def _confirmed(
         decision = Decision(known.outcome, known.evidence)
         if seen.status is COURSES[context.action].target:
             decision = Decision(known.outcome, evidence)
-        elif seen.status in {Status.NOT_STARTED, Status.COMPLETED}:
+        elif (
+            seen.status in {Status.NOT_STARTED, Status.COMPLETED}
+            and known.outcome is not Outcome.LEFT_ALONE
+        ):
             decision = Decision(Outcome.NOT_RUNNING, evidence)
     elif seen.status is not None:
         decision = decide_seen(context.action, known.history, seen.status, evidence)
@@ -294,7 +297,8 @@ def look_record(  # noqa: PLR0913 - a decision and what it rests on
         state_after=seen.status,
         seen_at_ms=now_ms,
         may_start=may_start,
-        error="" if decision.outcome in SUCCESSES else reason,
+        # what is left alone says why, whatever a look shows
+        error="" if decision.outcome in SUCCESSES - {Outcome.LEFT_ALONE} else reason,
     )
 
 

@@ -22,11 +22,13 @@ from orchestrator.reports.summary import (
     summary_document,
 )
 from orchestrator.store import Gap, gap_of
+from orchestrator.store.notes import read_notes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from orchestrator.reports.undo import UndoFacts
     from orchestrator.store import RunRecord, Saved
 
 
@@ -57,6 +59,8 @@ class RunResult:
     repeated: bool = False
     #: results.csv and summary.json in run_dir are this result's
     is_reported: bool = True
+    #: restore: the run that is undone, and what of it was to start
+    undo: UndoFacts | None = None
 
 
 class Stored(NamedTuple):
@@ -87,8 +91,13 @@ def make_report(
     if folder is not None and gap_of(folder / "journal.db") is Gap.LOST:
         facts = facts._replace(journal_incomplete=True)
     failure: StorageError | None = None
+    unread: StorageError | None = None
     tally: Tally | None = None
     if folder is not None:
+        try:
+            facts = facts._replace(notes=read_notes(folder))
+        except StorageError as error:
+            unread = error  # the rows are written all the same
         try:
             tally = write_rows(folder, saved.rows(), kind=facts.kind)
         except StorageError as error:
@@ -107,7 +116,7 @@ def make_report(
             if not is_stored(folder):
                 failure = StorageError(f"the report in {folder} is gone")
                 facts = facts._replace(storage_failed=True)
-    return Stored(facts, tally, failure)
+    return Stored(facts, tally, failure or unread)
 
 
 def tell(
@@ -196,6 +205,8 @@ def read_facts(saved: Saved) -> RunFacts:
         worst_1s=max((process.worst_1s for process in past), default=0),
         mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
         source_run=record.source_run,
+        selection=record.selection,
+        restored_before=record.restored_before,
         sweeps=saved.passes(),
         proofs=record.proofs,
         lag_s=record.lag_s,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.engine.results import RunResult, make_report, result_of
-from orchestrator.errors import OrchestratorError, RefusedError
-from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import RunVerdict
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
+from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.summary import Note, RunVerdict
+from orchestrator.settings.load import Remembered
 from orchestrator.store import open_saved
+from orchestrator.store.notes import add_note
 from orchestrator.store.run_dir import find_run, refuse_foreign, runs_in
 
 if TYPE_CHECKING:
@@ -73,6 +75,54 @@ def find_undoable(state_dir: Path, text: str) -> RunDirectory:
         if directory.has_journal and _may_be_undone(directory):
             return directory
     return find_run(state_dir, text)
+
+
+def remembered(directory: RunDirectory) -> Remembered:
+    """What a run was made with, for another process that goes on with it or undoes it.
+
+    Raises:
+        SettingsError: we are root, and it is another user's.
+        StorageError: its journal cannot be read.
+        JournalMismatchError: another version wrote it.
+    """
+    refuse_foreign(directory.path)
+    with open_saved(directory.journal) as saved:
+        record = saved.record()
+    values = {
+        "server.base_url": record.server,
+        "server.ca_file": record.settings.get("server", {}).get("ca_file"),
+        "credentials.access_key": record.settings.get("credentials", {}).get("access_key"),
+        "credentials.secret_key_file": record.secret_key_file,
+    }
+    return Remembered(record.run_id, {key: str(value) for key, value in values.items() if value})
+
+
+def add_note_to(directory: RunDirectory, text: str, *, operator: str, at_ms: int) -> Note:
+    """Add a remark to a run, live or not, and tell it in summary.json unless the run's end will.
+
+    Raises:
+        UsageError: it says nothing.
+        StorageError: it could not be added; or summary.json could not be made again.
+        SettingsError: we are root, and it is another user's.
+    """
+    if not text.strip():
+        raise UsageError("the note is empty", advice="say what there is to remember")
+    refuse_foreign(directory.path)
+    note = Note(iso_time(at_ms), operator, text)
+    add_note(directory.path, note)
+    if directory.is_live:
+        return note
+    try:
+        with open_saved(directory.journal) as saved:
+            stored = make_report(saved, directory.path, storage_failed=False, fallback=None)
+        if stored.failure is not None:
+            raise stored.failure
+    except OrchestratorError as error:
+        raise StorageError(
+            f"the note is added, and summary.json could not be made again: {error}",
+            advice=error.advice,
+        ) from error
+    return note
 
 
 def _may_be_undone(directory: RunDirectory) -> bool:

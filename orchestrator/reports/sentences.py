@@ -56,7 +56,6 @@ _NOT_MEASURED = " Since nothing was paused, the age of these listings was not me
 
 _STOPPED = (Outcome.PAUSED, Outcome.ALREADY_PAUSED, Outcome.NOT_RUNNING)
 _RUNNING = (Outcome.RESTORED, Outcome.ALREADY_RUNNING)
-_RIGHTLY_NOT = (Outcome.NOT_RUNNING, Outcome.LEFT_ALONE)
 _NOT_SENT = (Outcome.DUPLICATE, Outcome.INVALID)
 
 _ENDED_WORDS = {
@@ -152,10 +151,7 @@ def _lag(facts: RunFacts) -> str:
 
 def _parts(facts: RunFacts, tally: Tally) -> str:
     if facts.kind is RunKind.RESTORE:
-        reached = [
-            _with_split(tally, "running again", _RUNNING),
-            *_groups(tally, _RIGHTLY_NOT),
-        ]
+        reached = _restored_parts(facts, tally)
     else:
         reached = [_with_split(tally, "stopped", _STOPPED)]
     missed = sum(tally.counts[outcome] for outcome in UNSTOPPED)
@@ -169,6 +165,19 @@ def _parts(facts: RunFacts, tally: Tally) -> str:
         reached.append(f"{missed:,} not {word}: {reasons}")
     unsent = ", ".join(_groups(tally, _NOT_SENT))
     return ", ".join(reached) + (f"; not sent: {unsent}" if unsent else "")
+
+
+def _restored_parts(facts: RunFacts, tally: Tally) -> list[str]:
+    """What runs again, and what rightly does not; what another restore had started is neither."""
+    before = facts.restored_before
+    parts = [f"{before:,} started again before, by another restore"] if before else []
+    if not before or any(tally.counts[outcome] for outcome in _RUNNING):
+        parts.insert(0, _with_split(tally, "running again", _RUNNING))
+    parts += _groups(tally, (Outcome.NOT_RUNNING,))
+    left = tally.counts[Outcome.LEFT_ALONE] - before
+    if left > 0:
+        parts.append(f"{left:,} left alone")
+    return parts
 
 
 def _dry_parts(tally: Tally) -> str:

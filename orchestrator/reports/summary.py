@@ -134,6 +134,15 @@ class VdnProof(NamedTuple):
         return RunVerdict.STILL_RUNNING if self.started else RunVerdict.NOT_PROVEN
 
 
+class Note(NamedTuple):
+    """A remark that somebody added to a run afterwards."""
+
+    #: UTC, like every time in a report
+    at: str
+    operator: str
+    text: str
+
+
 class RunFacts(NamedTuple):
     """All that is known of a run besides its rows."""
 
@@ -167,6 +176,12 @@ class RunFacts(NamedTuple):
     mean_per_s: float = 0.0
     #: restore: the run that is undone
     source_run: str = ""
+    #: restore: what was chosen of it, as summary.json shows it
+    selection: Mapping[str, object] = {}
+    #: restore: campaigns that another restore had started before
+    restored_before: int = 0
+    #: remarks that were added afterwards
+    notes: tuple[Note, ...] = ()
     sweeps: tuple[SweepRecord, ...] = ()
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...] = ()
@@ -272,7 +287,11 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         },
         "lag_s": _plain(facts.lag_s),
         "rerun_may_help": rerun_may_help(facts, tally),
+        "notes": [note._asdict() for note in facts.notes],
     }
+    if facts.kind is RunKind.RESTORE:
+        document["source_run"] = facts.source_run
+        document["selection"] = _plain(facts.selection)
     if facts.kind is RunKind.PAUSE_ALL:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
         document["not_covered"] = list(NOT_COVERED)

@@ -32,12 +32,27 @@ from orchestrator.settings.server_url import ServerUrl, read_base_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["STILL_DIALLING", "Settings", "config_show", "load_settings", "terminal_prompt"]
+__all__ = [
+    "STILL_DIALLING",
+    "Remembered",
+    "Settings",
+    "config_show",
+    "load_settings",
+    "terminal_prompt",
+]
 
 SYSTEM_FILE: Final = Path("/etc/orchestrator/config.toml")
 #: how an error ends where campaigns were to be paused
 STILL_DIALLING: Final = "Nothing was sent; campaigns are still dialling."
 NOT_SET: Final = "not set"
+
+
+class Remembered(NamedTuple):
+    """What a run was made with, for another process of it: used where nothing else is given."""
+
+    run_id: str
+    #: TOML key to text; never the secret
+    values: Mapping[str, str]
 
 
 class Given(NamedTuple):
@@ -65,6 +80,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     identity: Identity | None = None,
     system_file: Path = SYSTEM_FILE,
     consequence: str = STILL_DIALLING,
+    remembered: Remembered | None = None,
 ) -> Settings:
     """Find, read and check all settings.
 
@@ -80,6 +96,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
         identity: who runs us; None asks the operating system.
         system_file: the settings file that everybody on this machine shares.
         consequence: the sentence that ends every error.
+        remembered: the run that is gone on with, or undone.
 
     Raises:
         SettingsError: a value is missing or refused.
@@ -87,6 +104,8 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     search = _Search(environ, identity or Identity.current(), warn)
     try:
         search.read(flags, config, system_file)
+        if remembered is not None:
+            search.remember(remembered)
         search.choose(emergency=emergency)
         if need_server:
             search.check_server()
@@ -165,6 +184,25 @@ class _Search:
             winner = variables.get(other)
             if winner and key not in flags and str(winner.value) != str(given.value):
                 self.warn(f"{winner.origin} wins over {key} in {config}")
+
+    def remember(self, run: Remembered) -> None:
+        """Take what a run was made with where nobody says anything else; say what beats it."""
+        flags, variables = self.layers[:2]
+        layer = {
+            key: Given(value, f"run {run.run_id}", Path("/"))
+            for key, value in run.values.items()
+            if value
+        }
+        beating: list[str] = []
+        for key, given in layer.items():
+            other = SECRET_KEY if key == SECRET_KEY_FILE and key not in variables else key
+            winner = variables.get(other)
+            if winner and key not in flags and not _is_same(key, winner, given):
+                beating.append(winner.origin)
+        if beating:
+            wins = "wins" if len(beating) == 1 else "win"
+            self.warn(f"{' and '.join(beating)} {wins} over what run {run.run_id} was made with")
+        self.layers.append(layer)
 
     def choose(self, *, emergency: bool) -> None:
         """Take each value from the first layer that has one, checked, or the default."""
@@ -253,9 +291,18 @@ class _Search:
             self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], given)
         else:
             file = self.values[SECRET_KEY_FILE]
-            self.values[SECRET_KEY] = secret_file.read(
-                file, origin=given.origin, identity=self.identity
-            )
+            try:
+                secret = secret_file.read(file, origin=given.origin, identity=self.identity)
+            except SettingsError as error:
+                if ask is None or not given.origin.startswith("run "):
+                    raise
+                # It was another machine's, or a colleague's: who is here may know the key.
+                self.warn(f"{error.sentence}; type the key")
+                self.origins[SECRET_KEY] = "typed at the terminal"
+                typed = Given(Secret(ask()), self.origins[SECRET_KEY], Path())
+                self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], typed)
+            else:
+                self.values[SECRET_KEY] = secret
 
     def _missing(self, key: str, name: str, advice: str) -> SettingsError:
         row = SPECS[key]
@@ -287,6 +334,15 @@ class _Search:
         fallback = Path(f"/var/tmp/orchestrator-{self.identity.uid}")  # noqa: S108
         self.warn(f"{why}: runs are kept in {fallback}")
         return fallback
+
+
+def _is_same(key: str, one: Given, other: Given) -> bool:
+    """Whether two texts of a setting say the same; another server is refused, not warned about."""
+    if key == "server.base_url":
+        return True
+    if SPECS[key].is_path:
+        return one.base / str(one.value) == other.base / str(other.value)
+    return str(one.value) == str(other.value)
 
 
 def flag_layer(flags: Mapping[str, object], base: Path) -> dict[str, Given]:

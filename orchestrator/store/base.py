@@ -43,7 +43,7 @@ class Standing(StrEnum):
 
 
 class MarkState(StrEnum):
-    """What a restore did with a campaign, in the journal of the run that it undoes."""
+    """What a restore did with a campaign of the run that it undoes."""
 
     #: it may have been started
     INTENDED = "intended"
@@ -53,7 +53,7 @@ class MarkState(StrEnum):
 
 
 class Mark(NamedTuple):
-    """What a restore wrote of one campaign into the journal of the run that it undoes."""
+    """What a restore wrote of one campaign beside the journal of the run that it undoes."""
 
     state: MarkState
     #: the restore
@@ -116,6 +116,8 @@ class Restorable(NamedTuple):
     ref: CampaignRef
     #: it was in doubt, and the state before was not known: it may have been somebody else
     inferred: bool
+    #: as the server calls it; empty when not seen
+    name: str = ""
 
 
 class VdnCount(NamedTuple):
@@ -179,6 +181,9 @@ class Reading(Protocol):
     def open_vdn_counts(self) -> Awaitable[list[VdnCount]]:
         """The VDNs of the plan that have something not final, and how much of it."""
 
+    def refs(self) -> Awaitable[dict[int, CampaignRef]]:
+        """Place → campaign of a whole plan; for a restore, whose plan is short."""
+
 
 class Recording(Protocol):
     """What a run writes down."""
@@ -232,22 +237,6 @@ class Recording(Protocol):
         """Record one check pass of a pause-all."""
 
 
-class Undoing(Protocol):
-    """What a restore asks of the run that it undoes, and leaves in its journal."""
-
-    def refs(self) -> Awaitable[dict[int, CampaignRef]]:
-        """Place → campaign of a whole plan; for a restore, whose plan is short."""
-
-    def restorable(self) -> Awaitable[list[Restorable]]:
-        """The campaigns that this run changed, in order."""
-
-    def marks(self) -> Awaitable[dict[int, Mark]]:
-        """Place → what a restore wrote of it."""
-
-    def mark_restored(self, seq: int, mark: Mark, *, at_ms: int) -> Awaitable[None]:
-        """A campaign that a restore starts, has started, or did not start."""
-
-
 class Saved(Protocol):
     """A run as it is on record, for reports; every method reads at once and may take a while."""
 
@@ -276,6 +265,12 @@ class Saved(Protocol):
     def may_have_changed(self) -> bool:
         """Whether the run turned something off, or may have: an answer was lost, or a kill."""
 
+    def restorable(self) -> list[Restorable]:
+        """The campaigns that the run changed, in order."""
+
+    def marks(self) -> dict[CampaignRef, Mark]:
+        """What restores of earlier versions wrote into the journal of the run that they undid."""
+
     def rows(self) -> Iterator[ReportRow]:
         """The report, one row per line of the list, in order; streamed."""
 
@@ -297,7 +292,7 @@ class Journal(Saved, Protocol):
         """Let go of it."""
 
 
-class Store(Reading, Recording, Undoing, Protocol):
+class Store(Reading, Recording, Protocol):
     """One run's store, held by the process that works on it."""
 
     #: the number of the process that writes

@@ -213,7 +213,13 @@ def restorable(connection: sqlite3.Connection) -> list[Restorable]:
         for one in perhaps
         if one.history.accepted or one.history.doubted
     ]
-    return sorted(changed)
+    names = dict(
+        connection.execute(
+            "SELECT seq, name FROM looks WHERE seq IN (SELECT value FROM json_each(?))",
+            (json.dumps([one.seq for one in changed]),),
+        )
+    )
+    return [one._replace(name=names.get(one.seq) or "") for one in sorted(changed)]
 
 
 def may_have_changed(connection: sqlite3.Connection) -> bool:
@@ -249,10 +255,16 @@ def doubtful(connection: sqlite3.Connection) -> list[Known]:
     )
 
 
-def marks(connection: sqlite3.Connection) -> dict[int, Mark]:
-    """Place → what a restore wrote of it."""
-    rows = connection.execute("SELECT seq, state, run_id FROM restored")
-    return {seq: Mark(MarkState(state), run_id) for seq, state, run_id in rows}
+def marks(connection: sqlite3.Connection) -> dict[CampaignRef, Mark]:
+    """What restores of earlier versions wrote of the campaigns of this run."""
+    rows = connection.execute(
+        "SELECT p.vdn_id, p.campaign_id, r.state, r.run_id FROM restored r"
+        " JOIN plan p ON p.seq = r.seq WHERE p.problem = ''"
+    )
+    return {
+        CampaignRef(vdn_id, campaign_id): Mark(MarkState(state), run_id)
+        for vdn_id, campaign_id, state, run_id in rows
+    }
 
 
 def attempts_made(connection: sqlite3.Connection, seq: int) -> int:

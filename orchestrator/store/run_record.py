@@ -73,6 +73,11 @@ class RunRecord(NamedTuple):
     #: how many failures end the run, and whether that is a percentage
     max_failures: tuple[float, bool] | None = None
     hold_s: float = 0.0
+    #: restore: what was chosen, as summary.json shows it; and how many had been restored before
+    selection: Mapping[str, object] = {}
+    restored_before: int = 0
+    #: where the secret key was read; empty: not from a file
+    secret_key_file: str = ""
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}

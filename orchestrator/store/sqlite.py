@@ -22,6 +22,7 @@ from orchestrator.store.tables import (
     Row,
     check_whole,
     connect,
+    connect_to_read,
     find_damage,
     put,
     put_many,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.verdict import Verdict
     from orchestrator.model import CampaignRef, ObservedState
     from orchestrator.reports.rows import ReportRow, SweepRecord
-    from orchestrator.store.base import Intent, Mark, OutcomeRecord, ProcessRecord, Saved
+    from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord, Saved
     from orchestrator.store.run_record import RunRecord
     from orchestrator.store.writer import Writer
 
@@ -72,6 +73,8 @@ class SqliteJournal:
     lines = _says(queries.lines)
     unverified = _says(queries.unverified)
     may_have_changed = _says(queries.may_have_changed)
+    restorable = _says(queries.restorable)
+    marks = _says(queries.marks)
 
     def rows(self) -> Iterator[ReportRow]:
         record = self.record()
@@ -93,20 +96,25 @@ class SqliteJournal:
 
 
 @contextlib.contextmanager
-def open_saved(path: Path, *, whole: bool = False) -> Iterator[Saved]:
-    """A journal to be read, and closed in the end.
+def open_saved(
+    path: Path, *, whole: bool = False, is_unwanted: Callable[[], bool] = lambda: False
+) -> Iterator[Saved]:
+    """A journal to be read, and closed in the end; one that has come to rest stays untouched.
 
     Args:
         path: its file.
         whole: check every row of it first.
+        is_unwanted: asked now and then; true ends that check with a StorageError.
 
     Raises:
         StorageError: it cannot be opened or read, or is damaged.
         JournalMismatchError: not a journal, or one of another version.
     """
-    with contextlib.closing(connect(path)) as connection:
+    with contextlib.closing(connect_to_read(path)) as connection:
         if whole:
+            connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
             check_whole(connection, path)
+            connection.set_progress_handler(None, 0)
         try:
             yield SqliteJournal(connection, path)
         except sqlite3.Error as error:
@@ -162,8 +170,6 @@ class _Reading:
     vdn_counts = _asks(queries.vdn_counts)
     open_vdn_counts = _asks(queries.open_vdn_counts)
     refs = _asks(queries.refs)
-    restorable = _asks(queries.restorable)
-    marks = _asks(queries.marks)
 
 
 class _Recording:
@@ -279,9 +285,6 @@ class _Recording:
             put(connection, "sweeps", (int(last) + 1, *row))
 
         return self._writer.submit(add)
-
-    def mark_restored(self, seq: int, mark: Mark, *, at_ms: int) -> asyncio.Future[None]:
-        return self._put("restored", (seq, mark.run_id, mark.state.value, at_ms))
 
     def _put(self, table: str, row: Row) -> asyncio.Future[None]:
         return self._writer.submit(Rows(((table, row),)))

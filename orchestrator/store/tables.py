@@ -101,7 +101,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "worst_1s INTEGER",
         "busy_ms INTEGER",
     ),
-    # in the journal of the run that is undone: what a restore has started again
+    # only in journals of earlier versions: what a restore of this run has started (marks.py)
     "restored": (
         "seq INTEGER PRIMARY KEY",
         "run_id TEXT",
@@ -201,10 +201,27 @@ def connect(path: Path) -> sqlite3.Connection:
         StorageError: it cannot be opened, or is damaged.
         JournalMismatchError: not a journal, or one of another version.
     """
+    return _connect(path, "mode=rw")
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open an existing journal for reading: one that has come to rest without a file beside it.
+
+    Where there is a log, its run works or was killed, and what it holds belongs to the journal.
+
+    Raises:
+        StorageError: it cannot be opened, or is damaged.
+        JournalMismatchError: not a journal, or one of another version.
+    """
+    at_rest = not path.with_name(f"{path.name}-wal").exists()
+    return _connect(path, "mode=ro&immutable=1" if at_rest else "mode=rw")
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     with contextlib.ExitStack() as undo:
         try:
             connection = sqlite3.connect(
-                f"file:{_quoted(path)}?mode=rw",
+                f"file:{_quoted(path)}?{how}",
                 uri=True,
                 check_same_thread=False,
                 isolation_level=None,

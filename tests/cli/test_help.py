@@ -38,7 +38,7 @@ def test_every_command_explains_itself(
     """Usage, the flags of every command, an example and exit codes, however it is asked."""
     words = form.format(command).split()
     if "-vh" in words:  # read with the rest of the line, so that has to be complete
-        words += ["last"] * any(flag.is_argument for flag in COMMANDS[command].flags)
+        words += ["last"] * sum(flag.is_argument for flag in COMMANDS[command].flags)
         words = [
             word.replace("last", "bash") if command == "completion" else word for word in words
         ]

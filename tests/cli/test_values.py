@@ -44,15 +44,67 @@ def test_outcomes_that_may_be_accepted() -> None:
         values.outcome("--accept", "unattempted")
 
 
+def campaigns(
+    given: str, *, vdns: tuple[int, ...] = (), run_vdns: tuple[int, ...]
+) -> frozenset[tuple[int, int]]:
+    """What --except of a restore names."""
+    return values.campaigns("--except", given, vdns=vdns, run_vdns=run_vdns)
+
+
 def test_a_list_for_only_or_except_names_campaigns(tmp_path: Path) -> None:
-    """Pairs of VDN and id; a list without VDNs needs the one of --vdn."""
+    """Pairs of VDN and id; a list without VDNs is about the run's only one, or that of --vdn."""
     path = tmp_path / "guilty.csv"
     path.write_text("campaign_id\n11\n12\n", encoding="utf-8")
 
     expected = frozenset({(7, 11), (7, 12)})
-    assert values.campaigns("--except", path, default_vdn=7) == expected
+    assert campaigns(str(path), run_vdns=(7,)) == expected
+    assert campaigns(str(path), vdns=(7,), run_vdns=(7, 8)) == expected
     with pytest.raises(UsageError, match=r"--except: .*guilty\.csv"):
-        values.campaigns("--except", path, default_vdn=None)
+        campaigns(str(path), run_vdns=(7, 8))
+
+
+def test_a_list_with_vdns_may_name_others_than_the_runs(tmp_path: Path) -> None:
+    """What a list says of VDNs counts, with and without a header; --vdn may not contradict it."""
+    for text in ("vdn_id,campaign_id\n7,11\n8,12\n", "7,11\n8,12\n"):
+        path = tmp_path / "guilty.csv"
+        path.write_text(text, encoding="utf-8")
+
+        assert campaigns(str(path), run_vdns=(7,)) == frozenset({(7, 11), (8, 12)})
+        with pytest.raises(UsageError):
+            campaigns(str(path), vdns=(7,), run_vdns=(7,))
+
+
+@pytest.mark.parametrize("text", ["1005,1017", "1005 1017", "1005, 1017,", "7/1005,1017"])
+def test_campaigns_may_be_typed(text: str) -> None:
+    """Ids of the run's only VDN, or with their VDN in front."""
+    assert campaigns(text, run_vdns=(7,)) == frozenset({(7, 1005), (7, 1017)})
+
+
+def test_typed_ids_of_several_vdns_need_theirs() -> None:
+    """Nobody guesses which VDN is meant; the advice has the form."""
+    assert campaigns("7/5 8/6", run_vdns=(7, 8)) == frozenset({(7, 5), (8, 6)})
+    with pytest.raises(UsageError, match="VDN") as refusal:
+        campaigns("5,6", run_vdns=(7, 8))
+    assert "7/1005" in refusal.value.advice
+
+
+@pytest.mark.parametrize("text", ["0", "7/", "/5", "7/8/9", "12345/5", "00012", "9" * 20])
+def test_typed_ids_that_are_none_are_refused(text: str) -> None:
+    """Each is named, and nothing is sent."""
+    with pytest.raises(UsageError, match=r"Nothing was sent"):
+        campaigns(text, run_vdns=(7,))
+
+
+def test_a_file_that_is_called_like_ids_is_not_guessed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`1005` is a file here: which of the two is meant has to be said."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1005").write_text("campaign_id\n11\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="is a file here"):
+        campaigns("1005", run_vdns=(7,))
+    assert campaigns("./1005", run_vdns=(7,)) == frozenset({(7, 11)})
 
 
 def test_a_bad_line_in_such_a_list_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -61,4 +113,4 @@ def test_a_bad_line_in_such_a_list_is_refused_with_its_place(tmp_path: Path) -> 
     path.write_text("vdn_id,campaign_id\n7,11\n7,1e5\n", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"guilty\.csv:3: .*1e5"):
-        values.campaigns("--only", path, default_vdn=None)
+        values.campaigns("--only", str(path), vdns=(), run_vdns=(7,))

@@ -50,12 +50,12 @@ FILES = {"results.csv", "failed.csv"}
 NAMES = pytest.mark.parametrize("name", ["results.csv", "failed.csv", "summary.json"])
 
 
-def write(name: str, folder: Path) -> None:
-    """Write the file of this name, whichever function that takes."""
+def write(name: str, folder: Path, *, anew: bool = False) -> None:
+    """Write the file of this name, whichever function that takes; `anew`: with other content."""
     if name == "summary.json":
-        write_summary(folder, {"schema": 1})
+        write_summary(folder, {"schema": 2 if anew else 1})
     else:
-        write_rows(folder, ROWS)
+        write_rows(folder, [*ROWS, make_row(Outcome.FAILED)] if anew else ROWS)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -274,6 +274,24 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     assert foreign.read_text() == "an editor's"
 
 
+@NAMES
+def test_the_same_report_once_more_leaves_the_files_as_they_are(tmp_path: Path, name: str) -> None:
+    """Evidence keeps its times too: same bytes, same inode, same moment, and no stray."""
+    write(name, tmp_path)
+    before = {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()
+    }
+
+    write(name, tmp_path)
+
+    after = {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()
+    }
+    assert after == before
+    write(name, tmp_path, anew=True)
+    assert (tmp_path / name).stat().st_ino != before[name][0]
+
+
 # -- what goes wrong --------------------------------------------------------------------------
 
 
@@ -323,7 +341,7 @@ def test_every_failing_call_is_said_in_words(
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(StorageError, match=r"No space left on device \(ENOSPC\)"):
-        write(name, tmp_path)
+        write(name, tmp_path, anew=True)
     monkeypatch.undo()
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -431,6 +449,7 @@ def test_a_broken_pipe_is_said_in_words() -> None:
 DIES = """
 import itertools, os, sys
 from pathlib import Path
+from orchestrator.policy.decide import Outcome
 from orchestrator.reports.files import write_rows, write_summary
 from tests.report_makers import make_row
 
@@ -453,7 +472,7 @@ for last, after in itertools.product(range(8), (False, True)):
         calls = itertools.count()
         os.fsync = dying(os.fsync, calls, last, after=after)
         os.rename = dying(os.rename, calls, last, after=after)
-        write_rows(here, [make_row(campaign_id="2")] * 3)
+        write_rows(here, [make_row(Outcome.FAILED, campaign_id="2")] * 3)
         write_summary(here, {"new": True})
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.wait()[1]) == 137, (last, after)

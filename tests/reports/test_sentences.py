@@ -203,6 +203,30 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
 
 
 @pytest.mark.parametrize(
+    ("outcomes", "before", "line"),
+    [
+        ({"left_alone": 62}, 62, "62 lines: 62 started again before, by another restore."),
+        (
+            {"left_alone": 64, "restored": 1, "not_running": 1},
+            62,
+            (
+                "66 lines: 1 running again (1 restored), 62 started again before, by another"
+                " restore, 1 not running, 2 left alone."
+            ),
+        ),
+        ({"left_alone": 2}, 0, "2 lines: 0 running again, 2 left alone."),
+    ],
+)
+def test_a_repeated_restore_says_what_was_started_before(
+    outcomes: dict[str, int], before: int, line: str
+) -> None:
+    """Not "0 running again" while all of it was started, once, by the restore before."""
+    facts = make_facts(RunKind.RESTORE, source_run="r1", restored_before=before)
+
+    assert last_line(facts, tally_of(**outcomes)) == line
+
+
+@pytest.mark.parametrize(
     ("proof", "changes", "line"),
     [
         (QUIET, {}, f"{IS_QUIET} We paused 1. {NOT_COVERED}"),

@@ -14,6 +14,7 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import (
     Ended,
+    Note,
     RunFacts,
     RunVerdict,
     VdnProof,
@@ -251,8 +252,28 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         ("rate", {"ceiling_per_s": 10, "worst_1s": 10, "mean_per_s": 9.812}),
         ("lag_s", 8.25),
         ("rerun_may_help", True),
+        ("notes", []),
     ]
     assert list(document["by_vdn"]) == ["7", "1201", "1300", "invalid"]  # type: ignore[call-overload]
+
+
+def test_the_summary_of_a_restore_names_its_source_and_what_was_chosen() -> None:
+    """Which run, which lists, how many: enough to read it without the command line."""
+    chosen: dict[str, object] = {
+        "only": None,
+        "except": {"list": "1005,1017", "campaigns": 2},
+        "vdns": [],
+        "limit": 3,
+    }
+    note = Note("2026-11-27T10:41:07.000Z", "ada", "ticket 4711")
+    facts = make_facts(RunKind.RESTORE, source_run="r1", selection=chosen, notes=(note,))
+
+    document = summary_document(facts, tally_of(make_row(Outcome.RESTORED)))
+
+    assert (document["source_run"], document["selection"]) == ("r1", chosen)
+    assert document["notes"] == [
+        {"at": "2026-11-27T10:41:07.000Z", "operator": "ada", "text": "ticket 4711"}
+    ]
 
 
 def test_the_summary_of_a_pause_all_shows_its_sweeps() -> None:

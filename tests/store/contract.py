@@ -20,8 +20,6 @@ from orchestrator.reports.summary import Ended, VdnProof
 from orchestrator.store import (
     Intent,
     Known,
-    Mark,
-    MarkState,
     OutcomeRecord,
     ProcessRecord,
     Restorable,
@@ -498,20 +496,19 @@ async def test_what_counts_as_done_and_was_not_checked_is_unverified(
 
 
 async def test_what_can_be_restored_is_what_this_run_changed(story: Story) -> None:
-    """Exact undo: changed = yes, and of what is inferred it is said; the newest mark counts."""
+    """Exact undo: changed = yes, and of what is inferred it is said; with the name, if seen."""
     yes = Changed.YES
     await story.completed(1, Outcome.PAUSED, evidence=Evidence.ACCEPTED, changed=yes)
     await story.completed(2, Outcome.PAUSED, evidence=Evidence.INFERRED, changed=yes)
     await story.completed(5, Outcome.ALREADY_PAUSED, evidence=Evidence.LISTED)
     await story.completed(6, Outcome.UNKNOWN, changed=Changed.MAYBE)
-    await story.store.mark_restored(1, Mark(MarkState.INTENDED, "r2"), at_ms=5)
-    await story.store.mark_restored(1, Mark(MarkState.RESTORED, "r2"), at_ms=6)
+    await story.store.named([(2, "spring")])
 
-    assert await story.store.restorable() == [
+    assert await story.store.read(lambda saved: saved.restorable()) == [
         Restorable(1, REFS[1], inferred=False),
-        Restorable(2, REFS[2], inferred=True),
+        Restorable(2, REFS[2], inferred=True, name="spring"),
     ]
-    assert await story.store.marks() == {1: Mark(MarkState.RESTORED, "r2")}
+    assert await story.store.read(lambda saved: saved.marks()) == {}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ PUTs in flight, and a pause-all with a hold that was then restored.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def test_a_journal_of_format_1_tells_the_same_report(tmp_path: Path, name: str) 
 
     report_again(directory, fallback=None)
 
-    for file in ("results.csv", "summary.json"):
-        assert (directory.path / file).read_bytes() == (FORMAT_1 / name / file).read_bytes()
+    told = FORMAT_1 / name
+    assert (directory.path / "results.csv").read_bytes() == (told / "results.csv").read_bytes()
+    summary = json.loads((directory.path / "summary.json").read_bytes())
+    # later versions add keys and change none
+    assert summary | json.loads((told / "summary.json").read_bytes()) == summary
 
 
 @pytest.mark.parametrize(
@@ -60,5 +64,5 @@ def test_a_journal_of_format_1_can_be_gone_on_with(
     assert ended == processes
     assert (record.highest_rate_per_s, record.held_s) == (highest_rate_per_s, held_s)
     restored = Mark(MarkState.RESTORED, "20251123T230526Z-5230")
-    wanted = dict.fromkeys(range(1, 8), restored) if name == "pause-all" else {}
-    assert found == wanted
+    assert set(found.values()) == ({restored} if name == "pause-all" else set())
+    assert len(found) == (7 if name == "pause-all" else 0)

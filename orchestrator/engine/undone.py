@@ -1,0 +1,312 @@
+"""The run that a restore undoes: what it turned off, what of that starts again, what does not.
+
+Its journal is read and never written: what restores have done is in marks.jsonl beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.begin import OLD_MS, check_wanted
+from orchestrator.errors import OrchestratorError, StorageError, UsageError
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.undo import OtherRun, UndoFacts
+from orchestrator.store import MarkState, Reason, open_saved
+from orchestrator.store.marks import MarkFile, read_marks
+from orchestrator.store.run_dir import RunDirectory, find_run, runs_in
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from orchestrator.engine.options import RestoreOptions
+    from orchestrator.engine.run import Environment
+    from orchestrator.engine.stop import Stopping
+    from orchestrator.model import CampaignRef
+    from orchestrator.store import Mark, Restorable, RunRecord, Saved
+
+#: first names that an operator is shown
+_NAMES = 5
+#: ids that a warning names
+_IDS = 20
+#: letters of a list in a reason: it stands in many rows
+_LIST_LIMIT = 80
+#: other runs that are looked into, the newest first
+_RUNS_READ = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A run as far as a restore needs it; whoever starts something holds its directory."""
+
+    directory: RunDirectory
+    record: RunRecord
+    #: what it turned off, in order
+    candidates: list[Restorable]
+    #: what restores of it have done
+    marks: dict[CampaignRef, Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of a run starts again."""
+
+    wanted: list[Restorable]
+    #: why the others are not simply started
+    reasons: dict[CampaignRef, Reason]
+    #: how many of them another restore had started before
+    restored_before: int
+
+
+async def read_undone(directory: RunDirectory, environment: Environment) -> Undone:
+    """Read the run that is to be undone, checked from end to end.
+
+    Raises:
+        StorageError: its journal or its marks cannot be read.
+        JournalMismatchError: another version wrote it.
+        NotBegunError: a stop came meanwhile.
+        UsageError: there is nothing to undo in a run of its kind.
+    """
+    undone = await asyncio.to_thread(_read_whole, directory, environment.stopping)
+    record = undone.record
+    if record.kind is RunKind.RESTORE:
+        raise UsageError(
+            f"run {record.run_id} is a restore: there is nothing to turn back on."
+            " Nothing was sent.",
+            advice=f"it undid run {record.source_run}; `orchestrator runs` lists all runs",
+        )
+    if record.dry_run:
+        raise UsageError(
+            f"run {record.run_id} is a dry run: there is nothing to turn back on."
+            " Nothing was sent.",
+            advice="`orchestrator runs` lists the runs",
+        )
+    return undone
+
+
+def _read_whole(directory: RunDirectory, stopping: Stopping) -> Undone:
+    try:
+        with open_saved(
+            directory.journal, whole=True, is_unwanted=lambda: stopping.is_stopping
+        ) as saved:
+            return _undone(directory, saved)
+    except StorageError as error:
+        check_wanted(stopping)
+        raise _nothing_sent(error) from error
+
+
+def open_marks(directory: RunDirectory) -> MarkFile:
+    """The marks of a run whose directory is held, open for writing.
+
+    Raises:
+        StorageError: they cannot be written, and what cannot be marked is not started.
+    """
+    try:
+        return MarkFile(directory.path)
+    except StorageError as error:
+        raise _nothing_sent(error) from error
+
+
+def _nothing_sent(error: StorageError) -> StorageError:
+    if error.sentence.endswith("Nothing was sent."):
+        return error
+    return StorageError(
+        f"{error.sentence}. Nothing was sent.",
+        advice=error.advice or "make room there, or correct the rights, and repeat it",
+    )
+
+
+def _undone(directory: RunDirectory, saved: Saved) -> Undone:
+    marks = read_marks(directory.path, saved.marks())
+    return Undone(directory, saved.record(), saved.restorable(), marks)
+
+
+def find_undone(record: RunRecord, state_dir: Path) -> RunDirectory:
+    """The run that an interrupted restore undoes: where it was, or by its id.
+
+    Raises:
+        UsageError: it is gone.
+    """
+    there = RunDirectory(_path_of(record))
+    if there.has_journal:
+        return there
+    try:
+        return find_run(state_dir, record.source_run)
+    except UsageError as error:
+        raise UsageError(
+            f"restore {record.run_id} undoes run {record.source_run}, and that run's directory"
+            f" is gone: {record.source_dir}. Nothing was sent.",
+            advice="put it back: without its journal and its marks nobody knows what this restore"
+            " may start",
+        ) from error
+
+
+def _path_of(record: RunRecord) -> Path:
+    from pathlib import Path  # noqa: PLC0415 - only here
+
+    return Path(record.source_dir)
+
+
+def vdns_of(directory: RunDirectory) -> tuple[int, ...]:
+    """The VDNs in which a run turned something off; of one that did not, those it was for.
+
+    Raises:
+        StorageError: its journal cannot be read.
+        JournalMismatchError: another version wrote it.
+    """
+    with open_saved(directory.journal) as saved:
+        found = {one.ref.vdn_id for one in saved.restorable()}
+        return tuple(sorted(found)) or saved.record().vdns
+
+
+# -- what starts, and what does not -----------------------------------------------------------
+
+
+def choose(options: RestoreOptions, undone: Undone) -> Choice:
+    """Decide what starts again; for what was perhaps started, say what is known."""
+    reasons: dict[CampaignRef, Reason] = {}
+    wanted: list[Restorable] = []
+    restored_before = 0
+    for one in undone.candidates:
+        mark = undone.marks.get(one.ref)
+        if mark is not None and mark.state is MarkState.RESTORED:
+            restored_before += 1
+            text = f"restored before from run {undone.record.run_id} by run {mark.run_id}"
+            reasons[one.ref] = Reason(text)
+        elif text := _reason(options, one, number_wanted=len(wanted)):
+            reasons[one.ref] = Reason(text)
+        elif mark is not None and mark.state is MarkState.INTENDED and not options.include_inferred:
+            reasons[one.ref] = Reason(_perhaps_started(undone, mark), is_doubt=True)
+        else:
+            wanted.append(one)
+    return Choice(wanted, reasons, restored_before)
+
+
+def _reason(options: RestoreOptions, one: Restorable, *, number_wanted: int) -> str:
+    pair = (one.ref.vdn_id, one.ref.campaign_id)
+    if options.only is not None and pair not in options.only:
+        return f"not in --only {_shortened(options.only_from)}".rstrip()
+    if pair in options.except_:
+        return f"excluded by --except {_shortened(options.except_from)}".rstrip()
+    if options.vdns and one.ref.vdn_id not in options.vdns:
+        return f"not in --vdn {' '.join(map(str, sorted(options.vdns)))}"
+    if one.inferred and not options.include_inferred:
+        return "that run probably paused it, which is not certain; --include-inferred starts it too"
+    if options.limit is not None and number_wanted >= options.limit:
+        return f"over --limit {options.limit}"
+    return ""
+
+
+def _perhaps_started(undone: Undone, mark: Mark) -> str:
+    return (
+        f"restore {mark.run_id or 'before'} was interrupted and may have started it; it is left"
+        f" alone: `orchestrator restore {undone.record.run_id} --include-inferred` starts it"
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LIST_LIMIT else text[: _LIST_LIMIT - 1] + "…"
+
+
+def selection_document(options: RestoreOptions) -> dict[str, object]:
+    """What was chosen, as summary.json shows it."""
+
+    def listed(source: str, chosen: Collection[object]) -> dict[str, object]:
+        return {"list": source, "campaigns": len(chosen)}
+
+    return {
+        "only": None if options.only is None else listed(options.only_from, options.only),
+        "except": listed(options.except_from, options.except_) if options.except_ else None,
+        "vdns": sorted(options.vdns),
+        "limit": options.limit,
+    }
+
+
+def warn_of_strangers(options: RestoreOptions, undone: Undone, environment: Environment) -> None:
+    """Say which campaigns of --only and --except this run never turned off: a slip, perhaps."""
+    known = {(one.ref.vdn_id, one.ref.campaign_id) for one in undone.candidates}
+    for flag, chosen in (("--only", options.only or ()), ("--except", options.except_)):
+        strange = sorted(pair for pair in chosen if pair not in known)
+        if strange:
+            environment.events.warning(
+                "selection.not_turned_off",
+                flag=flag,
+                run_id=undone.record.run_id,
+                number=len(strange),
+                campaigns=_ids(strange),
+            )
+
+
+def _ids(pairs: list[tuple[int, int]]) -> str:
+    shown = ", ".join(f"{vdn_id}/{campaign_id}" for vdn_id, campaign_id in pairs[:_IDS])
+    return shown + (", …" if len(pairs) > _IDS else "")
+
+
+# -- what an operator is shown ----------------------------------------------------------------
+
+
+def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
+    """What a restore is about to do; it looks into the other runs of these VDNs."""
+    record = undone.record
+    reasons = Counter(reason.text for reason in choice.reasons.values())
+    return UndoFacts(
+        run_id=record.run_id,
+        kind=record.kind,
+        operator=record.operator,
+        host=record.host,
+        reason=record.reason,
+        started_at_ms=record.started_at_ms,
+        will_start=len(choice.wanted),
+        first_names=tuple(one.name or str(one.ref.campaign_id) for one in choice.wanted[:_NAMES]),
+        stay_off=tuple(reasons.most_common()),
+        others=tuple(_others(undone, state_dir)),
+    )
+
+
+def _others(undone: Undone, state_dir: Path) -> Iterable[OtherRun]:
+    """The other runs that turned off more in these VDNs, from a day before this one on."""
+    own = {one.ref for one in undone.candidates}
+    vdns = {ref.vdn_id for ref in own}
+    for directory in runs_in(state_dir)[:_RUNS_READ]:
+        if directory.path.name == undone.directory.path.name or not directory.has_journal:
+            continue
+        try:
+            other = _if_near(directory, undone.record)
+        except OrchestratorError:
+            continue  # `runs` says of it that it cannot be read
+        if other is None:
+            continue
+        more = {
+            one.ref
+            for one in other.candidates
+            if one.ref.vdn_id in vdns
+            and one.ref not in own
+            and not one.inferred
+            and not _is_restored(other.marks.get(one.ref))
+        }
+        if more:
+            record = other.record
+            yield OtherRun(
+                record.run_id, record.kind, record.operator, record.started_at_ms, len(more)
+            )
+
+
+def _is_restored(mark: Mark | None) -> bool:
+    return mark is not None and mark.state is MarkState.RESTORED
+
+
+def _if_near(directory: RunDirectory, undone: RunRecord) -> Undone | None:
+    with open_saved(directory.journal) as saved:
+        record = saved.record()
+        if (
+            record.kind is RunKind.RESTORE
+            or record.dry_run
+            or record.fingerprint != undone.fingerprint
+            or record.started_at_ms < undone.started_at_ms - OLD_MS
+            or not saved.may_have_changed()
+        ):
+            return None
+        return _undone(directory, saved)

@@ -1,0 +1,95 @@
+"""What a restore is about to do, for the question before it and for its dry run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.text import for_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: characters of a name, and of a reason or another text that somebody has written
+_NAME_LIMIT = 60
+_TEXT_LIMIT = 300
+#: names, and other runs, that are shown
+_FIRST = 5
+
+
+class OtherRun(NamedTuple):
+    """Another run in the same VDNs that turned off what the one being undone did not."""
+
+    run_id: str
+    kind: RunKind
+    operator: str
+    started_at_ms: int
+    #: neither restored since nor turned off by the run that is being undone
+    campaigns: int
+
+
+class UndoFacts(NamedTuple):
+    """The run that is undone, and what of it a restore would start."""
+
+    run_id: str
+    kind: RunKind
+    operator: str
+    host: str
+    reason: str
+    started_at_ms: int
+    #: campaigns that will start, and what the first of them are called
+    will_start: int
+    first_names: tuple[str, ...] = ()
+    #: why others stay off, and how many for each reason
+    stay_off: tuple[tuple[str, int], ...] = ()
+    others: tuple[OtherRun, ...] = ()
+
+
+def undo_lines(facts: UndoFacts) -> list[str]:
+    """Say what will be undone: when, by whom and why it was done, what starts and what does not."""
+    reason = for_terminal(facts.reason, limit=_TEXT_LIMIT)
+    by = for_terminal(f"{facts.operator} on {facts.host}", limit=_TEXT_LIMIT)
+    why = f"; reason: {reason}" if reason else "; no reason was given"
+    return [
+        f"run {facts.run_id}: {facts.kind.value} at {_time(facts.started_at_ms)} by {by}{why}",
+        *_starting(facts),
+        *(
+            f"{number:,} {'stays' if number == 1 else 'stay'} off:"
+            f" {for_terminal(why_not, limit=_TEXT_LIMIT)}"
+            for why_not, number in facts.stay_off
+        ),
+        *other_lines(facts),
+    ]
+
+
+def _starting(facts: UndoFacts) -> Iterator[str]:
+    if not facts.will_start:
+        yield "nothing will start"
+        return
+    names = [for_terminal(name, limit=_NAME_LIMIT) for name in facts.first_names[:_FIRST]]
+    more = ", …" if facts.will_start > len(names) else ""
+    shown = f" ({', '.join(names)}{more})" if names else ""
+    yield f"{_campaigns(facts.will_start)} will start{shown}"
+
+
+def other_lines(facts: UndoFacts) -> list[str]:
+    """Say which other runs turned off more in these VDNs: a stop may have been made in several."""
+    lines = [
+        f"{one.campaigns:,} more {'was' if one.campaigns == 1 else 'were'} turned off by run"
+        f" {one.run_id} ({one.kind.value} at {_time(one.started_at_ms)} by"
+        f" {for_terminal(one.operator, limit=_NAME_LIMIT)}): `orchestrator restore {one.run_id}"
+        " --dry-run` shows them"
+        for one in facts.others[:_FIRST]
+    ]
+    rest = facts.others[_FIRST:]
+    if rest:
+        lines.append(f"{sum(one.campaigns for one in rest):,} more by {len(rest)} other runs")
+    return lines
+
+
+def _campaigns(number: int) -> str:
+    return "1 campaign" if number == 1 else f"{number:,} campaigns"
+
+
+def _time(at_ms: int) -> str:
+    return f"{iso_time(at_ms)[:19].replace('T', ' ')}Z"

@@ -1,0 +1,122 @@
+"""marks.jsonl: what restores have done with the campaigns of the run that they undo.
+
+Rule 1: a mark is on the disk before its start is sent.
+Rule 2: the last whole line of a campaign counts; what earlier versions wrote into the journal comes
+        before all of them.
+Rule 3: a line that was cut off, and still names its campaign, means that this may have been
+        started. One that does not was never acted on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import StorageError
+from orchestrator.model import CampaignRef
+from orchestrator.reports.rows import iso_time
+from orchestrator.store.base import Mark, MarkState
+from orchestrator.store.grown_file import GrownFile, read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+MARKS = "marks.jsonl"
+#: a line that was cut off behind its campaign, which comes first
+_CUT = re.compile(r'\{"vdn_id": ([0-9]{1,4}), "campaign_id": ([0-9]{1,19}),', re.ASCII)
+
+
+def read_marks(folder: Path, older: Mapping[CampaignRef, Mark]) -> dict[CampaignRef, Mark]:
+    """What restores have done with each campaign of a run.
+
+    Args:
+        folder: the run's directory.
+        older: what is in its journal.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    marks = dict(older)
+    for line in read_lines(folder / MARKS):
+        found = _read(line)
+        if found is not None:
+            marks[found[0]] = found[1]
+    return marks
+
+
+def _read(line: str) -> tuple[CampaignRef, Mark] | None:
+    with suppress(ValueError, KeyError, TypeError):
+        told = json.loads(line)
+        ref = CampaignRef(int(told["vdn_id"]), int(told["campaign_id"]))
+        return ref, Mark(MarkState(told["state"]), str(told["run_id"]))
+    cut = _CUT.match(line)
+    if cut is None:
+        return None
+    return CampaignRef(int(cut[1]), int(cut[2])), Mark(MarkState.INTENDED, "")
+
+
+class MarkFile:
+    """The marks of a run, open for a restore that holds that run's directory."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open them.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        self._file = GrownFile(folder / MARKS)
+        self._waiting: list[tuple[list[str], asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def add(self, marks: Iterable[tuple[CampaignRef, Mark]], *, at_ms: int) -> None:
+        """Write marks; they are on the disk when this returns. Those of several share an fsync.
+
+        Raises:
+            StorageError: they could not be written.
+        """
+        lines = [_line(ref, mark, at_ms) for ref, mark in marks]
+        if not lines:
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((lines, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await written
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            failure: StorageError | None = None
+            try:
+                lines = [line for some, _ in group for line in some]
+                await asyncio.to_thread(self._file.append, lines)
+            except StorageError as error:
+                failure = error
+            for _, written in group:
+                if written.done():
+                    continue  # who wanted it was cancelled
+                if failure is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(failure)
+
+    async def close(self) -> None:
+        """Finish what was handed in and let go of them."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        self._file.close()
+
+
+def _line(ref: CampaignRef, mark: Mark, at_ms: int) -> str:
+    told = {
+        "vdn_id": ref.vdn_id,
+        "campaign_id": ref.campaign_id,
+        "state": mark.state.value,
+        "run_id": mark.run_id,
+        "at": iso_time(at_ms),
+    }
+    return json.dumps(told)
