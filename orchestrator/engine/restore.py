@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.begin import (
     Opened,
     give_up,
-    hold,
     last_written_ms,
     new_directory,
     new_record,
@@ -33,6 +32,7 @@ from orchestrator.engine.undone import (
     Undone,
     choose,
     find_undone,
+    hold_undone,
     open_marks,
     read_undone,
     selection_document,
@@ -82,7 +82,7 @@ async def restore(
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
     written_ms = last_written_ms(source)
-    hold(environment, source)
+    hold_undone(environment, source)
     try:
         _warn_of_gap(source, environment)
         undone = await read_undone(source, environment)
@@ -149,7 +149,7 @@ async def continue_restore(
 ) -> RunResult:
     """One more process for an interrupted restore."""
     source = find_undone(opened.record, settings.state_dir)
-    hold(environment, source)
+    hold_undone(environment, source)
     try:
         _warn_of_gap(source, environment)
         undone = await read_undone(source, environment)

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.begin import OLD_MS, check_wanted
+from orchestrator.engine.begin import OLD_MS, check_wanted, hold
 from orchestrator.errors import OrchestratorError, StorageError, UsageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
@@ -95,6 +95,19 @@ def _read_whole(directory: RunDirectory, stopping: Stopping) -> Undone:
             return _undone(directory, saved)
     except StorageError as error:
         check_wanted(stopping)
+        raise _nothing_sent(error) from error
+
+
+def hold_undone(environment: Environment, directory: RunDirectory) -> None:
+    """Work alone on a run that is undone.
+
+    Raises:
+        RefusedError: another process works there.
+        StorageError: nobody can.
+    """
+    try:
+        hold(environment, directory)
+    except StorageError as error:
         raise _nothing_sent(error) from error
 
 
