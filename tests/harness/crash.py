@@ -30,10 +30,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
+from orchestrator.store.marks import read_marks
 from tests.e2e.stage import Stage
 from tests.fakes import Sent
 from tests.harness import judge
@@ -207,6 +209,8 @@ class Trial:
     deaths: int = 0
     #: how many requests there had been when each process began
     begins: list[int] = field(default_factory=list)
+    #: of the run that a restore undoes
+    evidence: dict[str, bytes] = field(default_factory=dict)
     #: process → campaigns whose outcome stood when it began
     settled_before: dict[int, set[CampaignRef]] = field(default_factory=dict)
     simulator: Simulator = field(init=False)
@@ -261,6 +265,20 @@ class Trial:
         process = replace(self._life("pause"), run_dir=str(self.folder / "paused"))
         death = await self.cradle.live(process)
         agree(death.exit_code in {0, 1}, f"the pause before the restore ended with {death}")
+        self.evidence = self._evidence()
+
+    def _evidence(self) -> dict[str, bytes]:
+        paused = self.folder / "paused"
+        beside = [path.name for path in paused.iterdir() if path.name.startswith("journal.db-")]
+        agree(not beside, f"reading the undone run left {beside}")
+        return {name: (paused / name).read_bytes() for name in ("journal.db", "results.csv")}
+
+    def _check_undone(self) -> None:
+        """The run that is undone stays as it is, and no start has left without its mark."""
+        agree(self._evidence() == self.evidence, "the restore changed the run that it undoes")
+        marked = set(read_marks(self.folder / "paused", {}))
+        started = {one.ref for one in self._sent() if one.kind is Kind.RESUME and one.ref}
+        agree(started <= marked, f"started without a mark: {sorted(started - marked)}")
 
     async def _until_finished(self) -> int:
         for dying in (*self.plan.deaths, None):
@@ -272,6 +290,8 @@ class Trial:
             agree(not death.hung, f"a life hung for {LIFE_S:g} s")
             self.deaths += 1
             self._after_death(dying)
+            if self.evidence:
+                self._check_undone()
         raise MismatchError("it never came to its end")
 
     def _next_command(self) -> str:
@@ -428,6 +448,8 @@ class Trial:
         left = judge.left_to_a_person(story.rows) if restore else []
         wanted_exit = {0, 1} if self.plan.command == "pause" else {int(bool(left))}
         agree(exit_code in wanted_exit, f"exit {exit_code}, left to a person: {left}")
+        if self.evidence:
+            self._check_undone()
         wanted = self._wanted(restore=restore) | dict.fromkeys(left, Status.SUSPENDED)
         wrong = {ref for ref in wanted if self.simulator.world.status_of(ref) is not wanted[ref]}
         agree(not wrong, f"in another state than they should be: {sorted(wrong)}")
