@@ -203,8 +203,8 @@ COMMANDS = {
         (
             _RUN,
             _YES,
-            Flag("--only", "IDS", "1005,1017 or a list; start these and no others", values.word),
-            Flag("--except", "IDS", "1005,1017 or a list; leave these off", values.word, "except_"),
+            Flag("--only", "LIST", "1005,1017 or a list; start these and no others", values.word),
+            Flag("--except", "LIST", "1005,1017 or a list; leave these off", values.word, "except_"),
             Flag("--vdn", "N", "these VDNs only; repeatable", values.vdn, action="append"),
             _DRY_RUN,
             Flag("--limit", "N", "start at most so many campaigns", values.count),

@@ -68,6 +68,7 @@ async def test_the_evidence_stays_byte_for_byte(tmp_path: Path) -> None:
     await stage.restore(run_dir)
     add_note_to(RunDirectory(run_dir), "ticket 4711", operator="ada", at_ms=1_000)
     report_again(RunDirectory(run_dir), fallback=None)
+    await stage.continue_run(run_dir)
 
     assert state_of(run_dir) == before
     marks = read_marks(run_dir, {})
