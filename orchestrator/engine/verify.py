@@ -73,6 +73,9 @@ class _Verification:
     doubted: set[CampaignRef] = field(default_factory=set)
     #: had their one PUT more
     paused_again: set[CampaignRef] = field(default_factory=set)
+    #: shown as before by the filtered listing of the look that goes on: the other one, which may be
+    #: older, does not clear them
+    disputed_now: set[CampaignRef] = field(default_factory=set)
     #: 0200011 to the one PUT more: the listing is older than our acceptance
     outdated: set[CampaignRef] = field(default_factory=set)
 
@@ -225,6 +228,8 @@ class _Verification:
                 self.fresh[known.ref] = known
             else:
                 self.suspects[known.ref] = known, seen
+        elif known.ref in self.disputed_now:
+            return None
         else:
             self.suspects.pop(known.ref, None)
             is_already = made is not None and made.decision.outcome is Outcome.ALREADY_RUNNING
@@ -271,6 +276,7 @@ class _Verification:
             waited_s += wait_s
             if await self._are_some_cleared():
                 await self._look()
+            self.disputed_now.clear()
             self._drop_doubts(waited_s)
         await self._put_again(tuple(self.fresh.values()))
 
@@ -291,7 +297,8 @@ class _Verification:
             enough=few_of_many(self.count),
         )
         if seen.complete:
-            return any(ref.campaign_id not in seen.ids for ref in self.suspects)
+            self.disputed_now = {ref for ref in self.suspects if ref.campaign_id in seen.ids}
+            return len(self.disputed_now) < len(self.suspects)
         if len(self.suspects) > _FEW_SUSPECTS:
             return False
         found = await asyncio.gather(
