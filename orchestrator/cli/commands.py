@@ -152,11 +152,21 @@ def restore(given: Namespace) -> int:
 
 def report(given: Namespace) -> int:
     """`report RUN`."""
+    from orchestrator.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.engine import pages  # noqa: PLC0415
     from orchestrator.engine.saved import report_again  # noqa: PLC0415
     from orchestrator.store.run_dir import find_run  # noqa: PLC0415
 
     settings = runner.load_offline(given)
-    result = report_again(find_run(settings.state_dir, given.run), fallback=output.raw_stdout())
+    run = find_run(settings.state_dir, given.run)
+    others = [find_run(settings.state_dir, one) for one in given.with_ or ()]
+    result = report_again(run, fallback=output.raw_stdout())
+    clock = SystemClock()
+    pages.write_page([run], run.path / pages.PAGE, clock)
+    if given.html is not None:
+        pages.write_page([run, *others], given.html, clock)
+    if given.xlsx is not None:
+        pages.write_workbook_of(run, given.xlsx)
     runner.show_result(result, given)
     return result.exit_code
 

@@ -22,6 +22,7 @@ from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import Stopping, heed_signals
+from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
 from orchestrator.settings.schema import SPECS
@@ -43,6 +44,8 @@ Ts = TypeVarTuple("Ts")
 
 #: seconds that the last words of a process may take that was told twice to leave
 _LAST_WORDS_S = 0.5
+#: seconds by which the page may delay the end of an emergency
+_PAGE_S = 1.0
 #: descriptors of a loop, a connection and what is opened for a moment
 _FEW = 8
 #: what a run would import while connections are open
@@ -86,6 +89,7 @@ class Stage:
         if and_then is not None:
             and_then(result)
         show_result(result, self.given)
+        leave_page(result)
         return result.exit_code
 
     async def _perform(
@@ -252,6 +256,28 @@ def _open_log(given: Namespace) -> TextIO | None:
         why = log_trouble(error, given.log_file)
         output.warn(f"the log file {given.log_file} cannot be written ({why}); events go to stderr")
         return None
+
+
+def leave_page(result: RunResult) -> None:
+    """Leave report.html in the run directory; after the last line, and never instead of it."""
+    if result.run_dir is None or not result.is_reported or result.repeated:
+        return
+    limit_s = _PAGE_S if result.facts.kind == "pause-all" else None
+    making = threading.Thread(target=_make_page, args=(result.run_dir,), daemon=True)
+    # no thread can be started, or Ctrl-C: the run is over all the same
+    with contextlib.suppress(RuntimeError, KeyboardInterrupt):
+        making.start()
+        making.join(limit_s)
+
+
+def _make_page(run_dir: Path) -> None:
+    from orchestrator.engine import pages  # noqa: PLC0415 - after the run
+    from orchestrator.store.run_dir import RunDirectory  # noqa: PLC0415
+
+    try:
+        pages.write_page([RunDirectory(run_dir)], run_dir / pages.PAGE, SystemClock())
+    except (OrchestratorError, OSError, ImportError) as error:
+        output.warn(f"{run_dir / pages.PAGE} could not be made: {error}")
 
 
 def show_result(result: RunResult, given: Namespace) -> None:

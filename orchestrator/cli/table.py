@@ -216,8 +216,25 @@ COMMANDS = {
     ),
     "report": Command(
         "make the report files again from a run's journal",
-        (_RUN, _JSON),
-        ("orchestrator report last", "orchestrator report 7f3a --json"),
+        (
+            _RUN,
+            Flag("--html", "FILE", "write the page of the run there too", values.path),
+            Flag("--xlsx", "FILE", "write its rows as a workbook", values.path),
+            Flag(
+                "--with",
+                "RUN2",
+                "on the page of --html too; repeatable",
+                values.word,
+                "with_",
+                "append",
+            ),
+            _JSON,
+        ),
+        (
+            "orchestrator report last",
+            "orchestrator report 7f3a --json",
+            "orchestrator report 7f3a --with 91c2 --html incident.html",
+        ),
         {code: why for code, why in EXIT_CODES.items() if code != "7"},
         "Nothing is sent.",
     ),

@@ -83,9 +83,7 @@ def make_report(
         storage_failed: the journal itself could not be kept on the disk.
         fallback: where the rows go when files cannot be written; None: nowhere.
     """
-    facts = read_facts(saved)
-    if folder is not None and gap_of(folder / "journal.db") is Gap.LOST:
-        facts = facts._replace(journal_incomplete=True)
+    facts = read_facts(saved, folder)
     failure: StorageError | None = None
     tally: Tally | None = None
     if folder is not None:
@@ -162,8 +160,8 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     return f"{about}{facts.why or facts.ended.value}.{rest}"
 
 
-def read_facts(saved: Saved) -> RunFacts:
-    """Everything but the rows."""
+def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
+    """Everything but the rows; `folder` is the run directory, None when there is none."""
     record, past = saved.record(), saved.processes()
     last = past[-1] if past else None
     ended = Ended.KILLED
@@ -186,6 +184,7 @@ def read_facts(saved: Saved) -> RunFacts:
         started_at_ms=record.started_at_ms,
         ended_at_ms=last.ended_at_ms if last else record.started_at_ms,
         ended=ended,
+        journal_incomplete=folder is not None and gap_of(folder / "journal.db") is Gap.LOST,
         why=record.why,
         dry_run=record.dry_run,
         accept=record.accept,

@@ -12,19 +12,21 @@ import contextlib
 import csv
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO, cast
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.rows import COLUMNS, RunKind, Tally, cells, is_unstopped
 from orchestrator.settings.server_url import server_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import TextIOWrapper
     from pathlib import Path
 
     from orchestrator.reports.rows import ReportRow
@@ -89,6 +91,32 @@ def write_summary(folder: Path, document: Mapping[str, object]) -> None:
         summary.write("\n")
         place.publish(SUMMARY, summary)
         place.fsync()
+
+
+def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
+    """Write a file of any name: whole, or what was there before is still there.
+
+    Args:
+        path: the file; its folder must exist.
+        make: writes it into an open file.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    with _opened(path.parent) as place, place.unfinished(path.name) as file:
+        with _worded(path):
+            make(cast("BinaryIO", cast("TextIOWrapper", file).buffer))
+        place.publish(path.name, file)
+        place.fsync()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def write_to_stream(

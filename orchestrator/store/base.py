@@ -264,6 +264,9 @@ class Saved(Protocol):
     def passes(self) -> tuple[SweepRecord, ...]:
         """The check passes of a pause-all, in order."""
 
+    def sent_per_s(self) -> dict[int, int]:
+        """Seconds since the epoch in which PUTs left, and how many did."""
+
     def counts(self) -> dict[str, int]:
         """Recorded outcomes and their numbers: cheap; the report counts its own rows."""
 

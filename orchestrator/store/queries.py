@@ -309,6 +309,16 @@ def passes(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
     return tuple(one._replace(complete=bool(one.complete)) for one in found)
 
 
+def sent_per_s(connection: sqlite3.Connection) -> dict[int, int]:
+    """Seconds since the epoch in which PUTs left, and how many did."""
+    return dict(
+        connection.execute(
+            "SELECT sent_at_ms / 1000, count(*) FROM attempts WHERE sent_at_ms IS NOT NULL"
+            " GROUP BY 1 ORDER BY 1"
+        )
+    )
+
+
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
     """Recorded outcomes and their numbers: cheap, for progress; the report counts its own rows."""
     return dict(connection.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))

@@ -68,6 +68,7 @@ class SqliteJournal:
 
     processes = _says(queries.processes)
     passes = _says(queries.passes)
+    sent_per_s = _says(queries.sent_per_s)
     counts = _says(queries.counts)
     lines = _says(queries.lines)
     unverified = _says(queries.unverified)

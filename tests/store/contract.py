@@ -611,6 +611,16 @@ async def test_passes_are_kept_in_order(story: Story) -> None:
     assert await story.store.read(lambda saved: saved.passes()) == passes
 
 
+async def test_what_left_is_counted_by_the_second(story: Story) -> None:
+    """Repeats count; what was called off, and an intent without an answer, do not."""
+    await story.sent(1, 1, Kind.DATABASE_ERROR)
+    await story.sent(1, 2, Kind.ACCEPTED)
+    await story.sent(2)
+    await story.not_sent(3)
+
+    assert await story.store.read(lambda saved: saved.sent_per_s()) == {1: 2}
+
+
 async def test_reads_come_in_the_order_in_which_they_were_asked(story: Story) -> None:
     """A read sees what was handed in before it, and nothing that was handed in after."""
     intent = Intent(1, 1, None, at_ms=1)
