@@ -120,6 +120,41 @@ _BASH_COMPLETIONS = "~/.local/share/bash-completion/completions"
 
 #: name: what it does, in the order in which people need it
 COMMANDS = {
+    "init": Command(
+        "ask for server, keys and VDNs, write them where all commands look, and check",
+        (
+            Flag("--server-name", "NAME", "what people call the server", dest="server.name"),
+            Flag(
+                "--trust-sha256",
+                "HEX",
+                "trust the certificate with this fingerprint",
+                values.fingerprint,
+            ),
+            _OPERATOR,
+            Flag("--state-dir", "DIR", "the directory of all runs", dest="state.dir"),
+            Flag("--vdn", "N", "a VDN that matters; repeatable", values.vdn, action="append"),
+            Flag("--yes", "", "ask nothing: flags, the settings that are there, defaults"),
+        ),
+        (
+            "orchestrator init",
+            "orchestrator init --config test",
+            "orchestrator init --yes --base-url https://isales.example.com:28080 --vdn 1234",
+        ),
+        {
+            "0": "written, and an emergency would work right now",
+            "1": "written, and an emergency would not work, or no VDN was given to try",
+            "2": "usage or settings refused, or something is missing; nothing was written",
+            "3": "written, and the server refuses the credentials",
+            "4": "the server cannot be reached, or its certificate cannot be used",
+            "5": "a file could not be written",
+            "7": "the certificate, or a change of the settings, was not accepted",
+            "70": EXIT_CODES["70"],
+            "130": "interrupted; nothing was written",
+        },
+        "Every question has a flag. It shows a certificate that this machine does not trust, and"
+        " asks; without a terminal --trust-sha256 or --ca-file answers. The secret key has no"
+        " flag: it is typed, or --secret-key-file names its file.",
+    ),
     "pause": Command(
         "pause every campaign in a list",
         (

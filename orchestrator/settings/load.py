@@ -183,7 +183,8 @@ class _Search:
             self.values[row.key], self.origins[row.key] = value, origin
         self._fit_backoff()
         if self.values[STATE_DIR] is None:
-            self.values[STATE_DIR], self.origins[STATE_DIR] = self._default_state_dir(), "default"
+            usual = usual_state_dir(self.environ, self.identity, self.warn)
+            self.values[STATE_DIR], self.origins[STATE_DIR] = usual, "default"
         self._name_server_and_operator()
         _, secret = self._chosen_secret()
         self.origins[SECRET_KEY] = secret.origin if secret else NOT_SET
@@ -288,16 +289,20 @@ class _Search:
             parts[section] = kind(**{row.name: self.values[row.key] for row in rows})
         return Settings(**parts, origins=self.origins)
 
-    def _default_state_dir(self) -> Path:
-        """Where run directories lie when nothing says it; warns where it is no usual place."""
-        base = files.below_home("XDG_STATE_HOME", ".local/state", self.environ, self.home)
-        why = files.no_place(base / "orchestrator") if base else "there is no home directory"
-        if base and not why:
-            return base / "orchestrator"
-        # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
-        fallback = Path(f"/var/tmp/orchestrator-{self.identity.uid}")  # noqa: S108
-        self.warn(f"{why}: runs are kept in {fallback}")
-        return fallback
+
+def usual_state_dir(
+    environ: Mapping[str, str], identity: Identity, warn: Callable[[str], None]
+) -> Path:
+    """Where run directories lie when nothing says it; warns where it is no usual place."""
+    home = files.home_directory(environ, identity)
+    base = files.below_home("XDG_STATE_HOME", ".local/state", environ, home)
+    why = files.no_place(base / "orchestrator") if base else "there is no home directory"
+    if base and not why:
+        return base / "orchestrator"
+    # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
+    fallback = Path(f"/var/tmp/orchestrator-{identity.uid}")  # noqa: S108
+    warn(f"{why}: runs are kept in {fallback}")
+    return fallback
 
 
 def usual_files(

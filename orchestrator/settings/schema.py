@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.settings import checks
 from orchestrator.settings.checks import count, number
+from orchestrator.settings.server_url import ServerUrl, read_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +125,7 @@ class Setting:
                 return "true" if value else "false"
             case float():
                 return f"{value:.15g}"
-            case tuple():
+            case tuple() | list():
                 return ", ".join(map(str, value))
             case _:
                 return str(value)
@@ -187,6 +188,13 @@ class ServerSettings:
         15.0,
         emergency=5.0,
     )
+
+    @property
+    def title(self) -> str:
+        """Its name and its URL; the URL alone where its host is its name."""
+        url = read_base_url(self.base_url)
+        is_host = isinstance(url, ServerUrl) and self.name == url.host
+        return f"{self.name} ({self.base_url})" if self.name and not is_host else self.base_url
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,19 @@ def test_what_a_call_gives_is_told_from_what_is_configured() -> None:
     assert SPECS["retry.max_attempts"].origin_of_call == "argument retry.max_attempts"
 
 
+@pytest.mark.parametrize(
+    ("name", "base_url", "expected"),
+    [
+        ("production", "https://h.example:1", "production (https://h.example:1)"),
+        ("h.example", "https://h.example:1", "https://h.example:1"),
+        ("", "https://h.example:1", "https://h.example:1"),
+    ],
+)
+def test_a_server_is_shown_by_its_name_and_its_url(name: str, base_url: str, expected: str) -> None:
+    """A host that is the name is not said twice."""
+    assert ServerSettings(base_url=base_url, name=name).title == expected
+
+
 def test_the_sections_can_be_made_by_hand_and_show_no_secret() -> None:
     """[Z06] Every field has its default; a record in a traceback or a log is masked."""
     settings = Settings(
