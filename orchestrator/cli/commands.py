@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 _NOTHING_SENT = "Nothing was sent."
 
 
+def init(given: Namespace) -> int:
+    """`init`: from nothing to ready."""
+    from orchestrator.cli.init import init as start  # noqa: PLC0415
+
+    return start(given)
+
+
 def pause(given: Namespace) -> int:
     """`pause LIST`."""
     from orchestrator.manifest.formats import Format  # noqa: PLC0415
@@ -249,7 +256,9 @@ def check(given: Namespace) -> int:
     elif failed := [step.name for step in steps if step.exit_code]:
         output.give(f"An emergency would NOT work now: {', '.join(failed)}.")
     elif code:
-        output.give("No step failed, but not everything was tried: give --vdn N.")
+        output.give(
+            "No step failed, but not everything was tried: give --vdn N, or set server.vdns."
+        )
     else:
         output.give("An emergency would work now.")
     return code
@@ -295,6 +304,7 @@ def completion(given: Namespace) -> int:
 
 #: by the names of table.py
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "init": init,
     "pause": pause,
     "pause-all": pause_all,
     "continue": continue_,

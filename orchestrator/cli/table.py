@@ -85,6 +85,7 @@ _RATE = _setting("pace.rate_per_s")
 _CONCURRENCY = _setting("pace.concurrency")
 _DEADLINE = Flag("--deadline", "S", "seconds after which nothing new is sent", values.seconds)
 _REASON = Flag("--reason", "TEXT", "why, for the report; never required")
+_OPERATOR = _setting("operator.name")
 _JSON = Flag("--json", "", "one JSON document on one line, last on stdout")
 _DRY_RUN = Flag("--dry-run", "", "show what would be done; change nothing")
 _YES = Flag("--yes", "", "do not ask for the VDN number(s); no variable replaces this flag")
@@ -102,9 +103,15 @@ SHARED = (
     Flag("--debug", "", "show where an error came from"),
     Flag("--log-format", "console|json", "how events are written; default: console"),
     Flag("--log-file", "FILE", "log into this file instead of stderr", values.path),
-    Flag("--config", "FILE", "the settings file", values.path),
+    Flag("--config", "FILE", "the settings file, or NAME: NAME.toml beside the usual", values.word),
     _setting("server.base_url"),
     _setting("credentials.access_key"),
+    Flag(
+        "--secret-key-file",
+        "FILE",
+        "the secret key alone on one line, readable by you only",
+        dest="credentials.secret_key_file",
+    ),
     _setting("server.ca_file"),
     Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
 )
@@ -113,6 +120,41 @@ _BASH_COMPLETIONS = "~/.local/share/bash-completion/completions"
 
 #: name: what it does, in the order in which people need it
 COMMANDS = {
+    "init": Command(
+        "ask for server, keys and VDNs, write them where all commands look, and check",
+        (
+            Flag("--server-name", "NAME", "what people call the server", dest="server.name"),
+            Flag(
+                "--trust-sha256",
+                "HEX",
+                "trust the certificate with this fingerprint",
+                values.fingerprint,
+            ),
+            _OPERATOR,
+            Flag("--state-dir", "DIR", "the directory of all runs", dest="state.dir"),
+            Flag("--vdn", "N", "a VDN that matters; repeatable", values.vdn, action="append"),
+            Flag("--yes", "", "ask nothing: flags, the settings that are there, defaults"),
+        ),
+        (
+            "orchestrator init",
+            "orchestrator init --config test",
+            "orchestrator init --yes --base-url https://isales.example.com:28080 --vdn 1234",
+        ),
+        {
+            "0": "written, and an emergency would work right now",
+            "1": "written, and an emergency would not work, or no VDN was given to try",
+            "2": "usage or settings refused, or something is missing; nothing was written",
+            "3": "written, and the server refuses the credentials",
+            "4": "the server cannot be reached, or its certificate cannot be used",
+            "5": "a file could not be written",
+            "7": "the certificate, or a change of the settings, was not accepted",
+            "70": EXIT_CODES["70"],
+            "130": "interrupted; nothing was written",
+        },
+        "Every question has a flag. It shows a certificate that this machine does not trust, and"
+        " asks; without a terminal --trust-sha256 or --ca-file answers. The secret key has no"
+        " flag: it is typed, or --secret-key-file names its file.",
+    ),
     "pause": Command(
         "pause every campaign in a list",
         (
@@ -135,6 +177,7 @@ COMMANDS = {
             Flag("--no-verify", "", "skip the listings before and after the PUTs"),
             _ACCEPT,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -160,6 +203,7 @@ COMMANDS = {
             _RATE,
             _CONCURRENCY,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -203,6 +247,7 @@ COMMANDS = {
             _RATE,
             _CONCURRENCY,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (

@@ -84,7 +84,7 @@ class _Course:
     async def _ask(self, context: RunContext, emergency: Emergency, confirm: Confirm) -> None:
         """List while the operator types; nothing is paused before the answer."""
         running = asyncio.create_task(emergency.run())
-        findings = Findings(self.settings.server.base_url, self.vdns, emergency.findings)
+        findings = Findings(self.settings.server.title, self.vdns, emergency.findings)
         asking = asyncio.create_task(_asked(confirm, findings))
         stopped = asyncio.create_task(context.stopping.sleep(None))
         await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -204,7 +204,7 @@ async def _ask(
 ) -> None:
     vdns = tuple(sorted({one.ref.vdn_id for one in candidates}))
     lines = [f"run {undone.record.run_id} turned off {len(candidates):,} campaigns"]
-    if not await confirm(Findings(settings.server.base_url, vdns, lines)):
+    if not await confirm(Findings(settings.server.title, vdns, lines)):
         raise RefusedError(
             "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
         )

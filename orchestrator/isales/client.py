@@ -406,15 +406,18 @@ def _has_input(endpoint: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, *, pem: str | None = None) -> ssl.SSLContext:
     """How every server's certificate is verified: by these authorities, or the system's.
+
+    `pem` holds the certificates themselves, as `ca_file` would.
 
     Python 3.13 changed its defaults. VERIFY_X509_STRICT refuses what private authorities issue
     (no Authority Key Identifier); VERIFY_X509_PARTIAL_CHAIN trusts an intermediate authority in
-    `ca_file` without its root. A server must not be trusted on one Python and refused on another,
-    so the flags are ours, and both of these work everywhere.
+    `ca_file` without its root, and a server's own certificate alone (host name and dates are
+    checked as ever), which is what `init` saves. A server must not be trusted on one Python and
+    refused on another, so the flags are ours, and all of this works everywhere.
     """
-    context = ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=ca_file, cadata=pem)
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

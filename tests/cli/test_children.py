@@ -23,7 +23,7 @@ from orchestrator.simulator.scenarios import DRILL_VDN, healthy
 from tests.cli.makers import child, environment, served, write_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.simulator.server import Simulator
@@ -41,7 +41,9 @@ def simulator() -> Iterator[Simulator]:
 class Terminal:
     """A child with a terminal for stdin and stderr; stdout is a pipe."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, *arguments: str, env: Mapping[str, str], before: Callable[[], None] | None = None
+    ) -> None:
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *arguments],
@@ -50,6 +52,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=before,  # noqa: PLW1509 - one system call, no lock
         )
         os.close(slave)
         self.seen = ""
