@@ -97,7 +97,7 @@ class Stage:
         log = _open_log(self.given)
         environment = Environment(
             clock=clock,
-            events=make_events(self.given, log or cast("TextIO", self.screen)),
+            events=make_events(self.given, log or cast("TextIO", self.screen), is_file=bool(log)),
             stopping=self.stopping,
             progress=self.progress,
             fallback=output.raw_stdout(),
@@ -226,10 +226,15 @@ def _check_log_file(given: Namespace, reads: Path | None) -> None:
                 raise refuse("--log-file", f"{read} is read by this command")
 
 
-def make_events(given: Namespace, stream: TextIO) -> Events:
-    """Where a run says what happens: a log file, or stderr above the live line."""
+def make_events(given: Namespace, stream: TextIO, *, is_file: bool) -> Events:
+    """Where a run says what happens: a log file, or stderr above the live line.
+
+    A file is read afterwards, so it has info events whatever is shown meanwhile.
+    """
     level = Level.WARNING
-    if given.quiet:
+    if is_file:
+        level = Level.DEBUG if (given.verbose or 0) > 1 else Level.INFO
+    elif given.quiet:
         level = Level.ERROR
     elif given.verbose:
         level = Level.INFO if given.verbose == 1 else Level.DEBUG

@@ -132,6 +132,9 @@ async def live(
             worst_1s=pacer.worst_window(),
             busy_ms=_busy_ms(pacer),
         )
+        offset_s = context.dispatcher.server_clock.offset_s
+        if offset_s is not None:
+            await _recorded(environment, journal.note(clock_offset_s=offset_s))
         last_words = journal.end_process(
             process,
             why=environment.stopping.why,

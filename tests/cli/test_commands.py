@@ -128,6 +128,21 @@ def test_verbose_logs_events_as_json_and_never_the_secret(
     assert SECRET_KEY not in everything
 
 
+@pytest.mark.parametrize(("volume", "debug"), [("", False), ("-q", False), ("-vv", True)])
+def test_a_log_file_holds_info_events_whatever_is_shown(
+    simulator: Simulator, workplace: Path, volume: str, *, debug: bool
+) -> None:
+    """Without a flag, with -q, and with -vv, which adds debug events."""
+    log = workplace / "run.log"
+    line = ["pause", str(write_list(workplace, 1234001)), *FAST, *([volume] if volume else [])]
+
+    assert main([*line, "--log-format", "json", "--log-file", str(log)]) == 0
+
+    events = [json.loads(one) for one in log.read_text(encoding="utf-8").splitlines()]
+    assert {"campaign.settled"} <= {event["event"] for event in events}
+    assert ("debug" in {event["level"] for event in events}) <= debug
+
+
 def test_a_log_file_that_cannot_be_written_is_one_warning(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
