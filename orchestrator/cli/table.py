@@ -101,7 +101,7 @@ SHARED = (
     Flag("-q", "", "say only errors and results", dest="quiet"),
     Flag("--debug", "", "show where an error came from"),
     Flag("--log-format", "console|json", "how events are written; default: console"),
-    Flag("--log-file", "FILE", "log events (debug ones with -vv) into this file instead of stderr", values.path),
+    Flag("--log-file", "FILE", "log into this file, not to stderr; -vv: everything", values.path),
     Flag("--config", "FILE", "the settings file", values.path),
     _setting("server.base_url"),
     _setting("credentials.access_key"),
