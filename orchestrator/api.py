@@ -62,7 +62,8 @@ def load_settings(
 
     Args:
         overrides: TOML key to value, such as `{"pace.rate_per_s": 5}`.
-        config: a settings file; None looks in the usual places.
+        config: a settings file, or as text the NAME of one beside the usual file; None looks in
+            the usual places.
         environ: instead of the process's environment.
         emergency: the defaults of pause-all.
         dry_run: nothing is to be sent, so server and credentials may be missing.
@@ -73,7 +74,7 @@ def load_settings(
     return _load_settings(
         flags=dict(overrides or {}),
         environ=os.environ if environ is None else environ,
-        config=Path(config) if config else None,
+        config=config or None,
         emergency=emergency,
         need_credentials=not dry_run,
         need_server=not dry_run,

@@ -219,7 +219,9 @@ def _check_log_file(given: Namespace, reads: Path | None) -> None:
     if given.log_file is None:
         return
     named = (os.environ.get(name) for name in _READ_BY_ENVIRONMENT)
-    for read in (reads, given.config, vars(given)["server.ca_file"], *named):
+    flags = vars(given)
+    keys = (flags["server.ca_file"], flags["credentials.secret_key_file"])
+    for read in (reads, given.config, *keys, *named):
         with contextlib.suppress(OSError, ValueError):
             # what is not there, or cannot be a file, is nobody's business here
             if read and os.path.samefile(given.log_file, read):  # noqa: PTH121 - takes texts too

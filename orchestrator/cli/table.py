@@ -85,6 +85,7 @@ _RATE = _setting("pace.rate_per_s")
 _CONCURRENCY = _setting("pace.concurrency")
 _DEADLINE = Flag("--deadline", "S", "seconds after which nothing new is sent", values.seconds)
 _REASON = Flag("--reason", "TEXT", "why, for the report; never required")
+_OPERATOR = _setting("operator.name")
 _JSON = Flag("--json", "", "one JSON document on one line, last on stdout")
 _DRY_RUN = Flag("--dry-run", "", "show what would be done; change nothing")
 _YES = Flag("--yes", "", "do not ask for the VDN number(s); no variable replaces this flag")
@@ -102,9 +103,15 @@ SHARED = (
     Flag("--debug", "", "show where an error came from"),
     Flag("--log-format", "console|json", "how events are written; default: console"),
     Flag("--log-file", "FILE", "log into this file, not to stderr; -vv: everything", values.path),
-    Flag("--config", "FILE", "the settings file", values.path),
+    Flag("--config", "FILE", "the settings file, or NAME: NAME.toml beside the usual", values.word),
     _setting("server.base_url"),
     _setting("credentials.access_key"),
+    Flag(
+        "--secret-key-file",
+        "FILE",
+        "the secret key alone on one line, readable by you only",
+        dest="credentials.secret_key_file",
+    ),
     _setting("server.ca_file"),
     Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
 )
@@ -135,6 +142,7 @@ COMMANDS = {
             Flag("--no-verify", "", "skip the listings before and after the PUTs"),
             _ACCEPT,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -160,6 +168,7 @@ COMMANDS = {
             _RATE,
             _CONCURRENCY,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -203,6 +212,7 @@ COMMANDS = {
             _RATE,
             _CONCURRENCY,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (

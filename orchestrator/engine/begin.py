@@ -6,7 +6,6 @@ processes add to them and never change them.
 
 from __future__ import annotations
 
-import getpass
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
@@ -186,10 +185,11 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
         run_id=run_id_of(environment, directory),
         kind=kind,
         reason=reason,
-        operator=_operator(),
+        operator=settings.operator.name,
         host=environment.host,
         version=VERSION,
         server=base_url,
+        server_name=settings.server.name,
         fingerprint=server_fingerprint(base_url) if base_url else "",
         settings=settings_document(settings),
         rate_per_s=settings.pace.rate_per_s,
@@ -262,7 +262,8 @@ def with_server_of(settings: Settings, record: RunRecord) -> Settings:
             " Nothing was sent.",
             advice=f"add --base-url {record.server}, or name another run",
         )
-    return replace(settings, server=replace(settings.server, base_url=record.server))
+    name = record.called
+    return replace(settings, server=replace(settings.server, base_url=record.server, name=name))
 
 
 def refuse_if_old(
@@ -304,10 +305,3 @@ def _compact(at_ms: int) -> str:
 
 def _utc_text(at_ms: int) -> str:
     return iso_time(at_ms)[:19] + "Z"
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

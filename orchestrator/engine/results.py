@@ -181,6 +181,7 @@ def read_facts(saved: Saved) -> RunFacts:
         host=record.host,
         version=record.version,
         server=record.server,
+        server_name=record.called,
         settings=_with_recoveries(record),
         started_at_ms=record.started_at_ms,
         ended_at_ms=last.ended_at_ms if last else record.started_at_ms,

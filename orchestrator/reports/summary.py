@@ -161,6 +161,8 @@ class RunFacts(NamedTuple):
     #: None while it runs, or when it was killed
     ended_at_ms: int | None
     ended: Ended
+    #: what people call the server
+    server_name: str = ""
     #: the reason of `ended` in words for people; may be empty
     why: str = ""
     dry_run: bool = False
@@ -274,6 +276,7 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         "host": facts.host,
         "version": facts.version,
         "server": facts.server,
+        "server_name": facts.server_name,
         "settings": _plain(facts.settings),
         "manifest": _manifest(facts),
         "started_at": _moment(facts.started_at_ms),

@@ -25,6 +25,10 @@ ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 SECRET_KEY: Final = "credentials.secret_key"  # noqa: S105
 SECRET_KEY_FILE: Final = "credentials.secret_key_file"  # noqa: S105
 STATE_DIR: Final = "state.dir"
+SERVER_NAME: Final = "server.name"
+OPERATOR_NAME: Final = "operator.name"
+#: the values that stand for "not given"
+NOTHING: Final = frozenset({None, "", ()})
 
 _TIMEOUT_MAX_S: Final = 3_600
 _PATIENCE_MAX_S: Final = 7 * 24 * 3_600
@@ -47,7 +51,7 @@ class Setting:
     #: in lower case and without a full stop
     meaning: str
     check: checks.Check
-    #: None or "": nothing is assumed
+    #: one of NOTHING: nothing is assumed
     default: Any = None
     #: the default of pause-all, which has less time
     emergency_default: Any = None
@@ -101,7 +105,7 @@ class Setting:
     @property
     def help(self) -> str:
         """The text of its flag."""
-        default = "" if self.default in {None, ""} else f"default: {self.shown(self.default)}"
+        default = "" if self.default in NOTHING else f"default: {self.shown(self.default)}"
         return "; ".join(filter(None, (self.words, default)))
 
     def read(self, value: object, *, is_text: bool) -> object:
@@ -114,14 +118,14 @@ class Setting:
     def shown(self, value: object) -> str:
         """Show a checked value to people."""
         match value:
-            case None | "":
+            case None | "" | ():
                 return self.none
             case bool():
                 return "true" if value else "false"
             case float():
                 return f"{value:.15g}"
             case tuple():
-                return ", ".join(value)
+                return ", ".join(map(str, value))
             case _:
                 return str(value)
 
@@ -158,6 +162,22 @@ class ServerSettings:
         none="system",
         note="Left out: the system's authorities. No switch turns verification off.",
     )
+    #: the host of base_url where nothing was given
+    name: str = _setting(
+        "what people call the server, shown in prompts and reports",
+        checks.name,
+        "",
+        variable="ORCHESTRATOR_SERVER_NAME",
+        example="production",
+        none="host of base_url",
+    )
+    vdns: tuple[int, ...] = _setting(
+        "the VDNs that matter, which `check` tries without --vdn",
+        checks.vdn_ids,
+        (),
+        example="[1201, 1202]",
+        none="none",
+    )
     connect_timeout_s: float = _setting(
         "seconds for one connection to be made", number(most=_TIMEOUT_MAX_S), 5.0, emergency=3.0
     )
@@ -189,6 +209,7 @@ class CredentialSettings:
         checks.path,
         None,
         variable="ORCHESTRATOR_SECRET_KEY_FILE",
+        flag="--secret-key-file FILE",
         example="/etc/orchestrator/secret_key",
         note="Second choice: the variable ORCHESTRATOR_SECRET_KEY."
         " The secret key itself is refused in a file of settings.",
@@ -201,6 +222,23 @@ class CredentialSettings:
         variable="ORCHESTRATOR_SECRET_KEY",
         example="SK",
         in_file=False,
+    )
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """Who is at work."""
+
+    #: the login name where nothing was given
+    name: str = _setting(
+        "who is at work, for every report",
+        checks.name,
+        "",
+        variable="ORCHESTRATOR_OPERATOR",
+        flag="--operator NAME",
+        example="Jane Doe",
+        none="login name",
+        note="Left out: the login name; of root, who called sudo.",
     )
 
 
@@ -302,6 +340,7 @@ class Settings:
     state: StateSettings
     #: TOML key -> flag, variable, file:key, "default" or "not set"
     origins: Mapping[str, str]
+    operator: OperatorSettings = OperatorSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -317,6 +356,7 @@ class Settings:
 SECTIONS: Final[Mapping[str, type]] = {
     "server": ServerSettings,
     "credentials": CredentialSettings,
+    "operator": OperatorSettings,
     "pace": PaceSettings,
     "retry": RetrySettings,
     "signing": SigningRules,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import VdnProof
+from orchestrator.settings.server_url import ServerUrl, read_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,8 @@ class RunRecord(NamedTuple):
     #: wall-clock milliseconds
     started_at_ms: int
     dry_run: bool
+    #: what people call the server; empty in earlier versions
+    server_name: str = ""
     verify: bool = True
     accept: frozenset[Outcome] = frozenset()
     #: None: there was no list
@@ -86,6 +89,12 @@ class RunRecord(NamedTuple):
     proofs: tuple[VdnProof, ...] = ()
     #: empty while it runs, or when it was killed
     verdict: str = ""
+
+    @property
+    def called(self) -> str:
+        """What people call the server; its host where nobody named it."""
+        url = read_base_url(self.server)
+        return self.server_name or (url.host if isinstance(url, ServerUrl) else "")
 
 
 #: the fields before the notes

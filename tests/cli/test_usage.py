@@ -239,7 +239,7 @@ def test_without_a_server_the_error_says_where_it_looked(
         "error: no server configured (looked in --base-url, ORCHESTRATOR_BASE_URL, "
     )
     assert first.endswith("Nothing was sent; campaigns are still dialling.")
-    assert second == "hint: add --base-url https://HOST:28080"
+    assert second == "hint: `orchestrator init` (or add --base-url https://HOST:28080)"
 
 
 def test_what_came_from_outside_is_made_printable(capsys: pytest.CaptureFixture[str]) -> None:

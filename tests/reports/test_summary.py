@@ -240,6 +240,7 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         ("host", "jump1"),
         ("version", "0.1.0"),
         ("server", "https://isales.example.com:28080"),
+        ("server_name", "production"),
         ("settings", {"pace.rate_per_s": 10.0}),
         ("manifest", {"path": "lists/spring.csv", "sha256": "ab" * 32, "lines": 4}),
         ("started_at", "2026-11-23T23:05:01.123Z"),

@@ -27,11 +27,14 @@ from orchestrator.settings.secret import Secret
 PROMISED: list[tuple[str, str, object, object]] = [
     ("server.base_url", "ORCHESTRATOR_BASE_URL", "", ""),
     ("server.ca_file", "ORCHESTRATOR_CA_FILE", None, None),
+    ("server.name", "ORCHESTRATOR_SERVER_NAME", "", ""),
+    ("server.vdns", "", (), ()),
     ("server.connect_timeout_s", "", 5.0, 3.0),
     ("server.attempt_timeout_s", "", 15.0, 5.0),
     ("credentials.access_key", "ORCHESTRATOR_ACCESS_KEY", "", ""),
     ("credentials.secret_key_file", "ORCHESTRATOR_SECRET_KEY_FILE", None, None),
     ("credentials.secret_key", "ORCHESTRATOR_SECRET_KEY", None, None),
+    ("operator.name", "ORCHESTRATOR_OPERATOR", "", ""),
     ("pace.rate_per_s", "ORCHESTRATOR_RATE_PER_S", 10.0, 10.0),
     ("pace.concurrency", "ORCHESTRATOR_CONCURRENCY", 8, 8),
     ("retry.max_attempts", "", 5, None),
@@ -135,11 +138,12 @@ def test_a_number_in_text_is_read_where_it_can_only_be_text() -> None:
 
 def test_a_value_is_shown_as_people_write_it() -> None:
     """No value, a switch, a number without needless digits, a list."""
-    values = [None, "", True, False, 10.0, 0.1, ("a", "b"), 8]
+    values = [None, "", (), True, False, 10.0, 0.1, ("a", "b"), (7, 8), 8]
 
     shown = [SPECS["retry.max_attempts"].shown(value) for value in values]
 
-    assert shown == ["no maximum", "no maximum", "true", "false", "10", "0.1", "a, b", "8"]
+    nothing = ["no maximum"] * 3
+    assert shown == [*nothing, "true", "false", "10", "0.1", "a, b", "7, 8", "8"]
 
 
 def test_what_a_call_gives_is_told_from_what_is_configured() -> None:
@@ -171,7 +175,7 @@ def test_the_secret_has_no_flag_and_no_place_in_a_file() -> None:
 
     assert secret.flag == ""
     assert not secret.in_file
-    assert SPECS["credentials.secret_key_file"].flag == ""
+    assert SPECS["credentials.secret_key_file"].flag == "--secret-key-file"
 
 
 def test_no_setting_confirms_an_emergency_or_weakens_tls() -> None:
