@@ -245,6 +245,38 @@ def check(given: Namespace) -> int:
     return code
 
 
+def status(given: Namespace) -> int:
+    """`status --vdn N`: what runs there, and whether it is quiet."""
+    settings = runner.load(given, consequence=_NOTHING_SENT)
+    vdns = tuple(dict.fromkeys(given.vdn or settings.server.vdns))
+    if not vdns:
+        raise UsageError(
+            f"status: no VDN is named, by --vdn or by the setting server.vdns. {_NOTHING_SENT}",
+            advice="`orchestrator status --vdn N`",
+        )
+    load_aiohttp()
+    from orchestrator.engine.status import status as start  # noqa: PLC0415
+    from orchestrator.reports.status import status_document, status_line  # noqa: PLC0415
+
+    result = runner.Stage(given).run(
+        lambda environment: start(settings, vdns, environment, proves=given.prove)
+    )
+    if given.json:
+        document = {
+            "exit_code": result.exit_code,
+            "server": result.server,
+            "server_name": result.server_name,
+            "vdns": [status_document(one) for one in result.vdns],
+        }
+        output.give(json.dumps(document))
+    else:
+        for one in result.vdns:
+            output.give(status_line(one))
+    if result.exit_code in {3, 4} and not given.quiet:
+        output.say(f"hint: `orchestrator check --vdn {vdns[0]}` shows which step fails")
+    return result.exit_code
+
+
 def config_show(given: Namespace) -> int:
     """`config show`: the secret is masked."""
     from orchestrator.settings.load import config_show as rows_of  # noqa: PLC0415
@@ -292,6 +324,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "report": report,
     "runs": runs,
     "check": check,
+    "status": status,
     "config show": config_show,
     "simulate": simulate,
     "demo": demo,

@@ -80,17 +80,19 @@ class Stage:
             hangup_ends: whether a lost terminal ends it.
             and_then: called with the result, before it is shown.
         """
-        output.mask_logging()
-        with _runner() as runner:
-            result = runner.run(self._perform(start, hangup_ends=hangup_ends))
+        result = self.run(start, hangup_ends=hangup_ends)
         if and_then is not None:
             and_then(result)
         show_result(result, self.given)
         return result.exit_code
 
-    async def _perform(
-        self, start: Callable[[Environment], Awaitable[RunResult]], *, hangup_ends: bool
-    ) -> RunResult:
+    def run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool = True) -> T:
+        """Run something with events, signals and the live line around it; returns its result."""
+        output.mask_logging()
+        with _runner() as runner:
+            return runner.run(self._run(start, hangup_ends=hangup_ends))
+
+    async def _run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool) -> T:
         from orchestrator.engine.run import Environment  # noqa: PLC0415 - aiohttp
 
         clock = SystemClock()

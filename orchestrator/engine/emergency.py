@@ -59,6 +59,8 @@ class Emergency:
     hold_s: float = 0.0
     #: campaigns are only listed: a dry run, or before the operator has confirmed
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: nothing is ever begun: `status`
+    only_reads: bool = False
     alarm: Alarm = field(default_factory=Alarm)
     #: for the operator: what was found so far, in words
     findings: list[str] = field(default_factory=list)

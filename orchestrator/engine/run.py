@@ -119,8 +119,8 @@ async def live(
     context: RunContext | None = None
     try:
         await _recorded(environment, journal.begin_process(process))
-        context = _build(environment, spec, journal)
-        await _work(environment, spec, context, work)
+        context = build_context(environment, spec, journal)
+        await perform(environment, spec, context, work)
         if before_report is not None:
             await _recorded(environment, before_report(context))
         ended = _ended(environment.stopping, context)
@@ -223,12 +223,13 @@ def _busy_ms(pacer: Pacer) -> int:
 # -- the work ---------------------------------------------------------------------------------
 
 
-async def _work(
+async def perform(
     environment: Environment,
     spec: RunSpec,
     context: RunContext,
     work: Callable[[RunContext], Awaitable[None]],
 ) -> None:
+    """Do the work with a connection to the server, until it ends or is stopped."""
     watch = asyncio.create_task(_watch_deadline(context, spec.deadline_s))
     context.lift_deadline = watch.cancel
     learning = asyncio.create_task(_learn_earlier_lag(context, spec.settings))
@@ -297,7 +298,8 @@ async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None
         context.stopping.stop(Ended.DEADLINE, why)
 
 
-def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+def build_context(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+    """Make the parts of a run."""
     settings, clock = spec.settings, environment.clock
     progress, stopping = environment.progress, environment.stopping
     progress.ceiling_per_s = settings.pace.rate_per_s

@@ -446,3 +446,29 @@ def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     assert "firewall" in err
     assert "correct the credentials" not in out + err
     assert "secret key" not in out + err
+
+
+def test_status_shows_what_runs_and_leaves_nothing_behind(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """VDN 1234, a VDN without campaigns, and none named: exit 0, 1 and 2; no PUT, no directory."""
+    assert main(["status", "--vdn", "1234"]) == 0
+    assert " started, " in capsys.readouterr().out
+    assert main(["status", "--vdn", "1243", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["vdns"][0]["problem"] == "no campaigns"
+    assert main(["status"]) == 2
+    assert "server.vdns" in capsys.readouterr().err
+    assert not (workplace / "state").exists()
+    assert _puts(simulator) == 0
+
+
+def test_status_without_a_server_says_how_to_find_out(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody listens there: exit 4."""
+    assert main(["status", "--vdn", "1234", "--base-url", "http://127.0.0.1:1"]) == 4
+
+    out, err = capsys.readouterr()
+    assert "it could not be read" in out
+    assert "orchestrator check --vdn 1234" in err
