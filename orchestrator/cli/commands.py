@@ -277,6 +277,47 @@ def status(given: Namespace) -> int:
     return result.exit_code
 
 
+def stop(given: Namespace) -> int:
+    """`stop RUN`: as Ctrl-C in its own terminal would."""
+    from orchestrator.engine.stop_run import Reaction, stop_run  # noqa: PLC0415
+    from orchestrator.reports.sentences import next_step  # noqa: PLC0415
+    from orchestrator.store.run_dir import find_run, runs_in  # noqa: PLC0415
+
+    settings = runner.load_offline(given)
+    if given.run == "last":
+        live = [run for run in runs_in(settings.state_dir) if run.is_live]
+        if not live:
+            raise UsageError("no run is being worked on. Nothing was signalled.")
+        directory = live[0]
+        output.say(f"`last` is run {directory.path.name}")
+    else:
+        directory = find_run(settings.state_dir, given.run)
+    halt = stop_run(directory)
+    if halt.was_ending:
+        why = for_terminal(halt.was_ending, limit=200)
+        output.say(f"run {halt.run_id} was ending already ({why}), so no signal was sent")
+    if halt.reaction is Reaction.FROZEN:
+        output.give(
+            f"run {halt.run_id} does not react: its process {halt.pid} is suspended."
+            f" `kill -CONT {halt.pid}` wakes it; then it ends."
+        )
+        return 1
+    if halt.reaction is Reaction.STILL_ENDING:
+        output.give(
+            f"run {halt.run_id} is still ending. `orchestrator runs` shows when it is over."
+        )
+        return 1
+    result = halt.result
+    if result is None:
+        output.give(f"run {halt.run_id} has ended, and its journal cannot be read.")
+        return 0
+    output.say(f"run {halt.run_id} has ended")
+    failed_path = str(directory.path / "failed.csv")
+    following = next_step(result.facts, result.tally, failed_path=failed_path)
+    output.give(f"{result.line} {following}".rstrip())
+    return 0
+
+
 def config_show(given: Namespace) -> int:
     """`config show`: the secret is masked."""
     from orchestrator.settings.load import config_show as rows_of  # noqa: PLC0415
@@ -325,6 +366,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "runs": runs,
     "check": check,
     "status": status,
+    "stop": stop,
     "config show": config_show,
     "simulate": simulate,
     "demo": demo,

@@ -262,6 +262,20 @@ COMMANDS = {
         ("orchestrator runs", "orchestrator runs --json"),
         _DONE,
     ),
+    "stop": Command(
+        "end a live run from another terminal, as Ctrl-C in its own would",
+        (_RUN,),
+        ("orchestrator stop last", "orchestrator stop 7f3a"),
+        {
+            "0": "the run has ended",
+            "1": "it had not ended after 15 s, or its process is suspended",
+            "2": EXIT_CODES["2"],
+            "7": "nobody works on it, on another host, or it is not certain who; no signal",
+            "70": EXIT_CODES["70"],
+        },
+        "What is in flight is settled, doubts are looked at, the report is written;"
+        " `continue` finishes the run. `last` is the newest live run.",
+    ),
     "check": Command(
         "a read-only drill that shows whether an emergency would work now",
         (Flag("--vdn", "N", "the VDN to list; without it less is tried", values.vdn), _JSON),

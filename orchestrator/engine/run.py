@@ -10,6 +10,7 @@ import asyncio
 import math
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.engine.context import RunContext
@@ -116,6 +117,8 @@ async def live(
     if marked is not None:
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
+    if spec.directory is not None:
+        environment.stopping.on_stop(partial(_note_ending_in, spec.directory, environment.stopping))
     context: RunContext | None = None
     try:
         await _recorded(environment, journal.begin_process(process))
@@ -351,6 +354,11 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     if spec.max_failures is not None:
         context.after_settled = _failure_watch(context, spec.max_failures)
     return context
+
+
+def _note_ending_in(directory: RunDirectory, stopping: Stopping) -> None:
+    """For `stop` in another terminal, which must not send a second signal."""
+    directory.note_ending(stopping.why)
 
 
 def _note_ending(context: RunContext) -> None:
