@@ -30,7 +30,10 @@ _EMPTY_LOOKS = 2
 async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = False) -> None:
     """Read the listings of one VDN, the filtered one last, and pause what they show."""
     context = emergency.context
-    context.progress.phase = "proving" if not vdn.open else context.progress.phase
+    if not vdn.open:
+        context.progress.phase = "proving"
+        if context.progress.notice in emergency.findings:
+            context.progress.notice = ""  # what was found before pausing is over
     began_s, began_ms = context.clock.now_s(), context.clock.wall_ms()
     puts, is_disturbed = vdn.puts, bool(vdn.open)
     whole = None

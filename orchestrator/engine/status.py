@@ -101,7 +101,7 @@ class _Looking:
         context = self.emergency.context
         while not self.emergency.vdns.is_quiet(vdn):
             wait_s = vdn.proof.next_pass_s(gap_s=context.gap_s, now_s=context.clock.now_s())
-            await context.stopping.pause(wait_s)
+            await self.emergency.wait_for_second_pass(vdn, wait_s)
             await make_pass(self.emergency, vdn)
             if vdn.started or vdn.end is not None or vdn.failed_passes >= _FAILED_MAX:
                 return
