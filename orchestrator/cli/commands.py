@@ -264,6 +264,79 @@ def check(given: Namespace) -> int:
     return code
 
 
+def status(given: Namespace) -> int:
+    """`status --vdn N`: what runs there, and whether it is quiet."""
+    settings = runner.load(given, consequence=_NOTHING_SENT)
+    vdns = tuple(dict.fromkeys(given.vdn or settings.server.vdns))
+    if not vdns:
+        raise UsageError(
+            f"status: no VDN is named, by --vdn or by the setting server.vdns. {_NOTHING_SENT}",
+            advice="`orchestrator status --vdn N`",
+        )
+    load_aiohttp()
+    from orchestrator.engine.status import status as start  # noqa: PLC0415
+    from orchestrator.reports.status import status_document, status_line  # noqa: PLC0415
+
+    result = runner.Stage(given).run(
+        lambda environment: start(settings, vdns, environment, proves=given.prove)
+    )
+    if given.json:
+        document = {
+            "exit_code": result.exit_code,
+            "server": result.server,
+            "server_name": result.server_name,
+            "vdns": [status_document(one) for one in result.vdns],
+        }
+        output.give(json.dumps(document))
+    else:
+        for one in result.vdns:
+            output.give(status_line(one))
+    if result.exit_code in {3, 4} and not given.quiet:
+        output.say(f"hint: `orchestrator check --vdn {vdns[0]}` shows which step fails")
+    return result.exit_code
+
+
+def stop(given: Namespace) -> int:
+    """`stop RUN`: as Ctrl-C in its own terminal would."""
+    from orchestrator.engine.stop_run import Reaction, stop_run  # noqa: PLC0415
+    from orchestrator.reports.sentences import next_step  # noqa: PLC0415
+    from orchestrator.store.run_dir import find_run, runs_in  # noqa: PLC0415
+
+    settings = runner.load_offline(given)
+    if given.run == "last":
+        live = [run for run in runs_in(settings.state_dir) if run.is_live]
+        if not live:
+            raise UsageError("no run is being worked on. Nothing was signalled.")
+        directory = live[0]
+        output.say(f"`last` is run {directory.path.name}")
+    else:
+        directory = find_run(settings.state_dir, given.run)
+    halt = stop_run(directory)
+    if halt.was_ending:
+        why = for_terminal(halt.was_ending, limit=200)
+        output.say(f"run {halt.run_id} was ending already ({why}), so no signal was sent")
+    if halt.reaction is Reaction.FROZEN:
+        output.give(
+            f"run {halt.run_id} does not react: its process {halt.pid} is suspended."
+            f" `kill -CONT {halt.pid}` wakes it; then it ends."
+        )
+        return 1
+    if halt.reaction is Reaction.STILL_ENDING:
+        output.give(
+            f"run {halt.run_id} is still ending. `orchestrator runs` shows when it is over."
+        )
+        return 1
+    result = halt.result
+    if result is None:
+        output.give(f"run {halt.run_id} has ended, and its journal cannot be read.")
+        return 0
+    output.say(f"run {halt.run_id} has ended")
+    failed_path = str(directory.path / "failed.csv")
+    following = next_step(result.facts, result.tally, failed_path=failed_path)
+    output.give(f"{result.line} {following}".rstrip())
+    return 0
+
+
 def config_show(given: Namespace) -> int:
     """`config show`: the secret is masked."""
     from orchestrator.settings.load import config_show as rows_of  # noqa: PLC0415
@@ -312,6 +385,8 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "report": report,
     "runs": runs,
     "check": check,
+    "status": status,
+    "stop": stop,
     "config show": config_show,
     "simulate": simulate,
     "demo": demo,

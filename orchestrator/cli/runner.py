@@ -83,25 +83,27 @@ class Stage:
             hangup_ends: whether a lost terminal ends it.
             and_then: called with the result, before it is shown.
         """
-        output.mask_logging()
-        with _runner() as runner:
-            result = runner.run(self._perform(start, hangup_ends=hangup_ends))
+        result = self.run(start, hangup_ends=hangup_ends)
         if and_then is not None:
             and_then(result)
         show_result(result, self.given)
         leave_page(result)
         return result.exit_code
 
-    async def _perform(
-        self, start: Callable[[Environment], Awaitable[RunResult]], *, hangup_ends: bool
-    ) -> RunResult:
+    def run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool = True) -> T:
+        """Run something with events, signals and the live line around it; returns its result."""
+        output.mask_logging()
+        with _runner() as runner:
+            return runner.run(self._run(start, hangup_ends=hangup_ends))
+
+    async def _run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool) -> T:
         from orchestrator.engine.run import Environment  # noqa: PLC0415 - aiohttp
 
         clock = SystemClock()
         log = _open_log(self.given)
         environment = Environment(
             clock=clock,
-            events=make_events(self.given, log or cast("TextIO", self.screen)),
+            events=make_events(self.given, log or cast("TextIO", self.screen), is_file=bool(log)),
             stopping=self.stopping,
             progress=self.progress,
             fallback=output.raw_stdout(),
@@ -232,10 +234,15 @@ def _check_log_file(given: Namespace, reads: Path | None) -> None:
                 raise refuse("--log-file", f"{read} is read by this command")
 
 
-def make_events(given: Namespace, stream: TextIO) -> Events:
-    """Where a run says what happens: a log file, or stderr above the live line."""
+def make_events(given: Namespace, stream: TextIO, *, is_file: bool) -> Events:
+    """Where a run says what happens: a log file, or stderr above the live line.
+
+    A file is read afterwards, so it has info events whatever is shown meanwhile.
+    """
     level = Level.WARNING
-    if given.quiet:
+    if is_file:
+        level = Level.DEBUG if (given.verbose or 0) > 1 else Level.INFO
+    elif given.quiet:
         level = Level.ERROR
     elif given.verbose:
         level = Level.INFO if given.verbose == 1 else Level.DEBUG

@@ -22,7 +22,7 @@ EXIT_CODES = {
     "3": "ended early: credentials refused",
     "4": "ended early: server unreachable or failing beyond patience, TLS, or --max-failures",
     "5": "the journal or the report could not be stored",
-    "6": "quiet not proven, or something still runs (pause-all)",
+    "6": "quiet not proven, or something still runs (pause-all, status --prove)",
     "7": "refused: not confirmed, run locked by another process, over --max-campaigns, too old",
     "70": "a bug in the orchestrator (the report is still written)",
     "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue RUN` finishes it",
@@ -102,7 +102,7 @@ SHARED = (
     Flag("-q", "", "say only errors and results", dest="quiet"),
     Flag("--debug", "", "show where an error came from"),
     Flag("--log-format", "console|json", "how events are written; default: console"),
-    Flag("--log-file", "FILE", "log into this file instead of stderr", values.path),
+    Flag("--log-file", "FILE", "log into this file, not to stderr; -vv: everything", values.path),
     Flag("--config", "FILE", "the settings file, or NAME: NAME.toml beside the usual", values.word),
     _setting("server.base_url"),
     _setting("credentials.access_key"),
@@ -217,6 +217,31 @@ COMMANDS = {
         " catches what starts meanwhile, and ends with proof: two complete listings that show"
         " nothing started. Without a terminal --yes is needed.",
     ),
+    "status": Command(
+        "show what runs in some VDNs, or prove that nothing does; reads only",
+        (
+            Flag(
+                "--vdn", "N", "the VDN; repeatable; default: server.vdns", values.vdn, "", "append"
+            ),
+            Flag("--prove", "", "look twice, as pause-all does: quiet (exit 0) or not (exit 6)"),
+            _RATE,
+            _JSON,
+        ),
+        (
+            "orchestrator status --vdn 1234",
+            "orchestrator status --vdn 1234 --vdn 1235 --prove --json",
+        ),
+        {
+            "0": "every VDN was read completely; --prove: quiet is proven",
+            "1": "a VDN could not be read completely, or has no campaigns",
+            "2": EXIT_CODES["2"],
+            "3": "credentials refused",
+            "4": "server unreachable or failing, TLS (--prove: 6)",
+            "6": "--prove: quiet is not proven, or something runs",
+            "70": EXIT_CODES["70"],
+        },
+        "It sends nothing but GETs and leaves no run behind.",
+    ),
     "continue": Command(
         "finish a run that was interrupted",
         (
@@ -288,6 +313,20 @@ COMMANDS = {
         (_JSON,),
         ("orchestrator runs", "orchestrator runs --json"),
         _DONE,
+    ),
+    "stop": Command(
+        "end a live run from another terminal, as Ctrl-C in its own would",
+        (_RUN,),
+        ("orchestrator stop last", "orchestrator stop 7f3a"),
+        {
+            "0": "the run has ended",
+            "1": "it had not ended after 15 s, or its process is suspended",
+            "2": EXIT_CODES["2"],
+            "7": "nobody works on it, on another host, or it is not certain who; no signal",
+            "70": EXIT_CODES["70"],
+        },
+        "What is in flight is settled, doubts are looked at, the report is written;"
+        " `continue` finishes the run. `last` is the newest live run.",
     ),
     "check": Command(
         "a read-only drill that shows whether an emergency would work now",

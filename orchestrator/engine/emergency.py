@@ -59,6 +59,8 @@ class Emergency:
     hold_s: float = 0.0
     #: campaigns are only listed: a dry run, or before the operator has confirmed
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: nothing is ever begun: `status`
+    only_reads: bool = False
     alarm: Alarm = field(default_factory=Alarm)
     #: for the operator: what was found so far, in words
     findings: list[str] = field(default_factory=list)
@@ -168,7 +170,7 @@ class Emergency:
             vdn.problem = "the server refuses access to it (403)"
             return
         wait_s = vdn.proof.next_pass_s(gap_s=self.context.gap_s, now_s=self.context.clock.now_s())
-        await self.context.stopping.pause(wait_s)
+        await self.wait_for_second_pass(vdn, wait_s)
         await make_pass(self, vdn)
         if self.vdns.is_quiet(vdn):
             vdn.problem = ""
@@ -177,6 +179,14 @@ class Emergency:
         elif vdn.end is None and not vdn.is_at_work() and (vdn.problem or vdn.started or vdn.open):
             failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
             await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
+
+    async def wait_for_second_pass(self, vdn: Vdn, wait_s: float) -> None:
+        """Wait until the next pass can add to the proof, and let people know."""
+        name = f"VDN {vdn.vdn_id} is " if len(self.vdns.by_id) > 1 else ""
+        until_s = self.context.clock.now_s() + wait_s
+        said = f"{name}quiet so far, second check in"
+        with self.context.progress.waiting(("proof", vdn.vdn_id), until_s, said):
+            await self.context.stopping.pause(wait_s)
 
     async def _complete_left_open(self, vdn: Vdn) -> None:
         """What an earlier process left in doubt and is not listed as started: its state decides."""

@@ -45,7 +45,8 @@ async def hold(emergency: Emergency) -> None:
 
     counting = asyncio.create_task(count())
     try:
-        await emergency.each(watch, emergency.vdns.by_id.values())
+        with context.progress.waiting("hold", until_s, "watching for another"):
+            await emergency.each(watch, emergency.vdns.by_id.values())
     finally:
         counting.cancel()
     await _regain(emergency, until_s + REGAIN_S)

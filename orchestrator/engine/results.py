@@ -17,6 +17,7 @@ from orchestrator.reports.sentences import unstopped_lines, verdict_line
 from orchestrator.reports.summary import (
     EARLY,
     Ended,
+    ProcessFacts,
     RunFacts,
     run_verdict,
     summary_document,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from orchestrator.store import RunRecord, Saved
+    from orchestrator.store import ProcessRecord, RunRecord, Saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +170,6 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
         ended = Ended.FINISHED
     elif last is not None and last.ended is not None:
         ended = last.ended
-    departures = sum(process.departures for process in past)
-    busy_ms = sum(process.busy_ms for process in past)
     is_verified = record.verify or record.kind is RunKind.RESTORE
     return RunFacts(
         run_id=record.run_id,
@@ -194,13 +193,30 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
         manifest_lines=saved.lines() if record.manifest else 0,
         rate_ceiling_per_s=record.highest_rate_per_s,
         worst_1s=max((process.worst_1s for process in past), default=0),
-        mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
+        mean_per_s=_mean_per_s(record, past),
         source_run=record.source_run,
         sweeps=saved.passes(),
         proofs=record.proofs,
         lag_s=record.lag_s,
+        clock_offset_s=record.clock_offset_s,
+        processes=tuple(
+            ProcessFacts(one.started_at_ms, one.ended_at_ms, one.ended, one.pid, one.host)
+            for one in past
+        ),
         unverified=saved.unverified() if is_verified else 0,
     )
+
+
+def _mean_per_s(record: RunRecord, past: list[ProcessRecord]) -> float:
+    """Requests by the time from the first to the last: one interval short, so bounded by the rate.
+
+    What left too fast shows in `worst_1s`.
+    """
+    busy_ms = sum(process.busy_ms for process in past)
+    if not busy_ms:
+        return 0.0
+    mean_per_s = sum(process.departures for process in past) / (busy_ms / 1000)
+    return min(mean_per_s, record.highest_rate_per_s)
 
 
 def _with_recoveries(record: RunRecord) -> Mapping[str, object]:

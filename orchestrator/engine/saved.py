@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from orchestrator.engine.results import RunResult, make_report, result_of
+from orchestrator.engine.results import RunResult, Stored, make_report, read_facts, result_of
 from orchestrator.errors import OrchestratorError, RefusedError
-from orchestrator.reports.rows import RunKind
+from orchestrator.reports.rows import RunKind, Tally
 from orchestrator.reports.summary import RunVerdict
 from orchestrator.store import open_saved
 from orchestrator.store.run_dir import find_run, refuse_foreign, runs_in
@@ -55,6 +55,21 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
     if stored.failure is not None:
         raise stored.failure
     return result_of(stored, directory.path, repeated=True)
+
+
+def read_again(directory: RunDirectory) -> RunResult:
+    """What a run came to, by its journal alone; no file is written.
+
+    Raises:
+        StorageError: the journal is damaged.
+        JournalMismatchError: another version wrote it.
+    """
+    tally = Tally()
+    with open_saved(directory.journal, whole=True) as saved:
+        facts = read_facts(saved)
+        for row in saved.rows():
+            tally.add(row)
+    return result_of(Stored(facts, tally, None), directory.path, repeated=True)
 
 
 def find_undoable(state_dir: Path, text: str) -> RunDirectory:

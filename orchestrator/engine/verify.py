@@ -117,11 +117,12 @@ class _Verification:
             await self._put_again(tuple(self.fresh.values()))
             left_s = (self.context.doubted_until_ms - self.context.clock.wall_ms()) / 1000
             wait_s = next(waits_s, _DOUBT_WAITS_S[-1])
-            self.context.progress.notice = (
+            wait_s = min(wait_s, max(0.0, left_s) + 0.01)
+            why = (
                 f"VDN {self.count.vdn_id}: {len(self.doubted)} campaigns are listed as started, so"
-                f" soon after the stop; looking again in {wait_s:g} s"
+                " soon after the stop; looking again in"
             )
-            await self.context.stopping.pause(min(wait_s, max(0.0, left_s) + 0.01))
+            await self._pause(wait_s, why)
             self.doubted.clear()
             await self._look()
 
@@ -261,24 +262,28 @@ class _Verification:
 
     async def _give_time(self) -> None:
         """Look again after growing waits, until a complete look ends the contradictions."""
-        context = self.context
         waited_s = 0.0
         for wait_s in WAITS_S:
             await self._put_again(tuple(self.fresh.values()))
             if not self.suspects:
                 return
             names = f"{len(self.suspects)} campaigns" if len(self.suspects) > 1 else "1 campaign"
-            context.progress.notice = (
-                f"VDN {self.count.vdn_id}: {names} accepted, and listed as before;"
-                f" looking again in {wait_s:g} s"
+            why = (
+                f"VDN {self.count.vdn_id}: {names} accepted, and listed as before; looking again in"
             )
-            await self.context.stopping.pause(wait_s)
+            await self._pause(wait_s, why)
             waited_s += wait_s
             if await self._are_some_cleared():
                 await self._look()
             self.disputed_now.clear()
             self._drop_doubts(waited_s)
         await self._put_again(tuple(self.fresh.values()))
+
+    async def _pause(self, wait_s: float, why: str) -> None:
+        """Wait, and let people know what for."""
+        until_s = self.context.clock.now_s() + wait_s
+        with self.context.progress.waiting(("verify", self.count.vdn_id), until_s, why):
+            await self.context.stopping.pause(wait_s)
 
     async def _are_some_cleared(self) -> bool:
         """Whether a filtered listing does not show one of the suspects any more."""

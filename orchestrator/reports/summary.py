@@ -134,6 +134,17 @@ class VdnProof(NamedTuple):
         return RunVerdict.STILL_RUNNING if self.started else RunVerdict.NOT_PROVEN
 
 
+class ProcessFacts(NamedTuple):
+    """One process that worked on the run."""
+
+    started_at_ms: int
+    #: None: it works, or was killed
+    ended_at_ms: int | None
+    ended: Ended | None
+    pid: int
+    host: str
+
+
 class RunFacts(NamedTuple):
     """All that is known of a run besides its rows."""
 
@@ -174,6 +185,10 @@ class RunFacts(NamedTuple):
     proofs: tuple[VdnProof, ...] = ()
     #: how far the server's listings lagged behind, as far as this run has seen it, seconds
     lag_s: float = 0.0
+    #: the server's clock against ours, seconds; None: no Date was seen
+    clock_offset_s: float | None = None
+    #: every process that worked on it, oldest first
+    processes: tuple[ProcessFacts, ...] = ()
     #: campaigns that count as done, and that no later look could confirm
     unverified: int = 0
 
@@ -274,6 +289,8 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
             "mean_per_s": _plain(facts.mean_per_s),
         },
         "lag_s": _plain(facts.lag_s),
+        "clock_offset_s": _plain(facts.clock_offset_s),
+        "processes": [_process(one) for one in facts.processes],
         "rerun_may_help": rerun_may_help(facts, tally),
     }
     if facts.kind is RunKind.PAUSE_ALL:
@@ -311,6 +328,16 @@ def _moment(at_ms: int | None) -> str | None:
 
 def _counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
     return {outcome.value: counts[outcome] for outcome in Outcome if counts.get(outcome)}
+
+
+def _process(process: ProcessFacts) -> dict[str, object]:
+    return {
+        "started_at": iso_time(process.started_at_ms),
+        "ended_at": _moment(process.ended_at_ms),
+        "ended": None if process.ended is None else process.ended.value,
+        "pid": process.pid,
+        "host": process.host,
+    }
 
 
 def _sweep(record: SweepRecord) -> dict[str, object]:

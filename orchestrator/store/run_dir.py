@@ -53,6 +53,8 @@ class Holder(NamedTuple):
     pid: int
     host: str
     since: str
+    #: why it is ending; empty while it works
+    ending: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -64,6 +66,7 @@ class RunDirectory:
 
     path: Path
     _descriptor: int | None = None
+    _holder: Holder | None = None
 
     @property
     def journal(self) -> Path:
@@ -101,7 +104,14 @@ class RunDirectory:
                 f"{self.path} was replaced by another directory just now. Nothing was sent."
             )
         self._descriptor = descriptor
-        self._tell_holder(Holder(os.getpid(), host, since))
+        self._holder = Holder(os.getpid(), host, since)
+        self._tell_holder(self._holder)
+
+    def note_ending(self, why: str) -> None:
+        """Say that the process that works here is ending: a second signal would cut it off."""
+        if self._descriptor is not None and self._holder is not None:
+            with contextlib.suppress(OSError):
+                self._write_holder(self._holder._replace(ending=why))
 
     def release(self) -> None:
         """Let others work here."""
@@ -116,7 +126,9 @@ class RunDirectory:
         """Who says to work here; None when nobody left a word."""
         try:
             told = json.loads((self.path / _HOLDER).read_text("utf-8"))
-            return Holder(int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40])
+            return Holder(
+                int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40]
+            )._replace(ending=str(told.get("ending", ""))[:200])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -156,20 +168,22 @@ class RunDirectory:
             return
 
     def _tell_holder(self, holder: Holder) -> None:
-        told = json.dumps({"pid": holder.pid, "host": holder.host, "since": holder.since})
-        temporary = self.path / _NEXT_HOLDER
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            temporary.unlink(missing_ok=True)
-            mode = file_mode(self.path)
-            descriptor = os.open(temporary, flags, mode)
-            os.fchmod(descriptor, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(told)
-            temporary.replace(self.path / _HOLDER)
+            self._write_holder(holder)
         except OSError as error:
             self.release()
             raise StorageError(f"{self.path}: {error.strerror}") from error
+
+    def _write_holder(self, holder: Holder) -> None:
+        temporary = self.path / _NEXT_HOLDER
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        temporary.unlink(missing_ok=True)
+        mode = file_mode(self.path)
+        descriptor = os.open(temporary, flags, mode)
+        os.fchmod(descriptor, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(holder._asdict()))
+        temporary.replace(self.path / _HOLDER)
 
 
 def file_mode(directory: Path) -> int:

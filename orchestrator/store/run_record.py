@@ -34,6 +34,8 @@ class Notes(TypedDict, total=False):
     recoveries: Mapping[str, object]
     #: how far the server's listings lagged behind, seconds
     lag_s: float
+    #: the server's clock against ours, seconds
+    clock_offset_s: float
     #: the rate of one process; the highest of all stays, which the busiest second belongs to
     highest_rate_per_s: float
     #: pause-all: so much of its hold is over, seconds
@@ -80,6 +82,8 @@ class RunRecord(NamedTuple):
     why: str = ""
     recoveries: Mapping[str, object] = {}
     lag_s: float = 0.0
+    #: None: no Date was seen
+    clock_offset_s: float | None = None
     highest_rate_per_s: float = 0.0
     held_s: float = 0.0
     proofs: tuple[VdnProof, ...] = ()
@@ -97,7 +101,7 @@ class RunRecord(NamedTuple):
 _FACTS = RunRecord._fields[: RunRecord._fields.index("why")]
 #: note → its key on record, where that is another
 _KEYS = {"recoveries": "cures", "highest_rate_per_s": "rate_per_s"}
-_SECONDS = frozenset({"lag_s", "held_s"})
+_SECONDS = frozenset({"lag_s", "held_s", "clock_offset_s"})
 
 
 def to_meta(record: RunRecord) -> dict[str, str]:
@@ -151,6 +155,7 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "recoveries": json.loads(meta.get("cures", "{}")),
         "lag_s": float(meta.get("lag_s", "0")),
         "held_s": float(meta.get("held_s", "0")),
+        "clock_offset_s": float(meta["clock_offset_s"]) if "clock_offset_s" in meta else None,
         "verdict": meta.get("verdict", ""),
     }
     record = RunRecord(**values)

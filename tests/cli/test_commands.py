@@ -128,6 +128,21 @@ def test_verbose_logs_events_as_json_and_never_the_secret(
     assert SECRET_KEY not in everything
 
 
+@pytest.mark.parametrize(("volume", "debug"), [("", False), ("-q", False), ("-vv", True)])
+def test_a_log_file_holds_info_events_whatever_is_shown(
+    simulator: Simulator, workplace: Path, volume: str, *, debug: bool
+) -> None:
+    """Without a flag, with -q, and with -vv, which adds debug events."""
+    log = workplace / "run.log"
+    line = ["pause", str(write_list(workplace, 1234001)), *FAST, *([volume] if volume else [])]
+
+    assert main([*line, "--log-format", "json", "--log-file", str(log)]) == 0
+
+    events = [json.loads(one) for one in log.read_text(encoding="utf-8").splitlines()]
+    assert {"campaign.settled"} <= {event["event"] for event in events}
+    assert ("debug" in {event["level"] for event in events}) <= debug
+
+
 def test_a_log_file_that_cannot_be_written_is_one_warning(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -431,3 +446,29 @@ def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     assert "firewall" in err
     assert "correct the credentials" not in out + err
     assert "secret key" not in out + err
+
+
+def test_status_shows_what_runs_and_leaves_nothing_behind(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """VDN 1234, a VDN without campaigns, and none named: exit 0, 1 and 2; no PUT, no directory."""
+    assert main(["status", "--vdn", "1234"]) == 0
+    assert " started, " in capsys.readouterr().out
+    assert main(["status", "--vdn", "1243", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["vdns"][0]["problem"] == "no campaigns"
+    assert main(["status"]) == 2
+    assert "server.vdns" in capsys.readouterr().err
+    assert not (workplace / "state").exists()
+    assert _puts(simulator) == 0
+
+
+def test_status_without_a_server_says_how_to_find_out(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody listens there: exit 4."""
+    assert main(["status", "--vdn", "1234", "--base-url", "http://127.0.0.1:1"]) == 4
+
+    out, err = capsys.readouterr()
+    assert "it could not be read" in out
+    assert "orchestrator check --vdn 1234" in err

@@ -14,6 +14,7 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import (
     Ended,
+    ProcessFacts,
     RunFacts,
     RunVerdict,
     VdnProof,
@@ -212,6 +213,11 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         worst_1s=10,
         mean_per_s=9.81234,
         lag_s=8.25,
+        clock_offset_s=-1.5,
+        processes=(
+            ProcessFacts(AT_MS, AT_MS + 1000, Ended.SIGNAL_INT, 12, "jump1"),
+            ProcessFacts(AT_MS + 2000, None, None, 13, "jump1"),
+        ),
         accept=frozenset({Outcome.NOT_FOUND}),
     )
     tally = tally_of(
@@ -251,6 +257,26 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         ),
         ("rate", {"ceiling_per_s": 10, "worst_1s": 10, "mean_per_s": 9.812}),
         ("lag_s", 8.25),
+        ("clock_offset_s", -1.5),
+        (
+            "processes",
+            [
+                {
+                    "started_at": "2026-11-23T23:05:01.123Z",
+                    "ended_at": "2026-11-23T23:05:02.123Z",
+                    "ended": "signal_int",
+                    "pid": 12,
+                    "host": "jump1",
+                },
+                {
+                    "started_at": "2026-11-23T23:05:03.123Z",
+                    "ended_at": None,
+                    "ended": None,
+                    "pid": 13,
+                    "host": "jump1",
+                },
+            ],
+        ),
         ("rerun_may_help", True),
     ]
     assert list(document["by_vdn"]) == ["7", "1201", "1300", "invalid"]  # type: ignore[call-overload]
