@@ -67,6 +67,8 @@ def progress_line(progress: Progress, pulse: Pulse) -> str:
     )
     if counts:
         parts.append(counts)
+    if progress.calls is not None:
+        parts.append(f"{progress.calls:,} call{'' if progress.calls == 1 else 's'} in progress")
     if progress.ending:
         parts.append(f"ending: {for_terminal(progress.ending, limit=80)}")
         parts.append(f"{progress.in_flight:,} in flight")

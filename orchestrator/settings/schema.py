@@ -291,6 +291,28 @@ class StateSettings:
 
 
 @dataclass(frozen=True)
+class CmsSettings:
+    """The CC-CMS interface, which counts calls in progress."""
+
+    #: normalised; "": calls are not counted
+    base_url: str = _setting(
+        "the CC-CMS interface, for calls in progress after a pause-all; https, or plain http to a"
+        " loopback address",
+        checks.base_url,
+        "",
+        example="https://cms.example.com:28080",
+        note="Left out: calls in progress are not counted. Certificates and credentials are the"
+        " server's.",
+    )
+    cc_id: int | None = _setting(
+        "the call centre's number there, where CC-CMS needs it",
+        count(most=65_535),
+        None,
+        example="1",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -302,6 +324,7 @@ class Settings:
     state: StateSettings
     #: TOML key -> flag, variable, file:key, "default" or "not set"
     origins: Mapping[str, str]
+    cms: CmsSettings = CmsSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -321,6 +344,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "retry": RetrySettings,
     "signing": SigningRules,
     "state": StateSettings,
+    "cms": CmsSettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import VdnProof
+from orchestrator.reports.summary import CallCount, CallsRecord, VdnProof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,8 @@ class Notes(TypedDict, total=False):
     held_s: float
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...]
+    #: pause-all: the calls in progress after quiet
+    calls: CallsRecord
     verdict: str
 
 
@@ -80,6 +82,7 @@ class RunRecord(NamedTuple):
     highest_rate_per_s: float = 0.0
     held_s: float = 0.0
     proofs: tuple[VdnProof, ...] = ()
+    calls: CallsRecord | None = None
     #: empty while it runs, or when it was killed
     verdict: str = ""
 
@@ -116,6 +119,8 @@ def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
             texts[key] = str(max(notes["highest_rate_per_s"], float(before.get(key, "0"))))
         elif name == "proofs":
             texts[key] = json.dumps([proof._asdict() for proof in notes["proofs"]])
+        elif name == "calls":
+            texts[key] = json.dumps(notes["calls"]._asdict())
         else:
             texts[key] = value if isinstance(value, str) else json.dumps(value)
     return texts
@@ -142,6 +147,7 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "recoveries": json.loads(meta.get("cures", "{}")),
         "lag_s": float(meta.get("lag_s", "0")),
         "held_s": float(meta.get("held_s", "0")),
+        "calls": _calls(json.loads(meta["calls"])) if "calls" in meta else None,
         "verdict": meta.get("verdict", ""),
     }
     record = RunRecord(**values)
@@ -150,3 +156,8 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
     else:
         proofs = tuple(VdnProof(vdn_id) for vdn_id in record.vdns)
     return record._replace(proofs=proofs)
+
+
+def _calls(told: dict[str, Any]) -> CallsRecord:
+    counts = tuple(CallCount(*one) for one in told["counts"])
+    return CallsRecord(**{**told, "counts": counts, "beyond": tuple(told["beyond"])})
