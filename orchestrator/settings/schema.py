@@ -58,7 +58,7 @@ class Setting:
     #: what its help calls the flag's value
     metavar: str = ""
     #: a correct value, as people write it; "": the default is one
-    example: str = ""
+    example: str | int = ""
     #: how None is shown
     none: str = "-"
     #: a sentence or two that only the documents have
@@ -308,7 +308,7 @@ class CmsSettings:
         "the call centre's number there, where CC-CMS needs it",
         count(most=65_535),
         None,
-        example="1",
+        example=1,
     )
 
 

@@ -49,6 +49,15 @@ def test_a_doubt_is_called_a_check_that_is_still_to_come() -> None:
     assert " · 4 to be checked · " in line
 
 
+def test_the_line_counts_calls_that_are_in_progress() -> None:
+    """After quiet, where CC-CMS is asked; one call is no `calls`."""
+    progress = _progress(phase="quiet, counting calls", calls=12)
+
+    assert " · 12 calls in progress · " in progress_line(progress, Pulse())
+    progress.calls = 1
+    assert " · 1 call in progress · " in progress_line(progress, Pulse())
+
+
 def test_the_line_names_concurrency_when_that_is_the_limit() -> None:
     """Eight of eight in flight at half the rate."""
     line = progress_line(_progress(in_flight=8), Pulse(requests_per_s=5.0, settled_per_s=5.0))
