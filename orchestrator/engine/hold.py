@@ -54,7 +54,8 @@ async def after_quiet(emergency: Emergency) -> None:
 
 async def _begin_counting_alone(emergency: Emergency) -> None:
     """From here on nothing can change the proof: a kill must not lose it."""
-    emergency.context.progress.phase = "quiet, counting calls"
+    progress = emergency.context.progress
+    progress.phase, progress.notice = "quiet, counting calls", ""
     if emergency.note_proof is not None:
         await emergency.note_proof()
 

@@ -118,7 +118,12 @@ class CallCounter:
             self._is_round_open = True
             self.law.note(ref, calls.in_progress, problem=calls.problem, failed=calls.failed)
             if calls.in_progress is None:
-                context.events.info("calls.unread", **ref._asdict(), reason=calls.problem)
+                context.events.info(
+                    "calls.unread",
+                    vdn_id=ref.vdn_id,
+                    campaign_id=ref.campaign_id,
+                    reason=calls.problem,
+                )
             if self.law.is_counted:
                 context.progress.calls = sum(self.law.by_vdn().values())
             if self.law.problem or context.clock.now_s() >= until_s:
@@ -229,6 +234,7 @@ class _Line:
             await context.stopping.sleep(wait_s)
         if self._is_same_server:
             await context.dispatcher.departures.acquire(change=False, check=self._check)
+            context.progress.requests += 1
         self._pacer.acquire(now_s=context.clock.now_s())
 
     def _check(self) -> None:

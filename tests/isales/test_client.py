@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.client import CONTENT_TYPE, NotSentError, c_parser_in_use
 from orchestrator.isales.calls import CALLS_PATH, calls_request
+from orchestrator.isales.client import CONTENT_TYPE, NotSentError, c_parser_in_use
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.model import CampaignRef
 from orchestrator.settings.schema import SigningRules
