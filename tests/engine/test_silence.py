@@ -19,6 +19,13 @@ from tests.fakes import HOST, VDN, Stage, after, both, ref, several, started, st
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.clock import Clock
+    from orchestrator.engine.dispatcher import Transport
+    from orchestrator.engine.run import Environment
+    from orchestrator.isales.answer import Answer
+    from orchestrator.isales.client import Departure
+    from orchestrator.isales.requests import ApiRequest
+    from orchestrator.settings.schema import Settings
     from orchestrator.simulator.faults import Fault
 
 _CALLS = frozenset({Kind.CALLS})
@@ -286,3 +293,45 @@ async def test_all_calls_over_at_quiet_is_said_as_none(tmp_path: Path, size: int
     result = await stage.pause_all(VDN)
 
     assert "No call was in progress at" in result.line
+
+
+class Broken:
+    """A transport with a bug in it."""
+
+    async def send(self, request: ApiRequest, departure: Departure) -> Answer:
+        raise LookupError("no such thing")
+
+
+async def test_a_bug_in_the_counting_takes_nothing_from_the_proof(tmp_path: Path) -> None:
+    """Something unforeseen on the way to CC-CMS, here a server of its own: quiet, exit 0, said."""
+    stage = stage_of(tmp_path, started(3), settings={"cms.base_url": "http://127.0.0.1:9"})
+
+    def prepare(environment: Environment) -> None:
+        real = environment.transport
+        assert real is not None
+
+        def transport(settings: Settings, clock: Clock) -> Transport:
+            is_cms = settings.server.base_url == "http://127.0.0.1:9"
+            return Broken() if is_cms else real(settings, clock)
+
+        environment.transport = transport
+
+    stage.on_birth = prepare
+
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.verdict) == (0, "quiet")
+    assert "could not be counted (LookupError: no such thing)" in result.line
+
+
+async def test_a_hold_that_ends_without_quiet_does_not_wait_for_calls(tmp_path: Path) -> None:
+    """Listings fail from 20 s on, calls never end: exit 6 a minute after the hold, not in ten."""
+    world = started(3, settings=WorldSettings(calls_s=1e6, calls=1))
+    away = Outage(with_http(500), kinds=frozenset({Kind.LIST}), start_s=20.0)
+    stage = stage_of(tmp_path, world, away)
+
+    result = await stage.pause_all(VDN, hold_s=40.0)
+
+    assert (result.exit_code, result.verdict) == (6, "not_proven")
+    assert stage.clock.now_s() < 120.0
+    assert "3 calls were in progress at" in result.line
