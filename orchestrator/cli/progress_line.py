@@ -116,6 +116,8 @@ def _details(progress: Progress, pulse: Pulse, now_s: float, *, shown: str) -> I
     """What may be left out, the most important first."""
     if progress.ending:
         yield f"{progress.in_flight:,} in flight"
+    if progress.calls is not None:
+        yield f"{progress.calls:,} call{'' if progress.calls == 1 else 's'} in progress"
     yield from _not_done(progress)
     if not progress.ending:
         rate_per_s = min(pulse.requests_per_s, progress.ceiling_per_s)

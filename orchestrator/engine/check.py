@@ -1,4 +1,4 @@
-"""`check`: would an emergency work right now? Every step but the PUT; only GETs are sent.
+"""`check`: would an emergency work right now? Every step but the PUT; nothing that changes is sent.
 
 A step that cannot be tried is skipped with its reason, and the first failing step decides the exit
 code. A listing (with a query) and a details call (without one) are tried apart, because signing
@@ -254,16 +254,10 @@ class _Drill:
         What is the same for every VDN is tried with the first one.
         """
         if not vdns:
-            self.skip(_NO_VDN, "listing", "details", "clock", "campaigns")
+            names = ("calls",) if settings.cms.base_url else ()
+            self.skip(_NO_VDN, "listing", "details", "clock", "campaigns", *names)
             return
-        client = IsalesClient(
-            base_url=settings.server.base_url,
-            ca_file=settings.server.ca_file,
-            connect_timeout_s=settings.server.connect_timeout_s,
-            attempt_timeout_s=settings.server.attempt_timeout_s,
-            connections=1,
-            clock=self._clock,
-        )
+        client = _client_of(settings, settings.server.base_url, self._clock)
         shared = self._share(settings)
         async with contextlib.AsyncExitStack() as held:
             if shared is not None:
@@ -279,6 +273,8 @@ class _Drill:
                 self.skip("not tried: the listing failed", "campaigns")
             else:
                 await self._note_campaigns(asker, first, running)
+            if settings.cms.base_url:
+                await self._try_calls(asker, asker.campaign or CampaignRef(first, 1))
             for vdn in others:
                 running = await self._try_listing(asker, vdn)
                 if running is not None:
@@ -314,6 +310,7 @@ class _Drill:
                 "listing", Finding.FAIL, f"of VDN {vdn}: unusable: {page.problem}", began_s, code=4
             )
             return None
+        asker.campaign = page.rows[0].ref if page.rows else None
         finding, text = Finding.OK, f"of VDN {vdn}: signed with a query, accepted"
         if asker.auth_state.rules.millis != asker.configured.millis:
             finding = Finding.WARN
@@ -374,6 +371,7 @@ class _Drill:
             return
         answer, verdict = await asker.send(listing(vdn, status=0, page=1, rows_per_page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=0)
+        asker.campaign = page.rows[0].ref if isinstance(page, Page) and page.rows else None
         if not isinstance(page, Page):
             code = _code(verdict)
             text = f"of VDN {vdn}: {verdict.reason}"
@@ -384,6 +382,42 @@ class _Drill:
         else:
             text = f"VDN {vdn} has no campaigns at all: is it the right one? Quiet cannot be proven"
             self.note("campaigns", Finding.FAIL, text, began_s)
+
+    async def _try_calls(self, asker: _Asker, ref: CampaignRef) -> None:
+        """Ask CC-CMS once; without it an emergency works as well, so its failure is a warning."""
+        from orchestrator.isales.calls import (  # noqa: PLC0415 - few have CC-CMS
+            MAX_CMS_VDN_ID,
+            calls_request,
+            read_calls,
+        )
+
+        began_s = self._clock.now_s()
+        without = "calls in progress could not be counted, an emergency works without that"
+        if ref.vdn_id > MAX_CMS_VDN_ID:
+            text = f"CC-CMS takes VDNs up to {MAX_CMS_VDN_ID}: {without}"
+            self.note("calls", Finding.WARN, text, began_s)
+            return
+        cms = asker.settings.cms
+        async with _client_of(asker.settings, cms.base_url, self._clock) as client:
+            answer = await asker.send_to(client, calls_request(ref, cc_id=cms.cc_id))
+        calls = read_calls(answer)
+        if calls.in_progress is None:
+            self.note("calls", Finding.WARN, f"{calls.problem}: {without}", began_s)
+            return
+        were = "1 call is" if calls.in_progress == 1 else f"{calls.in_progress:,} calls are"
+        text = f"CC-CMS answers: {were} in progress in campaign {ref.campaign_id}"
+        self.note("calls", Finding.OK, text, began_s)
+
+
+def _client_of(settings: Settings, base_url: str, clock: Clock) -> IsalesClient:
+    return IsalesClient(
+        base_url=base_url,
+        ca_file=settings.server.ca_file,
+        connect_timeout_s=settings.server.connect_timeout_s,
+        attempt_timeout_s=settings.server.attempt_timeout_s,
+        connections=1,
+        clock=clock,
+    )
 
 
 def _causes_of_401(base_url: str) -> str:
@@ -416,6 +450,9 @@ class _Asker:
         self.kinds: set[Kind] = set()
         #: how far the server's clock is ahead of ours, seconds; None: not known
         self.skew_s: int | None = None
+        #: one of the VDN, as the listings showed it; None: they showed none
+        self.campaign: CampaignRef | None = None
+        self._body = ""
         self._client = client
         self._shared = shared
         self._clock = clock
@@ -446,6 +483,14 @@ class _Asker:
             tries += 1
             if verdict.repeat is Repeat.NEVER or tries >= _TRIES:
                 return answer, verdict
+
+    async def send_to(self, client: IsalesClient, request: ApiRequest) -> Answer:
+        """Send a request to another service once, signed as the server's are."""
+        self._body = request.body
+        try:
+            return self._echo.masked(await client.send(request, self))
+        finally:
+            self._body = ""
 
     def _recover(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
         return self.auth_state.recover(
@@ -488,7 +533,7 @@ class _Asker:
             path=path,
             query_string=query_string,
             headers=headers,
-            body="",
+            body=self._body,
             at_ms=self._clock.wall_ms() + self.auth_state.offset_ms,
             rules=self.auth_state.rules,
         )

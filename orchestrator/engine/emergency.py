@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.discovery import begin, discover, discover_whole
-from orchestrator.engine.hold import hold
+from orchestrator.engine.hold import after_quiet
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import decide_by_state
@@ -66,6 +66,12 @@ class Emergency:
     findings: list[str] = field(default_factory=list)
     #: how long quiet has been watched over, seconds
     held_s: float = 0.0
+    #: quiet is being watched over now
+    is_holding: bool = False
+    #: counts the calls in progress after quiet; None: they are not counted
+    count_calls: Callable[[], Awaitable[None]] | None = None
+    #: puts the proof on record, before calls are counted
+    note_proof: Callable[[], Awaitable[None]] | None = None
     _feeding: bool = True
 
     def __post_init__(self) -> None:
@@ -89,8 +95,8 @@ class Emergency:
         pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._complete))
         try:
             await self._until_quiet()
-            if self.hold_s and all(vdn.end is None for vdn in self.vdns.by_id.values()):
-                await hold(self)
+            if all(vdn.end is None for vdn in self.vdns.by_id.values()):
+                await after_quiet(self)
         except StoppedError:
             for vdn in self.vdns.by_id.values():
                 vdn.problem = vdn.problem or self.context.stopping.why

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.options import ContinueOptions, PauseAllOptions
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
+    from orchestrator.engine.silence import CallCounter
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
@@ -61,6 +62,8 @@ class _Course:
     #: so much of the hold is over already
     held_s: float = 0.0
     emergency: Emergency | None = None
+    #: of the calls in progress
+    counter: CallCounter | None = None
     refused: bool = False
 
     async def work(self, context: RunContext) -> None:
@@ -69,6 +72,9 @@ class _Course:
         )
         emergency.held_s = self.held_s
         self.emergency = emergency
+        if self.settings.cms.base_url:
+            emergency.count_calls = self._count_calls
+            emergency.note_proof = self._note_proof
         if self.continued:
             for share in await context.journal.vdn_counts():
                 emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
@@ -102,11 +108,25 @@ class _Course:
         if self.emergency is None:
             return
         await self.emergency.vdns.note_still_running()
+        await self._note_proof()
+        calls = self.counter.record() if self.counter else None
+        if calls is not None:
+            await context.journal.note(calls=calls)
+
+    async def _count_calls(self) -> None:
+        from orchestrator.engine.silence import CallCounter  # noqa: PLC0415 - after quiet only
+
+        assert self.emergency is not None
+        self.counter = CallCounter(self.emergency, self.environment, self.settings)
+        await self.counter.run()
+
+    async def _note_proof(self) -> None:
+        assert self.emergency is not None
         proofs = tuple(
             _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
             for vdn in self.emergency.vdns.by_id.values()
         )
-        await context.journal.note(proofs=proofs)
+        await self.emergency.context.journal.note(proofs=proofs)
 
 
 async def _asked(confirm: Confirm, findings: Findings) -> bool:

@@ -61,6 +61,8 @@ class Progress:
     breaker: str = ""
     #: why the run is ending; empty while it goes on
     ending: str = ""
+    #: calls in progress in the campaigns that were stopped; None: not counted
+    calls: int | None = None
     #: the last thing worth a line: a corrected signature, a VDN that could not be looked at
     notice: str = ""
     #: what is being waited for, by whose wait it is

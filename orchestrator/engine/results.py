@@ -204,6 +204,7 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
             for one in past
         ),
         unverified=saved.unverified() if is_verified else 0,
+        calls=record.calls,
     )
 
 

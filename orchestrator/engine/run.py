@@ -72,6 +72,10 @@ class Environment:
     #: the ceiling is shared with the other runs of the state directory
     shares_rate: bool = True
 
+    def make_transport(self, settings: Settings) -> Transport:
+        """Who carries requests to the server of these settings."""
+        return (self.transport or _real_client)(settings, self.clock)
+
     def make_store(self, journal: Journal, *, keep_going: bool) -> Store:
         """The store of this process."""
         if self.store is not None:
@@ -310,9 +314,8 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     emergency = spec.kind is RunKind.PAUSE_ALL
     patience_s = math.inf if emergency else settings.retry.patience_s
     cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
-    make = environment.transport or _real_client
     dispatcher = Dispatcher(
-        transport=make(settings, clock),
+        transport=environment.make_transport(settings),
         clock=clock,
         pacer=Pacer(settings.pace.rate_per_s),
         auth_state=AuthState(settings.signing),

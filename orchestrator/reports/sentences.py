@@ -13,13 +13,14 @@ from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
 from orchestrator.reports.summary import (
     LAG_TOLD_S,
     MAY_PASS,
-    NOT_COVERED,
     REFUSED,
     SIGNAL_EXIT_CODES,
+    CallsRecord,
     Ended,
     RunFacts,
     RunVerdict,
     VdnProof,
+    not_covered,
     run_verdict,
 )
 from orchestrator.text import for_terminal
@@ -215,7 +216,9 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
         return _dry_emergency_line(facts, tally)
     ranked = sorted(facts.proofs, key=lambda proof: proof.verdict is RunVerdict.QUIET)
     sentences = [_proof_sentence(facts, tally, proof) for proof in ranked]
-    sentences.append(f"Not covered: {'; '.join(NOT_COVERED)}.{_lag(facts)}")
+    if facts.calls is not None:
+        sentences.append(_calls_sentence(facts.calls))
+    sentences.append(f"Not covered: {'; '.join(not_covered(facts))}.{_lag(facts)}")
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         sentences.append("The journal or the report could not be stored.")
     elif facts.journal_incomplete:
@@ -254,6 +257,28 @@ def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
         case _:
             said = f"is NOT PROVEN quiet: {_why_unproven(facts, proof)} {paused}"
     return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
+
+
+def _calls_sentence(calls: CallsRecord) -> str:
+    """How the calls in progress ended, or why that is not known."""
+    problem = f" ({for_terminal(calls.problem, limit=_REASON_LIMIT)})" if calls.problem else ""
+    beyond = ", ".join(str(vdn_id) for vdn_id in calls.beyond)
+    more = f" CC-CMS takes no VDN above 5000: VDN {beyond} was not counted." if beyond else ""
+    if not calls.counts:
+        return f"Calls in progress could not be counted{problem}.{more}"
+    first_ms, last_ms = calls.counts[0].at_ms, calls.counts[-1].at_ms
+    first, last = calls.total(first_ms), calls.total(last_ms)
+    then = _clock(last_ms if calls.silent_at_ms is None else calls.silent_at_ms, "")
+    if first or last:
+        were = "call was" if first == 1 else "calls were"
+        ending = f"{last:,} still" if last else "none"
+        said = f"{first:,} {were} in progress at {_clock(first_ms, '')}, {ending} at {then},"
+    else:
+        said = f"No call was in progress at {then}"
+    read = calls.campaigns - calls.unread
+    where = f"{read:,} of the {calls.campaigns:,}" if calls.unread else "the"
+    early = f" Counting ended early{problem}." if problem else ""
+    return f"{said} in {where} campaigns that we stopped.{early}{more}"
 
 
 def _longest_gap(proof: VdnProof) -> str:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 #: the version of summary.json; a new key is compatible, a changed one is not
 SCHEMA = 1
 
-#: what a quiet VDN may still be doing; said every time
-NOT_COVERED = ("calls already in progress", "appointments (reserved calls)")
+#: what a quiet VDN may still be doing; `not_covered` says it every time
+_CALLS = "calls already in progress"
+_APPOINTMENTS = "appointments (reserved calls)"
 #: a lag of the listings that is worth a word, seconds
 LAG_TOLD_S = 5.0
 
@@ -145,6 +146,35 @@ class ProcessFacts(NamedTuple):
     host: str
 
 
+class CallCount(NamedTuple):
+    """The calls in progress of one VDN, summed over the campaigns that were stopped there."""
+
+    #: wall-clock milliseconds
+    at_ms: int
+    vdn_id: int
+    in_progress: int
+
+
+class CallsRecord(NamedTuple):
+    """How the calls in progress ended, as far as they were counted after quiet."""
+
+    #: round by round, oldest first; the VDNs of one round have the same time
+    counts: tuple[CallCount, ...] = ()
+    #: when the last campaign was read as 0 for the second time; None: not all were
+    silent_at_ms: int | None = None
+    #: campaigns that this run has stopped, and those among them of which no number came
+    campaigns: int = 0
+    unread: int = 0
+    #: why counting ended early; empty: it did not
+    problem: str = ""
+    #: VDNs that the interface does not take
+    beyond: tuple[int, ...] = ()
+
+    def total(self, at_ms: int) -> int:
+        """The calls of all VDNs in the round that ended at this instant."""
+        return sum(one.in_progress for one in self.counts if one.at_ms == at_ms)
+
+
 class RunFacts(NamedTuple):
     """All that is known of a run besides its rows."""
 
@@ -191,6 +221,8 @@ class RunFacts(NamedTuple):
     processes: tuple[ProcessFacts, ...] = ()
     #: campaigns that count as done, and that no later look could confirm
     unverified: int = 0
+    #: None: calls in progress were not counted
+    calls: CallsRecord | None = None
 
     @property
     def quiet(self) -> bool:
@@ -295,8 +327,32 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
     }
     if facts.kind is RunKind.PAUSE_ALL:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
-        document["not_covered"] = list(NOT_COVERED)
+        document["not_covered"] = list(not_covered(facts))
+        document |= _calls(facts.calls)
     return document
+
+
+def not_covered(facts: RunFacts) -> tuple[str, ...]:
+    """What a quiet VDN may still be doing."""
+    calls = facts.calls
+    if calls is None or not calls.counts:
+        return (_CALLS, _APPOINTMENTS)
+    left = ["calls of campaigns that others stopped"]
+    if calls.unread:
+        campaigns = "1 campaign" if calls.unread == 1 else f"{calls.unread:,} campaigns"
+        left.append(f"calls of {campaigns} without a number")
+    return (*left, _APPOINTMENTS)
+
+
+def _calls(calls: CallsRecord | None) -> dict[str, object]:
+    """The countdown of the calls in progress, where they were counted."""
+    if calls is None:
+        return {}
+    counts = [
+        {"at": iso_time(one.at_ms), "vdn_id": one.vdn_id, "in_progress": one.in_progress}
+        for one in calls.counts
+    ]
+    return {"calls": counts, "silent_at": _moment(calls.silent_at_ms)}
 
 
 def _by_vdn(facts: RunFacts, tally: Tally) -> dict[str, dict[str, object]]:

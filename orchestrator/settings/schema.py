@@ -63,7 +63,7 @@ class Setting:
     #: what its help calls the flag's value
     metavar: str = ""
     #: a correct value, as people write it; "": the default is one
-    example: str = ""
+    example: str | int = ""
     #: how None is shown
     none: str = "-"
     #: a sentence or two that only the documents have
@@ -337,6 +337,28 @@ class StateSettings:
 
 
 @dataclass(frozen=True)
+class CmsSettings:
+    """The CC-CMS interface, which counts calls in progress."""
+
+    #: normalised; "": calls are not counted
+    base_url: str = _setting(
+        "the CC-CMS interface, for calls in progress after a pause-all; https, or plain http to a"
+        " loopback address",
+        checks.base_url,
+        "",
+        example="https://cms.example.com:28080",
+        note="Left out: calls in progress are not counted. Certificates and credentials are the"
+        " server's.",
+    )
+    cc_id: int | None = _setting(
+        "the call centre's number there, where CC-CMS needs it",
+        count(most=65_535),
+        None,
+        example=1,
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -349,6 +371,7 @@ class Settings:
     #: TOML key -> flag, variable, file:key, "default" or "not set"
     origins: Mapping[str, str]
     operator: OperatorSettings = OperatorSettings()
+    cms: CmsSettings = CmsSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -369,6 +392,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "retry": RetrySettings,
     "signing": SigningRules,
     "state": StateSettings,
+    "cms": CmsSettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

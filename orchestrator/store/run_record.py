@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import VdnProof
+from orchestrator.reports.summary import CallCount, CallsRecord, VdnProof
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Notes(TypedDict, total=False):
     held_s: float
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...]
+    #: pause-all: the calls in progress after quiet
+    calls: CallsRecord
     verdict: str
 
 
@@ -87,6 +89,7 @@ class RunRecord(NamedTuple):
     highest_rate_per_s: float = 0.0
     held_s: float = 0.0
     proofs: tuple[VdnProof, ...] = ()
+    calls: CallsRecord | None = None
     #: empty while it runs, or when it was killed
     verdict: str = ""
 
@@ -129,6 +132,8 @@ def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
             texts[key] = str(max(notes["highest_rate_per_s"], float(before.get(key, "0"))))
         elif name == "proofs":
             texts[key] = json.dumps([proof._asdict() for proof in notes["proofs"]])
+        elif name == "calls":
+            texts[key] = json.dumps(notes["calls"]._asdict())
         else:
             texts[key] = value if isinstance(value, str) else json.dumps(value)
     return texts
@@ -156,6 +161,7 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "lag_s": float(meta.get("lag_s", "0")),
         "held_s": float(meta.get("held_s", "0")),
         "clock_offset_s": float(meta["clock_offset_s"]) if "clock_offset_s" in meta else None,
+        "calls": _calls(json.loads(meta["calls"])) if "calls" in meta else None,
         "verdict": meta.get("verdict", ""),
     }
     record = RunRecord(**values)
@@ -164,3 +170,8 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
     else:
         proofs = tuple(VdnProof(vdn_id) for vdn_id in record.vdns)
     return record._replace(proofs=proofs)
+
+
+def _calls(told: dict[str, Any]) -> CallsRecord:
+    counts = tuple(CallCount(*one) for one in told["counts"])
+    return CallsRecord(**{**told, "counts": counts, "beyond": tuple(told["beyond"])})

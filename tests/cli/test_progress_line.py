@@ -207,3 +207,12 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
         pulse.look(found, now_s=now_s)
 
     assert pulse.requests_per_s == 5.0
+
+
+def test_calls_in_progress_are_counted_after_quiet() -> None:
+    """Where CC-CMS is asked; one call is no `calls`."""
+    found = progress(phase="quiet, counting calls", calls=12)
+
+    assert " · 12 calls in progress · " in line(found)
+    found.calls = 1
+    assert " · 1 call in progress · " in line(found)

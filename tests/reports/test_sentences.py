@@ -10,7 +10,7 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, Tally
 from orchestrator.reports.sentences import advice, next_step, unstopped_lines, verdict_line
-from orchestrator.reports.summary import EARLY, Ended, RunFacts, VdnProof
+from orchestrator.reports.summary import EARLY, CallCount, CallsRecord, Ended, RunFacts, VdnProof
 from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
 
 RUN = "20261123T230501Z-7f3a"
@@ -431,3 +431,97 @@ def test_what_cut_a_run_short_comes_with_advice(ended: Ended) -> None:
 
     assert ("`orchestrator continue last" in said) == (ended in EARLY)
     assert bool(said) == (ended in EARLY)
+
+
+# -- calls in progress --------------------------------------------------------------------------
+
+#: 2026-11-23T10:41:07Z
+_FIRST_MS = 1_795_430_467_000
+_LAST_MS = _FIRST_MS + 203_000
+_LEFT = "Not covered: calls of campaigns that others stopped"
+_RESERVED = "appointments (reserved calls)."
+
+
+def counted(first: int, last: int, **more: Any) -> CallsRecord:
+    """Two rounds of VDN 1234."""
+    counts = (CallCount(_FIRST_MS, 1234, first), CallCount(_LAST_MS, 1234, last))
+    return CallsRecord(counts=counts, **({"campaigns": 60} | more))
+
+
+@pytest.mark.parametrize(
+    ("calls", "line"),
+    [
+        (
+            counted(41, 0, silent_at_ms=_LAST_MS),
+            (
+                "41 calls were in progress at 10:41:07Z, none at 10:44:30Z, in the campaigns that"
+                f" we stopped. {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(1, 0, silent_at_ms=_LAST_MS),
+            (
+                "1 call was in progress at 10:41:07Z, none at 10:44:30Z, in the campaigns that we"
+                f" stopped. {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(41, 3),
+            (
+                "41 calls were in progress at 10:41:07Z, 3 still at 10:44:30Z, in the campaigns"
+                f" that we stopped. {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(0, 0, silent_at_ms=_LAST_MS),
+            (
+                "No call was in progress at 10:44:30Z in the campaigns that we stopped."
+                f" {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(41, 7, problem="HTTP 500: server error"),
+            (
+                "41 calls were in progress at 10:41:07Z, 7 still at 10:44:30Z, in the campaigns"
+                " that we stopped. Counting ended early (HTTP 500: server error)."
+                f" {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(41, 0, unread=2),
+            (
+                "41 calls were in progress at 10:41:07Z, none at 10:44:30Z, in 58 of the 60"
+                f" campaigns that we stopped. {_LEFT}; calls of 2 campaigns without a number;"
+                f" {_RESERVED}"
+            ),
+        ),
+        (
+            counted(4, 0, campaigns=3, unread=1, beyond=(6000,)),
+            (
+                "4 calls were in progress at 10:41:07Z, none at 10:44:30Z, in 2 of the 3 campaigns"
+                " that we stopped. CC-CMS takes no VDN above 5000: VDN 6000 was not counted."
+                f" {_LEFT}; calls of 1 campaign without a number; {_RESERVED}"
+            ),
+        ),
+        (
+            CallsRecord(campaigns=60, unread=60, problem="code 0100006"),
+            f"Calls in progress could not be counted (code 0100006). {NOT_COVERED}",
+        ),
+        (
+            CallsRecord(campaigns=2, unread=2, beyond=(6000,)),
+            (
+                "Calls in progress could not be counted. CC-CMS takes no VDN above 5000: VDN 6000"
+                f" was not counted. {NOT_COVERED}"
+            ),
+        ),
+    ],
+)
+def test_the_countdown_of_calls_is_said_with_what_it_leaves_out(
+    calls: CallsRecord, line: str
+) -> None:
+    """Between the proof and what is not covered; a lone number never claims more than was read."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+    assert last_line(facts, tally_of(make_row(vdn_id="1234"))) == (
+        f"VDN 1234 {IS_QUIET} We paused 1. {line}"
+    )

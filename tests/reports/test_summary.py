@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import (
+    CallCount,
+    CallsRecord,
     Ended,
     ProcessFacts,
     RunFacts,
@@ -319,6 +321,30 @@ def test_the_summary_of_a_pause_all_shows_its_sweeps() -> None:
         "calls already in progress",
         "appointments (reserved calls)",
     ]
+
+
+def test_the_summary_has_the_countdown_of_the_calls_where_they_were_counted() -> None:
+    """Number by number with time and VDN, and when the last of them was over."""
+    counts = (CallCount(1_795_430_467_000, 1234, 41), CallCount(1_795_430_670_000, 1234, 0))
+    calls = CallsRecord(counts, silent_at_ms=1_795_430_670_000, campaigns=60)
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+    document = summary_document(facts, tally_of())
+
+    assert list(document)[-3:] == ["not_covered", "calls", "silent_at"]
+    assert document["calls"] == [
+        {"at": "2026-11-23T10:41:07.000Z", "vdn_id": 1234, "in_progress": 41},
+        {"at": "2026-11-23T10:44:30.000Z", "vdn_id": 1234, "in_progress": 0},
+    ]
+    assert document["silent_at"] == "2026-11-23T10:44:30.000Z"
+
+
+def test_calls_change_no_exit_code() -> None:
+    """Quiet with calls that go on, or that could not be counted, is quiet."""
+    for calls in (None, CallsRecord(problem="HTTP 500"), CallsRecord((CallCount(1, 1234, 9),))):
+        facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+        assert (exit_code(facts, tally_of()), run_verdict(facts, tally_of())) == (0, "quiet")
 
 
 def test_the_summary_of_a_pause_all_has_a_verdict_for_each_vdn() -> None:

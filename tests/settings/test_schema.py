@@ -45,6 +45,8 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("signing.millis", "", False, False),
     ("signing.signed_headers", "", ("host",), ("host",)),
     ("state.dir", "ORCHESTRATOR_STATE_DIR", None, None),
+    ("cms.base_url", "", "", ""),
+    ("cms.cc_id", "", None, None),
 ]
 
 
@@ -81,6 +83,7 @@ def test_a_default_passes_its_own_check(spec: Setting) -> None:
         ("retry.backoff_base_s", 3600),
         ("retry.backoff_cap_s", 3600),
         ("retry.patience_s", 7 * 86_400),
+        ("cms.cc_id", 65_535),
     ],
 )
 def test_every_number_has_a_limit(key: str, most: int) -> None:

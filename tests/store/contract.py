@@ -16,7 +16,7 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Changed, Decision, Evidence, History, Outcome
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.rows import ReportRow, RunKind, SweepRecord
-from orchestrator.reports.summary import Ended, VdnProof
+from orchestrator.reports.summary import CallCount, CallsRecord, Ended, VdnProof
 from orchestrator.store import (
     Intent,
     Known,
@@ -568,13 +568,14 @@ async def test_a_run_is_read_as_it_was_written(begin: Callable[[RunRecord], Stor
     store = begin(record)
     begun = await store.read(lambda saved: saved.record())
     await store.note(verdict="a", proofs=())
-    await store.note(verdict="b", proofs=proofs)
+    calls = CallsRecord((CallCount(5, 9, 41), CallCount(7, 9, 0)), 7, 60, 1, "p", (6000,))
+    await store.note(verdict="b", proofs=proofs, calls=calls)
 
     assert begun == record._replace(
         proofs=(VdnProof(9), VdnProof(8)), highest_rate_per_s=record.rate_per_s
     )
     assert await store.read(lambda saved: saved.record()) == begun._replace(
-        verdict="b", proofs=proofs
+        verdict="b", proofs=proofs, calls=calls
     )
 
 
