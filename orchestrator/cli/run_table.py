@@ -136,7 +136,7 @@ def _document(one: ListedRun) -> dict[str, object]:
         "counts": line.counts,
         "parent_run": line.parent_run or None,
         "repeated_by": one.repeated_by,
-        "run_dir": str(line.path),
+        "run_dir": line.place,
         "problem": line.problem,
     }
 
@@ -186,13 +186,15 @@ def _prune_document(done: Pruned, *, deleted: bool) -> dict[str, object]:
 
 
 def _prune_line(done: Pruned, given: Namespace) -> str:
-    older = f"written to for {given.older_than:,} days"
     number = len(done.deletable)
-    runs = "1 run that nobody has" if number == 1 else f"{number:,} runs that nobody has"
-    if given.yes:
-        first = f"deleted {runs} {older}"
+    runs = "1 run" if number == 1 else f"{number:,} runs"
+    age = f"last written to over {given.older_than:,} days ago"
+    if not number:
+        first = f"nothing to delete that was {age}"
+    elif given.yes:
+        first = f"deleted {runs}, {age}"
     else:
-        first = f"{runs} {older} would be deleted" + ("; --yes deletes" if number else "")
+        first = f"would delete {runs}, {age}; --yes deletes"
     reasons = Counter(for_terminal(why, limit=300) for _, why in done.kept)
     stay = "".join(
         f"\n  {times:,} {'stays' if times == 1 else 'stay'}: {why}"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import RunVerdict
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import open_saved
 from orchestrator.store.registry import find_by_id
@@ -84,13 +83,15 @@ def _is_meant(line: RunLine, meaning: Last) -> bool:
     if line.dry_run:
         return False
     if meaning is Last.UNFINISHED:
-        return not line.live and line.verdict != RunVerdict.COMPLETE and _is_unfinished(line)
+        return not line.live and _is_unfinished(line)
     if meaning is Last.UNDOABLE:
         return line.kind != RunKind.RESTORE and _may_have_changed(line)
     return True
 
 
 def _is_unfinished(line: RunLine) -> bool:
+    if line.is_over is not None:
+        return not line.is_over
     try:
         with open_saved(line.path / JOURNAL) as saved:
             return not is_finished(saved)

@@ -60,7 +60,7 @@ def prune(state_dir: Path, *, older_than_days: int, now_ms: int, host: str, dele
     until_ms = now_ms - older_than_days * _DAY_MS
     deletable: list[KnownRun] = []
     kept: list[Kept] = []
-    for run in reversed(known_runs(state_dir)):
+    for run in reversed(list(known_runs(state_dir))):
         if _written_ms(run.directory) > until_ms:
             continue
         why = _why_kept(run.directory)

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import OrchestratorError
@@ -19,11 +20,10 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SCHEMA, Ended, RunVerdict
 from orchestrator.store import open_saved
 from orchestrator.store.registry import known_runs
-from orchestrator.store.run_dir import HOLDER, JOURNAL
+from orchestrator.store.run_dir import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from orchestrator.store import Saved
     from orchestrator.store.registry import KnownRun
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _BYTES_MAX = 1 << 22
 #: a run's last words go into its journal after its summary, seconds
 _LAST_WORDS_S = 10.0
-#: verdicts after which a run that was interrupted says something else
+#: verdicts after which nothing is left to be done
 _SETTLED = frozenset({RunVerdict.COMPLETE, RunVerdict.QUIET, RunVerdict.PLANNED})
 
 
@@ -40,7 +40,8 @@ class RunLine(NamedTuple):
     """One run in the list of runs."""
 
     run_id: str
-    path: Path
+    #: its directory, as a text: there may be ten thousand
+    place: str
     #: pause, pause-all, restore; empty when the journal cannot be read
     kind: str
     verdict: str
@@ -60,8 +61,15 @@ class RunLine(NamedTuple):
     #: the run that this one repeats
     parent_run: str = ""
     dry_run: bool = False
+    #: nothing is left to be done; None: only its journal says that
+    is_over: bool | None = None
     #: why the journal cannot be read
     problem: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        return Path(self.place)
 
 
 class ListedRun(NamedTuple):
@@ -83,7 +91,7 @@ def list_runs(
         dry_runs: dry runs too.
     """
     lines: list[RunLine] = []
-    for line in every_line(state_dir):
+    for line in every_line(state_dir, vdn):
         if limit is not None and len(lines) >= limit:
             break
         is_wanted = vdn is None or vdn in line.vdns or line.problem
@@ -96,12 +104,17 @@ def list_runs(
     return [ListedRun(line, tuple(children.get(line.run_id, ()))) for line in lines]
 
 
-def every_line(state_dir: Path) -> Iterator[RunLine]:
-    """Every run of a state directory, newest first; each is read when it is asked for."""
+def every_line(state_dir: Path, vdn: int | None = None) -> Iterator[RunLine]:
+    """Every run of a state directory, newest first; each is read when it is asked for.
+
+    Args:
+        state_dir: whose runs.
+        vdn: what is read of a run that had nothing to do with this VDN does not matter.
+    """
     for run in known_runs(state_dir):
-        line = _line(run)
+        line = _by_summary(run, vdn) or _by_journal(run)
         is_another = not line.problem and line.run_id != run.run_id
-        if not is_another or run.directory.path.name == run.run_id:
+        if not is_another or run.place.endswith(f"/{run.run_id}"):
             yield line
 
 
@@ -112,24 +125,22 @@ def is_finished(saved: Saved) -> bool:
     return saved.record().dry_run or (is_through and not saved.unverified())
 
 
-def _line(run: KnownRun) -> RunLine:
+def _by_journal(run: KnownRun) -> RunLine:
     directory = run.directory
-    # whoever works on a run says so in this file; a kill leaves it behind
-    live = os.path.lexists(directory.path / HOLDER) and directory.is_live
-    return (None if live else _by_summary(run)) or _by_journal(run, live=live)
-
-
-def _by_journal(run: KnownRun, *, live: bool) -> RunLine:
-    directory = run.directory
+    live = directory.is_live
     holder = str(directory.holder() or "") if live else ""
     try:
         with open_saved(directory.journal) as saved:
             record, recorded = saved.record(), saved.counts()
-            vdns = record.vdns or saved.vdns()
+            vdns, past = record.vdns or saved.vdns(), saved.processes()
+            # a proof that stands when a hold is interrupted is an end too
+            has_end = bool(past) and past[-1].ended is not None
+            is_quiet = has_end and record.verdict == RunVerdict.QUIET
+            is_over = is_quiet or is_finished(saved)
     except OrchestratorError as error:
         return RunLine(
             run_id=run.run_id,
-            path=directory.path,
+            place=run.place,
             kind="",
             verdict="unreadable",
             started_at_ms=None,
@@ -140,7 +151,7 @@ def _by_journal(run: KnownRun, *, live: bool) -> RunLine:
     unended = RunVerdict.PLANNED if record.dry_run else RunVerdict.INTERRUPTED
     return RunLine(
         run_id=record.run_id,
-        path=directory.path,
+        place=run.place,
         kind=record.kind.value,
         verdict="running" if live else record.verdict or unended.value,
         started_at_ms=record.started_at_ms,
@@ -154,21 +165,32 @@ def _by_journal(run: KnownRun, *, live: bool) -> RunLine:
         exit_code=None if live else record.exit_code,
         parent_run=record.parent_run,
         dry_run=record.dry_run,
+        is_over=is_over,
     )
 
 
-def _by_summary(run: KnownRun) -> RunLine | None:
+def _by_summary(run: KnownRun, vdn: int | None) -> RunLine | None:
     """What summary.json says of a run; None where only the journal can be believed."""
-    folder = str(run.directory.path)
+    folder = run.place
     try:
-        # a log of SQLite's is left by a process that works, or was killed
+        # whoever works on a run has this log of SQLite's open, and a kill leaves it behind
         if os.path.lexists(f"{folder}/{JOURNAL}-wal"):
             return None
         written_s = os.stat(f"{folder}/{JOURNAL}").st_mtime  # noqa: PTH116 - ten thousand of them
         read = _read(f"{folder}/{SUMMARY}", not_before_s=written_s - _LAST_WORDS_S)
-        return None if read is None else _read_line(run, json.loads(read))
+        if read is None:
+            return None
+        if vdn is not None and _is_of_others(run, vdn, read):
+            return RunLine(run.run_id, run.place, "", "", None)
+        return _read_line(run, json.loads(read))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_of_others(run: KnownRun, vdn: int, read: bytes) -> bool:
+    """Whether this run's summary names other VDNs only, without reading all of it."""
+    is_whole = f'"run_id": "{run.run_id}"'.encode() in read and read.endswith(b"}\n")
+    return is_whole and f'"{vdn}": '.encode() not in read and b'"by_vdn": {}' not in read
 
 
 def _read(path: str, *, not_before_s: float) -> bytes | None:
@@ -178,7 +200,7 @@ def _read(path: str, *, not_before_s: float) -> bytes | None:
         is_young = found.st_mtime >= not_before_s
         if not (stat.S_ISREG(found.st_mode) and is_young and found.st_size < _BYTES_MAX):
             return None
-        return os.read(descriptor, _BYTES_MAX)
+        return os.read(descriptor, found.st_size)
     finally:
         os.close(descriptor)
 
@@ -194,7 +216,7 @@ def _read_line(run: KnownRun, document: dict[str, Any]) -> RunLine | None:
         return None  # nor which VDNs it had
     return RunLine(
         run_id=run.run_id,
-        path=run.directory.path,
+        place=run.place,
         kind=kind.value,
         verdict=verdict.value,
         started_at_ms=round(datetime.fromisoformat(document["started_at"]).timestamp() * 1000),
@@ -206,4 +228,5 @@ def _read_line(run: KnownRun, document: dict[str, Any]) -> RunLine | None:
         exit_code=int(document["exit_code"]),
         parent_run=str(document.get("parent_run") or ""),
         dry_run=is_dry,
+        is_over=True if verdict in _SETTLED else None,
     )

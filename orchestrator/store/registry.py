@@ -23,7 +23,7 @@ from orchestrator.store.run_dir import (
     file_mode,
     is_run_id,
     make_folders,
-    run_paths,
+    own_runs,
     secure_state_dir,
     whole_path,
 )
@@ -38,10 +38,15 @@ _BYTES_MAX = 1 << 28
 
 
 class KnownRun(NamedTuple):
-    """A run, by its id and its directory."""
+    """A run, by its id and its directory; there may be ten thousand, so these are texts."""
 
     run_id: str
-    directory: RunDirectory
+    place: str
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Its directory."""
+        return RunDirectory(Path(self.place))
 
 
 def register(state_dir: Path, run_id: str, path: Path, *, durable: bool) -> None:
@@ -68,26 +73,23 @@ def register(state_dir: Path, run_id: str, path: Path, *, durable: bool) -> None
         raise StorageError(f"{state_dir / REGISTRY}: {why}") from error
 
 
-def known_runs(state_dir: Path) -> list[KnownRun]:
-    """Every run of a state directory, the newest first; each had a journal a moment ago."""
-    own = {path.name: path for path in run_paths(state_dir)}
-    found: dict[str, Path] = {}
-    owners: dict[Path, str] = {}
+def known_runs(state_dir: Path) -> Iterator[KnownRun]:
+    """Every run of a state directory that has a journal, the newest first."""
+    folder = state_dir / RUNS
+    own = {run_id: f"{folder}/{run_id}" for run_id in own_runs(state_dir)}
+    found: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for run_id, place in _entries(state_dir):
         path = own.get(run_id) or place
-        if path is None:
-            continue
         # a directory that was emptied and used again holds the newest run alone
         found.pop(owners.get(path, run_id), None)
-        owners[path] = run_id
-        found[run_id] = path
+        if path:
+            owners[path] = run_id
+            found[run_id] = path
     unnoted = sorted(own.keys() - found.keys())
-    places = [*((run_id, own[run_id]) for run_id in unnoted), *found.items()]
-    return [
-        KnownRun(run_id, RunDirectory(path))
-        for run_id, path in reversed(places)
-        if _is_file(f"{path}/{JOURNAL}")
-    ]
+    for run_id, path in reversed([*((one, own[one]) for one in unnoted), *found.items()]):
+        if _is_file(f"{path}/{JOURNAL}"):
+            yield KnownRun(run_id, path)
 
 
 def find_by_id(state_dir: Path, text: str) -> RunDirectory:
@@ -117,7 +119,7 @@ def find_by_id(state_dir: Path, text: str) -> RunDirectory:
 
 def _is_it(run: KnownRun) -> bool:
     """Whether a directory of another name still holds the run that was registered for it."""
-    if run.directory.path.name == run.run_id:
+    if run.place.endswith(f"/{run.run_id}"):
         return True
     try:
         with open_saved(run.directory.journal) as saved:
@@ -153,14 +155,14 @@ def _check_ours(found: os.stat_result, path: Path) -> None:
         raise OSError(errno.EPERM, "it belongs to another user")
 
 
-def _entries(state_dir: Path) -> Iterator[tuple[str, Path | None]]:
+def _entries(state_dir: Path) -> Iterator[tuple[str, str]]:
     """What is noted, oldest first: the id, and the directory where that is not the usual one."""
     path = state_dir / REGISTRY
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             _check_ours(os.fstat(descriptor), path)
-            lines = file.read(_BYTES_MAX).splitlines()
+            lines = file.read(_BYTES_MAX).decode("ascii", "replace").split("\n")
     except (OSError, ValueError):
         return
     for line in lines:
@@ -171,7 +173,7 @@ def _entries(state_dir: Path) -> Iterator[tuple[str, Path | None]]:
             continue
         if isinstance(run_id, str) and is_run_id(run_id):
             is_place = isinstance(place, str) and place.startswith("/") and "\0" not in place
-            yield run_id, Path(place) if is_place else None
+            yield run_id, str(place) if is_place else ""
 
 
 def _is_file(path: str) -> bool:

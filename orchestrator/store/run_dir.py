@@ -319,14 +319,13 @@ def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
     return kind
 
 
-def run_paths(state_dir: Path) -> Iterator[Path]:
-    """The directories below a state directory whose names are run ids, in no order."""
-    folder = state_dir / RUNS
+def own_runs(state_dir: Path) -> Iterator[str]:
+    """The names of the directories below a state directory that are run ids, in no order."""
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(state_dir / RUNS) as found:
             for entry in found:
                 if is_run_id(entry.name) and entry.is_dir():
-                    yield folder / entry.name
+                    yield entry.name
     except (OSError, ValueError):
         return
 

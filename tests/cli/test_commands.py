@@ -230,7 +230,7 @@ def test_prune_shows_first_and_deletes_with_yes(
 
     stop, rehearsal = folders
     assert f"to delete  {rehearsal.name}" in shown
-    assert "1 run that nobody has written to for 30 days would be deleted; --yes deletes." in shown
+    assert "would delete 1 run, last written to over 30 days ago; --yes deletes." in shown
     assert "1 stays: 1 campaign that it turned off was not restored" in shown
     assert [run["run_id"] for run in document["runs"]] == [rehearsal.name]
     assert [run["run_id"] for run in document["kept"]] == [stop.name]

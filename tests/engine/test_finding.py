@@ -62,7 +62,7 @@ async def test_last_does_not_pass_over_a_run_that_was_killed_with_a_put_under_wa
 
     found = last(stage, Last.UNDOABLE)
 
-    assert found == known_runs(stage.settings().state_dir)[0].directory.path
+    assert found == next(known_runs(stage.settings().state_dir)).directory.path
     assert found != paused.run_dir
 
 
