@@ -22,6 +22,7 @@ from orchestrator.reports.summary import (
     summary_document,
 )
 from orchestrator.store import Gap, gap_of
+from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +160,7 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
     unattempted = tally.counts[Outcome.UNATTEMPTED]
     rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""
-    return f"{about}{facts.why or facts.ended.value}.{rest}"
+    return f"{about}{as_sentence(facts.why or facts.ended.value)}{rest}"
 
 
 def read_facts(saved: Saved) -> RunFacts:
