@@ -24,7 +24,7 @@ _CONNECTION = (
 _SELECTION = ("--only", "--except", "--include-inferred", "--even-if-old")
 #: a quoted part may hold anything; outside of one a command ends with its sentence
 _QUOTED = r"'[^']*'|\"[^\"]*\""
-_IN_TICKS = re.compile(rf"`{PROGRAM}( (?:{_QUOTED}|[^`'\"])+)`")
+_IN_TICKS = re.compile(rf"`(… \| )?{PROGRAM}( (?:{_QUOTED}|[^`'\"])+)`")
 _AT_THE_END = re.compile(
     rf"(^|Next: |again: ){PROGRAM}((?: (?:{_QUOTED}|[^\s`'\"(;])+)+)(?=$| {{2}}| \(|;)"
 )
@@ -90,7 +90,7 @@ def flags_in(
 
 def pasted(text: str, calling: Calling) -> str:
     """Complete every command that a message of ours names."""
-    ticked = _IN_TICKS.sub(lambda found: f"`{_completed(found[1], calling)}`", text)
+    ticked = _IN_TICKS.sub(lambda found: f"`{found[1] or ''}{_completed(found[2], calling)}`", text)
     return _AT_THE_END.sub(lambda found: f"{found[1]}{_completed(found[2], calling)}", ticked)
 
 

@@ -136,9 +136,9 @@ class Stage:
         with contextlib.suppress(RuntimeError):  # no thread can be started
             threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
-        output.say(
-            "quit at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
-        )
+        run_id = self.progress.run_id
+        more = f"`orchestrator continue {run_id}` finishes it" if run_id else "no run is on record"
+        output.say(output.with_commands(f"quit at once; {more}"))
         os._exit(code)
 
 

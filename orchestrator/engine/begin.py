@@ -68,6 +68,7 @@ class _More(TypedDict, total=False):
     source_written_ms: int
     max_failures: tuple[float, bool] | None
     hold_s: float
+    asks: bool
 
 
 class Opened(NamedTuple):

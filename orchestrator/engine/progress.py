@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Progress:
     """How far a run is at this moment."""
 
+    #: of the run; empty until it has begun
+    run_id: str = ""
     #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"
     #: campaigns to act on, as far as known

@@ -201,6 +201,7 @@ def read_facts(saved: Saved) -> RunFacts:
         proofs=record.proofs,
         lag_s=record.lag_s,
         unverified=saved.unverified() if is_verified else 0,
+        confirmed=record.may_change,
     )
 
 

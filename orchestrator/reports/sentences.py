@@ -406,7 +406,7 @@ def _next(first: str, command: str) -> str:
 def _going_on(facts: RunFacts) -> str:
     """The command that does what this run has left undone."""
     is_kept = not (facts.kind is RunKind.PAUSE_ALL and facts.storage_failed)
-    if facts.ended is not Ended.FINISHED and is_kept:
+    if facts.ended is not Ended.FINISHED and is_kept and facts.confirmed:
         # a second pause-all would be a run of its own, and `restore last` would undo half
         return f"orchestrator continue {facts.run_id}"
     if facts.kind is not RunKind.PAUSE_ALL:

@@ -174,6 +174,8 @@ class RunFacts(NamedTuple):
     lag_s: float = 0.0
     #: campaigns that count as done, and that no later look could confirm
     unverified: int = 0
+    #: False: nothing could be changed, because the operator had not typed the VDN number
+    confirmed: bool = True
 
     @property
     def quiet(self) -> bool:

@@ -40,6 +40,8 @@ class Notes(TypedDict, total=False):
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...]
     verdict: str
+    #: pause-all: the operator has typed the VDN number
+    confirmed: bool
 
 
 class RunRecord(NamedTuple):
@@ -73,6 +75,8 @@ class RunRecord(NamedTuple):
     #: how many failures end the run, and whether that is a percentage
     max_failures: tuple[float, bool] | None = None
     hold_s: float = 0.0
+    #: pause-all: nothing may be paused before the operator has typed the VDN number
+    asks: bool = False
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}
@@ -82,6 +86,12 @@ class RunRecord(NamedTuple):
     proofs: tuple[VdnProof, ...] = ()
     #: empty while it runs, or when it was killed
     verdict: str = ""
+    confirmed: bool = False
+
+    @property
+    def may_change(self) -> bool:
+        """Whether campaigns may be changed in its name."""
+        return self.confirmed or not self.asks
 
 
 #: the fields before the notes
@@ -143,6 +153,7 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "lag_s": float(meta.get("lag_s", "0")),
         "held_s": float(meta.get("held_s", "0")),
         "verdict": meta.get("verdict", ""),
+        "confirmed": meta.get("confirmed") == "true",
     }
     record = RunRecord(**values)
     if "proofs" in meta:
