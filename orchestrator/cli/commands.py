@@ -18,6 +18,7 @@ from orchestrator.engine.options import (
 )
 from orchestrator.errors import UsageError
 from orchestrator.loading import load_aiohttp
+from orchestrator.settings.load import STILL_DIALLING
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
@@ -54,7 +55,13 @@ def pause(given: Namespace) -> int:
         reason=given.reason or "",
     )
     is_real = not given.dry_run
-    settings = runner.load(given, need_server=is_real, need_credentials=is_real, reads=given.list)
+    settings = runner.load(
+        given,
+        need_server=is_real,
+        need_credentials=is_real,
+        consequence=STILL_DIALLING if is_real else _NOTHING_SENT,
+        reads=given.list,
+    )
     load_aiohttp()
     from orchestrator.engine.pausing import pause as start  # noqa: PLC0415
 
@@ -71,7 +78,7 @@ def pause_all(given: Namespace) -> int:
         raise UsageError(
             "pause-all: --vdn is missing, and it never means all of them. Nothing was sent;"
             " campaigns are still dialling.",
-            advice="orchestrator pause-all --vdn N",
+            advice="add --vdn and the number of the VDN, once for each",
         )
     options = PauseAllOptions(
         vdns=tuple(dict.fromkeys(given.vdn)),
@@ -82,13 +89,14 @@ def pause_all(given: Namespace) -> int:
         reason=given.reason or "",
     )
     confirmed = given.yes or given.dry_run
-    refuse_without_terminal("pause-all", confirmed=confirmed)
     settings = runner.load(given, emergency=True)
+    refuse_without_terminal("pause-all", confirmed=confirmed)
     load_aiohttp()
     from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415
 
     around = runner.Stage(given)
-    ask = Question("pause everything that runs in", around.screen, around.stopping)
+    otherwise = "campaigns are still dialling"
+    ask = Question("pause all of it", around.screen, around.stopping, otherwise=otherwise)
     confirm = None if confirmed else ask
     return around.perform(
         lambda environment: start(settings, options, environment, confirm=confirm),
@@ -101,7 +109,7 @@ def continue_(given: Namespace) -> int:
     from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.engine.finding import Last  # noqa: PLC0415
 
-    settings = runner.load(given, need_server=False)
+    settings = runner.load(given, need_server=False, consequence=_NOTHING_SENT)
     directory = find(given, settings, Last.UNFINISHED)
     flags = vars(given)
     options = ContinueOptions(
@@ -139,19 +147,20 @@ def restore(given: Namespace) -> int:
         reason=given.reason or "",
     )
     confirmed = given.yes or given.dry_run
-    refuse_without_terminal("restore", confirmed=confirmed)
     settings = runner.load(
         given,
         need_server=False,
         need_credentials=not given.dry_run,
         consequence="Nothing was sent; what was paused stays paused.",
     )
+    refuse_without_terminal("restore", confirmed=confirmed)
     source = find(given, settings, Last.UNDOABLE)
     load_aiohttp()
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
     around = runner.Stage(given)
-    ask = Question("start again what that run turned off in", around.screen, around.stopping)
+    otherwise = "what was paused stays paused"
+    ask = Question("start them again", around.screen, around.stopping, otherwise=otherwise)
     confirm = None if confirmed else ask
     return around.perform(
         lambda environment: start(source, settings, options, environment, confirm=confirm)

@@ -29,8 +29,8 @@ class Screen:
     """stderr while a run goes on: a live line at the bottom, everything else above it."""
 
     def __init__(self) -> None:
-        #: somebody is typing an answer: no live line meanwhile
-        self.asking = False
+        #: the question that somebody is answering: no live line meanwhile
+        self.question = ""
         self._live: Any = None
 
     @property
@@ -42,7 +42,7 @@ class Screen:
         """Write events above the live line; they end in a line break."""
         if self._live is None:
             if sys.stderr is not None:
-                sys.stderr.write(text)
+                sys.stderr.write(self._above_question(text) if self.question else text)
         elif text.strip():
             self._live.console.out(text.rstrip("\n"), highlight=False)
         return len(text)
@@ -52,19 +52,57 @@ class Screen:
         if sys.stderr is not None:
             sys.stderr.flush()
 
+    def say(self, line: str) -> None:
+        """Print one line for people, above whatever stays at the bottom."""
+        with contextlib.suppress(OSError, ValueError):
+            self.write(output.masked(line) + "\n")
+            self.flush()
+
+    def ask(self, question: str) -> None:
+        """Put a question as the last line; it stays there until it is answered."""
+        self.close()
+        with contextlib.suppress(OSError, ValueError):
+            self.write(question)
+            self.flush()
+        self.question = question
+
+    def answered(self, *, is_line_open: bool) -> None:
+        """End the question; nothing may be glued to it."""
+        self.question = ""
+        if is_line_open:
+            self.say("")
+
+    def _above_question(self, text: str) -> str:
+        """Insert lines above the question, with what was typed of an answer so far."""
+        lines = text.rstrip("\n").split("\n")
+        if not self.is_terminal:
+            return "\n" + "\n".join(lines) + f"\n{self.question}"
+        width = _columns() - 1
+        lines = [line[: width if line.isascii() else width // 2] for line in lines]
+        # down and up: there is a line below; keep the place; insert a line and write it; go back
+        return "".join(f"\x1bD\x1bM\x1b7\r\x1b[L{line}\x1b8\x1b[B" for line in lines)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a live line is shown."""
+        return self._live is not None
+
     async def open(self) -> None:
-        """Begin a live line."""
+        """Begin a live line, unless a question came meanwhile."""
         live = await asyncio.to_thread(_make_live)
-        live.start()
-        self._live = live
+        if not self.question:
+            live.start()
+            self._live = live
 
     @property
     def width(self) -> int:
         """Columns of the terminal at this moment."""
-        return int(self._live.console.width)
+        return _columns()
 
     def paint(self, line: str) -> None:
         """Show this as the live line; wide characters may still have to be cut."""
+        if self._live is None:
+            return
         with contextlib.suppress(OSError, ValueError):
             self._live.update(_one_line(line), refresh=True)
 
@@ -74,6 +112,13 @@ class Screen:
             live, self._live = self._live, None
             with contextlib.suppress(OSError, ValueError):
                 live.stop()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80
 
 
 def is_terminal(stream: object) -> bool:
@@ -97,14 +142,13 @@ async def show(progress: Progress, screen: Screen, clock: Clock) -> None:
 
 
 async def _show_live(progress: Progress, pulse: Pulse, screen: Screen, clock: Clock) -> None:
-    while screen.asking or not progress.requests:
-        pulse.look(progress, now_s=clock.now_s())
-        await clock.sleep(LIVE_EVERY_S)
-    await screen.open()
     while True:
         now_s = clock.now_s()
         pulse.look(progress, now_s=now_s)
-        screen.paint(progress_line(progress, pulse, now_s=now_s, width=screen.width))
+        if progress.requests and not screen.question:
+            if not screen.is_open:
+                await screen.open()
+            screen.paint(progress_line(progress, pulse, now_s=now_s, width=screen.width))
         await clock.sleep(LIVE_EVERY_S)
 
 

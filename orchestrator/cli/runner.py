@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import selectors
+import shlex
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import Stopping, heed_signals
 from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
+from orchestrator.settings import secret_file
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
-from orchestrator.settings.schema import SPECS
+from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
 from orchestrator.streams import ReadyStream, can_start_thread, spare_descriptors
 from orchestrator.text import for_terminal
 
@@ -140,9 +142,9 @@ class Stage:
         with contextlib.suppress(RuntimeError):  # no thread can be started
             threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
-        output.say(
-            "quit at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
-        )
+        run_id = self.progress.run_id
+        more = f"`orchestrator continue {run_id}` finishes it" if run_id else "no run is on record"
+        output.say(output.with_commands(f"quit at once; {more}"))
         os._exit(code)
 
 
@@ -212,7 +214,18 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         consequence=consequence,
     )
     output.never_show(settings.credentials.secret_key)
+    vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
     return settings
+
+
+def _where_keys_are(settings: Settings) -> str:
+    """For whoever has to correct one of them."""
+    access, secret = (settings.origins[key] for key in ("credentials.access_key", SECRET_KEY))
+    file = settings.credentials.secret_key_file
+    held = f"from {secret}"
+    if file is not None and secret == settings.origins[SECRET_KEY_FILE]:
+        held = f"in the file {secret_file.shown_path(file)} ({secret})"
+    return f"the access key is from {access}, the secret key is {held}"
 
 
 def load_offline(given: Namespace) -> Settings:
@@ -293,6 +306,9 @@ def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
 
+    failed_path = (
+        shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"
+    )
     if not given.quiet:
         if result.repeated:
             saved = "already finished; showing the saved result, nothing was sent"
@@ -301,13 +317,19 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"report: {result.run_dir}/results.csv")
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        output.say(f"hint: {advice(result.facts)}")
+        keys = vars(given).get("keys", "")
+        output.hint(advice(result.facts, result.tally, keys=keys, failed_path=failed_path))
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         where = {"run_dir": run_dir, "replayed": result.repeated}
         output.give(json.dumps({**result.summary, **where}, allow_nan=False))
         return
-    failed_path = str(result.run_dir / "failed.csv") if result.run_dir else "failed.csv"
-    following = next_step(result.facts, result.tally, failed_path=failed_path)
-    for line in (*result.unstopped, f"{result.line} {following}".rstrip()):
+    following = next_step(
+        result.facts,
+        result.tally,
+        failed_path=failed_path,
+        is_limited=vars(given).get("limit") is not None,
+    )
+    for line in result.unstopped:
         output.give(line)
+    output.give(f"{result.line} {output.with_commands(following)}".rstrip())

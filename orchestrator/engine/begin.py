@@ -33,6 +33,7 @@ from orchestrator.store.run_dir import (
     whole_path,
 )
 from orchestrator.streams import spare_descriptors
+from orchestrator.text import as_sentence
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class _More(TypedDict, total=False):
     max_failures: tuple[float, bool] | None
     hold_s: float
     parent_run: str
+    asks: bool
 
 
 class Opened(NamedTuple):
@@ -127,7 +129,7 @@ def unbegun() -> Iterator[None]:
         if error.sentence.endswith(_NOTHING):
             raise
         raise StorageError(
-            f"{error.sentence}. {_NOTHING}",
+            f"{as_sentence(error.sentence)} {_NOTHING}",
             advice="make room there, or choose another place with --run-dir or"
             " ORCHESTRATOR_STATE_DIR",
         ) from error

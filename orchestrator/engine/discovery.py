@@ -149,7 +149,7 @@ async def _until_first_change(emergency: Emergency) -> None:
 
 
 def _tell_feasibility(emergency: Emergency, vdn: Vdn, seen: Listing) -> None:
-    vdn.is_told = True
+    is_first, vdn.is_told = not vdn.is_told, True
     running = len(seen.started())
     if seen.status and seen.total_size is not None:
         running = seen.total_size
@@ -158,10 +158,10 @@ def _tell_feasibility(emergency: Emergency, vdn: Vdn, seen: Listing) -> None:
     names = [row.name for row in seen.started()[:_NAMES_SHOWN] if row.name]
     if not running:
         told = f"could not be listed: {vdn.problem}" if vdn.problem else "nothing is running"
-    emergency.findings.append(
-        f"VDN {vdn.vdn_id}: {told}" + (f" ({', '.join(names)}, …)" if names else "")
-    )
-    emergency.context.progress.notice = emergency.findings[-1]
+    line = f"VDN {vdn.vdn_id}: {told}" + (f" ({', '.join(names)}, …)" if names else "")
+    if is_first:
+        emergency.findings.append(line)
+    emergency.context.progress.notice = line
     emergency.alarm.ring()
 
 
@@ -216,6 +216,7 @@ def begin(emergency: Emergency, vdn: Vdn, row: ObservedState, *, is_new: bool = 
     vdn.called_off.discard(row.ref)
     emergency.context.progress.reopened += is_reopened
     vdn.open.add(row.ref)
+    emergency.wanted.set()
     vdn.waiting.append(Planned(vdn.places[row.ref], row.ref, row.status))
     emergency.alarm.ring()
 

@@ -62,6 +62,8 @@ class Emergency:
     #: nothing is ever begun: `status`
     only_reads: bool = False
     alarm: Alarm = field(default_factory=Alarm)
+    #: something is to be paused
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
     #: for the operator: what was found so far, in words
     findings: list[str] = field(default_factory=list)
     #: how long quiet has been watched over, seconds
@@ -88,6 +90,11 @@ class Emergency:
         context.dispatcher.departures.are_changes_queued = lambda: any(
             vdn.waiting for vdn in self.vdns.by_id.values() if self.confirmed.is_set()
         )
+
+    def confirm(self) -> None:
+        """From now on campaigns are paused."""
+        self.confirmed.set()
+        self.alarm.ring()
 
     async def run(self) -> None:
         """Pause everything that runs until all VDNs are quiet, refuse, or the run is ending."""
@@ -153,7 +160,6 @@ class Emergency:
     async def _begin_vdn(self, vdn: Vdn) -> None:
         await discover(self, vdn)
         await discover_whole(self, vdn)
-        await self.confirmed.wait()
         self.context.stopping.check()
         await self._complete_left_open(vdn)
 
@@ -252,7 +258,8 @@ class Emergency:
 
     async def _round_robin(self) -> AsyncIterator[Planned]:
         """Yield the campaigns of all VDNs in turn, so that each gets its part."""
-        await self.confirmed.wait()
+        while self._feeding and not self.confirmed.is_set():
+            await self.alarm.sleep(None)
         while self._feeding and not self.context.stopping.is_stopping:
             offered = False
             for vdn in self.vdns.by_id.values():

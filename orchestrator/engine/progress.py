@@ -30,6 +30,8 @@ class Wait(NamedTuple):
 class Progress:
     """How far a run is at this moment."""
 
+    #: of the run; empty until it has begun
+    run_id: str = ""
     #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"
     #: campaigns to act on, as far as known

@@ -23,6 +23,7 @@ from orchestrator.reports.summary import (
     summary_document,
 )
 from orchestrator.store import Gap, gap_of
+from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +159,7 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
     unattempted = tally.counts[Outcome.UNATTEMPTED]
     rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""
-    return f"{about}{facts.why or facts.ended.value}.{rest}"
+    return f"{about}{as_sentence(facts.why or facts.ended.value)}{rest}"
 
 
 def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
@@ -206,6 +207,7 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
         ),
         unverified=saved.unverified() if is_verified else 0,
         calls=record.calls,
+        confirmed=record.may_change,
     )
 
 

@@ -114,6 +114,8 @@ async def live(
         before_report: called when the work has ended, to put last facts on record.
     """
     keep_going = spec.kind is RunKind.PAUSE_ALL
+    if spec.directory is not None:
+        environment.progress.run_id = spec.journal.record().run_id
     journal = environment.make_store(spec.journal, keep_going=keep_going)
     clock = environment.clock
     process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)

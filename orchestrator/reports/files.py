@@ -21,7 +21,7 @@ import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO, cast
 
 from orchestrator.errors import StorageError
-from orchestrator.reports.rows import COLUMNS, RunKind, Tally, cells, is_unstopped
+from orchestrator.reports.rows import COLUMNS, UNSTOPPED, RunKind, Tally, cells, is_unstopped
 from orchestrator.settings.server_url import server_fingerprint
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ SUMMARY = "summary.json"
 
 _PART = ".part"
 _BUFFER_BYTES = 1 << 18
-_ADVICE = (
-    "make room or correct the rights, then `orchestrator report RUN` writes it from the journal"
-)
 
 #: what may stand where a file should go
 _KINDS = {
@@ -53,7 +50,7 @@ _KINDS = {
 
 
 def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKind.PAUSE) -> Tally:
-    """Write results.csv and failed.csv in one pass over the rows.
+    """Write results.csv and failed.csv in one pass over the rows; no failed.csv of no rows.
 
     Args:
         folder: the run directory; it must exist.
@@ -74,7 +71,10 @@ def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKi
     ):
         tally = _write_csv(rows, results, failed, kind)
         # failed.csv first: results.csv is what people look for, so it is the last to be new
-        place.publish(FAILED, failed)
+        if any(tally.counts[outcome] for outcome in UNSTOPPED):
+            place.publish(FAILED, failed)
+        else:
+            place.remove(FAILED)
         place.publish(RESULTS, results)
         place.fsync()
     return tally
@@ -281,6 +281,11 @@ class _Place:
             )
             del self._parts[name]
 
+    def remove(self, name: str) -> None:
+        """Take away what an earlier process has published."""
+        with _worded(self.folder / name), contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.descriptor)
+
     def fsync(self) -> None:
         """Make the new names survive a power cut."""
         with _worded(self.folder):
@@ -296,7 +301,8 @@ class _Place:
         if not stat.S_ISREG(mode):
             kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
             raise StorageError(
-                f"{self.folder / name} is {kind}, not a file; it was not touched", advice=_ADVICE
+                f"{self.folder / name} is {kind}, not a file; it was not touched",
+                advice=_advice(self.folder),
             )
 
     def _remove_strays(self, name: str) -> None:
@@ -332,7 +338,17 @@ def _worded(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {_in_words(error)}", advice=_ADVICE) from error
+        raise StorageError(
+            f"cannot write {path}: {_in_words(error)}", advice=_advice(path.parent)
+        ) from error
+
+
+def _advice(folder: Path) -> str:
+    """How to have the report of this run directory after all."""
+    import shlex  # noqa: PLC0415 - where all is well nobody waits for it
+
+    run = shlex.quote(str(folder))
+    return f"make room or correct the rights, then `orchestrator report {run}` writes it"
 
 
 def _in_words(error: OSError) -> str:

@@ -225,6 +225,8 @@ class RunFacts(NamedTuple):
     unverified: int = 0
     #: None: calls in progress were not counted
     calls: CallsRecord | None = None
+    #: False: nothing could be changed, because the operator had not typed the VDN number
+    confirmed: bool = True
 
     @property
     def quiet(self) -> bool:

@@ -32,6 +32,7 @@ from orchestrator.settings.schema import (
 from orchestrator.settings.secret import MASK, Secret
 from orchestrator.settings.secret_file import terminal_prompt
 from orchestrator.settings.server_url import ServerUrl, read_base_url
+from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
         if need_credentials:
             search.find_secret(ask_secret)
     except SettingsError as error:
-        sentence = f"{error.sentence}. {consequence}"
+        sentence = f"{as_sentence(error.sentence)} {consequence}"
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
     return search.settings(with_secret=need_credentials)
 

@@ -35,6 +35,10 @@ LEFTOVER = re.compile(
     r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
     re.ASCII,
 )
+#: what a run without remarks consists of
+_OWN_FILE = re.compile(
+    rf"{re.escape(JOURNAL)}(-wal|-shm)?|(results|failed)\.csv|summary\.json", re.ASCII
+)
 #: how the kernel writes white space and backslashes in a mount point
 _OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
 #: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
@@ -137,8 +141,15 @@ class RunDirectory:
         who = str(holder) if holder else "another process"
         return RefusedError(
             f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
-            advice="wait for it, or stop that process; `orchestrator runs` shows it",
+            advice=f"wait for it, or end it as Ctrl-C would: `orchestrator stop {self._called()}`",
         )
+
+    def _called(self) -> str:
+        """How a command names this run: by its id, or by its directory if that is no id."""
+        import shlex  # noqa: PLC0415 - for a refusal
+
+        name = self.path.name
+        return name if _RUN_ID.fullmatch(name) else shlex.quote(str(self.path))
 
     @property
     def is_live(self) -> bool:
@@ -166,6 +177,14 @@ class RunDirectory:
         except OSError:
             # Somebody else's files are in it: they stay.
             return
+
+    def discard(self) -> None:
+        """Take away a run that has changed nothing and may not be continued."""
+        with contextlib.suppress(OSError):
+            for child in tuple(self.path.iterdir()):
+                if _OWN_FILE.fullmatch(child.name):
+                    child.unlink(missing_ok=True)
+        self.remove_if_empty()
 
     def _tell_holder(self, holder: Holder) -> None:
         try:

@@ -46,6 +46,8 @@ class Notes(TypedDict, total=False):
     calls: CallsRecord
     verdict: str
     exit_code: int
+    #: pause-all: the operator has typed the VDN number
+    confirmed: bool
 
 
 class RunRecord(NamedTuple):
@@ -83,6 +85,8 @@ class RunRecord(NamedTuple):
     hold_s: float = 0.0
     #: pause: the run that every row of the list names, which this one repeats
     parent_run: str = ""
+    #: pause-all: nothing may be paused before the operator has typed the VDN number
+    asks: bool = False
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}
@@ -97,12 +101,18 @@ class RunRecord(NamedTuple):
     verdict: str = ""
     #: None likewise, and in earlier versions
     exit_code: int | None = None
+    confirmed: bool = False
 
     @property
     def called(self) -> str:
         """What people call the server; its host where nobody named it."""
         url = read_base_url(self.server)
         return self.server_name or (url.host if isinstance(url, ServerUrl) else "")
+
+    @property
+    def may_change(self) -> bool:
+        """Whether campaigns may be changed in its name."""
+        return self.confirmed or not self.asks
 
 
 #: the fields before the notes
@@ -169,6 +179,7 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "calls": _calls(json.loads(meta["calls"])) if "calls" in meta else None,
         "verdict": meta.get("verdict", ""),
         "exit_code": int(meta["exit_code"]) if "exit_code" in meta else None,
+        "confirmed": meta.get("confirmed") == "true",
     }
     record = RunRecord(**values)
     if "proofs" in meta:

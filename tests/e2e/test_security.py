@@ -176,7 +176,6 @@ async def test_what_a_run_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.iterdir()} == {
         "journal.db": 0o600,
         "results.csv": 0o600,
-        "failed.csv": 0o600,
         "summary.json": 0o600,
         "report.html": 0o600,
     }
