@@ -193,8 +193,16 @@ setup)
     setup
     say "next: ./do demo"
     ;;
-demo | simulate) run orchestrator "$command" "$@" ;;
-orchestrator | bench) run "$command" "$@" ;;
+# Messages name the next command as this one was called.
+demo | simulate)
+    export DO_CALLED_AS="$0"
+    run orchestrator "$command" "$@"
+    ;;
+orchestrator)
+    export DO_CALLED_AS="$0"
+    run orchestrator "$@"
+    ;;
+bench) run bench "$@" ;;
 profile) run bench.profiling "$@" ;;
 crash | soak | fuzz | simulation | surroundings) run "tests.harness.$command" "$@" ;;
 acceptance) run tests.acceptance "$@" ;;

@@ -14,6 +14,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.engine import continuing, pausing, pausing_all
 from orchestrator.engine import restore as restoring
 from orchestrator.engine import saved as telling
+from orchestrator.engine.finding import Last, find_run
 from orchestrator.engine.options import (
     ContinueOptions,
     FailureLimit,
@@ -26,10 +27,11 @@ from orchestrator.engine.run import Environment
 from orchestrator.log import Events
 from orchestrator.settings.load import Settings
 from orchestrator.settings.load import load_settings as _load_settings
-from orchestrator.store.run_dir import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from orchestrator.store.run_dir import RunDirectory
 
 __all__ = [
     "ContinueOptions",
@@ -62,7 +64,8 @@ def load_settings(
 
     Args:
         overrides: TOML key to value, such as `{"pace.rate_per_s": 5}`.
-        config: a settings file; None looks in the usual places.
+        config: a settings file, or as text the NAME of one beside the usual file; None looks in
+            the usual places.
         environ: instead of the process's environment.
         emergency: the defaults of pause-all.
         dry_run: nothing is to be sent, so server and credentials may be missing.
@@ -73,7 +76,7 @@ def load_settings(
     return _load_settings(
         flags=dict(overrides or {}),
         environ=os.environ if environ is None else environ,
-        config=Path(config) if config else None,
+        config=config or None,
         emergency=emergency,
         need_credentials=not dry_run,
         need_server=not dry_run,
@@ -105,7 +108,7 @@ async def continue_run(
     run: str | Path, settings: Settings, options: ContinueOptions | None = None
 ) -> RunResult:
     """Finish an interrupted run: its directory, its id, a unique end of it, or `last`."""
-    directory = find_run(settings.state_dir, str(run))
+    directory = _find(run, settings, Last.UNFINISHED)
     return await continuing.continue_run(
         directory, settings, options or ContinueOptions(), _masking(settings)
     )
@@ -115,7 +118,7 @@ async def restore(
     run: str | Path, settings: Settings, options: RestoreOptions | None = None
 ) -> RunResult:
     """Start again exactly what a run turned off. There is no confirmation here."""
-    directory = telling.find_undoable(settings.state_dir, str(run))
+    directory = _find(run, settings, Last.UNDOABLE)
     return await restoring.restore(
         directory, settings, options or RestoreOptions(), _masking(settings), confirm=None
     )
@@ -123,7 +126,12 @@ async def restore(
 
 def report(run: str | Path, settings: Settings) -> RunResult:
     """Make the report files of a run again from its journal."""
-    return telling.report_again(find_run(settings.state_dir, str(run)), fallback=None)
+    return telling.report_again(_find(run, settings, Last.REAL), fallback=None)
+
+
+def _find(run: str | Path, settings: Settings, meaning: Last) -> RunDirectory:
+    """Find a run; `last` is one of the server in the settings, if they name one."""
+    return find_run(settings.state_dir, str(run), meaning, server=settings.server.base_url)
 
 
 def _masking(settings: Settings) -> Environment:

@@ -65,6 +65,16 @@ def for_spreadsheet(text: str) -> str:
     return _cut(guard + _visible(head), TEXT_LIMIT)
 
 
+def as_sentence(words: str) -> str:
+    """End it with exactly one stop, whatever it ends with.
+
+    >>> as_sentence("is 7 the right VDN?"), as_sentence("Nothing was sent.."), as_sentence("gone")
+    ('is 7 the right VDN?', 'Nothing was sent.', 'gone.')
+    """
+    bare = words.rstrip(" .")
+    return bare if bare.endswith(("?", "!", "…")) else f"{bare}."
+
+
 def _visible(text: str) -> str:
     if text.isprintable() and (text.isascii() or not _UNSEEN.search(text)):
         return text

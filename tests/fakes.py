@@ -157,6 +157,7 @@ class Sent:
     ended_s: float | None = None
     #: the whole answer reached the product
     delivered: bool = False
+    body: bytes = b""
 
     @property
     def is_change(self) -> bool:
@@ -394,6 +395,7 @@ class FakeTransport:
             call.kind,
             call.vdn_id,
             call.ref,
+            body=request.body.encode(),
         )
         if sent.is_change and sent.ref is not None:
             if self.before_put is not None:
@@ -424,7 +426,7 @@ class FakeTransport:
             detail = f"{HOST} gave no complete answer within {self._attempt_timeout_s:g} s"
             return Answer(fault=Fault.TIMEOUT, detail=detail, sent_at_ms=sent_at_ms)
         answer = read_wire(
-            played.wire, limit=_MAX_CHANGE_BYTES if sent.method == "PUT" else _MAX_READ_BYTES
+            played.wire, limit=_MAX_READ_BYTES if sent.method == "GET" else _MAX_CHANGE_BYTES
         )
         if played.ending is Ending.KEEP and answer.fault is None:
             self._idle += 1
@@ -443,7 +445,9 @@ class FakeTransport:
         headers = [("Host", HOST), ("Content-Type", CONTENT_TYPE), ("Authorization", authorization)]
         if method == "PUT":
             headers.append(("Content-Length", "0"))
-        received = Received(method=method, target=sent.target, headers=tuple(headers))
+        if sent.body:
+            headers.append(("Content-Length", str(len(sent.body))))
+        received = Received(method, sent.target, tuple(headers), sent.body)
         played = server.handler.receive(received, now_s=now_s, wall_ms=server.clock.true_ms())
         forged = server.forge(sent) if server.forge is not None else None
         if forged is not None:
@@ -461,8 +465,8 @@ class FakeTransport:
 
 def _headers(request: ApiRequest) -> dict[str, str]:
     headers = {"host": HOST, "content-type": CONTENT_TYPE}
-    if request.method == "PUT":
-        headers["content-length"] = "0"
+    if request.method == "PUT" or request.body:
+        headers["content-length"] = str(len(request.body))
     return headers
 
 

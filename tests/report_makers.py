@@ -104,6 +104,7 @@ def make_facts(kind: RunKind = RunKind.PAUSE, **changes: Any) -> RunFacts:
         "host": "jump1",
         "version": "0.1.0",
         "server": "https://isales.example.com:28080",
+        "server_name": "production",
         "settings": {"pace.rate_per_s": 10.0},
         "started_at_ms": AT_MS,
         "ended_at_ms": AT_MS + 60_000,

@@ -17,7 +17,14 @@ from orchestrator.cli.table import COMMANDS, EXIT_CODES, SHARED
 from orchestrator.isales.codes import RESULT_CODES
 from orchestrator.policy.decide import Evidence, Outcome
 from orchestrator.reports.rows import COLUMNS, RunKind, SweepRecord, Tally
-from orchestrator.reports.summary import Ended, RunFacts, RunVerdict, summary_document
+from orchestrator.reports.summary import (
+    CallCount,
+    CallsRecord,
+    Ended,
+    RunFacts,
+    RunVerdict,
+    summary_document,
+)
 from orchestrator.simulator.scenarios import SCENARIOS
 from tests.checks.tree import files, place
 from tests.cli.makers import environment, served, write_list
@@ -111,7 +118,7 @@ def test_no_section_names_a_flag_that_its_command_does_not_take() -> None:
     """The first cell of each row of a command's own table is one of its flags."""
     for command in COMMANDS:
         own = section_of(command)
-        named = set(re.findall(r"^\| `(--?[a-z-]+)", own, re.MULTILINE))
+        named = set(re.findall(r"^\| `(--?[a-z0-9-]+)", own, re.MULTILINE))
         assert named <= set(flags_of(command)), command
 
 
@@ -168,15 +175,18 @@ def test_every_key_of_the_summary_stands_in_the_reference() -> None:
         ended=Ended.FINISHED,
         manifest_path="list.csv",
         sweeps=(sweep,),
+        calls=CallsRecord((CallCount(0, 1, 0),)),
     )
     document = summary_document(facts, Tally())
     sweeps, rate, manifest = document["sweeps"], document["rate"], document["manifest"]
+    calls = document["calls"]
     assert isinstance(sweeps, list)
+    assert isinstance(calls, list)
     assert isinstance(rate, dict)
     assert isinstance(manifest, dict)
     section = REFERENCE.partition("### Keys of summary.json")[2].partition("\n## ")[0]
 
-    for key in {*document, *sweeps[0], *rate, *manifest}:
+    for key in {*document, *sweeps[0], *calls[0], *rate, *manifest}:
         assert f"`{key}`" in section, key
 
 

@@ -16,6 +16,7 @@ FOUND = {
     60779: "half a character in a name beside words in another encoding: its state was not read",
     90806: "killed amid a contradiction; the next process believed its first look, an older one",
     113340: "restarted, paused by a PUT in doubt: its 0200011 counted as an old listing for ever",
+    133776: "shown started by one listing, cleared by the other one of the same look, an older one",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

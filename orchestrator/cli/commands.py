@@ -18,17 +18,24 @@ from orchestrator.engine.options import (
 )
 from orchestrator.errors import UsageError
 from orchestrator.loading import load_aiohttp
+from orchestrator.settings.load import STILL_DIALLING
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from orchestrator.engine.check import Step
-    from orchestrator.engine.saved import RunLine
     from orchestrator.store.run_dir import RunDirectory
 
 _NOTHING_SENT = "Nothing was sent."
+
+
+def init(given: Namespace) -> int:
+    """`init`: from nothing to ready."""
+    from orchestrator.cli.init import init as start  # noqa: PLC0415
+
+    return start(given)
 
 
 def pause(given: Namespace) -> int:
@@ -49,7 +56,13 @@ def pause(given: Namespace) -> int:
         reason=given.reason or "",
     )
     is_real = not given.dry_run
-    settings = runner.load(given, need_server=is_real, need_credentials=is_real, reads=given.list)
+    settings = runner.load(
+        given,
+        need_server=is_real,
+        need_credentials=is_real,
+        consequence=STILL_DIALLING if is_real else _NOTHING_SENT,
+        reads=given.list,
+    )
     load_aiohttp()
     from orchestrator.engine.pausing import pause as start  # noqa: PLC0415
 
@@ -66,7 +79,7 @@ def pause_all(given: Namespace) -> int:
         raise UsageError(
             "pause-all: --vdn is missing, and it never means all of them. Nothing was sent;"
             " campaigns are still dialling.",
-            advice="orchestrator pause-all --vdn N",
+            advice="add --vdn and the number of the VDN, once for each",
         )
     options = PauseAllOptions(
         vdns=tuple(dict.fromkeys(given.vdn)),
@@ -77,13 +90,14 @@ def pause_all(given: Namespace) -> int:
         reason=given.reason or "",
     )
     confirmed = given.yes or given.dry_run
-    refuse_without_terminal("pause-all", confirmed=confirmed)
     settings = runner.load(given, emergency=True)
+    refuse_without_terminal("pause-all", confirmed=confirmed)
     load_aiohttp()
     from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415
 
     around = runner.Stage(given)
-    ask = Question("pause everything that runs in", around.screen, around.stopping)
+    otherwise = "campaigns are still dialling"
+    ask = Question("pause all of it", around.screen, around.stopping, otherwise=otherwise)
     confirm = None if confirmed else ask
     return around.perform(
         lambda environment: start(settings, options, environment, confirm=confirm),
@@ -93,10 +107,11 @@ def pause_all(given: Namespace) -> int:
 
 def continue_(given: Namespace) -> int:
     """`continue RUN`."""
-    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
 
-    directory = find_run(runner.state_dir(given), given.run)
-    settings = runner.load(given, run=directory)
+    directory = find(given, runner.settings_so_far(given), Last.UNFINISHED)
+    settings = runner.load(given, run=directory, consequence=_NOTHING_SENT)
     flags = vars(given)
     options = ContinueOptions(
         # what no flag said stays as the journal has it
@@ -116,11 +131,11 @@ def continue_(given: Namespace) -> int:
 def restore(given: Namespace) -> int:
     """`restore RUN`: the exact undo."""
     from orchestrator.cli.prompt import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.engine.saved import find_undoable  # noqa: PLC0415
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
 
     confirmed = given.yes or given.dry_run
-    refuse_without_terminal("restore", confirmed=confirmed)
-    source = find_undoable(runner.state_dir(given), given.run)
+    source = find(given, runner.settings_so_far(given), Last.UNDOABLE)
     vdns = frozenset(given.vdn or ())
     options = RestoreOptions(
         run_dir=given.run_dir,
@@ -142,11 +157,13 @@ def restore(given: Namespace) -> int:
         consequence="Nothing was sent; what was paused stays paused.",
         run=source,
     )
+    refuse_without_terminal("restore", confirmed=confirmed)
     load_aiohttp()
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
     around = runner.Stage(given)
-    ask = Question("start again what that run turned off in", around.screen, around.stopping)
+    otherwise = "what was paused stays paused"
+    ask = Question("start them again", around.screen, around.stopping, otherwise=otherwise)
     confirm = None if confirmed else ask
     return around.perform(
         lambda environment: start(source, settings, options, environment, confirm=confirm)
@@ -166,14 +183,15 @@ def _chosen(
 
 def note(given: Namespace) -> int:
     """`note RUN TEXT`."""
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.clock import SystemClock  # noqa: PLC0415
-    from orchestrator.engine.begin import operator_name  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
     from orchestrator.engine.saved import add_note_to  # noqa: PLC0415
-    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
 
-    directory = find_run(runner.load_offline(given).state_dir, given.run)
+    settings = runner.load_offline(given)
+    directory = find(given, settings, Last.REAL)
     added = add_note_to(
-        directory, given.text, operator=operator_name(), at_ms=SystemClock().wall_ms()
+        directory, given.text, operator=settings.operator.name, at_ms=SystemClock().wall_ms()
     )
     run_id = directory.path.name
     if given.json:
@@ -186,63 +204,32 @@ def note(given: Namespace) -> int:
 
 def report(given: Namespace) -> int:
     """`report RUN`."""
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.engine import pages  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
     from orchestrator.engine.saved import report_again  # noqa: PLC0415
-    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
+    from orchestrator.store.registry import find_by_id  # noqa: PLC0415
 
     settings = runner.load_offline(given)
-    result = report_again(find_run(settings.state_dir, given.run), fallback=output.raw_stdout())
+    run = find(given, settings, Last.REAL)
+    others = [find_by_id(settings.state_dir, one) for one in given.with_ or ()]
+    result = report_again(run, fallback=output.raw_stdout())
+    clock = SystemClock()
+    pages.write_page([run], run.path / pages.PAGE, clock)
+    if given.html is not None:
+        pages.write_page([run, *others], given.html, clock)
+    if given.xlsx is not None:
+        pages.write_workbook_of(run, given.xlsx)
     runner.show_result(result, given)
     return result.exit_code
 
 
 def runs(given: Namespace) -> int:
-    """`runs`."""
-    from orchestrator.engine.saved import list_runs  # noqa: PLC0415
+    """`runs`, and `runs --prune`."""
+    from orchestrator.cli import run_table  # noqa: PLC0415
 
-    settings = runner.load_offline(given)
-    lines = list_runs(settings.state_dir)
-    if given.json:
-        output.give(json.dumps([_run_document(line) for line in lines]), paged=True)
-    elif lines:
-        head = ("", "RUN", "COMMAND", "STARTED", "VERDICT", "CAMPAIGNS", "")
-        for row in output.columns([head, *map(_run_row, lines)]):
-            output.give(for_terminal(row, limit=1000), paged=True)
-    else:
-        output.say(f"no runs in {settings.state_dir / 'runs'}")
-    return 0
-
-
-def _run_row(line: RunLine) -> Sequence[str]:
-    counts = ", ".join(f"{number:,} {outcome}" for outcome, number in line.counts.items() if number)
-    return (
-        "*" if line.live else "",
-        line.run_id,
-        line.kind,
-        _started(line),
-        line.verdict,
-        counts,
-        line.holder or line.problem,
-    )
-
-
-def _run_document(line: RunLine) -> dict[str, object]:
-    return {
-        "run_id": line.run_id,
-        "action": line.kind,
-        "started_at": _started(line) or None,
-        "verdict": line.verdict,
-        "live": line.live,
-        "holder": line.holder,
-        "counts": line.counts,
-        "run_dir": str(line.path),
-        "problem": line.problem,
-    }
-
-
-def _started(line: RunLine) -> str:
-    from orchestrator.reports.rows import iso_time  # noqa: PLC0415
-
-    return "" if line.started_at_ms is None else iso_time(line.started_at_ms)[:19] + "Z"
+    return run_table.prune(given) if given.prune else run_table.show(given)
 
 
 def check(given: Namespace) -> int:
@@ -273,10 +260,78 @@ def check(given: Namespace) -> int:
     elif failed := [step.name for step in steps if step.exit_code]:
         output.give(f"An emergency would NOT work now: {', '.join(failed)}.")
     elif code:
-        output.give("No step failed, but not everything was tried: give --vdn N.")
+        output.give(
+            "No step failed, but not everything was tried: give --vdn N, or set server.vdns."
+        )
     else:
         output.give("An emergency would work now.")
     return code
+
+
+def status(given: Namespace) -> int:
+    """`status --vdn N`: what runs there, and whether it is quiet."""
+    settings = runner.load(given, consequence=_NOTHING_SENT)
+    vdns = tuple(dict.fromkeys(given.vdn or settings.server.vdns))
+    if not vdns:
+        raise UsageError(
+            f"status: no VDN is named, by --vdn or by the setting server.vdns. {_NOTHING_SENT}",
+            advice="`orchestrator status --vdn N`",
+        )
+    load_aiohttp()
+    from orchestrator.engine.status import status as start  # noqa: PLC0415
+    from orchestrator.reports.status import status_document, status_line  # noqa: PLC0415
+
+    result = runner.Stage(given).run(
+        lambda environment: start(settings, vdns, environment, proves=given.prove)
+    )
+    if given.json:
+        document = {
+            "exit_code": result.exit_code,
+            "server": result.server,
+            "server_name": result.server_name,
+            "vdns": [status_document(one) for one in result.vdns],
+        }
+        output.give(json.dumps(document))
+    else:
+        for one in result.vdns:
+            output.give(status_line(one))
+    if result.exit_code in {3, 4} and not given.quiet:
+        output.say(f"hint: `orchestrator check --vdn {vdns[0]}` shows which step fails")
+    return result.exit_code
+
+
+def stop(given: Namespace) -> int:
+    """`stop RUN`: as Ctrl-C in its own terminal would."""
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
+    from orchestrator.engine.stop_run import Reaction, stop_run  # noqa: PLC0415
+    from orchestrator.reports.sentences import next_step  # noqa: PLC0415
+
+    directory = find(given, runner.load_offline(given), Last.LIVE)
+    halt = stop_run(directory)
+    if halt.was_ending:
+        why = for_terminal(halt.was_ending, limit=200)
+        output.say(f"run {halt.run_id} was ending already ({why}), so no signal was sent")
+    if halt.reaction is Reaction.FROZEN:
+        output.give(
+            f"run {halt.run_id} does not react: its process {halt.pid} is suspended."
+            f" `kill -CONT {halt.pid}` wakes it; then it ends."
+        )
+        return 1
+    if halt.reaction is Reaction.STILL_ENDING:
+        output.give(
+            f"run {halt.run_id} is still ending. `orchestrator runs` shows when it is over."
+        )
+        return 1
+    result = halt.result
+    if result is None:
+        output.give(f"run {halt.run_id} has ended, and its journal cannot be read.")
+        return 0
+    output.say(f"run {halt.run_id} has ended")
+    failed_path = str(directory.path / "failed.csv")
+    following = next_step(result.facts, result.tally, failed_path=failed_path)
+    output.give(f"{result.line} {following}".rstrip())
+    return 0
 
 
 def config_show(given: Namespace) -> int:
@@ -319,6 +374,7 @@ def completion(given: Namespace) -> int:
 
 #: by the names of table.py
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "init": init,
     "pause": pause,
     "pause-all": pause_all,
     "continue": continue_,
@@ -327,6 +383,8 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "note": note,
     "runs": runs,
     "check": check,
+    "status": status,
+    "stop": stop,
     "config show": config_show,
     "simulate": simulate,
     "demo": demo,

@@ -7,9 +7,11 @@ secret.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
@@ -19,6 +21,8 @@ from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from orchestrator.cli.pasting import Calling
 
 INTERRUPTED = 130
 
@@ -37,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     raise_descriptor_limit()
     output.prepare_streams()
+    is_called = arguments is None
+    output.set_calling(lru_cache(lambda: _calling(tokens, is_called=is_called)))
     try:
         return _run(tokens)
     except OrchestratorError as error:
@@ -64,18 +70,47 @@ def _run(tokens: list[str]) -> int:
     if tokens[:1] == ["help"]:
         tokens = [*tokens[1:], "--help"]
     if not tokens or tokens[0] in parser.HELP_FLAGS:
-        output.give(parser.main_help())
+        output.give_help(parser.main_help())
         return 0
     name, rest = parser.find_command(tokens)
     reader = parser.Parser(name)
     before_end = rest[: rest.index("--")] if "--" in rest else rest
     given = None if set(parser.HELP_FLAGS) & set(before_end) else reader.read(rest)
     if given is None or given.help:  # the latter as in -vh
-        output.give(reader.format_help().rstrip("\n"))
+        output.give_help(reader.format_help().rstrip("\n"))
         return 0
     from orchestrator.cli import commands  # noqa: PLC0415 - a refused line does not wait for it
 
     return commands.COMMANDS[name](given)
+
+
+def _calling(tokens: list[str], *, is_called: bool) -> Calling:
+    """How the next command is to be called, from how this one was."""
+    from orchestrator.cli import pasting  # noqa: PLC0415 - for a message
+    from orchestrator.cli.table import COMMANDS, SHARED  # noqa: PLC0415 - for a message
+
+    program = pasting.PROGRAM
+    if is_called:
+        folders = os.environ.get("PATH", "").split(":")
+        found = (f"{folder}/{pasting.PROGRAM}" for folder in folders if folder)
+        on_path = next((one for one in found if os.access(one, os.X_OK)), "")
+        wrapper = os.environ.get("DO_CALLED_AS", "")
+        program = pasting.program_of(
+            sys.argv[0], sys.orig_argv[0], wrapper=wrapper, on_path=on_path
+        )
+    commands = {
+        name: {flag.name: bool(flag.value) for flag in (*command.flags, *SHARED)}
+        for name, command in COMMANDS.items()
+    }
+    words = next((n for n in (2, 1) if " ".join(tokens[:n]) in COMMANDS), 0)
+    name = " ".join(tokens[:words])
+    once = {
+        command
+        for command, one in COMMANDS.items()
+        if any(flag.name == "--vdn" and flag.action != "append" for flag in one.flags)
+    }
+    given = pasting.flags_in(tokens[words:], commands[name]) if name else ()
+    return pasting.Calling(program, name, given, commands, frozenset(once))
 
 
 def _uncaught(error: Exception) -> OrchestratorError:

@@ -13,6 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from orchestrator.errors import UsageError
 from orchestrator.streams import (
     RESULT_PATIENCE_S,
     ReadyStream,
@@ -22,9 +23,10 @@ from orchestrator.streams import (
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
+    from orchestrator.cli.pasting import Calling
     from orchestrator.errors import OrchestratorError
     from orchestrator.settings.secret import Secret
 
@@ -35,6 +37,29 @@ _MASK = "***"
 _TELLING_CHARS = 8
 
 _secrets: list[Secret] = []
+#: says how this process was called; pasting.py is loaded for a message that names a command
+_calling: list[Callable[[], Calling]] = []
+
+
+def set_calling(find: Callable[[], Calling]) -> None:
+    """Say how this process was called; `find` is asked when a message names a command."""
+    _calling[:] = [find]
+
+
+def with_commands(text: str) -> str:
+    """Complete the commands that a message of ours names (pasting.py)."""
+    if not _calling or "orchestrator " not in text:
+        return text
+    from orchestrator.cli.pasting import pasted  # noqa: PLC0415 - see above
+
+    return pasted(text, _calling[0]())
+
+
+def give_help(text: str) -> None:
+    """Print a help text on stdout; its examples name the program as it was called."""
+    from orchestrator.cli.pasting import named  # noqa: PLC0415 - see above
+
+    give(named(text, _calling[0]()))
 
 
 def never_show(secret: Secret | None) -> None:
@@ -148,9 +173,17 @@ def complain(error: OrchestratorError) -> None:
     if problems:
         _list_problems(error, problems)
     else:
-        say(f"error: {for_terminal(error.sentence, limit=2000)}")
-    if error.advice:
-        say(f"hint: {for_terminal(error.advice, limit=2000)}")
+        # the sentence of another error may quote the server
+        is_ours = isinstance(error, UsageError)
+        sentence = with_commands(error.sentence) if is_ours else error.sentence
+        say(f"error: {for_terminal(sentence, limit=2000)}")
+    hint(error.advice)
+
+
+def hint(advice: str) -> None:
+    """Print what to do about an error, if anything is known."""
+    if advice:
+        say(f"hint: {for_terminal(with_commands(advice), limit=4000)}")
 
 
 def _list_problems(error: OrchestratorError, problems: tuple[object, ...]) -> None:

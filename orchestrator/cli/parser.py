@@ -117,7 +117,7 @@ commands:
 
 After the command: {", ".join(flag.name for flag in SHARED[:6])},
 {", ".join(flag.name for flag in SHARED[6:])}.  Before it: --version, --help.
-The secret key has no flag: ORCHESTRATOR_SECRET_KEY_FILE names a file that holds it.
+The secret key itself has no flag: --secret-key-file names a file that holds it.
 `orchestrator help COMMAND` shows what a command takes.
 
 {_ends(EXAMPLES, EXIT_CODES)}

@@ -7,7 +7,6 @@ anything is sent or listed. The listing goes on while the operator types.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import sys
@@ -19,6 +18,8 @@ from orchestrator.errors import RefusedError
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.cli.live import Screen
     from orchestrator.engine.pausing_all import Findings
     from orchestrator.engine.stop import Stopping
@@ -50,61 +51,74 @@ def is_confirmed(answer: str, vdns: tuple[int, ...]) -> bool:
 
 
 class Question:
-    """Asks for the VDN numbers at the terminal; `await question(findings)` is the answer."""
+    """Asks for the VDN numbers at the terminal, once; `await question(findings)` is the answer.
 
-    def __init__(self, verb: str, screen: Screen, stopping: Stopping) -> None:
+    The question stays the last line: whatever is said meanwhile goes above it.
+    """
+
+    def __init__(self, aim: str, screen: Screen, stopping: Stopping, *, otherwise: str) -> None:
         """Prepare to ask.
 
         Args:
-            verb: what is about to happen, such as "pause everything that runs in".
+            aim: what is about to happen, such as "pause all of it".
             screen: told not to paint while somebody types.
             stopping: a signal ends the question.
+            otherwise: what is so while nobody has confirmed, as a sentence.
         """
-        self._verb = verb
+        self._aim = aim
         self._screen = screen
         self._stopping = stopping
+        self._otherwise = otherwise
 
     async def __call__(self, findings: Findings) -> bool:
-        """Show what was found, as it comes, and read one line."""
-        self._screen.asking = True
-        try:
-            return await self._ask(findings)
-        finally:
-            self._screen.asking = False
+        """Show what was found, as it comes, and read one line.
 
-    async def _ask(self, findings: Findings) -> bool:
+        Raises:
+            RefusedError: something else was typed, or nothing.
+            NotBegunError: a signal came before the answer.
+        """
+        from orchestrator.engine.begin import check_wanted  # noqa: PLC0415 - nobody waits for it
+
         vdns = findings.vdns
         if not vdns:
             return True  # nothing would be changed, so there is nothing to ask
-        names = " ".join(str(one) for one in vdns)
         output.say(f"server  {for_terminal(findings.server)}")
-        output.say(f"VDN     {names}")
-        what = "the VDN number" if len(vdns) == 1 else "all VDN numbers, separated by spaces,"
-        prompt = f"To {self._verb} VDN {names}, type {what} and press Enter: "
+        output.say(f"VDN     {' '.join(map(str, vdns))}")
+        shown = _show_lines(findings, 0, output.say)
+        what = "the VDN number" if len(vdns) == 1 else "all VDN numbers"
         answer = self._start_reading()
+        self._screen.ask(f"To {self._aim}, type {what} and press Enter: ")
         try:
-            shown = _show_lines(findings, 0)
-            _prompt(prompt)
             while not answer.done():
                 await asyncio.wait({answer}, timeout=_LOOK_EVERY_S)
-                if len(findings.lines) > shown and not answer.done():
-                    _prompt("\n")
-                    shown = _show_lines(findings, shown)
-                    _prompt(prompt)
-            return is_confirmed(answer.result(), vdns)
+                if not answer.done():
+                    shown = _show_lines(findings, shown, self._screen.say)
+            typed = answer.result()
+        except asyncio.CancelledError:
+            self._screen.answered(is_line_open=True)
+            raise
         finally:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        self._screen.answered(is_line_open=not (typed or "").endswith("\n"))
+        if typed is not None and is_confirmed(typed, vdns):
+            return True
+        check_wanted(self._stopping)
+        raise RefusedError(
+            f"not confirmed: {_what_was_typed(typed)}, and {' '.join(map(str, vdns))} was expected."
+            f" Nothing was sent; {self._otherwise}.",
+            advice="see which number is right; then the same command again, and type it",
+        )
 
-    def _start_reading(self) -> asyncio.Future[str]:
+    def _start_reading(self) -> asyncio.Future[str | None]:
         """Read one line when there is one; the loop goes on, and no thread is left behind.
 
-        A terminal hands over whole lines, so one read is one answer.
+        A terminal hands over whole lines, so one read is one answer; None: there will be none.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[str] = loop.create_future()
+        answer: asyncio.Future[str | None] = loop.create_future()
         descriptor = sys.stdin.fileno()
 
-        def give(text: str) -> None:
+        def give(text: str | None) -> None:
             if not answer.done():
                 answer.set_result(text)
 
@@ -112,21 +126,28 @@ class Question:
             try:
                 typed = os.read(descriptor, _ANSWER_MAX_BYTES)
             except OSError:
-                typed = b""  # the terminal is gone: nobody has confirmed
-            give(typed.decode("utf-8", "replace"))
+                give(None)  # the terminal is gone: nobody has confirmed
+            else:
+                give(typed.decode("utf-8", "replace"))
 
         loop.add_reader(descriptor, read)
-        self._stopping.on_stop(lambda: give(""))
+        self._stopping.on_stop(lambda: give(None))
         return answer
 
 
-def _show_lines(findings: Findings, shown: int) -> int:
+def _what_was_typed(typed: str | None) -> str:
+    if typed is None:
+        return "the terminal was closed"
+    if not typed:
+        return "the input ended"
+    return (
+        f"{for_terminal(words, limit=80)} was typed"
+        if (words := typed.strip())
+        else ("nothing was typed")
+    )
+
+
+def _show_lines(findings: Findings, shown: int, say: Callable[[str], None]) -> int:
     for line in findings.lines[shown:]:
-        output.say(f"        {for_terminal(line)}")
+        say(for_terminal(line))
     return len(findings.lines)
-
-
-def _prompt(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text)
-        sys.stderr.flush()

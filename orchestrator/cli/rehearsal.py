@@ -57,7 +57,7 @@ def simulate(given: Namespace) -> int:
             output.give(json.dumps(ready.as_document()))
             return
         for line in _greeting(ready, chosen):
-            output.give(line)
+            output.give_help(line)
 
     try:
         serve_until_stopped(chosen, on_ready=on_ready, port=port)

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import selectors
+import shlex
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -22,9 +23,11 @@ from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import Stopping, heed_signals
+from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
+from orchestrator.settings import secret_file
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
-from orchestrator.settings.schema import SPECS
+from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
 from orchestrator.streams import ReadyStream, can_start_thread, spare_descriptors
 from orchestrator.text import for_terminal
 
@@ -44,6 +47,8 @@ Ts = TypeVarTuple("Ts")
 
 #: seconds that the last words of a process may take that was told twice to leave
 _LAST_WORDS_S = 0.5
+#: seconds by which the page may delay the end of an emergency
+_PAGE_S = 1.0
 #: descriptors of a loop, a connection and what is opened for a moment
 _FEW = 8
 #: what a run would import while connections are open
@@ -81,24 +86,27 @@ class Stage:
             hangup_ends: whether a lost terminal ends it.
             and_then: called with the result, before it is shown.
         """
-        output.mask_logging()
-        with _runner() as runner:
-            result = runner.run(self._perform(start, hangup_ends=hangup_ends))
+        result = self.run(start, hangup_ends=hangup_ends)
         if and_then is not None:
             and_then(result)
         show_result(result, self.given)
+        leave_page(result)
         return result.exit_code
 
-    async def _perform(
-        self, start: Callable[[Environment], Awaitable[RunResult]], *, hangup_ends: bool
-    ) -> RunResult:
+    def run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool = True) -> T:
+        """Run something with events, signals and the live line around it; returns its result."""
+        output.mask_logging()
+        with _runner() as runner:
+            return runner.run(self._run(start, hangup_ends=hangup_ends))
+
+    async def _run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool) -> T:
         from orchestrator.engine.run import Environment  # noqa: PLC0415 - aiohttp
 
         clock = SystemClock()
         log = _open_log(self.given)
         environment = Environment(
             clock=clock,
-            events=make_events(self.given, log or cast("TextIO", self.screen)),
+            events=make_events(self.given, log or cast("TextIO", self.screen), is_file=bool(log)),
             stopping=self.stopping,
             progress=self.progress,
             fallback=output.raw_stdout(),
@@ -135,9 +143,9 @@ class Stage:
         with contextlib.suppress(RuntimeError):  # no thread can be started
             threading.Timer(_LAST_WORDS_S, os._exit, (code,)).start()
         self.screen.close()
-        output.say(
-            "quit at once; `orchestrator continue RUN` finishes it, `orchestrator runs` shows it"
-        )
+        run_id = self.progress.run_id
+        more = f"`orchestrator continue {run_id}` finishes it" if run_id else "no run is on record"
+        output.say(output.with_commands(f"quit at once; {more}"))
         os._exit(code)
 
 
@@ -209,7 +217,18 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         remembered=None if run is None else _remembered(run),
     )
     output.never_show(settings.credentials.secret_key)
+    vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
     return settings
+
+
+def _where_keys_are(settings: Settings) -> str:
+    """For whoever has to correct one of them."""
+    access, secret = (settings.origins[key] for key in ("credentials.access_key", SECRET_KEY))
+    file = settings.credentials.secret_key_file
+    held = f"from {secret}"
+    if file is not None and secret == settings.origins[SECRET_KEY_FILE]:
+        held = f"in the file {secret_file.shown_path(file)} ({secret})"
+    return f"the access key is from {access}, the secret key is {held}"
 
 
 def load_offline(given: Namespace) -> Settings:
@@ -217,8 +236,8 @@ def load_offline(given: Namespace) -> Settings:
     return load(given, need_server=False, need_credentials=False, consequence="Nothing was sent.")
 
 
-def state_dir(given: Namespace) -> Path:
-    """Where the runs are; what is odd about the settings is said when they are loaded."""
+def settings_so_far(given: Namespace) -> Settings:
+    """What is known before the run is found; what is odd about it is said when it is loaded."""
     flags = vars(given)
     return load_settings(
         flags={key: flags[key] for key in SPECS if key in flags},
@@ -230,7 +249,7 @@ def state_dir(given: Namespace) -> Path:
         ask_secret=None,
         warn=lambda _text: None,
         consequence="Nothing was sent.",
-    ).state_dir
+    )
 
 
 def _remembered(run: RunDirectory) -> Remembered:
@@ -244,17 +263,24 @@ def _check_log_file(given: Namespace, reads: Path | None) -> None:
     if given.log_file is None:
         return
     named = (os.environ.get(name) for name in _READ_BY_ENVIRONMENT)
-    for read in (reads, given.config, vars(given)["server.ca_file"], *named):
+    flags = vars(given)
+    keys = (flags["server.ca_file"], flags["credentials.secret_key_file"])
+    for read in (reads, given.config, *keys, *named):
         with contextlib.suppress(OSError, ValueError):
             # what is not there, or cannot be a file, is nobody's business here
             if read and os.path.samefile(given.log_file, read):  # noqa: PTH121 - takes texts too
                 raise refuse("--log-file", f"{read} is read by this command")
 
 
-def make_events(given: Namespace, stream: TextIO) -> Events:
-    """Where a run says what happens: a log file, or stderr above the live line."""
+def make_events(given: Namespace, stream: TextIO, *, is_file: bool) -> Events:
+    """Where a run says what happens: a log file, or stderr above the live line.
+
+    A file is read afterwards, so it has info events whatever is shown meanwhile.
+    """
     level = Level.WARNING
-    if given.quiet:
+    if is_file:
+        level = Level.DEBUG if (given.verbose or 0) > 1 else Level.INFO
+    elif given.quiet:
         level = Level.ERROR
     elif given.verbose:
         level = Level.INFO if given.verbose == 1 else Level.DEBUG
@@ -279,10 +305,35 @@ def _open_log(given: Namespace) -> TextIO | None:
         return None
 
 
+def leave_page(result: RunResult) -> None:
+    """Leave report.html in the run directory; after the last line, and never instead of it."""
+    if result.run_dir is None or not result.is_reported or result.repeated:
+        return
+    limit_s = _PAGE_S if result.facts.kind == "pause-all" else None
+    making = threading.Thread(target=_make_page, args=(result.run_dir,), daemon=True)
+    # no thread can be started, or Ctrl-C: the run is over all the same
+    with contextlib.suppress(RuntimeError, KeyboardInterrupt):
+        making.start()
+        making.join(limit_s)
+
+
+def _make_page(run_dir: Path) -> None:
+    from orchestrator.engine import pages  # noqa: PLC0415 - after the run
+    from orchestrator.store.run_dir import RunDirectory  # noqa: PLC0415
+
+    try:
+        pages.write_page([RunDirectory(run_dir)], run_dir / pages.PAGE, SystemClock())
+    except (OrchestratorError, OSError, ImportError) as error:
+        output.warn(f"{run_dir / pages.PAGE} could not be made: {error}")
+
+
 def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
 
+    failed_path = (
+        shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"
+    )
     if not given.quiet:
         if result.repeated:
             saved = "already finished; showing the saved result, nothing was sent"
@@ -293,15 +344,22 @@ def show_result(result: RunResult, given: Namespace) -> None:
         output.say(for_terminal(line, limit=1000))
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        output.say(f"hint: {advice(result.facts)}")
+        keys = vars(given).get("keys", "")
+        output.hint(advice(result.facts, result.tally, keys=keys, failed_path=failed_path))
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
-        output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
+        where = {"run_dir": run_dir, "replayed": result.repeated}
+        output.give(json.dumps({**result.summary, **where}, allow_nan=False))
         return
-    failed_path = str(result.run_dir / "failed.csv") if result.run_dir else "failed.csv"
-    following = next_step(result.facts, result.tally, failed_path=failed_path)
-    for line in (*result.unstopped, f"{result.line} {following}".rstrip()):
+    following = next_step(
+        result.facts,
+        result.tally,
+        failed_path=failed_path,
+        is_limited=vars(given).get("limit") is not None,
+    )
+    for line in result.unstopped:
         output.give(line)
+    output.give(f"{result.line} {output.with_commands(following)}".rstrip())
 
 
 def _undo_words(result: RunResult, given: Namespace) -> list[str]:

@@ -14,6 +14,9 @@ from orchestrator.settings.schema import SPECS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+#: runs that `runs` shows where nobody says how many
+RUNS_SHOWN = 50
+
 #: docs/spec/contracts.md, "Exit codes"
 EXIT_CODES = {
     "0": "every campaign is stopped (or accepted by --accept); pause-all: quiet is proven",
@@ -22,7 +25,7 @@ EXIT_CODES = {
     "3": "ended early: credentials refused",
     "4": "ended early: server unreachable or failing beyond patience, TLS, or --max-failures",
     "5": "the journal or the report could not be stored",
-    "6": "quiet not proven, or something still runs (pause-all)",
+    "6": "quiet not proven, or something still runs (pause-all, status --prove)",
     "7": "refused: not confirmed, run locked by another process, over --max-campaigns, too old",
     "70": "a bug in the orchestrator (the report is still written)",
     "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue RUN` finishes it",
@@ -85,6 +88,7 @@ _RATE = _setting("pace.rate_per_s")
 _CONCURRENCY = _setting("pace.concurrency")
 _DEADLINE = Flag("--deadline", "S", "seconds after which nothing new is sent", values.seconds)
 _REASON = Flag("--reason", "TEXT", "why, for the report; never required")
+_OPERATOR = _setting("operator.name")
 _JSON = Flag("--json", "", "one JSON document on one line, last on stdout")
 _DRY_RUN = Flag("--dry-run", "", "show what would be done; change nothing")
 _YES = Flag("--yes", "", "do not ask for the VDN number(s); no variable replaces this flag")
@@ -112,10 +116,16 @@ SHARED = (
     Flag("-q", "", "say only errors and results", dest="quiet"),
     Flag("--debug", "", "show where an error came from"),
     Flag("--log-format", "console|json", "how events are written; default: console"),
-    Flag("--log-file", "FILE", "log into this file instead of stderr", values.path),
-    Flag("--config", "FILE", "the settings file", values.path),
+    Flag("--log-file", "FILE", "log into this file, not to stderr; -vv: everything", values.path),
+    Flag("--config", "FILE", "the settings file, or NAME: NAME.toml beside the usual", values.word),
     _setting("server.base_url"),
     _setting("credentials.access_key"),
+    Flag(
+        "--secret-key-file",
+        "FILE",
+        "the secret key alone on one line, readable by you only",
+        dest="credentials.secret_key_file",
+    ),
     _setting("server.ca_file"),
     Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
 )
@@ -124,6 +134,41 @@ _BASH_COMPLETIONS = "~/.local/share/bash-completion/completions"
 
 #: name: what it does, in the order in which people need it
 COMMANDS = {
+    "init": Command(
+        "ask for server, keys and VDNs, write them where all commands look, and check",
+        (
+            Flag("--server-name", "NAME", "what people call the server", dest="server.name"),
+            Flag(
+                "--trust-sha256",
+                "HEX",
+                "trust the certificate with this fingerprint",
+                values.fingerprint,
+            ),
+            _OPERATOR,
+            Flag("--state-dir", "DIR", "the directory of all runs", dest="state.dir"),
+            Flag("--vdn", "N", "a VDN that matters; repeatable", values.vdn, action="append"),
+            Flag("--yes", "", "ask nothing: flags, the settings that are there, defaults"),
+        ),
+        (
+            "orchestrator init",
+            "orchestrator init --config test",
+            "orchestrator init --yes --base-url https://isales.example.com:28080 --vdn 1234",
+        ),
+        {
+            "0": "written, and an emergency would work right now",
+            "1": "written, and an emergency would not work, or no VDN was given to try",
+            "2": "usage or settings refused, or something is missing; nothing was written",
+            "3": "written, and the server refuses the credentials",
+            "4": "the server cannot be reached, or its certificate cannot be used",
+            "5": "a file could not be written",
+            "7": "the certificate, or a change of the settings, was not accepted",
+            "70": EXIT_CODES["70"],
+            "130": "interrupted; nothing was written",
+        },
+        "Every question has a flag. It shows a certificate that this machine does not trust, and"
+        " asks; without a terminal --trust-sha256 or --ca-file answers. The secret key has no"
+        " flag: it is typed, or --secret-key-file names its file.",
+    ),
     "pause": Command(
         "pause every campaign in a list",
         (
@@ -132,7 +177,12 @@ COMMANDS = {
             ),
             Flag("--vdn", "N", "VDN of a list without a VDN column", values.vdn),
             Flag("--format", "csv|json|jsonl", "of the list; default: by its suffix"),
-            _RUN_DIR,
+            Flag(
+                "--run-dir",
+                "DIR",
+                "the run directory itself, {date} in it is today's; default: a new one",
+                values.path,
+            ),
             _RATE,
             _CONCURRENCY,
             _DRY_RUN,
@@ -146,6 +196,7 @@ COMMANDS = {
             Flag("--no-verify", "", "skip the listings before and after the PUTs"),
             _ACCEPT,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -153,11 +204,12 @@ COMMANDS = {
             "orchestrator pause ids.txt --vdn 1234 --rate 20 --concurrency 16",
             "orchestrator pause campaigns.csv --dry-run",
             "export-ids | orchestrator pause - --format jsonl --json",
-            "orchestrator pause nightly.csv --run-dir /var/lib/runs/2026-11-23 --accept not_found",
+            "orchestrator pause nightly.csv --run-dir '/var/lib/runs/{date}' --accept not_found",
         ),
         {code: why for code, why in EXIT_CODES.items() if code != "6"},
         "With --run-dir a scheduler's retry is safe: an unfinished run of the same list is"
-        " continued; a finished one shows its saved result, and nothing is sent.",
+        " continued; a finished one shows its saved result, and nothing is sent, unless it ended"
+        " over 12 h ago: exit 7.",
     ),
     "pause-all": Command(
         "the emergency: stop everything in one or several VDNs, and prove quiet",
@@ -171,6 +223,7 @@ COMMANDS = {
             _RATE,
             _CONCURRENCY,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -184,6 +237,31 @@ COMMANDS = {
         " catches what starts meanwhile, and ends with proof: two complete listings that show"
         " nothing started. Without a terminal --yes is needed.",
     ),
+    "status": Command(
+        "show what runs in some VDNs, or prove that nothing does; reads only",
+        (
+            Flag(
+                "--vdn", "N", "the VDN; repeatable; default: server.vdns", values.vdn, "", "append"
+            ),
+            Flag("--prove", "", "look twice, as pause-all does: quiet (exit 0) or not (exit 6)"),
+            _RATE,
+            _JSON,
+        ),
+        (
+            "orchestrator status --vdn 1234",
+            "orchestrator status --vdn 1234 --vdn 1235 --prove --json",
+        ),
+        {
+            "0": "every VDN was read completely; --prove: quiet is proven",
+            "1": "a VDN could not be read completely, or has no campaigns",
+            "2": EXIT_CODES["2"],
+            "3": "credentials refused",
+            "4": "server unreachable or failing, TLS (--prove: 6)",
+            "6": "--prove: quiet is not proven, or something runs",
+            "70": EXIT_CODES["70"],
+        },
+        "It sends nothing but GETs and leaves no run behind.",
+    ),
     "continue": Command(
         "finish a run that was interrupted",
         (
@@ -196,7 +274,8 @@ COMMANDS = {
         ),
         ("orchestrator continue last", "orchestrator continue 7f3a --rate 20"),
         EXIT_CODES,
-        "Server, pace and verification are the run's own.",
+        "`last` is the newest unfinished run that nobody works on. Server, pace and verification"
+        " are the run's own.",
     ),
     "restore": Command(
         "start again exactly the campaigns that a run turned off",
@@ -204,7 +283,9 @@ COMMANDS = {
             _RUN,
             _YES,
             Flag("--only", "LIST", "1005,1017 or a list; start these and no others", values.word),
-            Flag("--except", "LIST", "1005,1017 or a list; leave these off", values.word, "except_"),
+            Flag(
+                "--except", "LIST", "1005,1017 or a list; leave these off", values.word, "except_"
+            ),
             Flag("--vdn", "N", "these VDNs only; repeatable", values.vdn, action="append"),
             _DRY_RUN,
             Flag("--limit", "N", "start at most so many campaigns", values.count),
@@ -214,6 +295,7 @@ COMMANDS = {
             _RATE,
             _CONCURRENCY,
             _REASON,
+            _OPERATOR,
             _JSON,
         ),
         (
@@ -228,10 +310,27 @@ COMMANDS = {
     ),
     "report": Command(
         "make the report files again from a run's journal",
-        (_RUN, _JSON),
-        ("orchestrator report last", "orchestrator report 7f3a --json"),
+        (
+            _RUN,
+            Flag("--html", "FILE", "write the page of the run there too", values.path),
+            Flag("--xlsx", "FILE", "write its rows as a workbook", values.path),
+            Flag(
+                "--with",
+                "RUN2",
+                "on the page of --html too; repeatable",
+                values.word,
+                "with_",
+                "append",
+            ),
+            _JSON,
+        ),
+        (
+            "orchestrator report last",
+            "orchestrator report 7f3a --json",
+            "orchestrator report 7f3a --with 91c2 --html incident.html",
+        ),
         {code: why for code, why in EXIT_CODES.items() if code != "7"},
-        "Nothing is sent.",
+        "`last` is the newest run that was no dry run. Nothing is sent.",
     ),
     "note": Command(
         "add a reason or a remark to a run afterwards",
@@ -245,9 +344,37 @@ COMMANDS = {
     ),
     "runs": Command(
         "list runs, newest first; a live one is marked",
-        (_JSON,),
-        ("orchestrator runs", "orchestrator runs --json"),
+        (
+            Flag("--vdn", "N", "only runs of this VDN", values.vdn),
+            Flag("--limit", "N", f"so many at most; default: {RUNS_SHOWN}", values.count),
+            Flag("--all", "", "dry runs too"),
+            Flag("--prune", "", "show which old runs could be deleted"),
+            Flag("--older-than", "DAYS", "with --prune: since the end of the run", values.count),
+            Flag("--yes", "", "with --prune: delete them"),
+            _JSON,
+        ),
+        (
+            "orchestrator runs",
+            "orchestrator runs --vdn 1234 --limit 10 --json",
+            "orchestrator runs --prune --older-than 90",
+        ),
         _DONE,
+        "--prune never deletes a live or unfinished run, a stop that was not restored completely,"
+        " or a directory with files that are not a run's.",
+    ),
+    "stop": Command(
+        "end a live run from another terminal, as Ctrl-C in its own would",
+        (_RUN,),
+        ("orchestrator stop last", "orchestrator stop 7f3a"),
+        {
+            "0": "the run has ended",
+            "1": "it had not ended after 15 s, or its process is suspended",
+            "2": EXIT_CODES["2"],
+            "7": "nobody works on it, on another host, or it is not certain who; no signal",
+            "70": EXIT_CODES["70"],
+        },
+        "What is in flight is settled, doubts are looked at, the report is written;"
+        " `continue` finishes the run. `last` is the newest live run.",
     ),
     "check": Command(
         "a read-only drill that shows whether an emergency would work now",

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _TLS = "TLS is always verified; --ca-file FILE names the certificates of your own authority"
 _NO_GUESS = "flags that skip the question or a check are not suggested; see --help"
-_NO_START = "commands that start calls are not suggested; see orchestrator --help"
+_NO_START = "commands that start calls are not suggested; see `orchestrator --help`"
 _LIMITS = "--rate R limits the requests in a second, --max-campaigns N refuses a longer list"
-_THE_LIST = "the list is an argument: orchestrator pause LIST"
+_THE_LIST = "the list is an argument: `orchestrator pause LIST`"
 
 #: what people type → the flag or command that does it here, or what to know instead
 TYPED = {
@@ -51,9 +51,10 @@ TYPED = {
     **dict.fromkeys(("ls", "list", "history", "log", "logs", "status"), "runs"),
     **dict.fromkeys(("pauseall", "stop-all", "emergency", "panic"), "pause-all"),
     **dict.fromkeys(("test", "ping", "health", "doctor", "verify"), "check"),
-    **dict.fromkeys(("settings", "configure", "init"), "config show"),
+    **dict.fromkeys(("settings", "conf"), "config show"),
+    **dict.fromkeys(("setup", "configure", "install", "login"), "init"),
     **dict.fromkeys(("simulator", "serve", "mock"), "simulate"),
-    "version": "orchestrator --version shows it",
+    "version": "`orchestrator --version` shows it",
     **dict.fromkeys(("stop", "halt"), "pause LIST stops a list, pause-all --vdn N a whole VDN"),
     **dict.fromkeys(("resume", "finish"), "continue RUN finishes a run that was interrupted"),
     **dict.fromkeys(("retry", "repeat"), "pause takes the failed.csv of a run as its list"),

@@ -74,6 +74,15 @@ def vdn(flag: str, given: str) -> int:
     raise refuse(flag, f"{checks.shown(given)} {vdn_id.reason}")
 
 
+def fingerprint(flag: str, given: str) -> str:
+    """Read the SHA-256 of a certificate, with or without colons, into AB:CD:… pairs."""
+    digits = re.sub(r"^sha-?256[:=/ ]|[:\s]", "", given.strip(), flags=re.IGNORECASE).upper()
+    if not re.fullmatch(r"[0-9A-F]{64}", digits):
+        advice = "`openssl x509 -noout -fingerprint -sha256 -in FILE` shows it on the server"
+        raise refuse(flag, "is not a SHA-256: 64 hexadecimal digits", advice=advice)
+    return ":".join(digits[at : at + 2] for at in range(0, 64, 2))
+
+
 def seconds(flag: str, given: str) -> float:
     """Read a number of seconds from 0 to a week."""
     return cast("float", _number(flag, given, checks.number(most=WEEK_S, zero=True)))

@@ -6,7 +6,6 @@ processes add to them and never change them.
 
 from __future__ import annotations
 
-import getpass
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
@@ -19,19 +18,22 @@ from orchestrator.errors import (
     StorageError,
 )
 from orchestrator.reports.files import check_folder
-from orchestrator.reports.rows import iso_time
+from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SETTINGS
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import RunRecord, open_to_continue
+from orchestrator.store.registry import register
 from orchestrator.store.run_dir import (
     RunDirectory,
+    is_run_id,
     make_run_directory,
     new_run_id,
     secure_state_dir,
     whole_path,
 )
 from orchestrator.streams import spare_descriptors
+from orchestrator.text import as_sentence
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
     from orchestrator.policy.decide import Outcome
-    from orchestrator.reports.rows import RunKind
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, Manifest
 
@@ -69,6 +70,8 @@ class _More(TypedDict, total=False):
     hold_s: float
     selection: Mapping[str, object]
     restored_before: int
+    parent_run: str
+    asks: bool
 
 
 class Opened(NamedTuple):
@@ -79,7 +82,9 @@ class Opened(NamedTuple):
     record: RunRecord
 
 
-def new_directory(environment: Environment, state_dir: Path, wanted: Path | None) -> RunDirectory:
+def new_directory(
+    environment: Environment, state_dir: Path, wanted: Path | str | None
+) -> RunDirectory:
     """Make and hold the directory of a new run, and see that a report can be written there.
 
     Raises:
@@ -126,7 +131,7 @@ def unbegun() -> Iterator[None]:
         if error.sentence.endswith(_NOTHING):
             raise
         raise StorageError(
-            f"{error.sentence}. {_NOTHING}",
+            f"{as_sentence(error.sentence)} {_NOTHING}",
             advice="make room there, or choose another place with --run-dir or"
             " ORCHESTRATOR_STATE_DIR",
         ) from error
@@ -182,16 +187,20 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
     dry_run: bool,
     **more: Unpack[_More],
 ) -> RunRecord:
-    """What a new run is, as it goes on record."""
+    """What a new run is, as it goes on record; where it is goes into the registry."""
     base_url = settings.server.base_url
+    run_id = run_id_of(environment, directory)
+    if directory is not None:
+        _register(environment, settings.state_dir, run_id, directory, kind)
     return RunRecord(
-        run_id=run_id_of(environment, directory),
+        run_id=run_id,
         kind=kind,
         reason=reason,
-        operator=operator_name(),
+        operator=settings.operator.name,
         host=environment.host,
         version=VERSION,
         server=base_url,
+        server_name=settings.server.name,
         fingerprint=server_fingerprint(base_url) if base_url else "",
         settings=settings_document(settings),
         rate_per_s=settings.pace.rate_per_s,
@@ -212,6 +221,17 @@ def _secret_key_file(settings: Settings) -> str:
     return str(file) if is_read and file else ""
 
 
+def _register(
+    environment: Environment, state_dir: Path, run_id: str, directory: RunDirectory, kind: RunKind
+) -> None:
+    try:
+        register(state_dir, run_id, directory.path, durable=kind is not RunKind.PAUSE_ALL)
+    except OrchestratorError as error:
+        environment.events.warning(
+            "run.not_registered", path=str(directory.path), reason=error.sentence
+        )
+
+
 def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     """The settings by section, as summary.json shows them; without the secret."""
     document: dict[str, dict[str, object]] = {}
@@ -226,7 +246,7 @@ def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
 def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
     """A run's id: its directory's name when that is one, else a new one."""
     name = directory.path.name if directory else ""
-    if len(name) == 21 and name[16:17] == "-" and name.startswith("2"):
+    if is_run_id(name):
         return name
     return _run_id(environment.clock)
 
@@ -274,7 +294,8 @@ def with_server_of(settings: Settings, record: RunRecord) -> Settings:
             " Nothing was sent.",
             advice=f"add --base-url {record.server}, or name another run",
         )
-    return replace(settings, server=replace(settings.server, base_url=record.server))
+    name = record.called
+    return replace(settings, server=replace(settings.server, base_url=record.server, name=name))
 
 
 def refuse_if_old(
@@ -316,11 +337,3 @@ def _compact(at_ms: int) -> str:
 
 def _utc_text(at_ms: int) -> str:
     return iso_time(at_ms)[:19] + "Z"
-
-
-def operator_name() -> str:
-    """Who runs this, for the report."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -1,4 +1,4 @@
-"""`check`: would an emergency work right now? Every step but the PUT; only GETs are sent.
+"""`check`: would an emergency work right now? Every step but the PUT; nothing that changes is sent.
 
 A step that cannot be tried is skipped with its reason, and the first failing step decides the exit
 code. A listing (with a query) and a details call (without one) are tried apart, because signing
@@ -20,7 +20,7 @@ from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import IsalesClient, tls_context
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.pages import Page, read_details, read_page
-from orchestrator.isales.probe import ProbeError, find_addresses, try_tcp, try_tls
+from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_tcp, try_tls
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.isales.signing import authorization
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
@@ -54,7 +54,7 @@ _DAY_S = 86_400
 _SIGNATURE_TAKEN = frozenset(
     {Kind.ACCEPTED, Kind.NOT_FOUND, Kind.REJECTED, Kind.WRONG_STATE, Kind.CODE_UNKNOWN}
 )
-_NO_VDN = "skipped: give --vdn N"
+_NO_VDN = "skipped: give --vdn N, or set server.vdns"
 
 
 class Finding(StrEnum):
@@ -93,7 +93,8 @@ async def check(
 
     Args:
         load: loads the settings, or raises SettingsError.
-        vdn: whose campaigns are listed; None leaves out what needs a VDN.
+        vdn: whose campaigns are listed; None: those of server.vdns, and where there is none, what
+            needs a VDN is left out.
         clock: the time.
         tell: called with each step as soon as it is known.
     """
@@ -118,14 +119,14 @@ async def check(
     )
     drill.check_state_dir(settings.state_dir)
     if await drill.knock(settings):
-        await drill.ask(settings, vdn)
+        await drill.ask(settings, settings.server.vdns if vdn is None else (vdn,))
     return drill.steps
 
 
 def _settings_text(settings: Settings) -> str:
     origins = settings.origins
     return (
-        f"server {settings.server.base_url} ({origins['server.base_url']}),"
+        f"server {settings.server.title} ({origins['server.base_url']}),"
         f" access key ({origins['credentials.access_key']}),"
         f" {settings.pace.rate_per_s:g}/s ({origins['pace.rate_per_s']}),"
         f" {settings.pace.concurrency} at once ({origins['pace.concurrency']})"
@@ -225,8 +226,8 @@ class _Drill:
             if url.scheme != "https":
                 return Finding.OK, "not used: plain http to this machine"
             context = tls_context(settings.server.ca_file)
-            ends_s = await try_tls(url.host, url.port, context=context, timeout_s=wait_s)
-            days = int((ends_s - self._clock.wall_ms() / 1000) // _DAY_S)
+            shown = await try_tls(url.host, url.port, context=context, timeout_s=wait_s)
+            days = int((ends_s(shown) - self._clock.wall_ms() / 1000) // _DAY_S)
             finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK
             return finding, f"the certificate is trusted and ends in {days} days"
 
@@ -247,33 +248,37 @@ class _Drill:
 
     # -- the server ---------------------------------------------------------------------------
 
-    async def ask(self, settings: Settings, vdn: int | None) -> None:
-        """A signed listing, a signed details call, the clock, what a stop would take."""
-        if vdn is None:
-            self.skip(_NO_VDN, "listing", "details", "clock", "campaigns")
+    async def ask(self, settings: Settings, vdns: tuple[int, ...]) -> None:
+        """A signed listing, a signed details call, the clock, what a stop would take.
+
+        What is the same for every VDN is tried with the first one.
+        """
+        if not vdns:
+            names = ("calls",) if settings.cms.base_url else ()
+            self.skip(_NO_VDN, "listing", "details", "clock", "campaigns", *names)
             return
-        client = IsalesClient(
-            base_url=settings.server.base_url,
-            ca_file=settings.server.ca_file,
-            connect_timeout_s=settings.server.connect_timeout_s,
-            attempt_timeout_s=settings.server.attempt_timeout_s,
-            connections=1,
-            clock=self._clock,
-        )
+        client = _client_of(settings, settings.server.base_url, self._clock)
         shared = self._share(settings)
         async with contextlib.AsyncExitStack() as held:
             if shared is not None:
                 held.callback(shared.close)
             await held.enter_async_context(client)
             asker = _Asker(client, settings, self._clock, shared)
-            running = await self._try_listing(asker, vdn)
-            read = await self._try_details(asker, vdn)
+            first, *others = vdns
+            running = await self._try_listing(asker, first)
+            read = await self._try_details(asker, first)
             self._compare(asker, listed=running is not None, read=read)
             self._note_clock(asker)
             if running is None:
                 self.skip("not tried: the listing failed", "campaigns")
             else:
-                await self._note_campaigns(asker, vdn, running)
+                await self._note_campaigns(asker, first, running)
+            if settings.cms.base_url:
+                await self._try_calls(asker, asker.campaign or CampaignRef(first, 1))
+            for vdn in others:
+                running = await self._try_listing(asker, vdn)
+                if running is not None:
+                    await self._note_campaigns(asker, vdn, running)
 
     def _share(self, settings: Settings) -> RateFile | None:
         """Part in the runs' rate; where none has ever sent, nothing is made and left behind."""
@@ -295,15 +300,18 @@ class _Drill:
         answer, verdict = await asker.send(listing(vdn, status=Status.STARTED, page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=Status.STARTED)
         if not isinstance(page, Page):
-            text = verdict.reason
+            text = f"of VDN {vdn}: {verdict.reason}"
             if verdict.kind is Kind.UNAUTHORIZED:
                 text += f". {_causes_of_401(asker.settings.server.base_url)}"
             self.note("listing", Finding.FAIL, text, began_s, code=_code(verdict))
             return None
         if page.problem or page.total_size is None:
-            self.note("listing", Finding.FAIL, f"unusable: {page.problem}", began_s, code=4)
+            self.note(
+                "listing", Finding.FAIL, f"of VDN {vdn}: unusable: {page.problem}", began_s, code=4
+            )
             return None
-        finding, text = Finding.OK, "signed with a query, accepted"
+        asker.campaign = page.rows[0].ref if page.rows else None
+        finding, text = Finding.OK, f"of VDN {vdn}: signed with a query, accepted"
         if asker.auth_state.rules.millis != asker.configured.millis:
             finding = Finding.WARN
             text = f"accepted only after correction: {asker.corrected('millis')}"
@@ -363,15 +371,53 @@ class _Drill:
             return
         answer, verdict = await asker.send(listing(vdn, status=0, page=1, rows_per_page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=0)
+        asker.campaign = page.rows[0].ref if isinstance(page, Page) and page.rows else None
         if not isinstance(page, Page):
             code = _code(verdict)
-            self.note("campaigns", Finding.FAIL, verdict.reason, began_s, code=code)
+            text = f"of VDN {vdn}: {verdict.reason}"
+            self.note("campaigns", Finding.FAIL, text, began_s, code=code)
         elif page.total_size:
             text = f"none of the {page.total_size:,} campaigns of VDN {vdn} runs now"
             self.note("campaigns", Finding.OK, text, began_s)
         else:
             text = f"VDN {vdn} has no campaigns at all: is it the right one? Quiet cannot be proven"
             self.note("campaigns", Finding.FAIL, text, began_s)
+
+    async def _try_calls(self, asker: _Asker, ref: CampaignRef) -> None:
+        """Ask CC-CMS once; without it an emergency works as well, so its failure is a warning."""
+        from orchestrator.isales.calls import (  # noqa: PLC0415 - few have CC-CMS
+            MAX_CMS_VDN_ID,
+            calls_request,
+            read_calls,
+        )
+
+        began_s = self._clock.now_s()
+        without = "calls in progress could not be counted, an emergency works without that"
+        if ref.vdn_id > MAX_CMS_VDN_ID:
+            text = f"CC-CMS takes VDNs up to {MAX_CMS_VDN_ID}: {without}"
+            self.note("calls", Finding.WARN, text, began_s)
+            return
+        cms = asker.settings.cms
+        async with _client_of(asker.settings, cms.base_url, self._clock) as client:
+            answer = await asker.send_to(client, calls_request(ref, cc_id=cms.cc_id))
+        calls = read_calls(answer)
+        if calls.in_progress is None:
+            self.note("calls", Finding.WARN, f"{calls.problem}: {without}", began_s)
+            return
+        were = "1 call is" if calls.in_progress == 1 else f"{calls.in_progress:,} calls are"
+        text = f"CC-CMS answers: {were} in progress in campaign {ref.campaign_id}"
+        self.note("calls", Finding.OK, text, began_s)
+
+
+def _client_of(settings: Settings, base_url: str, clock: Clock) -> IsalesClient:
+    return IsalesClient(
+        base_url=base_url,
+        ca_file=settings.server.ca_file,
+        connect_timeout_s=settings.server.connect_timeout_s,
+        attempt_timeout_s=settings.server.attempt_timeout_s,
+        connections=1,
+        clock=clock,
+    )
 
 
 def _causes_of_401(base_url: str) -> str:
@@ -404,6 +450,9 @@ class _Asker:
         self.kinds: set[Kind] = set()
         #: how far the server's clock is ahead of ours, seconds; None: not known
         self.skew_s: int | None = None
+        #: one of the VDN, as the listings showed it; None: they showed none
+        self.campaign: CampaignRef | None = None
+        self._body = ""
         self._client = client
         self._shared = shared
         self._clock = clock
@@ -434,6 +483,14 @@ class _Asker:
             tries += 1
             if verdict.repeat is Repeat.NEVER or tries >= _TRIES:
                 return answer, verdict
+
+    async def send_to(self, client: IsalesClient, request: ApiRequest) -> Answer:
+        """Send a request to another service once, signed as the server's are."""
+        self._body = request.body
+        try:
+            return self._echo.masked(await client.send(request, self))
+        finally:
+            self._body = ""
 
     def _recover(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
         return self.auth_state.recover(
@@ -476,7 +533,7 @@ class _Asker:
             path=path,
             query_string=query_string,
             headers=headers,
-            body="",
+            body=self._body,
             at_ms=self._clock.wall_ms() + self.auth_state.offset_ms,
             rules=self.auth_state.rules,
         )

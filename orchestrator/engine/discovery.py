@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -84,12 +85,14 @@ class _WholeReading:
     began_s: float
     now_text: str
     may_start: list[str] = field(default_factory=list)
+    counts: Counter[Status | None] = field(default_factory=Counter)
     rested: list[ObservedState] = field(default_factory=list)
 
     async def take(self, rows: Sequence[ObservedState], asked_s: float) -> None:
         vdn = self.vdn
         started = []
         for row in rows:
+            self.counts[row.status] += 1
             if row.status is Status.NOT_STARTED and row.begin_time > self.now_text:
                 self.may_start.append(row.begin_time)
             if row.status not in MAY_RUN and row.ref in vdn.unstopped:
@@ -123,6 +126,7 @@ async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False)
         vdn.proof.is_large = vdn.pages > LARGE_PAGES
         if seen.complete or len(reading.may_start) > len(vdn.may_start):
             vdn.may_start = reading.may_start
+        vdn.counts = reading.counts
         await note_rested(emergency, vdn, reading.rested, Evidence.LISTED)
         if seen.complete or not seen.is_miscounted:
             break
@@ -145,7 +149,7 @@ async def _until_first_change(emergency: Emergency) -> None:
 
 
 def _tell_feasibility(emergency: Emergency, vdn: Vdn, seen: Listing) -> None:
-    vdn.is_told = True
+    is_first, vdn.is_told = not vdn.is_told, True
     running = len(seen.started())
     if seen.status and seen.total_size is not None:
         running = seen.total_size
@@ -154,10 +158,10 @@ def _tell_feasibility(emergency: Emergency, vdn: Vdn, seen: Listing) -> None:
     names = [row.name for row in seen.started()[:_NAMES_SHOWN] if row.name]
     if not running:
         told = f"could not be listed: {vdn.problem}" if vdn.problem else "nothing is running"
-    emergency.findings.append(
-        f"VDN {vdn.vdn_id}: {told}" + (f" ({', '.join(names)}, …)" if names else "")
-    )
-    emergency.context.progress.notice = emergency.findings[-1]
+    line = f"VDN {vdn.vdn_id}: {told}" + (f" ({', '.join(names)}, …)" if names else "")
+    if is_first:
+        emergency.findings.append(line)
+    emergency.context.progress.notice = line
     emergency.alarm.ring()
 
 
@@ -177,6 +181,8 @@ async def take_started(
         began_s: when it began: after an acceptance of ours since then no PUT is due.
         asked_s: when their page was asked for: an acceptance of ours since then is newer.
     """
+    if emergency.only_reads:
+        return
     started = [row for row in rows if row.status in MAY_RUN]
     fresh = {row.ref: row for row in started if row.ref not in vdn.places}
     if fresh:
@@ -210,6 +216,7 @@ def begin(emergency: Emergency, vdn: Vdn, row: ObservedState, *, is_new: bool = 
     vdn.called_off.discard(row.ref)
     emergency.context.progress.reopened += is_reopened
     vdn.open.add(row.ref)
+    emergency.wanted.set()
     vdn.waiting.append(Planned(vdn.places[row.ref], row.ref, row.status))
     emergency.alarm.ring()
 

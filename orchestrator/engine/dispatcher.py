@@ -24,6 +24,7 @@ from orchestrator.isales.verdict import Health, Kind, Verdict, judge
 from orchestrator.policy.auth import Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
 from orchestrator.policy.retry import backoff_s, retry_after_s
+from orchestrator.policy.server_clock import ServerClock
 from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
@@ -91,6 +92,7 @@ class Dispatcher:
     departures: Departures = field(init=False)
     contact: FirstContact = field(init=False)
     unreadable: Unreadable = field(default_factory=Unreadable)
+    server_clock: ServerClock = field(default_factory=ServerClock)
     #: campaigns and reads at work: in flight, or waiting for their records
     work_limit: WorkLimit = field(init=False)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -206,6 +208,9 @@ class Dispatcher:
             if departure.sent is not None:
                 self.departures.note_returned()
         answer = self._echo.masked(answer)
+        self.server_clock.note(
+            answer.date, sent_ms=departure.sent_at_ms, now_ms=self.clock.wall_ms()
+        )
         now_s = self.clock.now_s()
         if departure.sent is not None:
             self.departures.note_answer(answer, departure.sent, now_s=now_s)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.discovery import begin, discover, discover_whole
-from orchestrator.engine.hold import hold
+from orchestrator.engine.hold import after_quiet
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import decide_by_state
@@ -59,11 +59,21 @@ class Emergency:
     hold_s: float = 0.0
     #: campaigns are only listed: a dry run, or before the operator has confirmed
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+    #: nothing is ever begun: `status`
+    only_reads: bool = False
     alarm: Alarm = field(default_factory=Alarm)
+    #: something is to be paused
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
     #: for the operator: what was found so far, in words
     findings: list[str] = field(default_factory=list)
     #: how long quiet has been watched over, seconds
     held_s: float = 0.0
+    #: quiet is being watched over now
+    is_holding: bool = False
+    #: counts the calls in progress after quiet; None: they are not counted
+    count_calls: Callable[[], Awaitable[None]] | None = None
+    #: puts the proof on record, before calls are counted
+    note_proof: Callable[[], Awaitable[None]] | None = None
     _feeding: bool = True
 
     def __post_init__(self) -> None:
@@ -81,14 +91,19 @@ class Emergency:
             vdn.waiting for vdn in self.vdns.by_id.values() if self.confirmed.is_set()
         )
 
+    def confirm(self) -> None:
+        """From now on campaigns are paused."""
+        self.confirmed.set()
+        self.alarm.ring()
+
     async def run(self) -> None:
         """Pause everything that runs until all VDNs are quiet, refuse, or the run is ending."""
         self.context.progress.phase = "finding"
         pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._complete))
         try:
             await self._until_quiet()
-            if self.hold_s and all(vdn.end is None for vdn in self.vdns.by_id.values()):
-                await hold(self)
+            if all(vdn.end is None for vdn in self.vdns.by_id.values()):
+                await after_quiet(self)
         except StoppedError:
             for vdn in self.vdns.by_id.values():
                 vdn.problem = vdn.problem or self.context.stopping.why
@@ -145,7 +160,6 @@ class Emergency:
     async def _begin_vdn(self, vdn: Vdn) -> None:
         await discover(self, vdn)
         await discover_whole(self, vdn)
-        await self.confirmed.wait()
         self.context.stopping.check()
         await self._complete_left_open(vdn)
 
@@ -168,7 +182,7 @@ class Emergency:
             vdn.problem = "the server refuses access to it (403)"
             return
         wait_s = vdn.proof.next_pass_s(gap_s=self.context.gap_s, now_s=self.context.clock.now_s())
-        await self.context.stopping.pause(wait_s)
+        await self.wait_for_second_pass(vdn, wait_s)
         await make_pass(self, vdn)
         if self.vdns.is_quiet(vdn):
             vdn.problem = ""
@@ -177,6 +191,14 @@ class Emergency:
         elif vdn.end is None and not vdn.is_at_work() and (vdn.problem or vdn.started or vdn.open):
             failed = min(vdn.failed_passes, len(_FAILED_AGAIN_S))
             await self.context.stopping.pause(_FAILED_AGAIN_S[failed - 1] if failed else _AGAIN_S)
+
+    async def wait_for_second_pass(self, vdn: Vdn, wait_s: float) -> None:
+        """Wait until the next pass can add to the proof, and let people know."""
+        name = f"VDN {vdn.vdn_id} is " if len(self.vdns.by_id) > 1 else ""
+        until_s = self.context.clock.now_s() + wait_s
+        said = f"{name}quiet so far, second check in"
+        with self.context.progress.waiting(("proof", vdn.vdn_id), until_s, said):
+            await self.context.stopping.pause(wait_s)
 
     async def _complete_left_open(self, vdn: Vdn) -> None:
         """What an earlier process left in doubt and is not listed as started: its state decides."""
@@ -236,7 +258,8 @@ class Emergency:
 
     async def _round_robin(self) -> AsyncIterator[Planned]:
         """Yield the campaigns of all VDNs in turn, so that each gets its part."""
-        await self.confirmed.wait()
+        while self._feeding and not self.confirmed.is_set():
+            await self.alarm.sleep(None)
         while self._feeding and not self.context.stopping.is_stopping:
             offered = False
             for vdn in self.vdns.by_id.values():

@@ -1,11 +1,16 @@
-"""A hold: quiet is watched over, and what is not proven at its end gets a minute more."""
+"""After quiet: a hold watches over it, and calls in progress are counted.
+
+What is not proven at the end of a hold gets a minute more.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.passes import make_pass
+from orchestrator.engine.stop import StoppedError
 from orchestrator.policy.quiet import REGAIN_S
 
 if TYPE_CHECKING:
@@ -14,6 +19,55 @@ if TYPE_CHECKING:
 
 #: seconds between two looks at a quiet VDN that is being held; one round's time where that is more
 _HOLD_LOOK_S = 2.0
+
+
+async def after_quiet(emergency: Emergency) -> None:
+    """Hold quiet where that was asked for, and count calls beside it where CC-CMS is configured.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    if emergency.count_calls is None:
+        if emergency.hold_s:
+            await hold(emergency)
+        return
+    context = emergency.context
+    context.lift_deadline()
+    if not emergency.hold_s:
+        await _begin_counting_alone(emergency)
+    counting = asyncio.create_task(_count(emergency))
+    context.stopping.on_stop(lambda: _call_off(counting))
+    try:
+        if emergency.hold_s:
+            emergency.is_holding = True
+            await hold(emergency)
+            emergency.is_holding = False
+            if not all(map(emergency.vdns.is_quiet, emergency.vdns.by_id.values())):
+                return
+            await _begin_counting_alone(emergency)
+        await asyncio.wait({counting})
+    finally:
+        emergency.is_holding = False
+        counting.cancel()
+        await asyncio.wait({counting})
+
+
+async def _begin_counting_alone(emergency: Emergency) -> None:
+    """From here on nothing can change the proof: a kill must not lose it."""
+    progress = emergency.context.progress
+    progress.phase, progress.notice = "quiet, counting calls", ""
+    if emergency.note_proof is not None:
+        await emergency.note_proof()
+
+
+def _call_off(counting: asyncio.Task[None]) -> None:
+    counting.cancel()
+
+
+async def _count(emergency: Emergency) -> None:
+    assert emergency.count_calls is not None
+    with contextlib.suppress(StoppedError):
+        await emergency.count_calls()
 
 
 async def hold(emergency: Emergency) -> None:
@@ -45,7 +99,8 @@ async def hold(emergency: Emergency) -> None:
 
     counting = asyncio.create_task(count())
     try:
-        await emergency.each(watch, emergency.vdns.by_id.values())
+        with context.progress.waiting("hold", until_s, "watching for another"):
+            await emergency.each(watch, emergency.vdns.by_id.values())
     finally:
         counting.cancel()
     await _regain(emergency, until_s + REGAIN_S)

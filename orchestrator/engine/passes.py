@@ -30,7 +30,10 @@ _EMPTY_LOOKS = 2
 async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = False) -> None:
     """Read the listings of one VDN, the filtered one last, and pause what they show."""
     context = emergency.context
-    context.progress.phase = "proving" if not vdn.open else context.progress.phase
+    if not vdn.open:
+        context.progress.phase = "proving"
+        if context.progress.notice in emergency.findings:
+            context.progress.notice = ""  # what was found before pausing is over
     began_s, began_ms = context.clock.now_s(), context.clock.wall_ms()
     puts, is_disturbed = vdn.puts, bool(vdn.open)
     whole = None
@@ -42,7 +45,7 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     if vdn.vdn_id in context.denied_listings and filtered.complete:
         context.denied_listings.discard(vdn.vdn_id)
     problem = (whole.problem if whole else "") or filtered.problem
-    started = await _agree(emergency, whole, filtered)
+    started = await _agree(emergency, vdn, whole, filtered)
     if not started and not problem:
         problem = await _look_at_unstopped(emergency, vdn, started)
     made = Pass(
@@ -64,7 +67,7 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     await _record(emergency, vdn, made, listings, problem)
     _note_tries(emergency, vdn, made, is_whole=not problem)
     _give_up(vdn, made)
-    if vdn.end is None:
+    if vdn.end is None and not emergency.only_reads:
         await _pause_started(emergency, vdn, began_s)
 
 
@@ -80,7 +83,7 @@ def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
 
 
 async def _agree(
-    emergency: Emergency, whole: Listing | None, filtered: Listing
+    emergency: Emergency, vdn: Vdn, whole: Listing | None, filtered: Listing
 ) -> dict[CampaignRef, ObservedState]:
     """What either listing shows as started; only status 3 decides a contradiction."""
     started = {row.ref: row for row in filtered.started()}
@@ -88,6 +91,7 @@ async def _agree(
         return started
     by_whole = {row.ref: row for row in whole.started()}
     disputed = sorted(started.keys() ^ by_whole.keys())
+    vdn.disputed = len(disputed)
     started = by_whole | started
     if whole.problem or filtered.problem or len(disputed) > _FEW:
         return started

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.begin import give_up, new_directory, new_record
+from orchestrator.engine.begin import check_wanted, give_up, new_directory, new_record
 from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import Ended, VdnProof
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, VdnProof
 from orchestrator.store import PlanWriter
 
 if TYPE_CHECKING:
@@ -28,9 +28,15 @@ if TYPE_CHECKING:
     from orchestrator.engine.options import ContinueOptions, PauseAllOptions
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
+    from orchestrator.engine.silence import CallCounter
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
+
+
+#: seconds in which a server that answers says what runs; the question does not wait longer
+_KNOWN_SOON_S = 2.0
+_LOOK_EVERY_S = 0.02
 
 
 @dataclass(slots=True)
@@ -43,7 +49,7 @@ class Findings:
     lines: list[str]
 
 
-#: asks the operator; True: go
+#: asks the operator; True: go; a RefusedError says why not
 Confirm = Callable[[Findings], Awaitable[bool]]
 
 
@@ -61,7 +67,10 @@ class _Course:
     #: so much of the hold is over already
     held_s: float = 0.0
     emergency: Emergency | None = None
-    refused: bool = False
+    #: of the calls in progress
+    counter: CallCounter | None = None
+    #: why the operator has not confirmed
+    refusal: RefusedError | None = None
 
     async def work(self, context: RunContext) -> None:
         emergency = Emergency(
@@ -69,6 +78,9 @@ class _Course:
         )
         emergency.held_s = self.held_s
         self.emergency = emergency
+        if self.settings.cms.base_url:
+            emergency.count_calls = self._count_calls
+            emergency.note_proof = self._note_proof
         if self.continued:
             for share in await context.journal.vdn_counts():
                 emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
@@ -76,41 +88,85 @@ class _Course:
             await emergency.list_only()
             return
         if self.confirm is None:
-            emergency.confirmed.set()
+            emergency.confirm()
             await emergency.run()
             return
         await self._ask(context, emergency, self.confirm)
 
     async def _ask(self, context: RunContext, emergency: Emergency, confirm: Confirm) -> None:
-        """List while the operator types; nothing is paused before the answer."""
+        """List and prove while the operator types; nothing is paused before the answer."""
         running = asyncio.create_task(emergency.run())
-        findings = Findings(self.settings.server.base_url, self.vdns, emergency.findings)
-        asking = asyncio.create_task(_asked(confirm, findings))
+        asking = asyncio.create_task(self._answer(context, emergency, confirm))
         stopped = asyncio.create_task(context.stopping.sleep(None))
-        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if asking.done() and asking.result():
-            emergency.confirmed.set()
-        else:
-            self.refused = not context.stopping.is_stopping
-            context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
-            asking.cancel()
+        await asyncio.wait({running, asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if asking.done() and not context.stopping.is_stopping:
+            self.refusal = asking.result()
+            if self.refusal is None:
+                emergency.confirm()
+                await context.journal.note(confirmed=True)
+            else:
+                context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
+        asking.cancel()
         stopped.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
         await running
+
+    async def _answer(
+        self, context: RunContext, emergency: Emergency, confirm: Confirm
+    ) -> RefusedError | None:
+        """Ask once, as soon as it is known what runs; where nothing runs, only when that changes.
+
+        Returns:
+            Why not, None when the operator has confirmed.
+        """
+        until_s = context.clock.now_s() + _KNOWN_SOON_S
+        vdns = emergency.vdns.by_id.values()
+        while context.clock.now_s() < until_s and not all(vdn.is_told for vdn in vdns):
+            await context.clock.sleep(_LOOK_EVERY_S)
+        findings = Findings(self.settings.server.title, self.vdns, emergency.findings)
+        unknown = [f"VDN {vdn.vdn_id}: not listed yet" for vdn in vdns if not vdn.is_told]
+        emergency.findings += unknown
+        if not unknown and not emergency.wanted.is_set():
+            await emergency.wanted.wait()
+            emergency.findings += [
+                f"VDN {vdn.vdn_id}: campaign {vdn.waiting[0].ref.campaign_id} has started since"
+                for vdn in vdns
+                if vdn.waiting
+            ]
+        try:
+            if await confirm(findings):
+                return None
+        except RefusedError as error:
+            return error
+        return RefusedError(
+            "not confirmed. Nothing was sent; campaigns are still dialling.",
+            advice="type the VDN number, or add --yes",
+        )
 
     async def conclude(self, context: RunContext) -> None:
         """Put the proofs on record."""
         if self.emergency is None:
             return
         await self.emergency.vdns.note_still_running()
+        await self._note_proof()
+        calls = self.counter.record() if self.counter else None
+        if calls is not None:
+            await context.journal.note(calls=calls)
+
+    async def _count_calls(self) -> None:
+        from orchestrator.engine.silence import CallCounter  # noqa: PLC0415 - after quiet only
+
+        assert self.emergency is not None
+        self.counter = CallCounter(self.emergency, self.environment, self.settings)
+        await self.counter.run()
+
+    async def _note_proof(self) -> None:
+        assert self.emergency is not None
         proofs = tuple(
             _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
             for vdn in self.emergency.vdns.by_id.values()
         )
-        await context.journal.note(proofs=proofs)
-
-
-async def _asked(confirm: Confirm, findings: Findings) -> bool:
-    return await confirm(findings)
+        await self.emergency.context.journal.note(proofs=proofs)
 
 
 async def pause_all(
@@ -131,7 +187,8 @@ async def pause_all(
     Raises:
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
-    directory, journal, problem = _place(settings, options, environment)
+    asks = confirm is not None and not options.dry_run
+    directory, journal, problem = _place(settings, options, environment, asks=asks)
     course = _Course(settings, environment, options.vdns, options.hold_s, options.dry_run, confirm)
     spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
@@ -144,15 +201,31 @@ async def pause_all(
     )
     try:
         result = await live(environment, spec, course.work, before_report=course.conclude)
+        _refuse_unconfirmed(course, result, directory, environment)
     finally:
         if directory is not None:
             directory.release()
-    if course.refused:
-        raise RefusedError(
-            "not confirmed. Nothing was sent; campaigns are still dialling.",
-            advice="type the VDN number, or add --yes",
-        )
     return result
+
+
+def _refuse_unconfirmed(
+    course: _Course, result: RunResult, directory: RunDirectory | None, environment: Environment
+) -> None:
+    """Of a run that nobody has confirmed nothing stays: there is nothing to continue.
+
+    Raises:
+        RefusedError: the operator has not confirmed it.
+        NotBegunError: a signal came before the answer.
+    """
+    facts = result.facts
+    is_cut_short = facts.ended in SIGNAL_EXIT_CODES and not (facts.confirmed or facts.quiet)
+    if course.refusal is None and not is_cut_short:
+        return
+    if directory is not None:
+        directory.discard()
+    if course.refusal is not None:
+        raise course.refusal
+    check_wanted(environment.stopping)
 
 
 async def continue_pause_all(
@@ -160,6 +233,14 @@ async def continue_pause_all(
 ) -> RunResult:
     """One more process for an interrupted pause-all."""
     record = opened.record
+    if not record.may_change:
+        opened.journal.close()
+        vdns = " ".join(f"--vdn {one}" for one in record.vdns)
+        raise RefusedError(
+            f"run {record.run_id} was never confirmed: nobody had typed the VDN number."
+            " Nothing was sent.",
+            advice=f"`orchestrator pause-all {vdns}` asks again",
+        )
     course = _Course(
         settings,
         environment,
@@ -182,7 +263,7 @@ async def continue_pause_all(
 
 
 def _place(
-    settings: Settings, options: PauseAllOptions, environment: Environment
+    settings: Settings, options: PauseAllOptions, environment: Environment, *, asks: bool
 ) -> tuple[RunDirectory | None, Journal, StorageError | None]:
     """Where this run is recorded: in --run-dir, in the state directory, or in memory."""
     problem: OrchestratorError | None = None
@@ -190,7 +271,7 @@ def _place(
         try:
             directory = new_directory(environment, settings.state_dir, wanted)
             try:
-                journal = _journal(settings, options, environment, directory)
+                journal = _journal(settings, options, environment, directory, asks=asks)
             except StorageError:
                 give_up(directory)
                 raise
@@ -204,7 +285,7 @@ def _place(
         return directory, journal, None
     assert problem is not None
     environment.events.error("journal.in_memory", error=_reason(problem))
-    journal = _journal(settings, options, environment, None)
+    journal = _journal(settings, options, environment, None, asks=asks)
     return None, journal, StorageError(_reason(problem))
 
 
@@ -218,6 +299,8 @@ def _journal(
     options: PauseAllOptions,
     environment: Environment,
     directory: RunDirectory | None,
+    *,
+    asks: bool,
 ) -> Journal:
     writer = PlanWriter(directory.journal if directory else None)
     record = new_record(
@@ -229,6 +312,7 @@ def _journal(
         dry_run=options.dry_run,
         vdns=options.vdns,
         hold_s=options.hold_s,
+        asks=asks,
     )
     try:
         return writer.finish(record)

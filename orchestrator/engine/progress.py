@@ -6,17 +6,32 @@ Only the retry rules decide anything by them, from `left` and `useful_changes`.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
     from orchestrator.policy.decide import Outcome
+
+
+class Wait(NamedTuple):
+    """Something that is waited for: "waiting 8 s before trying campaign 600233 again"."""
+
+    #: monotonic seconds
+    until_s: float
+    #: what is said before the seconds that are left, and after them
+    before: str
+    after: str
 
 
 @dataclass(slots=True)
 class Progress:
     """How far a run is at this moment."""
 
+    #: of the run; empty until it has begun
+    run_id: str = ""
     #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"
     #: campaigns to act on, as far as known
@@ -48,8 +63,12 @@ class Progress:
     breaker: str = ""
     #: why the run is ending; empty while it goes on
     ending: str = ""
+    #: calls in progress in the campaigns that were stopped; None: not counted
+    calls: int | None = None
     #: the last thing worth a line: a corrected signature, a VDN that could not be looked at
     notice: str = ""
+    #: what is being waited for, by whose wait it is
+    waits: dict[Hashable, Wait] = field(default_factory=dict)
 
     @property
     def settled(self) -> int:
@@ -60,3 +79,26 @@ class Progress:
     def left(self) -> int:
         """Campaigns without an outcome."""
         return max(0, self.campaigns + self.reopened - self.settled)
+
+    @contextmanager
+    def waiting(
+        self, key: Hashable, until_s: float, before: str, after: str = ""
+    ) -> Iterator[None]:
+        """Let people know of a wait while it lasts.
+
+        Args:
+            key: whose wait it is.
+            until_s: its end, monotonic seconds.
+            before: what is said before the seconds that are left.
+            after: what is said after them.
+        """
+        self.waits[key] = Wait(until_s, before, after)
+        try:
+            yield
+        finally:
+            self.waits.pop(key, None)
+
+    def longest_wait(self, now_s: float) -> Wait | None:
+        """The wait that ends last: the run goes on for so long at least."""
+        waits = [wait for wait in self.waits.values() if wait.until_s > now_s]
+        return max(waits, default=None)

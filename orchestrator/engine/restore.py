@@ -175,7 +175,7 @@ def _warn_of_gap(source: RunDirectory, environment: Environment) -> None:
 
 async def _ask(confirm: Confirm, settings: Settings, choice: Choice, facts: UndoFacts) -> None:
     vdns = tuple(sorted({one.ref.vdn_id for one in choice.wanted}))
-    if not await confirm(Findings(settings.server.base_url, vdns, undo_lines(facts))):
+    if not await confirm(Findings(settings.server.title, vdns, undo_lines(facts))):
         raise RefusedError(
             "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
         )

@@ -17,19 +17,21 @@ from orchestrator.reports.sentences import unstopped_lines, verdict_line
 from orchestrator.reports.summary import (
     EARLY,
     Ended,
+    ProcessFacts,
     RunFacts,
     run_verdict,
     summary_document,
 )
 from orchestrator.store import Gap, gap_of
 from orchestrator.store.notes import read_notes
+from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.reports.undo import UndoFacts
-    from orchestrator.store import RunRecord, Saved
+    from orchestrator.store import ProcessRecord, RunRecord, Saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +89,7 @@ def make_report(
         storage_failed: the journal itself could not be kept on the disk.
         fallback: where the rows go when files cannot be written; None: nowhere.
     """
-    facts = read_facts(saved)
-    if folder is not None and gap_of(folder / "journal.db") is Gap.LOST:
-        facts = facts._replace(journal_incomplete=True)
+    facts = read_facts(saved, folder)
     failure: StorageError | None = None
     unread: StorageError | None = None
     tally: Tally | None = None
@@ -168,11 +168,11 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
     unattempted = tally.counts[Outcome.UNATTEMPTED]
     rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""
-    return f"{about}{facts.why or facts.ended.value}.{rest}"
+    return f"{about}{as_sentence(facts.why or facts.ended.value)}{rest}"
 
 
-def read_facts(saved: Saved) -> RunFacts:
-    """Everything but the rows."""
+def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
+    """Everything but the rows; `folder` is the run directory, None when there is none."""
     record, past = saved.record(), saved.processes()
     last = past[-1] if past else None
     ended = Ended.KILLED
@@ -180,8 +180,6 @@ def read_facts(saved: Saved) -> RunFacts:
         ended = Ended.FINISHED
     elif last is not None and last.ended is not None:
         ended = last.ended
-    departures = sum(process.departures for process in past)
-    busy_ms = sum(process.busy_ms for process in past)
     is_verified = record.verify or record.kind is RunKind.RESTORE
     return RunFacts(
         run_id=record.run_id,
@@ -191,10 +189,12 @@ def read_facts(saved: Saved) -> RunFacts:
         host=record.host,
         version=record.version,
         server=record.server,
+        server_name=record.called,
         settings=_with_recoveries(record),
         started_at_ms=record.started_at_ms,
         ended_at_ms=last.ended_at_ms if last else record.started_at_ms,
         ended=ended,
+        journal_incomplete=folder is not None and gap_of(folder / "journal.db") is Gap.LOST,
         why=record.why,
         dry_run=record.dry_run,
         accept=record.accept,
@@ -203,15 +203,35 @@ def read_facts(saved: Saved) -> RunFacts:
         manifest_lines=saved.lines() if record.manifest else 0,
         rate_ceiling_per_s=record.highest_rate_per_s,
         worst_1s=max((process.worst_1s for process in past), default=0),
-        mean_per_s=departures / (busy_ms / 1000) if busy_ms else 0.0,
+        mean_per_s=_mean_per_s(record, past),
         source_run=record.source_run,
         selection=record.selection,
         restored_before=record.restored_before,
+        parent_run=record.parent_run,
         sweeps=saved.passes(),
         proofs=record.proofs,
         lag_s=record.lag_s,
+        clock_offset_s=record.clock_offset_s,
+        processes=tuple(
+            ProcessFacts(one.started_at_ms, one.ended_at_ms, one.ended, one.pid, one.host)
+            for one in past
+        ),
         unverified=saved.unverified() if is_verified else 0,
+        calls=record.calls,
+        confirmed=record.may_change,
     )
+
+
+def _mean_per_s(record: RunRecord, past: list[ProcessRecord]) -> float:
+    """Requests by the time from the first to the last: one interval short, so bounded by the rate.
+
+    What left too fast shows in `worst_1s`.
+    """
+    busy_ms = sum(process.busy_ms for process in past)
+    if not busy_ms:
+        return 0.0
+    mean_per_s = sum(process.departures for process in past) / (busy_ms / 1000)
+    return min(mean_per_s, record.highest_rate_per_s)
 
 
 def _with_recoveries(record: RunRecord) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ import asyncio
 import math
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.engine.context import RunContext
@@ -71,6 +72,10 @@ class Environment:
     #: the ceiling is shared with the other runs of the state directory
     shares_rate: bool = True
 
+    def make_transport(self, settings: Settings) -> Transport:
+        """Who carries requests to the server of these settings."""
+        return (self.transport or _real_client)(settings, self.clock)
+
     def make_store(self, journal: Journal, *, keep_going: bool) -> Store:
         """The store of this process."""
         if self.store is not None:
@@ -109,6 +114,8 @@ async def live(
         before_report: called when the work has ended, to put last facts on record.
     """
     keep_going = spec.kind is RunKind.PAUSE_ALL
+    if spec.directory is not None:
+        environment.progress.run_id = spec.journal.record().run_id
     journal = environment.make_store(spec.journal, keep_going=keep_going)
     clock = environment.clock
     process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
@@ -116,11 +123,13 @@ async def live(
     if marked is not None:
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
+    if spec.directory is not None:
+        environment.stopping.on_stop(partial(_note_ending_in, spec.directory, environment.stopping))
     context: RunContext | None = None
     try:
         await _recorded(environment, journal.begin_process(process))
-        context = _build(environment, spec, journal)
-        await _work(environment, spec, context, work)
+        context = build_context(environment, spec, journal)
+        await perform(environment, spec, context, work)
         if before_report is not None:
             await _recorded(environment, before_report(context))
         ended = _ended(environment.stopping, context)
@@ -132,6 +141,9 @@ async def live(
             worst_1s=pacer.worst_window(),
             busy_ms=_busy_ms(pacer),
         )
+        offset_s = context.dispatcher.server_clock.offset_s
+        if offset_s is not None:
+            await _recorded(environment, journal.note(clock_offset_s=offset_s))
         last_words = journal.end_process(
             process,
             why=environment.stopping.why,
@@ -187,7 +199,7 @@ async def _report(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     if stored.failure is not None:
         environment.events.error("report.failed", error=str(stored.failure))
     result = result_of(stored, folder)
-    await _recorded(environment, journal.note(verdict=result.verdict))
+    await _recorded(environment, journal.note(verdict=result.verdict, exit_code=result.exit_code))
     return result
 
 
@@ -220,12 +232,13 @@ def _busy_ms(pacer: Pacer) -> int:
 # -- the work ---------------------------------------------------------------------------------
 
 
-async def _work(
+async def perform(
     environment: Environment,
     spec: RunSpec,
     context: RunContext,
     work: Callable[[RunContext], Awaitable[None]],
 ) -> None:
+    """Do the work with a connection to the server, until it ends or is stopped."""
     watch = asyncio.create_task(_watch_deadline(context, spec.deadline_s))
     context.lift_deadline = watch.cancel
     learning = asyncio.create_task(_learn_earlier_lag(context, spec.settings))
@@ -294,7 +307,8 @@ async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None
         context.stopping.stop(Ended.DEADLINE, why)
 
 
-def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+def build_context(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+    """Make the parts of a run."""
     settings, clock = spec.settings, environment.clock
     progress, stopping = environment.progress, environment.stopping
     progress.ceiling_per_s = settings.pace.rate_per_s
@@ -302,9 +316,8 @@ def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContex
     emergency = spec.kind is RunKind.PAUSE_ALL
     patience_s = math.inf if emergency else settings.retry.patience_s
     cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
-    make = environment.transport or _real_client
     dispatcher = Dispatcher(
-        transport=make(settings, clock),
+        transport=environment.make_transport(settings),
         clock=clock,
         pacer=Pacer(settings.pace.rate_per_s),
         auth_state=AuthState(settings.signing),
@@ -346,6 +359,11 @@ def _build(environment: Environment, spec: RunSpec, journal: Store) -> RunContex
     if spec.max_failures is not None:
         context.after_settled = _failure_watch(context, spec.max_failures)
     return context
+
+
+def _note_ending_in(directory: RunDirectory, stopping: Stopping) -> None:
+    """For `stop` in another terminal, which must not send a second signal."""
+    directory.note_ending(stopping.why)
 
 
 def _note_ending(context: RunContext) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import OLD_MS, check_wanted, hold
@@ -16,7 +17,8 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
 from orchestrator.store import MarkState, Reason, open_saved
 from orchestrator.store.marks import MarkFile, read_marks
-from orchestrator.store.run_dir import RunDirectory, find_run, runs_in
+from orchestrator.store.registry import find_by_id, known_runs
+from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -147,7 +149,7 @@ def find_undone(record: RunRecord, state_dir: Path) -> RunDirectory:
     if there.has_journal:
         return there
     try:
-        return find_run(state_dir, record.source_run)
+        return find_by_id(state_dir, record.source_run)
     except UsageError as error:
         raise UsageError(
             f"restore {record.run_id} undoes run {record.source_run}, and that run's directory"
@@ -283,11 +285,11 @@ def _others(undone: Undone, state_dir: Path) -> Iterable[OtherRun]:
     """The other runs that turned off more in these VDNs, from a day before this one on."""
     own = {one.ref for one in undone.candidates}
     vdns = {ref.vdn_id for ref in own}
-    for directory in runs_in(state_dir)[:_RUNS_READ]:
-        if directory.path.name == undone.directory.path.name or not directory.has_journal:
+    for run in islice(known_runs(state_dir), _RUNS_READ):
+        if run.run_id == undone.record.run_id:
             continue
         try:
-            other = _if_near(directory, undone.record)
+            other = _if_near(run.directory, undone.record)
         except OrchestratorError:
             continue  # `runs` says of it that it cannot be read
         if other is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.context import RunContext
     from orchestrator.isales.verdict import Verdict
-    from orchestrator.model import CampaignRef, ObservedState
+    from orchestrator.model import CampaignRef, ObservedState, Status
     from orchestrator.policy.plan import Planned
     from orchestrator.store import Known, OutcomeRecord
 
@@ -70,6 +70,10 @@ class Vdn:
     filtered_pages: int = 1
     #: pages of the unfiltered listing; None: not read yet
     pages: int | None = None
+    #: campaigns of each state in the unfiltered listing when it was last read; None: unreadable
+    counts: Counter[Status | None] = field(default_factory=Counter)
+    #: campaigns that one of the two listings of the newest pass shows as started, and one does not
+    disputed: int = 0
     #: when the unfiltered listing was last complete, monotonic seconds and wall-clock milliseconds
     whole_s: float = -math.inf
     whole_ms: int | None = None

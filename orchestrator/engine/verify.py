@@ -73,6 +73,9 @@ class _Verification:
     doubted: set[CampaignRef] = field(default_factory=set)
     #: had their one PUT more
     paused_again: set[CampaignRef] = field(default_factory=set)
+    #: shown as before by the filtered listing of the look that goes on: the other one, which may be
+    #: older, does not clear them
+    disputed_now: set[CampaignRef] = field(default_factory=set)
     #: 0200011 to the one PUT more: the listing is older than our acceptance
     outdated: set[CampaignRef] = field(default_factory=set)
 
@@ -114,11 +117,12 @@ class _Verification:
             await self._put_again(tuple(self.fresh.values()))
             left_s = (self.context.doubted_until_ms - self.context.clock.wall_ms()) / 1000
             wait_s = next(waits_s, _DOUBT_WAITS_S[-1])
-            self.context.progress.notice = (
+            wait_s = min(wait_s, max(0.0, left_s) + 0.01)
+            why = (
                 f"VDN {self.count.vdn_id}: {len(self.doubted)} campaigns are listed as started, so"
-                f" soon after the stop; looking again in {wait_s:g} s"
+                " soon after the stop; looking again in"
             )
-            await self.context.stopping.pause(min(wait_s, max(0.0, left_s) + 0.01))
+            await self._pause(wait_s, why)
             self.doubted.clear()
             await self._look()
 
@@ -225,6 +229,8 @@ class _Verification:
                 self.fresh[known.ref] = known
             else:
                 self.suspects[known.ref] = known, seen
+        elif known.ref in self.disputed_now:
+            return None
         else:
             self.suspects.pop(known.ref, None)
             is_already = made is not None and made.decision.outcome is Outcome.ALREADY_RUNNING
@@ -256,23 +262,28 @@ class _Verification:
 
     async def _give_time(self) -> None:
         """Look again after growing waits, until a complete look ends the contradictions."""
-        context = self.context
         waited_s = 0.0
         for wait_s in WAITS_S:
             await self._put_again(tuple(self.fresh.values()))
             if not self.suspects:
                 return
             names = f"{len(self.suspects)} campaigns" if len(self.suspects) > 1 else "1 campaign"
-            context.progress.notice = (
-                f"VDN {self.count.vdn_id}: {names} accepted, and listed as before;"
-                f" looking again in {wait_s:g} s"
+            why = (
+                f"VDN {self.count.vdn_id}: {names} accepted, and listed as before; looking again in"
             )
-            await self.context.stopping.pause(wait_s)
+            await self._pause(wait_s, why)
             waited_s += wait_s
             if await self._are_some_cleared():
                 await self._look()
+            self.disputed_now.clear()
             self._drop_doubts(waited_s)
         await self._put_again(tuple(self.fresh.values()))
+
+    async def _pause(self, wait_s: float, why: str) -> None:
+        """Wait, and let people know what for."""
+        until_s = self.context.clock.now_s() + wait_s
+        with self.context.progress.waiting(("verify", self.count.vdn_id), until_s, why):
+            await self.context.stopping.pause(wait_s)
 
     async def _are_some_cleared(self) -> bool:
         """Whether a filtered listing does not show one of the suspects any more."""
@@ -291,7 +302,8 @@ class _Verification:
             enough=few_of_many(self.count),
         )
         if seen.complete:
-            return any(ref.campaign_id not in seen.ids for ref in self.suspects)
+            self.disputed_now = {ref for ref in self.suspects if ref.campaign_id in seen.ids}
+            return len(self.disputed_now) < len(self.suspects)
         if len(self.suspects) > _FEW_SUSPECTS:
             return False
         found = await asyncio.gather(

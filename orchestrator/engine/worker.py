@@ -7,6 +7,7 @@ the work limit; an intent whose PUT never left is closed as not sent.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ from orchestrator.policy.retry import ENOUGH_FOR_THE_BREAKER, counts_against_lim
 from orchestrator.store import Intent, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Exchange
     from orchestrator.model import CampaignRef, ObservedState
@@ -169,8 +172,8 @@ async def _wait_for_the_last(context: RunContext, case: _Case, ran_out_s: float)
         return
     context.dispatcher.work_limit.release()
     try:
-        _tell_wait(context, case, left_s)
-        await _back_off(context, left_s)
+        with _told(context, case, left_s):
+            await _back_off(context, left_s)
     finally:
         await context.dispatcher.work_limit.acquire()
 
@@ -195,11 +198,15 @@ async def _repeat(context: RunContext, case: _Case, first: Verdict) -> Verdict:
         last = await _attempt(context, case)
         return last
 
+    async def back_off(wait_s: float) -> None:
+        with _told(context, case, wait_s):
+            await _back_off(context, wait_s)
+
     retrying = AsyncRetrying(
         retry=retry_if_result(lambda verdict: _is_repeated(context, case, verdict)),
         wait=lambda _: _wait_s(context, case),
         stop=lambda _: _is_spent(case),
-        sleep=lambda wait_s: _back_off(context, wait_s),
+        sleep=back_off,
         retry_error_callback=_last_verdict,
     )
     verdict: Verdict = await retrying(again)
@@ -218,17 +225,17 @@ def _wait_s(context: RunContext, case: _Case) -> float:
         wait_s = last_wait_s(
             failed=case.tries_used, max_attempts=context.max_attempts, patience_s=context.patience_s
         )
-    _tell_wait(context, case, wait_s)
     return wait_s
 
 
-def _tell_wait(context: RunContext, case: _Case, wait_s: float) -> None:
-    if wait_s >= _WORTH_TELLING_S:
-        of = f" of {context.max_attempts + 1}" if context.max_attempts is not None else ""
-        context.progress.notice = (
-            f"waiting {wait_s:.0f} s before trying campaign {case.planned.ref.campaign_id} again"
-            f" (attempt {case.number + 1}{of})"
-        )
+def _told(context: RunContext, case: _Case, wait_s: float) -> AbstractContextManager[None]:
+    """Let people know of a wait while it lasts, if it is worth a word."""
+    if wait_s < _WORTH_TELLING_S:
+        return nullcontext()
+    ref = case.planned.ref
+    of = f" of {context.max_attempts + 1}" if context.max_attempts is not None else ""
+    after = f" before trying campaign {ref.campaign_id} again (attempt {case.number + 1}{of})"
+    return context.progress.waiting(ref, context.clock.now_s() + wait_s, "waiting", after)
 
 
 def _last_verdict(state: RetryCallState) -> Verdict:

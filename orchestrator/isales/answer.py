@@ -34,7 +34,10 @@ TLS_FAULTS = frozenset(
     {Fault.TLS_UNTRUSTED, Fault.TLS_EXPIRED, Fault.TLS_HOSTNAME, Fault.TLS_PROTOCOL}
 )
 
-CA_ADVICE = "--ca-file FILE names the certificates of your own authority"
+CA_ADVICE = (
+    "--ca-file FILE names the certificates of your own authority; whoever runs the server has"
+    " that file"
+)
 
 #: X509_V_ERR_* of OpenSSL; whatever is not here is TLS_UNTRUSTED
 _BY_OPENSSL = {

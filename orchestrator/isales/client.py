@@ -8,7 +8,8 @@ end, before we send is closed and replaced. Redirects, proxies, netrc, cookies a
 are off, every size is bounded, TLS is always verified.
 
 Method: `TCPConnector.connect()` is public and the last thing that aiohttp awaits before it writes a
-bodyless request; the departure reaches it through a ContextVar. Middlewares run too early.
+request; the departure reaches it through a ContextVar. Middlewares run too early. A body (CC-CMS
+alone has one) is ASCII text that aiohttp writes after the head.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/json; charset=UTF-8"
 USER_AGENT = "campaign-pause-orchestrator"
 
-#: the answer to a change is four short strings
+#: the answer to a change is four short strings, that of CC-CMS a few numbers
 MAX_CHANGE_BODY_BYTES = 64 * 1024
 #: a listing is 100 rows whose width is not documented
 MAX_READ_BODY_BYTES = 1024 * 1024
@@ -230,7 +231,7 @@ class IsalesClient:
             token = _TRIP.set(trip)
             try:
                 with trip.deadline:
-                    return await self._exchange(request.method, trip)
+                    return await self._exchange(request, trip)
             except _NoConnectionError as exc:
                 return Answer(fault=exc.fault, detail=exc.detail)
             except _TooLargeError as exc:
@@ -253,15 +254,18 @@ class IsalesClient:
                 _TRIP.reset(token)
             return Answer(fault=fault, detail=detail, sent_at_ms=trip.sent_at_ms)
 
-    async def _exchange(self, method: str, trip: _Trip) -> Answer:
+    async def _exchange(self, request: ApiRequest, trip: _Trip) -> Answer:
         if self._session is None:
             raise RuntimeError("the client is used outside its `async with`")
         # encoded=True: what is signed must be what is sent, to the byte.
         url = self._root.with_path(trip.path, encoded=True)
         if trip.query_string:
             url = URL(f"{url}?{trip.query_string}", encoded=True)
-        limit = MAX_CHANGE_BODY_BYTES if method == hdrs.METH_PUT else MAX_READ_BODY_BYTES
-        response = await self._session.request(method, url, allow_redirects=False)
+        is_listing = request.method == hdrs.METH_GET
+        limit = MAX_READ_BODY_BYTES if is_listing else MAX_CHANGE_BODY_BYTES
+        response = await self._session.request(
+            request.method, url, data=request.body.encode() or None, allow_redirects=False
+        )
         try:
             body = await _read(response, limit)
         except BaseException:
@@ -406,15 +410,18 @@ def _has_input(endpoint: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, *, pem: str | None = None) -> ssl.SSLContext:
     """How every server's certificate is verified: by these authorities, or the system's.
+
+    `pem` holds the certificates themselves, as `ca_file` would.
 
     Python 3.13 changed its defaults. VERIFY_X509_STRICT refuses what private authorities issue
     (no Authority Key Identifier); VERIFY_X509_PARTIAL_CHAIN trusts an intermediate authority in
-    `ca_file` without its root. A server must not be trusted on one Python and refused on another,
-    so the flags are ours, and both of these work everywhere.
+    `ca_file` without its root, and a server's own certificate alone (host name and dates are
+    checked as ever), which is what `init` saves. A server must not be trusted on one Python and
+    refused on another, so the flags are ours, and all of this works everywhere.
     """
-    context = ssl.create_default_context(cafile=ca_file)
+    context = ssl.create_default_context(cafile=ca_file, cadata=pem)
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

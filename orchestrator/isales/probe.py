@@ -9,12 +9,20 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.isales.answer import CA_ADVICE, Fault, certificate_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ProbeError(Exception):
     """A step that failed; the text says why."""
+
+
+class UntrustedError(ProbeError):
+    """Nobody whom we trust vouches for the certificate; its name and dates were not looked at."""
 
 
 async def find_addresses(host: str, port: int, *, timeout_s: float) -> list[str]:
@@ -45,7 +53,9 @@ async def try_tcp(host: str, port: int, *, timeout_s: float) -> None:
     await _open(host, port, context=None, timeout_s=timeout_s)
 
 
-async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: float) -> float:
+async def try_tls(
+    host: str, port: int, *, context: ssl.SSLContext, timeout_s: float
+) -> dict[str, Any]:
     """Shake hands and close.
 
     Args:
@@ -55,7 +65,7 @@ async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: f
         timeout_s: seconds for all of it.
 
     Returns:
-        When the server's certificate ends, in seconds since the epoch.
+        The server's certificate, as `SSLSocket.getpeercert` has it.
 
     Raises:
         ProbeError: the handshake fails, or the certificate is not to be trusted.
@@ -63,7 +73,15 @@ async def try_tls(host: str, port: int, *, context: ssl.SSLContext, timeout_s: f
     return await _open(host, port, context=context, timeout_s=timeout_s)
 
 
-async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float) -> float:
+def ends_s(certificate: Mapping[str, Any]) -> float:
+    """When a certificate ends, in seconds since the epoch; 0.0: it does not say."""
+    ends = certificate.get("notAfter")
+    return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else 0.0
+
+
+async def _open(
+    host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float
+) -> dict[str, Any]:
     place = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout_s):
@@ -75,19 +93,18 @@ async def _open(host: str, port: int, *, context: ssl.SSLContext | None, timeout
     except ssl.SSLCertVerificationError as error:
         is_untrusted = certificate_fault(error.verify_code) is Fault.TLS_UNTRUSTED
         hint = f" ({CA_ADVICE})" if is_untrusted else ""
-        raise ProbeError(
-            f"{place}: the TLS certificate is refused: {error.verify_message}{hint}"
-        ) from error
+        refused = UntrustedError if is_untrusted else ProbeError
+        reason = str(error.verify_message).rstrip(".")
+        raise refused(f"{place}: the TLS certificate is refused: {reason}{hint}") from error
     except ssl.SSLError as error:
         raise ProbeError(f"{place}: the TLS handshake failed ({error.reason})") from error
     except OSError as error:
         # asyncio joins the reasons of several addresses into one text without a number
         words = error.strerror or str(error)
         raise ProbeError(f"{place}: {words}") from error
-    certificate = writer.get_extra_info("peercert") or {}
+    certificate: dict[str, Any] = writer.get_extra_info("peercert") or {}
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(1.0):
             await writer.wait_closed()
-    ends = certificate.get("notAfter")
-    return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else 0.0
+    return certificate

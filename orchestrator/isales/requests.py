@@ -19,13 +19,15 @@ MAX_ROWS_PER_PAGE = 100
 
 
 class ApiRequest(NamedTuple):
-    """One bodyless request, as the documentation names it."""
+    """One request, as the documentation names it."""
 
     method: str
     #: starts with "/", without the prefix of the base URL
     path: str
     #: raw names and values
     query: tuple[tuple[str, str], ...] = ()
+    #: ASCII, signed and sent as it is; "" for none
+    body: str = ""
 
     @property
     def query_string(self) -> str:

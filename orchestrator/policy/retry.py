@@ -82,10 +82,10 @@ def retry_after_s(text: str | None, *, date: str | None, now_ms: int) -> float |
         return None
     if _DELAY_SECONDS.fullmatch(text):
         return min(float(text), RETRY_AFTER_MAX_S)
-    until_ms = _date_ms(text)
+    until_ms = date_ms(text)
     if until_ms is None:
         return None
-    server_ms = _date_ms(date)
+    server_ms = date_ms(date)
     wait_s = (until_ms - (now_ms if server_ms is None else server_ms)) / 1000
     return min(wait_s, RETRY_AFTER_MAX_S) if wait_s > 0 else None
 
@@ -103,7 +103,7 @@ def clock_offset_ms(date: str | None, *, now_ms: int) -> int | None:
     Returns:
         Milliseconds to add to our clock, 5 s to 24 h either way; None: no need, or no sense.
     """
-    server_ms = _date_ms(date)
+    server_ms = date_ms(date)
     if server_ms is None:
         return None
     offset_ms = server_ms - now_ms
@@ -151,7 +151,7 @@ def last_wait_s(*, failed: int, max_attempts: int, patience_s: float) -> float:
     return waits_s[min(max(failed, 1), max_attempts) - 1] * wanted_s / whole_s
 
 
-def _date_ms(text: str | None) -> int | None:
+def date_ms(text: str | None) -> int | None:
     """Milliseconds since the epoch of an IMF-fixdate; None for anything else."""
     match = _IMF_FIXDATE.fullmatch(text or "")
     if match is None:

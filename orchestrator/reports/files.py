@@ -12,19 +12,21 @@ import contextlib
 import csv
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO, cast
 
 from orchestrator.errors import StorageError
-from orchestrator.reports.rows import COLUMNS, RunKind, Tally, cells, is_unstopped
+from orchestrator.reports.rows import COLUMNS, UNSTOPPED, RunKind, Tally, cells, is_unstopped
 from orchestrator.settings.server_url import server_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import TextIOWrapper
     from pathlib import Path
 
     from orchestrator.reports.rows import ReportRow
@@ -35,9 +37,6 @@ SUMMARY = "summary.json"
 
 _PART = ".part"
 _BUFFER_BYTES = 1 << 18
-_ADVICE = (
-    "make room or correct the rights, then `orchestrator report RUN` writes it from the journal"
-)
 
 #: what may stand where a file should go
 _KINDS = {
@@ -51,7 +50,7 @@ _KINDS = {
 
 
 def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKind.PAUSE) -> Tally:
-    """Write results.csv and failed.csv in one pass over the rows.
+    """Write results.csv and failed.csv in one pass over the rows; no failed.csv of no rows.
 
     Args:
         folder: the run directory; it must exist.
@@ -72,7 +71,10 @@ def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKi
     ):
         tally = _write_csv(rows, results, failed, kind)
         # failed.csv first: results.csv is what people look for, so it is the last to be new
-        place.publish(FAILED, failed)
+        if any(tally.counts[outcome] for outcome in UNSTOPPED):
+            place.publish(FAILED, failed)
+        else:
+            place.remove(FAILED)
         place.publish(RESULTS, results)
         place.fsync()
     return tally
@@ -89,6 +91,32 @@ def write_summary(folder: Path, document: Mapping[str, object]) -> None:
         summary.write("\n")
         place.publish(SUMMARY, summary)
         place.fsync()
+
+
+def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
+    """Write a file of any name: whole, or what was there before is still there.
+
+    Args:
+        path: the file; its folder must exist.
+        make: writes it into an open file.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    with _opened(path.parent) as place, place.unfinished(path.name) as file:
+        with _worded(path):
+            make(cast("BinaryIO", cast("TextIOWrapper", file).buffer))
+        place.publish(path.name, file)
+        place.fsync()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def write_to_stream(
@@ -277,6 +305,11 @@ class _Place:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return io.FileIO(os.open(name, flags, dir_fd=self.descriptor))
 
+    def remove(self, name: str) -> None:
+        """Take away what an earlier process has published."""
+        with _worded(self.folder / name), contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.descriptor)
+
     def fsync(self) -> None:
         """Make the new names survive a power cut."""
         with _worded(self.folder):
@@ -292,7 +325,8 @@ class _Place:
         if not stat.S_ISREG(mode):
             kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
             raise StorageError(
-                f"{self.folder / name} is {kind}, not a file; it was not touched", advice=_ADVICE
+                f"{self.folder / name} is {kind}, not a file; it was not touched",
+                advice=_advice(self.folder),
             )
 
     def _remove_strays(self, name: str) -> None:
@@ -328,7 +362,17 @@ def _worded(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {_in_words(error)}", advice=_ADVICE) from error
+        raise StorageError(
+            f"cannot write {path}: {_in_words(error)}", advice=_advice(path.parent)
+        ) from error
+
+
+def _advice(folder: Path) -> str:
+    """How to have the report of this run directory after all."""
+    import shlex  # noqa: PLC0415 - where all is well nobody waits for it
+
+    run = shlex.quote(str(folder))
+    return f"make room or correct the rights, then `orchestrator report {run}` writes it"
 
 
 def _in_words(error: OSError) -> str:

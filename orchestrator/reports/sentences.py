@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
 from orchestrator.reports.summary import (
+    EARLY,
     LAG_TOLD_S,
     MAY_PASS,
-    NOT_COVERED,
-    REFUSED,
     SIGNAL_EXIT_CODES,
+    CallsRecord,
     Ended,
     RunFacts,
     RunVerdict,
     VdnProof,
+    not_covered,
     run_verdict,
 )
-from orchestrator.text import for_terminal
+from orchestrator.text import as_sentence, for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: characters of a campaign name and of a reason in one line
 _NAME_LIMIT = 60
 _REASON_LIMIT = 200
+#: so many campaigns of one reason get a line each, more of them one line
+_NAMED_ALIKE = 3
 
 _WORDS = {
     Outcome.PAUSED: "paused",
@@ -82,10 +85,13 @@ _ASK_ABOUT_403 = (
 
 #: what has to be done before the same command can do better
 _FIRST = {
-    Ended.CREDENTIALS: "correct the credentials, then ",
-    Ended.DENIED: f"{_ASK_ABOUT_403}, then ",
-    Ended.MAX_FAILURES: "look at failed.csv, then ",
-    Ended.STORAGE: "make room for the journal and the report, then ",
+    Ended.CREDENTIALS: "correct the credentials",
+    Ended.DENIED: _ASK_ABOUT_403,
+    Ended.UNTRUSTED: (
+        "ask whoever runs the server for the certificate of its authority (a PEM file), name it"
+        " with --ca-file"
+    ),
+    Ended.STORAGE: "make room for the journal and the report",
 }
 
 
@@ -117,17 +123,38 @@ def unstopped_lines(facts: RunFacts, tally: Tally, *, failed_path: str = "failed
     What the user accepts with --accept is left out. The last line counts those that found no room.
     """
     named = tally.first_unstopped(facts.accept)
-    lines = [_unstopped_line(row) for row in named]
+    groups: dict[tuple[Outcome, str], list[ReportRow]] = {}
+    for row in named:
+        groups.setdefault((row.outcome, row.error or row.result_desc), []).append(row)
+    lines = []
+    for rows in groups.values():
+        one_by_one = len(rows) <= _NAMED_ALIKE
+        lines += [_unstopped_line(row) for row in rows] if one_by_one else [_alike_line(rows)]
     more = tally.unstopped(facts.accept) - len(named)
-    return [*lines, f"… and {more:,} more, see {failed_path}"] if more else lines
+    where = "" if facts.storage_failed else f", see {failed_path}"
+    return [*lines, f"… and {more:,} more{where}"] if more else lines
 
 
 def _unstopped_line(row: ReportRow) -> str:
     name = f' "{for_terminal(row.campaign_name, limit=_NAME_LIMIT)}"' if row.campaign_name else ""
+    return f"VDN {row.vdn_id} campaign {row.campaign_id}{name}: {_why_unstopped(row)}"
+
+
+def _alike_line(rows: list[ReportRow]) -> str:
+    """Say once what is true of many."""
+    by_vdn: dict[str, list[str]] = {}
+    for row in rows:
+        by_vdn.setdefault(row.vdn_id, []).append(row.campaign_id)
+    named = "; ".join(f"VDN {vdn} campaigns {', '.join(ids)}" for vdn, ids in by_vdn.items())
+    alike = rows[0] if len({row.attempts for row in rows}) == 1 else rows[0]._replace(attempts=0)
+    return f"{named}: {_why_unstopped(alike)}"
+
+
+def _why_unstopped(row: ReportRow) -> str:
     reason = row.error or row.result_desc
     shown = f": {for_terminal(reason, limit=_REASON_LIMIT)}" if reason else ""
     tries = f" after {_plural(row.attempts, 'attempt')}" if row.attempts else ""
-    return f"VDN {row.vdn_id} campaign {row.campaign_id}{name}: {_WORDS[row.outcome]}{shown}{tries}"
+    return f"{_WORDS[row.outcome]}{shown}{tries}"
 
 
 def _unverified(facts: RunFacts) -> str:
@@ -224,7 +251,9 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
         return _dry_emergency_line(facts, tally)
     ranked = sorted(facts.proofs, key=lambda proof: proof.verdict is RunVerdict.QUIET)
     sentences = [_proof_sentence(facts, tally, proof) for proof in ranked]
-    sentences.append(f"Not covered: {'; '.join(NOT_COVERED)}.{_lag(facts)}")
+    if facts.calls is not None:
+        sentences.append(_calls_sentence(facts.calls))
+    sentences.append(f"Not covered: {'; '.join(not_covered(facts))}.{_lag(facts)}")
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         sentences.append("The journal or the report could not be stored.")
     elif facts.journal_incomplete:
@@ -265,6 +294,28 @@ def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
     return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
 
 
+def _calls_sentence(calls: CallsRecord) -> str:
+    """How the calls in progress ended, or why that is not known."""
+    problem = f" ({for_terminal(calls.problem, limit=_REASON_LIMIT)})" if calls.problem else ""
+    beyond = ", ".join(str(vdn_id) for vdn_id in calls.beyond)
+    more = f" CC-CMS takes no VDN above 5000: VDN {beyond} was not counted." if beyond else ""
+    if not calls.counts:
+        return f"Calls in progress could not be counted{problem}.{more}"
+    first_ms, last_ms = calls.counts[0].at_ms, calls.counts[-1].at_ms
+    first, last = calls.total(first_ms), calls.total(last_ms)
+    then = _clock(last_ms if calls.silent_at_ms is None else calls.silent_at_ms, "")
+    if first or last:
+        were = "call was" if first == 1 else "calls were"
+        ending = f"{last:,} still" if last else "none"
+        said = f"{first:,} {were} in progress at {_clock(first_ms, '')}, {ending} at {then},"
+    else:
+        said = f"No call was in progress at {then}"
+    read = calls.campaigns - calls.unread
+    where = f"{read:,} of the {calls.campaigns:,}" if calls.unread else "the"
+    early = f" Counting ended early{problem}." if problem else ""
+    return f"{said} in {where} campaigns that we stopped.{early}{more}"
+
+
 def _longest_gap(proof: VdnProof) -> str:
     """Only a hold looks again and again."""
     if not proof.longest_gap_s:
@@ -276,7 +327,7 @@ def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
     if proof.no_campaigns:
         return f"it has no campaigns at all, is {proof.vdn_id} the right VDN?"
     if proof.problem:
-        return f"{for_terminal(proof.problem, limit=_REASON_LIMIT)}."
+        return as_sentence(for_terminal(proof.problem, limit=_REASON_LIMIT))
     words = _ended_words(facts)
     return f"{words[:1].lower()}{words[1:]}." if words else "no two clean passes."
 
@@ -308,43 +359,53 @@ def _plural(number: int, noun: str) -> str:
 
 # -- what to do next --------------------------------------------------------------------------
 
-#: what cut a run short → what people do about it
-_ADVICE = {
-    Ended.CREDENTIALS: "check the access key and the secret key with `orchestrator check --vdn N`,"
-    " then `orchestrator continue last`",
-    Ended.DENIED: f"{_ASK_ABOUT_403}, then `orchestrator continue last`",
-    Ended.UNTRUSTED: "`orchestrator continue last --ca-file FILE`; whoever runs the server"
-    " has that file",
-    Ended.SERVER: "run `orchestrator check` to see what the server says, then"
-    " `orchestrator continue last`",
-    Ended.MAX_FAILURES: "look at failed.csv, then `orchestrator continue last`",
-    Ended.STORAGE: "make room for the journal, then `orchestrator continue last`",
-    Ended.BUG: "please report this with the run directory, then `orchestrator continue last`",
-}
+
+def advice(
+    facts: RunFacts, tally: Tally, *, keys: str = "", failed_path: str = "failed.csv"
+) -> str:
+    """What to do about what cut the run short; empty when nothing did.
+
+    Args:
+        facts: what is known of the run.
+        tally: its rows, counted.
+        keys: where access key and secret key were found, as a sentence without its stop.
+        failed_path: where failed.csv lies.
+    """
+    if facts.ended not in EARLY:
+        return ""
+    check = f"`orchestrator check{_vdn_to_check(facts, tally)}`"
+    first = {
+        Ended.CREDENTIALS: f"{keys or 'one of the two keys is wrong'}: correct the wrong one, see"
+        f" with {check} that it is accepted",
+        Ended.SERVER: f"run {check} to see what the server says",
+        Ended.MAX_FAILURES: f"look at {failed_path}",
+        Ended.BUG: "please report this with the run directory",
+    }
+    return f"{first.get(facts.ended) or _FIRST[facts.ended]}, then `{_going_on(facts)}`"
 
 
-def advice(facts: RunFacts) -> str:
-    """What to do about what cut the run short; empty when nothing did."""
-    return _ADVICE.get(facts.ended, "")
-
-
-def next_step(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> str:
+def next_step(
+    facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv", is_limited: bool = False
+) -> str:
     """Say which command comes next, as a sentence; empty when there is nothing to do.
 
     Args:
         facts: what is known of the run.
         tally: its rows, counted.
         failed_path: where failed.csv lies, as people should type it.
+        is_limited: a restore that was to start a number of campaigns at most.
     """
     if facts.dry_run:
         return "Next: the same command without --dry-run"
     if facts.kind is RunKind.PAUSE_ALL:
         return _next_for_vdns(facts)
     first = _FIRST.get(facts.ended, "")
+    if facts.ended is Ended.MAX_FAILURES:
+        first = f"look at {failed_path}"
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         first = _FIRST[Ended.STORAGE]
     if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
-        step = f"Next: {first}orchestrator continue {facts.run_id}"
+        step = _next(first, _going_on(facts))
         if facts.ended in {Ended.SERVER, Ended.UNTRUSTED} and not facts.worst_1s:
             # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
             step += (
@@ -354,19 +415,41 @@ def next_step(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv")
     # What is not there, or refused, is no better the next time.
     again = sum(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
     if not again:
-        return f"Next: orchestrator continue {facts.run_id}" if facts.unverified else ""
-    restores = facts.kind is RunKind.RESTORE
-    command = f"restore {facts.source_run}" if restores else f"pause {failed_path}"
+        return _next("", _going_on(facts)) if facts.unverified else ""
+    command = f"pause {failed_path}"
+    if facts.kind is RunKind.RESTORE:
+        # others than those that have failed must not take the places that are left
+        limit = f" --limit {tally.unstopped(facts.accept)}" if is_limited else ""
+        command = f"restore {facts.source_run}{limit}"
     return f"Try the {again:,} again: orchestrator {command}"
 
 
 def _next_for_vdns(facts: RunFacts) -> str:
     unproven = [proof for proof in facts.proofs if proof.verdict is not RunVerdict.QUIET]
-    again = [f"--vdn {proof.vdn_id}" for proof in unproven if not proof.no_campaigns]
-    if not again:
-        return "Next: check the VDN number" if unproven else ""
-    first = _FIRST[facts.ended] if facts.ended in REFUSED else ""
-    if facts.ended is not Ended.FINISHED and not facts.storage_failed:
+    if not unproven:
+        return ""
+    if all(proof.no_campaigns for proof in unproven):
+        return "Next: check the VDN number"
+    return _next(_FIRST.get(facts.ended, ""), _going_on(facts))
+
+
+def _next(first: str, command: str) -> str:
+    return f"Next: {first}, then `{command}`" if first else f"Next: {command}"
+
+
+def _going_on(facts: RunFacts) -> str:
+    """The command that does what this run has left undone."""
+    is_kept = not (facts.kind is RunKind.PAUSE_ALL and facts.storage_failed)
+    if facts.ended is not Ended.FINISHED and is_kept and facts.confirmed:
         # a second pause-all would be a run of its own, and `restore last` would undo half
-        return f"Next: {first}orchestrator continue {facts.run_id}"
-    return f"Next: {first}orchestrator pause-all {' '.join(again)}"
+        return f"orchestrator continue {facts.run_id}"
+    if facts.kind is not RunKind.PAUSE_ALL:
+        return f"orchestrator continue {facts.run_id}"
+    again = [proof for proof in facts.proofs if proof.verdict is not RunVerdict.QUIET]
+    vdns = [f"--vdn {proof.vdn_id}" for proof in again if not proof.no_campaigns]
+    return " ".join(("orchestrator pause-all", *vdns))
+
+
+def _vdn_to_check(facts: RunFacts, tally: Tally) -> str:
+    named = (*(str(proof.vdn_id) for proof in facts.proofs), *tally.by_vdn)
+    return next((f" --vdn {one}" for one in named if one.isdigit()), "")

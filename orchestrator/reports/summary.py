@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 #: the version of summary.json; a new key is compatible, a changed one is not
 SCHEMA = 1
 
-#: what a quiet VDN may still be doing; said every time
-NOT_COVERED = ("calls already in progress", "appointments (reserved calls)")
+#: what a quiet VDN may still be doing; `not_covered` says it every time
+_CALLS = "calls already in progress"
+_APPOINTMENTS = "appointments (reserved calls)"
 #: a lag of the listings that is worth a word, seconds
 LAG_TOLD_S = 5.0
 
@@ -143,6 +144,46 @@ class Note(NamedTuple):
     text: str
 
 
+class ProcessFacts(NamedTuple):
+    """One process that worked on the run."""
+
+    started_at_ms: int
+    #: None: it works, or was killed
+    ended_at_ms: int | None
+    ended: Ended | None
+    pid: int
+    host: str
+
+
+class CallCount(NamedTuple):
+    """The calls in progress of one VDN, summed over the campaigns that were stopped there."""
+
+    #: wall-clock milliseconds
+    at_ms: int
+    vdn_id: int
+    in_progress: int
+
+
+class CallsRecord(NamedTuple):
+    """How the calls in progress ended, as far as they were counted after quiet."""
+
+    #: round by round, oldest first; the VDNs of one round have the same time
+    counts: tuple[CallCount, ...] = ()
+    #: when the last campaign was read as 0 for the second time; None: not all were
+    silent_at_ms: int | None = None
+    #: campaigns that this run has stopped, and those among them of which no number came
+    campaigns: int = 0
+    unread: int = 0
+    #: why counting ended early; empty: it did not
+    problem: str = ""
+    #: VDNs that the interface does not take
+    beyond: tuple[int, ...] = ()
+
+    def total(self, at_ms: int) -> int:
+        """The calls of all VDNs in the round that ended at this instant."""
+        return sum(one.in_progress for one in self.counts if one.at_ms == at_ms)
+
+
 class RunFacts(NamedTuple):
     """All that is known of a run besides its rows."""
 
@@ -159,6 +200,8 @@ class RunFacts(NamedTuple):
     #: None while it runs, or when it was killed
     ended_at_ms: int | None
     ended: Ended
+    #: what people call the server
+    server_name: str = ""
     #: the reason of `ended` in words for people; may be empty
     why: str = ""
     dry_run: bool = False
@@ -182,13 +225,23 @@ class RunFacts(NamedTuple):
     restored_before: int = 0
     #: remarks that were added afterwards
     notes: tuple[Note, ...] = ()
+    #: pause: the run that this one repeats
+    parent_run: str = ""
     sweeps: tuple[SweepRecord, ...] = ()
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...] = ()
     #: how far the server's listings lagged behind, as far as this run has seen it, seconds
     lag_s: float = 0.0
+    #: the server's clock against ours, seconds; None: no Date was seen
+    clock_offset_s: float | None = None
+    #: every process that worked on it, oldest first
+    processes: tuple[ProcessFacts, ...] = ()
     #: campaigns that count as done, and that no later look could confirm
     unverified: int = 0
+    #: None: calls in progress were not counted
+    calls: CallsRecord | None = None
+    #: False: nothing could be changed, because the operator had not typed the VDN number
+    confirmed: bool = True
 
     @property
     def quiet(self) -> bool:
@@ -274,6 +327,7 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         "host": facts.host,
         "version": facts.version,
         "server": facts.server,
+        "server_name": facts.server_name,
         "settings": _plain(facts.settings),
         "manifest": _manifest(facts),
         "started_at": _moment(facts.started_at_ms),
@@ -286,16 +340,44 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
             "mean_per_s": _plain(facts.mean_per_s),
         },
         "lag_s": _plain(facts.lag_s),
+        "clock_offset_s": _plain(facts.clock_offset_s),
+        "processes": [_process(one) for one in facts.processes],
         "rerun_may_help": rerun_may_help(facts, tally),
         "notes": [note._asdict() for note in facts.notes],
     }
     if facts.kind is RunKind.RESTORE:
         document["source_run"] = facts.source_run
         document["selection"] = _plain(facts.selection)
+    if facts.parent_run:
+        document["parent_run"] = facts.parent_run
     if facts.kind is RunKind.PAUSE_ALL:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
-        document["not_covered"] = list(NOT_COVERED)
+        document["not_covered"] = list(not_covered(facts))
+        document |= _calls(facts.calls)
     return document
+
+
+def not_covered(facts: RunFacts) -> tuple[str, ...]:
+    """What a quiet VDN may still be doing."""
+    calls = facts.calls
+    if calls is None or not calls.counts:
+        return (_CALLS, _APPOINTMENTS)
+    left = ["calls of campaigns that others stopped"]
+    if calls.unread:
+        campaigns = "1 campaign" if calls.unread == 1 else f"{calls.unread:,} campaigns"
+        left.append(f"calls of {campaigns} without a number")
+    return (*left, _APPOINTMENTS)
+
+
+def _calls(calls: CallsRecord | None) -> dict[str, object]:
+    """The countdown of the calls in progress, where they were counted."""
+    if calls is None:
+        return {}
+    counts = [
+        {"at": iso_time(one.at_ms), "vdn_id": one.vdn_id, "in_progress": one.in_progress}
+        for one in calls.counts
+    ]
+    return {"calls": counts, "silent_at": _moment(calls.silent_at_ms)}
 
 
 def _by_vdn(facts: RunFacts, tally: Tally) -> dict[str, dict[str, object]]:
@@ -327,6 +409,16 @@ def _moment(at_ms: int | None) -> str | None:
 
 def _counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
     return {outcome.value: counts[outcome] for outcome in Outcome if counts.get(outcome)}
+
+
+def _process(process: ProcessFacts) -> dict[str, object]:
+    return {
+        "started_at": iso_time(process.started_at_ms),
+        "ended_at": _moment(process.ended_at_ms),
+        "ended": None if process.ended is None else process.ended.value,
+        "pid": process.pid,
+        "host": process.host,
+    }
 
 
 def _sweep(record: SweepRecord) -> dict[str, object]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.model import Refusal
+from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.settings.secret import Secret
 from orchestrator.settings.server_url import read_base_url
 
@@ -20,6 +20,7 @@ Check = Callable[[object], object]
 
 ACCESS_KEY_MAX: Final = 128
 SECRET_KEY_MAX: Final = 512
+NAME_MAX: Final = 64
 #: the headers of our requests that a server could verify (switch C)
 SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
@@ -134,6 +135,31 @@ def access_key(value: object) -> object:
 def secret_key(value: object) -> object:
     """Check a secret key that is wrapped already."""
     return read_secret(value.reveal()) if isinstance(value, Secret) else Refusal("must be a Secret")
+
+
+def name(value: object) -> object:
+    """Read what people call somebody or something: one line that a terminal can show."""
+    if not isinstance(value, str):
+        return Refusal(f"must be a text in quotes, not {shown(value)}")
+    around = what_is_around(value)
+    if around:
+        return Refusal(around)
+    if not value.strip() or not value.isprintable() or len(value) > NAME_MAX:
+        return Refusal(f"must be a name of 1 to {NAME_MAX} visible characters, not {shown(value)}")
+    return value
+
+
+def vdn_ids(value: object) -> object:
+    """Read a list of VDNs, each kept once."""
+    if not isinstance(value, (list, tuple)):
+        return Refusal(f"must be a list of VDNs, such as [1201, 1202], not {shown(value)}")
+    found = []
+    for one in value:
+        vdn_id = read_vdn_id(one)
+        if isinstance(vdn_id, Refusal):
+            return Refusal(f"has an entry that cannot be used: {shown(one)} {vdn_id.reason}")
+        found.append(vdn_id)
+    return tuple(dict.fromkeys(found))
 
 
 def header_names(value: object) -> object:

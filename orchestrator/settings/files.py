@@ -14,10 +14,13 @@ import stat
 import tomllib
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.schema import SPECS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SETTINGS_FILE_MAX_BYTES: Final = 1024 * 1024
 CA_FILE_MAX_BYTES: Final = 16 * 1024 * 1024
@@ -150,6 +153,39 @@ def check_ca_file(file: Path, *, origin: str) -> None:
 def absolute(text: str | None) -> Path | None:
     """Take the path that HOME or an XDG variable holds; the XDG rule: a relative one is ignored."""
     return Path(text) if text and Path(text).is_absolute() else None
+
+
+def home_directory(environ: Mapping[str, str], identity: Identity) -> Path | None:
+    """Where HOME says, else where the user database says."""
+    return absolute(environ.get("HOME")) or identity.home
+
+
+def below_home(
+    variable: str, usual: str, environ: Mapping[str, str], home: Path | None
+) -> Path | None:
+    """Where an XDG variable says, else the usual place in the home directory, if there is one."""
+    return absolute(environ.get(variable)) or (home and home / usual)
+
+
+def beside(file: Path) -> list[Path]:
+    """The settings files in the directory of this one."""
+    try:
+        return sorted(file.parent.glob("*.toml"))
+    except OSError:
+        return []
+
+
+def login_name(environ: Mapping[str, str], identity: Identity) -> str:
+    """Who logged in: before root the caller of sudo, then what the login left behind."""
+    variables = ("SUDO_USER",) if identity.uid == 0 else ()
+    for variable in (*variables, "LOGNAME", "USER"):
+        found = environ.get(variable, "")
+        if found and found.isprintable():
+            return found
+    try:
+        return pwd.getpwuid(identity.uid).pw_name
+    except KeyError:
+        return f"uid {identity.uid}"
 
 
 def working_directory() -> Path:

@@ -7,6 +7,7 @@ the origin: a flag, a variable, or file:key. The secret key is read last.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,9 +17,12 @@ from orchestrator.settings import files, secret_file
 from orchestrator.settings.files import Identity, refused
 from orchestrator.settings.schema import (
     ENVIRONMENT_PREFIX,
+    NOTHING,
+    OPERATOR_NAME,
     SECRET_KEY,
     SECRET_KEY_FILE,
     SECTIONS,
+    SERVER_NAME,
     SETTINGS,
     SPECS,
     STATE_DIR,
@@ -28,9 +32,10 @@ from orchestrator.settings.schema import (
 from orchestrator.settings.secret import MASK, Secret
 from orchestrator.settings.secret_file import terminal_prompt
 from orchestrator.settings.server_url import ServerUrl, read_base_url
+from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "STILL_DIALLING",
@@ -71,7 +76,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     *,
     flags: Mapping[str, object],
     environ: Mapping[str, str],
-    config: Path | None,
+    config: Path | str | None,
     emergency: bool,
     need_credentials: bool,
     need_server: bool = True,
@@ -87,7 +92,8 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     Args:
         flags: TOML key to the value of its flag; None for a flag that was not given.
         environ: the environment.
-        config: the file that --config names; None to look in the usual places.
+        config: what --config says: a file, or the NAME of one beside the usual file; None to
+            look in the usual places.
         emergency: use pause-all's defaults where nothing was given.
         need_credentials: ask for and insist on access key and secret key.
         need_server: insist on a base URL, and on a CA file that can be used.
@@ -112,7 +118,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
         if need_credentials:
             search.find_secret(ask_secret)
     except SettingsError as error:
-        sentence = f"{error.sentence}. {consequence}"
+        sentence = f"{as_sentence(error.sentence)} {consequence}"
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
     return search.settings(with_secret=need_credentials)
 
@@ -140,7 +146,7 @@ class _Search:
         self.environ = environ
         self.identity = identity
         self.warn = warn
-        self.home = files.absolute(environ.get("HOME")) or identity.home
+        self.home = files.home_directory(environ, identity)
         #: first to last in precedence
         self.layers: list[dict[str, Given]] = []
         #: the settings file that was read, or all that were looked for
@@ -148,17 +154,19 @@ class _Search:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
-    def read(self, flags: Mapping[str, object], config: Path | None, system_file: Path) -> None:
+    def read(
+        self, flags: Mapping[str, object], config: Path | str | None, system_file: Path
+    ) -> None:
         """Read flags, environment and settings file; warn about what is odd in them."""
         for warning in environment_warnings(self.environ):
             self.warn(warning)
         here = files.working_directory()
         self.layers = [flag_layer(flags, here), environment_layer(self.environ, here)]
-        base = self._below_home("XDG_CONFIG_HOME", ".config")
-        usual = [base / "orchestrator" / "config.toml", system_file] if base else [system_file]
-        self.looked_in = [config] if config else usual
+        usual = usual_files(self.environ, self.identity, system_file)
+        self.looked_in = files_named(config, usual) if config else usual
         for file in self.looked_in:
-            why = "" if config else files.unreachable(file)
+            # of several places one may be closed to us; a file that was named may not
+            why = "" if isinstance(config, Path) else files.unreachable(file)
             if why:
                 self.warn(f"settings file {file} cannot be reached ({why}): going on without it")
                 continue
@@ -169,13 +177,10 @@ class _Search:
             self.layers.append(file_layer(document, file=file, base=(here / file).parent))
             self.looked_in = [file]
             if config:
-                self._say_what_beats(config)
+                self._say_what_beats(file)
             return
         if config:
-            raise SettingsError(
-                f"--config: {config}: there is no such file",
-                advice="correct the path; configs/example.toml has every key",
-            )
+            raise _no_such_file(config, self.looked_in)
 
     def _say_what_beats(self, config: Path) -> None:
         flags, variables, in_file = self.layers
@@ -212,14 +217,25 @@ class _Search:
                 value, origin = self._checked(row, given), given.origin
             else:
                 value = row.emergency_default if emergency else row.default
-                origin = NOT_SET if value in {None, ""} else "default"
+                origin = NOT_SET if value in NOTHING else "default"
                 origin = origin if value == row.default else "default of pause-all"
             self.values[row.key], self.origins[row.key] = value, origin
         self._fit_backoff()
         if self.values[STATE_DIR] is None:
-            self.values[STATE_DIR], self.origins[STATE_DIR] = self._default_state_dir(), "default"
+            usual = usual_state_dir(self.environ, self.identity, self.warn)
+            self.values[STATE_DIR], self.origins[STATE_DIR] = usual, "default"
+        self._name_server_and_operator()
         _, secret = self._chosen_secret()
         self.origins[SECRET_KEY] = secret.origin if secret else NOT_SET
+
+    def _name_server_and_operator(self) -> None:
+        """The host stands for a server without a name, the login name for who is at work."""
+        url = read_base_url(self.values["server.base_url"])
+        if not self.values[SERVER_NAME] and isinstance(url, ServerUrl):
+            self.values[SERVER_NAME], self.origins[SERVER_NAME] = url.host, "default"
+        if not self.values[OPERATOR_NAME]:
+            found = files.login_name(self.environ, self.identity)
+            self.values[OPERATOR_NAME], self.origins[OPERATOR_NAME] = found, "default"
 
     def _checked(self, row: Setting, given: Given) -> object:
         value = row.read(given.value, is_text=given.is_text)
@@ -257,7 +273,7 @@ class _Search:
         """Insist on a server, and on a CA file that can be used; say that no proxy is used."""
         if not self.values["server.base_url"]:
             key_too = "" if self.values["credentials.access_key"] else " --access-key AK"
-            advice = f"add --base-url https://HOST:28080{key_too}"
+            advice = f"`orchestrator init` (or add --base-url https://HOST:28080{key_too})"
             raise self._missing("server.base_url", "server", advice)
         ca_file = self.values["server.ca_file"]
         if ca_file:
@@ -283,8 +299,8 @@ class _Search:
         key, given = self._chosen_secret()
         if given is None:
             if ask is None:
-                where = "in a file that only you can read, named in ORCHESTRATOR_SECRET_KEY_FILE"
-                raise self._missing(SECRET_KEY_FILE, "secret key", f"put it {where}")
+                advice = "put it in a file that only you can read, and add --secret-key-file FILE"
+                raise self._missing(SECRET_KEY_FILE, "secret key", advice)
             key, given = SECRET_KEY, Given(Secret(ask()), "typed at the terminal", Path())
         self.origins[SECRET_KEY] = given.origin
         if key == SECRET_KEY:
@@ -321,19 +337,51 @@ class _Search:
             parts[section] = kind(**{row.name: self.values[row.key] for row in rows})
         return Settings(**parts, origins=self.origins)
 
-    def _below_home(self, variable: str, usual: str) -> Path | None:
-        return files.absolute(self.environ.get(variable)) or (self.home and self.home / usual)
 
-    def _default_state_dir(self) -> Path:
-        """Where run directories lie when nothing says it; warns where it is no usual place."""
-        base = self._below_home("XDG_STATE_HOME", ".local/state")
-        why = files.no_place(base / "orchestrator") if base else "there is no home directory"
-        if base and not why:
-            return base / "orchestrator"
-        # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
-        fallback = Path(f"/var/tmp/orchestrator-{self.identity.uid}")  # noqa: S108
-        self.warn(f"{why}: runs are kept in {fallback}")
-        return fallback
+def usual_state_dir(
+    environ: Mapping[str, str], identity: Identity, warn: Callable[[str], None]
+) -> Path:
+    """Where run directories lie when nothing says it; warns where it is no usual place."""
+    home = files.home_directory(environ, identity)
+    base = files.below_home("XDG_STATE_HOME", ".local/state", environ, home)
+    why = files.no_place(base / "orchestrator") if base else "there is no home directory"
+    if base and not why:
+        return base / "orchestrator"
+    # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
+    fallback = Path(f"/var/tmp/orchestrator-{identity.uid}")  # noqa: S108
+    warn(f"{why}: runs are kept in {fallback}")
+    return fallback
+
+
+def usual_files(
+    environ: Mapping[str, str], identity: Identity, system_file: Path = SYSTEM_FILE
+) -> list[Path]:
+    """The settings files that are looked for, the first that is there counts."""
+    home = files.home_directory(environ, identity)
+    base = files.below_home("XDG_CONFIG_HOME", ".config", environ, home)
+    return [base / "orchestrator" / "config.toml", system_file] if base else [system_file]
+
+
+def files_named(config: Path | str, usual: Iterable[Path]) -> list[Path]:
+    """What --config says: a file, or a NAME, which means NAME.toml beside a usual file."""
+    if isinstance(config, Path) or "/" in config or config.endswith(".toml"):
+        return [Path(config)]
+    return [file.parent / f"{config}.toml" for file in usual]
+
+
+def _no_such_file(config: Path | str, looked_in: Sequence[Path]) -> SettingsError:
+    name = _printable(str(config))
+    if len(looked_in) == 1 and looked_in[0] == Path(config):
+        return SettingsError(
+            f"--config: {name}: there is no such file",
+            advice="correct the path; configs/example.toml has every key",
+        )
+    there = sorted({one.stem for file in looked_in for one in files.beside(file)})
+    known = f"there is {', '.join(map(_printable, there))}" if there else "there is no other either"
+    return SettingsError(
+        f"--config: there is no {' and no '.join(map(str, looked_in))} ({known})",
+        advice=f"correct the name, or make it: `orchestrator init --config {shlex.quote(name)}`",
+    )
 
 
 def _is_same(key: str, one: Given, other: Given) -> bool:

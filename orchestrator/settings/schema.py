@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.settings import checks
 from orchestrator.settings.checks import count, number
+from orchestrator.settings.server_url import ServerUrl, read_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,10 @@ ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 SECRET_KEY: Final = "credentials.secret_key"  # noqa: S105
 SECRET_KEY_FILE: Final = "credentials.secret_key_file"  # noqa: S105
 STATE_DIR: Final = "state.dir"
+SERVER_NAME: Final = "server.name"
+OPERATOR_NAME: Final = "operator.name"
+#: the values that stand for "not given"
+NOTHING: Final = frozenset({None, "", ()})
 
 _TIMEOUT_MAX_S: Final = 3_600
 _PATIENCE_MAX_S: Final = 7 * 24 * 3_600
@@ -47,7 +52,7 @@ class Setting:
     #: in lower case and without a full stop
     meaning: str
     check: checks.Check
-    #: None or "": nothing is assumed
+    #: one of NOTHING: nothing is assumed
     default: Any = None
     #: the default of pause-all, which has less time
     emergency_default: Any = None
@@ -58,7 +63,7 @@ class Setting:
     #: what its help calls the flag's value
     metavar: str = ""
     #: a correct value, as people write it; "": the default is one
-    example: str = ""
+    example: str | int = ""
     #: how None is shown
     none: str = "-"
     #: a sentence or two that only the documents have
@@ -101,7 +106,7 @@ class Setting:
     @property
     def help(self) -> str:
         """The text of its flag."""
-        default = "" if self.default in {None, ""} else f"default: {self.shown(self.default)}"
+        default = "" if self.default in NOTHING else f"default: {self.shown(self.default)}"
         return "; ".join(filter(None, (self.words, default)))
 
     def read(self, value: object, *, is_text: bool) -> object:
@@ -114,14 +119,14 @@ class Setting:
     def shown(self, value: object) -> str:
         """Show a checked value to people."""
         match value:
-            case None | "":
+            case None | "" | ():
                 return self.none
             case bool():
                 return "true" if value else "false"
             case float():
                 return f"{value:.15g}"
-            case tuple():
-                return ", ".join(value)
+            case tuple() | list():
+                return ", ".join(map(str, value))
             case _:
                 return str(value)
 
@@ -158,6 +163,22 @@ class ServerSettings:
         none="system",
         note="Left out: the system's authorities. No switch turns verification off.",
     )
+    #: the host of base_url where nothing was given
+    name: str = _setting(
+        "what people call the server, shown in prompts and reports",
+        checks.name,
+        "",
+        variable="ORCHESTRATOR_SERVER_NAME",
+        example="production",
+        none="host of base_url",
+    )
+    vdns: tuple[int, ...] = _setting(
+        "the VDNs that matter, which `check` tries without --vdn",
+        checks.vdn_ids,
+        (),
+        example="[1201, 1202]",
+        none="none",
+    )
     connect_timeout_s: float = _setting(
         "seconds for one connection to be made", number(most=_TIMEOUT_MAX_S), 5.0, emergency=3.0
     )
@@ -167,6 +188,13 @@ class ServerSettings:
         15.0,
         emergency=5.0,
     )
+
+    @property
+    def title(self) -> str:
+        """Its name and its URL; the URL alone where its host is its name."""
+        url = read_base_url(self.base_url)
+        is_host = isinstance(url, ServerUrl) and self.name == url.host
+        return f"{self.name} ({self.base_url})" if self.name and not is_host else self.base_url
 
 
 @dataclass(frozen=True)
@@ -189,6 +217,7 @@ class CredentialSettings:
         checks.path,
         None,
         variable="ORCHESTRATOR_SECRET_KEY_FILE",
+        flag="--secret-key-file FILE",
         example="/etc/orchestrator/secret_key",
         note="Second choice: the variable ORCHESTRATOR_SECRET_KEY."
         " The secret key itself is refused in a file of settings.",
@@ -201,6 +230,23 @@ class CredentialSettings:
         variable="ORCHESTRATOR_SECRET_KEY",
         example="SK",
         in_file=False,
+    )
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """Who is at work."""
+
+    #: the login name where nothing was given
+    name: str = _setting(
+        "who is at work, for every report",
+        checks.name,
+        "",
+        variable="ORCHESTRATOR_OPERATOR",
+        flag="--operator NAME",
+        example="Jane Doe",
+        none="login name",
+        note="Left out: the login name; of root, who called sudo.",
     )
 
 
@@ -291,6 +337,28 @@ class StateSettings:
 
 
 @dataclass(frozen=True)
+class CmsSettings:
+    """The CC-CMS interface, which counts calls in progress."""
+
+    #: normalised; "": calls are not counted
+    base_url: str = _setting(
+        "the CC-CMS interface, for calls in progress after a pause-all; https, or plain http to a"
+        " loopback address",
+        checks.base_url,
+        "",
+        example="https://cms.example.com:28080",
+        note="Left out: calls in progress are not counted. Certificates and credentials are the"
+        " server's.",
+    )
+    cc_id: int | None = _setting(
+        "the call centre's number there, where CC-CMS needs it",
+        count(most=65_535),
+        None,
+        example=1,
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -302,6 +370,8 @@ class Settings:
     state: StateSettings
     #: TOML key -> flag, variable, file:key, "default" or "not set"
     origins: Mapping[str, str]
+    operator: OperatorSettings = OperatorSettings()
+    cms: CmsSettings = CmsSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -317,10 +387,12 @@ class Settings:
 SECTIONS: Final[Mapping[str, type]] = {
     "server": ServerSettings,
     "credentials": CredentialSettings,
+    "operator": OperatorSettings,
     "pace": PaceSettings,
     "retry": RetrySettings,
     "signing": SigningRules,
     "state": StateSettings,
+    "cms": CmsSettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

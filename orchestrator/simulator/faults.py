@@ -141,6 +141,10 @@ NUMERIC_CODES = Fault("numeric codes", effect=True, numeric=True)
 TRUNCATED = Fault("truncated", effect=True, cut_body_bytes=30)
 CUT_OFF = Fault("cut off", Ending.CLOSE, effect=True, cut_wire_bytes=60)
 EMPTY = Fault("empty", body=b"", content_type=JSON_TYPE)
+#: CC-CMS has no numbers
+NO_CALLS = Fault(
+    "no calls", body=b'{"resultCode":"0100000","resultDesc":[]}', content_type=JSON_TYPE
+)
 #: success is claimed and nothing has happened
 LIE = with_codes("0200000", name="success without effect")
 NOT_NOW = with_codes("0200011", name="status not allowed")

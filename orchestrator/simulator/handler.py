@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.simulator import routes
+from orchestrator.simulator import cms, routes
 from orchestrator.simulator.faults import ABSENT, Asked, Ending, Fault, FaultPlan
 from orchestrator.simulator.ledger import Entry
 from orchestrator.simulator.routes import CHANGES, Call, Kind, read_call
@@ -94,6 +94,8 @@ class Handler:
         """
         self.world.advance(now_s=now_s)
         call = read_call(received.method, received.target)
+        if call.kind is Kind.CALLS:
+            call = cms.with_body(call, received.body)
         number = self.ledger.arrived(call.kind, call.ref, at_s=now_s)
         problem = self._signature_problem(received, wall_ms)
         asked = self._request(call, number, now_s, authorised=not problem)
@@ -165,6 +167,8 @@ class Handler:
     def _look(self, call: Call, asked: Asked) -> _Answer:
         if call.http_status != 200:
             return _page(call.http_status)
+        if call.kind is Kind.CALLS:
+            return _document(cms.answer(call, self.world, now_s=asked.now_s))
         as_of_s = max(0.0, asked.now_s - self.faults.lag_s(asked))
         if call.query is not None and call.vdn_id is not None:
             bent = self.faults.listing(asked)

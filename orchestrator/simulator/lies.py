@@ -59,7 +59,7 @@ class Wrapping(faults.Timed):
         """The answer's bytes."""
         shown = dict(document)
         for name, code in (("resultDesc", "resultCode"), ("returnDesc", "returnCode")):
-            if self.chinese and name in shown:
+            if self.chinese and isinstance(shown.get(name), str):
                 shown[name] = _CHINESE.get(str(shown.get(code)), _CHINESE_ELSE)
         text = json_text(shown)
         if self.raw_controls:
@@ -198,6 +198,12 @@ def _forgets(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
     return plan
 
 
+def _calls(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
+    del world
+    fault = faults.NO_CALLS if lie.value == "empty" else faults.with_http(int(lie.number))
+    return _out(plan, lie, fault, {Kind.CALLS})
+
+
 #: name: what its value is and what it does, one line
 LIES = {
     "lag": "SECONDS or 0..SECONDS: reads are so far behind; with 0.. each one by another time",
@@ -219,6 +225,7 @@ LIES = {
     "starts": "at START the first suspended campaign of each VDN starts",
     "starting": "the first started campaign of each VDN answers 0200011 to each change",
     "forgets": "at START every change ever made is forgotten",
+    "calls": "HTTP status or empty: what CC-CMS says when it is asked for calls in progress",
 }
 
 _TOLD: dict[str, Callable[[FaultPlan, World, Lie], FaultPlan]] = {
@@ -247,4 +254,5 @@ _TOLD: dict[str, Callable[[FaultPlan, World, Lie], FaultPlan]] = {
         plan, lie, faults.NOT_NOW, CHANGES, _firsts(world, Status.STARTED)
     ),
     "forgets": _forgets,
+    "calls": _calls,
 }

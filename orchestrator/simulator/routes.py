@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from orchestrator.simulator.world import Page, Row
 
 CAMPAIGNS_PATH = "/rest/isales/v1/openapi/campaigns"
+#: of CC-CMS, cms.py
+CALLS_PATH = "/rest/cmsapp/v1/openapi/fromisales/realstatistic"
 JSON_TYPE = "application/json;charset=UTF-8"
 HTML_TYPE = "text/html;charset=UTF-8"
 
@@ -66,6 +68,8 @@ class Kind(StrEnum):
     RESUME = "resume"
     LIST = "list"
     DETAILS = "details"
+    #: calls in progress, which CC-CMS counts
+    CALLS = "calls"
     #: nothing this server offers
     OTHER = "other"
 
@@ -92,6 +96,8 @@ class Call:
 def read_call(method: str, target: str) -> Call:
     """Read the request line: the HTTP method, and path and query exactly as sent. Never raises."""
     path, _, query_string = target.partition("?")
+    if path == CALLS_PATH:
+        return Call(Kind.CALLS, http_status=200 if method == "POST" else 405)
     if not path.startswith(CAMPAIGNS_PATH + "/"):
         return Call(Kind.OTHER, http_status=404)
     match path.removeprefix(CAMPAIGNS_PATH + "/").split("/"):

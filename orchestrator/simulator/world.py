@@ -52,6 +52,10 @@ class WorldSettings:
     """What the documentation leaves open."""
 
     order: Order = Order.ID
+    #: seconds within which the calls of a campaign end once it is suspended
+    calls_s: float = 20.0
+    #: calls in progress of each started campaign; None: their number goes up and down
+    calls: int | None = None
 
 
 class Change(NamedTuple):
@@ -218,7 +222,7 @@ class World:
         """
         #: seconds since the start, as far as `advance` has come
         self.now_s = 0.0
-        self._order = (settings or WorldSettings()).order
+        self.settings = settings or WorldSettings()
         self._vdns = {vdn_id: Vdn(members) for vdn_id, members in campaigns.items()}
         self._pauses = 0
         self._timed: list[tuple[float, int, Drift | Forgetting]] = []
@@ -282,7 +286,7 @@ class World:
         if query.device_type not in {0, DEVICE_TYPE}:
             vdn = Vdn()
         changes = vdn.changes_by(as_of_s)
-        found = vdn.listed(changes, query.status, self._order)
+        found = vdn.listed(changes, query.status, self.settings.order)
         skip = (query.page - 1) * query.rows_per_page
         rows = [
             Row(campaign, status)

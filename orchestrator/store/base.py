@@ -184,6 +184,9 @@ class Reading(Protocol):
     def refs(self) -> Awaitable[dict[int, CampaignRef]]:
         """Place → campaign of a whole plan; for a restore, whose plan is short."""
 
+    def restorable(self) -> Awaitable[list[Restorable]]:
+        """The campaigns that this run has changed so far, in order."""
+
 
 class Recording(Protocol):
     """What a run writes down."""
@@ -253,11 +256,17 @@ class Saved(Protocol):
     def passes(self) -> tuple[SweepRecord, ...]:
         """The check passes of a pause-all, in order."""
 
+    def sent_per_s(self) -> dict[int, int]:
+        """Seconds since the epoch in which PUTs left, and how many did."""
+
     def counts(self) -> dict[str, int]:
         """Recorded outcomes and their numbers: cheap; the report counts its own rows."""
 
     def lines(self) -> int:
         """How many lines the list has; duplicates and invalid ones count."""
+
+    def vdns(self) -> tuple[int, ...]:
+        """The VDNs of the plan, in order of their numbers."""
 
     def unverified(self) -> int:
         """How many campaigns count as done, and could not be checked."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from orchestrator.store.base import Saved
+
 MARKS = "marks.jsonl"
 #: a line that was cut off behind its campaign, which comes first
 _CUT = re.compile(r'\{"vdn_id": ([0-9]{1,4}), "campaign_id": ([0-9]{1,19}),', re.ASCII)
@@ -46,6 +48,17 @@ def read_marks(folder: Path, older: Mapping[CampaignRef, Mark]) -> dict[Campaign
         if found is not None:
             marks[found[0]] = found[1]
     return marks
+
+
+def unrestored(folder: Path, saved: Saved) -> int:
+    """How many campaigns a run turned off, or may have, that no restore has started again.
+
+    Raises:
+        StorageError: the marks cannot be read.
+    """
+    marks = read_marks(folder, saved.marks())
+    started = {ref for ref, mark in marks.items() if mark.state is MarkState.RESTORED}
+    return sum(one.ref not in started for one in saved.restorable())
 
 
 def _read(line: str) -> tuple[CampaignRef, Mark] | None:

@@ -232,6 +232,18 @@ def may_have_changed(connection: sqlite3.Connection) -> bool:
     return bool(may_have)
 
 
+def vdns(connection: sqlite3.Connection) -> tuple[int, ...]:
+    """The VDNs of the plan; one step in the index for each, not one for each line."""
+    found = connection.execute(
+        "WITH RECURSIVE one(vdn_id) AS"
+        " (SELECT min(vdn_id) FROM plan WHERE problem = '' UNION ALL"
+        " SELECT (SELECT min(p.vdn_id) FROM plan p WHERE p.problem = '' AND p.vdn_id > one.vdn_id)"
+        " FROM one WHERE one.vdn_id IS NOT NULL)"
+        " SELECT vdn_id FROM one WHERE vdn_id IS NOT NULL"
+    )
+    return tuple(vdn_id for (vdn_id,) in found)
+
+
 def unverified(connection: sqlite3.Connection) -> int:
     """How many campaigns count as done, and could not be checked."""
     done = ", ".join(f"'{outcome.value}'" for outcome in SUCCESSES)
@@ -319,6 +331,16 @@ def passes(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:
     )
     found = map(SweepRecord._make, rows)
     return tuple(one._replace(complete=bool(one.complete)) for one in found)
+
+
+def sent_per_s(connection: sqlite3.Connection) -> dict[int, int]:
+    """Seconds since the epoch in which PUTs left, and how many did."""
+    return dict(
+        connection.execute(
+            "SELECT sent_at_ms / 1000, count(*) FROM attempts WHERE sent_at_ms IS NOT NULL"
+            " GROUP BY 1 ORDER BY 1"
+        )
+    )
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Run directories: making them, finding them, and holding one alone.
+"""Run directories: making them, and holding one alone.
 
 A run directory is 0700, its files 0600; below a setgid state directory its group joins in, and the
 umask has no say. The lock is the kernel's, on the directory itself: nobody can delete it, and a
@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOURNAL = "journal.db"
-_RUNS = "runs"
-_HOLDER = "holder.json"
-_NEXT_HOLDER = f".{_HOLDER}"
+RUNS = "runs"
+HOLDER = "holder.json"
+_NEXT_HOLDER = f".{HOLDER}"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
 #: what an unfinished start may leave behind: its plan, its name, its probe of the report files
-_LEFTOVER = re.compile(
-    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(_HOLDER)}"
+LEFTOVER = re.compile(
+    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(HOLDER)}"
     r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
     re.ASCII,
+)
+#: what a run without remarks consists of
+_OWN_FILE = re.compile(
+    rf"{re.escape(JOURNAL)}(-wal|-shm)?|(results|failed)\.csv|summary\.json", re.ASCII
 )
 #: how the kernel writes white space and backslashes in a mount point
 _OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
@@ -53,6 +57,8 @@ class Holder(NamedTuple):
     pid: int
     host: str
     since: str
+    #: why it is ending; empty while it works
+    ending: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -64,6 +70,7 @@ class RunDirectory:
 
     path: Path
     _descriptor: int | None = None
+    _holder: Holder | None = None
 
     @property
     def journal(self) -> Path:
@@ -101,22 +108,31 @@ class RunDirectory:
                 f"{self.path} was replaced by another directory just now. Nothing was sent."
             )
         self._descriptor = descriptor
-        self._tell_holder(Holder(os.getpid(), host, since))
+        self._holder = Holder(os.getpid(), host, since)
+        self._tell_holder(self._holder)
+
+    def note_ending(self, why: str) -> None:
+        """Say that the process that works here is ending: a second signal would cut it off."""
+        if self._descriptor is not None and self._holder is not None:
+            with contextlib.suppress(OSError):
+                self._write_holder(self._holder._replace(ending=why))
 
     def release(self) -> None:
         """Let others work here."""
         if self._descriptor is not None:
             # It is for people only: a disk that cannot even delete does not keep the lock.
             with contextlib.suppress(OSError):
-                (self.path / _HOLDER).unlink()
+                (self.path / HOLDER).unlink()
             os.close(self._descriptor)
             self._descriptor = None
 
     def holder(self) -> Holder | None:
         """Who says to work here; None when nobody left a word."""
         try:
-            told = json.loads((self.path / _HOLDER).read_text("utf-8"))
-            return Holder(int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40])
+            told = json.loads((self.path / HOLDER).read_text("utf-8"))
+            return Holder(
+                int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40]
+            )._replace(ending=str(told.get("ending", ""))[:200])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -125,8 +141,15 @@ class RunDirectory:
         who = str(holder) if holder else "another process"
         return RefusedError(
             f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
-            advice="wait for it, or stop that process; `orchestrator runs` shows it",
+            advice=f"wait for it, or end it as Ctrl-C would: `orchestrator stop {self._called()}`",
         )
+
+    def _called(self) -> str:
+        """How a command names this run: by its id, or by its directory if that is no id."""
+        import shlex  # noqa: PLC0415 - for a refusal
+
+        name = self.path.name
+        return name if _RUN_ID.fullmatch(name) else shlex.quote(str(self.path))
 
     @property
     def is_live(self) -> bool:
@@ -148,28 +171,38 @@ class RunDirectory:
         """Leave nothing behind of a run that never began."""
         try:
             for child in tuple(self.path.iterdir()):
-                if _LEFTOVER.fullmatch(child.name):
+                if LEFTOVER.fullmatch(child.name):
                     child.unlink(missing_ok=True)
             self.path.rmdir()
         except OSError:
             # Somebody else's files are in it: they stay.
             return
 
+    def discard(self) -> None:
+        """Take away a run that has changed nothing and may not be continued."""
+        with contextlib.suppress(OSError):
+            for child in tuple(self.path.iterdir()):
+                if _OWN_FILE.fullmatch(child.name):
+                    child.unlink(missing_ok=True)
+        self.remove_if_empty()
+
     def _tell_holder(self, holder: Holder) -> None:
-        told = json.dumps({"pid": holder.pid, "host": holder.host, "since": holder.since})
-        temporary = self.path / _NEXT_HOLDER
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            temporary.unlink(missing_ok=True)
-            mode = file_mode(self.path)
-            descriptor = os.open(temporary, flags, mode)
-            os.fchmod(descriptor, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(told)
-            temporary.replace(self.path / _HOLDER)
+            self._write_holder(holder)
         except OSError as error:
             self.release()
             raise StorageError(f"{self.path}: {error.strerror}") from error
+
+    def _write_holder(self, holder: Holder) -> None:
+        temporary = self.path / _NEXT_HOLDER
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        temporary.unlink(missing_ok=True)
+        mode = file_mode(self.path)
+        descriptor = os.open(temporary, flags, mode)
+        os.fchmod(descriptor, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(holder._asdict()))
+        temporary.replace(self.path / HOLDER)
 
 
 def file_mode(directory: Path) -> int:
@@ -208,7 +241,7 @@ def secure_state_dir(state_dir: Path) -> tuple[Path, ...]:
     """
     uid = os.geteuid()
     open_to_all: list[Path] = []
-    for place in (state_dir, state_dir / _RUNS):
+    for place in (state_dir, state_dir / RUNS):
         try:
             seen = (place.lstat(), place.stat())
         except (OSError, ValueError):
@@ -264,12 +297,13 @@ def make_run_directory(path: Path) -> RunDirectory:
     return RunDirectory(path)
 
 
-def whole_path(path: Path) -> Path:
+def whole_path(given: Path | str) -> Path:
     """The path from the root; `~` is our home, as in `--run-dir=~/x`, which a shell leaves alone.
 
     Raises:
         SettingsError: it is relative, and there is no working directory any more.
     """
+    path = Path(given)
     try:
         with contextlib.suppress(RuntimeError):  # nobody knows our home
             path = path.expanduser()
@@ -279,37 +313,6 @@ def whole_path(path: Path) -> Path:
             f"{path} is relative, and the working directory has been removed. Nothing was sent.",
             advice="give the whole path, beginning with /, or change to a directory that exists",
         ) from error
-
-
-def find_run(state_dir: Path, text: str) -> RunDirectory:
-    """Find a run by its directory, its id, a unique end of its id, or `last`.
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    named = RunDirectory(Path(text))
-    if "/" in text or (text and named.has_journal):
-        if named.has_journal:
-            return RunDirectory(whole_path(named.path))
-        raise UsageError(f"{text} is not a run directory: it holds no {JOURNAL}")
-    found = [run for run in runs_in(state_dir) if run.has_journal]
-    if text == "last":
-        matching = found[:1]
-    else:
-        matching = [run for run in found if run.path.name.endswith(text)] if text else []
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        names = ", ".join(run.path.name for run in matching[:3])
-        raise UsageError(f"{text} is the end of {len(matching)} run ids ({names} …)")
-    raise UsageError(
-        f"there is no run {text} in {state_dir / _RUNS}", advice="`orchestrator runs` lists them"
-    )
-
-
-def runs_in(state_dir: Path) -> list[RunDirectory]:
-    """Every run of a state directory, newest first."""
-    return [RunDirectory(path) for path in sorted(_run_paths(state_dir), reverse=True)]
 
 
 def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
@@ -349,13 +352,20 @@ def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
     return kind
 
 
-def _run_paths(state_dir: Path) -> Iterator[Path]:
+def own_runs(state_dir: Path) -> Iterator[str]:
+    """The names of the directories below a state directory that are run ids, in no order."""
     try:
-        for path in (state_dir / _RUNS).iterdir():
-            if _RUN_ID.fullmatch(path.name) and path.is_dir():
-                yield path
-    except OSError:
+        with os.scandir(state_dir / RUNS) as found:
+            for entry in found:
+                if is_run_id(entry.name) and entry.is_dir():
+                    yield entry.name
+    except (OSError, ValueError):
         return
+
+
+def is_run_id(text: str) -> bool:
+    """Whether this could be the id of a run."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def make_folders(path: Path) -> None:
@@ -390,7 +400,7 @@ def _check_empty(path: Path) -> None:
     if not path.is_dir():
         raise UsageError(f"{path} is not a directory. Nothing was sent.", advice=_ADVICE)
     names = sorted(child.name for child in path.iterdir())
-    foreign = [name for name in names if not _LEFTOVER.fullmatch(name)]
+    foreign = [name for name in names if not LEFTOVER.fullmatch(name)]
     if foreign:
         rival = RunDirectory(path)
         if rival.is_live:

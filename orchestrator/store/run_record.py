@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import VdnProof
+from orchestrator.reports.summary import CallCount, CallsRecord, VdnProof
+from orchestrator.settings.server_url import ServerUrl, read_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +34,20 @@ class Notes(TypedDict, total=False):
     recoveries: Mapping[str, object]
     #: how far the server's listings lagged behind, seconds
     lag_s: float
+    #: the server's clock against ours, seconds
+    clock_offset_s: float
     #: the rate of one process; the highest of all stays, which the busiest second belongs to
     highest_rate_per_s: float
     #: pause-all: so much of its hold is over, seconds
     held_s: float
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...]
+    #: pause-all: the calls in progress after quiet
+    calls: CallsRecord
     verdict: str
+    exit_code: int
+    #: pause-all: the operator has typed the VDN number
+    confirmed: bool
 
 
 class RunRecord(NamedTuple):
@@ -60,6 +68,8 @@ class RunRecord(NamedTuple):
     #: wall-clock milliseconds
     started_at_ms: int
     dry_run: bool
+    #: what people call the server; empty in earlier versions
+    server_name: str = ""
     verify: bool = True
     accept: frozenset[Outcome] = frozenset()
     #: None: there was no list
@@ -78,22 +88,43 @@ class RunRecord(NamedTuple):
     restored_before: int = 0
     #: where the secret key was read; empty: not from a file
     secret_key_file: str = ""
+    #: pause: the run that every row of the list names, which this one repeats
+    parent_run: str = ""
+    #: pause-all: nothing may be paused before the operator has typed the VDN number
+    asks: bool = False
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}
     lag_s: float = 0.0
+    #: None: no Date was seen
+    clock_offset_s: float | None = None
     highest_rate_per_s: float = 0.0
     held_s: float = 0.0
     proofs: tuple[VdnProof, ...] = ()
+    calls: CallsRecord | None = None
     #: empty while it runs, or when it was killed
     verdict: str = ""
+    #: None likewise, and in earlier versions
+    exit_code: int | None = None
+    confirmed: bool = False
+
+    @property
+    def called(self) -> str:
+        """What people call the server; its host where nobody named it."""
+        url = read_base_url(self.server)
+        return self.server_name or (url.host if isinstance(url, ServerUrl) else "")
+
+    @property
+    def may_change(self) -> bool:
+        """Whether campaigns may be changed in its name."""
+        return self.confirmed or not self.asks
 
 
 #: the fields before the notes
 _FACTS = RunRecord._fields[: RunRecord._fields.index("why")]
 #: note → its key on record, where that is another
 _KEYS = {"recoveries": "cures", "highest_rate_per_s": "rate_per_s"}
-_SECONDS = frozenset({"lag_s", "held_s"})
+_SECONDS = frozenset({"lag_s", "held_s", "clock_offset_s"})
 
 
 def to_meta(record: RunRecord) -> dict[str, str]:
@@ -121,6 +152,8 @@ def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
             texts[key] = str(max(notes["highest_rate_per_s"], float(before.get(key, "0"))))
         elif name == "proofs":
             texts[key] = json.dumps([proof._asdict() for proof in notes["proofs"]])
+        elif name == "calls":
+            texts[key] = json.dumps(notes["calls"]._asdict())
         else:
             texts[key] = value if isinstance(value, str) else json.dumps(value)
     return texts
@@ -147,7 +180,11 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "recoveries": json.loads(meta.get("cures", "{}")),
         "lag_s": float(meta.get("lag_s", "0")),
         "held_s": float(meta.get("held_s", "0")),
+        "clock_offset_s": float(meta["clock_offset_s"]) if "clock_offset_s" in meta else None,
+        "calls": _calls(json.loads(meta["calls"])) if "calls" in meta else None,
         "verdict": meta.get("verdict", ""),
+        "exit_code": int(meta["exit_code"]) if "exit_code" in meta else None,
+        "confirmed": meta.get("confirmed") == "true",
     }
     record = RunRecord(**values)
     if "proofs" in meta:
@@ -155,3 +192,8 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
     else:
         proofs = tuple(VdnProof(vdn_id) for vdn_id in record.vdns)
     return record._replace(proofs=proofs)
+
+
+def _calls(told: dict[str, Any]) -> CallsRecord:
+    counts = tuple(CallCount(*one) for one in told["counts"])
+    return CallsRecord(**{**told, "counts": counts, "beyond": tuple(told["beyond"])})

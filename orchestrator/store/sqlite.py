@@ -69,8 +69,10 @@ class SqliteJournal:
 
     processes = _says(queries.processes)
     passes = _says(queries.passes)
+    sent_per_s = _says(queries.sent_per_s)
     counts = _says(queries.counts)
     lines = _says(queries.lines)
+    vdns = _says(queries.vdns)
     unverified = _says(queries.unverified)
     may_have_changed = _says(queries.may_have_changed)
     restorable = _says(queries.restorable)
@@ -170,6 +172,7 @@ class _Reading:
     vdn_counts = _asks(queries.vdn_counts)
     open_vdn_counts = _asks(queries.open_vdn_counts)
     refs = _asks(queries.refs)
+    restorable = _asks(queries.restorable)
 
 
 class _Recording:

@@ -127,11 +127,13 @@ class _Store:
                 self._set_durable(not all(isinstance(one, Unsynced) for one in operations))
                 results = _apply(self._disk, operations)
             except sqlite3.Error as error:
-                self.failure = _lost(str(error), "free space on the state directory's disk, then")
+                self.failure = _lost(self._path, str(error), "free space there, then")
             else:
                 if self._file == _file_at(self._path):
                     return results
-                self.failure = _lost("its file was removed or replaced", "put it back, then")
+                self.failure = _lost(
+                    self._path, "its file was removed or replaced", "put it back, then"
+                )
             lose(self._path)
         return [self.failure] * len(operations)
 
@@ -173,9 +175,12 @@ def _path_of(connection: sqlite3.Connection) -> str:
     return path
 
 
-def _lost(why: str, recovery: str) -> StorageError:
+def _lost(path: str, why: str, recovery: str) -> StorageError:
+    import shlex  # noqa: PLC0415 - where all is well nobody waits for it
+
+    run = shlex.quote(os.path.dirname(path))  # noqa: PTH120 - on the way of every commit
     return StorageError(
-        f"the journal cannot be written: {why}", advice=f"{recovery} `orchestrator continue last`"
+        f"the journal cannot be written: {why}", advice=f"{recovery} `orchestrator continue {run}`"
     )
 
 

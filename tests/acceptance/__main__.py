@@ -23,13 +23,20 @@ from tests.acceptance import (
     scenarios_emergency,
     scenarios_evidence,
     scenarios_pause,
+    scenarios_silence,
     selfcheck,
 )
 from tests.acceptance.case import Case, tell
 from tests.acceptance.child import ROOT, command
 from tests.acceptance.registry import SCENARIOS, Scenario
 
-LOADED = (scenarios_pause, scenarios_emergency, scenarios_evidence, scenarios_ceiling)
+LOADED = (
+    scenarios_pause,
+    scenarios_emergency,
+    scenarios_evidence,
+    scenarios_ceiling,
+    scenarios_silence,
+)
 
 
 def chosen(names: list[str], issue: int | None, *, short: bool = False) -> list[Scenario]:

@@ -96,7 +96,7 @@ class Wire(asyncio.Protocol):
         method, _, rest = first.partition(" ")
         target = rest.rpartition(" ")[0]
         path, _, query = target.partition("?")
-        entry = Entry(at_s, time.time(), self.peer, method, path, query, "")
+        entry = Entry(at_s, time.time(), self.peer, method, path, query, "", body=body)
         world = self.world
         world.identify(entry)
         world.ledger.append(entry)
@@ -183,8 +183,8 @@ def manners(entry: Entry, headers: dict[str, str], body: bytes, host: str) -> st
         wrong.append(f"asks for {headers['accept-encoding']!r}")
     if "cookie" in headers:
         wrong.append("sends a cookie")
-    if body:
-        wrong.append("sends a body")
+    if bool(body) != (entry.kind == "calls"):
+        wrong.append("sends a body" if body else "sends no body")
     if headers.get("host") != host:
         wrong.append(f"Host {headers.get('host')!r}")
     if entry.kind == "other":

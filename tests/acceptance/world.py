@@ -28,6 +28,9 @@ _ROOT = "/rest/isales/v1/openapi/campaigns/"
 _ONE = re.compile(re.escape(_ROOT) + r"([0-9]+)/([0-9]+)/(pause|resume)", re.ASCII)
 _READ = re.compile(re.escape(_ROOT) + r"([0-9]+)/([0-9]+)", re.ASCII)
 _LIST = re.compile(re.escape(_ROOT) + r"([0-9]+)", re.ASCII)
+#: CC-CMS, another service: calls in progress of one campaign
+_CALLS = "/rest/cmsapp/v1/openapi/fromisales/realstatistic"
+CMS_OK = "0100000"
 _LISTABLE = {"0": None, "2": STARTED, "3": SUSPENDED, "4": COMPLETED}
 _DEVICES = {"0", "1", "2", "3", "5", "6"}
 
@@ -78,6 +81,7 @@ class Entry:
     delivered: bool = False
     page: int = 0
     listed_status: str = ""
+    body: bytes = b""
 
 
 @dataclass(slots=True)
@@ -133,6 +137,8 @@ class World:
     fault: Fault | None = None
     #: seconds that the answer to a read is behind
     lag: Callable[[Entry], float] | None = None
+    #: what execCount says of (VDN, campaign) at a monotonic instant; None: no CC-CMS here
+    calls: Callable[[int, int, float], object] | None = None
     down: str = ""
     campaigns: dict[int, dict[int, Campaign]] = field(default_factory=dict)
     ledger: list[Entry] = field(default_factory=list)
@@ -208,6 +214,10 @@ class World:
             entry.kind = "read" if entry.method == "GET" else "other"
         elif found := _LIST.fullmatch(entry.path):
             entry.kind = "list" if entry.method == "GET" else "other"
+        elif entry.path == _CALLS and entry.method == "POST" and self.calls:
+            entry.kind = "calls"
+            entry.vdn_id, entry.campaign_id = called_for(entry.body)
+            return
         else:
             entry.kind = "other"
             return
@@ -233,6 +243,11 @@ class World:
         """What the documentation says this request gets."""
         if entry.kind == "other":
             return Reply(404, b"<html>not here</html>", fault="", kind="text/html")
+        if entry.kind == "calls" and self.calls:
+            if not 1 <= entry.vdn_id <= 5000 or not entry.campaign_id:
+                return cms("0100006", "parameter error")
+            number = self.calls(entry.vdn_id, entry.campaign_id, entry.at_s)
+            return cms(CMS_OK, [statistics(number)])
         if not 1 <= entry.vdn_id <= 9999:
             return coded(BAD_VALUE, "vdnId")
         if entry.kind == "list":
@@ -334,6 +349,38 @@ def listing(page: int, total: int, size: int, shown: object) -> Reply:
     if shown != "missing":
         more["data"] = shown
     return Reply(body=four(OK, more=more), code=OK)
+
+
+def called_for(body: bytes) -> tuple[int, int]:
+    """VDN and campaign in a request to CC-CMS; zeros where they are not as documented."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return 0, 0
+    vdn_id, task = asked.get("vdn"), str(asked.get("taskId"))
+    if type(vdn_id) is not int or not task.isdigit() or len(task) > 30:
+        return 0, 0
+    return vdn_id, int(task)
+
+
+def cms(code: str, desc: object) -> Reply:
+    """What CC-CMS answers: one code, and an array of objects on success."""
+    body = json.dumps({"resultCode": code, "resultDesc": desc}).encode()
+    return Reply(body=body, code=code)
+
+
+def statistics(calls: object) -> dict[str, object]:
+    """The statistics of one campaign, as documented."""
+    return {
+        "totalCount": 200,
+        "succCount": 150,
+        "failCount": 50,
+        "compCount": 200,
+        "waitCount": 7,
+        "execCount": calls,
+        "succRate": "75.00%",
+        "compRate": "96.00%",
+    }
 
 
 # -- faults, by the share of attempts they hit --------------------------------------------

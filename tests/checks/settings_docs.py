@@ -9,7 +9,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from orchestrator.settings.schema import SECTIONS, SETTINGS, Setting
+from orchestrator.settings.schema import NOTHING, SECTIONS, SETTINGS, Setting
 from tests.checks.tree import ROOT
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _entry(row: Setting) -> str:
         *textwrap.wrap(comment, 98, break_on_hyphens=False),
         ", ".join(filter(None, (row.flag, row.variable))),
     ]
-    value = row.example if row.default in {None, ""} else row.default
+    value = row.example if row.default in NOTHING else row.default
     return "".join(f"# {one}\n" for one in (*filter(None, lines), f"{row.name} = {_toml(value)}"))
 
 
@@ -99,6 +99,8 @@ def _toml(value: object) -> str:
             return f"{value:g}"
         case tuple():
             return f"[{', '.join(map(_toml, value))}]"
+        case str() if value.startswith("["):  # an example of a list
+            return value
         case _:
             return f'"{value}"'
 

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,10 +21,11 @@ import pytest
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import HANG, FaultPlan
 from orchestrator.simulator.scenarios import DRILL_VDN, healthy
+from orchestrator.simulator.world import Campaign, World
 from tests.cli.makers import child, environment, served, write_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.simulator.server import Simulator
@@ -41,7 +43,9 @@ def simulator() -> Iterator[Simulator]:
 class Terminal:
     """A child with a terminal for stdin and stderr; stdout is a pipe."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, *arguments: str, env: Mapping[str, str], before: Callable[[], None] | None = None
+    ) -> None:
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *arguments],
@@ -50,6 +54,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=before,  # noqa: PLW1509 - one system call, no lock
         )
         os.close(slave)
         self.seen = ""
@@ -63,7 +68,11 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type a line."""
-        os.write(self._master, text.encode() + b"\n")
+        self.press(f"{text}\n")
+
+    def press(self, keys: str) -> None:
+        """Press these keys."""
+        os.write(self._master, keys.encode())
 
     def end(self) -> tuple[int, str]:
         """Wait for the end: exit code and stdout."""
@@ -152,21 +161,59 @@ def test_a_typed_vdn_confirms_the_emergency(workplace: Path) -> None:
         assert _started(dialling) == 0
 
 
-@pytest.mark.parametrize("typed", ["1243", "y", ""])
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("1243\n", "1243 was typed, and 1234 was expected"),
+        ("y\n", "y was typed, and 1234 was expected"),
+        ("\n", "nothing was typed, and 1234 was expected"),
+        ("\x04", "the input ended, and 1234 was expected"),
+    ],
+)
 def test_a_wrong_answer_is_no_confirmation(
-    typed: str, simulator: Simulator, workplace: Path
+    typed: str, said: str, simulator: Simulator, workplace: Path
 ) -> None:
-    """[Z24] [C13] Another number, `y`, or nothing: exit 7, no PUT."""
+    """[Z24] [C13] Another number, `y`, nothing, Ctrl-D: exit 7, no PUT, no run to continue."""
     puts = dict(simulator.ledger.puts_by_campaign())
     env = environment(workplace, simulator.base_url, TERM="dumb")
     terminal = Terminal("pause-all", "--vdn", "1234", env=env)
     terminal.read_until("type the VDN number")
-    terminal.type(typed)
+    terminal.press(typed)
     code, out = terminal.end()
 
     assert (code, out) == (7, "")
     assert simulator.ledger.puts_by_campaign() == puts
-    assert "error: not confirmed" in terminal.seen
+    assert f"\nerror: not confirmed: {said}. Nothing was sent" in terminal.seen
+    assert list((workplace / "state" / "runs").iterdir()) == []
+
+
+def test_the_question_is_asked_once_and_stands_last(workplace: Path) -> None:
+    """Server, VDN, how many and which names; then the question, and nothing after it."""
+    with served() as dialling:
+        env = environment(workplace, dialling.base_url, TERM="xterm")
+        terminal = Terminal("pause-all", "--vdn", "1234", "--rate", "200", env=env)
+        terminal.read_until("press Enter: ")
+        asked = terminal.seen.splitlines()
+        terminal.type("1234")
+        terminal.end()
+
+    assert [line.split()[0] for line in asked[-4:]] == ["server", "VDN", "VDN", "To"]
+    assert "campaigns at" in asked[-2]
+    assert asked[-1].startswith("To pause all of it, type the VDN number")
+    assert terminal.seen.count("press Enter") == 1
+
+
+def test_where_nothing_runs_nothing_is_asked(workplace: Path) -> None:
+    """All is suspended: the proof is made at once."""
+    world = World({DRILL_VDN: [Campaign(1234001, Status.SUSPENDED)]})
+    scenario = replace(healthy(seed=1), world=world)
+    with served(scenario) as resting:
+        env = environment(workplace, resting.base_url, TERM="xterm")
+        terminal = Terminal("pause-all", "--vdn", "1234", "--rate", "200", env=env)
+        code, out = terminal.end()
+
+    assert (code, terminal.seen.count("press Enter")) == (0, 0)
+    assert out.startswith("VDN 1234 is quiet: ")
 
 
 def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: Path) -> None:
@@ -178,9 +225,12 @@ def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: P
     terminal.process.send_signal(signal.SIGINT)
     code, _ = terminal.end()
 
-    assert code in {7, 130}
+    assert code == 130
     assert simulator.ledger.puts_by_campaign() == puts
+    assert "SIGINT received before anything was sent; nothing has changed" in terminal.seen
+    assert "report:" not in terminal.seen
     assert "Traceback" not in terminal.seen
+    assert list((workplace / "state" / "runs").iterdir()) == []
 
 
 def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
@@ -203,7 +253,9 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
 
     assert (code, out) == (130, "")
     assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")
-    assert "quit at once; `orchestrator continue RUN` finishes it" in terminal.seen
+    (run,) = (workplace / "state" / "runs").iterdir()
+    next_command = f"{shlex.quote(sys.executable)} -m orchestrator continue {run.name}"
+    assert f"quit at once; `{next_command}` finishes it" in terminal.seen
 
 
 def test_a_terminal_for_stdin_is_help_not_a_hang(simulator: Simulator, workplace: Path) -> None:
@@ -261,4 +313,4 @@ def test_the_simulator_runs_until_told_to_stop(workplace: Path) -> None:
     assert process.wait(20) == 0
     process.stdout.close()
     assert lines[0].startswith("simulator listening on http://127.0.0.1:")
-    assert lines[-1] == "  orchestrator pause-all --vdn 1234\n"
+    assert lines[-1] == f"  {shlex.quote(sys.executable)} -m orchestrator pause-all --vdn 1234\n"

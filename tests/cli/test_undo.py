@@ -90,6 +90,21 @@ def test_a_repeated_restore_does_not_say_that_nothing_runs(
     assert out == "3 lines: 3 started again before, by another restore.\n"
 
 
+def test_without_a_terminal_and_without_yes_nothing_is_started(
+    stopped: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 7, not a single request, and ORCHESTRATOR_YES changes nothing [C13]."""
+    monkeypatch.setenv("ORCHESTRATOR_YES", "1")
+    sent = stopped.ledger.total
+
+    code = main(["restore", "last"])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (7, "")
+    assert "hint: add --yes" in err
+    assert stopped.ledger.total == sent
+
+
 def test_server_and_keys_are_those_of_the_run(
     stopped: Simulator,
     workplace: Path,

@@ -71,7 +71,13 @@ REALISTIC = {
     ("simulate", "--faults", "2"): "--faults: must be",
     ("completion", "tcsh"): "SHELL: must be one of bash, zsh, fish",
     ("report", "nothing-there"): "there is no run nothing-there",
-    ("runs", "--yes"): "runs: unknown flag --yes",
+    ("runs", "--force"): "runs: unknown flag --force",
+    ("runs", "--yes"): "--yes: it belongs to --prune",
+    ("runs", "--older-than", "9"): "--older-than: it belongs to --prune",
+    ("runs", "--prune"): "--prune: needs --older-than DAYS",
+    ("runs", "--prune", "--older-than", "9", "--vdn", "7"): "--vdn: it does not belong to --prune",
+    ("runs", "--prune", "--older-than", "0"): "--older-than: must be",
+    ("pause", "x.csv", "--run-dir", "a/{day}"): "--run-dir: a/{day} has braces that are not",
     ("pause", "x.csv", "--insecure"): "--insecure (TLS is always verified; --ca-file FILE",
     ("pause", "x.csv", "--no-verify-ssl"): "--no-verify-ssl (TLS is always verified; --ca-file",
     ("pause", "x.csv", "--ssl_no_verify"): "(TLS is always verified; --ca-file FILE",
@@ -239,7 +245,7 @@ def test_without_a_server_the_error_says_where_it_looked(
         "error: no server configured (looked in --base-url, ORCHESTRATOR_BASE_URL, "
     )
     assert first.endswith("Nothing was sent; campaigns are still dialling.")
-    assert second == "hint: add --base-url https://HOST:28080"
+    assert second == "hint: `orchestrator init` (or add --base-url https://HOST:28080)"
 
 
 def test_what_came_from_outside_is_made_printable(capsys: pytest.CaptureFixture[str]) -> None:

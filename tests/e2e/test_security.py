@@ -176,8 +176,8 @@ async def test_what_a_run_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.iterdir()} == {
         "journal.db": 0o600,
         "results.csv": 0o600,
-        "failed.csv": 0o600,
         "summary.json": 0o600,
+        "report.html": 0o600,
     }
 
 
@@ -256,7 +256,8 @@ async def test_no_text_from_list_or_server_forms_a_path(tmp_path: Path) -> None:
     seen = [line for line in done.err.splitlines() if line.startswith("SEEN ")]
     own = re.compile(
         rf"SEEN (open|os\.\w+|sqlite3\.connect(/handle)?) .*{re.escape(state)}.*"
-        r"|SEEN (open|os\.\w+) \(?'\.?(results\.csv|failed\.csv|summary\.json)[\w.-]*'.*"
+        r"|SEEN (open|os\.\w+) "
+        r"\(?'\.?(results\.csv|failed\.csv|summary\.json|report\.html)[\w.-]*'.*"
         r"|SEEN open '/dev/null'"
         r"|SEEN sqlite3\.connect/handle .*"
         r"|SEEN socket\..*"

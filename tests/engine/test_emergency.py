@@ -311,6 +311,53 @@ async def test_no_means_no(tmp_path: Path) -> None:
     assert stage.server.puts == []
 
 
+async def test_where_nothing_runs_nobody_is_asked(tmp_path: Path) -> None:
+    """The proof is made without a question."""
+    stage = Stage(tmp_path, World({VDN: [Campaign(1, Status.SUSPENDED)]}))
+    asked: list[Findings] = []
+
+    async def never(findings: Findings) -> bool:
+        asked.append(findings)
+        return False
+
+    result = await stage.pause_all(VDN, confirm=never)
+
+    assert (result.exit_code, asked) == (0, [])
+    assert stage.clock.now_s() < 30
+
+
+async def test_what_starts_during_the_proof_is_asked_about(tmp_path: Path) -> None:
+    """Nothing runs, then campaign 1 starts: it is paused after the yes, not before."""
+    members = [Campaign(1, Status.NOT_STARTED), Campaign(2, Status.SUSPENDED)]
+    world = World({VDN: members}, drifts=[Drift(ref(1), at_s=3.0)])
+    stage = Stage(tmp_path, world)
+    answered_s: list[float] = []
+
+    async def yes(findings: Findings) -> bool:
+        assert "campaign 1 has started since" in findings.lines[-1]
+        await stage.clock.sleep(7)
+        answered_s.append(stage.clock.now_s())
+        return True
+
+    result = await stage.pause_all(VDN, confirm=yes)
+
+    assert result.exit_code == 0
+    assert [one.at_s >= answered_s[0] for one in stage.server.puts] == [True]
+
+
+async def test_a_run_that_nobody_confirmed_leaves_nothing_to_continue(tmp_path: Path) -> None:
+    """Refused, or stopped before the answer: no run is on record."""
+    stage = Stage(tmp_path, started(5))
+
+    async def no(findings: Findings) -> bool:
+        raise RefusedError("not confirmed: 7 was typed")
+
+    with pytest.raises(RefusedError, match="7 was typed"):
+        await stage.pause_all(VDN, confirm=no)
+
+    assert list((tmp_path / "state" / "runs").iterdir()) == []
+
+
 async def test_foreign_and_repeated_rows_prove_nothing(tmp_path: Path) -> None:
     """[I39] the filtered listing shows one page again and again: all paused, quiet not proven."""
     stage = Stage(tmp_path, started(250))

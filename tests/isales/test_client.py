@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.isales.answer import Answer, Fault
+from orchestrator.isales.calls import CALLS_PATH, calls_request
 from orchestrator.isales.client import CONTENT_TYPE, NotSentError, c_parser_in_use
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.model import CampaignRef
@@ -91,6 +92,22 @@ async def test_what_is_signed_is_what_is_sent(
     [(method, path, query_string, headers)] = going.signed
     assert (method, path, query_string) == (request_.method, f"/some/prefix{target}", query)
     assert seen.target == path + (f"?{query}" if query else "")
+    for name in ("host", "content-type", "content-length"):
+        assert headers.get(name) == seen.header(name)
+
+
+@pytest.mark.sockets
+async def test_a_body_stands_on_the_wire_as_it_is_and_only_once() -> None:
+    """What CC-CMS is asked: one POST, its JSON to the byte, and the headers that were signed."""
+    going = Going()
+    request_ = calls_request(CampaignRef(12, 146), cc_id=3)
+    async with FaultServer() as server, client_of(server.url + "/some/prefix/") as client:
+        await client.send(request_, going)
+    [seen] = server.ledger
+    [(method, path, query_string, headers)] = going.signed
+    assert (method, seen.method, query_string) == ("POST", "POST", "")
+    assert path == seen.target == f"/some/prefix{CALLS_PATH}"
+    assert seen.raw.endswith(b'\r\n\r\n{"vdn": 12, "taskId": "146", "ccId": 3}')
     for name in ("host", "content-type", "content-length"):
         assert headers.get(name) == seen.header(name)
 

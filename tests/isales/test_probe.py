@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from orchestrator.isales.client import tls_context
-from orchestrator.isales.probe import ProbeError, find_addresses, try_tcp, try_tls
+from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_tcp, try_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,9 +59,10 @@ async def test_a_trusted_certificate_tells_its_end(tls_server: tuple[int, Path])
     port, ca_file = tls_server
 
     await try_tcp("127.0.0.1", port, timeout_s=5)
-    ends_s = await try_tls("127.0.0.1", port, context=tls_context(ca_file), timeout_s=5)
+    shown = await try_tls("127.0.0.1", port, context=tls_context(ca_file), timeout_s=5)
 
-    assert ends_s > 1_800_000_000
+    assert ends_s(shown) > 1_800_000_000
+    assert ends_s({}) == 0.0
 
 
 async def test_an_untrusted_certificate_is_said(tls_server: tuple[int, Path]) -> None:

@@ -112,11 +112,22 @@ def test_every_cell_is_quoted_and_lines_end_in_newline(tmp_path: Path) -> None:
     assert text.endswith(b'"\n')
 
 
-def test_a_report_without_rows_is_two_headers(tmp_path: Path) -> None:
-    """No lines, no failures: both files say so with their header alone."""
+def test_a_report_without_rows_is_a_header(tmp_path: Path) -> None:
+    """No lines, no failures: one file says so with its header alone."""
     write_rows(tmp_path, [])
 
-    assert {(tmp_path / name).read_text().count("\n") for name in FILES} == {1}
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+    assert (tmp_path / "results.csv").read_text().count("\n") == 1
+
+
+def test_where_nothing_failed_there_is_no_list_of_failures(tmp_path: Path) -> None:
+    """That of an earlier process is taken away when the rest has been stopped."""
+    write_rows(tmp_path, ROWS)
+    assert (tmp_path / "failed.csv").exists()
+
+    write_rows(tmp_path, [make_row()])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
 
 
 def test_a_restore_says_stopped_in_its_own_way(tmp_path: Path) -> None:
@@ -124,7 +135,7 @@ def test_a_restore_says_stopped_in_its_own_way(tmp_path: Path) -> None:
     write_rows(tmp_path, [make_row(Outcome.RESTORED)], kind=RunKind.RESTORE)
 
     assert [row["stopped"] for row in read(tmp_path / "results.csv")] == ["no"]
-    assert read(tmp_path / "failed.csv") == []
+    assert not (tmp_path / "failed.csv").exists()
 
 
 def test_hostile_text_is_harmless_in_every_file(tmp_path: Path) -> None:
@@ -320,7 +331,7 @@ def test_the_file_that_did_not_fit_is_the_one_named(tmp_path: Path) -> None:
         write_rows(tmp_path, ROWS)
 
     assert caught.value.exit_code == 5
-    assert "orchestrator report RUN" in caught.value.advice
+    assert f"`orchestrator report {tmp_path}`" in caught.value.advice
     assert list(tmp_path.iterdir()) == []
 
 
@@ -449,9 +460,8 @@ def test_a_broken_pipe_is_said_in_words() -> None:
 DIES = """
 import itertools, os, sys
 from pathlib import Path
-from orchestrator.policy.decide import Outcome
 from orchestrator.reports.files import write_rows, write_summary
-from tests.report_makers import make_row
+from tests.report_makers import database_failure
 
 folder = Path(sys.argv[1])
 
@@ -472,7 +482,7 @@ for last, after in itertools.product(range(8), (False, True)):
         calls = itertools.count()
         os.fsync = dying(os.fsync, calls, last, after=after)
         os.rename = dying(os.rename, calls, last, after=after)
-        write_rows(here, [make_row(Outcome.FAILED, campaign_id="2")] * 3)
+        write_rows(here, [database_failure(campaign_id="2")] * 3)
         write_summary(here, {"new": True})
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.wait()[1]) == 137, (last, after)

@@ -10,7 +10,7 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, Tally
 from orchestrator.reports.sentences import advice, next_step, unstopped_lines, verdict_line
-from orchestrator.reports.summary import EARLY, Ended, RunFacts, VdnProof
+from orchestrator.reports.summary import EARLY, CallCount, CallsRecord, Ended, RunFacts, VdnProof
 from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
 
 RUN = "20261123T230501Z-7f3a"
@@ -104,7 +104,7 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             (
                 "Ended early (credentials refused): 1 line: 0 stopped, 1 not stopped: 1 not"
                 " attempted."
-                f" Next: correct the credentials, then orchestrator continue {RUN}"
+                f" Next: correct the credentials, then `orchestrator continue {RUN}`"
             ),
         ),
         (
@@ -138,7 +138,8 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             {"paused": 1},
             (
                 "1 line: 1 stopped (1 paused). The report could not be stored."
-                f" Next: make room for the journal and the report, then orchestrator continue {RUN}"
+                f" Next: make room for the journal and the report, then"
+                f" `orchestrator continue {RUN}`"
             ),
         ),
         (
@@ -315,7 +316,7 @@ def test_a_repeated_restore_says_what_was_started_before(
             (
                 "is NOT PROVEN quiet: ended early (credentials refused). We paused 1."
                 f" {NOT_COVERED} Next: correct the credentials,"
-                f" then orchestrator continue {RUN}"
+                f" then `orchestrator continue {RUN}`"
             ),
         ),
         (
@@ -413,7 +414,7 @@ def test_what_finds_no_room_is_counted() -> None:
 
     lines = unstopped_lines(facts, tally, failed_path="…/failed.csv")
 
-    assert len(lines) == 21
+    assert len(lines) == 2
     assert lines[-1] == "… and 19 more, see …/failed.csv"
 
 
@@ -451,7 +452,172 @@ def test_without_a_hold_no_time_between_looks_is_named() -> None:
 @pytest.mark.parametrize("ended", Ended)
 def test_what_cut_a_run_short_comes_with_advice(ended: Ended) -> None:
     """Trouble has a command that finishes the run; an end in order needs none."""
-    said = advice(make_facts(ended=ended))
+    said = advice(make_facts(ended=ended), tally_of(unattempted=1))
 
-    assert ("`orchestrator continue last" in said) == (ended in EARLY)
+    assert (f"`orchestrator continue {RUN}`" in said) == (ended in EARLY)
     assert bool(said) == (ended in EARLY)
+
+
+# -- calls in progress --------------------------------------------------------------------------
+
+#: 2026-11-23T10:41:07Z
+_FIRST_MS = 1_795_430_467_000
+_LAST_MS = _FIRST_MS + 203_000
+_LEFT = "Not covered: calls of campaigns that others stopped"
+_RESERVED = "appointments (reserved calls)."
+
+
+def counted(first: int, last: int, **more: Any) -> CallsRecord:
+    """Two rounds of VDN 1234."""
+    counts = (CallCount(_FIRST_MS, 1234, first), CallCount(_LAST_MS, 1234, last))
+    return CallsRecord(counts=counts, **({"campaigns": 60} | more))
+
+
+@pytest.mark.parametrize(
+    ("calls", "line"),
+    [
+        (
+            counted(41, 0, silent_at_ms=_LAST_MS),
+            (
+                "41 calls were in progress at 10:41:07Z, none at 10:44:30Z, in the campaigns that"
+                f" we stopped. {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(1, 0, silent_at_ms=_LAST_MS),
+            (
+                "1 call was in progress at 10:41:07Z, none at 10:44:30Z, in the campaigns that we"
+                f" stopped. {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(41, 3),
+            (
+                "41 calls were in progress at 10:41:07Z, 3 still at 10:44:30Z, in the campaigns"
+                f" that we stopped. {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(0, 0, silent_at_ms=_LAST_MS),
+            (
+                "No call was in progress at 10:44:30Z in the campaigns that we stopped."
+                f" {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(41, 7, problem="HTTP 500: server error"),
+            (
+                "41 calls were in progress at 10:41:07Z, 7 still at 10:44:30Z, in the campaigns"
+                " that we stopped. Counting ended early (HTTP 500: server error)."
+                f" {_LEFT}; {_RESERVED}"
+            ),
+        ),
+        (
+            counted(41, 0, unread=2),
+            (
+                "41 calls were in progress at 10:41:07Z, none at 10:44:30Z, in 58 of the 60"
+                f" campaigns that we stopped. {_LEFT}; calls of 2 campaigns without a number;"
+                f" {_RESERVED}"
+            ),
+        ),
+        (
+            counted(4, 0, campaigns=3, unread=1, beyond=(6000,)),
+            (
+                "4 calls were in progress at 10:41:07Z, none at 10:44:30Z, in 2 of the 3 campaigns"
+                " that we stopped. CC-CMS takes no VDN above 5000: VDN 6000 was not counted."
+                f" {_LEFT}; calls of 1 campaign without a number; {_RESERVED}"
+            ),
+        ),
+        (
+            CallsRecord(campaigns=60, unread=60, problem="code 0100006"),
+            f"Calls in progress could not be counted (code 0100006). {NOT_COVERED}",
+        ),
+        (
+            CallsRecord(campaigns=2, unread=2, beyond=(6000,)),
+            (
+                "Calls in progress could not be counted. CC-CMS takes no VDN above 5000: VDN 6000"
+                f" was not counted. {NOT_COVERED}"
+            ),
+        ),
+    ],
+)
+def test_the_countdown_of_calls_is_said_with_what_it_leaves_out(
+    calls: CallsRecord, line: str
+) -> None:
+    """Between the proof and what is not covered; a lone number never claims more than was read."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+    assert last_line(facts, tally_of(make_row(vdn_id="1234"))) == (
+        f"VDN 1234 {IS_QUIET} We paused 1. {line}"
+    )
+
+
+def test_refused_credentials_say_where_they_were_found() -> None:
+    """The access key of a variable, the secret of a file; and a VDN to check them with."""
+    facts = make_facts(ended=Ended.CREDENTIALS)
+    keys = "the access key is from ORCHESTRATOR_ACCESS_KEY, the secret key is in the file /etc/sk"
+
+    said = advice(facts, tally_of(make_row(vdn_id="1201")), keys=keys)
+
+    assert said.startswith(f"{keys}: correct the wrong one")
+    assert "`orchestrator check --vdn 1201`" in said
+
+
+def test_an_untrusted_certificate_says_which_flag_and_who_has_the_file() -> None:
+    """--ca-file with a PEM file from whoever runs the server; the command can be pasted."""
+    line = last_line(make_facts(ended=Ended.UNTRUSTED, worst_1s=1), tally_of(unattempted=1))
+
+    assert "a PEM file" in line
+    assert line.endswith(f"name it with --ca-file, then `orchestrator continue {RUN}`")
+
+
+def test_too_many_failures_name_the_file_to_look_at() -> None:
+    """The path as a shell takes it, in both places."""
+    facts, tally = make_facts(ended=Ended.MAX_FAILURES), tally_of(unattempted=1)
+
+    assert "look at 'a b/failed.csv', then" in advice(facts, tally, failed_path="'a b/failed.csv'")
+    assert "look at 'a b/failed.csv', then" in last_line(
+        facts, tally, failed_path="'a b/failed.csv'"
+    )
+
+
+def test_an_emergency_without_a_disk_is_begun_again_not_continued() -> None:
+    """Its journal was in memory: nothing is left to continue."""
+    proofs = (VdnProof(7), VdnProof(8, no_campaigns=True))
+    facts = make_facts(
+        RunKind.PAUSE_ALL, proofs=proofs, ended=Ended.SIGNAL_INT, storage_failed=True
+    )
+
+    assert next_step(facts, tally_of()) == "Next: orchestrator pause-all --vdn 7"
+
+
+def test_a_limited_restore_is_repeated_with_what_is_left() -> None:
+    """--limit 10, of which 3 failed: 3 more at most, and not 10."""
+    facts = make_facts(RunKind.RESTORE, source_run=RUN)
+    tally = tally_of(restored=7, failed=3)
+
+    assert next_step(facts, tally, is_limited=True).endswith(f"restore {RUN} --limit 3")
+    assert next_step(facts, tally).endswith(f"restore {RUN}")
+
+
+def test_campaigns_of_one_reason_are_one_line() -> None:
+    """Twenty rows that say one thing: all are named, and the reason stands once."""
+    rows = [
+        make_row(Outcome.UNATTEMPTED, campaign_id=str(n), error="the run ended", attempts=n % 2)
+        for n in range(5)
+    ]
+    elsewhere = [row._replace(vdn_id=str(n // 3 + 1)) for n, row in enumerate(rows)]
+
+    assert unstopped_lines(make_facts(), tally_of(*rows)) == [
+        "VDN 1201 campaigns 0, 1, 2, 3, 4: not attempted: the run ended"
+    ]
+    assert unstopped_lines(make_facts(), tally_of(*elsewhere)) == [
+        "VDN 1 campaigns 0, 1, 2; VDN 2 campaigns 3, 4: not attempted: the run ended"
+    ]
+
+
+def test_a_file_that_was_not_written_is_not_pointed_to() -> None:
+    """The disk was full: the rest is counted, and failed.csv is not named."""
+    tally = tally_of(*[database_failure() for _ in range(39)])
+
+    assert unstopped_lines(make_facts(storage_failed=True), tally)[-1] == "… and 19 more"

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import (
+    CallCount,
+    CallsRecord,
     Ended,
     Note,
+    ProcessFacts,
     RunFacts,
     RunVerdict,
     VdnProof,
@@ -213,6 +216,11 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         worst_1s=10,
         mean_per_s=9.81234,
         lag_s=8.25,
+        clock_offset_s=-1.5,
+        processes=(
+            ProcessFacts(AT_MS, AT_MS + 1000, Ended.SIGNAL_INT, 12, "jump1"),
+            ProcessFacts(AT_MS + 2000, None, None, 13, "jump1"),
+        ),
         accept=frozenset({Outcome.NOT_FOUND}),
     )
     tally = tally_of(
@@ -235,6 +243,7 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         ("host", "jump1"),
         ("version", "0.1.0"),
         ("server", "https://isales.example.com:28080"),
+        ("server_name", "production"),
         ("settings", {"pace.rate_per_s": 10.0}),
         ("manifest", {"path": "lists/spring.csv", "sha256": "ab" * 32, "lines": 4}),
         ("started_at", "2026-11-23T23:05:01.123Z"),
@@ -251,6 +260,26 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         ),
         ("rate", {"ceiling_per_s": 10, "worst_1s": 10, "mean_per_s": 9.812}),
         ("lag_s", 8.25),
+        ("clock_offset_s", -1.5),
+        (
+            "processes",
+            [
+                {
+                    "started_at": "2026-11-23T23:05:01.123Z",
+                    "ended_at": "2026-11-23T23:05:02.123Z",
+                    "ended": "signal_int",
+                    "pid": 12,
+                    "host": "jump1",
+                },
+                {
+                    "started_at": "2026-11-23T23:05:03.123Z",
+                    "ended_at": None,
+                    "ended": None,
+                    "pid": 13,
+                    "host": "jump1",
+                },
+            ],
+        ),
         ("rerun_may_help", True),
         ("notes", []),
     ]
@@ -315,6 +344,30 @@ def test_the_summary_of_a_pause_all_shows_its_sweeps() -> None:
     ]
 
 
+def test_the_summary_has_the_countdown_of_the_calls_where_they_were_counted() -> None:
+    """Number by number with time and VDN, and when the last of them was over."""
+    counts = (CallCount(1_795_430_467_000, 1234, 41), CallCount(1_795_430_670_000, 1234, 0))
+    calls = CallsRecord(counts, silent_at_ms=1_795_430_670_000, campaigns=60)
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+    document = summary_document(facts, tally_of())
+
+    assert list(document)[-3:] == ["not_covered", "calls", "silent_at"]
+    assert document["calls"] == [
+        {"at": "2026-11-23T10:41:07.000Z", "vdn_id": 1234, "in_progress": 41},
+        {"at": "2026-11-23T10:44:30.000Z", "vdn_id": 1234, "in_progress": 0},
+    ]
+    assert document["silent_at"] == "2026-11-23T10:44:30.000Z"
+
+
+def test_calls_change_no_exit_code() -> None:
+    """Quiet with calls that go on, or that could not be counted, is quiet."""
+    for calls in (None, CallsRecord(problem="HTTP 500"), CallsRecord((CallCount(1, 1234, 9),))):
+        facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+        assert (exit_code(facts, tally_of()), run_verdict(facts, tally_of())) == (0, "quiet")
+
+
 def test_the_summary_of_a_pause_all_has_a_verdict_for_each_vdn() -> None:
     """Beside its outcomes; a VDN in which nothing was found to pause has one too."""
     facts = make_facts(RunKind.PAUSE_ALL, proofs=(EMPTY, UNPROVEN, RUNNING, QUIET))
@@ -346,6 +399,16 @@ def test_where_nothing_was_to_be_proven_no_vdn_has_a_verdict(
     document = summary_document(make_facts(kind, **changes), tally_of(make_row(vdn_id="1236")))
 
     assert document["by_vdn"] == {"1236": {"paused": 1}}
+
+
+def test_only_a_repeat_names_its_parent() -> None:
+    """The run whose failed.csv was its list."""
+    documents = [
+        summary_document(make_facts(parent_run=parent), tally_of()) for parent in ("", "r1")
+    ]
+
+    assert [document.get("parent_run") for document in documents] == [None, "r1"]
+    assert "parent_run" not in documents[0]
 
 
 def test_no_secret_gets_into_the_summary() -> None:

@@ -297,3 +297,44 @@ def test_a_key_with_its_name_before_it_is_refused_with_that_cause() -> None:
 def test_a_key_in_json_is_refused_with_that_cause() -> None:
     """What a vault prints, saved whole: it would be signed with, and answered with 401."""
     assert reason(checks.read_secret('{"sk":"abc"}')) == "is JSON: write the value alone"
+
+
+@pytest.mark.parametrize("text", ["production", "Jane Doe (night)", "Zürich"])
+def test_a_name_is_kept_as_it_is(text: str) -> None:
+    """People read it in prompts and reports."""
+    assert checks.name(text) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (7, "must be a text in quotes"),
+        (" production", "begins with white space"),
+        ("", "must be a name of 1 to 64 visible characters"),
+        ("a\x1b[2Jb", "visible characters"),
+        ("a" * 65, "visible characters"),
+    ],
+)
+def test_a_name_that_could_not_be_shown_is_refused(value: object, why: str) -> None:
+    """It would move a cursor, fill a screen, or be none."""
+    assert why in reason(checks.name(value))
+
+
+def test_a_list_of_vdns_keeps_each_once_and_in_order() -> None:
+    """Numbers as TOML has them, or as text."""
+    assert checks.vdn_ids([1202, "1201", 1202]) == (1202, 1201)
+    assert checks.vdn_ids([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (1201, "must be a list of VDNs"),
+        ([0], "0 is not a VDN"),
+        ([True], "true is not a VDN"),
+        (["12a"], "'12a' is not a VDN"),
+    ],
+)
+def test_what_is_no_list_of_vdns_is_refused(value: object, why: str) -> None:
+    """The entry is named."""
+    assert why in reason(checks.vdn_ids(value))

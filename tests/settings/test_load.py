@@ -25,6 +25,8 @@ from tests.settings.makers import (
     CANARY,
     HERE,
     NOTHING_SENT,
+    ROOT,
+    STRANGER,
     World,
 )
 
@@ -337,6 +339,77 @@ def test_the_users_file_goes_before_the_machines(world: World) -> None:
     assert world.load(environ=xdg, config=named).pace.concurrency == 4
 
 
+def test_a_name_means_the_file_beside_the_usual_one(world: World) -> None:
+    """`--config test`: the user's test.toml, else the machine's; it is beaten aloud as any file."""
+    theirs = world.system_file.parent / "test.toml"
+    theirs.write_text('[server]\nbase_url = "https://test.example"\n[pace]\nconcurrency = 3\n')
+    leftover = {"ORCHESTRATOR_CONCURRENCY": "9"}
+    named = world.load({"server.base_url": None}, leftover, config="test")
+    assert (named.server.base_url, named.pace.concurrency) == ("https://test.example", 9)
+    assert world.warnings == [f"ORCHESTRATOR_CONCURRENCY wins over pace.concurrency in {theirs}"]
+
+    (world.user_file.parent / "test.toml").write_text("[pace]\nconcurrency = 2\n")
+    assert world.load(config="test").pace.concurrency == 2
+
+
+def test_a_name_that_is_not_there_says_what_was_looked_for_and_what_is_there(
+    world: World,
+) -> None:
+    """Two places, one sentence; the advice makes it."""
+    world.system_file.with_name("production.toml").write_text("")
+    world.user_file.write_text("")
+
+    error = world.refusal(config="prod")
+
+    assert str(error) == (
+        f"--config: there is no {world.user_file.parent}/prod.toml and no"
+        f" {world.system_file.parent}/prod.toml (there is config, production).{NOTHING_SENT}"
+    )
+    assert error.advice == "correct the name, or make it: `orchestrator init --config prod`"
+    world.user_file.unlink()
+    world.system_file.with_name("production.toml").unlink()
+    assert "(there is no other either)" in str(world.refusal(config="prod"))
+
+
+@pytest.mark.parametrize("text", ["./prod", "prod.toml"])
+def test_a_slash_or_a_suffix_makes_it_a_path(world: World, text: str) -> None:
+    """As a shell tells a command from a file."""
+    assert str(world.refusal(config=text)).startswith(f"--config: {text}: there is no such file")
+
+
+# ------------------------------------------------------------------ names
+
+
+def test_a_server_is_called_by_its_host_until_it_has_a_name(world: World) -> None:
+    """A host, or what people call it."""
+    assert world.load().server.name == "h.example"
+    named = world.load(environ={"ORCHESTRATOR_SERVER_NAME": "production"})
+    assert (named.server.name, named.origins["server.name"]) == (
+        "production",
+        "ORCHESTRATOR_SERVER_NAME",
+    )
+
+
+@pytest.mark.parametrize(
+    ("identity", "environ", "expected"),
+    [
+        (ROOT, {"SUDO_USER": "ana", "LOGNAME": "root"}, "ana"),
+        (STRANGER, {"SUDO_USER": "ana", "LOGNAME": "ben"}, "ben"),
+        (STRANGER, {"USER": "cem"}, "cem"),
+        (STRANGER, {"LOGNAME": "\x1b[2J"}, "uid 54321"),
+        (ROOT, {}, "root"),
+        (ROOT, {"ORCHESTRATOR_OPERATOR": "Dora", "SUDO_USER": "ana"}, "Dora"),
+    ],
+)
+def test_the_operator_is_who_logged_in(
+    world: World, identity: Identity, environ: dict[str, str], expected: str
+) -> None:
+    """The caller of sudo before root; a name that was configured before all."""
+    found = world.load(environ=environ, identity=identity, need_credentials=False)
+
+    assert found.operator.name == expected
+
+
 def test_a_relative_xdg_path_is_ignored(world: World) -> None:
     """The XDG rule: a relative path is invalid."""
     world.user_file.write_text("[pace]\nconcurrency = 2\n")
@@ -523,7 +596,9 @@ def test_a_missing_server_reads_like_the_sample(world: World) -> None:
         "no server configured (looked in --base-url, ORCHESTRATOR_BASE_URL,"
         f" {world.system_file}).{NOTHING_SENT}"
     )
-    assert error.advice == "add --base-url https://HOST:28080 --access-key AK"
+    assert (
+        error.advice == "`orchestrator init` (or add --base-url https://HOST:28080 --access-key AK)"
+    )
     assert error.key == "server.base_url"
 
 
@@ -542,7 +617,10 @@ def test_a_missing_access_key_is_an_error_unless_none_is_needed(world: World) ->
     no_server: dict[str, object] = {"server.base_url": None}
     no_key: dict[str, object] = {"credentials.access_key": None}
 
-    assert world.refusal(no_server).advice == "add --base-url https://HOST:28080"
+    assert (
+        world.refusal(no_server).advice
+        == "`orchestrator init` (or add --base-url https://HOST:28080)"
+    )
     assert "no access key configured (looked in --access-key, ORCHESTRATOR_ACCESS_KEY" in str(
         world.refusal(no_key)
     )
@@ -573,9 +651,9 @@ def test_a_missing_secret_without_a_terminal_is_refused(world: World) -> None:
     error = world.refusal(environ={"ORCHESTRATOR_SECRET_KEY_FILE": ""})
 
     assert str(error).startswith(
-        "no secret key configured (looked in ORCHESTRATOR_SECRET_KEY_FILE, ORCHESTRATOR_SECRET_KEY"
+        "no secret key configured (looked in --secret-key-file, ORCHESTRATOR_SECRET_KEY_FILE,"
     )
-    assert error.advice.endswith("named in ORCHESTRATOR_SECRET_KEY_FILE")
+    assert error.advice.endswith("add --secret-key-file FILE")
 
 
 def test_nobody_is_asked_for_a_secret_when_something_else_is_wrong(world: World) -> None:

@@ -27,11 +27,14 @@ from orchestrator.settings.secret import Secret
 PROMISED: list[tuple[str, str, object, object]] = [
     ("server.base_url", "ORCHESTRATOR_BASE_URL", "", ""),
     ("server.ca_file", "ORCHESTRATOR_CA_FILE", None, None),
+    ("server.name", "ORCHESTRATOR_SERVER_NAME", "", ""),
+    ("server.vdns", "", (), ()),
     ("server.connect_timeout_s", "", 5.0, 3.0),
     ("server.attempt_timeout_s", "", 15.0, 5.0),
     ("credentials.access_key", "ORCHESTRATOR_ACCESS_KEY", "", ""),
     ("credentials.secret_key_file", "ORCHESTRATOR_SECRET_KEY_FILE", None, None),
     ("credentials.secret_key", "ORCHESTRATOR_SECRET_KEY", None, None),
+    ("operator.name", "ORCHESTRATOR_OPERATOR", "", ""),
     ("pace.rate_per_s", "ORCHESTRATOR_RATE_PER_S", 10.0, 10.0),
     ("pace.concurrency", "ORCHESTRATOR_CONCURRENCY", 8, 8),
     ("retry.max_attempts", "", 5, None),
@@ -42,6 +45,8 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("signing.millis", "", False, False),
     ("signing.signed_headers", "", ("host",), ("host",)),
     ("state.dir", "ORCHESTRATOR_STATE_DIR", None, None),
+    ("cms.base_url", "", "", ""),
+    ("cms.cc_id", "", None, None),
 ]
 
 
@@ -78,6 +83,7 @@ def test_a_default_passes_its_own_check(spec: Setting) -> None:
         ("retry.backoff_base_s", 3600),
         ("retry.backoff_cap_s", 3600),
         ("retry.patience_s", 7 * 86_400),
+        ("cms.cc_id", 65_535),
     ],
 )
 def test_every_number_has_a_limit(key: str, most: int) -> None:
@@ -135,17 +141,31 @@ def test_a_number_in_text_is_read_where_it_can_only_be_text() -> None:
 
 def test_a_value_is_shown_as_people_write_it() -> None:
     """No value, a switch, a number without needless digits, a list."""
-    values = [None, "", True, False, 10.0, 0.1, ("a", "b"), 8]
+    values = [None, "", (), True, False, 10.0, 0.1, ("a", "b"), (7, 8), 8]
 
     shown = [SPECS["retry.max_attempts"].shown(value) for value in values]
 
-    assert shown == ["no maximum", "no maximum", "true", "false", "10", "0.1", "a, b", "8"]
+    nothing = ["no maximum"] * 3
+    assert shown == [*nothing, "true", "false", "10", "0.1", "a, b", "7, 8", "8"]
 
 
 def test_what_a_call_gives_is_told_from_what_is_configured() -> None:
     """By its flag, or as an argument of a library call."""
     assert SPECS["pace.rate_per_s"].origin_of_call == "--rate"
     assert SPECS["retry.max_attempts"].origin_of_call == "argument retry.max_attempts"
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url", "expected"),
+    [
+        ("production", "https://h.example:1", "production (https://h.example:1)"),
+        ("h.example", "https://h.example:1", "https://h.example:1"),
+        ("", "https://h.example:1", "https://h.example:1"),
+    ],
+)
+def test_a_server_is_shown_by_its_name_and_its_url(name: str, base_url: str, expected: str) -> None:
+    """A host that is the name is not said twice."""
+    assert ServerSettings(base_url=base_url, name=name).title == expected
 
 
 def test_the_sections_can_be_made_by_hand_and_show_no_secret() -> None:
@@ -171,7 +191,7 @@ def test_the_secret_has_no_flag_and_no_place_in_a_file() -> None:
 
     assert secret.flag == ""
     assert not secret.in_file
-    assert SPECS["credentials.secret_key_file"].flag == ""
+    assert SPECS["credentials.secret_key_file"].flag == "--secret-key-file"
 
 
 def test_no_setting_confirms_an_emergency_or_weakens_tls() -> None:

@@ -16,7 +16,7 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Changed, Decision, Evidence, History, Outcome
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.rows import ReportRow, RunKind, SweepRecord
-from orchestrator.reports.summary import Ended, VdnProof
+from orchestrator.reports.summary import CallCount, CallsRecord, Ended, VdnProof
 from orchestrator.store import (
     Intent,
     Known,
@@ -511,6 +511,11 @@ async def test_what_can_be_restored_is_what_this_run_changed(story: Story) -> No
     assert await story.store.read(lambda saved: saved.marks()) == {}
 
 
+async def test_a_plan_names_its_vdns(story: Story) -> None:
+    """Each once, in order; a bad line has none."""
+    assert await story.store.read(lambda saved: saved.vdns()) == (9, 1234)
+
+
 @pytest.mark.parametrize(
     ("tell", "changed"),
     [
@@ -560,18 +565,20 @@ async def test_a_run_is_read_as_it_was_written(begin: Callable[[RunRecord], Stor
     proofs = (VdnProof(9, quiet_since_ms=5, longest_gap_s=0.5), VdnProof(8, problem="p"))
     record = run_record(
         kind=RunKind.PAUSE_ALL, accept=frozenset({Outcome.NOT_FOUND}), vdns=(9, 8), hold_s=20.0,
-        source_run="r", source_dir="d", source_written_ms=7, max_failures=(5.0, True),
+        parent_run="p", source_run="r", source_dir="d", source_written_ms=7,
+        max_failures=(5.0, True),
     )  # fmt: skip
     store = begin(record)
     begun = await store.read(lambda saved: saved.record())
     await store.note(verdict="a", proofs=())
-    await store.note(verdict="b", proofs=proofs)
+    calls = CallsRecord((CallCount(5, 9, 41), CallCount(7, 9, 0)), 7, 60, 1, "p", (6000,))
+    await store.note(verdict="b", proofs=proofs, calls=calls)
 
     assert begun == record._replace(
         proofs=(VdnProof(9), VdnProof(8)), highest_rate_per_s=record.rate_per_s
     )
     assert await store.read(lambda saved: saved.record()) == begun._replace(
-        verdict="b", proofs=proofs
+        verdict="b", proofs=proofs, calls=calls
     )
 
 
@@ -606,6 +613,16 @@ async def test_passes_are_kept_in_order(story: Story) -> None:
         await story.store.record_pass(one)
 
     assert await story.store.read(lambda saved: saved.passes()) == passes
+
+
+async def test_what_left_is_counted_by_the_second(story: Story) -> None:
+    """Repeats count; what was called off, and an intent without an answer, do not."""
+    await story.sent(1, 1, Kind.DATABASE_ERROR)
+    await story.sent(1, 2, Kind.ACCEPTED)
+    await story.sent(2)
+    await story.not_sent(3)
+
+    assert await story.store.read(lambda saved: saved.sent_per_s()) == {1: 2}
 
 
 async def test_reads_come_in_the_order_in_which_they_were_asked(story: Story) -> None:

@@ -1,0 +1,338 @@
+"""`init`: asks for what the other commands need, writes it where they look, ends with `check`.
+
+Nothing is written before everything is known. No certificate is trusted that nobody was asked
+about, or whose fingerprint was not given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from orchestrator.cli import output
+from orchestrator.cli.live import is_terminal
+from orchestrator.cli.questions import Questions
+from orchestrator.errors import (
+    NotBegunError,
+    RefusedError,
+    ServerError,
+    SettingsError,
+    StorageError,
+    UsageError,
+)
+from orchestrator.loading import load_aiohttp
+from orchestrator.model import Refusal
+from orchestrator.settings import files, secret_file
+from orchestrator.settings.checks import read_secret
+from orchestrator.settings.load import file_layer, files_named, usual_files, usual_state_dir
+from orchestrator.settings.schema import SECRET_KEY_FILE, SPECS
+from orchestrator.settings.server_url import ServerUrl, read_base_url
+from orchestrator.settings.writing import changes, toml_text, write_whole
+from orchestrator.text import for_terminal
+
+if TYPE_CHECKING:
+    from orchestrator.isales.certificate import Presented
+    from orchestrator.settings.secret import Secret
+
+_NOTHING = "Nothing was written"
+_CONNECT_S = 5.0
+_CA_FILE = "server.ca_file"
+
+
+class _Target(NamedTuple):
+    """Where the settings go, and what is there already, by key."""
+
+    file: Path
+    before: dict[str, object]
+
+    def beside(self, suffix: str) -> Path:
+        """A file of ours in the same directory."""
+        return self.file.with_name(f"{self.file.stem}{suffix}")
+
+    @classmethod
+    def of(cls, config: str | None) -> Self:
+        """The file that the other commands would read.
+
+        Raises:
+            SettingsError: it is there, and cannot be used.
+        """
+        identity = files.Identity.current()
+        usual = usual_files(os.environ, identity)
+        places = files_named(config, usual) if config else usual
+        there = [place for place in places if place.exists()]
+        # the user's is looked for first; what root makes is the machine's, unless it says otherwise
+        is_the_machines = identity.uid == 0 and not os.environ.get("XDG_CONFIG_HOME")
+        file = (there or (places[::-1] if is_the_machines else places))[0]
+        file = files.working_directory() / file
+        try:
+            document = files.read_settings_file(file, identity) if there else {}
+            layer = file_layer(document, file=file, base=file.parent)
+        except SettingsError as error:
+            sentence = f"{error.sentence}. {_NOTHING}."
+            raise SettingsError(sentence, key=error.key, advice=error.advice) from error
+        return cls(file, {key: given.value for key, given in layer.items()})
+
+
+class _Trust(NamedTuple):
+    """Why the server's certificate is trusted; neither: the system's authorities vouch for it."""
+
+    ca_file: str | None = None
+    #: it has to be written into a file
+    new: Presented | None = None
+
+
+class _Secret(NamedTuple):
+    """Where the secret key is kept; with itself, where it has to be written."""
+
+    file: Path
+    new: Secret | None = None
+
+
+def init(given: Namespace) -> int:
+    """Ask, write, check; returns the exit code of `check`."""
+    target = _Target.of(given.config)
+    why = files.no_place(target.file.parent)
+    if why:
+        raise StorageError(f"{why}. {_NOTHING}.", advice="name another file with --config FILE")
+    can_ask = not given.yes and is_terminal(sys.stdin) and is_terminal(sys.stderr)
+    flags = {key: value for key, value in vars(given).items() if key in SPECS}
+    questions = Questions(flags | {"server.vdns": given.vdn}, target.before, can_ask=can_ask)
+    if can_ask:
+        output.say(f"The settings go into {target.file}.")
+        output.say("Enter takes what stands in [brackets]; Ctrl-C leaves, and nothing is written.")
+    try:
+        _fill_in(given, target, questions)
+    except KeyboardInterrupt:
+        raise NotBegunError(f"interrupted. {_NOTHING}.", exit_code=130) from None
+    return _check(given, target.file)
+
+
+def _fill_in(given: Namespace, target: _Target, questions: Questions) -> None:
+    """Ask for everything, then write it."""
+    url, trust = _find_server(given, target, questions)
+    usual_name = url.host if url else ""
+    answers = {
+        "server.base_url": url.text if url else None,
+        _CA_FILE: str(target.beside(".ca.pem")) if trust.new else trust.ca_file,
+        "server.name": questions.setting(
+            "server.name", "Name of the server", flag="--server-name", usual=usual_name
+        ),
+        "credentials.access_key": questions.setting(
+            "credentials.access_key", "Access key (AK)", needed=True
+        ),
+    }
+    secret = _find_secret(target, questions)
+    login = files.login_name(os.environ, files.Identity.current())
+    state_dir = usual_state_dir(os.environ, files.Identity.current(), output.warn)
+    answers |= {
+        SECRET_KEY_FILE: str(secret.file) if secret else None,
+        "operator.name": questions.setting("operator.name", "Who is at work", usual=login),
+        "state.dir": questions.setting(
+            "state.dir", "Directory of the runs", flag="--state-dir", usual=str(state_dir)
+        ),
+        "server.vdns": questions.setting(
+            "server.vdns", "VDNs that matter, such as 1201 1202", flag="--vdn", usual="none"
+        ),
+    }
+    if questions.missing:
+        raise UsageError(
+            f"init cannot ask here, and lacks {', '.join(questions.missing)}. {_NOTHING}.",
+            advice="add them, or run `orchestrator init` at a terminal without --yes",
+        )
+    after = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in (target.before | answers).items()
+        if value is not None and value != ()
+    }
+    _write(target, after, questions, secret=secret, presented=trust.new)
+
+
+# -- the server ---------------------------------------------------------------------------------
+
+
+def _find_server(
+    given: Namespace, target: _Target, questions: Questions
+) -> tuple[ServerUrl | None, _Trust]:
+    """The URL, and why its certificate is trusted.
+
+    Raises:
+        ServerError: nobody can be asked again, and the certificate cannot be looked at or used.
+    """
+    load_aiohttp()
+    from orchestrator.isales.probe import ProbeError  # noqa: PLC0415 - the client
+
+    while True:
+        text = questions.setting("server.base_url", "URL, https://HOST:28080", needed=True)
+        url = read_base_url(str(text)) if text else None
+        if not isinstance(url, ServerUrl):
+            return None, _Trust()
+        if url.scheme != "https":
+            return url, _Trust()
+        if questions.flags[_CA_FILE]:
+            return url, _Trust(str(questions.known(_CA_FILE)))
+        try:
+            return url, _find_trust(given, target, questions, url)
+        except ProbeError as error:
+            if not questions.can_ask or questions.flags["server.base_url"]:
+                raise ServerError(
+                    f"{error}. {_NOTHING}.",
+                    advice="correct --base-url, or call it again when the server answers there"
+                    " with a certificate for that name",
+                ) from error
+            output.say(f"  {for_terminal(str(error), limit=1000)}")
+
+
+def _find_trust(given: Namespace, target: _Target, questions: Questions, url: ServerUrl) -> _Trust:
+    """Trust what is trusted already; else the certificate that somebody says is the right one."""
+    from orchestrator.isales.certificate import look_at_certificate  # noqa: PLC0415
+    from orchestrator.isales.client import tls_context  # noqa: PLC0415
+    from orchestrator.isales.probe import UntrustedError, try_tls  # noqa: PLC0415
+
+    known = questions.known(_CA_FILE)
+    for ca_file in [str(known), None] if known else [None]:
+        with contextlib.suppress(UntrustedError, SettingsError):
+            place = _place(target, ca_file) if ca_file else None
+            if place:
+                files.check_ca_file(place, origin=_CA_FILE)
+            context = tls_context(place)
+            asyncio.run(try_tls(url.host, url.port, context=context, timeout_s=_CONNECT_S))
+            return _Trust(ca_file)
+    found = asyncio.run(look_at_certificate(url.host, url.port, timeout_s=_CONNECT_S))
+    if given.trust_sha256:
+        if given.trust_sha256 == found.sha256:
+            return _Trust(new=found)
+        raise RefusedError(
+            f"{url.host}:{url.port} presents a certificate with SHA-256 {found.sha256},"
+            f" not the one that --trust-sha256 names. {_NOTHING}.",
+            advice="ask the server's administrator which one is right",
+        )
+    if not questions.can_ask:
+        why = f"nobody vouches for the server's certificate, SHA-256 {found.sha256}"
+        questions.missing.append(f"--trust-sha256 HEX ({why})")
+        return _Trust()
+    _show(url, found)
+    if questions.yes("Is this the server's certificate?"):
+        return _Trust(new=found)
+    raise RefusedError(
+        f"the certificate was not accepted. {_NOTHING}.",
+        advice="ask the server's administrator for its SHA-256, or for the authority's certificate:"
+        " --ca-file FILE",
+    )
+
+
+def _show(url: ServerUrl, found: Presented) -> None:
+    kind = "itself (self-signed)" if found.is_self_signed else found.issuer
+    output.say(f"Nobody whom this machine trusts vouches for the certificate of {url.host}:")
+    for name, value in (
+        ("subject", found.subject),
+        ("issuer", kind),
+        ("for", ", ".join(found.names)),
+        ("valid", f"{found.begins} to {found.ends}"),
+        ("SHA-256", found.sha256),
+    ):
+        output.say(f"  {name:<8} {value}")
+    output.say(
+        "Compare the SHA-256 with what the server's administrator tells you. If it is right,"
+    )
+    output.say(
+        "this certificate will be trusted and no other; when it is renewed, call init again."
+    )
+
+
+# -- the secret key -----------------------------------------------------------------------------
+
+
+def _find_secret(target: _Target, questions: Questions) -> _Secret | None:
+    """The file that is named, or is there already; else a new one, with what was typed."""
+    named = questions.known(SECRET_KEY_FILE)
+    file = _place(target, str(named)) if named else target.beside(".secret_key")
+    flag = questions.flags[SECRET_KEY_FILE]
+    there = file.exists()
+    if there and (flag or not questions.can_ask):
+        secret_file.read(file, origin="--secret-key-file", identity=files.Identity.current())
+        return _Secret(file)
+    prompt = secret_file.terminal_prompt() if questions.can_ask else None
+    if prompt is None:
+        why = f" ({secret_file.shown_path(file)} is not there)" if named else ""
+        questions.missing.append(f"--secret-key-file FILE{why}")
+        return None
+    output.say(f"The secret key goes into {file}; it is not shown while you type.")
+    if there:
+        output.say("Enter alone keeps the one that is in it.")
+    while True:
+        typed = prompt()
+        if not typed and there:
+            return _Secret(file)
+        secret = read_secret(typed)
+        if not isinstance(secret, Refusal):
+            output.never_show(secret)
+            return _Secret(file, secret)
+        output.say(f"  that {secret.reason}")
+
+
+def _place(target: _Target, named: str) -> Path:
+    """A path as the settings file means it."""
+    if named.startswith("~"):
+        return Path(named).expanduser()
+    return target.file.parent / named
+
+
+# -- the end ------------------------------------------------------------------------------------
+
+
+def _write(
+    target: _Target,
+    after: dict[str, object],
+    questions: Questions,
+    *,
+    secret: _Secret | None,
+    presented: Presented | None,
+) -> None:
+    """Write the secret key and the certificate, then the settings, which name them.
+
+    Raises:
+        RefusedError: there are settings already, and they are to stay.
+        StorageError: something cannot be written.
+    """
+    differences = changes(target.before, after)
+    if target.before and differences:
+        output.say(f"{target.file} changes:")
+        for line in differences:
+            output.say(f"  {for_terminal(line, limit=300)}")
+        if questions.can_ask and not questions.yes("Write it? The old one is kept as .bak"):
+            raise RefusedError(f"the settings were left as they are. {_NOTHING}.")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if secret is not None and secret.new is not None:
+            write_whole(secret.file, f"{secret.new.reveal()}\n".encode(), is_secret=True)
+            output.say(f"wrote {secret.file}")
+        if presented is not None:
+            write_whole(target.beside(".ca.pem"), presented.pem.encode(), mode=0o644)
+            output.say(f"wrote {target.beside('.ca.pem')}")
+        if differences or not target.file.exists():
+            write_whole(target.file, toml_text(after).encode())
+            output.say(f"wrote {target.file}")
+        else:
+            output.say(f"{target.file} is as it was")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if os.geteuid() == 0 and target.file.parent == Path("/etc/orchestrator"):
+        share = shlex.join([str(target.file), str(secret.file)] if secret else [str(target.file)])
+        output.say("Only root can read them. To share them with a group of operators:")
+        output.say(f"  chgrp GROUP {share} && chmod 640 {share}")
+
+
+def _check(given: Namespace, file: Path) -> int:
+    """Try what was written, and nothing that came from flags."""
+    from orchestrator.cli.commands import check  # noqa: PLC0415 - it calls us
+
+    output.say("")
+    nothing = dict.fromkeys(SPECS) | {"vdn": None, "json": False, "config": str(file)}
+    return check(Namespace(**{**vars(given), **nothing}))

@@ -1,0 +1,122 @@
+"""Completes the commands in our messages, so that each works when it is pasted.
+
+A message names a command as `orchestrator …` in backticks, or at the end of a line after "Next: "
+or "again: "; advice may be a command alone. Here it gets what is missing: how we were called, and
+the flags of this call that say which server and whose key. Text of others is not passed through.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PROGRAM = "orchestrator"
+#: flags that say which server, who, and where settings are; none of them takes a secret
+_CONNECTION = (
+    *("--config", "--base-url", "--ca-file", "--access-key", "--secret-key-file", "--operator"),
+    "--vdn",
+)
+#: which campaigns a restore was to leave off: the same again must not start them
+_SELECTION = ("--only", "--except", "--include-inferred", "--even-if-old")
+#: a quoted part may hold anything; outside of one a command ends with its sentence
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+_IN_TICKS = re.compile(rf"`(… \| )?{PROGRAM}( (?:{_QUOTED}|[^`'\"])+)`")
+_AT_THE_END = re.compile(
+    rf"(^|Next: |again: ){PROGRAM}((?: (?:{_QUOTED}|[^\s`'\"(;])+)+)(?=$| {{2}}| \(|;)"
+)
+
+
+class Calling(NamedTuple):
+    """How this process was called, as far as the next command needs it."""
+
+    #: ready to be pasted: `orchestrator`, `./do orchestrator`, `python3 -m orchestrator`
+    program: str = PROGRAM
+    #: the name of the command; empty when there is none
+    command: str = ""
+    #: its flags as they were given, in order; the value of one that takes none is None
+    given: tuple[tuple[str, str | None], ...] = ()
+    #: command → its flags, and whether each takes a value; a flag is repeatable or it is not
+    commands: Mapping[str, Mapping[str, bool]] = {}
+    #: commands that take --vdn once
+    one_vdn: frozenset[str] = frozenset()
+
+
+def program_of(first: str, python: str, *, wrapper: str, on_path: str) -> str:
+    """Say how this program is called again from the same place.
+
+    Args:
+        first: `sys.argv[0]`.
+        python: the interpreter, as it was called.
+        wrapper: the path of the script that called us for its user; empty: none.
+        on_path: where a shell finds `orchestrator`; empty: nowhere.
+    """
+    if wrapper:
+        # without a slash it was given to a shell, and a shell takes `do` for its own word
+        shell = "" if "/" in wrapper else "sh "
+        return f"{shell}{shlex.quote(wrapper)} {PROGRAM}"
+    if first.endswith("__main__.py"):
+        return f"{shlex.quote(python)} -m {PROGRAM}"
+    if first.rpartition("/")[2] == PROGRAM and "/" in first and first != on_path:
+        return shlex.quote(first)
+    return PROGRAM
+
+
+def flags_in(
+    tokens: Sequence[str], takes_value: Mapping[str, bool]
+) -> tuple[tuple[str, str | None], ...]:
+    """The flags of a line that the next command may need, as they were given.
+
+    Args:
+        tokens: the line after the name of its command.
+        takes_value: each flag of the command, and whether it takes a value.
+    """
+    found: list[tuple[str, str | None]] = []
+    rest = iter(tokens)
+    for token in rest:
+        if token == "--":  # noqa: S105 - no password
+            break
+        flag, is_given, value = token.partition("=")
+        taken = (value if is_given else next(rest, "")) if takes_value.get(flag) else None
+        # whoever writes a password into a URL is refused, and it is not shown
+        is_open = not (flag == "--base-url" and "@" in (taken or ""))
+        if flag in (*_CONNECTION, *_SELECTION) and flag in takes_value and is_open:
+            found.append((flag, taken))
+    return tuple(found)
+
+
+def pasted(text: str, calling: Calling) -> str:
+    """Complete every command that a message of ours names."""
+    ticked = _IN_TICKS.sub(lambda found: f"`{found[1] or ''}{_completed(found[2], calling)}`", text)
+    return _AT_THE_END.sub(lambda found: f"{found[1]}{_completed(found[2], calling)}", ticked)
+
+
+def named(text: str, calling: Calling) -> str:
+    """A help text with the program as it was called; its examples get no flags."""
+    known = "|".join(sorted({name.split()[0] for name in calling.commands} | {"help", "COMMAND"}))
+    return re.sub(rf"\b{PROGRAM} (?=(?:{known})\b|--)", lambda _found: f"{calling.program} ", text)
+
+
+def _completed(line: str, calling: Calling) -> str:
+    whole = f"{calling.program}{line}"
+    try:
+        tokens = shlex.split(line)
+    except ValueError:
+        return whole
+    name = next((one for one in (" ".join(tokens[:2]), *tokens[:1]) if one in calling.commands), "")
+    if not name or "--help" in tokens:
+        return whole
+    present = {token.partition("=")[0] for token in tokens}
+    takes = calling.commands[name]
+    more = []
+    for flag, value in calling.given:
+        is_wanted = flag in _CONNECTION or name == calling.command
+        if flag in present or flag not in takes or not is_wanted:
+            continue
+        if flag == "--vdn" and name in calling.one_vdn:
+            present.add(flag)
+        more.append(flag if value is None else f"{flag} {shlex.quote(value)}")
+    return " ".join([whole, *more])

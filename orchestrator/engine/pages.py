@@ -1,0 +1,80 @@
+"""report.html and report.xlsx of runs on record; nothing is sent."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from orchestrator.engine.results import read_facts
+from orchestrator.reports.files import RESULTS, sha256_of, write_file
+from orchestrator.reports.page import Rows, Told, render
+from orchestrator.reports.sentences import verdict_line
+from orchestrator.reports.summary import summary_document
+from orchestrator.reports.workbook import write_workbook
+from orchestrator.store import open_saved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.store import Saved
+    from orchestrator.store.run_dir import RunDirectory
+
+PAGE = "report.html"
+
+
+def write_page(runs: Sequence[RunDirectory], target: Path, clock: Clock) -> None:
+    """Make one page of a run and what belongs to it: its restore, its repeats.
+
+    Args:
+        runs: the first has its report already.
+        target: the file.
+        clock: says when it was made.
+
+    Raises:
+        StorageError: a journal cannot be read, or the page cannot be written.
+        JournalMismatchError: another version wrote a journal.
+    """
+    with ExitStack() as stack:
+        # the first was checked from end to end by whoever made its report
+        told = [
+            _tell(stack.enter_context(open_saved(one.journal, whole=number > 0)), one.path)
+            for number, one in enumerate(runs)
+        ]
+        pieces = render(told, made_at_ms=clock.wall_ms())
+        write_file(target, lambda file: file.writelines(piece.encode() for piece in pieces))
+
+
+def write_workbook_of(run: RunDirectory, target: Path) -> None:
+    """Make the workbook of one run.
+
+    Raises:
+        StorageError: its journal cannot be read, or the workbook cannot be written.
+        UsageError: XlsxWriter is not installed.
+    """
+    with open_saved(run.journal) as saved:
+        told = _tell(saved, run.path)
+        write_file(
+            target,
+            lambda file: write_workbook(
+                file, saved.rows(), kind=told.facts.kind, line=told.line, summary=told.summary
+            ),
+        )
+
+
+def _tell(saved: Saved, folder: Path) -> Told:
+    facts = read_facts(saved, folder)
+    rows = Rows(facts.kind)
+    rows.take(saved.rows())
+    hashes = {RESULTS: sha256_of(folder / RESULTS)}
+    if facts.manifest_path:
+        hashes[f"the list {facts.manifest_path}"] = facts.manifest_sha256
+    return Told(
+        facts=facts,
+        summary=summary_document(facts, rows.tally),
+        line=verdict_line(facts, rows.tally),
+        rows=rows,
+        sent=saved.sent_per_s(),
+        hashes={name: digest for name, digest in hashes.items() if digest},
+    )

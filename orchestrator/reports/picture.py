@@ -1,0 +1,153 @@
+"""The picture of a stop, as shapes in a box: how many campaigns run, and how fast we asked.
+
+Pure geometry: the template only writes down what stands here. Times are wall-clock milliseconds,
+shapes are in the units of the box.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+WIDTH = 720
+#: the upper field: campaigns that run
+FIELD_TOP, FIELD_BOTTOM = 24, 150
+#: the lower one: requests in each second
+RATE_TOP, RATE_BOTTOM = 176, 226
+HEIGHT = 250
+_LEFT, _RIGHT = 44, 708
+#: steps and bars that are drawn at most: more could not be told apart
+_STEPS_MAX = 600
+_BARS_MAX = 240
+#: a picture of an instant is drawn as if it had taken so long, milliseconds
+_LEAST_MS = 1_000
+
+
+class Look(NamedTuple):
+    """One check pass."""
+
+    ended_ms: int
+    #: complete, and nothing started in it
+    clean: bool
+
+
+class Mark(NamedTuple):
+    """A check pass as it is drawn."""
+
+    x: float
+    clean: bool
+
+
+class Bar(NamedTuple):
+    """The requests of a second, or of a few."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Picture(NamedTuple):
+    """What the template draws."""
+
+    #: the line of the campaigns that run, and the area below it: points of a polyline
+    line: str
+    area: str
+    #: campaigns at the top of the upper field
+    most: int
+    marks: tuple[Mark, ...]
+    bars: tuple[Bar, ...]
+    #: requests in a second at the top of the lower field, and where the ceiling is drawn
+    most_per_s: float
+    ceiling_y: float
+    #: times below the axis: place, milliseconds
+    ticks: tuple[tuple[float, int], ...]
+
+
+def draw(  # noqa: PLR0913 - a run is drawn of all of these
+    *,
+    began_ms: int,
+    ended_ms: int,
+    first: int,
+    changes: Iterable[tuple[int, int]],
+    sent: Mapping[int, int],
+    ceiling_per_s: float,
+    looks: Sequence[Look],
+) -> Picture:
+    """Draw one run.
+
+    Args:
+        began_ms: of the run.
+        ended_ms: of the run.
+        first: campaigns that run at its beginning.
+        changes: moments at which one stops (-1) or starts (+1), in any order.
+        sent: seconds since the epoch to the PUTs that left in it.
+        ceiling_per_s: the rate limit.
+        looks: the check passes.
+    """
+    span_ms = max(_LEAST_MS, ended_ms - began_ms)
+
+    def across(at_ms: int) -> float:
+        part = min(1.0, max(0.0, (at_ms - began_ms) / span_ms))
+        return round(_LEFT + part * (_RIGHT - _LEFT), 1)
+
+    steps = _steps(first, changes, began_ms)
+    most = max(1, *(running for _, running in steps))
+    points: list[str] = []
+    last_y = _up(steps[0][1] / most, FIELD_TOP, FIELD_BOTTOM)
+    for at_ms, running in steps:
+        x, y = across(at_ms), _up(running / most, FIELD_TOP, FIELD_BOTTOM)
+        points += [f"{x},{last_y}", f"{x},{y}"]
+        last_y = y
+    points.append(f"{_RIGHT},{last_y}")
+    line = " ".join(points)
+    bars, most_per_s = _bars(sent, ceiling_per_s, began_ms // 1000, span_ms)
+    return Picture(
+        line=line,
+        area=f"{_LEFT},{FIELD_BOTTOM} {line} {_RIGHT},{FIELD_BOTTOM}",
+        most=most,
+        marks=tuple(Mark(across(one.ended_ms), one.clean) for one in looks),
+        bars=bars,
+        most_per_s=most_per_s,
+        ceiling_y=_up(ceiling_per_s / most_per_s, RATE_TOP, RATE_BOTTOM),
+        ticks=tuple((across(at), at) for at in (began_ms, began_ms + span_ms // 2, ended_ms)),
+    )
+
+
+def _up(part: float, top: int, bottom: int) -> float:
+    return round(bottom - part * (bottom - top), 1)
+
+
+def _steps(first: int, changes: Iterable[tuple[int, int]], began_ms: int) -> list[tuple[int, int]]:
+    """How many run, moment by moment: as many steps as can be told apart, the last one included."""
+    ordered = sorted(changes)
+    every = max(1, -(-len(ordered) // _STEPS_MAX))
+    steps, running = [(began_ms, first)], first
+    for number, (at_ms, change) in enumerate(ordered, start=1):
+        running += change
+        if number % every == 0 or number == len(ordered):
+            steps.append((at_ms, max(0, running)))
+    return steps
+
+
+def _bars(
+    sent: Mapping[int, int], ceiling_per_s: float, first_s: int, span_ms: int
+) -> tuple[tuple[Bar, ...], float]:
+    """Bars of a second each, or of the busiest second of several; and what the top stands for."""
+    most_per_s = max([ceiling_per_s, *sent.values()]) or 1.0
+    seconds = span_ms / 1000
+    each_s = max(1, -int(-seconds // _BARS_MAX))
+    busiest: dict[int, int] = {}
+    for second, number in sent.items():
+        place = max(0, second - first_s) // each_s
+        busiest[place] = max(busiest.get(place, 0), number)
+    wide = (_RIGHT - _LEFT) / seconds
+    bars = []
+    for place, number in sorted(busiest.items()):
+        x = min(_LEFT + place * each_s * wide, _RIGHT - 1)
+        y = _up(number / most_per_s, RATE_TOP, RATE_BOTTOM)
+        width = max(0.8, min(each_s * wide * 0.9, _RIGHT - x))
+        bars.append(Bar(round(x, 1), y, round(width, 1), round(RATE_BOTTOM - y, 1)))
+    return tuple(bars), most_per_s

@@ -1,0 +1,36 @@
+"""What summary.json says of the processes, the clocks and the rate of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes import VDN, Stage, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_the_summary_names_every_process_and_the_clock_of_the_server(tmp_path: Path) -> None:
+    """One process that finished; our clock is an hour behind the server's."""
+    stage = Stage(tmp_path, started(3))
+    stage.clock.jump_ms = -3_600_000
+
+    result = await stage.pause_all(VDN)
+
+    processes = result.summary["processes"]
+    assert isinstance(processes, list)
+    assert [one["ended"] for one in processes] == ["finished"]
+    assert result.summary["clock_offset_s"] == pytest.approx(3600, abs=1)
+
+
+async def test_the_mean_rate_is_never_said_to_be_above_the_ceiling(tmp_path: Path) -> None:
+    """Eleven requests within the second of ten intervals: 10 a second, not 11."""
+    stage = Stage(tmp_path, started(40))
+
+    result = await stage.pause()
+
+    rate = result.summary["rate"]
+    assert isinstance(rate, dict)
+    assert rate["mean_per_s"] <= rate["ceiling_per_s"]
