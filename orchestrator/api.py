@@ -45,6 +45,7 @@ __all__ = [
     "continue_run",
     "environment",
     "load_settings",
+    "note",
     "pause",
     "pause_all",
     "report",
@@ -122,6 +123,18 @@ async def restore(
     return await restoring.restore(
         directory, settings, options or RestoreOptions(), _masking(settings), confirm=None
     )
+
+
+def note(run: str | Path, text: str, settings: Settings) -> None:
+    """Add a reason or a remark to a run afterwards; none is ever replaced.
+
+    Raises:
+        UsageError: there is no such run, or the text is empty.
+        StorageError: it could not be added, or not be told in summary.json.
+    """
+    directory = _find(run, settings, Last.REAL)
+    now_ms = SystemClock().wall_ms()
+    telling.add_note_to(directory, text, operator=settings.operator.name, at_ms=now_ms)
 
 
 def report(run: str | Path, settings: Settings) -> RunResult:

@@ -16,6 +16,7 @@ PUBLIC = {
     # the calls
     "continue_run",
     "load_settings",
+    "note",
     "pause",
     "pause_all",
     "report",

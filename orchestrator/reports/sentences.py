@@ -421,6 +421,10 @@ def next_step(
         # others than those that have failed must not take the places that are left
         limit = f" --limit {tally.unstopped(facts.accept)}" if is_limited else ""
         command = f"restore {facts.source_run}{limit}"
+        if unknown := tally.counts[Outcome.UNKNOWN]:
+            # what may have been started is not started again unless somebody has looked
+            first = f"look at the {unknown:,} unknown on the server"
+            return _next(first, f"orchestrator {command} --include-inferred")
     return f"Try the {again:,} again: orchestrator {command}"
 
 

@@ -203,6 +203,16 @@ def test_the_last_line_of_a_restore_mirrors_that_of_a_pause() -> None:
     )
 
 
+def test_what_may_have_been_started_is_not_tried_again_unlooked() -> None:
+    """The same restore would leave it unknown once more: somebody looks, then insists."""
+    facts = make_facts(RunKind.RESTORE, source_run="20261123T200000Z-0001")
+
+    assert last_line(facts, tally_of(restored=54, unknown=6)).endswith(
+        " Next: look at the 6 unknown on the server, then `orchestrator restore"
+        " 20261123T200000Z-0001 --include-inferred`"
+    )
+
+
 @pytest.mark.parametrize(
     ("outcomes", "before", "line"),
     [
