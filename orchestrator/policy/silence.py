@@ -4,7 +4,8 @@ Rule 1: a campaign is silent when it was read as 0 twice in a row since it was s
 Rule 2: who is silent is not asked again; nor is who gave no number three times in a row.
 Rule 3: three failed requests in a row end the counting.
 Rule 4: who is stopped anew begins anew.
-A total is made of the newest number of each campaign: no number is not 0. docs/spec/evidence.md.
+A total is made of the newest number of each campaign: no number is not 0.
+Source: docs/spec/behaviour.md, "Silence".
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "STILL_DIALLING",
@@ -452,13 +452,17 @@ def _unknown_key(key: str, where: str) -> SettingsError:
     )
 
 
-def _did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+def _did_you_mean(name: str, known: Collection[str], *, prefix: str = "") -> str:
     import difflib  # noqa: PLC0415 - a run whose settings are in order does not wait for it
 
-    # A key under the wrong section, or under none, is found by its last part.
-    by_last_part = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    # A key under the wrong section, or under none, is found by its last part; the first one counts.
+    by_last_part: dict[str, str] = {}
+    for candidate in known:
+        by_last_part.setdefault(candidate.rpartition(".")[2], candidate)
     last_part = name.rpartition(".")[2]
-    near = difflib.get_close_matches(name, by_last_part.values(), n=1) or [
+    near = difflib.get_close_matches(
+        name, known if "." in name else by_last_part.values(), n=1
+    ) or [
         by_last_part[last]
         # `rate` for `rate_per_s` should be near enough.
         for last in difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=0.5)

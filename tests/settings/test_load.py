@@ -235,6 +235,7 @@ def test_what_is_shown_is_readable(world: World) -> None:
         ({"pace": {"rate": 1}}, "did you mean pace.rate_per_s?"),
         ({"servr": {"base_url": "x"}}, "did you mean server.base_url?"),
         ({"base_url": "x"}, "did you mean server.base_url?"),
+        ({"cms": {"base_ulr": "x"}}, "did you mean cms.base_url?"),
         ({"retry": {"rate_per_s": 1}}, "did you mean pace.rate_per_s?"),
         ({"credentials": {"secret_key": CANARY}}, "name its file in credentials.secret_key_file"),
         ({"server": [{"base_url": "x"}]}, "it is a section: write [server]"),
