@@ -44,7 +44,7 @@ class Terminal:
     def __init__(
         self, *arguments: str, env: Mapping[str, str], before: Callable[[], None] | None = None
     ) -> None:
-        self._master, slave = pty.openpty()
+        self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *arguments],
             env=dict(env),
@@ -66,7 +66,7 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type a line."""
-        os.write(self._master, text.encode() + b"\n")
+        os.write(self.master, text.encode() + b"\n")
 
     def end(self) -> tuple[int, str]:
         """Wait for the end: exit code and stdout."""
@@ -76,14 +76,14 @@ class Terminal:
         out = self.process.stdout.read().decode()
         self.process.stdout.close()
         self._read(0.0)
-        os.close(self._master)
+        os.close(self.master)
         return self.process.returncode, out
 
     def _read(self, wait_s: float) -> None:
-        readable, _, _ = select.select([self._master], [], [], wait_s)
+        readable, _, _ = select.select([self.master], [], [], wait_s)
         if readable:
             with suppress(OSError):
-                self.seen += os.read(self._master, 65536).decode("utf-8", "replace")
+                self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
 
 
 def _started(simulator: Simulator) -> int:
