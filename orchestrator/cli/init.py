@@ -113,17 +113,21 @@ def init(given: Namespace) -> int:
         output.say(f"The settings go into {target.file}.")
         output.say("Enter takes what stands in [brackets]; Ctrl-C leaves, and nothing is written.")
     try:
-        _fill_in(given, target, questions)
+        after = _fill_in(given, target, questions)
     except KeyboardInterrupt:
         raise NotBegunError(f"interrupted. {_NOTHING}.", exit_code=130) from None
     except SettingsError as error:
         sentence = f"{error.sentence}. {_NOTHING}."
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
-    return _check(given, target.file)
+    code = _check(given, target.file)
+    vdns = after.get("server.vdns")
+    if code == 0 and isinstance(vdns, list):
+        output.say(f"In an emergency: `orchestrator pause-all --vdn {vdns[0]}`")
+    return code
 
 
-def _fill_in(given: Namespace, target: _Target, questions: Questions) -> None:
-    """Ask for everything, then write it."""
+def _fill_in(given: Namespace, target: _Target, questions: Questions) -> dict[str, object]:
+    """Ask for everything, then write it; returns what was written."""
     url, trust = _find_server(given, target, questions)
     usual_name = url.host if url else ""
     answers = {
@@ -160,6 +164,7 @@ def _fill_in(given: Namespace, target: _Target, questions: Questions) -> None:
         if value is not None and value != ()
     }
     _write(target, after, questions, secret=secret, presented=trust.new)
+    return after
 
 
 # -- the server ---------------------------------------------------------------------------------
