@@ -7,7 +7,6 @@ about, or whose fingerprint was not given.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shlex
 import signal
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.cli import output
 from orchestrator.cli.live import is_terminal
-from orchestrator.cli.questions import Questions
+from orchestrator.cli.questions import Questions, explain
 from orchestrator.errors import (
     NotBegunError,
     RefusedError,
@@ -31,7 +30,13 @@ from orchestrator.loading import load_aiohttp
 from orchestrator.model import Refusal
 from orchestrator.settings import files, secret_file
 from orchestrator.settings.checks import read_secret
-from orchestrator.settings.load import file_layer, files_named, usual_files, usual_state_dir
+from orchestrator.settings.load import (
+    SYSTEM_FILE,
+    file_layer,
+    files_named,
+    usual_files,
+    usual_state_dir,
+)
 from orchestrator.settings.schema import SECRET_KEY_FILE, SPECS
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.writing import changes, toml_text, write_whole
@@ -108,14 +113,21 @@ def init(given: Namespace) -> int:
         output.say(f"The settings go into {target.file}.")
         output.say("Enter takes what stands in [brackets]; Ctrl-C leaves, and nothing is written.")
     try:
-        _fill_in(given, target, questions)
+        after = _fill_in(given, target, questions)
     except KeyboardInterrupt:
         raise NotBegunError(f"interrupted. {_NOTHING}.", exit_code=130) from None
-    return _check(given, target.file)
+    except SettingsError as error:
+        sentence = f"{error.sentence}. {_NOTHING}."
+        raise SettingsError(sentence, key=error.key, advice=error.advice) from error
+    code = _check(given, target.file)
+    vdns = after.get("server.vdns")
+    if code == 0 and isinstance(vdns, list):
+        output.say(f"In an emergency: `orchestrator pause-all --vdn {vdns[0]}`")
+    return code
 
 
-def _fill_in(given: Namespace, target: _Target, questions: Questions) -> None:
-    """Ask for everything, then write it."""
+def _fill_in(given: Namespace, target: _Target, questions: Questions) -> dict[str, object]:
+    """Ask for everything, then write it; returns what was written."""
     url, trust = _find_server(given, target, questions)
     usual_name = url.host if url else ""
     answers = {
@@ -152,6 +164,7 @@ def _fill_in(given: Namespace, target: _Target, questions: Questions) -> None:
         if value is not None and value != ()
     }
     _write(target, after, questions, secret=secret, presented=trust.new)
+    return after
 
 
 # -- the server ---------------------------------------------------------------------------------
@@ -175,8 +188,6 @@ def _find_server(
             return None, _Trust()
         if url.scheme != "https":
             return url, _Trust()
-        if questions.flags[_CA_FILE]:
-            return url, _Trust(str(questions.known(_CA_FILE)))
         try:
             return url, _find_trust(given, target, questions, url)
         except ProbeError as error:
@@ -189,30 +200,47 @@ def _find_server(
             output.say(f"  {for_terminal(str(error), limit=1000)}")
 
 
-def _find_trust(given: Namespace, target: _Target, questions: Questions, url: ServerUrl) -> _Trust:
-    """Trust what is trusted already; else the certificate that somebody says is the right one."""
-    from orchestrator.isales.certificate import look_at_certificate  # noqa: PLC0415
-    from orchestrator.isales.client import tls_context  # noqa: PLC0415
-    from orchestrator.isales.probe import UntrustedError, try_tls  # noqa: PLC0415
+def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> _Trust | None:
+    """By the CA file that is named; else by the one of the settings, or by the system."""
+    from orchestrator.isales.client import tls_context  # noqa: PLC0415 - aiohttp
+    from orchestrator.isales.probe import UntrustedError, try_tls  # noqa: PLC0415 - aiohttp
 
     known = questions.known(_CA_FILE)
+    is_named = questions.flags[_CA_FILE] is not None
     for ca_file in [str(known), None] if known else [None]:
-        with contextlib.suppress(UntrustedError, SettingsError):
+        try:
             place = _place(target, ca_file) if ca_file else None
             if place:
-                files.check_ca_file(place, origin=_CA_FILE)
+                files.check_ca_file(place, origin="--ca-file" if is_named else _CA_FILE)
             context = tls_context(place)
             asyncio.run(try_tls(url.host, url.port, context=context, timeout_s=_CONNECT_S))
+        except (UntrustedError, SettingsError):
+            if is_named:
+                raise
+        else:
             return _Trust(ca_file)
-    found = asyncio.run(look_at_certificate(url.host, url.port, timeout_s=_CONNECT_S))
+    return None
+
+
+def _find_trust(given: Namespace, target: _Target, questions: Questions, url: ServerUrl) -> _Trust:
+    """Trust what is trusted already; else the certificate that somebody says is the right one."""
+    from orchestrator.isales.certificate import look_at_certificate  # noqa: PLC0415 - aiohttp
+
+    found = None
     if given.trust_sha256:
-        if given.trust_sha256 == found.sha256:
-            return _Trust(new=found)
-        raise RefusedError(
-            f"{url.host}:{url.port} presents a certificate with SHA-256 {found.sha256},"
-            f" not the one that --trust-sha256 names. {_NOTHING}.",
-            advice="ask the server's administrator which one is right",
-        )
+        found = asyncio.run(look_at_certificate(url.host, url.port, timeout_s=_CONNECT_S))
+        if given.trust_sha256 != found.sha256:
+            raise RefusedError(
+                f"{url.host}:{url.port} presents a certificate with SHA-256 {found.sha256},"
+                f" not the one that --trust-sha256 names. {_NOTHING}.",
+                advice="ask the server's administrator which one is right",
+            )
+    trusted = _trusted_already(target, questions, url)
+    if trusted is not None:
+        return trusted
+    if found is not None:
+        return _Trust(new=found)
+    found = asyncio.run(look_at_certificate(url.host, url.port, timeout_s=_CONNECT_S))
     if not questions.can_ask:
         why = f"nobody vouches for the server's certificate, SHA-256 {found.sha256}"
         questions.missing.append(f"--trust-sha256 HEX ({why})")
@@ -233,7 +261,7 @@ def _show(url: ServerUrl, found: Presented) -> None:
     for name, value in (
         ("subject", found.subject),
         ("issuer", kind),
-        ("for", ", ".join(found.names)),
+        ("for", for_terminal(", ".join(found.names), limit=300)),
         ("valid", f"{found.begins} to {found.ends}"),
         ("SHA-256", found.sha256),
     ):
@@ -274,7 +302,7 @@ def _find_secret(target: _Target, questions: Questions) -> _Secret | None:
         if not isinstance(secret, Refusal):
             output.never_show(secret)
             return _Secret(file, secret)
-        output.say(f"  that {secret.reason}")
+        explain(secret)
 
 
 def _place(target: _Target, named: str) -> Path:
@@ -323,7 +351,8 @@ def _write(
             output.say(f"{target.file} is as it was")
     finally:
         signal.signal(signal.SIGINT, before)
-    if os.geteuid() == 0 and target.file.parent == Path("/etc/orchestrator"):
+    is_shared = target.file.stat().st_mode & 0o040
+    if os.geteuid() == 0 and target.file.parent == SYSTEM_FILE.parent and not is_shared:
         share = shlex.join([str(target.file), str(secret.file)] if secret else [str(target.file)])
         output.say("Only root can read them. To share them with a group of operators:")
         output.say(f"  chgrp GROUP {share} && chmod 640 {share}")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from orchestrator.settings.schema import Setting
 
+_ANSWER_MAX_BYTES = 4096
+
 
 class Questions:
     """What is asked, and what came of it."""
@@ -93,7 +95,7 @@ class Questions:
             value = read(ask(f"{label}: ").strip())
             if not isinstance(value, Refusal):
                 return value
-            output.say(f"  that {value.reason}")
+            explain(value)
 
     def yes(self, question: str) -> bool:
         """Ask for a yes or a no, written out: Enter alone is neither."""
@@ -105,8 +107,14 @@ class Questions:
         return found is True
 
 
+def explain(refusal: Refusal) -> None:
+    """Say why an answer cannot be used."""
+    reason = refusal.reason
+    output.say(f"  it {'is ' if reason.startswith('not ') else ''}{reason}")
+
+
 def ask(prompt: str) -> str:
-    """Read one line at the terminal.
+    """Read one line at the terminal, which hands over whole lines.
 
     Raises:
         KeyboardInterrupt: the input has ended.
@@ -114,10 +122,14 @@ def ask(prompt: str) -> str:
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(output.masked(prompt))
         sys.stderr.flush()
-    line = sys.stdin.readline()
-    if not line:
+    try:
+        typed = os.read(sys.stdin.fileno(), _ANSWER_MAX_BYTES)
+    except OSError:
+        typed = b""  # the terminal is gone
+    if not typed:
         raise KeyboardInterrupt
-    return line
+    # what is no text is refused like every wrong answer
+    return typed.decode("utf-8", "surrogateescape")
 
 
 def _kept(known: object, *, needed: bool) -> object:

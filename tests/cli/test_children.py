@@ -46,7 +46,7 @@ class Terminal:
     def __init__(
         self, *arguments: str, env: Mapping[str, str], before: Callable[[], None] | None = None
     ) -> None:
-        self._master, slave = pty.openpty()
+        self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *arguments],
             env=dict(env),
@@ -72,7 +72,7 @@ class Terminal:
 
     def press(self, keys: str) -> None:
         """Press these keys."""
-        os.write(self._master, keys.encode())
+        os.write(self.master, keys.encode())
 
     def end(self) -> tuple[int, str]:
         """Wait for the end: exit code and stdout."""
@@ -82,14 +82,14 @@ class Terminal:
         out = self.process.stdout.read().decode()
         self.process.stdout.close()
         self._read(0.0)
-        os.close(self._master)
+        os.close(self.master)
         return self.process.returncode, out
 
     def _read(self, wait_s: float) -> None:
-        readable, _, _ = select.select([self._master], [], [], wait_s)
+        readable, _, _ = select.select([self.master], [], [], wait_s)
         if readable:
             with suppress(OSError):
-                self.seen += os.read(self._master, 65536).decode("utf-8", "replace")
+                self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
 
 
 def _started(simulator: Simulator) -> int:

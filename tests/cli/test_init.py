@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import fcntl
 import hashlib
+import os
 import re
 import signal
 import ssl
@@ -181,10 +182,10 @@ def test_a_newcomer_answers_questions_and_is_ready(
             ("URL, https://HOST:28080: ", "localhost"),
             ("it has no scheme: write https://HOST:PORT\r\nURL, https://HOST:28080: ", url),
             ("Is this the server's certificate? [yes/no]: ", ""),
-            ("that must be yes or no\r\nIs this the server's certificate? [yes/no]: ", "yes"),
+            ("it must be yes or no\r\nIs this the server's certificate? [yes/no]: ", "yes"),
             ("Name of the server [localhost]: ", "rehearsal"),
             ("Access key (AK): ", ""),
-            ("that is needed\r\nAccess key (AK): ", ACCESS_KEY),
+            ("it is needed\r\nAccess key (AK): ", ACCESS_KEY),
             ("Secret key (SK): ", SECRET_KEY),
             ("Who is at work [", "Jane Doe"),
             ("Directory of the runs [", ""),
@@ -346,6 +347,58 @@ def test_settings_that_are_there_are_the_defaults_and_are_kept(
     assert tomllib.loads(file.read_text())["pace"] == {"rate_per_s": 50}
     assert (file.parent / "config.toml.bak").read_text() == before
     assert f"{file} is as it was" in again.err
+
+
+def test_an_authority_that_is_named_or_known_needs_no_question(
+    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str], key_file: Path
+) -> None:
+    """Its file is what is written; a file that does not vouch for the server is refused."""
+    authority = trustme.CA()
+    right, wrong = tmp_path / "ca.pem", tmp_path / "other.pem"
+    authority.cert_pem.write_to_path(str(right))
+    trustme.CA().cert_pem.write_to_path(str(wrong))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    words = ("init", "--yes", "--access-key", ACCESS_KEY, "--secret-key-file", str(key_file))
+    with behind_tls(simulator, context) as url:
+        refused = child(*words, "--base-url", url, "--ca-file", str(wrong), env=newcomer)
+        assert not folder_of(newcomer).exists()
+        named = child(*words, "--base-url", url, "--ca-file", str(right), env=newcomer)
+        again = child("init", "--yes", "--vdn", "1234", env=newcomer)
+
+    assert (refused.code, named.code, again.code) == (4, 1, 0)
+    assert "the TLS certificate is refused: " in refused.err
+    written = tomllib.loads((folder_of(newcomer) / "config.toml").read_text())
+    assert written["server"]["ca_file"] == str(right)
+
+
+def test_a_secret_key_file_that_others_may_read_is_refused(
+    simulator: Simulator, newcomer: dict[str, str], key_file: Path
+) -> None:
+    """As every other command would, before anything is written."""
+    key_file.chmod(0o644)
+    ended = child(
+        *("init", "--yes", "--base-url", simulator.base_url),
+        *("--access-key", ACCESS_KEY, "--secret-key-file", str(key_file)),
+        env=newcomer,
+    )
+
+    assert ended.code == 2
+    assert "others may read or write it (mode 0644). Nothing was written." in ended.err
+    assert not folder_of(newcomer).exists()
+
+
+def test_what_is_no_text_is_a_wrong_answer(newcomer: dict[str, str]) -> None:
+    """A byte that is no UTF-8: explained and asked again; the end of the input leaves."""
+    terminal = Terminal("init", env=newcomer, before=at_a_terminal)
+    terminal.read_until("URL, https://HOST:28080: ")
+    os.write(terminal.master, b"\xff\n")
+    terminal.read_until("only visible ASCII characters are allowed")
+    os.write(terminal.master, b"\x04")
+    code, _ = terminal.end()
+
+    assert code == 130
+    assert "interrupted. Nothing was written." in terminal.seen
 
 
 def test_a_settings_file_that_is_broken_is_not_replaced(newcomer: dict[str, str]) -> None:
