@@ -25,10 +25,8 @@ from orchestrator.engine.begin import (
     with_server_of,
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
-from orchestrator.engine.dated import with_date
 from orchestrator.engine.options import ContinueOptions
 from orchestrator.engine.run import RunSpec, live
-from orchestrator.engine.run_list import is_finished
 from orchestrator.errors import (
     JournalMismatchError,
     ManifestError,
@@ -269,6 +267,9 @@ async def _dated(
     Raises:
         UsageError: there are other braces in its name.
     """
+    from orchestrator.engine.dated import with_date  # noqa: PLC0415 - with --run-dir only
+    from orchestrator.engine.run_list import is_finished  # noqa: PLC0415
+
     dated = with_date(str(options.run_dir), environment.clock.local_text()[:10])
     today, before = RunDirectory(whole_path(dated.today)), RunDirectory(whole_path(dated.yesterday))
     # stdin can be read only once, so nothing can be compared with it
@@ -300,6 +301,7 @@ async def _take_up(
         continue_held,
         tell_again,
     )
+    from orchestrator.engine.run_list import is_finished  # noqa: PLC0415
 
     directory = RunDirectory(place)
     hold(environment, directory)
