@@ -25,12 +25,14 @@ if TYPE_CHECKING:
         RestoreOptions,
         RunResult,
         Settings,
+        StatusResult,
         continue_run,
         load_settings,
         pause,
         pause_all,
         report,
         restore,
+        status,
     )
     from orchestrator.errors import (
         CredentialsError,
@@ -70,12 +72,14 @@ _HOMES = {
     "RestoreOptions": "api",
     "RunResult": "api",
     "Settings": "api",
+    "StatusResult": "api",
     "continue_run": "api",
     "load_settings": "api",
     "pause": "api",
     "pause_all": "api",
     "report": "api",
     "restore": "api",
+    "status": "api",
 }
 
 __all__ = [
@@ -97,6 +101,7 @@ __all__ = [
     "ServerError",
     "Settings",
     "SettingsError",
+    "StatusResult",
     "StorageError",
     "UsageError",
     "__version__",
@@ -106,6 +111,7 @@ __all__ = [
     "pause_all",
     "report",
     "restore",
+    "status",
 ]
 
 

@@ -14,6 +14,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.engine import continuing, pausing, pausing_all
 from orchestrator.engine import restore as restoring
 from orchestrator.engine import saved as telling
+from orchestrator.engine import status as looking
 from orchestrator.engine.options import (
     ContinueOptions,
     FailureLimit,
@@ -23,13 +24,14 @@ from orchestrator.engine.options import (
 )
 from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
+from orchestrator.engine.status import StatusResult
 from orchestrator.log import Events
 from orchestrator.settings.load import Settings
 from orchestrator.settings.load import load_settings as _load_settings
 from orchestrator.store.run_dir import find_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "ContinueOptions",
@@ -40,6 +42,7 @@ __all__ = [
     "RestoreOptions",
     "RunResult",
     "Settings",
+    "StatusResult",
     "continue_run",
     "environment",
     "load_settings",
@@ -47,6 +50,7 @@ __all__ = [
     "pause_all",
     "report",
     "restore",
+    "status",
 ]
 
 
@@ -125,6 +129,11 @@ async def restore(
 def report(run: str | Path, settings: Settings) -> RunResult:
     """Make the report files of a run again from its journal."""
     return telling.report_again(find_run(settings.state_dir, str(run)), fallback=None)
+
+
+async def status(settings: Settings, vdns: Iterable[int], *, prove: bool = False) -> StatusResult:
+    """Show what runs in some VDNs; with `prove` whether they are quiet. Only reads are sent."""
+    return await looking.status(settings, tuple(vdns), _masking(settings), proves=prove)
 
 
 def _masking(settings: Settings) -> Environment:

@@ -20,6 +20,7 @@ PUBLIC = {
     "pause_all",
     "report",
     "restore",
+    "status",
     # what they take and give
     "ContinueOptions",
     "FailureLimit",
@@ -29,6 +30,7 @@ PUBLIC = {
     "RestoreOptions",
     "RunResult",
     "Settings",
+    "StatusResult",
     # words
     "Changed",
     "Evidence",

@@ -289,13 +289,13 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
             "mean_per_s": _plain(facts.mean_per_s),
         },
         "lag_s": _plain(facts.lag_s),
-        "clock_offset_s": _plain(facts.clock_offset_s),
-        "processes": [_process(one) for one in facts.processes],
         "rerun_may_help": rerun_may_help(facts, tally),
     }
     if facts.kind is RunKind.PAUSE_ALL:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
         document["not_covered"] = list(NOT_COVERED)
+    document["clock_offset_s"] = _plain(facts.clock_offset_s)
+    document["processes"] = [_process(one) for one in facts.processes]
     return document
 
 
