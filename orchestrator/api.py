@@ -15,6 +15,7 @@ from orchestrator.engine import continuing, pausing, pausing_all
 from orchestrator.engine import restore as restoring
 from orchestrator.engine import saved as telling
 from orchestrator.engine import status as looking
+from orchestrator.engine.finding import Last, find_run
 from orchestrator.engine.options import (
     ContinueOptions,
     FailureLimit,
@@ -28,10 +29,11 @@ from orchestrator.engine.status import StatusResult
 from orchestrator.log import Events
 from orchestrator.settings.load import Settings
 from orchestrator.settings.load import load_settings as _load_settings
-from orchestrator.store.run_dir import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from orchestrator.store.run_dir import RunDirectory
 
 __all__ = [
     "ContinueOptions",
@@ -110,7 +112,7 @@ async def continue_run(
     run: str | Path, settings: Settings, options: ContinueOptions | None = None
 ) -> RunResult:
     """Finish an interrupted run: its directory, its id, a unique end of it, or `last`."""
-    directory = find_run(settings.state_dir, str(run))
+    directory = _find(run, settings, Last.UNFINISHED)
     return await continuing.continue_run(
         directory, settings, options or ContinueOptions(), _masking(settings)
     )
@@ -120,7 +122,7 @@ async def restore(
     run: str | Path, settings: Settings, options: RestoreOptions | None = None
 ) -> RunResult:
     """Start again exactly what a run turned off. There is no confirmation here."""
-    directory = telling.find_undoable(settings.state_dir, str(run))
+    directory = _find(run, settings, Last.UNDOABLE)
     return await restoring.restore(
         directory, settings, options or RestoreOptions(), _masking(settings), confirm=None
     )
@@ -128,7 +130,12 @@ async def restore(
 
 def report(run: str | Path, settings: Settings) -> RunResult:
     """Make the report files of a run again from its journal."""
-    return telling.report_again(find_run(settings.state_dir, str(run)), fallback=None)
+    return telling.report_again(_find(run, settings, Last.REAL), fallback=None)
+
+
+def _find(run: str | Path, settings: Settings, meaning: Last) -> RunDirectory:
+    """Find a run; `last` is one of the server in the settings, if they name one."""
+    return find_run(settings.state_dir, str(run), meaning, server=settings.server.base_url)
 
 
 async def status(settings: Settings, vdns: Iterable[int], *, prove: bool = False) -> StatusResult:

@@ -22,10 +22,9 @@ from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from orchestrator.engine.check import Step
-    from orchestrator.engine.saved import RunLine
 
 _NOTHING_SENT = "Nothing was sent."
 
@@ -92,10 +91,11 @@ def pause_all(given: Namespace) -> int:
 
 def continue_(given: Namespace) -> int:
     """`continue RUN`."""
-    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
 
     settings = runner.load(given, need_server=False)
-    directory = find_run(settings.state_dir, given.run)
+    directory = find(given, settings, Last.UNFINISHED)
     flags = vars(given)
     options = ContinueOptions(
         # what no flag said stays as the journal has it
@@ -115,7 +115,8 @@ def continue_(given: Namespace) -> int:
 def restore(given: Namespace) -> int:
     """`restore RUN`: the exact undo."""
     from orchestrator.cli.prompt import Question, refuse_without_terminal  # noqa: PLC0415
-    from orchestrator.engine.saved import find_undoable  # noqa: PLC0415
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
 
     vdns = frozenset(given.vdn or ())
     default_vdn = next(iter(vdns)) if len(vdns) == 1 else None
@@ -138,7 +139,7 @@ def restore(given: Namespace) -> int:
         need_credentials=not given.dry_run,
         consequence="Nothing was sent; what was paused stays paused.",
     )
-    source = find_undoable(settings.state_dir, given.run)
+    source = find(given, settings, Last.UNDOABLE)
     load_aiohttp()
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
@@ -152,63 +153,21 @@ def restore(given: Namespace) -> int:
 
 def report(given: Namespace) -> int:
     """`report RUN`."""
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
     from orchestrator.engine.saved import report_again  # noqa: PLC0415
-    from orchestrator.store.run_dir import find_run  # noqa: PLC0415
 
     settings = runner.load_offline(given)
-    result = report_again(find_run(settings.state_dir, given.run), fallback=output.raw_stdout())
+    result = report_again(find(given, settings, Last.REAL), fallback=output.raw_stdout())
     runner.show_result(result, given)
     return result.exit_code
 
 
 def runs(given: Namespace) -> int:
-    """`runs`."""
-    from orchestrator.engine.saved import list_runs  # noqa: PLC0415
+    """`runs`, and `runs --prune`."""
+    from orchestrator.cli import run_table  # noqa: PLC0415
 
-    settings = runner.load_offline(given)
-    lines = list_runs(settings.state_dir)
-    if given.json:
-        output.give(json.dumps([_run_document(line) for line in lines]), paged=True)
-    elif lines:
-        head = ("", "RUN", "COMMAND", "STARTED", "VERDICT", "CAMPAIGNS", "")
-        for row in output.columns([head, *map(_run_row, lines)]):
-            output.give(for_terminal(row, limit=1000), paged=True)
-    else:
-        output.say(f"no runs in {settings.state_dir / 'runs'}")
-    return 0
-
-
-def _run_row(line: RunLine) -> Sequence[str]:
-    counts = ", ".join(f"{number:,} {outcome}" for outcome, number in line.counts.items() if number)
-    return (
-        "*" if line.live else "",
-        line.run_id,
-        line.kind,
-        _started(line),
-        line.verdict,
-        counts,
-        line.holder or line.problem,
-    )
-
-
-def _run_document(line: RunLine) -> dict[str, object]:
-    return {
-        "run_id": line.run_id,
-        "action": line.kind,
-        "started_at": _started(line) or None,
-        "verdict": line.verdict,
-        "live": line.live,
-        "holder": line.holder,
-        "counts": line.counts,
-        "run_dir": str(line.path),
-        "problem": line.problem,
-    }
-
-
-def _started(line: RunLine) -> str:
-    from orchestrator.reports.rows import iso_time  # noqa: PLC0415
-
-    return "" if line.started_at_ms is None else iso_time(line.started_at_ms)[:19] + "Z"
+    return run_table.prune(given) if given.prune else run_table.show(given)
 
 
 def check(given: Namespace) -> int:
@@ -279,19 +238,12 @@ def status(given: Namespace) -> int:
 
 def stop(given: Namespace) -> int:
     """`stop RUN`: as Ctrl-C in its own terminal would."""
+    from orchestrator.cli.run_table import find  # noqa: PLC0415
+    from orchestrator.engine.finding import Last  # noqa: PLC0415
     from orchestrator.engine.stop_run import Reaction, stop_run  # noqa: PLC0415
     from orchestrator.reports.sentences import next_step  # noqa: PLC0415
-    from orchestrator.store.run_dir import find_run, runs_in  # noqa: PLC0415
 
-    settings = runner.load_offline(given)
-    if given.run == "last":
-        live = [run for run in runs_in(settings.state_dir) if run.is_live]
-        if not live:
-            raise UsageError("no run is being worked on. Nothing was signalled.")
-        directory = live[0]
-        output.say(f"`last` is run {directory.path.name}")
-    else:
-        directory = find_run(settings.state_dir, given.run)
+    directory = find(given, runner.load_offline(given), Last.LIVE)
     halt = stop_run(directory)
     if halt.was_ending:
         why = for_terminal(halt.was_ending, limit=200)

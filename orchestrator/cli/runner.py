@@ -278,7 +278,8 @@ def show_result(result: RunResult, given: Namespace) -> None:
         output.say(f"hint: {advice(result.facts)}")
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
-        output.give(json.dumps({**result.summary, "run_dir": run_dir}, allow_nan=False))
+        where = {"run_dir": run_dir, "replayed": result.repeated}
+        output.give(json.dumps({**result.summary, **where}, allow_nan=False))
         return
     failed_path = str(result.run_dir / "failed.csv") if result.run_dir else "failed.csv"
     following = next_step(result.facts, result.tally, failed_path=failed_path)

@@ -14,6 +14,9 @@ from orchestrator.settings.schema import SPECS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+#: runs that `runs` shows where nobody says how many
+RUNS_SHOWN = 50
+
 #: docs/spec/contracts.md, "Exit codes"
 EXIT_CODES = {
     "0": "every campaign is stopped (or accepted by --accept); pause-all: quiet is proven",
@@ -128,7 +131,12 @@ COMMANDS = {
             ),
             Flag("--vdn", "N", "VDN of a list without a VDN column", values.vdn),
             Flag("--format", "csv|json|jsonl", "of the list; default: by its suffix"),
-            _RUN_DIR,
+            Flag(
+                "--run-dir",
+                "DIR",
+                "the run directory itself, {date} in it is today's; default: a new one",
+                values.path,
+            ),
             _RATE,
             _CONCURRENCY,
             _DRY_RUN,
@@ -150,11 +158,12 @@ COMMANDS = {
             "orchestrator pause ids.txt --vdn 1234 --rate 20 --concurrency 16",
             "orchestrator pause campaigns.csv --dry-run",
             "export-ids | orchestrator pause - --format jsonl --json",
-            "orchestrator pause nightly.csv --run-dir /var/lib/runs/2026-11-23 --accept not_found",
+            "orchestrator pause nightly.csv --run-dir '/var/lib/runs/{date}' --accept not_found",
         ),
         {code: why for code, why in EXIT_CODES.items() if code != "6"},
         "With --run-dir a scheduler's retry is safe: an unfinished run of the same list is"
-        " continued; a finished one shows its saved result, and nothing is sent.",
+        " continued; a finished one shows its saved result, and nothing is sent, unless it ended"
+        " over 12 h ago: exit 7.",
     ),
     "pause-all": Command(
         "the emergency: stop everything in one or several VDNs, and prove quiet",
@@ -219,7 +228,8 @@ COMMANDS = {
         ),
         ("orchestrator continue last", "orchestrator continue 7f3a --rate 20"),
         EXIT_CODES,
-        "Server, pace and verification are the run's own.",
+        "`last` is the newest unfinished run that nobody works on. Server, pace and verification"
+        " are the run's own.",
     ),
     "restore": Command(
         "start again exactly the campaigns that a run turned off",
@@ -254,13 +264,27 @@ COMMANDS = {
         (_RUN, _JSON),
         ("orchestrator report last", "orchestrator report 7f3a --json"),
         {code: why for code, why in EXIT_CODES.items() if code != "7"},
-        "Nothing is sent.",
+        "`last` is the newest run that was no dry run. Nothing is sent.",
     ),
     "runs": Command(
         "list runs, newest first; a live one is marked",
-        (_JSON,),
-        ("orchestrator runs", "orchestrator runs --json"),
+        (
+            Flag("--vdn", "N", "only runs of this VDN", values.vdn),
+            Flag("--limit", "N", f"so many at most; default: {RUNS_SHOWN}", values.count),
+            Flag("--all", "", "dry runs too"),
+            Flag("--prune", "", "show which old runs could be deleted"),
+            Flag("--older-than", "DAYS", "with --prune: since the end of the run", values.count),
+            Flag("--yes", "", "with --prune: delete them"),
+            _JSON,
+        ),
+        (
+            "orchestrator runs",
+            "orchestrator runs --vdn 1234 --limit 10 --json",
+            "orchestrator runs --prune --older-than 90",
+        ),
         _DONE,
+        "--prune never deletes a live or unfinished run, a stop that was not restored completely,"
+        " or a directory with files that are not a run's.",
     ),
     "stop": Command(
         "end a live run from another terminal, as Ctrl-C in its own would",

@@ -18,13 +18,15 @@ from orchestrator.errors import (
     StorageError,
 )
 from orchestrator.reports.files import check_folder
-from orchestrator.reports.rows import iso_time
+from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SETTINGS
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import RunRecord, open_to_continue
+from orchestrator.store.registry import register
 from orchestrator.store.run_dir import (
     RunDirectory,
+    is_run_id,
     make_run_directory,
     new_run_id,
     secure_state_dir,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
     from orchestrator.policy.decide import Outcome
-    from orchestrator.reports.rows import RunKind
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, Manifest
 
@@ -66,6 +67,7 @@ class _More(TypedDict, total=False):
     source_written_ms: int
     max_failures: tuple[float, bool] | None
     hold_s: float
+    parent_run: str
 
 
 class Opened(NamedTuple):
@@ -76,7 +78,9 @@ class Opened(NamedTuple):
     record: RunRecord
 
 
-def new_directory(environment: Environment, state_dir: Path, wanted: Path | None) -> RunDirectory:
+def new_directory(
+    environment: Environment, state_dir: Path, wanted: Path | str | None
+) -> RunDirectory:
     """Make and hold the directory of a new run, and see that a report can be written there.
 
     Raises:
@@ -179,10 +183,13 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
     dry_run: bool,
     **more: Unpack[_More],
 ) -> RunRecord:
-    """What a new run is, as it goes on record."""
+    """What a new run is, as it goes on record; where it is goes into the registry."""
     base_url = settings.server.base_url
+    run_id = run_id_of(environment, directory)
+    if directory is not None:
+        _register(environment, settings.state_dir, run_id, directory, kind)
     return RunRecord(
-        run_id=run_id_of(environment, directory),
+        run_id=run_id,
         kind=kind,
         reason=reason,
         operator=settings.operator.name,
@@ -200,6 +207,17 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
     )
 
 
+def _register(
+    environment: Environment, state_dir: Path, run_id: str, directory: RunDirectory, kind: RunKind
+) -> None:
+    try:
+        register(state_dir, run_id, directory.path, durable=kind is not RunKind.PAUSE_ALL)
+    except OrchestratorError as error:
+        environment.events.warning(
+            "run.not_registered", path=str(directory.path), reason=error.sentence
+        )
+
+
 def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     """The settings by section, as summary.json shows them; without the secret."""
     document: dict[str, dict[str, object]] = {}
@@ -214,7 +232,7 @@ def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
 def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
     """A run's id: its directory's name when that is one, else a new one."""
     name = directory.path.name if directory else ""
-    if len(name) == 21 and name[16:17] == "-" and name.startswith("2"):
+    if is_run_id(name):
         return name
     return _run_id(environment.clock)
 

@@ -22,8 +22,8 @@ from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.run_list import is_finished
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
@@ -49,7 +49,7 @@ async def continue_run(
         written_ms = last_written_ms(directory)
         opened = await asyncio.to_thread(open_run, directory, environment.stopping)
         try:
-            if is_finished(opened):
+            if is_finished(opened.journal):
                 return tell_again(opened)
             refuse_if_old(
                 environment,
@@ -65,13 +65,6 @@ async def continue_run(
         return await continue_held(opened, settings, options, environment)
     finally:
         directory.release()
-
-
-def is_finished(opened: Opened) -> bool:
-    """Whether nothing more is to be sent in this run."""
-    past = opened.journal.processes()
-    is_through = bool(past) and past[-1].ended is Ended.FINISHED
-    return opened.record.dry_run or (is_through and not opened.journal.unverified())
 
 
 def tell_again(opened: Opened) -> RunResult:

@@ -37,8 +37,8 @@ class PauseOptions:
     vdn: int | None = None
     #: None: by the name of the file
     format: Format | None = None
-    #: None: a new directory below the state directory
-    run_dir: Path | None = None
+    #: None: a new directory below the state directory; `{date}` in it is the machine's date
+    run_dir: Path | str | None = None
     verify: bool = True
     dry_run: bool = False
     skip_invalid: bool = False
@@ -55,7 +55,7 @@ class PauseAllOptions:
     """What a caller may ask of `pause-all`."""
 
     vdns: tuple[int, ...]
-    run_dir: Path | None = None
+    run_dir: Path | str | None = None
     dry_run: bool = False
     hold_s: float = 0.0
     deadline_s: float = EMERGENCY_DEADLINE_S
@@ -66,7 +66,7 @@ class PauseAllOptions:
 class RestoreOptions:
     """What a caller may ask of `restore`."""
 
-    run_dir: Path | None = None
+    run_dir: Path | str | None = None
     #: campaigns to restore, all others left alone; None: all
     only: frozenset[tuple[int, int]] | None = None
     #: campaigns to leave alone

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from orchestrator.engine.begin import (
     check_wanted,
     give_up,
     hold,
+    last_written_ms,
     new_directory,
     new_record,
     open_run,
@@ -28,6 +30,7 @@ from orchestrator.engine.run import RunSpec, live
 from orchestrator.errors import (
     JournalMismatchError,
     ManifestError,
+    OrchestratorError,
     Problem,
     RefusedError,
     UsageError,
@@ -41,8 +44,10 @@ from orchestrator.manifest.formats import (
 from orchestrator.manifest.source import open_manifest, open_stdin
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.schema import SPECS
-from orchestrator.store import Manifest, PlanWriter, Refused
-from orchestrator.store.run_dir import RunDirectory, whole_path
+from orchestrator.settings.server_url import server_fingerprint
+from orchestrator.store import Manifest, PlanWriter, Refused, open_saved
+from orchestrator.store.registry import find_by_id
+from orchestrator.store.run_dir import RunDirectory, is_run_id, whole_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +60,10 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Stopping
     from orchestrator.policy.plan import PlanCounts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal
+    from orchestrator.store import Journal, RunRecord
+
+#: a run that was over for so long belongs to another night
+_NIGHT_MS = 12 * 3600 * 1000
 
 
 class _List(NamedTuple):
@@ -66,6 +74,8 @@ class _List(NamedTuple):
     counts: PlanCounts
     #: how something was read that may have been meant in another way
     notes: tuple[str, ...]
+    #: the run that every row names; empty: there is none
+    named_run: str
 
 
 async def pause(
@@ -88,8 +98,11 @@ async def pause(
     Raises:
         OrchestratorError: the run could not begin; nothing was sent.
     """
-    if options.run_dir is not None and RunDirectory(whole_path(options.run_dir)).has_journal:
-        return await _take_up(manifest, settings, options, environment)
+    if options.run_dir is not None:
+        place = await _dated(manifest, settings, options, environment)
+        options = replace(options, run_dir=place)
+        if RunDirectory(place).has_journal:
+            return await _take_up(place, manifest, settings, options, environment)
     with unbegun():
         directory = new_directory(environment, settings.state_dir, options.run_dir)
     try:
@@ -129,6 +142,7 @@ async def _plan(
             verify=options.verify,
             accept=frozenset(options.accept),
             manifest=Manifest(listed.path, listed.sha256),
+            parent_run=await asyncio.to_thread(_parent, listed.named_run, settings),
             max_failures=(options.max_failures.number, options.max_failures.is_percent)
             if options.max_failures
             else None,
@@ -169,7 +183,14 @@ def _read(
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
         notes: list[str] = []
-        lines = read_manifest(source.chunks(), chosen, default_vdn=options.vdn, note=notes.append)
+        named: list[str] = []
+        lines = read_manifest(
+            source.chunks(),
+            chosen,
+            default_vdn=options.vdn,
+            note=notes.append,
+            names_run=named.append,
+        )
         try:
             counts, refused = writer.take(lines)
         except ManifestUnreadableError as error:
@@ -177,7 +198,19 @@ def _read(
             raise ManifestError(name, (problem,), total=1, advice=error.advice) from error
     _check_lines(name, counts, refused, options)
     path = str(source.real_path) if manifest else "-"
-    return _List(path, source.sha256, counts, tuple(notes))
+    return _List(path, source.sha256, counts, tuple(notes), "".join(named))
+
+
+def _parent(run_id: str, settings: Settings) -> str:
+    """The run of this server that every row of a list names; empty where it is not known."""
+    if not (is_run_id(run_id) and settings.server.base_url):
+        return ""
+    try:
+        with open_saved(find_by_id(settings.state_dir, run_id).journal) as saved:
+            fingerprint = saved.record().fingerprint
+    except OrchestratorError:
+        return ""
+    return run_id if fingerprint == server_fingerprint(settings.server.base_url) else ""
 
 
 def _check_lines(name: str, counts: PlanCounts, refused: Refused, options: PauseOptions) -> None:
@@ -223,7 +256,41 @@ async def _begin(
 # -- the same --run-dir again -----------------------------------------------------------------
 
 
+async def _dated(
+    manifest: Path | None,
+    settings: Settings,
+    options: PauseOptions,
+    environment: Environment,
+) -> Path:
+    """The run directory; with `{date}` in it yesterday's, while its run of this list goes on.
+
+    Raises:
+        UsageError: there are other braces in its name.
+    """
+    from orchestrator.engine.dated import with_date  # noqa: PLC0415 - with --run-dir only
+    from orchestrator.engine.run_list import is_finished  # noqa: PLC0415
+
+    dated = with_date(str(options.run_dir), environment.clock.local_text()[:10])
+    today, before = RunDirectory(whole_path(dated.today)), RunDirectory(whole_path(dated.yesterday))
+    # stdin can be read only once, so nothing can be compared with it
+    if today.path == before.path or manifest is None or today.has_journal or not before.has_journal:
+        return today.path
+    if environment.clock.wall_ms() - last_written_ms(before) > _NIGHT_MS:
+        return today.path  # it belongs to another night: what it stopped may run on purpose by now
+    try:
+        with open_saved(before.journal) as saved:
+            record, is_over = saved.record(), is_finished(saved)
+    except OrchestratorError:
+        return today.path
+    sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
+    base_url = settings.server.base_url
+    is_same = not base_url or server_fingerprint(base_url) == record.fingerprint
+    goes_on = is_same and not is_over and not _difference(record, sha256, options)
+    return before.path if goes_on else today.path
+
+
 async def _take_up(
+    place: Path,
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
@@ -232,19 +299,19 @@ async def _take_up(
     """Continue an unfinished run of the same list and server, or show a finished one's result."""
     from orchestrator.engine.continuing import (  # noqa: PLC0415 - a new run does not need it
         continue_held,
-        is_finished,
         tell_again,
     )
+    from orchestrator.engine.run_list import is_finished  # noqa: PLC0415
 
-    assert options.run_dir is not None
-    directory = RunDirectory(whole_path(options.run_dir))
+    directory = RunDirectory(place)
     hold(environment, directory)
     try:
         opened = await asyncio.to_thread(open_run, directory, environment.stopping)
         try:
             sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
             _check_same(opened, sha256, settings, options)
-            if is_finished(opened):
+            if is_finished(opened.journal):
+                _refuse_another_night(opened, environment)
                 return tell_again(opened)
         except BaseException:
             opened.journal.close()
@@ -277,17 +344,40 @@ def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
 
 
 def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseOptions) -> None:
-    record = opened.record
-    other = ""
-    if record.kind is not RunKind.PAUSE or record.dry_run != options.dry_run:
-        kind = "dry run" if record.dry_run else record.kind.value
-        other = f"a {kind}"
-    elif record.manifest is None or record.manifest.sha256 != sha256:
-        other = "a run of another list"
+    other = _difference(opened.record, sha256, options)
     if other:
         raise JournalMismatchError(
             f"{opened.directory.path} holds {other}. Nothing was sent.",
             advice="give this run a directory of its own with --run-dir",
         )
     if settings.server.base_url:
-        with_server_of(settings, record)
+        with_server_of(settings, opened.record)
+
+
+def _difference(record: RunRecord, sha256: str, options: PauseOptions) -> str:
+    """What another run was, in words; empty when it is this one."""
+    if record.kind is not RunKind.PAUSE or record.dry_run != options.dry_run:
+        kind = "dry run" if record.dry_run else record.kind.value
+        return f"a {kind}"
+    if record.manifest is None or record.manifest.sha256 != sha256:
+        return "a run of another list"
+    return ""
+
+
+def _refuse_another_night(opened: Opened, environment: Environment) -> None:
+    """Refuse to show a result of long ago to a job that may have been meant to do its work.
+
+    Raises:
+        RefusedError: the run in this directory ended more than 12 hours ago.
+    """
+    past = opened.journal.processes()
+    ended_ms = past[-1].ended_at_ms if past else None
+    age_ms = environment.clock.wall_ms() - (ended_ms or opened.record.started_at_ms)
+    if age_ms > _NIGHT_MS:
+        raise RefusedError(
+            f"{opened.directory.path} holds run {opened.record.run_id}, which ended"
+            f" {age_ms // 3_600_000} hours ago: a job that runs every night with a fixed --run-dir"
+            " would do nothing. Nothing was sent.",
+            advice="write {date} into --run-dir, and each night has a directory of its own;"
+            f" `orchestrator report {opened.record.run_id}` shows that run's result",
+        )

@@ -196,6 +196,7 @@ def read_facts(saved: Saved) -> RunFacts:
         worst_1s=max((process.worst_1s for process in past), default=0),
         mean_per_s=_mean_per_s(record, past),
         source_run=record.source_run,
+        parent_run=record.parent_run,
         sweeps=saved.passes(),
         proofs=record.proofs,
         lag_s=record.lag_s,

@@ -193,7 +193,7 @@ async def _report(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     if stored.failure is not None:
         environment.events.error("report.failed", error=str(stored.failure))
     result = result_of(stored, folder)
-    await _recorded(environment, journal.note(verdict=result.verdict))
+    await _recorded(environment, journal.note(verdict=result.verdict, exit_code=result.exit_code))
     return result
 
 

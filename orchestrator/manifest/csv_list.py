@@ -53,6 +53,7 @@ class _Layout(NamedTuple):
     width: int
     campaign_at: int
     vdn_at: int | None
+    run_at: int | None = None
 
 
 class _Records:
@@ -90,7 +91,7 @@ def read_csv(lines: Iterator[tuple[int, str]], reader: LineReader) -> Iterator[M
     number, first, delimiter = found
     layout, is_header = _layout(number, first, delimiter, reader)
     records = _Records(lines if is_header else chain(((number, first),), lines))
-    delimiter, width, campaign_at, vdn_at = layout
+    delimiter, width, campaign_at, vdn_at, run_at = layout
     vdn: object = ABSENT
     try:
         for row in csv.reader(records, delimiter=delimiter, skipinitialspace=True, strict=True):
@@ -98,8 +99,11 @@ def read_csv(lines: Iterator[tuple[int, str]], reader: LineReader) -> Iterator[M
             if len(row) == width and (campaign := row[campaign_at].strip(_BLANKS)):
                 if vdn_at is not None:
                     vdn = row[vdn_at].strip(_BLANKS)
+                if run_at is not None:
+                    reader.name_run(row[run_at].strip(_BLANKS))
                 yield reader.read(number, str(number), vdn, campaign)
             elif any(cell.strip(_BLANKS) for cell in row):
+                reader.name_run("")
                 yield _odd_row(number, row, layout, reader)
     except csv.Error as error:
         raise ManifestUnreadableError(str(records.start), _csv_words(error)) from error
@@ -195,7 +199,9 @@ def _header_layout(number: int, row: list[str], delimiter: str, reader: LineRead
         _refuse_columns(number, row, "there are two vdn_id columns")
     if not vdns and reader.default_vdn is None:
         _refuse_columns(number, row, "there is no vdn_id column, so --vdn is needed")
-    return _Layout(delimiter, len(row), campaigns[0], vdns[0] if vdns else None)
+    runs = _columns(row, Meaning.RUN)
+    run_at = runs[0] if len(runs) == 1 else None
+    return _Layout(delimiter, len(row), campaigns[0], vdns[0] if vdns else None, run_at)
 
 
 def _bare_layout(

@@ -60,6 +60,8 @@ class Meaning(Enum):
     VDN = auto()
     #: JSON only: an array of entries
     ENTRIES = auto()
+    #: CSV only: the run whose report this row comes from
+    RUN = auto()
 
 
 #: names as people write them, without case, white space, `_` and `-`
@@ -69,6 +71,7 @@ _MEANINGS = {
     "vdnid": Meaning.VDN,
     "vdn": Meaning.VDN,
     "campaigns": Meaning.ENTRIES,
+    "runid": Meaning.RUN,
 }
 
 
@@ -125,6 +128,8 @@ class LineReader:
         self.default_vdn = default_vdn
         #: how something was read that may have been meant in another way; empty: nothing
         self.note = ""
+        #: the run that every row so far names; empty: there is none
+        self.run_id: str | None = None
         # most lists repeat one VDN for long stretches; text only, because True == 1 == 1.0
         self._last_vdn_text: str | None = None
         self._last_vdn_id = 0
@@ -141,6 +146,11 @@ class LineReader:
         elif isinstance(campaign_id, Refusal):
             problems.append(f"{shown(campaign)} {campaign_id.reason}")
         return refused(line, place, vdn, campaign, "; ".join(problems))
+
+    def name_run(self, run_id: str) -> None:
+        """Take in which run a row names."""
+        if run_id != self.run_id:
+            self.run_id = run_id if self.run_id is None else ""
 
     def _vdn_id(self, vdn: object) -> int | str:
         if isinstance(vdn, str) and vdn == self._last_vdn_text:

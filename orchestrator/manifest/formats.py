@@ -111,6 +111,7 @@ def read_manifest(
     *,
     default_vdn: int | None,
     note: Callable[[str], None] = lambda _: None,
+    names_run: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ManifestLine]:
     """Read a list, entry by entry.
 
@@ -119,6 +120,7 @@ def read_manifest(
         fmt: how it is written.
         default_vdn: the VDN of entries that name none (`--vdn`); None when there is none.
         note: is told how something was read that may have been meant in another way.
+        names_run: is told at the end which run every row names (CSV: `run_id`), if there is one.
 
     Yields:
         One line for each entry, good or bad, in the order of the list. Lines may be yielded before
@@ -146,6 +148,8 @@ def read_manifest(
         ) from error
     if empty:
         raise ManifestUnreadableError("1", "there are no campaigns in this list")
+    if reader.run_id:
+        names_run(reader.run_id)
 
 
 def _found(text: TextIO, fmt: Format, reader: LineReader) -> Iterator[ManifestLine]:

@@ -157,7 +157,7 @@ def _known_members(value: dict[str, object], path: str) -> dict[Meaning, tuple[s
     found: dict[Meaning, tuple[str, object]] = {}
     for key, member in value.items():
         meaning = meaning_of(key)
-        if meaning is None:
+        if meaning is None or meaning is Meaning.RUN:
             continue
         place = f"{path}.{key}" if key.isidentifier() else f"{path}[{key!a}]"
         if found and {meaning, *found} not in _PAIRS:

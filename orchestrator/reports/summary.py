@@ -180,6 +180,8 @@ class RunFacts(NamedTuple):
     mean_per_s: float = 0.0
     #: restore: the run that is undone
     source_run: str = ""
+    #: pause: the run that this one repeats
+    parent_run: str = ""
     sweeps: tuple[SweepRecord, ...] = ()
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...] = ()
@@ -291,6 +293,8 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         "lag_s": _plain(facts.lag_s),
         "rerun_may_help": rerun_may_help(facts, tally),
     }
+    if facts.parent_run:
+        document["parent_run"] = facts.parent_run
     if facts.kind is RunKind.PAUSE_ALL:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
         document["not_covered"] = list(NOT_COVERED)

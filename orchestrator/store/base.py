@@ -270,8 +270,14 @@ class Saved(Protocol):
     def lines(self) -> int:
         """How many lines the list has; duplicates and invalid ones count."""
 
+    def vdns(self) -> tuple[int, ...]:
+        """The VDNs of the plan, in order of their numbers."""
+
     def unverified(self) -> int:
         """How many campaigns count as done, and could not be checked."""
+
+    def unrestored(self) -> int:
+        """How many campaigns it turned off, or may have, that no restore has started again."""
 
     def may_have_changed(self) -> bool:
         """Whether the run turned something off, or may have: an answer was lost, or a kill."""

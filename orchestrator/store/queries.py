@@ -226,6 +226,25 @@ def may_have_changed(connection: sqlite3.Connection) -> bool:
     return bool(may_have)
 
 
+def vdns(connection: sqlite3.Connection) -> tuple[int, ...]:
+    """The VDNs of the plan; one step in the index for each, not one for each line."""
+    found = connection.execute(
+        "WITH RECURSIVE one(vdn_id) AS"
+        " (SELECT min(vdn_id) FROM plan WHERE problem = '' UNION ALL"
+        " SELECT (SELECT min(p.vdn_id) FROM plan p WHERE p.problem = '' AND p.vdn_id > one.vdn_id)"
+        " FROM one WHERE one.vdn_id IS NOT NULL)"
+        " SELECT vdn_id FROM one WHERE vdn_id IS NOT NULL"
+    )
+    return tuple(vdn_id for (vdn_id,) in found)
+
+
+def unrestored(connection: sqlite3.Connection) -> int:
+    """How many campaigns this run turned off, or may have, that no restore has started again."""
+    marked = marks(connection)
+    started = {seq for seq, mark in marked.items() if mark.state is MarkState.RESTORED}
+    return sum(one.seq not in started for one in restorable(connection))
+
+
 def unverified(connection: sqlite3.Connection) -> int:
     """How many campaigns count as done, and could not be checked."""
     done = ", ".join(f"'{outcome.value}'" for outcome in SUCCESSES)

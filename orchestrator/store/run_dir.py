@@ -1,4 +1,4 @@
-"""Run directories: making them, finding them, and holding one alone.
+"""Run directories: making them, and holding one alone.
 
 A run directory is 0700, its files 0600; below a setgid state directory its group joins in, and the
 umask has no say. The lock is the kernel's, on the directory itself: nobody can delete it, and a
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOURNAL = "journal.db"
-_RUNS = "runs"
-_HOLDER = "holder.json"
-_NEXT_HOLDER = f".{_HOLDER}"
+RUNS = "runs"
+HOLDER = "holder.json"
+_NEXT_HOLDER = f".{HOLDER}"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
 #: what an unfinished start may leave behind: its plan, its name, its probe of the report files
-_LEFTOVER = re.compile(
-    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(_HOLDER)}"
+LEFTOVER = re.compile(
+    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(HOLDER)}"
     r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
     re.ASCII,
 )
@@ -119,14 +119,14 @@ class RunDirectory:
         if self._descriptor is not None:
             # It is for people only: a disk that cannot even delete does not keep the lock.
             with contextlib.suppress(OSError):
-                (self.path / _HOLDER).unlink()
+                (self.path / HOLDER).unlink()
             os.close(self._descriptor)
             self._descriptor = self._holder = None
 
     def holder(self) -> Holder | None:
         """Who says to work here; None when nobody left a word."""
         try:
-            told = json.loads((self.path / _HOLDER).read_text("utf-8"))
+            told = json.loads((self.path / HOLDER).read_text("utf-8"))
             return Holder(
                 int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40]
             )._replace(ending=str(told.get("ending", ""))[:200])
@@ -161,7 +161,7 @@ class RunDirectory:
         """Leave nothing behind of a run that never began."""
         try:
             for child in tuple(self.path.iterdir()):
-                if _LEFTOVER.fullmatch(child.name):
+                if LEFTOVER.fullmatch(child.name):
                     child.unlink(missing_ok=True)
             self.path.rmdir()
         except OSError:
@@ -184,7 +184,7 @@ class RunDirectory:
         os.fchmod(descriptor, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(json.dumps(holder._asdict()))
-        temporary.replace(self.path / _HOLDER)
+        temporary.replace(self.path / HOLDER)
 
 
 def file_mode(directory: Path) -> int:
@@ -223,7 +223,7 @@ def secure_state_dir(state_dir: Path) -> tuple[Path, ...]:
     """
     uid = os.geteuid()
     open_to_all: list[Path] = []
-    for place in (state_dir, state_dir / _RUNS):
+    for place in (state_dir, state_dir / RUNS):
         try:
             seen = (place.lstat(), place.stat())
         except (OSError, ValueError):
@@ -279,12 +279,13 @@ def make_run_directory(path: Path) -> RunDirectory:
     return RunDirectory(path)
 
 
-def whole_path(path: Path) -> Path:
+def whole_path(given: Path | str) -> Path:
     """The path from the root; `~` is our home, as in `--run-dir=~/x`, which a shell leaves alone.
 
     Raises:
         SettingsError: it is relative, and there is no working directory any more.
     """
+    path = Path(given)
     try:
         with contextlib.suppress(RuntimeError):  # nobody knows our home
             path = path.expanduser()
@@ -294,37 +295,6 @@ def whole_path(path: Path) -> Path:
             f"{path} is relative, and the working directory has been removed. Nothing was sent.",
             advice="give the whole path, beginning with /, or change to a directory that exists",
         ) from error
-
-
-def find_run(state_dir: Path, text: str) -> RunDirectory:
-    """Find a run by its directory, its id, a unique end of its id, or `last`.
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    named = RunDirectory(Path(text))
-    if "/" in text or (text and named.has_journal):
-        if named.has_journal:
-            return RunDirectory(whole_path(named.path))
-        raise UsageError(f"{text} is not a run directory: it holds no {JOURNAL}")
-    found = [run for run in runs_in(state_dir) if run.has_journal]
-    if text == "last":
-        matching = found[:1]
-    else:
-        matching = [run for run in found if run.path.name.endswith(text)] if text else []
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        names = ", ".join(run.path.name for run in matching[:3])
-        raise UsageError(f"{text} is the end of {len(matching)} run ids ({names} …)")
-    raise UsageError(
-        f"there is no run {text} in {state_dir / _RUNS}", advice="`orchestrator runs` lists them"
-    )
-
-
-def runs_in(state_dir: Path) -> list[RunDirectory]:
-    """Every run of a state directory, newest first."""
-    return [RunDirectory(path) for path in sorted(_run_paths(state_dir), reverse=True)]
 
 
 def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
@@ -364,13 +334,20 @@ def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
     return kind
 
 
-def _run_paths(state_dir: Path) -> Iterator[Path]:
+def own_runs(state_dir: Path) -> Iterator[str]:
+    """The names of the directories below a state directory that are run ids, in no order."""
     try:
-        for path in (state_dir / _RUNS).iterdir():
-            if _RUN_ID.fullmatch(path.name) and path.is_dir():
-                yield path
-    except OSError:
+        with os.scandir(state_dir / RUNS) as found:
+            for entry in found:
+                if is_run_id(entry.name) and entry.is_dir():
+                    yield entry.name
+    except (OSError, ValueError):
         return
+
+
+def is_run_id(text: str) -> bool:
+    """Whether this could be the id of a run."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def make_folders(path: Path) -> None:
@@ -405,7 +382,7 @@ def _check_empty(path: Path) -> None:
     if not path.is_dir():
         raise UsageError(f"{path} is not a directory. Nothing was sent.", advice=_ADVICE)
     names = sorted(child.name for child in path.iterdir())
-    foreign = [name for name in names if not _LEFTOVER.fullmatch(name)]
+    foreign = [name for name in names if not LEFTOVER.fullmatch(name)]
     if foreign:
         rival = RunDirectory(path)
         if rival.is_live:

@@ -43,6 +43,7 @@ class Notes(TypedDict, total=False):
     #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...]
     verdict: str
+    exit_code: int
 
 
 class RunRecord(NamedTuple):
@@ -78,6 +79,8 @@ class RunRecord(NamedTuple):
     #: how many failures end the run, and whether that is a percentage
     max_failures: tuple[float, bool] | None = None
     hold_s: float = 0.0
+    #: pause: the run that every row of the list names, which this one repeats
+    parent_run: str = ""
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}
@@ -89,6 +92,8 @@ class RunRecord(NamedTuple):
     proofs: tuple[VdnProof, ...] = ()
     #: empty while it runs, or when it was killed
     verdict: str = ""
+    #: None likewise, and in earlier versions
+    exit_code: int | None = None
 
     @property
     def called(self) -> str:
@@ -157,6 +162,7 @@ def from_meta(meta: Mapping[str, str]) -> RunRecord:
         "held_s": float(meta.get("held_s", "0")),
         "clock_offset_s": float(meta["clock_offset_s"]) if "clock_offset_s" in meta else None,
         "verdict": meta.get("verdict", ""),
+        "exit_code": int(meta["exit_code"]) if "exit_code" in meta else None,
     }
     record = RunRecord(**values)
     if "proofs" in meta:

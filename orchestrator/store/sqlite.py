@@ -70,7 +70,9 @@ class SqliteJournal:
     passes = _says(queries.passes)
     counts = _says(queries.counts)
     lines = _says(queries.lines)
+    vdns = _says(queries.vdns)
     unverified = _says(queries.unverified)
+    unrestored = _says(queries.unrestored)
     may_have_changed = _says(queries.may_have_changed)
 
     def rows(self) -> Iterator[ReportRow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -158,21 +159,98 @@ def test_a_log_file_that_cannot_be_written_is_one_warning(
 def test_a_run_is_listed_told_again_and_continued_without_a_request(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`runs`, `report last`, `continue last`: the same verdict line, nothing sent."""
-    main(["pause", str(write_list(workplace, 1234001)), *FAST])
+    """`runs`, `report last`, `continue ID`: the same verdict line, nothing sent."""
+    main(["pause", str(write_list(workplace, 1234001)), "--reason", "wrong list", *FAST])
     line = capsys.readouterr().out
     sent = simulator.ledger.total
 
     assert main(["report", "last"]) == 0
-    assert capsys.readouterr().out == line
-    assert main(["continue", "last"]) == 0
-    assert capsys.readouterr().out == line
+    told_again = capsys.readouterr()
+    assert told_again.out == line
     assert main(["runs"]) == 0
-    assert "complete  1 paused" in capsys.readouterr().out
-    assert main(["runs", "--json"]) == 0
+    table = capsys.readouterr().out
+    assert re.search(r" pause +1234 .* complete +0 +1 paused +wrong list$", table, re.MULTILINE)
+    assert main(["runs", "--json", "--vdn", "1234", "--limit", "1"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["action"], told["verdict"], told["live"]) == ("pause", "complete", False)
+    assert (told["vdns"], told["exit_code"], told["reason"]) == ([1234], 0, "wrong list")
+    started = told["started_at"][11:16]
+    assert f"last: run {told['run_id']} (pause, VDN 1234, {started}Z)\n" in told_again.err
+    assert main(["continue", told["run_id"]]) == 0
+    assert capsys.readouterr().out == line
+    assert main(["continue", "last"]) == 2
+    assert "there is no unfinished run that nobody works on" in capsys.readouterr().err
     assert simulator.ledger.total == sent
+
+
+def test_the_nights_run_is_found_wherever_its_directory_lies(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--run-dir`, then a rehearsal: `last`, the id and `runs` lead to the night's run."""
+    night = workplace / "spool" / "nightly"
+    line = ["pause", str(write_list(workplace, 1234001)), "--json", *FAST]
+    main([*line, "--run-dir", str(night)])
+    run_id = json.loads(capsys.readouterr().out)["run_id"]
+    main([*line, "--dry-run"])
+    capsys.readouterr()
+
+    for run in ("last", run_id, run_id[-7:]):
+        assert main(["report", run, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["run_dir"] == str(night)
+    main(["runs"])
+    shown = capsys.readouterr().out
+    assert run_id in shown
+    assert "planned" not in shown
+    main(["runs", "--all"])
+    assert "planned" in capsys.readouterr().out
+    assert main(["restore", "last", "--yes", "--json", *FAST]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"restored": 1}
+
+
+def test_a_result_that_is_shown_again_says_so(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scheduler sees by `replayed` whether this call did the work."""
+    line = ["pause", str(write_list(workplace, 1234001)), "--json", *FAST]
+    line += ["--run-dir", str(workplace / "nightly")]
+
+    documents = []
+    for _ in range(2):
+        assert main(line) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+
+    assert [document["replayed"] for document in documents] == [False, True]
+    assert [list(document)[-1] for document in documents] == ["replayed"] * 2
+
+
+def test_prune_shows_first_and_deletes_with_yes(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An old rehearsal goes, an old stop that nobody restored stays."""
+    main(["pause", str(write_list(workplace, 1234001)), *FAST])
+    main(["pause", str(write_list(workplace, 1234001)), "--dry-run", *FAST])
+    folders = sorted((workplace / "state" / "runs").iterdir())
+    for folder in folders:
+        os.utime(folder / "journal.db", (1, 1))
+    capsys.readouterr()
+    line = ["runs", "--prune", "--older-than", "30"]
+
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert main([*line, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert all(folder.exists() for folder in folders)
+    assert main([*line, "--yes"]) == 0
+    done = capsys.readouterr().out
+
+    stop, rehearsal = folders
+    assert f"to delete  {rehearsal.name}" in shown
+    assert "would delete 1 run, last written to over 30 days ago; --yes deletes." in shown
+    assert "1 stays: 1 campaign that it turned off was not restored" in shown
+    assert [run["run_id"] for run in document["runs"]] == [rehearsal.name]
+    assert [run["run_id"] for run in document["kept"]] == [stop.name]
+    assert (document["deleted"], f"deleted  {rehearsal.name}" in done) == (False, True)
+    assert (stop.exists(), rehearsal.exists()) == (True, False)
 
 
 def test_restore_starts_again_what_was_paused(

@@ -377,3 +377,23 @@ def test_a_number_with_a_thousands_comma_beside_a_given_vdn_is_refused_with_its_
         lines_of("1,234\n", vdn=7)
 
     assert "if this is one number, write it without the comma" in refused.value.reason
+
+
+@pytest.mark.parametrize(("text", "run_id"), [
+    ("campaign_id,run_id\n5,r1\n6, r1 \n", "r1"),
+    ("Run ID;campaign_id;error\nr1;5;x\nr1;6;\n", "r1"),
+    ("campaign_id,run_id\n5,r1\n6,r2\n", ""),
+    ("campaign_id,run_id\n5,r1\n6,\n", ""),
+    ("campaign_id,run_id\n5,r1\n6\n", ""),
+    ("campaign_id,run_id,run_id\n5,r1,r1\n", None),
+    ("campaign_id\n5\n", None),
+    ("5\n6\n", None),
+])  # fmt: skip
+def test_the_run_that_every_row_names_is_known(text: str, run_id: str | None) -> None:
+    """failed.csv of a run names it; two columns, or a row without it, say nothing."""
+    reader = LineReader(7)
+
+    lines = list(read_csv(numbered_lines(io.StringIO(text, newline="")), reader))
+
+    assert lines
+    assert reader.run_id == run_id

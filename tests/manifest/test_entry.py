@@ -119,6 +119,7 @@ def test_a_message_shows_what_cannot_be_seen(value: object, text: str) -> None:
         ("vdn VDN vdn_id vdnId VDN|ID vdn-id", Meaning.VDN),
         ("campaignIds campaign_ids", Meaning.CAMPAIGNS_OF_VDN),
         ("campaigns", Meaning.ENTRIES),
+        ("run_id runId RUN-ID", Meaning.RUN),
         ("id campaign name vdnid2", None),
     ],
 )
@@ -136,3 +137,17 @@ def test_a_refusal_names_its_place(place: str, words: str) -> None:
 
     assert str(error) == f"{words}a reason. Nothing was sent."
     assert (error.place, error.reason, error.exit_code) == (place, "a reason", 2)
+
+
+@pytest.mark.parametrize(
+    ("named", "run_id"),
+    [([], None), (["a", "a"], "a"), (["a", "b"], ""), (["a", "b", "a"], ""), (["", "a"], "")],
+)
+def test_a_list_names_a_run_when_every_row_does(named: list[str], run_id: str | None) -> None:
+    """One row that names none, or another one, is enough to say nothing."""
+    reader = LineReader(7)
+
+    for each in named:
+        reader.name_run(each)
+
+    assert reader.run_id == run_id

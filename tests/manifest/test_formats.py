@@ -337,3 +337,16 @@ def test_two_columns_that_look_like_one_number_are_said(text: str, *, is_noted: 
 def test_advice_for_an_unknown_format_can_be_followed(name: str, words: str) -> None:
     """`--format csv` for a compressed file would only lead to the next refusal."""
     assert words in advice_for(name)
+
+
+@pytest.mark.parametrize(("text", "named"), [
+    ("campaign_id,run_id\n5,r1\n6,r1\n", ["r1"]), ("campaign_id,run_id\n5,r1\n6,r2\n", []),
+    ("campaign_id\n5\n", []),
+])  # fmt: skip
+def test_the_run_that_every_row_names_is_told_at_the_end(text: str, named: list[str]) -> None:
+    """Nothing is said of a list that names two, or none."""
+    found: list[str] = []
+
+    list(read_manifest([text.encode()], Format.CSV, default_vdn=1, names_run=found.append))
+
+    assert found == named

@@ -483,3 +483,10 @@ def test_a_bad_line_is_kept_for_the_report() -> None:
     [line] = read_json_lines([(1, "{" + "x" * 300)], LineReader(7))
 
     assert line.campaign_text == "{" + "x" * 199
+
+
+def test_a_key_that_names_a_run_is_ignored() -> None:
+    """Also beside the others: a report that somebody has turned into JSON."""
+    assert json_lines('{"vdnId": 7, "run_id": "r1", "campaignId": 5}\n') == [
+        (1, "1 $.campaignId", 5, "")
+    ]

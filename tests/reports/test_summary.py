@@ -354,6 +354,16 @@ def test_where_nothing_was_to_be_proven_no_vdn_has_a_verdict(
     assert document["by_vdn"] == {"1236": {"paused": 1}}
 
 
+def test_only_a_repeat_names_its_parent() -> None:
+    """The run whose failed.csv was its list."""
+    documents = [
+        summary_document(make_facts(parent_run=parent), tally_of()) for parent in ("", "r1")
+    ]
+
+    assert [document.get("parent_run") for document in documents] == [None, "r1"]
+    assert "parent_run" not in documents[0]
+
+
 def test_no_secret_gets_into_the_summary() -> None:
     """Invariant 18: a Secret that strayed into the settings is shown as ***; all is plain JSON."""
     settings = {

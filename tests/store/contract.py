@@ -512,6 +512,12 @@ async def test_what_can_be_restored_is_what_this_run_changed(story: Story) -> No
         Restorable(2, REFS[2], inferred=True),
     ]
     assert await story.store.marks() == {1: Mark(MarkState.RESTORED, "r2")}
+    assert await story.store.read(lambda saved: saved.unrestored()) == 1
+
+
+async def test_a_plan_names_its_vdns(story: Story) -> None:
+    """Each once, in order; a bad line has none."""
+    assert await story.store.read(lambda saved: saved.vdns()) == (9, 1234)
 
 
 @pytest.mark.parametrize(
@@ -563,7 +569,8 @@ async def test_a_run_is_read_as_it_was_written(begin: Callable[[RunRecord], Stor
     proofs = (VdnProof(9, quiet_since_ms=5, longest_gap_s=0.5), VdnProof(8, problem="p"))
     record = run_record(
         kind=RunKind.PAUSE_ALL, accept=frozenset({Outcome.NOT_FOUND}), vdns=(9, 8), hold_s=20.0,
-        source_run="r", source_dir="d", source_written_ms=7, max_failures=(5.0, True),
+        parent_run="p", source_run="r", source_dir="d", source_written_ms=7,
+        max_failures=(5.0, True),
     )  # fmt: skip
     store = begin(record)
     begun = await store.read(lambda saved: saved.record())

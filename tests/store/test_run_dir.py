@@ -1,4 +1,4 @@
-"""Run directories: rights, one holder at a time, and finding them again."""
+"""Run directories: rights, ids, and one holder at a time."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from orchestrator.store.run_dir import (
     RunDirectory,
     file_mode,
     file_system_of,
-    find_run,
+    is_run_id,
     make_run_directory,
     new_run_id,
     refuse_network_file_system,
-    runs_in,
     whole_path,
 )
 
 ID = "20261123T230501Z-7f3a"
-LATER_ID = "20261124T000000Z-0001"
 
 
 def mode(path: Path) -> int:
@@ -45,13 +43,6 @@ def hold(directory: RunDirectory) -> None:
 def run(tmp_path: Path) -> RunDirectory:
     """A new run directory."""
     return make_run_directory(tmp_path / "state" / "runs" / ID)
-
-
-def finished(state: Path, run_id: str) -> RunDirectory:
-    """A run directory that has a journal."""
-    made = make_run_directory(state / "runs" / run_id)
-    made.journal.write_bytes(b"journal")
-    return made
 
 
 # -- making -------------------------------------------------------------------------------------
@@ -336,93 +327,7 @@ def test_a_word_that_cannot_be_written_lets_go_again(run: RunDirectory) -> None:
     assert not RunDirectory(run.path).is_live
 
 
-# -- finding ------------------------------------------------------------------------------------
-
-
-def test_a_run_is_found_in_four_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By path, by id, by a unique end of it, and as the last one."""
-    first, last = finished(tmp_path, ID), finished(tmp_path, LATER_ID)
-    make_run_directory(tmp_path / "runs" / "20261125T000000Z-ffff")  # has no journal yet
-    monkeypatch.chdir(first.path.parent)
-
-    found = {
-        text: find_run(tmp_path, text).path
-        for text in (str(first.path), f"./{ID}", ID, "7f3a", "1Z-7f3a", LATER_ID, "0001", "last")
-    }
-
-    assert found == {
-        str(first.path): first.path,
-        f"./{ID}": first.path,
-        ID: first.path,
-        "7f3a": first.path,
-        "1Z-7f3a": first.path,
-        LATER_ID: last.path,
-        "0001": last.path,
-        "last": last.path,
-    }
-
-
-def test_a_run_directory_of_any_name_is_found_by_its_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """--run-dir chose the name; from the directory above, the name alone is enough."""
-    made = make_run_directory(tmp_path / "tonight")
-    made.journal.touch()
-    monkeypatch.chdir(tmp_path)
-
-    assert find_run(tmp_path / "state", "tonight").path == made.path
-
-
-NOT_FOUND = [
-    ("ffff", "there is no run ffff"),
-    ("", "there is no run"),
-    ("last!", "there is no run"),
-    ("./nowhere", "is not a run directory"),
-    ("/", "is not a run directory"),
-    ("x" * 5_000, "there is no run"),
-    ("../" + "x" * 5_000, "is not a run directory"),
-]
-
-
-@pytest.mark.parametrize(("text", "told"), NOT_FOUND)
-def test_what_is_not_there_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
-) -> None:
-    """Exit 2, also for names that no file can have; an empty name is never where we stand."""
-    here = finished(tmp_path, ID)
-    monkeypatch.chdir(here.path)
-
-    with pytest.raises(UsageError, match=told):
-        find_run(tmp_path, text)
-
-
-def test_an_end_of_several_runs_is_refused(tmp_path: Path) -> None:
-    """The candidates are named, newest first."""
-    for run_id in ("20260101T000000Z-aaff", "20260102T000000Z-bbff", ID):
-        finished(tmp_path, run_id)
-
-    with pytest.raises(
-        UsageError,
-        match=r"ff is the end of 2 run ids .20260102T000000Z-bbff, 20260101T000000Z-aaff",
-    ):
-        find_run(tmp_path, "ff")
-
-
-def test_without_any_run_there_is_no_last_one(tmp_path: Path) -> None:
-    """An empty or a missing state directory has no runs."""
-    assert runs_in(tmp_path / "gone") == []
-    with pytest.raises(UsageError, match="there is no run last"):
-        find_run(tmp_path, "last")
-
-
-def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
-    """Only what looks like a run; files and other directories are not ours."""
-    for run_id in (ID, LATER_ID):
-        finished(tmp_path, run_id)
-    (tmp_path / "runs" / "tmp").mkdir()
-    (tmp_path / "runs" / "20270101T000000Z-0000").touch()
-
-    assert [one.path.name for one in runs_in(tmp_path)] == [LATER_ID, ID]
+# -- names --------------------------------------------------------------------------------------
 
 
 def test_a_directory_that_cannot_be_looked_into_has_no_journal(
@@ -442,24 +347,20 @@ def test_a_directory_that_cannot_be_looked_into_has_no_journal(
     ("ms", "chance", "end"),
     [(0, 0.0, "0000"), (1, 0.5, "0060"), (999, 1 - 2**-53, "f9ff")],
 )
-def test_a_run_id_is_a_time_and_a_chance(tmp_path: Path, ms: int, chance: float, end: str) -> None:
+def test_a_run_id_is_a_time_and_a_chance(ms: int, chance: float, end: str) -> None:
     """Four hexadecimal digits, never five; and it is found again as a run."""
     run_id = new_run_id(second="20261123T230501Z", ms=ms, chance=chance)
 
     assert run_id == f"20261123T230501Z-{end}"
-    finished(tmp_path, run_id)
-    assert find_run(tmp_path, "last").path.name == run_id
+    assert is_run_id(run_id)
 
 
-def test_the_last_run_of_one_second_is_the_one_that_began_last(tmp_path: Path) -> None:
+def test_the_last_run_of_one_second_is_the_one_that_began_last() -> None:
     """A millisecond counts for more than any chance."""
     earlier = new_run_id(second="20261123T230501Z", ms=414, chance=0.999)
     later = new_run_id(second="20261123T230501Z", ms=415, chance=0.0)
-    for run_id in (later, earlier):
-        finished(tmp_path, run_id)
 
-    assert find_run(tmp_path, "last").path.name == later
-    assert [run.path.name for run in runs_in(tmp_path)] == [later, earlier]
+    assert sorted((later, earlier)) == [earlier, later]
 
 
 # -- file systems -------------------------------------------------------------------------------

@@ -1,0 +1,176 @@
+"""Which run is meant by `last`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.engine.finding import Last, find_run
+from orchestrator.errors import UsageError
+from orchestrator.simulator.signature import SignatureCheck
+from orchestrator.store.registry import known_runs, register
+from orchestrator.store.run_dir import RunDirectory
+from tests.fakes import VDN, Stage, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:
+    """The directory of the run that `last` is."""
+    return find_run(stage.settings().state_dir, "last", meaning, server=server).path
+
+
+async def test_last_passes_over_dry_runs_and_restores(tmp_path: Path) -> None:
+    """Paused, tried dry, restored: `restore last` still means the run that paused."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause_all(VDN)
+    assert paused.run_dir is not None
+    await stage.restore(paused.run_dir, dry_run=True)
+    await stage.restore(paused.run_dir)
+
+    found = last(stage, Last.UNDOABLE)
+
+    assert found == paused.run_dir
+
+
+async def test_last_passes_over_runs_that_turned_nothing_off(tmp_path: Path) -> None:
+    """Paused, once more to be sure, and with a wrong key: `restore last` means the first."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause_all(VDN)
+    again = await stage.pause_all(VDN)
+    locked_out = Stage(tmp_path, started(3), signature=SignatureCheck("AK", "another"))
+    refused = await locked_out.pause()
+
+    found = last(stage, Last.UNDOABLE)
+
+    assert paused.run_dir is not None
+    assert (again.exit_code, refused.exit_code) == (0, 3)
+    assert found == paused.run_dir
+
+
+async def test_last_does_not_pass_over_a_run_that_was_killed_with_a_put_under_way(
+    tmp_path: Path,
+) -> None:
+    """It may have turned something off; an older run would be the wrong one."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause_all(VDN)
+    killed = Stage(tmp_path, started(3))
+    killed.server.on_sent = lambda sent: killed.kill() if sent.is_change else None
+    assert await killed.until_killed(killed.pause()) is None
+
+    found = last(stage, Last.UNDOABLE)
+
+    assert found == next(known_runs(stage.settings().state_dir)).directory.path
+    assert found != paused.run_dir
+
+
+async def test_a_run_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    """An older run would start campaigns that nobody asked for."""
+    stage = Stage(tmp_path, started(3))
+    await stage.pause_all(VDN)
+    state_dir = stage.settings().state_dir
+    damaged = state_dir / "runs" / "29991231T000000Z-0000"
+    damaged.mkdir()
+    (damaged / "journal.db").write_bytes(b"not a journal")
+    register(state_dir, damaged.name, damaged, durable=False)
+
+    assert last(stage, Last.UNDOABLE) == damaged
+
+
+@pytest.mark.parametrize("meaning", Last)
+def test_without_any_run_last_is_refused(tmp_path: Path, meaning: Last) -> None:
+    """It says what there is none of."""
+    with pytest.raises(UsageError, match=f"there is {meaning.value} in"):
+        find_run(tmp_path, "last", meaning)
+
+
+async def test_last_real_run_is_no_dry_run(tmp_path: Path) -> None:
+    """`report last` after a rehearsal means the night's run."""
+    stage = Stage(tmp_path, started(3))
+    real = await stage.pause()
+    await stage.pause(dry_run=True)
+    await stage.pause_all(VDN, dry_run=True)
+
+    assert last(stage, Last.REAL) == real.run_dir
+
+
+async def test_last_unfinished_run_passes_over_finished_ones(tmp_path: Path) -> None:
+    """The night's run was killed; a line was paused by hand and a dry run tried since."""
+    stage = Stage(tmp_path, started(3))
+    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
+    assert await stage.until_killed(stage.pause()) is None
+    stage.server.on_sent = None
+    (killed,) = stage.run_dirs()
+    await stage.pause_all(VDN)
+    await stage.pause(dry_run=True)
+
+    assert last(stage, Last.UNFINISHED) == killed
+
+
+async def test_last_unfinished_run_is_not_one_that_somebody_works_on(tmp_path: Path) -> None:
+    """A live run is not to be continued; it is the one to be stopped."""
+    stage = Stage(tmp_path, started(3))
+    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
+    assert await stage.until_killed(stage.pause()) is None
+    (killed,) = stage.run_dirs()
+    held = RunDirectory(killed)
+    held.hold(since="2026-11-23T23:05:01Z", host="jump1")
+
+    with pytest.raises(UsageError, match="no unfinished run that nobody works on"):
+        last(stage, Last.UNFINISHED)
+    assert last(stage, Last.LIVE) == killed
+    held.release()
+    assert last(stage, Last.UNFINISHED) == killed
+    with pytest.raises(UsageError, match="no run that a process works on"):
+        last(stage, Last.LIVE)
+
+
+async def test_last_is_a_run_of_the_server_that_is_named(tmp_path: Path) -> None:
+    """Yesterday's test server was used last; with --config production that is not meant."""
+    stage = Stage(tmp_path, started(3))
+    here = await stage.pause()
+    other = Stage(tmp_path, started(3), settings={"server.base_url": "http://127.0.0.9:1"})
+    there = await other.pause()
+
+    assert last(stage, Last.REAL) == there.run_dir
+    assert last(stage, Last.REAL, server=stage.settings().server.base_url) == here.run_dir
+    with pytest.raises(UsageError, match="of http://127"):
+        last(stage, Last.REAL, server="http://127.0.0.8:1")
+
+
+async def test_last_is_by_the_order_of_registration(tmp_path: Path) -> None:
+    """The clock was set back by an hour between two runs."""
+    stage = Stage(tmp_path, started(3))
+    await stage.pause()
+    stage.clock.jump_ms = -3_600_000
+    newest = await stage.pause()
+
+    assert stage.run_dirs()[0] == newest.run_dir
+    assert last(stage, Last.REAL) == newest.run_dir
+
+
+async def test_last_is_found_in_a_directory_of_its_own(tmp_path: Path) -> None:
+    """The night's run had --run-dir; what it was taken for is told."""
+    stage = Stage(tmp_path, started(3))
+    night = await stage.pause(run_dir=tmp_path / "nightly")
+    told: list[str] = []
+
+    found = find_run(
+        stage.settings().state_dir, "last", Last.REAL, taken=lambda line: told.append(line.run_id)
+    )
+
+    assert (found.path, told) == (tmp_path / "nightly", [night.run_id])
+
+
+async def test_a_second_restore_tried_dry_says_what_is_left_alone(tmp_path: Path) -> None:
+    """All three were started again: none is planned, and three are left alone."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause_all(VDN)
+    assert paused.run_dir is not None
+    await stage.restore(paused.run_dir)
+
+    again = await stage.restore(paused.run_dir, dry_run=True)
+
+    assert (dict(again.counts), again.exit_code) == ({"left_alone": 3}, 0)

@@ -1,0 +1,224 @@
+"""The same --run-dir again: continued, shown again, or refused; and `{date}` in its name."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.engine.options import RestoreOptions
+from orchestrator.engine.restore import restore
+from orchestrator.errors import ManifestError, RefusedError, UsageError
+from orchestrator.store.registry import find_by_id, known_runs
+from orchestrator.store.run_dir import RunDirectory
+from tests.fakes import VDN, Stage, ref, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOUR_MS = 3_600_000
+DATED = "night-{date}"
+
+
+def pass_time(stage: Stage, hours: float) -> None:
+    """Let the wall clock go on."""
+    stage.clock.jump_ms += round(hours * HOUR_MS)
+
+
+def dated(stage: Stage, *, days: int = 0) -> Path:
+    """The directory of a night, counted from the stage's first."""
+    first = datetime.fromtimestamp(stage.clock.start_ms / 1000, UTC)
+    return stage.folder / f"night-{(first + timedelta(days=days)).date()}"
+
+
+async def killed(stage: Stage, refs: list[int] | None = None) -> Path:
+    """A run in tonight's directory that ends at its second PUT; written to at the stage's time."""
+    stage.server.on_sent = lambda _sent: stage.kill() if len(stage.server.puts) == 2 else None
+    wanted = None if refs is None else [ref(one) for one in refs]
+    run_dir = stage.folder / DATED
+    assert await stage.until_killed(stage.pause(wanted, run_dir=run_dir)) is None
+    stage.server.on_sent = None
+    for name in ("journal.db", "journal.db-wal"):
+        if (dated(stage) / name).exists():
+            os.utime(dated(stage) / name, (stage.clock.wall_ms() / 1000,) * 2)
+    return dated(stage)
+
+
+@pytest.mark.parametrize(("hours", "is_refused"), [(11.9, False), (12.1, True)])
+async def test_a_result_of_another_night_is_refused(
+    tmp_path: Path, hours: float, *, is_refused: bool
+) -> None:
+    """A nightly job with a fixed directory would silently do nothing: exit 7."""
+    stage = Stage(tmp_path, started(3))
+    first = await stage.pause(run_dir=tmp_path / "nightly")
+    sent = len(stage.server.sent)
+    pass_time(stage, hours)
+
+    if is_refused:
+        with pytest.raises(RefusedError, match="ended 12 hours ago") as refused:
+            await stage.pause(run_dir=tmp_path / "nightly")
+        assert "{date}" in refused.value.advice
+        assert first.run_id in refused.value.advice
+    else:
+        again = await stage.pause(run_dir=tmp_path / "nightly")
+        assert (again.run_id, again.repeated) == (first.run_id, True)
+    assert len(stage.server.sent) == sent
+
+
+async def test_an_old_rehearsal_is_refused_too(tmp_path: Path) -> None:
+    """It has no process; its beginning counts."""
+    stage = Stage(tmp_path, started(3))
+    await stage.pause(run_dir=tmp_path / "nightly", dry_run=True)
+    pass_time(stage, 13)
+
+    with pytest.raises(RefusedError):
+        await stage.pause(run_dir=tmp_path / "nightly", dry_run=True)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+async def test_each_night_has_a_directory_of_its_own(tmp_path: Path, *, as_text: bool) -> None:
+    """`{date}` is the machine's date; the second night does its work."""
+    stage = Stage(tmp_path, started(3))
+    wanted = str(tmp_path / DATED) if as_text else tmp_path / DATED
+
+    first = await stage.pause(run_dir=wanted)
+    pass_time(stage, 24)
+    second = await stage.pause(run_dir=wanted)
+
+    assert (first.run_dir, second.run_dir) == (dated(stage), dated(stage, days=1))
+    assert (first.repeated, second.repeated) == (False, False)
+    assert [run.run_id for run in known_runs(stage.settings().state_dir)] == [
+        second.run_id,
+        first.run_id,
+    ]
+
+
+async def test_after_midnight_yesterdays_unfinished_run_is_continued(tmp_path: Path) -> None:
+    """The scheduler's retry comes at 01:00: the run goes on, and no directory is made for today."""
+    stage = Stage(tmp_path, started(3))
+    folder = await killed(stage)
+    pass_time(stage, 2)
+
+    result = await stage.pause(run_dir=tmp_path / DATED)
+
+    assert (result.run_dir, result.counts) == (folder, {"paused": 3})
+    assert not dated(stage, days=1).exists()
+
+
+async def test_yesterdays_run_of_another_list_is_left_alone(tmp_path: Path) -> None:
+    """Today's list is another one: a new run."""
+    stage = Stage(tmp_path, started(3))
+    await killed(stage, [1, 2])
+    pass_time(stage, 2)
+
+    result = await stage.pause(run_dir=tmp_path / DATED)
+
+    assert result.run_dir == dated(stage, days=1)
+
+
+async def test_yesterdays_run_of_another_server_is_left_alone(tmp_path: Path) -> None:
+    """The settings changed over midnight: a new run."""
+    stage = Stage(tmp_path, started(3))
+    await killed(stage)
+    other = Stage(tmp_path, started(3), settings={"server.base_url": "http://127.0.0.9:1"})
+    pass_time(other, 2)
+
+    result = await other.pause(run_dir=tmp_path / DATED)
+
+    assert result.run_dir == dated(stage, days=1)
+
+
+async def test_yesterdays_run_of_another_night_is_left_alone(tmp_path: Path) -> None:
+    """It broke down 20 hours ago: what it stopped may have been started on purpose since."""
+    stage = Stage(tmp_path, started(3))
+    await killed(stage)
+    pass_time(stage, 20)
+
+    result = await stage.pause(run_dir=tmp_path / DATED)
+
+    assert result.run_dir == dated(stage, days=1)
+
+
+async def test_yesterdays_damaged_run_is_left_alone(tmp_path: Path) -> None:
+    """Tonight's work does not wait for it."""
+    stage = Stage(tmp_path, started(3))
+    dated(stage).mkdir()
+    (dated(stage) / "journal.db").write_bytes(b"not a journal")
+    os.utime(dated(stage) / "journal.db", (stage.clock.wall_ms() / 1000,) * 2)
+    pass_time(stage, 2)
+
+    result = await stage.pause(run_dir=tmp_path / DATED)
+
+    assert result.run_dir == dated(stage, days=1)
+
+
+async def test_yesterdays_finished_run_is_not_shown_again(tmp_path: Path) -> None:
+    """Today's work is today's."""
+    stage = Stage(tmp_path, started(3))
+    await stage.pause(run_dir=tmp_path / DATED)
+    pass_time(stage, 2)
+
+    result = await stage.pause(run_dir=tmp_path / DATED)
+
+    assert (result.run_dir, result.repeated) == (dated(stage, days=1), False)
+
+
+async def test_other_braces_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """A mistyped {Date} would be a fixed name."""
+    stage = Stage(tmp_path, started(3))
+
+    with pytest.raises(UsageError, match="has braces that are not"):
+        await stage.pause(run_dir=tmp_path / "runs" / "{Date}")
+
+    assert not (tmp_path / "runs").exists()
+    assert stage.server.sent == []
+
+
+async def test_a_directory_may_be_given_as_text(tmp_path: Path) -> None:
+    """The library takes what the command line takes, for every command."""
+    stage = Stage(tmp_path, started(3))
+
+    stop = await stage.pause_all(VDN, run_dir=str(tmp_path / "stop"))
+    undone = await restore(
+        RunDirectory(tmp_path / "stop"),
+        stage.settings(),
+        RestoreOptions(run_dir=str(tmp_path / "undo")),
+        stage.birth(),
+        confirm=None,
+    )
+
+    assert (stop.run_dir, undone.run_dir) == (tmp_path / "stop", tmp_path / "undo")
+
+
+async def test_a_registration_that_fails_stops_nothing(tmp_path: Path) -> None:
+    """The registry is a directory: a warning, and the emergency is made."""
+    stage = Stage(tmp_path, started(3))
+    (stage.settings().state_dir / "runs.jsonl").mkdir(parents=True)
+
+    stop = await stage.pause_all(VDN, run_dir=tmp_path / "stop")
+
+    assert stop.exit_code == 0
+    assert stage.events.counts["run.not_registered"] == 1
+
+
+async def test_a_refused_list_leaves_no_run_behind(tmp_path: Path) -> None:
+    """Nothing is registered of what never began."""
+    stage = Stage(tmp_path, started(3))
+    bad = tmp_path / "bad.csv"
+    bad.write_text("vdn_id,campaign_id\n1234,x\n")
+
+    with pytest.raises(ManifestError):
+        await stage.pause(manifest=bad, run_dir=tmp_path / "nightly")
+
+    assert not (stage.settings().state_dir / "runs.jsonl").exists()
+
+
+async def test_a_killed_run_elsewhere_is_found_by_its_id(tmp_path: Path) -> None:
+    """It is registered before its journal is there, so a kill in between loses nothing."""
+    stage = Stage(tmp_path, started(3))
+    folder = await killed(stage)
+    (run,) = known_runs(stage.settings().state_dir)
+
+    assert find_by_id(stage.settings().state_dir, run.run_id).path == folder
