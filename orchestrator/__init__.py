@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         RestoreOptions,
         RunResult,
         Settings,
+        StatusResult,
         continue_run,
         load_settings,
         note,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         pause_all,
         report,
         restore,
+        status,
     )
     from orchestrator.errors import (
         CredentialsError,
@@ -71,6 +73,7 @@ _HOMES = {
     "RestoreOptions": "api",
     "RunResult": "api",
     "Settings": "api",
+    "StatusResult": "api",
     "continue_run": "api",
     "load_settings": "api",
     "note": "api",
@@ -78,6 +81,7 @@ _HOMES = {
     "pause_all": "api",
     "report": "api",
     "restore": "api",
+    "status": "api",
 }
 
 __all__ = [
@@ -99,6 +103,7 @@ __all__ = [
     "ServerError",
     "Settings",
     "SettingsError",
+    "StatusResult",
     "StorageError",
     "UsageError",
     "__version__",
@@ -109,6 +114,7 @@ __all__ = [
     "pause_all",
     "report",
     "restore",
+    "status",
 ]
 
 

@@ -14,6 +14,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.engine import continuing, pausing, pausing_all
 from orchestrator.engine import restore as restoring
 from orchestrator.engine import saved as telling
+from orchestrator.engine import status as looking
 from orchestrator.engine.finding import Last, find_run
 from orchestrator.engine.options import (
     ContinueOptions,
@@ -24,12 +25,13 @@ from orchestrator.engine.options import (
 )
 from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
+from orchestrator.engine.status import StatusResult
 from orchestrator.log import Events
 from orchestrator.settings.load import Settings
 from orchestrator.settings.load import load_settings as _load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from orchestrator.store.run_dir import RunDirectory
 
@@ -42,6 +44,7 @@ __all__ = [
     "RestoreOptions",
     "RunResult",
     "Settings",
+    "StatusResult",
     "continue_run",
     "environment",
     "load_settings",
@@ -50,6 +53,7 @@ __all__ = [
     "pause_all",
     "report",
     "restore",
+    "status",
 ]
 
 
@@ -145,6 +149,11 @@ def report(run: str | Path, settings: Settings) -> RunResult:
 def _find(run: str | Path, settings: Settings, meaning: Last) -> RunDirectory:
     """Find a run; `last` is one of the server in the settings, if they name one."""
     return find_run(settings.state_dir, str(run), meaning, server=settings.server.base_url)
+
+
+async def status(settings: Settings, vdns: Iterable[int], *, prove: bool = False) -> StatusResult:
+    """Show what runs in some VDNs; with `prove` whether they are quiet. Only reads are sent."""
+    return await looking.status(settings, tuple(vdns), _masking(settings), proves=prove)
 
 
 def _masking(settings: Settings) -> Environment:

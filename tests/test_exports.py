@@ -21,6 +21,7 @@ PUBLIC = {
     "pause_all",
     "report",
     "restore",
+    "status",
     # what they take and give
     "ContinueOptions",
     "FailureLimit",
@@ -30,6 +31,7 @@ PUBLIC = {
     "RestoreOptions",
     "RunResult",
     "Settings",
+    "StatusResult",
     # words
     "Changed",
     "Evidence",

@@ -72,6 +72,7 @@ def stop_run(directory: RunDirectory, *, wait_s: float = WAIT_S) -> Halt:
             _signal(handle, holder, run_id)
         has_ended = _wait(handle, directory, wait_s=0.5 if is_frozen(holder.pid) else wait_s)
     if not has_ended:
+        _note_signal(directory)
         reaction = Reaction.FROZEN if is_frozen(holder.pid) else Reaction.STILL_ENDING
         return Halt(run_id=run_id, pid=holder.pid, reaction=reaction, was_ending=was_ending)
     result = None
@@ -158,6 +159,13 @@ def _signal(handle: int, holder: Holder, run_id: str) -> None:
         ) from error
     except ProcessLookupError:
         return  # it has just ended by itself
+
+
+def _note_signal(directory: RunDirectory) -> None:
+    """It has not said yet that it is ending: whoever comes next must know of the signal."""
+    holder = directory.holder()
+    if holder is not None and not holder.ending:
+        directory.note_ending("by `stop`")
 
 
 def _wait(handle: int, directory: RunDirectory, *, wait_s: float) -> bool:

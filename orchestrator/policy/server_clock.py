@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
 
 from orchestrator.policy.retry import date_ms
 
@@ -40,4 +39,8 @@ class ServerClock:
     @property
     def offset_s(self) -> float | None:
         """Seconds by which the server's clock is ahead; None when no Date was seen."""
-        return round(median(self._offsets_ms) / 1000, 1) if self._offsets_ms else None
+        if not self._offsets_ms:
+            return None
+        # not statistics.median, whose import takes longer than the first PUT may
+        ordered = sorted(self._offsets_ms)
+        return round(ordered[len(ordered) // 2] / 1000, 1)

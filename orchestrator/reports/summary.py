@@ -340,8 +340,6 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
             "mean_per_s": _plain(facts.mean_per_s),
         },
         "lag_s": _plain(facts.lag_s),
-        "clock_offset_s": _plain(facts.clock_offset_s),
-        "processes": [_process(one) for one in facts.processes],
         "rerun_may_help": rerun_may_help(facts, tally),
         "notes": [note._asdict() for note in facts.notes],
     }
@@ -354,6 +352,8 @@ def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
         document["sweeps"] = [_sweep(record) for record in facts.sweeps]
         document["not_covered"] = list(not_covered(facts))
         document |= _calls(facts.calls)
+    document["clock_offset_s"] = _plain(facts.clock_offset_s)
+    document["processes"] = [_process(one) for one in facts.processes]
     return document
 
 

@@ -113,9 +113,10 @@ class RunDirectory:
 
     def note_ending(self, why: str) -> None:
         """Say that the process that works here is ending: a second signal would cut it off."""
-        if self._descriptor is not None and self._holder is not None:
+        holder = self._holder or self.holder()
+        if holder is not None:
             with contextlib.suppress(OSError):
-                self._write_holder(self._holder._replace(ending=why))
+                self._write_holder(holder._replace(ending=why))
 
     def release(self) -> None:
         """Let others work here."""
@@ -124,7 +125,7 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 (self.path / HOLDER).unlink()
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor = self._holder = None
 
     def holder(self) -> Holder | None:
         """Who says to work here; None when nobody left a word."""

@@ -99,9 +99,10 @@ def test_a_suspended_process_is_named_and_not_killed(directory: RunDirectory) ->
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
-        halt = stop_run(directory)
+        halt, again = stop_run(directory), stop_run(directory)
 
         assert (halt.reaction, halt.pid) == (Reaction.FROZEN, process.pid)
+        assert (halt.was_ending, again.was_ending) == ("", "by `stop`")
         process.send_signal(signal.SIGCONT)
         assert process.wait() == 0
 

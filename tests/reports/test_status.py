@@ -93,6 +93,11 @@ def test_listings_that_disagree_are_said() -> None:
     assert status_line(vdn(disputed=2)).endswith("listings disagree about 2 of them.")
 
 
+def test_where_nothing_runs_no_campaign_is_named() -> None:
+    """36 are suspended: numbers alone."""
+    assert " Started: " not in status_line(vdn(started=()))
+
+
 def test_quiet_has_both_times() -> None:
     """As pause-all says it."""
     assert status_line(QUIET) == (

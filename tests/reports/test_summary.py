@@ -260,6 +260,8 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
         ),
         ("rate", {"ceiling_per_s": 10, "worst_1s": 10, "mean_per_s": 9.812}),
         ("lag_s", 8.25),
+        ("rerun_may_help", True),
+        ("notes", []),
         ("clock_offset_s", -1.5),
         (
             "processes",
@@ -280,8 +282,6 @@ def test_the_summary_of_a_pause_is_the_contract() -> None:
                 },
             ],
         ),
-        ("rerun_may_help", True),
-        ("notes", []),
     ]
     assert list(document["by_vdn"]) == ["7", "1201", "1300", "invalid"]  # type: ignore[call-overload]
 
@@ -324,7 +324,7 @@ def test_the_summary_of_a_pause_all_shows_its_sweeps() -> None:
 
     assert document["manifest"] is None
     assert document["ended_at"] is None
-    assert list(document)[-2:] == ["sweeps", "not_covered"]
+    assert list(document)[-4:] == ["sweeps", "not_covered", "clock_offset_s", "processes"]
     assert document["sweeps"] == [
         {
             "vdn_id": 1234,
