@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.text import TEXT_LIMIT, for_spreadsheet, for_terminal
+from orchestrator.text import TEXT_LIMIT, as_sentence, for_spreadsheet, for_terminal
 from tests.report_makers import HOSTILE
 
 #: any text at all, lone surrogates included
@@ -108,3 +108,18 @@ def test_the_limit_is_the_callers() -> None:
     """A name is cut at the length that the line has room for."""
     assert for_terminal("campaign", limit=5) == "camp…"
     assert for_terminal("campaign", limit=8) == "campaign"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("the disk is full", "the disk is full."),
+        ("Nothing was sent..", "Nothing was sent."),
+        ("Nothing was sent. ", "Nothing was sent."),
+        ("is 7 the right VDN?.", "is 7 the right VDN?"),
+        ("a name that was cut…", "a name that was cut…"),
+    ],
+)
+def test_a_sentence_ends_with_one_stop(words: str, expected: str) -> None:
+    """Whatever the words end with already."""
+    assert as_sentence(words) == expected

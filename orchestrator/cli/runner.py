@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import selectors
-import shlex
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -329,6 +328,9 @@ def _make_page(run_dir: Path) -> None:
 
 def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
+    import shlex  # noqa: PLC0415 - at the end
+
+    from orchestrator.reports.rows import RunKind  # noqa: PLC0415 - at the end
     from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
 
     failed_path = (
@@ -358,7 +360,9 @@ def show_result(result: RunResult, given: Namespace) -> None:
         is_limited=vars(given).get("limit") is not None,
     )
     for line in result.unstopped:
-        output.give(line)
+        # the reasons of a restore may name a command, those of others may quote the server
+        is_ours = result.facts.kind is RunKind.RESTORE
+        output.give(output.with_commands(line) if is_ours else line)
     output.give(f"{result.line} {output.with_commands(following)}".rstrip())
 
 

@@ -88,8 +88,7 @@ _FIRST = {
     Ended.CREDENTIALS: "correct the credentials",
     Ended.DENIED: _ASK_ABOUT_403,
     Ended.UNTRUSTED: (
-        "ask whoever runs the server for the certificate of its authority (a PEM file), name it"
-        " with --ca-file"
+        "ask whoever runs the server for the certificate of its authority (a PEM file)"
     ),
     Ended.STORAGE: "make room for the journal and the report",
 }
@@ -381,7 +380,7 @@ def advice(
         Ended.MAX_FAILURES: f"look at {failed_path}",
         Ended.BUG: "please report this with the run directory",
     }
-    return f"{first.get(facts.ended) or _FIRST[facts.ended]}, then `{_going_on(facts)}`"
+    return f"{first.get(facts.ended) or _FIRST[facts.ended]}, then {_then(facts)}"
 
 
 def next_step(
@@ -405,7 +404,7 @@ def next_step(
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         first = _FIRST[Ended.STORAGE]
     if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
-        step = _next(first, _going_on(facts))
+        step = _next(first, facts)
         if facts.ended in {Ended.SERVER, Ended.UNTRUSTED} and not facts.worst_1s:
             # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
             step += (
@@ -415,7 +414,7 @@ def next_step(
     # What is not there, or refused, is no better the next time.
     again = sum(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
     if not again:
-        return _next("", _going_on(facts)) if facts.unverified else ""
+        return _next("", facts) if facts.unverified else ""
     command = f"pause {failed_path}"
     if facts.kind is RunKind.RESTORE:
         # others than those that have failed must not take the places that are left
@@ -434,11 +433,16 @@ def _next_for_vdns(facts: RunFacts) -> str:
         return ""
     if all(proof.no_campaigns for proof in unproven):
         return "Next: check the VDN number"
-    return _next(_FIRST.get(facts.ended, ""), _going_on(facts))
+    return _next(_FIRST.get(facts.ended, ""), facts)
 
 
-def _next(first: str, command: str) -> str:
-    return f"Next: {first}, then `{command}`" if first else f"Next: {command}"
+def _next(first: str, facts: RunFacts) -> str:
+    return f"Next: {first}, then {_then(facts)}" if first else f"Next: {_going_on(facts)}"
+
+
+def _then(facts: RunFacts) -> str:
+    more = " with --ca-file and that file" if facts.ended is Ended.UNTRUSTED else ""
+    return f"`{_going_on(facts)}`{more}"
 
 
 def _going_on(facts: RunFacts) -> str:

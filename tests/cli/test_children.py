@@ -203,6 +203,25 @@ def test_the_question_is_asked_once_and_stands_last(workplace: Path) -> None:
     assert terminal.seen.count("press Enter") == 1
 
 
+def test_a_run_that_was_killed_at_the_question_is_not_continued(
+    simulator: Simulator, workplace: Path
+) -> None:
+    """Kill -9 before the answer: `continue` would pause all of it without a confirmation."""
+    puts = dict(simulator.ledger.puts_by_campaign())
+    env = environment(workplace, simulator.base_url, TERM="dumb")
+    terminal = Terminal("pause-all", "--vdn", "1234", env=env)
+    terminal.read_until("press Enter: ")
+    terminal.process.kill()
+    terminal.end()
+
+    done = child("continue", "last", env=env)
+
+    assert (done.code, done.out) == (7, "")
+    assert "was never confirmed" in done.err
+    assert "orchestrator pause-all --vdn 1234` asks again" in done.err
+    assert simulator.ledger.puts_by_campaign() == puts
+
+
 def test_where_nothing_runs_nothing_is_asked(workplace: Path) -> None:
     """All is suspended: the proof is made at once."""
     world = World({DRILL_VDN: [Campaign(1234001, Status.SUSPENDED)]})

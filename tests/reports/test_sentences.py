@@ -578,7 +578,7 @@ def test_an_untrusted_certificate_says_which_flag_and_who_has_the_file() -> None
     line = last_line(make_facts(ended=Ended.UNTRUSTED, worst_1s=1), tally_of(unattempted=1))
 
     assert "a PEM file" in line
-    assert line.endswith(f"name it with --ca-file, then `orchestrator continue {RUN}`")
+    assert line.endswith(f"then `orchestrator continue {RUN}` with --ca-file and that file")
 
 
 def test_too_many_failures_name_the_file_to_look_at() -> None:
