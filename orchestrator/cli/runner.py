@@ -343,7 +343,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
         if result.run_dir is not None and result.is_reported:
             output.say(f"report: {result.run_dir}/results.csv")
     for line in _undo_words(result, given):
-        output.say(for_terminal(line, limit=1000))
+        output.say(output.with_commands(line))
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
         keys = vars(given).get("keys", "")
@@ -375,4 +375,4 @@ def _undo_words(result: RunResult, given: Namespace) -> list[str]:
     if result.facts.dry_run:
         return undo_lines(result.undo)
     # who was asked has read it
-    return other_lines(result.undo) if vars(given).get("yes") else []
+    return other_lines(result.undo, is_last=True) if vars(given).get("yes") else []

@@ -194,7 +194,7 @@ def choose(options: RestoreOptions, undone: Undone) -> Choice:
         elif text := _reason(options, one, number_wanted=len(wanted)):
             reasons[one.ref] = Reason(text)
         elif mark is not None and mark.state is MarkState.INTENDED and not options.include_inferred:
-            reasons[one.ref] = Reason(_perhaps_started(undone, mark), is_doubt=True)
+            reasons[one.ref] = Reason(_perhaps_started(mark), is_doubt=True)
         else:
             wanted.append(one)
     return Choice(wanted, reasons, restored_before)
@@ -215,10 +215,10 @@ def _reason(options: RestoreOptions, one: Restorable, *, number_wanted: int) -> 
     return ""
 
 
-def _perhaps_started(undone: Undone, mark: Mark) -> str:
+def _perhaps_started(mark: Mark) -> str:
     return (
         f"restore {mark.run_id or 'before'} was interrupted and may have started it; it is left"
-        f" alone: `orchestrator restore {undone.record.run_id} --include-inferred` starts it"
+        " alone, --include-inferred starts it too"
     )
 
 

@@ -72,13 +72,18 @@ def _starting(facts: UndoFacts) -> Iterator[str]:
     yield f"{_campaigns(facts.will_start)} will start{shown}"
 
 
-def other_lines(facts: UndoFacts) -> list[str]:
-    """Say which other runs turned off more in these VDNs: a stop may have been made in several."""
+def other_lines(facts: UndoFacts, *, is_last: bool = False) -> list[str]:
+    """Say which other runs turned off more in these VDNs: a stop may have been made in several.
+
+    Args:
+        facts: with these runs.
+        is_last: nothing is asked any more, so say what comes next.
+    """
     lines = [
         f"{one.campaigns:,} more {'was' if one.campaigns == 1 else 'were'} turned off by run"
         f" {one.run_id} ({one.kind.value} at {_time(one.started_at_ms)} by"
-        f" {for_terminal(one.operator, limit=_NAME_LIMIT)}): `orchestrator restore {one.run_id}"
-        " --dry-run` shows them"
+        f" {for_terminal(one.operator, limit=_NAME_LIMIT)})"
+        f"{f'; `orchestrator restore {one.run_id} --dry-run` shows them' if is_last else ''}"
         for one in facts.others[:_FIRST]
     ]
     rest = facts.others[_FIRST:]

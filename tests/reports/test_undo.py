@@ -31,7 +31,7 @@ def test_it_says_when_by_whom_why_how_many_and_what_stays_off() -> None:
         "2 stay off: restored before from run A by run B",
         (
             "40 more were turned off by run 20261127T072011Z-7f3a (pause at 2026-11-27 07:20:11Z"
-            " by ada): `orchestrator restore 20261127T072011Z-7f3a --dry-run` shows them"
+            " by ada)"
         ),
     ]
 
@@ -54,6 +54,10 @@ def test_many_other_runs_are_added_up() -> None:
     """Five in full, the rest as a number; one campaign is said in the singular."""
     lines = other_lines(FACTS._replace(others=(OTHER._replace(campaigns=1), *[OTHER] * 6)))
 
+    said = other_lines(FACTS._replace(others=(OTHER,)), is_last=True)
+    assert said[0].endswith(
+        "by ada); `orchestrator restore 20261127T072011Z-7f3a --dry-run` shows them"
+    )
     assert len(lines) == 6
     assert lines[0].startswith("1 more was turned off by run ")
     assert lines[-1] == "80 more by 2 other runs"
