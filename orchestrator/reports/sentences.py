@@ -423,7 +423,7 @@ def next_step(
         if unknown := tally.counts[Outcome.UNKNOWN]:
             # what may have been started is not started again unless somebody has looked
             first = f"look at the {unknown:,} unknown on the server"
-            return _next(first, f"orchestrator {command} --include-inferred")
+            return f"Next: {first}, then `orchestrator {command} --include-inferred`"
     return f"Try the {again:,} again: orchestrator {command}"
 
 
