@@ -424,8 +424,9 @@ def tls_server(authority: trustme.CA) -> Iterator[int]:
             with suppress(OSError):
                 while True:
                     connection, _ = listening.accept()
-                    with suppress(OSError), context.wrap_socket(connection, server_side=True):
-                        pass
+                    # closed here too: one that has gone already is never wrapped
+                    with suppress(OSError), connection:
+                        context.wrap_socket(connection, server_side=True).close()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
