@@ -330,7 +330,6 @@ def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     import shlex  # noqa: PLC0415 - at the end
 
-    from orchestrator.reports.rows import RunKind  # noqa: PLC0415 - at the end
     from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
 
     failed_path = (
@@ -360,9 +359,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
         is_limited=vars(given).get("limit") is not None,
     )
     for line in result.unstopped:
-        # the reasons of a restore may name a command, those of others may quote the server
-        is_ours = result.facts.kind is RunKind.RESTORE
-        output.give(output.with_commands(line) if is_ours else line)
+        output.give(line)
     output.give(f"{result.line} {output.with_commands(following)}".rstrip())
 
 

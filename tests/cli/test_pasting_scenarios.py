@@ -321,7 +321,8 @@ def test_a_restore_is_repeated_with_its_exceptions(desk: Desk) -> None:
         again = desk.paste(f"{said.commands[0]} --yes")
 
     assert again.code == 1, again.text
-    assert "2 left alone, 1 not started again" in again.text
+    before = "1 started again before, by another restore, 1 left alone, 1 not started again"
+    assert before in again.text
 
 
 def test_a_run_that_is_worked_on_can_be_ended(desk: Desk) -> None:
@@ -330,7 +331,8 @@ def test_a_run_that_is_worked_on_can_be_ended(desk: Desk) -> None:
         desk.configure(server.base_url)
         first = desk.begin(f"{MODULE} pause {desk.list_of(1, 2, 3)} {desk.connection}")
         until_stuck(server)
-        said = desk.run("continue last")
+        (live,) = (desk.folder / "my files" / "state" / "runs").iterdir()
+        said = desk.run(f"continue {live.name}")  # `last` passes over what is worked on
         said_again = desk.run("report last")
         if "stop" in COMMANDS:
             assert desk.paste(said.commands[0]).code == 0
