@@ -79,9 +79,9 @@ def _run(tokens: list[str]) -> int:
     if given is None or given.help:  # the latter as in -vh
         output.give_help(reader.format_help().rstrip("\n"))
         return 0
-    from orchestrator.cli import commands  # noqa: PLC0415 - a refused line does not wait for it
+    from orchestrator.cli import commands, endings  # noqa: PLC0415 - a refused line does not wait
 
-    return commands.COMMANDS[name](given)
+    return endings.run(name, commands.COMMANDS[name], given)
 
 
 def _calling(tokens: list[str], *, is_called: bool) -> Calling:

@@ -89,6 +89,7 @@ class Stage:
         if and_then is not None:
             and_then(result)
         show_result(result, self.given)
+        vars(self.given)["result"] = result  # for what machines are told
         leave_page(result)
         return result.exit_code
 
@@ -216,6 +217,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         remembered=None if run is None else _remembered(run),
     )
     output.never_show(settings.credentials.secret_key)
+    vars(given)["textfile"] = settings.metrics.textfile
     vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
     return settings
 

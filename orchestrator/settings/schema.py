@@ -359,6 +359,20 @@ class CmsSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """Numbers for a collector of text files."""
+
+    #: None: none are written
+    textfile: Path | None = _setting(
+        "file of metrics (Prometheus text format) that every command brings up to date",
+        checks.path,
+        None,
+        variable="ORCHESTRATOR_METRICS_TEXTFILE",
+        example="/var/lib/node_exporter/orchestrator.prom",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -372,6 +386,7 @@ class Settings:
     origins: Mapping[str, str]
     operator: OperatorSettings = OperatorSettings()
     cms: CmsSettings = CmsSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -393,6 +408,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "signing": SigningRules,
     "state": StateSettings,
     "cms": CmsSettings,
+    "metrics": MetricsSettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

@@ -71,3 +71,37 @@ async def test_report_says_which_file_it_could_not_write(tmp_path: Path) -> None
 
     assert told.code == 5
     assert str(page.parent) in told.err
+
+
+async def test_an_end_and_a_refusal_are_told_to_the_file_of_metrics(tmp_path: Path) -> None:
+    """The run's numbers, then the exit code of a list that was refused; a dry run is none."""
+    file = tmp_path / "orchestrator.prom"
+    told = {"ORCHESTRATOR_METRICS_TEXTFILE": str(file)}
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        await run_command(tmp_path, server.url, "pause", str(listed), "--dry-run", env=told)
+        assert not file.exists()
+        await run_command(tmp_path, server.url, "pause", str(listed), env=told)
+        ended = file.read_text("utf-8")
+        refused = await run_command(tmp_path, server.url, "pause", "nowhere.csv", env=told)
+
+    assert 'orchestrator_campaigns{command="pause",outcome="paused"} 3\n' in ended
+    assert 'orchestrator_run_exit_code{command="pause"} 0\n' in ended
+    assert refused.code == 2
+    assert 'orchestrator_run_exit_code{command="pause"} 2\n' in file.read_text("utf-8")
+
+
+async def test_metrics_that_cannot_be_written_change_no_exit_code(tmp_path: Path) -> None:
+    """A warning names the file."""
+    file = tmp_path / "nowhere" / "orchestrator.prom"
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        done = await run_command(
+            tmp_path,
+            server.url,
+            *("pause", str(listed)),
+            env={"ORCHESTRATOR_METRICS_TEXTFILE": str(file)},
+        )
+
+    assert done.code == 0, done.err
+    assert f"the metrics in {file} could not be written" in done.err

@@ -22,6 +22,7 @@ from orchestrator.reports.summary import (
     RunVerdict,
     VdnProof,
     exit_code,
+    not_covered,
     rerun_may_help,
     run_verdict,
     summary_document,
@@ -360,6 +361,15 @@ def test_the_summary_has_the_countdown_of_the_calls_where_they_were_counted() ->
         {"at": "2026-11-23T10:44:30.000Z", "vdn_id": 1234, "in_progress": 0},
     ]
     assert document["silent_at"] == "2026-11-23T10:44:30.000Z"
+
+
+@pytest.mark.parametrize(("unread", "named"), [(1, "1 campaign"), (1_200, "1,200 campaigns")])
+def test_campaigns_of_which_no_number_came_are_not_covered(unread: int, named: str) -> None:
+    """Counting says nothing of them."""
+    calls = CallsRecord((CallCount(1, 1234, 0),), campaigns=2_000, unread=unread)
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(QUIET,), calls=calls)
+
+    assert f"calls of {named} without a number" in not_covered(facts)
 
 
 def test_calls_change_no_exit_code() -> None:

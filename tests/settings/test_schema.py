@@ -47,6 +47,7 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("state.dir", "ORCHESTRATOR_STATE_DIR", None, None),
     ("cms.base_url", "", "", ""),
     ("cms.cc_id", "", None, None),
+    ("metrics.textfile", "ORCHESTRATOR_METRICS_TEXTFILE", None, None),
 ]
 
 
@@ -115,6 +116,7 @@ def test_a_key_is_a_section_and_a_field_of_it() -> None:
         "server.ca_file",
         "credentials.secret_key_file",
         "state.dir",
+        "metrics.textfile",
     ]
 
 
