@@ -32,7 +32,7 @@ PLACES = {
     "/lists/nightly.csv": "nightly.csv",
     "/var/lib/orchestrator": "state",
     "/state": "state",
-    "/etc/orchestrator/config.toml": "config.toml",
+    "/etc/orchestrator/batch.toml": "config.toml",
 }
 
 pytestmark = pytest.mark.sockets
@@ -106,6 +106,7 @@ def airflow(dag: str) -> dict[str, Any]:
 def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A user's environment with the command on PATH, a list, and the simulator as its server."""
     write_list(tmp_path, 1_234_001, 1_234_002).rename(tmp_path / "nightly.csv")
+    (tmp_path / "config.toml").touch()
     with served() as simulator:
         yield with_command(environment(tmp_path, simulator.base_url))
 
@@ -159,7 +160,6 @@ def test_the_task_of_the_library_pauses_its_list(
     """The function that Airflow would call in a process of its own, with the date of its run."""
     for name, value in machine.items():
         monkeypatch.setenv(name, value)
-    Path(machine["HOME"], "config.toml").touch()
 
     line = airflow(here(LIBRARY_DAG, machine))["task"](ds="2026-11-27")
 

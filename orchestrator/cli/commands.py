@@ -174,11 +174,21 @@ def _chosen(
     flag: str, text: str | None, source: RunDirectory, vdns: frozenset[int]
 ) -> frozenset[tuple[int, int]] | None:
     """The campaigns of --only or --except; ids alone are those of the run's only VDN."""
-    from orchestrator.engine.undone import vdns_of  # noqa: PLC0415
+    from orchestrator.engine.undone import turned_off, vdns_of  # noqa: PLC0415
 
     if text is None:
         return None
-    return values.campaigns(flag, text, vdns=tuple(vdns), run_vdns=vdns_of(source))
+    chosen = values.campaigns(flag, text, vdns=tuple(vdns), run_vdns=vdns_of(source))
+    strange = sorted(chosen - turned_off(source)) if values.are_typed(text) else ()
+    if strange:
+        # a digit too many, and the guilty one would start
+        named = ", ".join(f"{vdn_id}/{campaign_id}" for vdn_id, campaign_id in strange[:5])
+        raise values.refuse(
+            flag,
+            f"run {source.path.name} did not turn off {named}",
+            advice=f"see {source.path / 'results.csv'} for the ids",
+        )
+    return chosen
 
 
 def note(given: Namespace) -> int:
@@ -186,14 +196,16 @@ def note(given: Namespace) -> int:
     from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.clock import SystemClock  # noqa: PLC0415
     from orchestrator.engine.finding import Last  # noqa: PLC0415
-    from orchestrator.engine.saved import add_note_to  # noqa: PLC0415
+    from orchestrator.engine.saved import add_note_to, id_of  # noqa: PLC0415
 
     settings = runner.load_offline(given)
     directory = find(given, settings, Last.REAL)
     added = add_note_to(
         directory, given.text, operator=settings.operator.name, at_ms=SystemClock().wall_ms()
     )
-    run_id = directory.path.name
+    if not directory.is_live:
+        runner.make_page(directory.path)
+    run_id = id_of(directory)
     if given.json:
         document = {"run_id": run_id, "run_dir": str(directory.path), **added._asdict()}
         output.give(json.dumps(document))
@@ -211,6 +223,10 @@ def report(given: Namespace) -> int:
     from orchestrator.engine.saved import report_again  # noqa: PLC0415
     from orchestrator.store.registry import find_by_id  # noqa: PLC0415
 
+    for target in filter(None, (given.html, given.xlsx)):
+        pages.refuse_evidence(target.absolute())
+    if given.with_ and given.html is None:
+        raise values.refuse("--with", "it belongs to --html", advice="add --html FILE")
     settings = runner.load_offline(given)
     run = find(given, settings, Last.REAL)
     others = [find_by_id(settings.state_dir, one) for one in given.with_ or ()]
@@ -219,8 +235,10 @@ def report(given: Namespace) -> int:
     pages.write_page([run], run.path / pages.PAGE, clock)
     if given.html is not None:
         pages.write_page([run, *others], given.html, clock)
+        output.say(f"page: {given.html}")
     if given.xlsx is not None:
         pages.write_workbook_of(run, given.xlsx)
+        output.say(f"workbook: {given.xlsx}")
     runner.show_result(result, given)
     return result.exit_code
 
@@ -296,7 +314,8 @@ def status(given: Namespace) -> int:
         for one in result.vdns:
             output.give(status_line(one))
     if result.exit_code in {3, 4} and not given.quiet:
-        output.say(f"hint: `orchestrator check --vdn {vdns[0]}` shows which step fails")
+        hint = f"hint: `orchestrator check --vdn {vdns[0]}` shows which step fails"
+        output.say(output.with_commands(hint))
     return result.exit_code
 
 
@@ -319,9 +338,8 @@ def stop(given: Namespace) -> int:
         )
         return 1
     if halt.reaction is Reaction.STILL_ENDING:
-        output.give(
-            f"run {halt.run_id} is still ending. `orchestrator runs` shows when it is over."
-        )
+        ending = f"run {halt.run_id} is still ending. `orchestrator runs` shows when it is over."
+        output.give(output.with_commands(ending))
         return 1
     result = halt.result
     if result is None:
@@ -330,7 +348,7 @@ def stop(given: Namespace) -> int:
     output.say(f"run {halt.run_id} has ended")
     failed_path = str(directory.path / "failed.csv")
     following = next_step(result.facts, result.tally, failed_path=failed_path)
-    output.give(f"{result.line} {following}".rstrip())
+    output.give(output.with_commands(f"{result.line} {following}".rstrip()))
     return 0
 
 

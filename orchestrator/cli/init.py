@@ -122,7 +122,8 @@ def init(given: Namespace) -> int:
     code = _check(given, target.file)
     vdns = after.get("server.vdns")
     if code == 0 and isinstance(vdns, list):
-        output.say(f"In an emergency: `orchestrator pause-all --vdn {vdns[0]}`")
+        command = f"In an emergency: `orchestrator pause-all --vdn {vdns[0]}`"
+        output.say(output.with_commands(command))
     return code
 
 

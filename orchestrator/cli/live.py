@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: seconds between two lines off a terminal, and between two paintings on one
 PLAIN_EVERY_S = 10.0
 LIVE_EVERY_S = 0.2
+#: seconds without a request after which the line is shown all the same
+SILENT_S = 2.0
 
 
 class Screen:
@@ -142,10 +144,13 @@ async def show(progress: Progress, screen: Screen, clock: Clock) -> None:
 
 
 async def _show_live(progress: Progress, pulse: Pulse, screen: Screen, clock: Clock) -> None:
+    began_s = clock.now_s()
     while True:
         now_s = clock.now_s()
         pulse.look(progress, now_s=now_s)
-        if progress.requests and not screen.question:
+        # the first request does not wait for it; one that cannot leave is not waited for in silence
+        is_due = progress.requests or now_s - began_s > SILENT_S
+        if is_due and not screen.question:
             if not screen.is_open:
                 await screen.open()
             screen.paint(progress_line(progress, pulse, now_s=now_s, width=screen.width))

@@ -50,9 +50,12 @@ def with_commands(text: str) -> str:
     """Complete the commands that a message of ours names (pasting.py)."""
     if not _calling or "orchestrator " not in text:
         return text
-    from orchestrator.cli.pasting import pasted  # noqa: PLC0415 - see above
+    try:
+        from orchestrator.cli.pasting import pasted  # noqa: PLC0415 - see above
 
-    return pasted(text, _calling[0]())
+        return pasted(text, _calling[0]())
+    except MemoryError:
+        return text  # better than no word at all
 
 
 def give_help(text: str) -> None:

@@ -226,7 +226,7 @@ def _where_keys_are(settings: Settings) -> str:
     """For whoever has to correct one of them."""
     access, secret = (settings.origins[key] for key in ("credentials.access_key", SECRET_KEY))
     file = settings.credentials.secret_key_file
-    held = f"from {secret}"
+    held = secret if secret.startswith("typed") else f"from {secret}"
     if file is not None and secret == settings.origins[SECRET_KEY_FILE]:
         held = f"in the file {secret_file.shown_path(file)} ({secret})"
     return f"the access key is from {access}, the secret key is {held}"
@@ -311,14 +311,15 @@ def leave_page(result: RunResult) -> None:
     if result.run_dir is None or not result.is_reported or result.repeated:
         return
     limit_s = _PAGE_S if result.facts.kind == "pause-all" else None
-    making = threading.Thread(target=_make_page, args=(result.run_dir,), daemon=True)
+    making = threading.Thread(target=make_page, args=(result.run_dir,), daemon=True)
     # no thread can be started, or Ctrl-C: the run is over all the same
     with contextlib.suppress(RuntimeError, KeyboardInterrupt):
         making.start()
         making.join(limit_s)
 
 
-def _make_page(run_dir: Path) -> None:
+def make_page(run_dir: Path) -> None:
+    """Write report.html of a run; a warning where that cannot be."""
     from orchestrator.engine import pages  # noqa: PLC0415 - after the run
     from orchestrator.store.run_dir import RunDirectory  # noqa: PLC0415
 
@@ -338,7 +339,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
         shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"
     )
     if not given.quiet:
-        if result.repeated:
+        if result.repeated and "html" not in vars(given):  # `report` shows what was, of course
             saved = "already finished; showing the saved result, nothing was sent"
             output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:

@@ -69,7 +69,7 @@ _DANGEROUS = {
 _LIKELY = 0.65
 
 #: flags that people try for the secret key
-_SECRET_FLAG = re.compile(r"--(?:token|sk|password|secret(?:-access)?(?:-?key)?(?:-file)?)")
+_SECRET_FLAG = re.compile(r"--(?:token|sk|password|secret(?:-access)?(?:-?key)?)")
 #: whoever types one of these wants an untrusted certificate to pass
 _TLS_OFF = re.compile(
     r"insecure|(?:ssl|tls|cert).*(?:verif|check|valid)|(?:verif|check).*(?:ssl|tls|cert)"

@@ -134,6 +134,11 @@ def outcome(flag: str, given: str) -> Outcome:
     return Outcome(given)
 
 
+def are_typed(given: str) -> bool:
+    """Whether --only or --except names ids, and not a file."""
+    return _TYPED_IDS.fullmatch(given) is not None
+
+
 def campaigns(
     flag: str, given: str, *, vdns: tuple[int, ...], run_vdns: tuple[int, ...]
 ) -> frozenset[tuple[int, int]]:
@@ -146,7 +151,7 @@ def campaigns(
         run_vdns: where the run turned something off; if it is one VDN, ids alone are of that one.
     """
     file = path(flag, given)
-    is_typed = _TYPED_IDS.fullmatch(given) is not None
+    is_typed = are_typed(given)
     if is_typed and file.exists():
         raise refuse(
             flag,

@@ -114,7 +114,7 @@ async def check(
     drill.note(
         "secret key",
         Finding.WARN if bare else Finding.OK,
-        f"from {origin}" + ("; a file is safer" if bare else ", with safe permissions"),
+        _secret_text(origin),
         began_s,
     )
     drill.check_state_dir(settings.state_dir)
@@ -407,6 +407,13 @@ class _Drill:
         were = "1 call is" if calls.in_progress == 1 else f"{calls.in_progress:,} calls are"
         text = f"CC-CMS answers: {were} in progress in campaign {ref.campaign_id}"
         self.note("calls", Finding.OK, text, began_s)
+
+
+def _secret_text(origin: str) -> str:
+    if origin.startswith("typed"):
+        return origin
+    bare = origin == "ORCHESTRATOR_SECRET_KEY"
+    return f"from {origin}" + ("; a file is safer" if bare else ", with safe permissions")
 
 
 def _client_of(settings: Settings, base_url: str, clock: Clock) -> IsalesClient:

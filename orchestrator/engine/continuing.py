@@ -23,6 +23,7 @@ from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.run_list import is_finished
+from orchestrator.engine.undone import refuse_if_stopped_since
 from orchestrator.reports.rows import RunKind
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ async def continue_run(
                 even_if_old=options.even_if_old,
                 why=", and campaigns may have been started on purpose since",
             )
+            if opened.record.kind is RunKind.RESTORE:
+                refuse_if_stopped_since(opened.record, settings.state_dir)
             settings = with_server_of(settings, opened.record)
         except BaseException:
             opened.journal.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import open_saved
@@ -56,6 +57,12 @@ def find_run(
         UsageError: there is none, or more than one.
     """
     if text != "last":
+        if meaning is Last.LIVE and not isinstance(read_vdn_id(text), Refusal):
+            raise UsageError(
+                f"{text} is a VDN, and `stop` ends one of our runs. Nothing was sent; campaigns are"
+                " still dialling.",
+                advice=f"`orchestrator pause-all --vdn {text}` stops what dials there",
+            )
         return find_by_id(state_dir, text)
     wanted = server_fingerprint(server) if server else ""
     for line in every_line(state_dir):
@@ -94,7 +101,8 @@ def _is_unfinished(line: RunLine) -> bool:
         return not line.is_over
     try:
         with open_saved(line.path / JOURNAL) as saved:
-            return not is_finished(saved)
+            # what nobody has confirmed is not continued
+            return saved.record().may_change and not is_finished(saved)
     except OrchestratorError:
         return True
 

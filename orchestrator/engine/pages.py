@@ -6,12 +6,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.results import read_facts
+from orchestrator.errors import UsageError
 from orchestrator.reports.files import RESULTS, sha256_of, write_file
 from orchestrator.reports.page import Rows, Told, render
 from orchestrator.reports.sentences import verdict_line
 from orchestrator.reports.summary import summary_document
 from orchestrator.reports.workbook import write_workbook
 from orchestrator.store import open_saved
+from orchestrator.store.notes import read_notes
+from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +22,23 @@ if TYPE_CHECKING:
 
     from orchestrator.clock import Clock
     from orchestrator.store import Saved
-    from orchestrator.store.run_dir import RunDirectory
 
 PAGE = "report.html"
+WORKBOOK = "report.xlsx"
+
+
+def refuse_evidence(target: Path) -> None:
+    """Let no page take the place of what a run has recorded.
+
+    Raises:
+        UsageError: it would.
+    """
+    if target.name not in {PAGE, WORKBOOK} and RunDirectory(target.parent).has_journal:
+        raise UsageError(
+            f"{target} is in a run directory, where only {PAGE} and {WORKBOOK} may be written."
+            " Nothing was written.",
+            advice="choose another place",
+        )
 
 
 def write_page(runs: Sequence[RunDirectory], target: Path, clock: Clock) -> None:
@@ -64,7 +81,7 @@ def write_workbook_of(run: RunDirectory, target: Path) -> None:
 
 
 def _tell(saved: Saved, folder: Path) -> Told:
-    facts = read_facts(saved, folder)
+    facts = read_facts(saved, folder)._replace(notes=read_notes(folder))
     rows = Rows(facts.kind)
     rows.take(saved.rows())
     hashes = {RESULTS: sha256_of(folder / RESULTS)}

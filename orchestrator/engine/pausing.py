@@ -101,7 +101,8 @@ async def pause(
     if options.run_dir is not None:
         place = await _dated(manifest, settings, options, environment)
         options = replace(options, run_dir=place)
-        if RunDirectory(place).has_journal:
+        in_use = RunDirectory(place).has_journal
+        if in_use and not _clear(place, settings, options, environment):
             return await _take_up(place, manifest, settings, options, environment)
     with unbegun():
         directory = new_directory(environment, settings.state_dir, options.run_dir)
@@ -287,6 +288,34 @@ async def _dated(
     is_same = not base_url or server_fingerprint(base_url) == record.fingerprint
     goes_on = is_same and not is_over and not _difference(record, sha256, options)
     return before.path if goes_on else today.path
+
+
+def _clear(
+    place: Path, settings: Settings, options: PauseOptions, environment: Environment
+) -> bool:
+    """Take away what must not keep the real run from its directory; False: it is another matter.
+
+    A dry run, which its own advice says to repeat without --dry-run; and a run that has sent
+    nothing at all to another server, a slip in the URL.
+    """
+    directory = RunDirectory(place)
+    try:
+        with open_saved(directory.journal) as saved:
+            record, past = saved.record(), saved.processes()
+    except OrchestratorError:
+        return False
+    base_url = settings.server.base_url
+    is_elsewhere = bool(base_url) and server_fingerprint(base_url) != record.fingerprint
+    has_sent_nothing = all(one.ended is not None and not one.departures for one in past)
+    is_in_the_way = record.dry_run or (is_elsewhere and bool(past) and has_sent_nothing)
+    if options.dry_run or record.kind is not RunKind.PAUSE or not is_in_the_way:
+        return False
+    hold(environment, directory)
+    try:
+        directory.discard()
+    finally:
+        directory.release()
+    return True
 
 
 async def _take_up(

@@ -40,11 +40,19 @@ from orchestrator.engine.undone import (
     warn_of_strangers,
 )
 from orchestrator.errors import BugError, RefusedError
-from orchestrator.policy.decide import Outcome
+from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import undo_lines
-from orchestrator.store import Gap, Mark, MarkState, PlanWriter, gap_of
+from orchestrator.store import (
+    Gap,
+    Mark,
+    MarkState,
+    OutcomeRecord,
+    PlanWriter,
+    Standing,
+    gap_of,
+)
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
@@ -230,6 +238,12 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
     deadline_s: float | None,
 ) -> RunResult:
     run_id = opened.record.run_id
+    #: what this restore, in whatever process, was about to start
+    intended = {
+        ref
+        for ref, mark in undone.marks.items()
+        if mark.run_id == run_id and mark.state is MarkState.INTENDED
+    }
 
     async def mark(found: list[tuple[CampaignRef, Mark]]) -> None:
         await marks.add(found, at_ms=environment.clock.wall_ms())
@@ -241,8 +255,10 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
             ref = refs.get(seq)
             if ref is None:
                 raise BugError(f"row {seq} of the restore has no campaign")
+            intended.add(ref)
             await mark([(ref, Mark(MarkState.INTENDED, run_id))])
 
+        await _leave_restored(context, undone, run_id)
         context.before_intent = before_intent
         context.look_is_required = True
         # A stop so young may be hidden by a lag that nobody has seen yet.
@@ -263,6 +279,8 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
                         else _unstarted(known.history.doubted, known.outcome)
                     )
                     found.append((known.ref, Mark(state, run_id)))
+                elif known.ref in intended:
+                    found.append((known.ref, Mark(MarkState.CLEARED, run_id)))  # it never left
         await mark(found)
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
@@ -274,6 +292,31 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         deadline_s=deadline_s,
     )
     return await live(environment, spec, work, before_report=remember)
+
+
+async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> None:
+    """What another restore has started since this one was interrupted is not started again."""
+    others = {
+        ref: mark
+        for ref, mark in undone.marks.items()
+        if mark.state is MarkState.RESTORED and mark.run_id != run_id
+    }
+    for vdn_id in {ref.vdn_id for ref in others}:
+        left = [
+            OutcomeRecord(
+                seq=known.seq,
+                ref=known.ref,
+                decision=Decision(Outcome.LEFT_ALONE),
+                standing=Standing.FINAL,
+                settled_at_ms=context.clock.wall_ms(),
+                error=f"restored before by run {others[known.ref].run_id}",
+            )
+            for known in await context.journal.known_of_vdn(vdn_id)
+            if known.ref in others
+            and known.standing is not Standing.FINAL
+            and not known.history.accepted
+        ]
+        await context.complete(*left)
 
 
 def _unstarted(doubted: bool, outcome: Outcome | None) -> MarkState:  # noqa: FBT001 - a pair of facts

@@ -104,6 +104,8 @@ def make_report(
             failure = error
     if tally is None or storage_failed:
         tally = _print_rows(saved, facts.kind, fallback)
+    if storage_failed and facts.ended is Ended.KILLED:
+        facts = facts._replace(ended=Ended.STORAGE)  # its end could not be put on record
     facts = facts._replace(storage_failed=storage_failed or failure is not None or folder is None)
     tally.check(saved.lines())
     if folder is not None and failure is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.reports.files import SUMMARY
-from orchestrator.reports.rows import RunKind
+from orchestrator.reports.rows import NO_VDN, RunKind
 from orchestrator.reports.summary import SCHEMA, Ended, RunVerdict
 from orchestrator.store import open_saved
 from orchestrator.store.registry import known_runs
@@ -221,7 +221,7 @@ def _read_line(run: KnownRun, document: dict[str, Any]) -> RunLine | None:
         verdict=verdict.value,
         started_at_ms=round(datetime.fromisoformat(document["started_at"]).timestamp() * 1000),
         counts={str(outcome): int(number) for outcome, number in document["counts"].items()},
-        vdns=tuple(sorted(int(vdn) for vdn in document["by_vdn"])),
+        vdns=tuple(sorted(int(vdn) for vdn in document["by_vdn"] if vdn != NO_VDN)),
         reason=str(document["reason"]),
         operator=str(document["operator"]),
         server=str(document["server"]),

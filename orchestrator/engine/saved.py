@@ -38,6 +38,15 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
     return result_of(stored, directory.path, repeated=True)
 
 
+def id_of(directory: RunDirectory) -> str:
+    """The id of a run, which need not be its directory's name; that where it cannot be read."""
+    try:
+        with open_saved(directory.journal) as saved:
+            return saved.record().run_id
+    except OrchestratorError:
+        return directory.path.name
+
+
 def read_again(directory: RunDirectory) -> RunResult:
     """What a run came to, by its journal alone; no file is written.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.saved import read_again
+from orchestrator.engine.saved import id_of, read_again
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.rows import iso_time
 from orchestrator.store.lock_owner import holds_lock, is_frozen
@@ -59,7 +59,7 @@ def stop_run(directory: RunDirectory, *, wait_s: float = WAIT_S) -> Halt:
     Raises:
         RefusedError: nobody works on it, or it is not certain who; nothing was signalled.
     """
-    run_id = directory.path.name
+    run_id = id_of(directory)
     with _only_one(directory) as is_alone, contextlib.ExitStack() as held:
         holder = _holder(directory)
         handle = _handle(holder, run_id)
@@ -103,7 +103,7 @@ def _only_one(directory: RunDirectory) -> Iterator[bool]:
 
 
 def _holder(directory: RunDirectory) -> Holder:
-    run_id, holder = directory.path.name, directory.holder()
+    run_id, holder = id_of(directory), directory.holder()
     if not directory.is_live:
         raise _not_live(directory)
     if holder is None:
@@ -118,7 +118,7 @@ def _holder(directory: RunDirectory) -> Holder:
 
 
 def _not_live(directory: RunDirectory) -> RefusedError:
-    run_id = directory.path.name
+    run_id = id_of(directory)
     try:
         facts = read_again(directory).facts
     except OrchestratorError as error:

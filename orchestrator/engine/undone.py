@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import OLD_MS, check_wanted, hold
-from orchestrator.errors import OrchestratorError, StorageError, UsageError
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
 from orchestrator.store import MarkState, Reason, open_saved
@@ -177,6 +177,53 @@ def vdns_of(directory: RunDirectory) -> tuple[int, ...]:
         return tuple(sorted(found)) or saved.record().vdns
 
 
+def refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
+    """Let no restore go on in a VDN that somebody has stopped since it began.
+
+    Raises:
+        RefusedError: somebody has.
+        UsageError: the run that it undoes is gone.
+    """
+    vdns = set(vdns_of(find_undone(record, state_dir)))
+    for run in islice(known_runs(state_dir), _RUNS_READ):
+        if run.run_id == record.run_id:
+            return
+        try:
+            with open_saved(run.directory.journal) as saved:
+                other = saved.record()
+                is_stop = _is_stop(other, record.fingerprint) and saved.may_have_changed()
+                stopped = vdns & {one.ref.vdn_id for one in saved.restorable()} if is_stop else ()
+        except OrchestratorError:
+            continue  # `runs` says of it that it cannot be read
+        if stopped:
+            named = " ".join(map(str, sorted(stopped)))
+            raise RefusedError(
+                f"run {run.run_id} has stopped campaigns of VDN {named} since this restore began."
+                " Nothing was sent.",
+                advice=f"`orchestrator restore {record.source_run}` says what it would start, and"
+                " asks",
+            )
+
+
+def _is_stop(record: RunRecord, fingerprint: str) -> bool:
+    return (
+        record.kind is not RunKind.RESTORE
+        and not record.dry_run
+        and record.fingerprint == fingerprint
+    )
+
+
+def turned_off(directory: RunDirectory) -> frozenset[tuple[int, int]]:
+    """What a run turned off, as VDN and campaign id.
+
+    Raises:
+        StorageError: its journal cannot be read.
+        JournalMismatchError: another version wrote it.
+    """
+    with open_saved(directory.journal) as saved:
+        return frozenset((one.ref.vdn_id, one.ref.campaign_id) for one in saved.restorable())
+
+
 # -- what starts, and what does not -----------------------------------------------------------
 
 
@@ -266,7 +313,11 @@ def _ids(pairs: list[tuple[int, int]]) -> str:
 def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
     """What a restore is about to do; it looks into the other runs of these VDNs."""
     record = undone.record
-    reasons = Counter(reason.text for reason in choice.reasons.values())
+    reasons = Counter(
+        reason.text
+        for ref, reason in choice.reasons.items()
+        if not _is_restored(undone.marks.get(ref))
+    )
     return UndoFacts(
         run_id=record.run_id,
         kind=record.kind,
@@ -276,15 +327,19 @@ def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
         started_at_ms=record.started_at_ms,
         will_start=len(choice.wanted),
         first_names=tuple(one.name or str(one.ref.campaign_id) for one in choice.wanted[:_NAMES]),
+        started_before=choice.restored_before,
         stay_off=tuple(reasons.most_common()),
         others=tuple(_others(undone, state_dir)),
     )
 
 
 def _others(undone: Undone, state_dir: Path) -> Iterable[OtherRun]:
-    """The other runs that turned off more in these VDNs, from a day before this one on."""
-    own = {one.ref for one in undone.candidates}
-    vdns = {ref.vdn_id for ref in own}
+    """The other runs that turned off more in these VDNs, from a day before this one on.
+
+    Of each campaign the newest run that turned it off counts, and only while it is not restored.
+    """
+    told = {one.ref for one in undone.candidates}
+    vdns = {ref.vdn_id for ref in told}
     for run in islice(known_runs(state_dir), _RUNS_READ):
         if run.run_id == undone.record.run_id:
             continue
@@ -294,19 +349,13 @@ def _others(undone: Undone, state_dir: Path) -> Iterable[OtherRun]:
             continue  # `runs` says of it that it cannot be read
         if other is None:
             continue
-        more = {
-            one.ref
-            for one in other.candidates
-            if one.ref.vdn_id in vdns
-            and one.ref not in own
-            and not one.inferred
-            and not _is_restored(other.marks.get(one.ref))
-        }
-        if more:
+        more = {one.ref for one in other.candidates if one.ref.vdn_id in vdns and not one.inferred}
+        more -= told
+        told |= more
+        off = sum(not _is_restored(other.marks.get(ref)) for ref in more)
+        if off:
             record = other.record
-            yield OtherRun(
-                record.run_id, record.kind, record.operator, record.started_at_ms, len(more)
-            )
+            yield OtherRun(record.run_id, record.kind, record.operator, record.started_at_ms, off)
 
 
 def _is_restored(mark: Mark | None) -> bool:
@@ -317,9 +366,7 @@ def _if_near(directory: RunDirectory, undone: RunRecord) -> Undone | None:
     with open_saved(directory.journal) as saved:
         record = saved.record()
         if (
-            record.kind is RunKind.RESTORE
-            or record.dry_run
-            or record.fingerprint != undone.fingerprint
+            not _is_stop(record, undone.fingerprint)
             or record.started_at_ms < undone.started_at_ms - OLD_MS
             or not saved.may_have_changed()
         ):

@@ -103,6 +103,14 @@ def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
     Raises:
         StorageError: it could not be written.
     """
+    try:
+        _write_whole(path, make)
+    except StorageError as error:
+        advice = "make room there, or name another file"
+        raise StorageError(error.sentence, advice=advice) from error
+
+
+def _write_whole(path: Path, make: Callable[[BinaryIO], object]) -> None:
     with _opened(path.parent) as place, place.unfinished(path.name) as file:
         with _worded(path):
             make(cast("BinaryIO", cast("TextIOWrapper", file).buffer))

@@ -441,8 +441,14 @@ def _next(first: str, facts: RunFacts) -> str:
 
 
 def _then(facts: RunFacts) -> str:
-    more = " with --ca-file and that file" if facts.ended is Ended.UNTRUSTED else ""
-    return f"`{_going_on(facts)}`{more}"
+    command = f"`{_going_on(facts)}`"
+    if facts.ended is not Ended.UNTRUSTED:
+        return command
+    server = facts.settings.get("server")
+    given = server.get("ca_file") if isinstance(server, dict) else None
+    if given:  # the command names it already
+        return f"put it into {for_terminal(str(given))}, and {command}"
+    return f"{command} with --ca-file and that file"
 
 
 def _going_on(facts: RunFacts) -> str:

@@ -40,6 +40,8 @@ class UndoFacts(NamedTuple):
     #: campaigns that will start, and what the first of them are called
     will_start: int
     first_names: tuple[str, ...] = ()
+    #: that another restore has started
+    started_before: int = 0
     #: why others stay off, and how many for each reason
     stay_off: tuple[tuple[str, int], ...] = ()
     others: tuple[OtherRun, ...] = ()
@@ -53,6 +55,7 @@ def undo_lines(facts: UndoFacts) -> list[str]:
     return [
         f"run {facts.run_id}: {facts.kind.value} at {_time(facts.started_at_ms)} by {by}{why}",
         *_starting(facts),
+        *_started_before(facts.started_before),
         *(
             f"{number:,} {'stays' if number == 1 else 'stay'} off:"
             f" {for_terminal(why_not, limit=_TEXT_LIMIT)}"
@@ -70,6 +73,12 @@ def _starting(facts: UndoFacts) -> Iterator[str]:
     more = ", …" if facts.will_start > len(names) else ""
     shown = f" ({', '.join(names)}{more})" if names else ""
     yield f"{_campaigns(facts.will_start)} will start{shown}"
+
+
+def _started_before(number: int) -> Iterator[str]:
+    if number:
+        were = "was" if number == 1 else "were"
+        yield f"{number:,} {were} started again before, by another restore"
 
 
 def other_lines(facts: UndoFacts, *, is_last: bool = False) -> list[str]:

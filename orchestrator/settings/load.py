@@ -231,6 +231,12 @@ class _Search:
     def _name_server_and_operator(self) -> None:
         """The host stands for a server without a name, the login name for who is at work."""
         url = read_base_url(self.values["server.base_url"])
+        in_file = self.layers[-1] if len(self.layers) > 2 else {}
+        named, placed = in_file.get(SERVER_NAME), in_file.get("server.base_url")
+        is_beaten = placed and self.origins["server.base_url"] != placed.origin
+        if named and is_beaten and self.origins[SERVER_NAME] == named.origin:
+            # the file names its own server, and another one was given
+            self.values[SERVER_NAME], self.origins[SERVER_NAME] = "", "default"
         if not self.values[SERVER_NAME] and isinstance(url, ServerUrl):
             self.values[SERVER_NAME], self.origins[SERVER_NAME] = url.host, "default"
         if not self.values[OPERATOR_NAME]:

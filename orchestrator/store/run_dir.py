@@ -192,7 +192,10 @@ class RunDirectory:
             self._write_holder(holder)
         except OSError as error:
             self.release()
-            raise StorageError(f"{self.path}: {error.strerror}") from error
+            raise StorageError(
+                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
+                advice="make room there, or correct the rights",
+            ) from error
 
     def _write_holder(self, holder: Holder) -> None:
         temporary = self.path / _NEXT_HOLDER

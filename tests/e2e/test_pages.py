@@ -105,3 +105,23 @@ async def test_metrics_that_cannot_be_written_change_no_exit_code(tmp_path: Path
 
     assert done.code == 0, done.err
     assert f"the metrics in {file} could not be written" in done.err
+
+
+@pytest.mark.parametrize("name", ["journal.db", "results.csv", "marks.jsonl"])
+async def test_no_page_takes_the_place_of_evidence(tmp_path: Path, name: str) -> None:
+    """A slip in --html must not cost the undo: exit 2, and nothing has changed."""
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        await run_command(tmp_path, server.url, "pause", str(listed))
+        run = only_run(tmp_path)
+        before = (run / "journal.db").read_bytes()
+        for flag in ("--html", "--xlsx"):
+            told = await run_command(
+                tmp_path, server.url, "report", run.name, flag, str(run / name)
+            )
+            assert told.code == 2, told.err
+        named = await run_command(tmp_path, server.url, "note", run.name, "ticket 4711")
+
+    assert (run / "journal.db").read_bytes() == before
+    assert named.code == 0
+    assert "noted: ticket 4711" in (run / "report.html").read_text("utf-8")

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
+from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults
 from orchestrator.simulator.routes import Kind
@@ -185,6 +186,69 @@ async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_
     assert {one: stage.server.ledger.puts(one) for one in stage.world.refs()} == {
         one: 1 + (one.campaign_id in resumed(stage)) for one in stage.world.refs()
     }
+
+
+async def half_restored(stage: Stage, run_dir: Path) -> Path:
+    """A restore that SIGINT ends after ten starts; its directory."""
+
+    def interrupt(_: Sent) -> None:
+        if len(resumed(stage)) == 10:
+            assert stage.stopping is not None
+            stage.stopping.stop(Ended.SIGNAL_INT, "SIGINT received")
+
+    stage.server.on_sent = interrupt
+    ended = await stage.restore(run_dir)
+    stage.server.on_sent = None
+    assert ended.exit_code == 130
+    assert ended.run_dir is not None
+    return ended.run_dir
+
+
+async def test_an_interrupted_restore_leaves_no_doubt_about_what_it_has_not_sent(
+    tmp_path: Path,
+) -> None:
+    """Marked and called off: the next restore simply starts it."""
+    stage = Stage(tmp_path, started(30))
+    run_dir = await paused(stage)
+    await half_restored(stage, run_dir)
+    before = len(resumed(stage))
+
+    result = await stage.restore(run_dir)
+
+    assert result.exit_code == 0
+    assert result.counts == {"restored": 30 - before, "left_alone": before}
+
+
+async def test_what_another_restore_has_started_since_is_not_started_again(tmp_path: Path) -> None:
+    """Interrupted, restored anew, stopped by hand on purpose: continue leaves all of it alone."""
+    stage = Stage(tmp_path, started(30))
+    run_dir = await paused(stage)
+    interrupted = await half_restored(stage, run_dir)
+    await stage.restore(run_dir)
+    for one in stage.world.refs():
+        stage.world.set_status(one, Status.SUSPENDED, at_s=stage.clock.now_s())
+    sent = len(stage.server.sent)
+
+    result = await stage.continue_run(interrupted)
+
+    assert {one.kind for one in stage.server.sent[sent:]} <= {Kind.LIST, Kind.DETAILS}
+    assert result.counts["left_alone"] > 0
+    assert started_refs(stage.world) == []
+
+
+async def test_a_restore_does_not_go_on_where_somebody_has_stopped_since(tmp_path: Path) -> None:
+    """Exit 7: the newer stop counts, and the advice is the command that asks."""
+    stage = Stage(tmp_path, started(30))
+    run_dir = await paused(stage)
+    interrupted = await half_restored(stage, run_dir)
+    stop = await stage.pause_all(VDN)
+    sent = len(stage.server.sent)
+
+    with pytest.raises(RefusedError, match=f"run {stop.run_id} has stopped campaigns of VDN") as no:
+        await stage.continue_run(interrupted)
+
+    assert f"restore {run_dir.name}" in no.value.advice
+    assert len(stage.server.sent) == sent
 
 
 async def test_with_faults_each_is_started_once(tmp_path: Path) -> None:

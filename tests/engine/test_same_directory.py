@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.restore import restore
-from orchestrator.errors import ManifestError, RefusedError, UsageError
+from orchestrator.errors import JournalMismatchError, ManifestError, RefusedError, UsageError
 from orchestrator.store.registry import find_by_id, known_runs
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, started
@@ -75,6 +76,33 @@ async def test_an_old_rehearsal_is_refused_too(tmp_path: Path) -> None:
 
     with pytest.raises(RefusedError):
         await stage.pause(run_dir=tmp_path / "nightly", dry_run=True)
+
+
+async def test_a_dry_run_does_not_keep_the_night_from_its_directory(tmp_path: Path) -> None:
+    """`the same command without --dry-run` works as it says."""
+    stage = Stage(tmp_path, started(3))
+    await stage.pause(run_dir=tmp_path / "nightly", dry_run=True)
+
+    result = await stage.pause(run_dir=tmp_path / "nightly")
+
+    assert (result.exit_code, result.counts) == (0, {"paused": 3})
+
+
+async def test_a_slip_in_the_url_does_not_keep_the_night_from_its_directory(
+    tmp_path: Path,
+) -> None:
+    """Nothing has ever left for the other server; what has left keeps its directory."""
+    stage = Stage(tmp_path, started(3))
+    wrong = Stage(tmp_path, started(3), settings={"server.base_url": "http://127.0.0.9:1"})
+    wrong.server.unreachable.append((0.0, inf))
+    run_dir = tmp_path / "nightly"
+    await wrong.pause(run_dir=run_dir, deadline_s=5)
+
+    result = await stage.pause(run_dir=run_dir)
+
+    assert (result.exit_code, result.counts) == (0, {"paused": 3})
+    with pytest.raises(JournalMismatchError):
+        await wrong.pause(run_dir=run_dir)
 
 
 @pytest.mark.parametrize("as_text", [False, True])

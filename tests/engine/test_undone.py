@@ -259,7 +259,7 @@ async def test_where_nothing_will_start_nobody_is_asked(tmp_path: Path) -> None:
     assert (asked[0].vdns, "nothing will start" in asked[0].lines) == ((), True)
     assert result.line == "2 lines: 2 started again before, by another restore."
     assert result.undo is not None
-    assert undo_lines(result.undo)[2].startswith("2 stay off: restored before from run ")
+    assert undo_lines(result.undo)[2] == "2 were started again before, by another restore"
 
 
 async def test_what_was_restored_before_and_is_completed_by_now_is_still_that(
