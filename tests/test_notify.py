@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from orchestrator import notify
 from orchestrator.notify import LIMIT_S, MOST_BYTES, TRY_S, WAITS_S, Answer, Channel, Message
-from orchestrator.settings.checks import apprise_urls, webhook_url
 from orchestrator.settings.notices import Notices
 from orchestrator.settings.schema import NotifySettings
 from orchestrator.settings.secret import Secret
@@ -252,34 +251,3 @@ def test_an_event_never_has_more_than_64_kib(sizes: dict[str, int], line: str) -
     first = [key for key in ("sweeps", "by_vdn", "calls", "settings") if key in summary]
     assert dropped[: len(first)] == first[: len(dropped)]
     assert len(body) + sum(len(str(summary[key])) for key in dropped) > MOST_BYTES or not dropped
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://hooks.example.com/x",
-        "https://user:pa55@example.com/x",
-        "https://h/x#y",
-        "https://h/x y",
-        "ftp://h/x",
-        "h/x",
-        " https://h/x",
-        "https://169.254.169.254/x",
-        7,
-    ],
-)
-def test_a_webhook_is_https_or_on_loopback_and_never_echoed(url: object) -> None:
-    """What is refused is not quoted."""
-    refused = webhook_url(url)
-
-    assert not isinstance(refused, Secret)
-    assert "pa55" not in str(refused)
-
-
-def test_an_address_of_apprise_may_not_turn_verification_off() -> None:
-    """Its place is named, nothing of it."""
-    refused = str(apprise_urls(["json://a", "jsons://tok3n@a/?x=1&verify=no"]))
-
-    assert "entry 2" in refused
-    assert "tok3n" not in refused
-    assert isinstance(apprise_urls(["jsons://a/?verify=yes"]), tuple)
