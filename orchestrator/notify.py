@@ -112,7 +112,7 @@ def send_all(channels: Sequence[Channel], *, limit_s: float = LIMIT_S) -> list[T
 
     for at in range(len(channels)):
         try:
-            threading.Thread(target=work, args=(at,), daemon=True).start()
+            threading.Thread(target=work, args=(at,), name="notify", daemon=True).start()
         except RuntimeError:
             found[at] = "no thread can be started"
     if None in found:

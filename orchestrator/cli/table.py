@@ -386,8 +386,8 @@ COMMANDS = {
         ("orchestrator check --vdn 1234", "orchestrator check --vdn 1234 --json"),
         {
             "0": "an emergency would work right now",
-            "1": "it would not: no campaign in the VDN, no place for the journal, or not all tried;"
-            " or --notify did not reach everybody",
+            "1": "it would not: no campaign, no place for the journal, not all was tried;"
+            " or --notify failed",
             "2": "usage or settings refused",
             "3": "credentials refused",
             "4": "the server is unreachable or failing, or TLS fails",

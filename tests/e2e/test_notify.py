@@ -112,6 +112,30 @@ async def test_a_dead_listener_changes_nothing_but_one_line(tmp_path: Path) -> N
     assert "t0ken" not in done.err
 
 
+_HANGING = """
+import concurrent.futures, sys, threading
+import orchestrator.notify as notify
+pool = concurrent.futures.ThreadPoolExecutor()
+notify._by_apprise = lambda *_: pool.submit(threading.Event().wait).result()
+notify.send_all.__kwdefaults__["limit_s"] = 0.3
+from orchestrator.cli.main import main
+sys.exit(main())
+"""
+
+
+async def test_what_a_channel_has_started_holds_up_nobody(tmp_path: Path) -> None:
+    """Threads that the interpreter would wait for, for ever here: the process ends all the same."""
+    with listening() as hook:
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/", 'urls = ["json://127.0.0.1/"]')
+        done = await run_command(
+            tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv", python=("-c", _HANGING)
+        )
+
+    assert done.code == 2
+    assert len(hook.heard) == 1
+    assert done.err.endswith("entry 1 (json) was not told how it ended: no answer in 0.3 s\n")
+
+
 async def test_check_says_of_every_channel_whether_it_was_taken(tmp_path: Path) -> None:
     """Exit 1 where one was not, or where there is none."""
     check = ("check", "--vdn", "12", "--notify")
