@@ -145,7 +145,7 @@ def _message(name: str, code: int, result: RunResult | None, refusal: str) -> Me
     has_rows = result.run_dir is not None and result.is_reported
     return Message(
         "run.ended",
-        title,
+        f"{title} (run {result.run_id})",
         output.masked(result.line),
         is_bad=code != 0,
         at=_now(),

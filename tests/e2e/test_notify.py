@@ -58,6 +58,7 @@ async def test_a_bad_end_is_told_with_the_hash_of_its_rows(tmp_path: Path) -> No
     assert event["data"]["results_sha256"] == hashlib.sha256(rows).hexdigest()
     (message,) = [json.loads(one.body) for one in other.heard]
     assert message["message"] == event["data"]["line"]
+    assert message["title"] == f"orchestrator pause: exit code 1 (run {run.name})"
     kept = b"".join(path.read_bytes() for path in run.iterdir() if path.is_file())
     said = done.out + done.err + shown.out + shown.err + kept.decode("latin-1")
     assert "t0ken" not in said
