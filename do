@@ -29,6 +29,7 @@ usage: ./do COMMAND [arguments]
 
   setup                 the virtual environment only (every command does it when needed)
   build                 the wheel, into dist/ (or --directory DIR)
+  pictures              draw docs/pictures anew (needs chromium)
   docs                  write what is made from the code: configs/example.toml, the table of settings
   lock                  pin the dependencies anew (needs uv and a package index)
   help                  this text
@@ -204,7 +205,7 @@ orchestrator)
     ;;
 bench) run bench "$@" ;;
 profile) run bench.profiling "$@" ;;
-crash | soak | fuzz | simulation | surroundings) run "tests.harness.$command" "$@" ;;
+crash | soak | fuzz | simulation | surroundings | pictures) run "tests.harness.$command" "$@" ;;
 acceptance) run tests.acceptance "$@" ;;
 test)
     inside
