@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.store.run_dir import RunDirectory
 
 _NOTHING_SENT = "Nothing was sent."
+#: the step of `check --notify`
+_NOTIFY = "notify"
 
 
 def init(given: Namespace) -> int:
@@ -271,19 +273,41 @@ def check(given: Namespace) -> int:
             tell=tell,
         )
     )
-    code = exit_code_of(steps)
+    code = works = exit_code_of(steps)
+    if vars(given).get("notify"):
+        notices = _try_notices(given, tell)
+        steps += notices
+        code = code or max(step.exit_code for step in notices)
     if given.json:
         document = {"exit_code": code, "steps": [step._asdict() for step in steps]}
         output.give(json.dumps(document))
-    elif failed := [step.name for step in steps if step.exit_code]:
+    elif failed := [step.name for step in steps if step.exit_code and step.name != _NOTIFY]:
         output.give(f"An emergency would NOT work now: {', '.join(failed)}.")
-    elif code:
+    elif works:
         output.give(
             "No step failed, but not everything was tried: give --vdn N, or set server.vdns."
         )
     else:
-        output.give("An emergency would work now.")
+        told = " `check --notify` did not reach everybody." if code else ""
+        output.give(f"An emergency would work now.{told}")
     return code
+
+
+def _try_notices(given: Namespace, tell: Callable[[Step], None]) -> list[Step]:
+    """`check --notify`: a test message to everybody who is told of runs."""
+    from orchestrator.cli.endings import try_notices  # noqa: PLC0415
+    from orchestrator.engine.check import Finding, Step  # noqa: PLC0415
+
+    nobody = "nobody is told: notify.webhook_url and notify.urls are not set"
+    steps = [
+        Step(_NOTIFY, Finding.FAIL, f"{one.name}: {one.problem}", exit_code=1)
+        if one.problem
+        else Step(_NOTIFY, Finding.OK, f"{one.name}: taken")
+        for one in try_notices(given)
+    ] or [Step(_NOTIFY, Finding.FAIL, nobody, exit_code=1)]
+    for step in steps:
+        tell(step)
+    return steps
 
 
 def status(given: Namespace) -> int:

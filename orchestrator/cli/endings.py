@@ -1,6 +1,7 @@
-"""What machines are told when a command has ended: the file of metrics.
+"""Who is told when a command has ended: the file of metrics, then people (`notify.*`).
 
-Also of a command that was refused before it began. It never changes an exit code.
+Also of a command that was refused before it began. Everything for the terminal was printed before,
+and nothing here changes an exit code.
 """
 
 from __future__ import annotations
@@ -11,41 +12,55 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
 from orchestrator.clock import SystemClock
-from orchestrator.errors import OrchestratorError
 from orchestrator.settings.schema import SPECS
+from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
     from orchestrator.engine.results import RunResult
+    from orchestrator.errors import OrchestratorError
     from orchestrator.metrics import Ending
+    from orchestrator.notify import Message, Told
+    from orchestrator.settings.notices import Notices
 
-#: commands whose ending is worth a word
-_TOLD = frozenset({"pause", "pause-all", "continue", "restore", "check"})
+_RUNS = frozenset({"pause", "pause-all", "continue", "restore"})
 _VARIABLE = SPECS["metrics.textfile"].variable
 
 
-def run(name: str, command: Callable[[Namespace], int], given: Namespace) -> int:
+def run(
+    name: str,
+    command: Callable[[Namespace], int],
+    given: Namespace,
+    complain: Callable[[Exception], OrchestratorError],
+) -> int:
     """Run a command and tell how it ended; returns its exit code.
 
-    Raises:
-        OrchestratorError: it was refused.
+    Args:
+        name: of the command.
+        command: runs it.
+        given: what was given.
+        complain: prints an error.
     """
+    refusal = ""
     try:
         code = command(given)
-    except OrchestratorError as error:
-        _tell(name, given, error.exit_code)
-        raise
-    _tell(name, given, code)
+    except Exception as error:  # noqa: BLE001 - printed at once: telling others may take 10 s
+        last = complain(error)
+        code, refusal = last.exit_code, last.sentence
+    if (name in _RUNS or name == "check") and not vars(given).get("dry_run"):
+        _write_metrics(name, given, code)
+        if name in _RUNS:
+            _notify(name, given, code, refusal)
     return code
 
 
-def _tell(name: str, given: Namespace, code: int) -> None:
+def _write_metrics(name: str, given: Namespace, code: int) -> None:
     known = vars(given)
     # settings that were refused leave the variable
     textfile = known.get("textfile") or os.environ.get(_VARIABLE)
-    if name not in _TOLD or known.get("dry_run") or not textfile:
+    if not textfile:
         return
     from orchestrator import metrics  # noqa: PLC0415 - few want it
 
@@ -70,3 +85,77 @@ def _ending(name: str, code: int, result: RunResult | None) -> Ending:
     }
     duration_s = max(0, ended_ms - facts.started_at_ms) / 1000
     return Ending(name, code, ended_s, duration_s, result.counts, quiet)
+
+
+def _notify(name: str, given: Namespace, code: int, refusal: str) -> None:
+    try:
+        notices = _notices(given)
+        on = notices.settings.on
+        if not notices.is_wanted or not ("end" in on or ("bad" in on and code)):
+            return
+        for one in _told(notices, _message(name, code, vars(given).get("result"), refusal)):
+            if one.problem:
+                output.warn(f"{one.name} was not told how it ended: {one.problem}")
+    except KeyboardInterrupt:
+        output.warn("interrupted before everybody was told how it ended")
+    except Exception as error:  # noqa: BLE001 - the run is over, its exit code stands
+        output.warn(f"nobody was told how it ended: {type(error).__name__}")
+
+
+def try_notices(given: Namespace) -> list[Told]:
+    """Send a test message to everybody who is told; empty when there is nobody."""
+    from orchestrator.notify import Message  # noqa: PLC0415 - as above
+
+    notices = _notices(given)
+    if not notices.is_wanted:
+        return []
+    line = "This is a test of `orchestrator check --notify`; nothing has happened."
+    return _told(
+        notices, Message("test", "orchestrator: test", line, is_bad=False, at=_now(), summary={})
+    )
+
+
+def _notices(given: Namespace) -> Notices:
+    from orchestrator.settings.notices import read_notices  # noqa: PLC0415 - at the end
+
+    return read_notices(os.environ, given.config, vars(given).get("server.ca_file"))
+
+
+def _told(notices: Notices, message: Message) -> list[Told]:
+    from orchestrator.notify import tell  # noqa: PLC0415 - as above
+
+    return tell(notices, message)
+
+
+def _message(name: str, code: int, result: RunResult | None, refusal: str) -> Message:
+    from orchestrator.notify import Message  # noqa: PLC0415 - as above
+    from orchestrator.reports.files import RESULTS, sha256_of  # noqa: PLC0415 - as above
+
+    title = f"orchestrator {name}: exit code {code}"
+    if result is None:
+        line = for_terminal(output.masked(refusal), limit=1000)
+        return Message(
+            "run.refused",
+            title,
+            line,
+            is_bad=code != 0,
+            at=_now(),
+            summary={"action": name, "exit_code": code},
+        )
+    has_rows = result.run_dir is not None and result.is_reported
+    return Message(
+        "run.ended",
+        f"{title} (run {result.run_id})",
+        output.masked(result.line),
+        is_bad=code != 0,
+        at=_now(),
+        summary=result.summary,
+        run_id=result.run_id,
+        results_sha256=sha256_of(result.run_dir / RESULTS) if has_rows and result.run_dir else "",
+    )
+
+
+def _now() -> str:
+    from orchestrator.reports.rows import iso_time  # noqa: PLC0415 - as above
+
+    return iso_time(SystemClock().wall_ms())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import threading
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.pasting import Calling
 
 INTERRUPTED = 130
+#: the name of a thread of notify.py, which may be left behind
+_TELLING = "notify"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,24 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_called = arguments is None
     output.set_calling(lru_cache(lambda: _calling(tokens, is_called=is_called)))
     try:
-        return _run(tokens)
-    except OrchestratorError as error:
-        output.complain(error)
-        _trace(error, tokens)
-        return error.exit_code
+        code = _run(tokens)
     except KeyboardInterrupt:
         output.say("interrupted before anything was sent")
-        return INTERRUPTED
+        code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: people get one line, not a traceback
-        last = _uncaught(error)
-        output.complain(last)
-        _trace(error, tokens)
-        return last.exit_code
+        code = _complain(error, tokens).exit_code
     finally:
         output.finish_output()
+    if is_called and any(one.name == _TELLING for one in threading.enumerate()):
+        os._exit(code)  # the interpreter would wait for what other people's code has started
+    return code
 
 
 def _run(tokens: list[str]) -> int:
+    whole = tokens
     if tokens[:1] in (["--version"], ["-V"]):
         output.give(f"orchestrator {VERSION}")
         return 0
@@ -81,7 +81,15 @@ def _run(tokens: list[str]) -> int:
         return 0
     from orchestrator.cli import commands, endings  # noqa: PLC0415 - a refused line does not wait
 
-    return endings.run(name, commands.COMMANDS[name], given)
+    return endings.run(name, commands.COMMANDS[name], given, lambda error: _complain(error, whole))
+
+
+def _complain(error: Exception, tokens: list[str]) -> OrchestratorError:
+    """Print an error; returns it as people see it."""
+    last = error if isinstance(error, OrchestratorError) else _uncaught(error)
+    output.complain(last)
+    _trace(error, tokens)
+    return last
 
 
 def _calling(tokens: list[str], *, is_called: bool) -> Calling:

@@ -378,11 +378,16 @@ COMMANDS = {
     ),
     "check": Command(
         "a read-only drill that shows whether an emergency would work now",
-        (Flag("--vdn", "N", "the VDN to list; without it less is tried", values.vdn), _JSON),
+        (
+            Flag("--vdn", "N", "the VDN to list; without it less is tried", values.vdn),
+            Flag("--notify", "", "also send a test message to everybody whom notify.* names"),
+            _JSON,
+        ),
         ("orchestrator check --vdn 1234", "orchestrator check --vdn 1234 --json"),
         {
             "0": "an emergency would work right now",
-            "1": "it would not: no campaign in the VDN, no place for the journal, or not all tried",
+            "1": "it would not: no campaign, no place for the journal, not all was tried;"
+            " or --notify failed",
             "2": "usage or settings refused",
             "3": "credentials refused",
             "4": "the server is unreachable or failing, or TLS fails",

@@ -24,6 +24,12 @@ NAME_MAX: Final = 64
 #: the headers of our requests that a server could verify (switch C)
 SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
+#: what may be told of a run
+NOTICES: Final = ("bad", "end")
+
+_WEBHOOK: Final = re.compile(r"(?P<server>[A-Za-z]+://[^/?#]*)(?P<rest>[!\"$-~]*)")
+_APPRISE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\x00-\x1f]+")
+_UNVERIFIED: Final = re.compile(r"[?&]verify=(?!yes(?:&|$))", re.IGNORECASE)
 _NAMED_KEY: Final = re.compile(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -160,6 +166,53 @@ def vdn_ids(value: object) -> object:
             return Refusal(f"has an entry that cannot be used: {shown(one)} {vdn_id.reason}")
         found.append(vdn_id)
     return tuple(dict.fromkeys(found))
+
+
+def notices(value: object) -> object:
+    """Read what is told of a run, each word kept once."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        return Refusal(f'must be a list of words, such as ["bad"], not {shown(value)}')
+    for one in value:
+        if one not in NOTICES:
+            why = ": a run is told when it has ended" if one in {"start", "quiet"} else ""
+            return Refusal(f"may hold {' and '.join(NOTICES)}, not {shown(one)}{why}")
+    return tuple(dict.fromkeys(value))
+
+
+def webhook_url(value: object) -> object:
+    """Read the URL of a webhook; never echoed, because it may hold a token."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if not isinstance(value, str):
+        return Refusal("must be a URL in quotes")
+    around = what_is_around(value)
+    if around:
+        return Refusal(around)
+    found = _WEBHOOK.fullmatch(value)
+    if found is None:
+        return Refusal("must be https://HOST/PATH in visible ASCII characters, without a fragment")
+    if "@" in found["server"]:
+        return Refusal("a user name or password before the host is not allowed")
+    url = read_base_url(found["server"])
+    if isinstance(url, Refusal):
+        return Refusal(f"not a usable URL: {url.reason}")
+    rest = found["rest"] if found["rest"].startswith("/") else f"/{found['rest']}"
+    return Secret(url.text + rest)
+
+
+def apprise_urls(value: object) -> object:
+    """Read addresses in the form of apprise, which knows more about them; never echoed."""
+    if not isinstance(value, (list, tuple)):
+        return Refusal("must be a list of addresses in quotes")
+    found = []
+    for number_, one in enumerate(value, 1):
+        text = one.reveal() if isinstance(one, Secret) else one
+        if not isinstance(text, str) or not _APPRISE.fullmatch(text):
+            return Refusal(f"entry {number_} is not SERVICE://… in visible characters")
+        if _UNVERIFIED.search(text):
+            return Refusal(f"entry {number_} may not turn verification off (verify=)")
+        found.append(Secret(text))
+    return tuple(found)
 
 
 def header_names(value: object) -> object:

@@ -26,6 +26,7 @@ from orchestrator.settings.schema import (
     SETTINGS,
     SPECS,
     STATE_DIR,
+    WEBHOOK_SECRET_FILE,
     Setting,
     Settings,
 )
@@ -131,7 +132,7 @@ def config_show(settings: Settings) -> list[tuple[str, str, str]]:
         origin = settings.origins[row.key]
         if row.key == SECRET_KEY and origin != NOT_SET:
             value = MASK
-        elif row.key == SECRET_KEY_FILE and value:
+        elif row.key in {SECRET_KEY_FILE, WEBHOOK_SECRET_FILE} and value:
             value = secret_file.shown_path(value)
         rows.append((row.key, row.shown(value), origin))
     return rows
@@ -246,23 +247,10 @@ class _Search:
     def _checked(self, row: Setting, given: Given) -> object:
         value = row.read(given.value, is_text=given.is_text)
         if row.is_path and isinstance(value, str):
-            value = self._whole_path(value, given.base)
+            value = whole_path(value, given.base, self.home)
         if isinstance(value, Refusal):
             raise refused(row.key, given.origin, value.reason)
         return value
-
-    def _whole_path(self, text: str, base: Path) -> Path | Refusal:
-        """Make a path absolute: from `base`, or from a home directory where `~` stands for it."""
-        if not text.startswith("~"):
-            found = base / text
-            why = "it is relative, and the working directory has been removed"
-            return found if found.is_absolute() else Refusal(f"{why}: write the whole path")
-        user, _, rest = text[1:].partition("/")
-        home = files.home_of(user) if user else self.home
-        # Not echoed: the secret key itself may stand where the name of its file belongs.
-        whose = "the user after ~" if user else "~"
-        why = f"there is no home directory for {whose}"
-        return home / rest if home else Refusal(f"{why}: write the whole path")
 
     def _fit_backoff(self) -> None:
         """Hold the cap at or above the base; a cap nobody gave moves instead of refusing."""
@@ -342,6 +330,20 @@ class _Search:
             rows = (row for row in SETTINGS if row.section == section)
             parts[section] = kind(**{row.name: self.values[row.key] for row in rows})
         return Settings(**parts, origins=self.origins)
+
+
+def whole_path(text: str, base: Path, own_home: Path | None) -> Path | Refusal:
+    """Make a path absolute: from `base`, or from a home directory where `~` stands for it."""
+    if not text.startswith("~"):
+        found = base / text
+        why = "it is relative, and the working directory has been removed"
+        return found if found.is_absolute() else Refusal(f"{why}: write the whole path")
+    user, _, rest = text[1:].partition("/")
+    home = files.home_of(user) if user else own_home
+    # Not echoed: the secret key itself may stand where the name of its file belongs.
+    whose = "the user after ~" if user else "~"
+    why = f"there is no home directory for {whose}"
+    return home / rest if home else Refusal(f"{why}: write the whole path")
 
 
 def usual_state_dir(

@@ -25,6 +25,7 @@ ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 #: the names of settings; none of them is a secret
 SECRET_KEY: Final = "credentials.secret_key"  # noqa: S105
 SECRET_KEY_FILE: Final = "credentials.secret_key_file"  # noqa: S105
+WEBHOOK_SECRET_FILE: Final = "notify.webhook_secret_file"  # noqa: S105
 STATE_DIR: Final = "state.dir"
 SERVER_NAME: Final = "server.name"
 OPERATOR_NAME: Final = "operator.name"
@@ -373,6 +374,38 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True)
+class NotifySettings:
+    """Who is told that a run has ended."""
+
+    on: tuple[str, ...] = _setting(
+        "what is told: `bad` (exit code not 0, refusals included), `end` (every end)",
+        checks.notices,
+        ("bad",),
+    )
+    webhook_url: Secret | None = _setting(
+        "a webhook that gets one CloudEvents object; https, or plain http to a loopback address",
+        checks.webhook_url,
+        None,
+        example="https://hooks.example.com/TOKEN",
+        note="It may hold a token, so it is masked wherever it is shown.",
+    )
+    webhook_secret_file: Path | None = _setting(
+        "file with the secret that signs it, alone on one line, rights as of the secret key's file",
+        checks.path,
+        None,
+        example="/etc/orchestrator/webhook_secret",
+    )
+    urls: tuple[Secret, ...] = _setting(
+        "addresses in the form of apprise, told too (needs the extra `notify`)",
+        checks.apprise_urls,
+        (),
+        example='["mailto://user:password@example.com"]',
+        note="Masked as well.",
+        none="none",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -387,6 +420,7 @@ class Settings:
     operator: OperatorSettings = OperatorSettings()
     cms: CmsSettings = CmsSettings()
     metrics: MetricsSettings = MetricsSettings()
+    notify: NotifySettings = NotifySettings()
 
     @property
     def state_dir(self) -> Path:
@@ -409,6 +443,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "state": StateSettings,
     "cms": CmsSettings,
     "metrics": MetricsSettings,
+    "notify": NotifySettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

@@ -338,3 +338,73 @@ def test_a_list_of_vdns_keeps_each_once_and_in_order() -> None:
 def test_what_is_no_list_of_vdns_is_refused(value: object, why: str) -> None:
     """The entry is named."""
     assert why in reason(checks.vdn_ids(value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example.com/x",
+        "https://user:pa55@example.com/x",
+        "https://h/x#y",
+        "https://h/x y",
+        "ftp://h/x",
+        "h/x",
+        " https://h/x",
+        "https://169.254.169.254/x",
+        7,
+    ],
+)
+def test_a_webhook_is_https_or_on_loopback_and_never_echoed(url: object) -> None:
+    """What is refused is not quoted."""
+    refused = checks.webhook_url(url)
+
+    assert isinstance(refused, Refusal)
+    assert "pa55" not in str(refused)
+
+
+def test_an_address_of_apprise_may_not_turn_verification_off() -> None:
+    """Its place is named, nothing of it."""
+    refused = str(checks.apprise_urls(["json://a", "jsons://tok3n@a/?x=1&verify=no"]))
+
+    assert "entry 2" in refused
+    assert "tok3n" not in refused
+    assert isinstance(checks.apprise_urls(["jsons://a/?verify=yes"]), tuple)
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("https://H:443/T0/x?a=%20", "https://h/T0/x?a=%20"),
+        ("https://h", "https://h/"),
+        ("https://h?token=1", "https://h/?token=1"),
+        ("http://[::1]:80/x", "http://[::1]/x"),
+    ],
+)
+def test_a_webhook_keeps_its_path_and_query(url: str, normal: str) -> None:
+    """Server in one form, the rest as it is; what was checked may be checked again."""
+    once = checks.webhook_url(url)
+
+    assert isinstance(once, Secret)
+    assert once.reveal() == normal
+    assert checks.webhook_url(once) == once
+
+
+@pytest.mark.parametrize("value", ["json://t0ken", ["t0ken"], ["json://a t0ken"], [7], 7])
+def test_addresses_of_apprise_are_a_list_and_never_echoed(value: object) -> None:
+    """Whatever they are instead."""
+    refused = checks.apprise_urls(value)
+
+    assert isinstance(refused, Refusal)
+    assert "t0ken" not in refused.reason
+
+
+def test_what_is_told_is_a_list_of_known_words() -> None:
+    """Each once; a word that may come later says when a run is told."""
+    assert checks.notices(["end", "bad", "end"]) == ("end", "bad")
+    assert checks.notices([]) == ()
+    assert isinstance(checks.notices("bad"), Refusal)
+    assert isinstance(checks.notices([7]), Refusal)
+    assert checks.notices(["bader"]) == Refusal("may hold bad and end, not 'bader'")
+    assert checks.notices(["quiet"]) == Refusal(
+        "may hold bad and end, not 'quiet': a run is told when it has ended"
+    )

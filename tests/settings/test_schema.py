@@ -48,6 +48,10 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("cms.base_url", "", "", ""),
     ("cms.cc_id", "", None, None),
     ("metrics.textfile", "ORCHESTRATOR_METRICS_TEXTFILE", None, None),
+    ("notify.on", "", ("bad",), ("bad",)),
+    ("notify.webhook_url", "", None, None),
+    ("notify.webhook_secret_file", "", None, None),
+    ("notify.urls", "", (), ()),
 ]
 
 
@@ -117,6 +121,7 @@ def test_a_key_is_a_section_and_a_field_of_it() -> None:
         "credentials.secret_key_file",
         "state.dir",
         "metrics.textfile",
+        "notify.webhook_secret_file",
     ]
 
 

@@ -1,0 +1,85 @@
+"""Who is told how a run ended, read apart: what refuses the other settings is told as well."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.errors import SettingsError
+from orchestrator.model import Refusal
+from orchestrator.settings import files
+from orchestrator.settings.files import Identity
+from orchestrator.settings.load import (
+    SYSTEM_FILE,
+    environment_layer,
+    file_layer,
+    files_named,
+    flag_layer,
+    usual_files,
+    whole_path,
+)
+from orchestrator.settings.schema import SPECS, NotifySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_CA_FILE = "server.ca_file"
+
+
+class Notices(NamedTuple):
+    """What is needed to tell somebody."""
+
+    settings: NotifySettings
+    #: authorities beside the system's
+    ca_file: Path | None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self.settings.webhook_url or self.settings.urls)
+
+
+def read_notices(
+    environ: Mapping[str, str],
+    config: Path | str | None,
+    ca_file: str | None,
+    *,
+    identity: Identity | None = None,
+    system_file: Path = SYSTEM_FILE,
+) -> Notices:
+    """Read the settings of notices alone; what cannot be used counts as not given.
+
+    Args:
+        environ: the environment.
+        config: what --config says.
+        ca_file: what --ca-file says.
+        identity: who runs us; None asks the operating system.
+        system_file: the settings file that everybody on this machine shares.
+    """
+    identity = identity or Identity.current()
+    here = files.working_directory()
+    layers = [flag_layer({_CA_FILE: ca_file}, here), environment_layer(environ, here)]
+    usual = usual_files(environ, identity, system_file)
+    for file in files_named(config, usual) if config else usual:
+        with suppress(OSError, SettingsError):
+            document = files.read_settings_file(file, identity)
+            ours = {
+                section: {
+                    name: value for name, value in inner.items() if f"{section}.{name}" in SPECS
+                }
+                for section, inner in document.items()
+                if section in {"notify", "server"} and isinstance(inner, dict)
+            }
+            layers.append(file_layer(ours, file=file, base=(here / file).parent))
+            break
+    home = files.home_directory(environ, identity)
+    values: dict[str, Any] = {}
+    for key in (_CA_FILE, *(key for key, row in SPECS.items() if row.section == "notify")):
+        row = SPECS[key]
+        given = next((layer[key] for layer in layers if key in layer), None)
+        value = row.default if given is None else row.read(given.value, is_text=given.is_text)
+        if given is not None and row.is_path and isinstance(value, str):
+            value = whole_path(value, given.base, home)
+        values[row.name] = row.default if isinstance(value, Refusal) else value
+    return Notices(ca_file=values.pop("ca_file"), settings=NotifySettings(**values))

@@ -1,0 +1,176 @@
+"""Who is told by the real command, against real listeners."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.makers import SHORT, Stand, only_run, refs_of, run_command, world_of, write_list
+from tests.listeners import Listener, listening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.sockets
+
+
+def configure(folder: Path, url: str, *more: str) -> None:
+    """Write the settings file of whoever is to be told."""
+    lines = (SHORT, "[notify]", f'webhook_url = "{url}"', *more)
+    (folder / "config.toml").write_text("\n".join(lines) + "\n")
+
+
+def told(hook: Listener) -> list[dict[str, Any]]:
+    """The events that arrived."""
+    return [json.loads(one.body) for one in hook.heard]
+
+
+async def test_a_bad_end_is_told_with_the_hash_of_its_rows(tmp_path: Path) -> None:
+    """After the verdict; a good end is not told; no address or token is stored or shown."""
+    with listening() as hook, listening() as other:
+        configure(
+            tmp_path,
+            f"http://127.0.0.1:{hook.port}/t0kenA?key=t0kenB",
+            f'urls = ["json://127.0.0.1:{other.port}/t0kenC"]',
+        )
+        async with Stand(world=world_of(2)) as server:
+            good = write_list(tmp_path, refs_of(2))
+            fine = await run_command(
+                tmp_path, server.url, "pause", str(good), "--run-dir", str(tmp_path / "good")
+            )
+            assert not hook.heard
+            bad = write_list(tmp_path, refs_of(3))
+            done = await run_command(tmp_path, server.url, "pause", str(bad), "-vv")
+        shown = await run_command(tmp_path, server.url, "config", "show")
+
+    assert (fine.code, done.code) == (0, 1), done.err
+    (event,) = told(hook)
+    run = next(path for path in (tmp_path / "state" / "runs").iterdir() if path.is_dir())
+    assert event["type"] == "orchestrator.run.ended"
+    assert event["subject"] == run.name
+    assert event["data"]["line"] in done.out
+    assert event["data"]["summary"] == json.loads((run / "summary.json").read_text())
+    rows = (run / "results.csv").read_bytes()
+    assert event["data"]["results_sha256"] == hashlib.sha256(rows).hexdigest()
+    (message,) = [json.loads(one.body) for one in other.heard]
+    assert message["message"] == event["data"]["line"]
+    assert message["title"] == f"orchestrator pause: exit code 1 (run {run.name})"
+    kept = b"".join(path.read_bytes() for path in run.iterdir() if path.is_file())
+    said = done.out + done.err + shown.out + shown.err + kept.decode("latin-1")
+    assert "t0ken" not in said
+    masked = [line.split()[1] for line in shown.out.splitlines() if "notify.webhook_url" in line]
+    assert masked[:1] == ["***"]
+
+
+async def test_a_refusal_before_the_run_began_is_told(tmp_path: Path) -> None:
+    """A list that is not there, and settings that are refused, flags included."""
+    with listening() as hook:
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/")
+        first = await run_command(tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv")
+        second = await run_command(
+            tmp_path, "http://example.com", "pause-all", "--vdn", "12", "--yes"
+        )
+        dry = await run_command(tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv", "--dry-run")
+
+    assert (first.code, second.code, dry.code) == (2, 2, 2)
+    one, two = told(hook)
+    assert one["type"] == two["type"] == "orchestrator.run.refused"
+    assert "subject" not in one
+    assert one["data"]["summary"] == {"action": "pause", "exit_code": 2}
+    assert one["data"]["line"] in first.err
+    assert two["data"]["summary"] == {"action": "pause-all", "exit_code": 2}
+
+
+async def test_every_end_is_told_where_that_is_wanted(tmp_path: Path) -> None:
+    """`end`: a run that ended well too."""
+    with listening() as hook:
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/", 'on = ["end"]')
+        async with Stand(world=world_of(2)) as server:
+            listed = write_list(tmp_path, refs_of(2))
+            done = await run_command(tmp_path, server.url, "pause", str(listed))
+
+    assert done.code == 0, done.err
+    assert [one["subject"] for one in told(hook)] == [only_run(tmp_path).name]
+
+
+async def test_a_dead_listener_changes_nothing_but_one_line(tmp_path: Path) -> None:
+    """Same exit code and verdict; the warning comes last and has the host alone."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    configure(tmp_path, f"http://127.0.0.1:{port}/t0ken", 'on = ["bad", "end"]')
+    async with Stand(world=world_of(2)) as server:
+        listed = write_list(tmp_path, refs_of(2))
+        done = await run_command(tmp_path, server.url, "pause", str(listed), "--json")
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["verdict"] == "complete"
+    warning = "warning: the webhook at 127.0.0.1 was not told how it ended: Connection refused"
+    assert done.err.splitlines()[-1] == warning
+    assert "t0ken" not in done.err
+
+
+_HANGING = """
+import concurrent.futures, sys, threading
+import orchestrator.notify as notify
+pool = concurrent.futures.ThreadPoolExecutor()
+notify._by_apprise = lambda *_: pool.submit(threading.Event().wait).result()
+notify.send_all.__kwdefaults__["limit_s"] = 0.3
+from orchestrator.cli.main import main
+sys.exit(main())
+"""
+
+
+async def test_what_a_channel_has_started_holds_up_nobody(tmp_path: Path) -> None:
+    """Threads that the interpreter would wait for, for ever here: the process ends all the same."""
+    with listening() as hook:
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/", 'urls = ["json://127.0.0.1/"]')
+        done = await run_command(
+            tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv", python=("-c", _HANGING)
+        )
+
+    assert done.code == 2
+    assert len(hook.heard) == 1
+    assert done.err.endswith("entry 1 (json) was not told how it ended: no answer in 0.3 s\n")
+
+
+async def test_check_says_of_every_channel_whether_it_was_taken(tmp_path: Path) -> None:
+    """Exit 1 where one was not, or where there is none."""
+    check = ("check", "--vdn", "12", "--notify")
+    with listening() as hook, listening(500) as broken:
+        async with Stand(world=world_of(2)) as server:
+            configure(tmp_path, f"http://127.0.0.1:{hook.port}/")
+            good = await run_command(tmp_path, server.url, *check)
+            configure(
+                tmp_path,
+                f"http://127.0.0.1:{hook.port}/",
+                f'urls = ["json://127.0.0.1:{broken.port}/t0ken"]',
+            )
+            bad = await run_command(tmp_path, server.url, *check, "--json")
+            (tmp_path / "config.toml").write_text(SHORT)
+            none = await run_command(tmp_path, server.url, *check)
+
+    assert good.code == 0, good.out + good.err
+    assert "the webhook at 127.0.0.1: taken" in good.out
+    assert [one["type"] for one in told(hook)] == ["orchestrator.test"] * 2
+    assert bad.code == 1
+    steps = [one for one in json.loads(bad.out)["steps"] if one["name"] == "notify"]
+    assert [one["finding"] for one in steps] == ["OK", "FAIL"]
+    assert "t0ken" not in bad.out + bad.err
+    assert none.code == 1
+    assert "nobody is told" in none.out
+
+
+@pytest.mark.parametrize("word", ["start", "quiet", "ende"])
+async def test_a_word_that_tells_nothing_is_refused(tmp_path: Path, word: str) -> None:
+    """Rather than never being told; the refusal itself is told."""
+    with listening() as hook:
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/", f'on = ["{word}"]')
+        done = await run_command(tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv")
+
+    assert done.code == 2
+    assert f"notify.on: may hold bad and end, not '{word}'" in done.err
+    assert len(hook.heard) == 1
