@@ -73,7 +73,7 @@ def test_it_fits_the_terminal_and_keeps_the_time_left(width: int, expected: str)
     ending=st.sampled_from(["", "SIGINT received"]),
     notice=st.text(max_size=30),
     backing_off=st.integers(0, 3),
-    rate=st.floats(0, 100_000),
+    rate=st.just(0.0) | st.floats(0.001, 100_000),
 )
 def test_no_line_is_wider_than_its_terminal(
     width: int, outcomes: dict[Outcome, int], rate: float, **more: object
