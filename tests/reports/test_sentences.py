@@ -581,6 +581,15 @@ def test_an_untrusted_certificate_says_which_flag_and_who_has_the_file() -> None
     assert line.endswith(f"then `orchestrator continue {RUN}` with --ca-file and that file")
 
 
+def test_a_file_that_does_not_vouch_is_to_be_replaced() -> None:
+    """The command names it already, so that the same file gets the right certificate."""
+    facts = make_facts(ended=Ended.UNTRUSTED, settings={"server": {"ca_file": "/etc/ca.pem"}})
+
+    said = advice(facts, tally_of(unattempted=1))
+
+    assert said.endswith(f"put it into /etc/ca.pem, and `orchestrator continue {RUN}`")
+
+
 def test_too_many_failures_name_the_file_to_look_at() -> None:
     """The path as a shell takes it, in both places."""
     facts, tally = make_facts(ended=Ended.MAX_FAILURES), tally_of(unattempted=1)

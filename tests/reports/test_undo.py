@@ -14,7 +14,7 @@ FACTS = UndoFacts(
     started_at_ms=1_795_763_363_000,
     will_start=62,
     first_names=("autumn 1", "autumn 2"),
-    stay_off=(("excluded by --except 1005", 1), ("restored before from run A by run B", 2)),
+    stay_off=(("excluded by --except 1005", 1), ("over --limit 62", 2)),
 )
 OTHER = OtherRun("20261127T072011Z-7f3a", RunKind.PAUSE, "ada", 1_795_764_011_000, 40)
 
@@ -28,7 +28,7 @@ def test_it_says_when_by_whom_why_how_many_and_what_stays_off() -> None:
         ),
         "62 campaigns will start (autumn 1, autumn 2, …)",
         "1 stays off: excluded by --except 1005",
-        "2 stay off: restored before from run A by run B",
+        "2 stay off: over --limit 62",
         (
             "40 more were turned off by run 20261127T072011Z-7f3a (pause at 2026-11-27 07:20:11Z"
             " by ada)"
@@ -75,3 +75,13 @@ def test_what_others_wrote_harms_no_terminal() -> None:
     )
 
     assert all(line.isprintable() for line in undo_lines(facts))
+
+
+def test_what_runs_again_already_does_not_stay_off() -> None:
+    """Another restore has started it; one is said in the singular."""
+    lines = [undo_lines(FACTS._replace(started_before=number))[2] for number in (1, 61)]
+
+    assert lines == [
+        "1 was started again before, by another restore",
+        "61 were started again before, by another restore",
+    ]
