@@ -97,6 +97,8 @@ def _expected(progress: Progress, pulse: Pulse, now_s: float) -> str:
         return f"ending: {for_terminal(progress.ending, limit=80)}"
     if progress.breaker:
         return f"server failing, probing: {for_terminal(progress.breaker, limit=80)}"
+    if progress.notice and not progress.requests:
+        return for_terminal(progress.notice, limit=160)  # why nothing has left yet
     if progress.left <= progress.backing_off and (wait := progress.longest_wait(now_s)):
         return _wait_words(wait, now_s)
     if not progress.left:
@@ -152,7 +154,7 @@ def _going_on(progress: Progress, now_s: float, shown: str) -> Iterator[str]:
     wait = progress.longest_wait(now_s)
     if wait and (words := _wait_words(wait, now_s)) != shown:
         yield words
-    if progress.notice:
+    if progress.notice and progress.requests:
         yield for_terminal(progress.notice, limit=160)
 
 

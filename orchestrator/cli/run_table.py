@@ -188,7 +188,8 @@ def _prune_document(done: Pruned, *, deleted: bool) -> dict[str, object]:
 def _prune_line(done: Pruned, given: Namespace) -> str:
     number = len(done.deletable)
     runs = "1 run" if number == 1 else f"{number:,} runs"
-    age = f"last written to over {given.older_than:,} days ago"
+    days = "1 day" if given.older_than == 1 else f"{given.older_than:,} days"
+    age = f"last written to over {days} ago"
     if not number:
         first = f"nothing to delete that was {age}"
     elif given.yes:

@@ -62,6 +62,7 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     vdn.failed_passes = vdn.failed_passes + 1 if problem or vdn.open else 0
     vdn.problem = problem or (f"{len(started)} still started" if started else "")
     vdn.proof.take(made)
+    _tell_failure(emergency, vdn, problem)
     _note_empty(vdn, whole, filtered)
     listings = (filtered,) if whole is None else (whole, filtered)
     await _record(emergency, vdn, made, listings, problem)
@@ -69,6 +70,15 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     _give_up(vdn, made)
     if vdn.end is None and not emergency.only_reads:
         await _pause_started(emergency, vdn, began_s)
+
+
+def _tell_failure(emergency: Emergency, vdn: Vdn, problem: str) -> None:
+    """Say on the live line why a VDN is not listed, for as long as it is not."""
+    progress, begun = emergency.context.progress, f"VDN {vdn.vdn_id} is not listed: "
+    if problem:
+        progress.notice = f"{begun}{problem}; trying again"
+    elif progress.notice.startswith(begun):
+        progress.notice = ""
 
 
 def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:

@@ -169,7 +169,8 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     }
     about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
     unattempted = tally.counts[Outcome.UNATTEMPTED]
-    rest = f" {unattempted:,} campaigns were not attempted." if unattempted else ""
+    were = "campaign was" if unattempted == 1 else "campaigns were"
+    rest = f" {unattempted:,} {were} not attempted." if unattempted else ""
     return f"{about}{as_sentence(facts.why or facts.ended.value)}{rest}"
 
 

@@ -6,7 +6,6 @@ Its journal is read and never written: what restores have done is in marks.jsonl
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -313,11 +312,12 @@ def _ids(pairs: list[tuple[int, int]]) -> str:
 def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
     """What a restore is about to do; it looks into the other runs of these VDNs."""
     record = undone.record
-    reasons = Counter(
-        reason.text
-        for ref, reason in choice.reasons.items()
-        if not _is_restored(undone.marks.get(ref))
-    )
+    names: dict[str, list[str]] = {}
+    for one in undone.candidates:
+        reason = choice.reasons.get(one.ref)
+        if reason is not None and not _is_restored(undone.marks.get(one.ref)):
+            names.setdefault(reason.text, []).append(one.name or str(one.ref.campaign_id))
+    by_number = sorted(names.items(), key=lambda pair: -len(pair[1]))
     return UndoFacts(
         run_id=record.run_id,
         kind=record.kind,
@@ -328,7 +328,7 @@ def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
         will_start=len(choice.wanted),
         first_names=tuple(one.name or str(one.ref.campaign_id) for one in choice.wanted[:_NAMES]),
         started_before=choice.restored_before,
-        stay_off=tuple(reasons.most_common()),
+        stay_off=tuple((why, len(them), tuple(them[:_NAMES])) for why, them in by_number),
         others=tuple(_others(undone, state_dir)),
     )
 

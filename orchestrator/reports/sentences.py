@@ -289,7 +289,8 @@ def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
             runs = f"{_plural(proof.started, 'campaign')} started{seen}"
             said = f"is STILL RUNNING: {runs}. {paused}"
         case _:
-            said = f"is NOT PROVEN quiet: {_why_unproven(facts, proof)} {paused}"
+            why = f"{_why_unproven(facts, proof)} {paused}"
+            said = f"is NOT PROVEN quiet: {why}{_left_over(tally, proof)}"
     return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
 
 
@@ -313,6 +314,14 @@ def _calls_sentence(calls: CallsRecord) -> str:
     where = f"{read:,} of the {calls.campaigns:,}" if calls.unread else "the"
     early = f" Counting ended early{problem}." if problem else ""
     return f"{said} in {where} campaigns that we stopped.{early}{more}"
+
+
+def _left_over(tally: Tally, proof: VdnProof) -> str:
+    """What was found, and is not stopped as far as this run knows."""
+    counts = tally.by_vdn.get(str(proof.vdn_id))
+    left = sum(counts[one] for one in UNSTOPPED) if counts else 0
+    are = "is" if left == 1 else "are"
+    return f" {left:,} that we found {are} not stopped." if left else ""
 
 
 def _longest_gap(proof: VdnProof) -> str:

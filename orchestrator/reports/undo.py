@@ -42,8 +42,8 @@ class UndoFacts(NamedTuple):
     first_names: tuple[str, ...] = ()
     #: that another restore has started
     started_before: int = 0
-    #: why others stay off, and how many for each reason
-    stay_off: tuple[tuple[str, int], ...] = ()
+    #: why others stay off; for each reason how many, and what the first of them are called
+    stay_off: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
     others: tuple[OtherRun, ...] = ()
 
 
@@ -58,8 +58,8 @@ def undo_lines(facts: UndoFacts) -> list[str]:
         *_started_before(facts.started_before),
         *(
             f"{number:,} {'stays' if number == 1 else 'stay'} off:"
-            f" {for_terminal(why_not, limit=_TEXT_LIMIT)}"
-            for why_not, number in facts.stay_off
+            f" {for_terminal(why_not, limit=_TEXT_LIMIT)}{_names(names, number)}"
+            for why_not, number, names in facts.stay_off
         ),
         *other_lines(facts),
     ]
@@ -69,10 +69,14 @@ def _starting(facts: UndoFacts) -> Iterator[str]:
     if not facts.will_start:
         yield "nothing will start"
         return
-    names = [for_terminal(name, limit=_NAME_LIMIT) for name in facts.first_names[:_FIRST]]
-    more = ", …" if facts.will_start > len(names) else ""
-    shown = f" ({', '.join(names)}{more})" if names else ""
+    shown = _names(facts.first_names, facts.will_start)
     yield f"{_campaigns(facts.will_start)} will start{shown}"
+
+
+def _names(first: tuple[str, ...], number: int) -> str:
+    names = [for_terminal(name, limit=_NAME_LIMIT) for name in first[:_FIRST]]
+    more = ", …" if number > len(names) else ""
+    return f" ({', '.join(names)}{more})" if names else ""
 
 
 def _started_before(number: int) -> Iterator[str]:

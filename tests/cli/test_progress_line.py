@@ -216,3 +216,12 @@ def test_calls_in_progress_are_counted_after_quiet() -> None:
     assert " · 12 calls in progress · " in line(found)
     found.calls = 1
     assert " · 1 call in progress · " in line(found)
+
+
+def test_why_nothing_has_left_yet_is_said_in_any_terminal() -> None:
+    """A server that refuses connections from the start: no silence, and no time that is invented."""
+    found = progress(phase="proving", campaigns=0, requests=0, outcomes=Counter())
+    found.notice = "VDN 1234 is not listed: 127.0.0.1:29999 refused the connection; trying again"
+
+    assert line(found).startswith(f"proving · {found.notice} · ")
+    assert line(found, width=40) == "VDN 1234 is not listed: 127.0.0.1:29999 "[:39] + "…"

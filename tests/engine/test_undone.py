@@ -221,7 +221,7 @@ async def test_the_question_says_what_will_start_and_what_more_was_turned_off(
     first, starting, off, more = asked[0].lines
     assert (asked[0].vdns, "wrong list" in first, run_dir.name in first) == ((VDN,), True, True)
     assert starting.startswith("9 campaigns will start (")
-    assert off == "1 stays off: excluded by --except 1"
+    assert off == "1 stays off: excluded by --except 1 (campaign 1)"
     assert more.startswith(f"3 more were turned off by run {other.name} (pause at ")
     assert puts(stage) == 0
 

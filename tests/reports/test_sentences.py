@@ -581,6 +581,22 @@ def test_an_untrusted_certificate_says_which_flag_and_who_has_the_file() -> None
     assert line.endswith(f"then `orchestrator continue {RUN}` with --ca-file and that file")
 
 
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (0, "We paused 1."),
+        (1, "We paused 1. 1 that we found is not stopped."),
+        (42, "We paused 1. 42 that we found are not stopped."),
+    ],
+)
+def test_an_emergency_that_was_cut_short_says_how_many_go_on(left: int, said: str) -> None:
+    """Whoever reads it out must not have to add it up."""
+    facts = make_facts(RunKind.PAUSE_ALL, proofs=(VdnProof(1201),), ended=Ended.SIGNAL_INT)
+    rows = [make_row(), *[make_row(Outcome.UNATTEMPTED) for _ in range(left)]]
+
+    assert f"{said} Not covered" in last_line(facts, tally_of(*rows))
+
+
 def test_a_file_that_does_not_vouch_is_to_be_replaced() -> None:
     """The command names it already, so that the same file gets the right certificate."""
     facts = make_facts(ended=Ended.UNTRUSTED, settings={"server": {"ca_file": "/etc/ca.pem"}})

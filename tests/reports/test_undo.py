@@ -14,7 +14,7 @@ FACTS = UndoFacts(
     started_at_ms=1_795_763_363_000,
     will_start=62,
     first_names=("autumn 1", "autumn 2"),
-    stay_off=(("excluded by --except 1005", 1), ("over --limit 62", 2)),
+    stay_off=(("excluded by --except 1005", 1, ("autumn 5",)), ("over --limit 62", 2, ())),
 )
 OTHER = OtherRun("20261127T072011Z-7f3a", RunKind.PAUSE, "ada", 1_795_764_011_000, 40)
 
@@ -27,7 +27,7 @@ def test_it_says_when_by_whom_why_how_many_and_what_stays_off() -> None:
             " reason: wrong list"
         ),
         "62 campaigns will start (autumn 1, autumn 2, …)",
-        "1 stays off: excluded by --except 1005",
+        "1 stays off: excluded by --except 1005 (autumn 5)",
         "2 stay off: over --limit 62",
         (
             "40 more were turned off by run 20261127T072011Z-7f3a (pause at 2026-11-27 07:20:11Z"
@@ -70,7 +70,7 @@ def test_what_others_wrote_harms_no_terminal() -> None:
         reason=evil,
         operator=evil,
         first_names=(evil,),
-        stay_off=((evil, 1),),
+        stay_off=((evil, 1, (evil,)),),
         others=(OTHER._replace(operator=evil),),
     )
 
