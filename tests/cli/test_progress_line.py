@@ -219,7 +219,7 @@ def test_calls_in_progress_are_counted_after_quiet() -> None:
 
 
 def test_why_nothing_has_left_yet_is_said_in_any_terminal() -> None:
-    """A server that refuses connections from the start: no silence, and no time that is invented."""
+    """A server that refuses connections from the start: no silence, and no time made up."""
     found = progress(phase="proving", campaigns=0, requests=0, outcomes=Counter())
     found.notice = "VDN 1234 is not listed: 127.0.0.1:29999 refused the connection; trying again"
 
