@@ -123,7 +123,8 @@ def _calling(tokens: list[str], *, is_called: bool) -> Calling:
 
 def _uncaught(error: Exception) -> OrchestratorError:
     """What nobody foresaw: a limit of this process that is too low, or a bug of ours."""
-    if isinstance(error, MemoryError) or "start new thread" in str(error):
+    is_short = isinstance(error, MemoryError) or "start new thread" in str(error)
+    if is_short or (isinstance(error, SystemError) and _is_limited()):
         return StorageError(
             "this process gets too little memory (ulimit -v, or its container's limit)",
             advice="raise the limit; `orchestrator runs` shows what was recorded",
@@ -133,6 +134,12 @@ def _uncaught(error: Exception) -> OrchestratorError:
         advice="run it again with --debug and report what it prints;"
         " `orchestrator runs` shows what was recorded",
     )
+
+
+def _is_limited() -> bool:
+    """Whether memory is limited: an interpreter that gets none may say anything."""
+    limits = (resource.getrlimit(one)[0] for one in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
+    return any(one != resource.RLIM_INFINITY for one in limits)
 
 
 def _trace(error: BaseException, tokens: list[str]) -> None:
