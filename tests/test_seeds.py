@@ -17,6 +17,9 @@ FOUND = {
     90806: "killed amid a contradiction; the next process believed its first look, an older one",
     113340: "restarted, paused by a PUT in doubt: its 0200011 counted as an old listing for ever",
     133776: "shown started by one listing, cleared by the other one of the same look, an older one",
+    144730: "a hold was stopped while its newest look failed, and exit 0 said quiet",
+    154457: "the same, in the middle of its first listing",
+    156804: "0200011, then listed as started for six seconds until it was stopped: `paused`",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

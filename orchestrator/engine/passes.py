@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.discovery import note_rested, read_whole, take_started
 from orchestrator.engine.lookup import read_listing
 from orchestrator.engine.reconcile import read_state
+from orchestrator.engine.stop import StoppedError
 from orchestrator.engine.vdns import STALLED, End
 from orchestrator.isales.listing import MAY_RUN, Listing
 from orchestrator.isales.verdict import Kind, Verdict
@@ -36,12 +37,18 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
             context.progress.notice = ""  # what was found before pausing is over
     began_s, began_ms = context.clock.now_s(), context.clock.wall_ms()
     puts, is_disturbed = vdn.puts, bool(vdn.open)
-    whole = None
-    if vdn.proof.is_single_sourced or (not filtered_only and _wants_whole(emergency, vdn)):
-        whole = await read_whole(emergency, vdn)
-    filtered = await read_listing(
-        context, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
+    wants_whole = vdn.proof.is_single_sourced or (
+        not filtered_only and _wants_whole(emergency, vdn)
     )
+    whole = None
+    try:
+        whole = await read_whole(emergency, vdn) if wants_whole else None
+        filtered = await read_listing(
+            context, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
+        )
+    except StoppedError:
+        _take_broken_off(emergency, vdn, whole, began_s, began_ms)
+        raise
     if vdn.vdn_id in context.denied_listings and filtered.complete:
         context.denied_listings.discard(vdn.vdn_id)
     problem = (whole.problem if whole else "") or filtered.problem
@@ -70,6 +77,23 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     _give_up(vdn, made)
     if vdn.end is None and not emergency.only_reads:
         await _pause_started(emergency, vdn, began_s)
+
+
+def _take_broken_off(
+    emergency: Emergency, vdn: Vdn, whole: Listing | None, began_s: float, began_ms: int
+) -> None:
+    """A pass that a stop broke off counts as tried where what had come of it was no answer."""
+    context = emergency.context
+    has_failed = whole is not None and not whole.complete
+    if has_failed or context.dispatcher.breakers.reads.is_failing:
+        now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
+        vdn.proof.take(
+            Pass(
+                began_s, began_ms, now_s, now_ms,
+                complete=False, whole=False, started=0, whole_failed=has_failed,
+            )
+        )  # fmt: skip
+        vdn.problem = "its newest listing had failed when the run was stopped"
 
 
 def _tell_failure(emergency: Emergency, vdn: Vdn, problem: str) -> None:

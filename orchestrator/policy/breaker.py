@@ -112,6 +112,11 @@ class Breaker:
         """Whether everything but a probe is held back."""
         return self._state is not _State.CLOSED
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the newest answers were failures."""
+        return self.is_open or bool(self._row)
+
     def may_pass(self, *, now_s: float, ref: Hashable = None) -> Pass | Hold:
         """Ask to send.
 

@@ -66,6 +66,17 @@ def test_five_different_campaigns_in_a_row_open_it() -> None:
     assert breaker.times_opened == 1
 
 
+def test_it_knows_whether_the_newest_answers_were_failures() -> None:
+    """From the first failure to the next success, open or not."""
+    breaker = make_breaker()
+    assert not breaker.is_failing
+    breaker.record_failure(ref=1, now_s=0.0, campaign_specific=False)
+    assert (breaker.is_failing, breaker.is_open) == (True, False)
+    breaker.record_success(now_s=1.0)
+    assert not breaker.is_failing
+    assert opened().is_failing
+
+
 def test_one_stubborn_campaign_never_opens_it() -> None:
     """A thousand failures of four campaigns are four in the row."""
     breaker = make_breaker()
