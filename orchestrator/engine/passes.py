@@ -82,10 +82,11 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
 def _take_broken_off(
     emergency: Emergency, vdn: Vdn, whole: Listing | None, began_s: float, began_ms: int
 ) -> None:
-    """A pass that a stop broke off counts as tried where what had come of it was no answer."""
+    """A proof falls with a pass that a stop broke off while it was failing."""
     context = emergency.context
     has_failed = whole is not None and not whole.complete
-    if has_failed or context.dispatcher.breakers.reads.is_failing:
+    is_failing = has_failed or context.dispatcher.breakers.reads.is_failing
+    if is_failing and emergency.vdns.is_quiet(vdn):
         now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
         vdn.proof.take(
             Pass(

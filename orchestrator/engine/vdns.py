@@ -191,24 +191,20 @@ class Vdns:
     async def note_still_running(self) -> None:
         """At the end: what the newest look shows as started is not stopped, whatever was answered.
 
-        A 0200011 just before, after our acceptance, is an exception: the server itself says that
-        it is suspended.
+        0200011 after our acceptance is an exception: the server itself says that it is suspended.
         """
         for vdn in self.by_id.values():
             newest = vdn.proof.newest
             for ref, row in vdn.started.items():
                 tries = vdn.tries_of(ref)
                 is_newer = newest is not None and tries.accepted_s >= newest.began_s
-                began_s = newest.began_s if newest is not None else math.inf
-                is_old = tries.says_suspended(at_s=began_s)
-                if not is_old and not (is_newer and tries.accepted == 1):
+                if not tries.listing_is_old and not (is_newer and tries.accepted == 1):
                     await self._note_started(row)
             for ref, (row, asked_s) in vdn.contradicted.items():
                 tries = vdn.tries_of(ref)
                 known = await known_campaign(self.context, ref)
                 is_seen = known is not None and known.evidence in {Evidence.LISTED, Evidence.READ}
-                is_old = tries.says_suspended(at_s=asked_s)
-                if tries.accepted_s < asked_s and not (is_old or is_seen):
+                if tries.accepted_s < asked_s and not (tries.listing_is_old or is_seen):
                     await self._note_started(row)
 
     async def _note_started(self, row: ObservedState) -> None:

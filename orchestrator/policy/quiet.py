@@ -302,13 +302,6 @@ class Tries:
                     self.since_s = None
                     self.passes = 0
 
-    def says_suspended(self, *, at_s: float) -> bool:
-        """Whether 0200011 outweighs a listing that was begun then and shows it started.
-
-        For as long as listings usually lag: later it may have been started again.
-        """
-        return self.listing_is_old and at_s < self.tried_s + GAP_S
-
     @property
     def was_accepted(self) -> bool:
         """Whether a PUT of ours was ever accepted."""

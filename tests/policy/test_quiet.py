@@ -526,16 +526,6 @@ def test_a_doubt_after_the_acceptance_may_explain_0200011_too(
     assert tries.listing_is_old is is_old
 
 
-def test_0200011_outweighs_a_listing_for_as_long_as_listings_usually_lag() -> None:
-    """Five seconds later it may have been started again, and the listing counts."""
-    tries = Tries()
-    tries.note(Effect.ACCEPTED, now_s=0.0)
-    assert not tries.says_suspended(at_s=0.0)
-    tries.note(Effect.OLD_LISTING, now_s=3.0)
-
-    assert [tries.says_suspended(at_s=at_s) for at_s in (3.0, 7.9, 8.0)] == [True, True, False]
-
-
 #: effects a second apart, seconds at which the last of them comes, complete passes, hopeless
 HOPELESS = [
     # docs/spec/evidence.md, rule 6: 0200011 for 12 s while it starts: not given up
