@@ -37,7 +37,8 @@ LEFTOVER = re.compile(
 )
 #: what a run without remarks consists of
 _OWN_FILE = re.compile(
-    rf"{re.escape(JOURNAL)}(-wal|-shm)?|(results|failed)\.csv|summary\.json", re.ASCII
+    rf"{re.escape(JOURNAL)}(-wal|-shm)?|(results|failed)\.csv|summary\.json|report\.(html|xlsx)",
+    re.ASCII,
 )
 #: how the kernel writes white space and backslashes in a mount point
 _OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)

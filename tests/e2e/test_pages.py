@@ -125,3 +125,15 @@ async def test_no_page_takes_the_place_of_evidence(tmp_path: Path, name: str) ->
     assert (run / "journal.db").read_bytes() == before
     assert named.code == 0
     assert "noted: ticket 4711" in (run / "report.html").read_text("utf-8")
+
+
+async def test_the_advice_of_a_dry_run_works_in_its_directory(tmp_path: Path) -> None:
+    """`the same command without --dry-run`: the page of the dry run is not in the way."""
+    run_dir = ("--run-dir", str(tmp_path / "night"))
+    async with Stand(world=world_of(3)) as server:
+        listed = write_list(tmp_path, refs_of(3))
+        await run_command(tmp_path, server.url, "pause", str(listed), *run_dir, "--dry-run")
+        done = await run_command(tmp_path, server.url, "pause", str(listed), *run_dir)
+
+    assert done.code == 0, done.err
+    assert "3 paused" in done.out
