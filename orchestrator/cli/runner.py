@@ -203,9 +203,8 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
 ) -> Settings:
     """Load the settings of a command from its flags, the environment, the file, and its run."""
     _check_log_file(given, reads)
-    flags = vars(given)
     settings = load_settings(
-        flags={key: flags[key] for key in SPECS if key in flags},
+        flags=_flags(given),
         environ=os.environ,
         config=given.config,
         emergency=emergency,
@@ -220,6 +219,11 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     vars(given)["textfile"] = settings.metrics.textfile
     vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
     return settings
+
+
+def _flags(given: Namespace) -> dict[str, object]:
+    """The flags that are settings, by key."""
+    return {key: value for key, value in vars(given).items() if key in SPECS}
 
 
 def _where_keys_are(settings: Settings) -> str:
@@ -239,9 +243,8 @@ def load_offline(given: Namespace) -> Settings:
 
 def settings_so_far(given: Namespace) -> Settings:
     """What is known before the run is found; what is odd about it is said when it is loaded."""
-    flags = vars(given)
     return load_settings(
-        flags={key: flags[key] for key in SPECS if key in flags},
+        flags=_flags(given),
         environ=os.environ,
         config=given.config,
         emergency=False,

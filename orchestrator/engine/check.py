@@ -16,13 +16,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestrator.engine.begin import check_descriptors, give_up
+from orchestrator.engine.dispatcher import sign_as
 from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import IsalesClient, tls_context
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.pages import Page, read_details, read_page
 from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_tcp, try_tls
 from orchestrator.isales.requests import ApiRequest, details, listing
-from orchestrator.isales.signing import authorization
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
 from orchestrator.model import CampaignRef, Status
 from orchestrator.policy.auth import AuthState, Recovery
@@ -531,16 +531,13 @@ class _Asker:
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         """Sign as a run would."""
-        credentials = self.settings.credentials
-        secret = credentials.secret_key
-        return authorization(
-            access_key=credentials.access_key,
-            secret_key=secret.reveal() if secret else "",
+        return sign_as(
+            self.settings.credentials,
+            self.auth_state,
+            self._clock,
             method=method,
             path=path,
             query_string=query_string,
             headers=headers,
             body=self._body,
-            at_ms=self._clock.wall_ms() + self.auth_state.offset_ms,
-            rules=self.auth_state.rules,
         )

@@ -384,15 +384,38 @@ class _Departure:
         dispatcher = self._dispatcher
         auth_state = dispatcher.auth_state
         self.generation = auth_state.generation
-        secret = dispatcher.credentials.secret_key
-        return authorization(
-            access_key=dispatcher.credentials.access_key,
-            secret_key=secret.reveal() if secret else "",
+        return sign_as(
+            dispatcher.credentials,
+            auth_state,
+            dispatcher.clock,
             method=method,
             path=path,
             query_string=query_string,
             headers=headers,
-            body="",
-            at_ms=dispatcher.clock.wall_ms() + auth_state.offset_ms,
-            rules=auth_state.rules,
         )
+
+
+def sign_as(  # noqa: PLR0913 - who signs, and what
+    credentials: CredentialSettings,
+    auth_state: AuthState,
+    clock: Clock,
+    *,
+    method: str,
+    path: str,
+    query_string: str,
+    headers: Mapping[str, str],
+    body: str = "",
+) -> str:
+    """The Authorization value of what is about to be sent, by what was learnt about signing."""
+    secret = credentials.secret_key
+    return authorization(
+        access_key=credentials.access_key,
+        secret_key=secret.reveal() if secret else "",
+        method=method,
+        path=path,
+        query_string=query_string,
+        headers=headers,
+        body=body,
+        at_ms=clock.wall_ms() + auth_state.offset_ms,
+        rules=auth_state.rules,
+    )

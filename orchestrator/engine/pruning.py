@@ -17,7 +17,7 @@ from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.store import Gap, gap_of, open_saved
 from orchestrator.store.marks import unrestored
 from orchestrator.store.registry import KnownRun, known_runs
-from orchestrator.store.run_dir import HOLDER, JOURNAL, LEFTOVER
+from orchestrator.store.run_dir import HOLDER, JOURNAL, LEFTOVER, REPORT_FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ _DAY_MS = 24 * 3600 * 1000
 #: what a run leaves besides its journal
 _OWN = re.compile(
     rf"{re.escape(JOURNAL)}(-wal|-shm|-journal|\.open|\.incomplete)?"
-    r"|results\.csv|failed\.csv|summary\.json|marks\.jsonl|notes\.jsonl|report\.(html|xlsx)"
+    rf"|{REPORT_FILES}|marks\.jsonl|notes\.jsonl"
     r"|\.(marks\.jsonl|notes\.jsonl|report\.html|report\.xlsx)\.[0-9a-f]+\.part",
     re.ASCII,
 )

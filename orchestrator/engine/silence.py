@@ -10,11 +10,11 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.engine.dispatcher import sign_as
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.calls import MAX_CMS_VDN_ID, Calls, calls_request, read_calls
 from orchestrator.isales.client import IsalesClient, NotSentError
 from orchestrator.isales.echo import EchoMask
-from orchestrator.isales.signing import authorization
 from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.silence import CALLS_SHARE, COUNT_S, ROUND_S, Silence, thin
 from orchestrator.reports.summary import CallCount, CallsRecord
@@ -243,19 +243,15 @@ class _Line:
 
     def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
         """Sign with what this run has learnt about the server's signature."""
-        credentials = self._settings.credentials
-        secret = credentials.secret_key
-        auth_state = self._context.dispatcher.auth_state
-        return authorization(
-            access_key=credentials.access_key,
-            secret_key=secret.reveal() if secret else "",
+        return sign_as(
+            self._settings.credentials,
+            self._context.dispatcher.auth_state,
+            self._context.clock,
             method=method,
             path=path,
             query_string=query_string,
             headers=headers,
             body=self._body,
-            at_ms=self._context.clock.wall_ms() + auth_state.offset_ms,
-            rules=auth_state.rules,
         )
 
 

@@ -79,7 +79,8 @@ class Rows:
     shown: list[ShownRow] = field(default_factory=list)
     unstopped: list[ShownRow] = field(default_factory=list)
     first_sent_ms: int | None = None
-    _running: int = 0
+    #: how many ran at the beginning, as far as this run had to do with them
+    running_first: int = 0
     _changed_ms: array[int] = field(default_factory=lambda: array("q"))
 
     def take(self, rows: Iterable[ReportRow]) -> None:
@@ -102,17 +103,12 @@ class Rows:
         if ours and row.settled_at_ms is not None:
             self._changed_ms.append(row.settled_at_ms)
         if self.kind is not RunKind.RESTORE and (ours or row.outcome in UNSTOPPED):
-            self._running += 1
+            self.running_first += 1
 
     def changes(self) -> Iterator[tuple[int, int]]:
         """When campaigns stopped (-1), or began to run again (+1)."""
         step = 1 if self.kind is RunKind.RESTORE else -1
         return ((at_ms, step) for at_ms in self._changed_ms)
-
-    @property
-    def running_first(self) -> int:
-        """How many ran at the beginning, as far as this run had to do with them."""
-        return self._running
 
 
 class Told(NamedTuple):

@@ -16,7 +16,6 @@ WIDTH = 720
 FIELD_TOP, FIELD_BOTTOM = 24, 150
 #: the lower one: requests in each second
 RATE_TOP, RATE_BOTTOM = 176, 226
-HEIGHT = 250
 _LEFT, _RIGHT = 44, 708
 #: steps and bars that are drawn at most: more could not be told apart
 _STEPS_MAX = 600

@@ -35,11 +35,10 @@ LEFTOVER = re.compile(
     r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
     re.ASCII,
 )
+#: what is made of a journal for people
+REPORT_FILES = r"(results|failed)\.csv|summary\.json|report\.(html|xlsx)"
 #: what a run without remarks consists of
-_OWN_FILE = re.compile(
-    rf"{re.escape(JOURNAL)}(-wal|-shm)?|(results|failed)\.csv|summary\.json|report\.(html|xlsx)",
-    re.ASCII,
-)
+_OWN_FILE = re.compile(rf"{re.escape(JOURNAL)}(-wal|-shm)?|{REPORT_FILES}", re.ASCII)
 #: how the kernel writes white space and backslashes in a mount point
 _OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
 #: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
