@@ -19,6 +19,7 @@ FOUND = {
     133776: "shown started by one listing, cleared by the other one of the same look, an older one",
     144730: "a hold was stopped while its newest look failed, and exit 0 said quiet",
     154457: "the same, in the middle of its first listing",
+    156804: "0200011, then started again: the listing that had shown it at rest was called old",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

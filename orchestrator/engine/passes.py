@@ -17,6 +17,8 @@ from orchestrator.policy.quiet import Pass, Tries, is_whole_due
 from orchestrator.reports.rows import SweepRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.vdns import Vdn
 
@@ -71,8 +73,10 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     vdn.proof.take(made)
     _tell_failure(emergency, vdn, problem)
     _note_empty(vdn, whole, filtered)
-    listings = (filtered,) if whole is None else (whole, filtered)
-    await _record(emergency, vdn, made, listings, problem)
+    listings: dict[Status | None, Listing] = {} if whole is None else {None: whole}
+    listings[Status.STARTED] = filtered
+    await _record(emergency, vdn, made, listings.values(), problem)
+    _note_listings(vdn, made, listings)
     _note_tries(emergency, vdn, made, is_whole=not problem)
     _give_up(vdn, made)
     if vdn.end is None and not emergency.only_reads:
@@ -171,6 +175,21 @@ def _note_empty(vdn: Vdn, whole: Listing | None, filtered: Listing) -> None:
         vdn.end = End.NO_CAMPAIGNS
 
 
+def _note_listings(vdn: Vdn, made: Pass, listings: Mapping[Status | None, Listing]) -> None:
+    """Note what each listing by itself shows of what was accepted before it was asked for."""
+    started = {asked: {row.ref for row in one.started()} for asked, one in listings.items()}
+    for ref, tries in vdn.tries.items():
+        if tries.accepted_s < made.began_s:
+            shown = {asked: ref in refs for asked, refs in started.items()}
+            tries.look(
+                {
+                    asked: is_on
+                    for asked, is_on in shown.items()
+                    if is_on or listings[asked].complete
+                }
+            )
+
+
 def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
     """Note what the pass shows of our PUTs: without effect, or at rest."""
     emergency.context.lag.look(
@@ -228,7 +247,7 @@ async def _pause_started(emergency: Emergency, vdn: Vdn, began_s: float) -> None
 
 
 async def _record(
-    emergency: Emergency, vdn: Vdn, made: Pass, listings: tuple[Listing, ...], problem: str
+    emergency: Emergency, vdn: Vdn, made: Pass, listings: Collection[Listing], problem: str
 ) -> None:
     for seen in listings:
         await emergency.context.journal.record_pass(

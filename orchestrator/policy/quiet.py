@@ -20,9 +20,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-    from orchestrator.model import CampaignRef
+    from orchestrator.model import CampaignRef, Status
 
 #: seconds between the end of one clean pass and the start of the one that confirms it
 GAP_S = 5.0
@@ -53,6 +53,8 @@ GIVE_UP_ACCEPTED = 3
 _DAMPED_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
 #: seconds before the PUT after the first, second, … refusal
 _REFUSED_S = (0.0, 1.0, 2.0, 5.0)
+#: passes in a row with a listing in which it had come to rest, and is started again
+STARTED_AGAIN = 2
 #: after 0200011 to a PUT that followed our acceptance: the listing is old
 OLD_LISTING_S = 30.0
 
@@ -274,16 +276,22 @@ class Tries:
     #: a PUT after the last acceptance is in doubt: a 0200011 may be its doing
     is_doubted: bool = False
     #: the last PUT was answered with 0200011, and nothing but our acceptance explains it
-    listing_is_old: bool = False
+    is_said_at_rest: bool = False
+    #: the listings that have shown it at rest since a PUT was last accepted
+    rested_in: frozenset[Status | None] = frozenset()
+    #: passes in a row, since the last answer, in which one of those showed it started
+    started_again: int = 0
 
     def note(self, effect: Effect, *, now_s: float) -> None:
         """One PUT was answered, or given up on."""
-        self.listing_is_old = effect is Effect.OLD_LISTING and not self.is_doubted
+        self.is_said_at_rest = effect is Effect.OLD_LISTING and not self.is_doubted
+        self.started_again = 0
         self.tried_s = now_s
         match effect:
             case Effect.ACCEPTED:
                 self.accepted += 1
                 self.refused = 0
+                self.rested_in = frozenset()
                 self.accepted_s = now_s
                 self.is_doubted = False
                 self.due_s = now_s + _step(_DAMPED_S, self.accepted)
@@ -301,6 +309,26 @@ class Tries:
                     # What may have arrived is no refusal: the row of nothing but refusals is over.
                     self.since_s = None
                     self.passes = 0
+
+    def look(self, shown: Mapping[Status | None, bool]) -> None:
+        """Take in one pass.
+
+        Args:
+            shown: listing, by the status that it was asked for → whether it shows it started;
+                a listing that shows nothing of it and is not complete is left out.
+        """
+        is_again = any(shown.get(listing, False) for listing in self.rested_in)
+        self.started_again = self.started_again + 1 if is_again else 0
+        self.rested_in |= {listing for listing, is_started in shown.items() if not is_started}
+
+    @property
+    def listing_is_old(self) -> bool:
+        """Whether 0200011 outweighs the listings that show it started.
+
+        A listing that has shown it at rest since our acceptance, and twice in a row shows it
+        started, is not older than that: it was started again.
+        """
+        return self.is_said_at_rest and self.started_again < STARTED_AGAIN
 
     @property
     def was_accepted(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.model import CampaignRef
+from orchestrator.model import CampaignRef, Status
 from orchestrator.policy.quiet import (
     GAP_S,
     Effect,
@@ -524,6 +524,47 @@ def test_a_doubt_after_the_acceptance_may_explain_0200011_too(
         tries.note(effect, now_s=0.0)
 
     assert tries.listing_is_old is is_old
+
+
+#: passes after the 0200011: listing -> whether it shows the campaign started; whether that is old
+AFTER_REST = [
+    ([], True),
+    ([{None: True}], True),
+    ([{None: True}, {None: True}], False),
+    ([{None: True}, {None: False}, {None: True}], True),
+    ([{None: True, Status.STARTED: True}] * 2, False),
+    # it had never shown the campaign at rest, so it may be behind for as long as it likes
+    ([{Status.STARTED: True}] * 9, True),
+    ([{}] * 9, True),
+]
+
+
+@pytest.mark.parametrize(("passes", "is_old"), AFTER_REST)
+def test_a_listing_that_showed_it_at_rest_is_not_old_when_it_shows_it_started_again(
+    passes: list[dict[Status | None, bool]], *, is_old: bool
+) -> None:
+    """Two passes in a row are needed, and only what that listing has shown since we paused it."""
+    tries = Tries()
+    tries.note(Effect.ACCEPTED, now_s=0.0)
+    tries.look({None: False, Status.STARTED: True})
+    tries.note(Effect.OLD_LISTING, now_s=2.0)
+    for shown in passes:
+        tries.look(shown)
+
+    assert tries.listing_is_old is is_old
+
+
+def test_what_listings_showed_before_the_newest_acceptance_does_not_count() -> None:
+    """Started again and paused again: the listing may be behind again."""
+    tries = Tries()
+    tries.note(Effect.ACCEPTED, now_s=0.0)
+    tries.look({None: False})
+    tries.note(Effect.ACCEPTED, now_s=2.0)
+    tries.note(Effect.OLD_LISTING, now_s=3.0)
+    for _ in range(5):
+        tries.look({None: True})
+
+    assert tries.listing_is_old
 
 
 #: effects a second apart, seconds at which the last of them comes, complete passes, hopeless
