@@ -24,6 +24,7 @@ from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import Stopping, heed_signals
 from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
+from orchestrator.reports.rows import iso_time
 from orchestrator.settings import secret_file
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
@@ -32,7 +33,7 @@ from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -288,13 +289,25 @@ def make_events(given: Namespace, stream: TextIO, *, is_file: bool) -> Events:
         level = Level.ERROR
     elif given.verbose:
         level = Level.INFO if given.verbose == 1 else Level.DEBUG
+    as_json = given.log_format == "json"
     return Events(
         level=level,
-        as_json=given.log_format == "json",
+        as_json=as_json,
         stream=stream,
         secrets=output.secrets(),
         traceback=given.debug,
+        sentence=None if is_file or as_json or given.verbose or given.debug else _sentence,
     )
+
+
+def _sentence(level: Level, event: str, fields: Mapping[str, object]) -> str | None:
+    """An event for people; where nobody looks at it at once, with the time in front."""
+    from orchestrator.cli.event_words import sentence  # noqa: PLC0415 - few runs say anything
+
+    line = sentence(level, event, fields)
+    if not line or is_terminal(sys.stderr):
+        return line
+    return f"{iso_time(SystemClock().wall_ms())[11:19]}Z {line}"
 
 
 def _open_log(given: Namespace) -> TextIO | None:

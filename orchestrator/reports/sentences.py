@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
+from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, iso_time
 from orchestrator.reports.summary import (
     EARLY,
     LAG_TOLD_S,
@@ -420,8 +421,16 @@ def next_step(
                 f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
             )
         return step
+    return _again(facts, tally, failed_path, is_limited=is_limited)
+
+
+def _again(facts: RunFacts, tally: Tally, failed_path: str, *, is_limited: bool) -> str:
+    """What a finished run of a list, or a restore, has not reached."""
     # What is not there, or refused, is no better the next time.
     again = sum(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
+    failures = tally.reasons.get(Outcome.FAILED)
+    if failures and failures[STOPPED_AGAIN]:
+        return _ask_first(tally, failures[STOPPED_AGAIN])
     if not again:
         return _next("", facts) if facts.unverified else ""
     command = f"pause {failed_path}"
@@ -434,6 +443,15 @@ def next_step(
             first = f"look at the {unknown:,} unknown on the server"
             return f"Next: {first}, then `orchestrator {command} --include-inferred`"
     return f"Try the {again:,} again: orchestrator {command}"
+
+
+def _ask_first(tally: Tally, number: int) -> str:
+    """Somebody has stopped again what a restore started: to repeat it would be to fight."""
+    rows = (row for _, row in tally.first[Outcome.FAILED] if row.cause is Kind.ACCEPTED)
+    why = next((row.error for row in rows if row.error), "")
+    were = "was" if number == 1 else "were"
+    by = for_terminal(why, limit=_REASON_LIMIT) if why else "suspended again by somebody"
+    return f"Next: ask before anything is started: {number:,} {were} {by}"
 
 
 def _next_for_vdns(facts: RunFacts) -> str:

@@ -656,3 +656,21 @@ def test_a_file_that_was_not_written_is_not_pointed_to() -> None:
     tally = tally_of(*[database_failure() for _ in range(39)])
 
     assert unstopped_lines(make_facts(storage_failed=True), tally)[-1] == "… and 19 more"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("stopped again by run X (pause by ana)", "2 were stopped again by run X (pause by ana)"),
+        ("", "2 were suspended again by somebody"),
+    ],
+)
+def test_what_a_newer_stop_has_overtaken_is_asked_about_not_repeated(error: str, said: str) -> None:
+    """A restore was accepted, and the campaigns are off again: nobody is told to start them."""
+    row = make_row(Outcome.FAILED, cause=Kind.ACCEPTED, error=error)
+    facts = make_facts(RunKind.RESTORE, source_run="20261123T104107Z-0aa1")
+    tally = tally_of(row, row, database_failure())
+
+    assert "3 failed (mostly suspended again since)" in verdict_line(facts, tally)
+    assert next_step(facts, tally) == f"Next: ask before anything is started: {said}"
+    assert "1 was " in next_step(facts, tally_of(row))
