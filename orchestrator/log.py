@@ -225,10 +225,10 @@ def _for_terminal(key: str, value: object) -> object:
 
 
 def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
-    """Every secret as it is, and as repr() and JSON write it; an empty one hides nothing."""
+    """Every secret as it is, and as repr() and JSON write it; one that is too short is none."""
     found: dict[str, None] = {}
     for secret in secrets:
-        text = secret.reveal()
+        text = secret.reveal() if secret.is_masked else ""
         for spelling in (text, repr(text)[1:-1], ascii(text)[1:-1], json.dumps(text)[1:-1]):
             if spelling:
                 found[spelling] = None

@@ -18,8 +18,8 @@ _SENTENCES: Final = {
     "accept.ignored": "--accept {outcomes} changes nothing here: run {run_id} was begun without it,"
     " and keeps its own exit code",
     "answers.unreadable": "the server's answers cannot be read; the states of the campaigns decide",
-    "breaker.opened": "the server has stopped working ({reason}); it is tried now and then until it"
-    " works again",
+    "breaker.opened": "the server gives no useful answer ({reason}); it is tried now and then until"
+    " it does",
     "calls.not_counted": "the calls in progress are not counted any more: {reason}",
     "campaigns.started_again": "VDN {vdn_id}: {campaigns} had not changed, or changed back; trying"
     " once more",

@@ -219,6 +219,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     output.never_show(settings.credentials.secret_key)
     vars(given)["textfile"] = settings.metrics.textfile
     vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
+    vars(given)["url_from"] = "" if run else settings.origins["server.base_url"]
     return settings
 
 
@@ -360,12 +361,16 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:
             output.say(f"report: {result.run_dir}/results.csv")
+    url_from = vars(given).get("url_from", "")
     for line in _undo_words(result, given):
         output.say(output.with_commands(line))
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
         keys = vars(given).get("keys", "")
-        output.hint(advice(result.facts, result.tally, keys=keys, failed_path=failed_path))
+        step = advice(
+            result.facts, result.tally, keys=keys, url_from=url_from, failed_path=failed_path
+        )
+        output.hint(step)
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         where = {"run_dir": run_dir, "replayed": result.repeated}
@@ -376,6 +381,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
         result.tally,
         failed_path=failed_path,
         is_limited=vars(given).get("limit") is not None,
+        url_from=url_from,
     )
     for line in result.unstopped:
         output.give(line)

@@ -200,6 +200,7 @@ def test_a_newcomer_answers_questions_and_is_ready(
     shown = terminal.seen
     assert fingerprint in shown.replace(":", "").lower()
     assert ("issuer   itself (self-signed)" in shown) is (kind == "itself")
+    assert "answer no, and give the file of the server's authority with --ca-file FILE" in shown
     assert SECRET_KEY not in shown + out
     folder = folder_of(newcomer)
     assert tomllib.loads((folder / "config.toml").read_text()) == {

@@ -102,6 +102,7 @@ async def test_only_except_vdn_and_limit_leave_the_others_alone(tmp_path: Path) 
     choices: list[tuple[dict[str, Any], int]] = [
         ({"only": frozenset({pair})}, 1),
         ({"except_": frozenset({pair})}, 9),
+        ({"only": frozenset({pair, (1, 10_002)}), "except_": frozenset({pair})}, 1),
         ({"vdns": frozenset({2})}, 5),
         ({"limit": 3}, 3),
         ({"dry_run": True}, 0),
