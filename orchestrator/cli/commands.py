@@ -321,7 +321,10 @@ def status(given: Namespace) -> int:
         )
     load_aiohttp()
     from orchestrator.engine.status import status as start  # noqa: PLC0415
-    from orchestrator.reports.sentences import correct_the_url  # noqa: PLC0415
+    from orchestrator.reports.sentences import (  # noqa: PLC0415
+        certificate_advice,
+        correct_the_url,
+    )
     from orchestrator.reports.status import status_document, status_line  # noqa: PLC0415
 
     around = runner.Stage(given)
@@ -339,7 +342,9 @@ def status(given: Namespace) -> int:
             output.give(status_line(one))
     if result.exit_code in {3, 4, 6} and not given.quiet:
         url, url_from = settings.server.base_url, settings.origins["server.base_url"]
-        if not around.progress.requests:
+        if first := certificate_advice(result.ended):
+            output.hint(f"{first}; if the URL is wrong, {correct_the_url(url, url_from)}")
+        elif not around.progress.requests:
             output.hint(f"{correct_the_url(url, url_from)}; if it is right, nobody answers there")
         elif result.exit_code != 6:
             output.hint(f"`orchestrator check --vdn {vdns[0]}` shows which step fails")

@@ -10,11 +10,12 @@ import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.engine.reconcile import changed_by
 from orchestrator.engine.undone import find_undone, is_stop, shortened, vdns_of
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.isales.verdict import Kind
 from orchestrator.model import Status
-from orchestrator.policy.decide import Changed, Decision, Outcome
+from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.policy.quiet import LagMeter
 from orchestrator.store import MarkState, OutcomeRecord, Standing, open_saved
 from orchestrator.store.marks import read_marks
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.undone import Undone
     from orchestrator.model import CampaignRef
-    from orchestrator.store import RunRecord
+    from orchestrator.store import Known, RunRecord
     from orchestrator.store.registry import KnownRun
 
 #: other runs that are looked into, the newest first
@@ -41,6 +42,8 @@ class Stop(NamedTuple):
     refs: frozenset[CampaignRef]
     #: of these, what no restore has started again
     off: frozenset[CampaignRef]
+    #: it began after the run in question
+    is_newer: bool
 
 
 def refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
@@ -90,7 +93,7 @@ async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path)
         known
         for vdn_id in {one.ref.vdn_id for one in undone.candidates}
         for known in await context.journal.known_of_vdn(vdn_id)
-        if known.outcome is Outcome.FAILED and known.history.last is Kind.ACCEPTED
+        if known.outcome is Outcome.FAILED and known.history.attempts
     ]
     if not overtaken:
         return
@@ -102,7 +105,7 @@ async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path)
         OutcomeRecord(
             seq=known.seq,
             ref=known.ref,
-            decision=Decision(Outcome.FAILED, known.evidence, Changed.YES),
+            decision=Decision(Outcome.FAILED, known.evidence, changed_by(known)),
             standing=known.standing or Standing.FINAL,
             settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
             state_after=Status.SUSPENDED,
@@ -110,11 +113,17 @@ async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path)
             error=f"stopped again by {_words(stop.record)}",
         )
         for known in overtaken
-        if (stop := next((one for one in stops if known.ref in one.refs), None))
+        if (stop := next((one for one in stops if _is_undone_by(known, one)), None))
     ]
     if named:
         context.lag = LagMeter()  # a stop looks like a listing that is old
         await context.complete(*named, confirms=True)
+
+
+def _is_undone_by(known: Known, stop: Stop) -> bool:
+    """Whether this stop is why a campaign is suspended; an older one may be, in its hold."""
+    is_ours = stop.is_newer or known.history.last is Kind.ACCEPTED
+    return is_ours and known.ref in stop.refs
 
 
 def _words(record: RunRecord) -> str:
@@ -142,12 +151,12 @@ def _stops_since(
             if not live_too:
                 return
         elif not is_older or run.directory.is_live:
-            stop = _read(run, fingerprint)
+            stop = _read(run, fingerprint, is_newer=not is_older)
             if stop is not None:
                 yield stop
 
 
-def _read(run: KnownRun, fingerprint: str) -> Stop | None:
+def _read(run: KnownRun, fingerprint: str, *, is_newer: bool) -> Stop | None:
     try:
         with open_saved(run.directory.journal) as saved:
             record = saved.record()
@@ -158,4 +167,4 @@ def _read(run: KnownRun, fingerprint: str) -> Stop | None:
     except OrchestratorError:
         return None
     started = {ref for ref, mark in marks.items() if mark.state is MarkState.RESTORED}
-    return Stop(record, refs, refs - started)
+    return Stop(record, refs, refs - started, is_newer)

@@ -15,6 +15,7 @@ from orchestrator.reports.summary import (
     EARLY,
     LAG_TOLD_S,
     MAY_PASS,
+    OUT_OF_REACH,
     SIGNAL_EXIT_CODES,
     CallsRecord,
     Ended,
@@ -388,6 +389,11 @@ def _is_unreached(facts: RunFacts) -> bool:
         and all(one.problem for one in unproven)
     )
     return is_known and not facts.worst_1s and not facts.dry_run
+
+
+def certificate_advice(ended: Ended) -> str:
+    """What to do about a certificate that ended something; empty where another thing did."""
+    return _FIRST[ended] if ended in OUT_OF_REACH - {Ended.SERVER} else ""
 
 
 def correct_the_url(server: str, origin: str) -> str:

@@ -9,7 +9,13 @@ import pytest
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, Tally
-from orchestrator.reports.sentences import advice, next_step, unstopped_lines, verdict_line
+from orchestrator.reports.sentences import (
+    advice,
+    certificate_advice,
+    next_step,
+    unstopped_lines,
+    verdict_line,
+)
 from orchestrator.reports.summary import EARLY, CallCount, CallsRecord, Ended, RunFacts, VdnProof
 from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
 
@@ -734,4 +740,6 @@ def test_a_bad_certificate_has_the_advice_that_fits(
     assert hint.startswith(first)
     assert following == f"Next: {hint}"
     assert hint.endswith(last)
+    assert hint.startswith(certificate_advice(ended))
+    assert certificate_advice(Ended.SERVER) == ""
     assert "check" not in hint
