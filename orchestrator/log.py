@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping
     from pathlib import Path
 
     from orchestrator.settings.secret import Secret
 
 _MASK = "***"
+#: characters of an event that is shown as a sentence
+_LINE_LIMIT = 1000
 #: keys whose value is never shown, whatever it is
 _SECRET_KEYS = ("secret", "password", "authorization", "signature", "token")
 
@@ -38,7 +40,7 @@ class Level(IntEnum):
 class Events:
     """Where the engine reports what happened."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how events are shown has many sides
         self,
         *,
         level: Level = Level.WARNING,
@@ -46,6 +48,7 @@ class Events:
         stream: TextIO | None = None,
         secrets: Iterable[Secret] = (),
         traceback: bool = False,
+        sentence: Callable[[Level, str, Mapping[str, object]], str | None] | None = None,
     ) -> None:
         """Show events of `level` and above on `stream` (stderr unless given).
 
@@ -55,12 +58,15 @@ class Events:
             stream: where to; a file that was opened for appending, or stderr.
             secrets: what must never appear, by value.
             traceback: show where an exception came from (`--debug`), without local variables.
+            sentence: makes a line for people of an event; empty: it is not shown; None, from it or
+                in its place: the event is shown as it is.
         """
         self._level = level
         self._as_json = as_json
         self._stream = stream or sys.stderr
         self._secrets = _spellings(secrets)
         self._traceback = traceback
+        self._sentence = sentence
         self._log: Any = None
         # Without a standard error (closed by whoever started us) nobody can read it.
         self._lost = self._stream is None
@@ -98,13 +104,23 @@ class Events:
             shown.setdefault("error", f"{type(cause).__name__}: {cause}")
             if self._traceback:
                 shown["exc_info"] = cause
+        line = self._sentence(level, event, shown) if self._sentence else None
         try:
+            if line is not None:
+                self._say_line(line)
+                return
             if self._log is None:
                 self._log = self._build()
             self._log.log(int(level), event, **shown)
         except (OSError, ValueError) as error:
             self._lost = True
             _last_words(f"warning: the log cannot be written ({error}); the run goes on\n")
+
+    def _say_line(self, line: str) -> None:
+        if line:
+            text = for_terminal(_without(line, self._secrets), limit=_LINE_LIMIT)
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
 
     def _build(self) -> Any:  # structlog's own type is a protocol of everything
         import structlog  # noqa: PLC0415 - rule 2
@@ -209,10 +225,10 @@ def _for_terminal(key: str, value: object) -> object:
 
 
 def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
-    """Every secret as it is, and as repr() and JSON write it; an empty one hides nothing."""
+    """Every secret as it is, and as repr() and JSON write it; one that is too short is none."""
     found: dict[str, None] = {}
     for secret in secrets:
-        text = secret.reveal()
+        text = secret.reveal() if secret.is_masked else ""
         for spelling in (text, repr(text)[1:-1], ascii(text)[1:-1], json.dumps(text)[1:-1]):
             if spelling:
                 found[spelling] = None

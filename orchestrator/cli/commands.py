@@ -321,11 +321,14 @@ def status(given: Namespace) -> int:
         )
     load_aiohttp()
     from orchestrator.engine.status import status as start  # noqa: PLC0415
+    from orchestrator.reports.sentences import (  # noqa: PLC0415
+        certificate_advice,
+        correct_the_url,
+    )
     from orchestrator.reports.status import status_document, status_line  # noqa: PLC0415
 
-    result = runner.Stage(given).run(
-        lambda environment: start(settings, vdns, environment, proves=given.prove)
-    )
+    around = runner.Stage(given)
+    result = around.run(lambda environment: start(settings, vdns, environment, proves=given.prove))
     if given.json:
         document = {
             "exit_code": result.exit_code,
@@ -337,9 +340,14 @@ def status(given: Namespace) -> int:
     else:
         for one in result.vdns:
             output.give(status_line(one))
-    if result.exit_code in {3, 4} and not given.quiet:
-        hint = f"hint: `orchestrator check --vdn {vdns[0]}` shows which step fails"
-        output.say(output.with_commands(hint))
+    if result.exit_code in {3, 4, 6} and not given.quiet:
+        url, url_from = settings.server.base_url, settings.origins["server.base_url"]
+        if first := certificate_advice(result.ended):
+            output.hint(f"{first}; if the URL is wrong, {correct_the_url(url, url_from)}")
+        elif not around.progress.requests:
+            output.hint(f"{correct_the_url(url, url_from)}; if it is right, nobody answers there")
+        elif result.exit_code != 6:
+            output.hint(f"`orchestrator check --vdn {vdns[0]}` shows which step fails")
     return result.exit_code
 
 

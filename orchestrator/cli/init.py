@@ -56,6 +56,8 @@ class _Target(NamedTuple):
 
     file: Path
     before: dict[str, object]
+    #: the command that changes them
+    command: str
 
     def beside(self, suffix: str) -> Path:
         """A file of ours in the same directory."""
@@ -82,7 +84,9 @@ class _Target(NamedTuple):
         except SettingsError as error:
             sentence = f"{error.sentence}. {_NOTHING}."
             raise SettingsError(sentence, key=error.key, advice=error.advice) from error
-        return cls(file, {key: given.value for key, given in layer.items()})
+        named = f" --config {shlex.quote(config)}" if config else ""
+        before = {key: given.value for key, given in layer.items()}
+        return cls(file, before, f"orchestrator init{named}")
 
 
 class _Trust(NamedTuple):
@@ -273,6 +277,7 @@ def _show(url: ServerUrl, found: Presented) -> None:
     output.say(
         "this certificate will be trusted and no other; when it is renewed, call init again."
     )
+    output.say("Or answer no, and give the file of the server's authority with --ca-file FILE.")
 
 
 # -- the secret key -----------------------------------------------------------------------------
@@ -346,7 +351,7 @@ def _write(
             write_whole(target.beside(".ca.pem"), presented.pem.encode(), mode=0o644)
             output.say(f"wrote {target.beside('.ca.pem')}")
         if differences or not target.file.exists():
-            write_whole(target.file, toml_text(after).encode())
+            write_whole(target.file, toml_text(after, init=target.command).encode())
             output.say(f"wrote {target.file}")
         else:
             output.say(f"{target.file} is as it was")

@@ -67,7 +67,7 @@ def give_help(text: str) -> None:
 
 def never_show(secret: Secret | None) -> None:
     """Mask this in whatever is said from now on."""
-    if secret is not None:
+    if secret is not None and secret.is_masked:
         _secrets.append(secret)
 
 

@@ -102,7 +102,7 @@ class Question:
         self._screen.answered(is_line_open=not (typed or "").endswith("\n"))
         if typed is not None and is_confirmed(typed, vdns):
             return True
-        check_wanted(self._stopping)
+        check_wanted(self._stopping, otherwise=self._otherwise)
         raise RefusedError(
             f"not confirmed: {_what_was_typed(typed)}, and {' '.join(map(str, vdns))} was expected."
             f" Nothing was sent; {self._otherwise}.",
@@ -149,5 +149,5 @@ def _what_was_typed(typed: str | None) -> str:
 
 def _show_lines(findings: Findings, shown: int, say: Callable[[str], None]) -> int:
     for line in findings.lines[shown:]:
-        say(for_terminal(line))
+        say(output.with_commands(for_terminal(line)))
     return len(findings.lines)

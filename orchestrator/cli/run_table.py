@@ -48,6 +48,7 @@ def find(given: Namespace, settings: Settings, meaning: Last) -> RunDirectory:
         meaning,
         server=settings.server.base_url if is_one_server else "",
         taken=lambda line: None if given.quiet else output.say(f"last: {_named(line)}"),
+        passed_over=lambda why: None if given.quiet else output.warn(why),
     )
 
 

@@ -24,6 +24,7 @@ from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import Stopping, heed_signals
 from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
+from orchestrator.reports.rows import iso_time
 from orchestrator.settings import secret_file
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
@@ -32,7 +33,7 @@ from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -218,6 +219,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     output.never_show(settings.credentials.secret_key)
     vars(given)["textfile"] = settings.metrics.textfile
     vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
+    vars(given)["url_from"] = "" if run else settings.origins["server.base_url"]
     return settings
 
 
@@ -288,13 +290,25 @@ def make_events(given: Namespace, stream: TextIO, *, is_file: bool) -> Events:
         level = Level.ERROR
     elif given.verbose:
         level = Level.INFO if given.verbose == 1 else Level.DEBUG
+    as_json = given.log_format == "json"
     return Events(
         level=level,
-        as_json=given.log_format == "json",
+        as_json=as_json,
         stream=stream,
         secrets=output.secrets(),
         traceback=given.debug,
+        sentence=None if is_file or as_json or given.verbose or given.debug else _sentence,
     )
+
+
+def _sentence(level: Level, event: str, fields: Mapping[str, object]) -> str | None:
+    """An event for people; where nobody looks at it at once, with the time in front."""
+    from orchestrator.cli.event_words import sentence  # noqa: PLC0415 - few runs say anything
+
+    line = sentence(level, event, fields)
+    if not line or is_terminal(sys.stderr):
+        return line
+    return f"{iso_time(SystemClock().wall_ms())[11:19]}Z {line}"
 
 
 def _open_log(given: Namespace) -> TextIO | None:
@@ -347,12 +361,16 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:
             output.say(f"report: {result.run_dir}/results.csv")
+    url_from = vars(given).get("url_from", "")
     for line in _undo_words(result, given):
         output.say(output.with_commands(line))
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
         keys = vars(given).get("keys", "")
-        output.hint(advice(result.facts, result.tally, keys=keys, failed_path=failed_path))
+        step = advice(
+            result.facts, result.tally, keys=keys, url_from=url_from, failed_path=failed_path
+        )
+        output.hint(step)
     if vars(given).get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         where = {"run_dir": run_dir, "replayed": result.repeated}
@@ -363,6 +381,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
         result.tally,
         failed_path=failed_path,
         is_limited=vars(given).get("limit") is not None,
+        url_from=url_from,
     )
     for line in result.unstopped:
         output.give(line)

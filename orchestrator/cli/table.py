@@ -96,6 +96,12 @@ _OLD = Flag("--even-if-old", "", "although RUN was last written over 24 h ago")
 _ACCEPT = Flag("--accept", "OUTCOME", "counts as success; repeatable", values.outcome, "", "append")
 _VDNS = Flag("--vdn", "N", "the VDN (tenant), 1 to 9999; repeatable", values.vdn, action="append")
 
+#: SIGHUP does not end it
+_EMERGENCY_CODES = {
+    **{code: why for code, why in EXIT_CODES.items() if "/" not in code},
+    "130/143": "interrupted by SIGINT/SIGTERM; `orchestrator continue RUN` finishes it",
+}
+
 #: of a restore, in its own sense
 _RESTORE_CODES = {
     **{code: why for code, why in EXIT_CODES.items() if code != "6"},
@@ -232,10 +238,11 @@ COMMANDS = {
             "orchestrator pause-all --vdn 1234 --hold 600",
             "orchestrator pause-all --vdn 1234 --dry-run",
         ),
-        EXIT_CODES,
+        _EMERGENCY_CODES,
         "It lists what runs, asks for the VDN number(s) to be typed (separated by spaces), pauses,"
         " catches what starts meanwhile, and ends with proof: two complete listings that show"
-        " nothing started. Without a terminal --yes is needed.",
+        " nothing started. Without a terminal --yes is needed. A terminal that is closed (SIGHUP)"
+        " does not stop it.",
     ),
     "status": Command(
         "show what runs in some VDNs, or prove that nothing does; reads only",
@@ -284,7 +291,11 @@ COMMANDS = {
             _YES,
             Flag("--only", "LIST", "1005,1017 or a list; start these and no others", values.word),
             Flag(
-                "--except", "LIST", "1005,1017 or a list; leave these off", values.word, "except_"
+                "--except",
+                "LIST",
+                "1005,1017 or a list; leave these off, also of --only",
+                values.word,
+                "except_",
             ),
             Flag("--vdn", "N", "these VDNs only; repeatable", values.vdn, action="append"),
             _DRY_RUN,

@@ -102,6 +102,11 @@ def wrong_line(
         takes_value: each flag of the command, and whether it takes a value.
     """
     refuse_secrets(tokens)
+    vdn = re.search(r"(?:^|\0)--vdns?[=\0]([1-9][0-9]{0,3})(?:\0|$)", "\0".join(tokens))
+    if command == "stop" and vdn:
+        from orchestrator.engine.finding import stops_no_vdn  # noqa: PLC0415 - for this line only
+
+        return stops_no_vdn(vdn[1])
     wrong = _long_dash(tokens) or "; ".join(_wrong_flags(tokens, takes_value))
     if said.advice and not wrong:
         return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -157,6 +158,13 @@ def campaigns(
             flag,
             f"{checks.shown(given)} is a file here, and campaign ids as well",
             advice=f"name the file as ./{given}, or the ids in another order or spacing",
+        )
+    if not (is_typed or os.path.lexists(file)):
+        raise refuse(
+            flag,
+            f"{checks.shown(given)} is neither campaign ids nor a file that is there",
+            advice="write ids, such as 1005,1017, or the name of a list; results.csv of the run has"
+            " the id of each name",
         )
     default_vdn = vdns[0] if len(vdns) == 1 else None
     run_vdn = run_vdns[0] if len(run_vdns) == 1 and not vdns else None

@@ -251,15 +251,19 @@ def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
     return _run_id(environment.clock)
 
 
-def check_wanted(stopping: Stopping) -> None:
+def check_wanted(stopping: Stopping, *, otherwise: str = "nothing has changed") -> None:
     """Give up before the run has begun when a stop came: there is nothing to finish.
+
+    Args:
+        stopping: whether one came.
+        otherwise: what is so now.
 
     Raises:
         NotBegunError: it did.
     """
     if stopping.is_stopping:
         raise NotBegunError(
-            f"{stopping.why} before anything was sent; nothing has changed",
+            f"{stopping.why} before anything was sent; {otherwise}",
             exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
             advice="run the same command again if you still want it",
         )

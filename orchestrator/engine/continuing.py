@@ -23,8 +23,9 @@ from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.run_list import is_finished
-from orchestrator.engine.undone import refuse_if_stopped_since
-from orchestrator.reports.rows import RunKind
+from orchestrator.engine.stopped_since import refuse_if_stopped_since
+from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
@@ -83,6 +84,8 @@ async def continue_held(
     """Continue an opened run of any kind."""
     record = opened.record
     settings = with_server_of(settings, record)
+    if record.may_change:
+        _announce(opened, environment)
     pace = replace(
         settings.pace,
         rate_per_s=options.rate_per_s or record.rate_per_s,
@@ -113,3 +116,28 @@ async def continue_held(
         max_failures=limit,
     )
     return await live(environment, spec, work)
+
+
+def _announce(opened: Opened, environment: Environment) -> None:
+    """Say which run is taken up again, since when it stands still, and why."""
+    past = opened.journal.processes()
+    how = "which was killed before it had sent anything"
+    if past:
+        last, why = past[-1], opened.record.why
+        how = f"whose process {last.pid} on {last.host}, at work since"
+        how += f" {_time(last.started_at_ms)}, was killed"
+        if last.ended is Ended.FINISHED:
+            how = f"which ended at {_time(last.ended_at_ms)} and could not be checked"
+        elif last.ended is not None:
+            how = f"which ended early at {_time(last.ended_at_ms)} ({why or last.ended.value})"
+    environment.events.warning(
+        "run.continued",
+        run_id=opened.record.run_id,
+        action=opened.record.kind.value,
+        started_at=_time(opened.record.started_at_ms),
+        how=how,
+    )
+
+
+def _time(at_ms: int | None) -> str:
+    return f"{iso_time(at_ms)[:19]}Z"

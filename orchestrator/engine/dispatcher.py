@@ -45,6 +45,12 @@ if TYPE_CHECKING:
 
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
+#: what is wrong with a certificate → how the run ends
+_CERTIFICATE_ENDS: dict[Fault | None, Ended] = {
+    Fault.TLS_UNTRUSTED: Ended.UNTRUSTED,
+    Fault.TLS_HOSTNAME: Ended.WRONG_NAME,
+    Fault.TLS_EXPIRED: Ended.EXPIRED,
+}
 
 
 class Transport(Protocol):
@@ -254,9 +260,7 @@ class Dispatcher:
             self.progress.notice = f"{verdict.reason}; still trying"
         if verdict.kind is Kind.TLS_REFUSED or (is_unknown and not self.emergency):
             self.breakers.refusal = verdict
-            is_untrusted = verdict.fault is Fault.TLS_UNTRUSTED
-            ended = Ended.UNTRUSTED if is_untrusted else Ended.SERVER
-            self.stopping.stop(ended, verdict.reason)
+            self.stopping.stop(_CERTIFICATE_ENDS.get(verdict.fault, Ended.SERVER), verdict.reason)
         foreign = self.contact.note(verdict, key=permit.key, now_s=now_s)
         if foreign is None:
             return

@@ -10,12 +10,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.engine.stopped_since import refuse_if_stopped_since
+from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import open_saved
-from orchestrator.store.registry import find_by_id
+from orchestrator.store.registry import find_by_id, missing_runs
 from orchestrator.store.run_dir import JOURNAL, RunDirectory
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ class Last(Enum):
     LIVE = "no run that a process works on"
 
 
-def find_run(
+def find_run(  # noqa: PLR0913 - what `last` means depends on all of these
     state_dir: Path,
     text: str,
     meaning: Last,
     *,
     server: str = "",
     taken: Callable[[RunLine], None] = lambda _: None,
+    passed_over: Callable[[str], None] = lambda _: None,
 ) -> RunDirectory:
     """Find a run.
 
@@ -52,30 +54,69 @@ def find_run(
         meaning: what `last` means here.
         server: `last` is a run of this server; empty: of any.
         taken: is told what `last` was taken for.
+        passed_over: is told, in a sentence, of a newer run that might have been meant.
 
     Raises:
         UsageError: there is none, or more than one.
     """
     if text != "last":
         if meaning is Last.LIVE and not isinstance(read_vdn_id(text), Refusal):
-            raise UsageError(
-                f"{text} is a VDN, and `stop` ends one of our runs. Nothing was sent; campaigns are"
-                " still dialling.",
-                advice=f"`orchestrator pause-all --vdn {text}` stops what dials there",
-            )
+            raise stops_no_vdn(text)
         return find_by_id(state_dir, text)
     wanted = server_fingerprint(server) if server else ""
     for line in every_line(state_dir):
         is_here = line.problem or not wanted or _fingerprint(line) == wanted
-        if is_here and _is_meant(line, meaning):
-            taken(line)
-            return RunDirectory(line.path)
+        if not (is_here and _is_meant(line, meaning)):
+            continue
+        why = _why_not_continued(line, state_dir) if meaning is Last.UNFINISHED else ""
+        if why:
+            passed_over(f"`last` passes over run {line.run_id}: {why}")
+            continue
+        if meaning is not Last.LIVE and (gone := _missing(state_dir, line.run_id)):
+            passed_over(f"{gone}; `last` passes over it")
+        taken(line)
+        return RunDirectory(line.path)
     of_server = f" of {server}" if server else ""
+    gone = _missing(state_dir)
     raise UsageError(
-        f"`last` means nothing here: there is {meaning.value}{of_server} in {state_dir}."
-        " Nothing was sent.",
+        f"`last` means nothing here: there is {meaning.value}{of_server} in {state_dir}"
+        f"{f', and {gone}' if gone else ''}. Nothing was sent.",
         advice="`orchestrator runs --all` lists every run",
     )
+
+
+def stops_no_vdn(vdn: str) -> UsageError:
+    """Make the error for a `stop` of a VDN: whoever types that wants `pause-all`."""
+    return UsageError(
+        f"{vdn} is a VDN, and `stop` ends one of our runs. Nothing was sent; campaigns are still"
+        " dialling.",
+        advice=f"`orchestrator pause-all --vdn {vdn}` stops what dials there",
+    )
+
+
+def _missing(state_dir: Path, newer_than: str = "") -> str:
+    """Name the newest run that is registered and not there; empty when there is none."""
+    gone = list(missing_runs(state_dir, newer_than=newer_than))
+    if not gone:
+        return ""
+    newer = ", which is newer," if newer_than else ""
+    more = f", and {len(gone) - 1:,} more like it" if len(gone) > 1 else ""
+    return f"run {gone[0].run_id}{newer} is registered at {gone[0].place}, which is gone{more}"
+
+
+def _why_not_continued(line: RunLine, state_dir: Path) -> str:
+    """Why an unfinished restore is not to go on; empty when it may."""
+    if line.kind != RunKind.RESTORE:
+        return ""
+    try:
+        with open_saved(line.path / JOURNAL) as saved:
+            record = saved.record()
+        refuse_if_stopped_since(record, state_dir)
+    except RefusedError as error:
+        return error.sentence.partition(". ")[0]
+    except OrchestratorError:
+        return ""  # who continues it says what is wrong
+    return ""
 
 
 def _fingerprint(line: RunLine) -> str:

@@ -76,6 +76,8 @@ class _List(NamedTuple):
     notes: tuple[str, ...]
     #: the run that every row names; empty: there is none
     named_run: str
+    #: lines that are skipped
+    refused: Refused
 
 
 async def pause(
@@ -132,6 +134,7 @@ async def _plan(
         listed = await asyncio.to_thread(_read, manifest, options, writer, stopping)
         for note in listed.notes:
             environment.events.warning("list.ambiguous", how=note)
+        _tell_skipped(str(manifest or "standard input"), listed.refused, environment)
         _check_size(listed.counts, options)
         record = new_record(
             environment,
@@ -199,7 +202,16 @@ def _read(
             raise ManifestError(name, (problem,), total=1, advice=error.advice) from error
     _check_lines(name, counts, refused, options)
     path = str(source.real_path) if manifest else "-"
-    return _List(path, source.sha256, counts, tuple(notes), "".join(named))
+    return _List(path, source.sha256, counts, tuple(notes), "".join(named), refused)
+
+
+def _tell_skipped(name: str, refused: Refused, environment: Environment) -> None:
+    """Name the first lines that --skip-invalid passes over, as their refusal would."""
+    for one in refused.shown:
+        environment.events.warning("line.skipped", path=name, place=one.place, reason=one.reason)
+    more = refused.total - len(refused.shown)
+    if more:
+        environment.events.warning("lines.skipped", number=more)
 
 
 def _parent(run_id: str, settings: Settings) -> str:
@@ -339,8 +351,14 @@ async def _take_up(
         try:
             sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
             _check_same(opened, sha256, settings, options)
-            if is_finished(opened.journal):
+            is_over = is_finished(opened.journal)
+            if is_over:
                 _refuse_another_night(opened, environment)
+            if more := sorted(options.accept - opened.record.accept):
+                environment.events.warning(
+                    "accept.ignored", run_id=opened.record.run_id, outcomes=" ".join(more)
+                )
+            if is_over:
                 return tell_again(opened)
         except BaseException:
             opened.journal.close()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import check_wanted, give_up, new_directory, new_record
@@ -20,7 +22,9 @@ from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, VdnProof
-from orchestrator.store import PlanWriter
+from orchestrator.settings.server_url import server_fingerprint
+from orchestrator.store import PlanWriter, open_saved
+from orchestrator.store.registry import forget, known_runs
 
 if TYPE_CHECKING:
     from orchestrator.engine.begin import Opened
@@ -30,13 +34,15 @@ if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.engine.silence import CallCounter
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal
+    from orchestrator.store import Journal, RunRecord
     from orchestrator.store.run_dir import RunDirectory
 
 
 #: seconds in which a server that answers says what runs; the question does not wait longer
 _KNOWN_SOON_S = 2.0
 _LOOK_EVERY_S = 0.02
+#: other runs of which it is asked whether they go on, the newest first
+_RUNS_READ = 200
 
 
 @dataclass(slots=True)
@@ -119,11 +125,13 @@ class _Course:
         Returns:
             Why not, None when the operator has confirmed.
         """
+        at_work = await asyncio.to_thread(_at_work, self, self.environment.progress.run_id)
         until_s = context.clock.now_s() + _KNOWN_SOON_S
         vdns = emergency.vdns.by_id.values()
         while context.clock.now_s() < until_s and not all(vdn.is_told for vdn in vdns):
             await context.clock.sleep(_LOOK_EVERY_S)
         findings = Findings(self.settings.server.title, self.vdns, emergency.findings)
+        emergency.findings += at_work
         unknown = [f"VDN {vdn.vdn_id}: not listed yet" for vdn in vdns if not vdn.is_told]
         emergency.findings += unknown
         if not unknown and not emergency.wanted.is_set():
@@ -208,6 +216,26 @@ async def pause_all(
     return result
 
 
+def _at_work(course: _Course, own_id: str) -> list[str]:
+    """Which other runs work on these VDNs at this moment, and whose they are."""
+    fingerprint = server_fingerprint(course.settings.server.base_url)
+    found: list[tuple[RunRecord, set[int]]] = []
+    for run in islice(known_runs(course.settings.state_dir), _RUNS_READ):
+        if run.run_id != own_id and run.directory.is_live:
+            with suppress(OrchestratorError), open_saved(run.directory.journal) as saved:
+                record = saved.record()
+                found.append((record, set(record.vdns or saved.vdns())))
+    # who restores a run holds that one as well
+    undone = {record.source_run for record, _ in found}
+    return [
+        f"VDN {vdn_id}: run {record.run_id} ({record.kind.value} by {record.operator} on"
+        f" {record.host}) is at work here"
+        for record, vdns in found
+        if record.run_id not in undone and record.fingerprint == fingerprint
+        for vdn_id in sorted(vdns & set(course.vdns))
+    ]
+
+
 def _refuse_unconfirmed(
     course: _Course, result: RunResult, directory: RunDirectory | None, environment: Environment
 ) -> None:
@@ -223,9 +251,11 @@ def _refuse_unconfirmed(
         return
     if directory is not None:
         directory.discard()
+        with suppress(OrchestratorError):
+            forget(course.settings.state_dir, facts.run_id)
     if course.refusal is not None:
         raise course.refusal
-    check_wanted(environment.stopping)
+    check_wanted(environment.stopping, otherwise="campaigns are still dialling")
 
 
 async def continue_pause_all(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engine.run_list import is_finished
@@ -16,7 +17,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.store import Gap, gap_of, open_saved
 from orchestrator.store.marks import unrestored
-from orchestrator.store.registry import KnownRun, known_runs
+from orchestrator.store.registry import KnownRun, forget, known_runs
 from orchestrator.store.run_dir import HOLDER, JOURNAL, LEFTOVER, REPORT_FILES
 
 if TYPE_CHECKING:
@@ -69,8 +70,11 @@ def prune(state_dir: Path, *, older_than_days: int, now_ms: int, host: str, dele
             why = _delete(run.directory, since=iso_time(now_ms)[:19] + "Z", host=host)
         if why:
             kept.append(Kept(run, why))
-        else:
-            deletable.append(run)
+            continue
+        deletable.append(run)
+        if delete:
+            with suppress(OrchestratorError):
+                forget(state_dir, run.run_id)
     return Pruned(tuple(deletable), tuple(kept))
 
 

@@ -202,7 +202,7 @@ def _confirmed(
         return _perhaps_sent_again(context, known, seen, evidence)
     if is_disputed(context, known, seen):
         return _contradicted(context, known, seen, known.error)
-    decision = Decision(known.outcome, known.evidence, _changed(known))
+    decision = Decision(known.outcome, known.evidence, changed_by(known))
     if known.history.attempts == 0:
         if known.outcome not in SUCCESSES:
             return None
@@ -219,7 +219,8 @@ def _confirmed(
     return confirmation(context, known, decision, seen)
 
 
-def _changed(known: Known) -> Changed:
+def changed_by(known: Known) -> Changed:
+    """Whether we changed a campaign, as its attempts say."""
     history = known.history
     return Changed.YES if history.accepted else Changed.MAYBE if history.doubted else Changed.NO
 
@@ -324,7 +325,7 @@ async def complete_unread(context: RunContext, known: Known, verdict: Verdict) -
     standing = Standing.FINAL
     if known.standing == Standing.UNCHECKED and verdict.kind is Kind.NOT_FOUND and known.outcome:
         # It is gone: nothing of it can run.
-        decision = Decision(known.outcome, known.evidence, _changed(known))
+        decision = Decision(known.outcome, known.evidence, changed_by(known))
         reason = known.error
     elif known.standing != Standing.NEEDS_READ:
         return

@@ -27,6 +27,7 @@ from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.pausing_all import Confirm, Findings
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.stopped_since import name_newer_stops, stopped_again
 from orchestrator.engine.undone import (
     Choice,
     Undone,
@@ -40,7 +41,8 @@ from orchestrator.engine.undone import (
     warn_of_strangers,
 )
 from orchestrator.errors import BugError, RefusedError
-from orchestrator.policy.decide import Decision, Outcome
+from orchestrator.model import Status
+from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import undo_lines
@@ -103,7 +105,8 @@ async def restore(
         )
         settings = with_server_of(settings, undone.record)
         warn_of_strangers(options, undone, environment)
-        choice = choose(options, undone)
+        off_again = await asyncio.to_thread(stopped_again, undone, settings.state_dir)
+        choice = choose(options, undone, off_again)
         facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, choice, facts)
@@ -268,6 +271,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
 
     async def remember(context: RunContext) -> None:
         """Record beside the undone run's journal what came of each start."""
+        await _settle_perhaps_started(context, undone)
         found: list[tuple[CampaignRef, Mark]] = []
         for vdn_id in {one.ref.vdn_id for one in undone.candidates}:
             for known in await context.journal.known_of_vdn(vdn_id):
@@ -282,6 +286,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
                 elif known.ref in intended:
                     found.append((known.ref, Mark(MarkState.CLEARED, run_id)))  # it never left
         await mark(found)
+        await name_newer_stops(context, undone, settings.state_dir)
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
     spec = RunSpec(
@@ -292,6 +297,28 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         deadline_s=deadline_s,
     )
     return await live(environment, spec, work, before_report=remember)
+
+
+async def _settle_perhaps_started(context: RunContext, undone: Undone) -> None:
+    """What a killed restore may have started, and two listings show started, was its doing."""
+    perhaps = {ref for ref, mark in undone.marks.items() if mark.state is MarkState.INTENDED}
+    for vdn_id in {ref.vdn_id for ref in perhaps}:
+        ours = [
+            OutcomeRecord(
+                seq=known.seq,
+                ref=known.ref,
+                decision=Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES),
+                standing=Standing.FINAL,
+                settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
+                state_after=Status.STARTED,
+                seen_at_ms=known.settled_at_ms,
+            )
+            for known in await context.journal.known_of_vdn(vdn_id)
+            if known.ref in perhaps
+            and known.outcome is Outcome.ALREADY_RUNNING
+            and known.standing is Standing.FINAL
+        ]
+        await context.complete(*ours, confirms=True)
 
 
 async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> None:

@@ -16,6 +16,7 @@ from orchestrator.reports.rows import RunKind, Tally
 from orchestrator.reports.sentences import unstopped_lines, verdict_line
 from orchestrator.reports.summary import (
     EARLY,
+    OUT_OF_REACH,
     Ended,
     ProcessFacts,
     RunFacts,
@@ -164,8 +165,7 @@ def _trouble(facts: RunFacts, tally: Tally) -> str:
     names = {
         Ended.CREDENTIALS: "credentials refused by",
         Ended.DENIED: "access refused by",
-        Ended.UNTRUSTED: "gave up on",
-        Ended.SERVER: "gave up on",
+        **dict.fromkeys(OUT_OF_REACH, "gave up on"),
     }
     about = f"{names[facts.ended]} {facts.server}: " if facts.ended in names else ""
     unattempted = tally.counts[Outcome.UNATTEMPTED]

@@ -40,6 +40,8 @@ class StatusResult:
     server: str
     server_name: str
     vdns: tuple[VdnStatus, ...]
+    #: why it could read no more
+    ended: Ended
 
 
 async def status(
@@ -120,6 +122,7 @@ class _Looking:
             server=settings.server.base_url,
             server_name=settings.server.name,
             vdns=found,
+            ended=ended,
         )
 
     def _status(self, vdn: Vdn) -> VdnStatus:

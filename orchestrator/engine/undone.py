@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import OLD_MS, check_wanted, hold
-from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
+from orchestrator.errors import OrchestratorError, StorageError, UsageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
 from orchestrator.store import MarkState, Reason, open_saved
@@ -20,7 +20,7 @@ from orchestrator.store.registry import find_by_id, known_runs
 from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.engine.options import RestoreOptions
@@ -60,6 +60,8 @@ class Choice:
     reasons: dict[CampaignRef, Reason]
     #: how many of them another restore had started before
     restored_before: int
+    #: restored and turned off again: which run did that
+    stopped_again: Mapping[CampaignRef, str]
 
 
 async def read_undone(directory: RunDirectory, environment: Environment) -> Undone:
@@ -176,35 +178,8 @@ def vdns_of(directory: RunDirectory) -> tuple[int, ...]:
         return tuple(sorted(found)) or saved.record().vdns
 
 
-def refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
-    """Let no restore go on in a VDN that somebody has stopped since it began.
-
-    Raises:
-        RefusedError: somebody has.
-        UsageError: the run that it undoes is gone.
-    """
-    vdns = set(vdns_of(find_undone(record, state_dir)))
-    for run in islice(known_runs(state_dir), _RUNS_READ):
-        if run.run_id == record.run_id:
-            return
-        try:
-            with open_saved(run.directory.journal) as saved:
-                other = saved.record()
-                is_stop = _is_stop(other, record.fingerprint) and saved.may_have_changed()
-                stopped = vdns & {one.ref.vdn_id for one in saved.restorable()} if is_stop else ()
-        except OrchestratorError:
-            continue  # `runs` says of it that it cannot be read
-        if stopped:
-            named = " ".join(map(str, sorted(stopped)))
-            raise RefusedError(
-                f"run {run.run_id} has stopped campaigns of VDN {named} since this restore began."
-                " Nothing was sent.",
-                advice=f"`orchestrator restore {record.source_run}` says what it would start, and"
-                " asks",
-            )
-
-
-def _is_stop(record: RunRecord, fingerprint: str) -> bool:
+def is_stop(record: RunRecord, fingerprint: str) -> bool:
+    """Whether a run was to stop campaigns of this server."""
     return (
         record.kind is not RunKind.RESTORE
         and not record.dry_run
@@ -226,16 +201,26 @@ def turned_off(directory: RunDirectory) -> frozenset[tuple[int, int]]:
 # -- what starts, and what does not -----------------------------------------------------------
 
 
-def choose(options: RestoreOptions, undone: Undone) -> Choice:
-    """Decide what starts again; for what was perhaps started, say what is known."""
+def choose(
+    options: RestoreOptions, undone: Undone, stopped_again: Mapping[CampaignRef, str]
+) -> Choice:
+    """Decide what starts again; for what was perhaps started, say what is known.
+
+    Args:
+        options: what is wanted.
+        undone: the run that is undone.
+        stopped_again: what a newer run has turned off since a restore started it, and that run.
+    """
     reasons: dict[CampaignRef, Reason] = {}
     wanted: list[Restorable] = []
     restored_before = 0
     for one in undone.candidates:
         mark = undone.marks.get(one.ref)
         if mark is not None and mark.state is MarkState.RESTORED:
-            restored_before += 1
-            text = f"restored before from run {undone.record.run_id} by run {mark.run_id}"
+            newer = stopped_again.get(one.ref)
+            since = f", stopped again since by run {newer}" if newer else ""
+            restored_before += not newer
+            text = f"restored before from run {undone.record.run_id} by run {mark.run_id}{since}"
             reasons[one.ref] = Reason(text)
         elif text := _reason(options, one, number_wanted=len(wanted)):
             reasons[one.ref] = Reason(text)
@@ -243,15 +228,15 @@ def choose(options: RestoreOptions, undone: Undone) -> Choice:
             reasons[one.ref] = Reason(_perhaps_started(mark), is_doubt=True)
         else:
             wanted.append(one)
-    return Choice(wanted, reasons, restored_before)
+    return Choice(wanted, reasons, restored_before, stopped_again)
 
 
 def _reason(options: RestoreOptions, one: Restorable, *, number_wanted: int) -> str:
     pair = (one.ref.vdn_id, one.ref.campaign_id)
     if options.only is not None and pair not in options.only:
-        return f"not in --only {_shortened(options.only_from)}".rstrip()
+        return f"not in --only {shortened(options.only_from)}".rstrip()
     if pair in options.except_:
-        return f"excluded by --except {_shortened(options.except_from)}".rstrip()
+        return f"excluded by --except {shortened(options.except_from)}".rstrip()
     if options.vdns and one.ref.vdn_id not in options.vdns:
         return f"not in --vdn {' '.join(map(str, sorted(options.vdns)))}"
     if one.inferred and not options.include_inferred:
@@ -268,7 +253,8 @@ def _perhaps_started(mark: Mark) -> str:
     )
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """What others wrote, short enough to stand in many rows."""
     return text if len(text) <= _LIST_LIMIT else text[: _LIST_LIMIT - 1] + "…"
 
 
@@ -315,7 +301,8 @@ def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
     names: dict[str, list[str]] = {}
     for one in undone.candidates:
         reason = choice.reasons.get(one.ref)
-        if reason is not None and not _is_restored(undone.marks.get(one.ref)):
+        is_on = _is_restored(undone.marks.get(one.ref)) and one.ref not in choice.stopped_again
+        if reason is not None and not is_on:
             names.setdefault(reason.text, []).append(one.name or str(one.ref.campaign_id))
     by_number = sorted(names.items(), key=lambda pair: -len(pair[1]))
     return UndoFacts(
@@ -330,6 +317,7 @@ def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
         started_before=choice.restored_before,
         stay_off=tuple((why, len(them), tuple(them[:_NAMES])) for why, them in by_number),
         others=tuple(_others(undone, state_dir)),
+        stopped_again_by=tuple(sorted(set(choice.stopped_again.values()))),
     )
 
 
@@ -366,7 +354,7 @@ def _if_near(directory: RunDirectory, undone: RunRecord) -> Undone | None:
     with open_saved(directory.journal) as saved:
         record = saved.record()
         if (
-            not _is_stop(record, undone.fingerprint)
+            not is_stop(record, undone.fingerprint)
             or record.started_at_ms < undone.started_at_ms - OLD_MS
             or not saved.may_have_changed()
         ):

@@ -15,14 +15,12 @@ from urllib.parse import unquote
 
 from orchestrator.isales.body import read_document, unpack
 from orchestrator.isales.strict_json import BadJsonError
-from orchestrator.settings.secret import MASK
+from orchestrator.settings.secret import LEAST_MASKED_CHARS, MASK
 
 if TYPE_CHECKING:
     from orchestrator.isales.answer import Answer
     from orchestrator.settings.secret import Secret
 
-#: a shorter key would be found in every other word
-_LEAST_CHARS: Final = 4
 #: so many characters of its beginning give a longer key away
 _HEAD_CHARS: Final = 12
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -33,9 +31,9 @@ class EchoMask:
     """Takes one secret key out of what a server answers."""
 
     def __init__(self, secret: Secret | None) -> None:
-        """Prepare for a key; None, or one of fewer than four characters, is not looked for."""
-        text = secret.reveal() if secret else ""
-        self._plain = text.lower() if len(text) >= _LEAST_CHARS else ""
+        """Prepare for a key; None, or one that is too short to be masked, is not looked for."""
+        text = secret.reveal() if secret and secret.is_masked else ""
+        self._plain = text.lower()
         head = self._plain[:_HEAD_CHARS]
         self._heads = {head, head.replace("+", " ")}
         self._bare = {one.replace("\\", "") for one in self._heads} - {""}
@@ -122,7 +120,7 @@ def _codes(text: str) -> tuple[str, ...]:
         start, end = (0, 2, 3)[before], len(padded) // 3 * 4
         for encode in (b64encode, urlsafe_b64encode):
             found.add(encode(padded)[start:end].decode("ascii").lower())
-    return tuple(one for one in found if len(one) >= 2 * _LEAST_CHARS)
+    return tuple(one for one in found if len(one) >= LEAST_MASKED_CHARS)
 
 
 def _pattern(text: str, codes: tuple[str, ...]) -> re.Pattern[str]:

@@ -60,7 +60,7 @@ class Meaning(Enum):
     VDN = auto()
     #: JSON only: an array of entries
     ENTRIES = auto()
-    #: CSV only: the run whose report this row comes from
+    #: the run whose report this row comes from
     RUN = auto()
 
 

@@ -120,7 +120,7 @@ def read_manifest(
         fmt: how it is written.
         default_vdn: the VDN of entries that name none (`--vdn`); None when there is none.
         note: is told how something was read that may have been meant in another way.
-        names_run: is told at the end which run every row names (CSV: `run_id`), if there is one.
+        names_run: is told at the end which run every row names (`run_id`), if there is one.
 
     Yields:
         One line for each entry, good or bad, in the order of the list. Lines may be yielded before

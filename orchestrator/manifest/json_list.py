@@ -86,7 +86,8 @@ def read_json_list(text: TextIO, reader: LineReader) -> Iterator[ManifestLine]:
         values = _entries_of_array(window.elements(), "$")
     else:
         values = _entries(window.rest(), "$", is_outermost=True)
-    for number, (path, vdn, campaign) in enumerate(values, start=1):
+    for number, (path, vdn, campaign, run_id) in enumerate(values, start=1):
+        reader.name_run(run_id)
         yield reader.read(number, path, vdn, campaign)
 
 
@@ -107,49 +108,67 @@ def read_json_lines(lines: Iterable[tuple[int, str]], reader: LineReader) -> Ite
                 _refuse("$", "a line holds one number, text or object, not an array")
             entries = list(_entries(value, "$", is_outermost=False))
         except ManifestUnreadableError as error:
+            reader.name_run("")
             yield refused(number, str(number), ABSENT, text, error.reason)
         else:
-            for path, vdn, campaign in entries:
+            for path, vdn, campaign, run_id in entries:
+                reader.name_run(run_id)
                 place = str(number) if path == "$" else f"{number} {path}"
                 yield reader.read(number, place, vdn, campaign)
 
 
 # ---------------------------------------------------------------- what a value says
 
-#: path, VDN and campaign of one entry, not judged yet
-_Entry = tuple[str, object, object]
+#: path, VDN and campaign of one entry, not judged yet, and the run that it names; empty: none
+_Entry = tuple[str, object, object, str]
 
 
-def _entries_of_array(values: Iterable[object], path: str) -> Iterator[_Entry]:
+def _entries_of_array(values: Iterable[object], path: str, run_id: str = "") -> Iterator[_Entry]:
     for index, value in enumerate(values):
-        yield from _entries(value, f"{path}[{index}]", is_outermost=False)
+        yield from _entries(value, f"{path}[{index}]", is_outermost=False, run_id=run_id)
 
 
-def _entries(value: object, path: str, *, is_outermost: bool) -> Iterator[_Entry]:
-    """Tell what a value names: one campaign, the campaigns of one VDN, or a list of entries."""
+def _entries(value: object, path: str, *, is_outermost: bool, run_id: str = "") -> Iterator[_Entry]:
+    """Tell what a value names: one campaign, the campaigns of one VDN, or a list of entries.
+
+    Args:
+        value: of the document.
+        path: where it stands.
+        is_outermost: it is the whole document.
+        run_id: the run that the object around it names.
+    """
     if not isinstance(value, dict):
         if is_outermost:
             _refuse(path, _FORMS)
-        yield path, ABSENT, value
+        yield path, ABSENT, value, run_id
         return
+    run_id = _run_of(value, run_id)
     found = _known_members(value, path)
     _, vdn = found.pop(Meaning.VDN, (path, ABSENT))
     if not found:
         if is_outermost:
             _refuse(path, _FORMS)
-        yield path, vdn, ABSENT
+        yield path, vdn, ABSENT, run_id
         return
     [(meaning, (place, member))] = found.items()
     if meaning is Meaning.CAMPAIGN:
-        yield place, vdn, member
+        yield place, vdn, member, run_id
         return
     if not isinstance(member, list) or (meaning is Meaning.ENTRIES and not is_outermost):
         _refuse(place, _NO_ARRAY[meaning])
     if meaning is Meaning.ENTRIES:
-        yield from _entries_of_array(member, place)
+        yield from _entries_of_array(member, place, run_id)
         return
     for index, campaign in enumerate(member):
-        yield f"{place}[{index}]", vdn, campaign
+        yield f"{place}[{index}]", vdn, campaign, run_id
+
+
+def _run_of(value: dict[str, object], around: str) -> str:
+    """The run that an object names; two keys, or what is no text, say nothing."""
+    named = [member for key, member in value.items() if meaning_of(key) is Meaning.RUN]
+    if not named:
+        return around
+    return named[0] if len(named) == 1 and isinstance(named[0], str) else ""
 
 
 def _known_members(value: dict[str, object], path: str) -> dict[Meaning, tuple[str, object]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.policy.decide import Changed, Outcome
@@ -23,7 +24,7 @@ from orchestrator.reports.rows import (
     main_reason,
     stopped,
 )
-from orchestrator.reports.summary import RunVerdict
+from orchestrator.reports.summary import Ended, RunVerdict
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
@@ -218,8 +219,14 @@ def _timeline(runs: Sequence[Told]) -> list[Moment]:
             add(iso_time(proof.quiet_since_ms), f"VDN {proof.vdn_id}: nothing was running")
         for note in told.summary.get("notes") or ():
             add(note["at"], f"{note['operator']} noted: {note['text']}")
-        for process in (told.summary.get("processes") or ())[1:]:
-            add(process["started_at"], "another process took it up")
+        for before, process in pairwise(told.summary.get("processes") or ()):
+            taken_up = "another process took it up"
+            if ended := before.get("ended"):
+                early = "" if ended == Ended.FINISHED else f" early ({ended.replace('_', ' ')})"
+                add(before.get("ended_at"), f"its process ended{early}")
+            else:  # nobody wrote down when
+                taken_up = f"its process had been killed; {taken_up}"
+            add(process["started_at"], taken_up)
         add(told.summary.get("silent_at"), "no call was in progress any more")
         add(iso_time(facts.ended_at_ms), f"ended: {told.summary['verdict'].replace('_', ' ')}")
     return sorted(found)

@@ -226,6 +226,9 @@ def _number(value: int | None) -> str:
 #: outcomes whose own name leaves open why
 _UNEXPLAINED = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.DENIED, Outcome.STILL_RUNNING})
 
+#: of a restore: the start was accepted
+STOPPED_AGAIN = "suspended again since"
+
 _CAUSES = {
     Kind.ACCEPTED: "accepted, but not for long",
     Kind.WRONG_STATE: "status does not allow it",
@@ -253,6 +256,8 @@ def main_reason(outcome: Outcome, cause: Kind | None) -> str:
         outcome: how the campaign ended.
         cause: what its last answer was; None without one.
     """
+    if outcome is Outcome.FAILED and cause is Kind.ACCEPTED:
+        return STOPPED_AGAIN
     return "" if cause is None or outcome not in _UNEXPLAINED else _CAUSES[cause]
 
 

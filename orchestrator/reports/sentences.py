@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
+from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, iso_time
 from orchestrator.reports.summary import (
     EARLY,
     LAG_TOLD_S,
     MAY_PASS,
+    OUT_OF_REACH,
     SIGNAL_EXIT_CODES,
     CallsRecord,
     Ended,
@@ -57,6 +59,9 @@ _WORDS = {
 
 _NOT_MEASURED = " Since nothing was paused, the age of these listings was not measured."
 
+#: where a URL is typed
+_URL_FLAG = "--base-url"
+
 _STOPPED = (Outcome.PAUSED, Outcome.ALREADY_PAUSED, Outcome.NOT_RUNNING)
 _RUNNING = (Outcome.RESTORED, Outcome.ALREADY_RUNNING)
 _NOT_SENT = (Outcome.DUPLICATE, Outcome.INVALID)
@@ -71,6 +76,8 @@ _ENDED_WORDS = {
     Ended.CREDENTIALS: "Ended early (credentials refused)",
     Ended.DENIED: "Ended early (access refused)",
     Ended.UNTRUSTED: "Ended early (certificate not trusted)",
+    Ended.WRONG_NAME: "Ended early (certificate of another name)",
+    Ended.EXPIRED: "Ended early (certificate not valid now)",
     Ended.SERVER: "Ended early (server trouble)",
     Ended.MAX_FAILURES: "Ended early (too many failures)",
     Ended.STORAGE: "Ended early (the journal could not be written)",
@@ -89,6 +96,11 @@ _FIRST = {
     Ended.DENIED: _ASK_ABOUT_403,
     Ended.UNTRUSTED: (
         "ask whoever runs the server for the certificate of its authority (a PEM file)"
+    ),
+    Ended.WRONG_NAME: "ask whoever runs the server for a certificate of this name",
+    Ended.EXPIRED: (
+        "set this machine's clock right if it is wrong, else ask whoever runs the server for a new"
+        " certificate"
     ),
     Ended.STORAGE: "make room for the journal and the report",
 }
@@ -368,8 +380,39 @@ def _plural(number: int, noun: str) -> str:
 # -- what to do next --------------------------------------------------------------------------
 
 
+def _is_unreached(facts: RunFacts) -> bool:
+    """Whether nothing has ever left for the server: its URL may be wrong, or it is down."""
+    unproven = [one for one in facts.proofs if one.verdict is not RunVerdict.QUIET]
+    is_known = facts.ended is Ended.SERVER or (
+        facts.ended in {Ended.DEADLINE, *SIGNAL_EXIT_CODES}
+        and bool(unproven)
+        and all(one.problem for one in unproven)
+    )
+    return is_known and not facts.worst_1s and not facts.dry_run
+
+
+def certificate_advice(ended: Ended) -> str:
+    """What to do about a certificate that ended something; empty where another thing did."""
+    return _FIRST[ended] if ended in OUT_OF_REACH - {Ended.SERVER} else ""
+
+
+def correct_the_url(server: str, origin: str) -> str:
+    """What to do about a URL at which nothing answers.
+
+    Args:
+        server: the URL.
+        origin: where it was found, such as --base-url.
+    """
+    return f"correct the URL {for_terminal(server)} (from {origin}) and give the same command again"
+
+
 def advice(
-    facts: RunFacts, tally: Tally, *, keys: str = "", failed_path: str = "failed.csv"
+    facts: RunFacts,
+    tally: Tally,
+    *,
+    keys: str = "",
+    url_from: str = "",
+    failed_path: str = "failed.csv",
 ) -> str:
     """What to do about what cut the run short; empty when nothing did.
 
@@ -377,10 +420,13 @@ def advice(
         facts: what is known of the run.
         tally: its rows, counted.
         keys: where access key and secret key were found, as a sentence without its stop.
+        url_from: where the server's URL was found; empty: in the journal.
         failed_path: where failed.csv lies.
     """
     if facts.ended not in EARLY:
         return ""
+    if _is_unreached(facts):
+        return _reach(facts, url_from)
     check = f"`orchestrator check{_vdn_to_check(facts, tally)}`"
     first = {
         Ended.CREDENTIALS: f"{keys or 'one of the two keys is wrong'}: correct the wrong one, see"
@@ -389,11 +435,17 @@ def advice(
         Ended.MAX_FAILURES: f"look at {failed_path}",
         Ended.BUG: "please report this with the run directory",
     }
-    return f"{first.get(facts.ended) or _FIRST[facts.ended]}, then {_then(facts)}"
+    step = f"{first.get(facts.ended) or _FIRST[facts.ended]}, then {_then(facts)}"
+    return step + _or_the_url(facts, url_from)
 
 
 def next_step(
-    facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv", is_limited: bool = False
+    facts: RunFacts,
+    tally: Tally,
+    *,
+    failed_path: str = "failed.csv",
+    is_limited: bool = False,
+    url_from: str = "",
 ) -> str:
     """Say which command comes next, as a sentence; empty when there is nothing to do.
 
@@ -402,26 +454,31 @@ def next_step(
         tally: its rows, counted.
         failed_path: where failed.csv lies, as people should type it.
         is_limited: a restore that was to start a number of campaigns at most.
+        url_from: where the server's URL was found; empty: in the journal.
     """
     if facts.dry_run:
         return "Next: the same command without --dry-run"
+    if _is_unreached(facts):
+        return f"Next: {_reach(facts, url_from)}"
     if facts.kind is RunKind.PAUSE_ALL:
-        return _next_for_vdns(facts)
+        return _next_for_vdns(facts) + _or_the_url(facts, url_from)
     first = _FIRST.get(facts.ended, "")
     if facts.ended is Ended.MAX_FAILURES:
         first = f"look at {failed_path}"
     if facts.storage_failed or facts.ended is Ended.STORAGE:
         first = _FIRST[Ended.STORAGE]
     if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
-        step = _next(first, facts)
-        if facts.ended in {Ended.SERVER, Ended.UNTRUSTED} and not facts.worst_1s:
-            # Nothing has left: a slip in the URL, perhaps, and `continue` keeps the run's server.
-            step += (
-                f"; if {for_terminal(facts.server)} is wrong, the same command with the right URL"
-            )
-        return step
+        return _next(first, facts) + _or_the_url(facts, url_from)
+    return _again(facts, tally, failed_path, is_limited=is_limited)
+
+
+def _again(facts: RunFacts, tally: Tally, failed_path: str, *, is_limited: bool) -> str:
+    """What a finished run of a list, or a restore, has not reached."""
     # What is not there, or refused, is no better the next time.
     again = sum(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
+    failures = tally.reasons.get(Outcome.FAILED)
+    if failures and failures[STOPPED_AGAIN]:
+        return _ask_first(tally, failures[STOPPED_AGAIN])
     if not again:
         return _next("", facts) if facts.unverified else ""
     command = f"pause {failed_path}"
@@ -434,6 +491,35 @@ def next_step(
             first = f"look at the {unknown:,} unknown on the server"
             return f"Next: {first}, then `orchestrator {command} --include-inferred`"
     return f"Try the {again:,} again: orchestrator {command}"
+
+
+def _ask_first(tally: Tally, number: int) -> str:
+    """Somebody has stopped again what a restore started: to repeat it would be to fight."""
+    rows = (row for _, row in tally.first[Outcome.FAILED] if row.cause is Kind.ACCEPTED)
+    why = next((row.error for row in rows if row.error), "")
+    were = "was" if number == 1 else "were"
+    by = for_terminal(why, limit=_REASON_LIMIT) if why else "suspended again by somebody"
+    return f"Next: ask before anything is started: {number:,} {were} {by}"
+
+
+def _or_the_url(facts: RunFacts, url_from: str) -> str:
+    """A certificate that is not the expected one: perhaps it is another server's."""
+    is_certificate = facts.ended in {Ended.UNTRUSTED, Ended.WRONG_NAME}
+    if facts.worst_1s or not (is_certificate and url_from):
+        return ""
+    # `continue` keeps the run's server
+    return f"; if the URL is wrong, {correct_the_url(facts.server, url_from)}"
+
+
+def _reach(facts: RunFacts, url_from: str) -> str:
+    """Nothing has left: a slip in the URL, or a server that is down."""
+    command = f"`{_going_on(facts)}`"
+    if not url_from:
+        return f"see that {for_terminal(facts.server)} can be reached from here, then {command}"
+    if url_from == _URL_FLAG:  # the command would repeat what is probably wrong
+        command = f"continue run {facts.run_id} with it"
+    correct = correct_the_url(facts.server, url_from)
+    return f"{correct}; if it is right, {command} when the server can be reached"
 
 
 def _next_for_vdns(facts: RunFacts) -> str:

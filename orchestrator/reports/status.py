@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.model import Status
 from orchestrator.reports.rows import iso_time
-from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.reports.summary import OUT_OF_REACH, SIGNAL_EXIT_CODES, Ended
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def status_exit_code(vdns: tuple[VdnStatus, ...], *, ended: Ended, proves: bool)
         return SIGNAL_EXIT_CODES[ended]
     if proves:
         return 0 if all(one.is_quiet for one in vdns) else 6
-    if ended in {Ended.SERVER, Ended.UNTRUSTED}:
+    if ended in OUT_OF_REACH:
         return 4
     return 0 if all(one.is_complete for one in vdns) else 1
 

@@ -42,6 +42,10 @@ class Ended(StrEnum):
     DENIED = "denied"
     #: nobody whom we trust vouches for the server's certificate
     UNTRUSTED = "untrusted"
+    #: its certificate is for another name
+    WRONG_NAME = "wrong_name"
+    #: its certificate is not valid any more, or not yet, as our clock has it
+    EXPIRED = "expired"
     SERVER = "server"
     MAX_FAILURES = "max_failures"
     #: kill -9, a power cut: it has no end on record
@@ -83,6 +87,8 @@ _EXIT_CODES = {
     Ended.CREDENTIALS: 3,
     Ended.DENIED: 3,
     Ended.UNTRUSTED: 4,
+    Ended.WRONG_NAME: 4,
+    Ended.EXPIRED: 4,
     Ended.SERVER: 4,
     Ended.MAX_FAILURES: 4,
 }
@@ -92,6 +98,9 @@ _EMERGENCY_ORDER = (70, 3, *SIGNAL_EXIT_CODES.values(), 6, 5)
 
 #: the run was cut short by trouble
 EARLY = frozenset(_EXIT_CODES) - frozenset(SIGNAL_EXIT_CODES)
+
+#: the server is no server for us: it cannot be reached, or nobody can know that it is the right one
+OUT_OF_REACH = frozenset({Ended.SERVER, Ended.UNTRUSTED, Ended.WRONG_NAME, Ended.EXPIRED})
 
 #: who we are is refused: nothing will be done until somebody changes that
 REFUSED = frozenset({Ended.CREDENTIALS, Ended.DENIED})

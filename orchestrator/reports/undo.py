@@ -45,6 +45,8 @@ class UndoFacts(NamedTuple):
     #: why others stay off; for each reason how many, and what the first of them are called
     stay_off: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
     others: tuple[OtherRun, ...] = ()
+    #: runs that turned off again what a restore had started
+    stopped_again_by: tuple[str, ...] = ()
 
 
 def undo_lines(facts: UndoFacts) -> list[str]:
@@ -62,6 +64,14 @@ def undo_lines(facts: UndoFacts) -> list[str]:
             for why_not, number, names in facts.stay_off
         ),
         *other_lines(facts),
+    ]
+
+
+def _again_lines(facts: UndoFacts) -> list[str]:
+    """Say how to start what was stopped again: that is another run's work to undo."""
+    return [
+        f"`orchestrator restore {run_id}` starts again what run {run_id} turned off"
+        for run_id in facts.stopped_again_by[-_FIRST:]
     ]
 
 
@@ -102,7 +112,7 @@ def other_lines(facts: UndoFacts, *, is_last: bool = False) -> list[str]:
     rest = facts.others[_FIRST:]
     if rest:
         lines.append(f"{sum(one.campaigns for one in rest):,} more by {len(rest)} other runs")
-    return lines
+    return lines + _again_lines(facts)
 
 
 def _campaigns(number: int) -> str:

@@ -295,7 +295,7 @@ class _Search:
             if ask is None:
                 advice = "put it in a file that only you can read, and add --secret-key-file FILE"
                 raise self._missing(SECRET_KEY_FILE, "secret key", advice)
-            key, given = SECRET_KEY, Given(Secret(ask()), "typed at the terminal", Path())
+            key, given = SECRET_KEY, self._typed(ask)
         self.origins[SECRET_KEY] = given.origin
         if key == SECRET_KEY:
             self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], given)
@@ -308,17 +308,42 @@ class _Search:
                     raise
                 # It was another machine's, or a colleague's: who is here may know the key.
                 self.warn(f"{error.sentence}; type the key")
-                self.origins[SECRET_KEY] = "typed at the terminal"
-                typed = Given(Secret(ask()), self.origins[SECRET_KEY], Path())
+                typed = self._typed(ask)
+                self.origins[SECRET_KEY] = typed.origin
                 self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], typed)
             else:
                 self.values[SECRET_KEY] = secret
+        found = self.values[SECRET_KEY]
+        if not found.is_masked:
+            number = len(found.reveal())
+            self.warn(
+                f"the secret key has {number} character{'' if number == 1 else 's'}: is that all of"
+                " it? So short a text is not masked in messages"
+            )
+
+    @staticmethod
+    def _typed(ask: Callable[[], str]) -> Given:
+        """The secret key as somebody types it.
+
+        Raises:
+            SettingsError: nothing was typed.
+        """
+        typed = ask()
+        if not typed:
+            raise SettingsError(
+                "no secret key was typed",
+                key=SECRET_KEY,
+                advice="the same command again, and type it",
+            )
+        return Given(Secret(typed), "typed at the terminal", Path())
 
     def _missing(self, key: str, name: str, advice: str) -> SettingsError:
         row = SPECS[key]
         other = "ORCHESTRATOR_SECRET_KEY" if key == SECRET_KEY_FILE else ""
+        empty = [one for one in (row.variable, other) if self.environ.get(one) == ""]
+        why = f": {' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty" if empty else ""
         places = [str(one) for one in (row.flag, row.variable, other, *self.looked_in) if one]
-        sentence = f"no {name} configured (looked in {', '.join(places)})"
+        sentence = f"no {name} configured{why} (looked in {', '.join(places)})"
         return SettingsError(sentence, key=key, advice=advice)
 
     def settings(self, *, with_secret: bool) -> Settings:

@@ -9,6 +9,8 @@ import hmac
 from typing import Final, NoReturn, final
 
 MASK: Final = "***"
+#: a shorter one would be found in ordinary words, and no real key is so short
+LEAST_MASKED_CHARS: Final = 6
 
 
 @final
@@ -23,6 +25,11 @@ class Secret:
     def reveal(self) -> str:
         """Return the text itself."""
         return self._text
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it is long enough to be taken out of other texts."""
+        return len(self._text) >= LEAST_MASKED_CHARS
 
     def __repr__(self) -> str:
         return MASK

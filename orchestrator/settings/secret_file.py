@@ -64,7 +64,8 @@ def read(file: Path, *, origin: str, identity: Identity) -> Secret:
         if problem:
             advice = _rights_advice(file, identity) or advice
         elif isinstance(secret, Refusal):
-            problem = secret.reason
+            is_empty = not content.text.strip(b"\r\n")
+            problem = "the file is empty, so it holds no secret key" if is_empty else secret.reason
         else:
             return secret
     # Outside of `except`: the error of the operating system has the name in it.

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HEAD: Final = (
-    "# Written by `orchestrator init`; call it again to change it, or change it by hand.\n"
-    "# docs/reference.md has every key; `orchestrator config show` prints what is in use.\n"
+    "# Written by `{init}`; call it again to change it, or change it by hand.\n"
+    "# docs/reference.md has every key; `{show}` prints what is in use.\n"
 )
 
 
-def toml_text(values: Mapping[str, object]) -> str:
-    """A settings file that holds these values, by key."""
-    parts = [_HEAD]
+def toml_text(values: Mapping[str, object], *, init: str = "orchestrator init") -> str:
+    """A settings file that holds these values, by key; `init` is the command that changes it."""
+    # a line break in a name would end the comment
+    init = ascii(init)[1:-1] if not init.isprintable() else init
+    parts = [_HEAD.format(init=init, show=init.replace(" init", " config show", 1))]
     for section in SECTIONS:
         rows = [row for row in SPECS.values() if row.section == section and row.key in values]
         if rows:

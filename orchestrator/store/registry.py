@@ -73,23 +73,52 @@ def register(state_dir: Path, run_id: str, path: Path, *, durable: bool) -> None
         raise StorageError(f"{state_dir / REGISTRY}: {why}") from error
 
 
+def forget(state_dir: Path, run_id: str) -> None:
+    """Note that a run is gone on purpose, so that nobody looks for it.
+
+    Raises:
+        StorageError: it cannot be noted.
+    """
+    try:
+        _append(state_dir / REGISTRY, json.dumps({"run_id": run_id, "gone": True}), durable=False)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{state_dir / REGISTRY}: {error}") from error
+
+
 def known_runs(state_dir: Path) -> Iterator[KnownRun]:
     """Every run of a state directory that has a journal, the newest first."""
+    for run in _registered(state_dir):
+        if _is_file(f"{run.place}/{JOURNAL}"):
+            yield run
+
+
+def missing_runs(state_dir: Path, *, newer_than: str = "") -> Iterator[KnownRun]:
+    """Runs that are registered where no journal is, newest first, down to a run that is there."""
+    for run in _registered(state_dir):
+        if run.run_id == newer_than:
+            return
+        if not _is_file(f"{run.place}/{JOURNAL}"):
+            yield run
+
+
+def _registered(state_dir: Path) -> Iterator[KnownRun]:
+    """Every run that is noted or lies there, the newest first; whether it is there is not asked."""
     folder = state_dir / RUNS
     own = {run_id: f"{folder}/{run_id}" for run_id in own_runs(state_dir)}
     found: dict[str, str] = {}
     owners: dict[str, str] = {}
-    for run_id, place in _entries(state_dir):
-        path = own.get(run_id) or place
+    for run_id, place, is_gone in _entries(state_dir):
+        path = own.get(run_id) or place or f"{folder}/{run_id}"
         # a directory that was emptied and used again holds the newest run alone
         found.pop(owners.get(path, run_id), None)
-        if path:
+        if is_gone:
+            found.pop(run_id, None)
+        else:
             owners[path] = run_id
             found[run_id] = path
     unnoted = sorted(own.keys() - found.keys())
     for run_id, path in reversed([*((one, own[one]) for one in unnoted), *found.items()]):
-        if _is_file(f"{path}/{JOURNAL}"):
-            yield KnownRun(run_id, path)
+        yield KnownRun(run_id, path)
 
 
 def find_by_id(state_dir: Path, text: str) -> RunDirectory:
@@ -155,8 +184,8 @@ def _check_ours(found: os.stat_result, path: Path) -> None:
         raise OSError(errno.EPERM, "it belongs to another user")
 
 
-def _entries(state_dir: Path) -> Iterator[tuple[str, str]]:
-    """What is noted, oldest first: the id, and the directory where that is not the usual one."""
+def _entries(state_dir: Path) -> Iterator[tuple[str, str, bool]]:
+    """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone"."""
     path = state_dir / REGISTRY
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -173,7 +202,7 @@ def _entries(state_dir: Path) -> Iterator[tuple[str, str]]:
             continue
         if isinstance(run_id, str) and is_run_id(run_id):
             is_place = isinstance(place, str) and place.startswith("/") and "\0" not in place
-            yield run_id, str(place) if is_place else ""
+            yield run_id, str(place) if is_place else "", told.get("gone") is True
 
 
 def _is_file(path: str) -> bool:

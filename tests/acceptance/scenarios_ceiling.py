@@ -143,6 +143,6 @@ def ceiling_broken_file(case: Case) -> None:
                 world.turn(EMERGENCY, campaign, STARTED)
         ended = case.run(server, *words, "--run-dir", case.folder / f"stop{number}")
         case.exits(ended, 0, kind)
-        case.check(f"it says so ({kind})", "rate.not_shared" in ended.err)
+        case.check(f"it says so ({kind})", "the rate is not shared" in ended.err)
         if kind == "directory":
             rates.unlink()

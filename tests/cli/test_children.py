@@ -246,7 +246,7 @@ def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: P
 
     assert code == 130
     assert simulator.ledger.puts_by_campaign() == puts
-    assert "SIGINT received before anything was sent; nothing has changed" in terminal.seen
+    assert "SIGINT received before anything was sent; campaigns are still dialling" in terminal.seen
     assert "report:" not in terminal.seen
     assert "Traceback" not in terminal.seen
     assert list((workplace / "state" / "runs").iterdir()) == []

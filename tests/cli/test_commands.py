@@ -547,4 +547,5 @@ def test_status_without_a_server_says_how_to_find_out(
 
     out, err = capsys.readouterr()
     assert "it could not be read" in out
-    assert "orchestrator check --vdn 1234" in err
+    assert "hint: correct the URL http://127.0.0.1:1 (from --base-url)" in err
+    assert "orchestrator check" not in err

@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 from orchestrator.cli import values
 from orchestrator.errors import UsageError
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
-from tests.cli.makers import child, environment, served
+from tests.cli.makers import child, environment, served, write_list
 from tests.cli.test_children import Terminal
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def tls_of(kind: str, folder: Path) -> ssl.SSLContext:
     """A server's side: signed by an authority, through another one, by itself, or unusable."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     match kind:
         case "authority":
             authority.issue_cert("localhost").configure_cert(context)
@@ -200,6 +201,7 @@ def test_a_newcomer_answers_questions_and_is_ready(
     shown = terminal.seen
     assert fingerprint in shown.replace(":", "").lower()
     assert ("issuer   itself (self-signed)" in shown) is (kind == "itself")
+    assert "answer no, and give the file of the server's authority with --ca-file FILE" in shown
     assert SECRET_KEY not in shown + out
     folder = folder_of(newcomer)
     assert tomllib.loads((folder / "config.toml").read_text()) == {
@@ -242,7 +244,9 @@ def test_with_yes_and_all_flags_nothing_is_asked(
     assert (later.code, "server test (" in later.out) == (0, True)
     folder = folder_of(newcomer)
     assert sorted(one.name for one in folder.iterdir()) == ["test.ca.pem", "test.toml"]
-    assert SECRET_KEY not in (folder / "test.toml").read_text()
+    text = (folder / "test.toml").read_text()
+    assert SECRET_KEY not in text
+    assert text.startswith("# Written by `orchestrator init --config test`; call it again")
 
 
 def test_without_a_terminal_all_that_is_missing_is_named_at_once(
@@ -438,3 +442,36 @@ def test_what_is_no_fingerprint_is_refused() -> None:
     """A SHA-1 is too short."""
     with pytest.raises(UsageError, match="is not a SHA-256"):
         values.fingerprint("--trust-sha256", "ab" * 20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("another name", "hint: ask whoever runs the server for a certificate of this name"),
+        ("expired", "hint: set this machine's clock right if it is wrong, else ask whoever runs"),
+    ],
+)
+def test_every_command_has_the_advice_that_fits_a_certificate(
+    simulator: Simulator,
+    tmp_path: Path,
+    newcomer: dict[str, str],
+    key_file: Path,
+    kind: str,
+    advice: str,
+) -> None:
+    """Its authority is trusted; a list, an emergency, and a look: `check` is not their advice."""
+    with behind_tls(simulator, tls_of(kind, tmp_path)) as url:
+        here = (
+            *("--base-url", url, "--access-key", ACCESS_KEY, "--secret-key-file", str(key_file)),
+            *("--ca-file", str(tmp_path / "authority.pem")),
+        )
+        ended = [
+            child("pause", str(write_list(tmp_path, 1234001)), *here, env=newcomer),
+            child("pause-all", "--vdn", "1234", "--yes", *here, env=newcomer),
+            child("status", "--vdn", "1234", *here, env=newcomer),
+        ]
+
+    assert [one.code for one in ended] == [4, 6, 4]
+    for one in ended:
+        assert advice in one.err
+        assert "orchestrator check" not in one.err + one.out

@@ -255,3 +255,24 @@ def test_what_came_from_outside_is_made_printable(capsys: pytest.CaptureFixture[
     err = capsys.readouterr().err
     assert "\x1b" not in err
     assert r"\x1b" in err
+
+
+@pytest.mark.parametrize("line", [("--vdn", "1234"), ("--vdn=1234",), ("last", "--vdn", "1234")])
+def test_stop_with_a_vdn_leads_to_pause_all(
+    line: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`stop` ends a run of ours; whoever names a VDN wants its campaigns to stop."""
+    assert main(["stop", *line]) == 2
+
+    err = capsys.readouterr().err
+    assert "1234 is a VDN, and `stop` ends one of our runs" in err
+    assert "pause-all --vdn 1234` stops what dials there" in err
+
+
+def test_stop_with_a_vdn_that_is_none_is_an_unknown_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is guessed of what is no VDN."""
+    assert main(["stop", "--vdn", "all"]) == 2
+
+    assert "stop: unknown flag --vdn" in capsys.readouterr().err

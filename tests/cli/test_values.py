@@ -114,3 +114,13 @@ def test_a_bad_line_in_such_a_list_is_refused_with_its_place(tmp_path: Path) -> 
 
     with pytest.raises(UsageError, match=r"guilty\.csv:3: .*1e5"):
         values.campaigns("--only", str(path), vdns=(), run_vdns=(7,))
+
+
+@pytest.mark.parametrize("given", ["spring sale", "name", "1005,x"])
+def test_a_selection_that_is_neither_ids_nor_a_file_is_said_to_be_neither(given: str) -> None:
+    """A campaign's name, or a slip in an id."""
+    with pytest.raises(UsageError, match="is neither campaign ids nor a file that is there") as no:
+        values.campaigns("--except", given, vdns=(), run_vdns=(7,))
+
+    assert str(no.value).startswith(f"--except: {given!r} is")
+    assert "1005,1017" in no.value.advice

@@ -156,7 +156,7 @@ async def test_an_emergency_whose_run_dir_cannot_be_used_is_recorded_elsewhere(
         ended = await stage.run(*stage.pause_all_words(), program=SHORT_GAP)
 
         assert (ended.code, stage.running()) == (0, 0), ended.err
-        assert "journal.elsewhere" in ended.err
+        assert "; so this run is recorded in /" in ended.err
         assert f"report: {tmp_path / 'state' / 'runs'}" in ended.err
 
 
@@ -221,7 +221,7 @@ async def test_a_relative_path_without_a_working_directory_is_named(tmp_path: Pa
         assert a_list.code == 2
         assert "run is relative, and the working directory has been removed" in a_list.err
         assert (stopped.code, stage.running()) == (0, 0)
-        assert "journal.elsewhere" in stopped.err
+        assert "; so this run is recorded in /" in stopped.err
         assert "Nothing was sent" not in stopped.err
 
 
@@ -434,10 +434,10 @@ async def test_what_a_full_disk_kept_from_the_journal_is_said_by_continue(
             assert (again.code, report.code) == (5, 5)
             for one in (again, report):
                 assert "campaigns that it paused then may be missing here" in one.out
-            assert "journal.incomplete" in undone.err
+            assert "lacks something: its disk failed" in undone.err
         else:
             assert ("journal.db.open" in names) == (how == "killed")
-            assert ("journal.perhaps_incomplete" in again.err) == (how == "killed")
+            assert ("the journal of this run may lack something" in again.err) == (how == "killed")
             assert (again.code, report.code) == (0, 0)
             assert "may be missing" not in again.out + report.out
 

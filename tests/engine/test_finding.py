@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.engine.finding import Last, find_run
-from orchestrator.errors import UsageError
+from orchestrator.errors import RefusedError, UsageError
+from orchestrator.model import Status
+from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.store.registry import known_runs, register
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import VDN, Stage, started
+from tests.fakes import VDN, Stage, ref, several, started
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.engine.pausing_all import Findings
 
 
 def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:
@@ -174,3 +179,72 @@ async def test_a_second_restore_tried_dry_says_what_is_left_alone(tmp_path: Path
     again = await stage.restore(paused.run_dir, dry_run=True)
 
     assert (dict(again.counts), again.exit_code) == ({"left_alone": 3}, 0)
+
+
+async def test_last_unfinished_run_passes_over_a_restore_that_a_stop_has_overtaken(
+    tmp_path: Path,
+) -> None:
+    """A killed list, a killed restore of another, a newer stop: the list is continued, and why."""
+    stage = Stage(tmp_path, several({1: 5, 2: 5}))
+    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
+    one = [each for each in stage.world.refs() if each.vdn_id == 1]
+    assert await stage.until_killed(stage.pause(one)) is None
+    (killed,) = stage.run_dirs()
+    stage.server.on_sent = None
+    stopped = await stage.pause_all(2)
+    assert stopped.run_dir is not None
+    stage.server.on_sent = lambda sent: stage.kill() if sent.kind is Kind.RESUME else None
+    assert await stage.until_killed(stage.restore(stopped.run_dir)) is None
+    stage.server.on_sent = None
+    for each in stage.world.refs():
+        stage.world.set_status(each, Status.STARTED)
+    newer = await stage.pause_all(2)
+    said: list[str] = []
+
+    found = find_run(
+        stage.settings().state_dir, "last", Last.UNFINISHED, passed_over=said.append
+    ).path
+
+    assert found == killed
+    (why,) = said
+    assert why.startswith("`last` passes over run ")
+    assert f": run {newer.run_id} has stopped campaigns of VDN 2 since" in why
+
+
+async def test_a_newer_run_whose_directory_was_moved_is_named(tmp_path: Path) -> None:
+    """`last` means the one before, and says which run is registered where nothing is."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause([ref(1)])
+    moved = await stage.pause([ref(2)], run_dir=tmp_path / "nightly")
+    (tmp_path / "nightly").rename(tmp_path / "away")
+    said: list[str] = []
+    state_dir = stage.settings().state_dir
+
+    found = find_run(state_dir, "last", Last.UNDOABLE, passed_over=said.append).path
+
+    assert found == paused.run_dir
+    (why,) = said
+    assert why == (
+        f"run {moved.run_id}, which is newer, is registered at {tmp_path / 'nightly'}, which is"
+        " gone; `last` passes over it"
+    )
+    shutil.rmtree(found)
+    with pytest.raises(UsageError, match=f"and run {moved.run_id} is registered at .* more like"):
+        find_run(state_dir, "last", Last.UNDOABLE)
+
+
+async def test_a_run_that_nobody_confirmed_is_not_missed(tmp_path: Path) -> None:
+    """Its directory was taken away with it: `last` says nothing about it."""
+    stage = Stage(tmp_path, started(3))
+    paused = await stage.pause([ref(1)])
+
+    async def refuse(_: Findings) -> bool:
+        return False
+
+    with pytest.raises(RefusedError):
+        await stage.pause_all(VDN, confirm=refuse)
+    said: list[str] = []
+
+    found = find_run(stage.settings().state_dir, "last", Last.REAL, passed_over=said.append)
+
+    assert (found.path, said) == (paused.run_dir, [])

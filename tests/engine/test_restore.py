@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.engine import pausing_all
+from orchestrator.engine.options import PauseAllOptions
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
+from orchestrator.reports.sentences import next_step
 from orchestrator.reports.summary import Ended
+from orchestrator.reports.undo import undo_lines
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
+from orchestrator.store import MarkState
+from orchestrator.store.marks import read_marks
 from tests.fakes import START_MS, VDN, Stage, ref, several, started, started_refs
 
 if TYPE_CHECKING:
@@ -96,6 +102,7 @@ async def test_only_except_vdn_and_limit_leave_the_others_alone(tmp_path: Path) 
     choices: list[tuple[dict[str, Any], int]] = [
         ({"only": frozenset({pair})}, 1),
         ({"except_": frozenset({pair})}, 9),
+        ({"only": frozenset({pair, (1, 10_002)}), "except_": frozenset({pair})}, 1),
         ({"vdns": frozenset({2})}, 5),
         ({"limit": 3}, 3),
         ({"dry_run": True}, 0),
@@ -345,3 +352,95 @@ async def test_what_a_killed_list_may_have_paused_is_no_secret(
     told = {one for one, outcome in stage.outcomes(result).items() if outcome == "left_alone"}
     assert left == told
     assert bool(left) is not is_known
+
+
+# -- a newer stop -------------------------------------------------------------------------------
+
+
+async def test_a_restore_that_a_newer_stop_overtakes_names_it(tmp_path: Path) -> None:
+    """19 of 20 are paused again while the restore goes on: the stop is named, and who to ask."""
+    stage = Stage(tmp_path, started(20))
+    run_dir = await paused(stage)
+    stops: list[asyncio.Task[Any]] = []
+
+    def stop(_: Sent) -> None:
+        if len(resumed(stage)) == 20 and not stops:
+            stops.append(
+                asyncio.create_task(
+                    pausing_all.pause_all(
+                        stage.settings(emergency=True),
+                        PauseAllOptions((VDN,), reason="wrong list again"),
+                        stage.birth(),
+                        confirm=None,
+                    )
+                )
+            )
+
+    stage.server.on_sent = stop
+    # the last start takes a second: the others are paused again before the restore looks
+    stage.server.handler.faults = FaultPlan(scripted={ref(20): [faults.DATABASE_ERROR] * 4})
+    result = await stage.restore(run_dir)
+    newer = await stops[0]
+
+    assert newer.counts == {"paused": 19}
+    assert result.counts == {"failed": 19, "restored": 1}
+    why = f"stopped again by run {newer.run_id} (pause-all by "
+    errors = [row["error"] for row in stage.rows(result) if row["outcome"] == "failed"]
+    assert all(why in error and "; reason: wrong list again)" in error for error in errors)
+    assert "19 failed (suspended again since)" in result.line
+    assert "s old" not in result.line
+    assert result.facts.lag_s == 0
+    following = next_step(result.facts, result.tally)
+    assert following.startswith(f"Next: ask before anything is started: 19 were {why}")
+    assert "restore" not in following
+
+
+async def test_what_was_stopped_again_since_is_not_called_started(tmp_path: Path) -> None:
+    """Restored, then stopped by a newer run: left alone as that, and the newer run is to undo."""
+    stage = Stage(tmp_path, started(20))
+    run_dir = await paused(stage)
+    first = await stage.restore(run_dir)
+    newer = await stage.pause([ref(1), ref(2)])
+
+    result = await stage.restore(run_dir)
+
+    why = f"restored before from run {run_dir.name} by run {first.run_id}"
+    assert stage.row(result, ref(1))["error"] == f"{why}, stopped again since by run {newer.run_id}"
+    assert stage.row(result, ref(3))["error"] == why
+    assert result.undo is not None
+    assert result.undo.started_before == 18
+    assert [number for _, number, _ in result.undo.stay_off] == [2]
+    assert f"`orchestrator restore {newer.run_id}` starts again" in "".join(undo_lines(result.undo))
+    assert "18 started again before, by another restore, 2 left alone" in result.line
+
+    assert newer.run_dir is not None
+    assert (await stage.restore(newer.run_dir)).counts == {"restored": 2}
+    again = await stage.restore(run_dir)
+    assert again.undo is not None
+    assert (again.undo.started_before, again.undo.stopped_again_by) == (20, ())
+
+
+async def test_what_a_killed_restore_started_is_its_doing(tmp_path: Path) -> None:
+    """[P03] --include-inferred after a kill: what runs is inferred to be ours, no mark is open."""
+    stage = Stage(tmp_path, started(30))
+    run_dir = await paused(stage)
+    stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
+    assert await stage.until_killed(stage.restore(run_dir)) is None
+    stage.server.on_sent = None
+    await asyncio.sleep(1)  # what had left arrives
+    perhaps = {
+        one
+        for one, mark in read_marks(run_dir, {}).items()
+        if mark.state is MarkState.INTENDED and one in started_refs(stage.world)
+    }
+    assert perhaps
+
+    result = await stage.restore(run_dir, include_inferred=True)
+
+    rows = {one: stage.row(result, one) for one in perhaps}
+    assert {(row["outcome"], row["evidence"]) for row in rows.values()} == {
+        ("restored", "inferred")
+    }
+    assert result.counts == {"restored": 30}
+    assert {mark.state for mark in read_marks(run_dir, {}).values()} == {MarkState.RESTORED}
+    assert {stage.server.ledger.effects[one] for one in stage.world.refs()} == {2}

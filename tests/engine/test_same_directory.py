@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -12,6 +13,8 @@ import pytest
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.restore import restore
 from orchestrator.errors import JournalMismatchError, ManifestError, RefusedError, UsageError
+from orchestrator.policy.decide import Outcome
+from orchestrator.reports.summary import Ended
 from orchestrator.store.registry import find_by_id, known_runs
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, started
@@ -250,3 +253,64 @@ async def test_a_killed_run_elsewhere_is_found_by_its_id(tmp_path: Path) -> None
     (run,) = known_runs(stage.settings().state_dir)
 
     assert find_by_id(stage.settings().state_dir, run.run_id).path == folder
+
+
+# -- what is said of it -------------------------------------------------------------------------
+
+
+async def test_an_accept_that_comes_too_late_is_said(tmp_path: Path) -> None:
+    """A finished run keeps its exit code: one event, and none where it was begun like that."""
+    stage = Stage(tmp_path, started(3))
+    refs = [ref(1), ref(99)]
+    place = tmp_path / "nightly"
+    first = await stage.pause(refs, run_dir=place)
+
+    again = await stage.pause(refs, run_dir=place, accept=frozenset({Outcome.NOT_FOUND}))
+    await stage.pause(refs, run_dir=place)
+
+    assert (first.exit_code, again.exit_code, again.repeated) == (1, 1, True)
+    assert stage.events.named("accept.ignored") == [
+        {"run_id": first.run_id, "outcomes": "not_found"}
+    ]
+
+
+async def test_a_run_that_is_taken_up_again_is_announced(tmp_path: Path) -> None:
+    """Which run, since when, and how it was interrupted: killed, or ended early."""
+    stage = Stage(tmp_path, started(5))
+    run_dir = await killed(stage)
+
+    def interrupt(_: object) -> None:
+        assert stage.stopping is not None
+        stage.stopping.stop(Ended.SIGNAL_INT, "SIGINT received")
+
+    stage.server.on_sent = interrupt
+    await stage.continue_run(run_dir)
+    stage.server.on_sent = None
+    await stage.continue_run(run_dir)
+    await stage.continue_run(run_dir)
+
+    first, second = stage.events.named("run.continued")
+    (process, *_) = json.loads((run_dir / "summary.json").read_text())["processes"]
+    assert (first["action"], first["run_id"]) == ("pause", second["run_id"])
+    since = f"{process['started_at'][:19]}Z"
+    assert (
+        first["how"]
+        == f"whose process {process['pid']} on stage, at work since {since}, was killed"
+    )
+    assert str(second["how"]).startswith("which ended early at 2025-11-23T23:05:")
+    assert str(second["how"]).endswith("Z (SIGINT received)")
+
+
+async def test_lines_that_are_skipped_are_named(tmp_path: Path) -> None:
+    """The first twenty with place and reason, as a refusal names them, then how many more."""
+    stage = Stage(tmp_path, started(3))
+    manifest = tmp_path / "list.csv"
+    bad = "".join(f"{VDN},x{number}\n" for number in range(25))
+    manifest.write_text(f"vdn_id,campaign_id\n{VDN},{ref(1).campaign_id}\n{bad}")
+
+    await stage.pause(manifest=manifest, skip_invalid=True)
+
+    named = stage.events.named("line.skipped")
+    assert [one["place"] for one in named] == [str(line) for line in range(3, 23)]
+    assert "'x0'" in str(named[0]["reason"])
+    assert stage.events.named("lines.skipped") == [{"number": 5}]

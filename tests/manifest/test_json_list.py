@@ -485,8 +485,38 @@ def test_a_bad_line_is_kept_for_the_report() -> None:
     assert line.campaign_text == "{" + "x" * 199
 
 
-def test_a_key_that_names_a_run_is_ignored() -> None:
-    """Also beside the others: a report that somebody has turned into JSON."""
-    assert json_lines('{"vdnId": 7, "run_id": "r1", "campaignId": 5}\n') == [
-        (1, "1 $.campaignId", 5, "")
+@pytest.mark.parametrize(
+    ("text", "run_id"),
+    [
+        ('[{"campaignId": 5, "run_id": "r1"}, {"campaignId": 6, "runId": "r1"}]', "r1"),
+        ('{"run_id": "r1", "campaigns": [5, {"campaignId": 6}]}', "r1"),
+        ('{"run_id": "r1", "campaignIds": [5, 6]}', "r1"),
+        ('[{"campaignId": 5, "run_id": "r1"}, {"campaignId": 6, "run_id": "r2"}]', ""),
+        ('[{"campaignId": 5, "run_id": "r1"}, 6]', ""),
+        ('[{"campaignId": 5, "run_id": "r1", "runId": "r1"}]', ""),
+        ('[{"campaignId": 5, "run_id": 1}]', ""),
+        ("[5, 6]", ""),
+    ],
+)
+def test_the_run_that_every_entry_names_is_known(text: str, run_id: str) -> None:
+    """A script may write a repeat as JSON: two runs, or an entry without one, say nothing."""
+    reader = LineReader(7)
+
+    lines = list(read_json_list(io.StringIO(text), reader))
+
+    assert all(line.ref for line in lines)
+    assert reader.run_id == run_id
+
+
+@pytest.mark.parametrize(("last", "run_id"), [('"r1"}', "r1"), ('"r2"}', ""), ('"r1', "")])
+def test_the_run_that_every_json_line_names_is_known(last: str, run_id: str) -> None:
+    """A line that cannot be read names none."""
+    reader = LineReader(None)
+    lines = [
+        '{"vdnId": 7, "campaignId": 5, "run_id": "r1"}',
+        f'{{"vdnId": 7, "campaignId": 6, "run_id": {last}',
     ]
+
+    list(read_json_lines(enumerate(lines, start=1), reader))
+
+    assert reader.run_id == run_id

@@ -183,7 +183,20 @@ def test_a_stop_and_its_restore_are_one_story() -> None:
             "notes": [
                 {"at": "2026-11-24T08:00:00.000Z", "operator": "ben", "text": "<i>list fixed"}
             ],
-            "processes": [{"started_at": "a"}, {"started_at": "2026-11-24T00:05:01.500Z"}],
+            "processes": [
+                {"started_at": "a", "ended_at": None, "ended": None},
+                {
+                    "started_at": "2026-11-24T00:05:01.500Z",
+                    "ended_at": "2026-11-24T00:05:02.000Z",
+                    "ended": "signal_int",
+                },
+                {
+                    "started_at": "2026-11-24T00:05:03.000Z",
+                    "ended_at": "2026-11-24T00:05:04.000Z",
+                    "ended": "finished",
+                },
+                {"started_at": "2026-11-24T00:05:05.000Z", "ended": None},
+            ],
             "clock_offset_s": -1.25,
         },
         run_id="20261124T000501Z-0001",
@@ -199,7 +212,10 @@ def test_a_stop_and_its_restore_are_one_story() -> None:
         "VDN 1234: nothing was running",
         "ended: quiet",
         "ana started restore",
-        "another process took it up",
+        "its process had been killed; another process took it up",
+        "its process ended early (signal int)",
+        "03.000Z another process took it up",
+        "04.000Z its process ended (",
         "ended: complete",
         "ben noted: <i>list fixed",
     ]

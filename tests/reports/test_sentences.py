@@ -9,7 +9,13 @@ import pytest
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, Tally
-from orchestrator.reports.sentences import advice, next_step, unstopped_lines, verdict_line
+from orchestrator.reports.sentences import (
+    advice,
+    certificate_advice,
+    next_step,
+    unstopped_lines,
+    verdict_line,
+)
 from orchestrator.reports.summary import EARLY, CallCount, CallsRecord, Ended, RunFacts, VdnProof
 from tests.report_makers import HOSTILE, database_failure, make_facts, make_row, tally_of
 
@@ -121,8 +127,8 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
             (
                 "Ended early (connection refused): 1 line: 0 stopped, 1 not stopped: 1 not"
                 " attempted."
-                f" Next: orchestrator continue {RUN}; if https://h:1 is wrong, the same command"
-                " with the right URL"
+                " Next: see that https://h:1 can be reached from here, then"
+                f" `orchestrator continue {RUN}`"
             ),
         ),
         (
@@ -656,3 +662,84 @@ def test_a_file_that_was_not_written_is_not_pointed_to() -> None:
     tally = tally_of(*[database_failure() for _ in range(39)])
 
     assert unstopped_lines(make_facts(storage_failed=True), tally)[-1] == "… and 19 more"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("stopped again by run X (pause by ana)", "2 were stopped again by run X (pause by ana)"),
+        ("", "2 were suspended again by somebody"),
+    ],
+)
+def test_what_a_newer_stop_has_overtaken_is_asked_about_not_repeated(error: str, said: str) -> None:
+    """A restore was accepted, and the campaigns are off again: nobody is told to start them."""
+    row = make_row(Outcome.FAILED, cause=Kind.ACCEPTED, error=error)
+    facts = make_facts(RunKind.RESTORE, source_run="20261123T104107Z-0aa1")
+    tally = tally_of(row, row, database_failure())
+
+    assert "3 failed (mostly suspended again since)" in verdict_line(facts, tally)
+    assert next_step(facts, tally) == f"Next: ask before anything is started: {said}"
+    assert "1 was " in next_step(facts, tally_of(row))
+
+
+REACHED = "when the server can be reached"
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        (RunKind.PAUSE, {"ended": Ended.SERVER}),
+        (
+            RunKind.PAUSE_ALL,
+            {"ended": Ended.DEADLINE, "proofs": (VdnProof(7, problem="no such name"),)},
+        ),
+    ],
+)
+def test_a_server_that_was_never_reached_has_a_url_to_correct(
+    kind: RunKind, facts: dict[str, Any]
+) -> None:
+    """The setting is named; what was typed is not repeated by a command."""
+    made = make_facts(kind, server="https://h:1", **facts)
+    tally = tally_of(unattempted=1)
+    correct = (
+        "correct the URL https://h:1 (from {}) and give the same command again; if it is right"
+    )
+
+    typed = next_step(made, tally, url_from="--base-url")
+    kept = next_step(made, tally, url_from="/etc/o.toml")
+
+    again = correct.format("--base-url")
+    assert typed == f"Next: {again}, continue run {RUN} with it {REACHED}"
+    again = correct.format("/etc/o.toml")
+    assert kept == f"Next: {again}, `orchestrator continue {RUN}` {REACHED}"
+    assert advice(made, tally, url_from="--base-url") in {"", typed.removeprefix("Next: ")}
+    assert "correct the URL" not in next_step(made._replace(worst_1s=1), tally, url_from="x")
+
+
+@pytest.mark.parametrize(
+    ("ended", "first", "last"),
+    [
+        (
+            Ended.WRONG_NAME,
+            "ask whoever runs the server for a certificate of this name, then",
+            "correct the URL https://h:1 (from --base-url) and give the same command again",
+        ),
+        (Ended.EXPIRED, "set this machine's clock right if it is wrong, else ask whoever", ""),
+    ],
+)
+@pytest.mark.parametrize("kind", [RunKind.PAUSE, RunKind.PAUSE_ALL])
+def test_a_bad_certificate_has_the_advice_that_fits(
+    kind: RunKind, ended: Ended, first: str, last: str
+) -> None:
+    """Another name, or another time: `check` would only say it again."""
+    made = make_facts(kind, ended=ended, server="https://h:1", proofs=(VdnProof(7, problem="p"),))
+
+    hint = advice(made, tally_of(unattempted=1), url_from="--base-url")
+    following = next_step(made, tally_of(unattempted=1), url_from="--base-url")
+
+    assert hint.startswith(first)
+    assert following == f"Next: {hint}"
+    assert hint.endswith(last)
+    assert hint.startswith(certificate_advice(ended))
+    assert certificate_advice(Ended.SERVER) == ""
+    assert "check" not in hint

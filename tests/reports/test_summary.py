@@ -66,7 +66,7 @@ def check_exit_code(facts: RunFacts, tally: Tally) -> int:
         return 5
     if ended in {"credentials", "denied"}:
         return 3
-    if ended in {"server", "untrusted", "max_failures"}:
+    if ended in {"server", "untrusted", "wrong_name", "expired", "max_failures"}:
         return 4
     return signals.get(ended) or int(short > 0 or facts.unverified > 0)
 

@@ -85,3 +85,14 @@ def test_what_runs_again_already_does_not_stay_off() -> None:
         "1 was started again before, by another restore",
         "61 were started again before, by another restore",
     ]
+
+
+def test_what_was_stopped_again_is_another_runs_to_undo() -> None:
+    """The question and the last lines name the command."""
+    facts = FACTS._replace(stopped_again_by=("20261127T080000Z-0001",))
+
+    line = (
+        "`orchestrator restore 20261127T080000Z-0001` starts again what run"
+        " 20261127T080000Z-0001 turned off"
+    )
+    assert undo_lines(facts)[-1] == other_lines(facts, is_last=True)[-1] == line

@@ -644,7 +644,7 @@ def test_a_missing_secret_is_asked_for_on_a_terminal(world: World) -> None:
     assert settings.credentials.secret_key == Secret(CANARY)
     assert settings.origins["credentials.secret_key"] == "typed at the terminal"
     empty = world.refusal(environ={"ORCHESTRATOR_SECRET_KEY_FILE": ""}, ask_secret=lambda: "")
-    assert str(empty) == f"typed at the terminal: is empty.{NOTHING_SENT}"
+    assert str(empty) == f"no secret key was typed.{NOTHING_SENT}"
 
 
 def test_a_missing_secret_without_a_terminal_is_refused(world: World) -> None:
@@ -652,7 +652,8 @@ def test_a_missing_secret_without_a_terminal_is_refused(world: World) -> None:
     error = world.refusal(environ={"ORCHESTRATOR_SECRET_KEY_FILE": ""})
 
     assert str(error).startswith(
-        "no secret key configured (looked in --secret-key-file, ORCHESTRATOR_SECRET_KEY_FILE,"
+        "no secret key configured: ORCHESTRATOR_SECRET_KEY_FILE is empty (looked in"
+        " --secret-key-file, ORCHESTRATOR_SECRET_KEY_FILE,"
     )
     assert error.advice.endswith("add --secret-key-file FILE")
 
@@ -680,4 +681,21 @@ def test_the_secret_may_come_from_its_variable(world: World) -> None:
     assert (
         str(error)
         == f"ORCHESTRATOR_SECRET_KEY: ends with a line break: take it away.{NOTHING_SENT}"
+    )
+
+
+def test_a_secret_key_that_is_too_short_to_be_masked_is_warned_about(world: World) -> None:
+    """[C01] Two characters stand in ordinary words; a whole key is no news."""
+    told: list[str] = []
+
+    short = world.load(
+        environ={"ORCHESTRATOR_SECRET_KEY_FILE": "", "ORCHESTRATOR_SECRET_KEY": "er"},
+        warn=told.append,
+    )
+
+    assert short.credentials.secret_key == Secret("er")
+    (warning,) = (one for one in told if "secret key" in one)
+    assert warning == (
+        "the secret key has 2 characters: is that all of it? So short a text is not masked in"
+        " messages"
     )

@@ -108,3 +108,11 @@ def test_secrets_are_equal_by_their_text_and_to_nothing_else() -> None:
     assert Secret("a") != "a"
     assert Secret("\udcff") == Secret("\udcff")
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+
+
+@pytest.mark.parametrize(("text", "is_masked"), [("", False), ("abcde", False), ("abcdef", True)])
+def test_a_secret_is_taken_out_of_other_texts_from_six_characters_on(
+    text: str, *, is_masked: bool
+) -> None:
+    """A shorter one stands in ordinary words, and they would be unreadable."""
+    assert Secret(text).is_masked is is_masked

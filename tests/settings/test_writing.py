@@ -102,3 +102,15 @@ def test_what_cannot_be_written_leaves_the_old_one(
 
     assert path.read_bytes() == b"one"
     assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize("name", ["two", "two\nx = 1", "{0}"])
+def test_the_head_names_the_commands_of_this_file(name: str) -> None:
+    """A second server's file is changed by the command that wrote it; a name ends no comment."""
+    text = toml_text({}, init=f"orchestrator init --config {name}")
+
+    shown = ascii(name)[1:-1]
+    first, second = text.splitlines()
+    assert f"`orchestrator init --config {shown}`" in first
+    assert f"`orchestrator config show --config {shown}`" in second
+    assert tomllib.loads(text) == {}

@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, StorageError, UsageError
 from orchestrator.store import PlanWriter
-from orchestrator.store.registry import REGISTRY, find_by_id, known_runs, register
+from orchestrator.store.registry import (
+    REGISTRY,
+    find_by_id,
+    forget,
+    known_runs,
+    missing_runs,
+    register,
+)
 from orchestrator.store.run_dir import RunDirectory, make_run_directory
 from tests.store.journal_makers import line, run_record
 
@@ -302,3 +309,26 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
     (tmp_path / "runs" / "20270101T000000Z-0000").touch()
 
     assert ids(tmp_path) == [LATER_ID, ID]
+
+
+def test_a_run_that_is_gone_on_purpose_is_not_missing(tmp_path: Path) -> None:
+    """Moved away: missing; forgotten: neither missing nor known; again at its place: known."""
+    path = elsewhere(tmp_path, tmp_path / "nightly", ID)
+    finished(tmp_path, LATER_ID)
+    path.rename(tmp_path / "away")
+
+    assert [run.place for run in missing_runs(tmp_path)] == [str(path)]
+    assert list(missing_runs(tmp_path, newer_than=ID)) == []
+    forget(tmp_path, ID)
+    assert list(missing_runs(tmp_path)) == []
+    assert ids(tmp_path) == [LATER_ID]
+    elsewhere(tmp_path, path, ID)
+    assert ids(tmp_path) == [ID, LATER_ID]
+
+
+def test_what_cannot_be_forgotten_is_an_error(tmp_path: Path) -> None:
+    """A directory stands where the registry belongs."""
+    (tmp_path / REGISTRY).mkdir()
+
+    with pytest.raises(StorageError, match=REGISTRY):
+        forget(tmp_path, ID)

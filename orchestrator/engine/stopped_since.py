@@ -1,0 +1,170 @@
+"""Stops after a restore: what it started may have been turned off again since, on purpose.
+
+Only runs of this state directory are known here. One that cannot be read is passed over: `runs`
+says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.engine.reconcile import changed_by
+from orchestrator.engine.undone import find_undone, is_stop, shortened, vdns_of
+from orchestrator.errors import OrchestratorError, RefusedError
+from orchestrator.isales.verdict import Kind
+from orchestrator.model import Status
+from orchestrator.policy.decide import Decision, Outcome
+from orchestrator.policy.quiet import LagMeter
+from orchestrator.store import MarkState, OutcomeRecord, Standing, open_saved
+from orchestrator.store.marks import read_marks
+from orchestrator.store.registry import known_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.engine.context import RunContext
+    from orchestrator.engine.undone import Undone
+    from orchestrator.model import CampaignRef
+    from orchestrator.store import Known, RunRecord
+    from orchestrator.store.registry import KnownRun
+
+#: other runs that are looked into, the newest first
+_RUNS_READ = 200
+
+
+class Stop(NamedTuple):
+    """A run that turned something off."""
+
+    record: RunRecord
+    refs: frozenset[CampaignRef]
+    #: of these, what no restore has started again
+    off: frozenset[CampaignRef]
+    #: it began after the run in question
+    is_newer: bool
+
+
+def refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
+    """Let no restore go on in a VDN that somebody has stopped since it began.
+
+    Raises:
+        RefusedError: somebody has.
+        UsageError: the run that it undoes is gone.
+    """
+    vdns = set(vdns_of(find_undone(record, state_dir)))
+    for stop in _stops_since(record.run_id, record.fingerprint, state_dir):
+        stopped = vdns & {ref.vdn_id for ref in stop.refs}
+        if stopped:
+            named = " ".join(map(str, sorted(stopped)))
+            raise RefusedError(
+                f"run {stop.record.run_id} has stopped campaigns of VDN {named} since this restore"
+                " began. Nothing was sent.",
+                advice=f"`orchestrator restore {record.source_run}` says what it would start, and"
+                " asks",
+            )
+
+
+def stopped_again(undone: Undone, state_dir: Path) -> dict[CampaignRef, str]:
+    """Which of the campaigns that restores have started are off again, and by which newer run."""
+    restored = {
+        ref: mark.run_id
+        for ref, mark in undone.marks.items()
+        if mark.state is MarkState.RESTORED and mark.run_id
+    }
+    if not restored:
+        return {}
+    order = [run.run_id for run in islice(known_runs(state_dir), _RUNS_READ)]
+    newer = {restore: set(order[: order.index(restore)]) for restore in set(restored.values())
+             if restore in order}  # fmt: skip
+    found: dict[CampaignRef, str] = {}
+    for stop in _stops_since(undone.record.run_id, undone.record.fingerprint, state_dir):
+        for ref in stop.refs & restored.keys() - found.keys():
+            # the newest run that turned it off says how it is
+            is_since = stop.record.run_id in newer.get(restored[ref], ())
+            found[ref] = stop.record.run_id if is_since and ref in stop.off else ""
+    return {ref: run_id for ref, run_id in found.items() if run_id}
+
+
+async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path) -> None:
+    """Say of what was started and is suspended again which run has stopped it, where one has."""
+    overtaken = [
+        known
+        for vdn_id in {one.ref.vdn_id for one in undone.candidates}
+        for known in await context.journal.known_of_vdn(vdn_id)
+        if known.outcome is Outcome.FAILED and known.history.attempts
+    ]
+    if not overtaken:
+        return
+    record = await context.journal.read(lambda saved: saved.record())
+    stops = await asyncio.to_thread(
+        lambda: list(_stops_since(record.run_id, record.fingerprint, state_dir, live_too=True))
+    )
+    named = [
+        OutcomeRecord(
+            seq=known.seq,
+            ref=known.ref,
+            decision=Decision(Outcome.FAILED, known.evidence, changed_by(known)),
+            standing=known.standing or Standing.FINAL,
+            settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
+            state_after=Status.SUSPENDED,
+            seen_at_ms=known.settled_at_ms,
+            error=f"stopped again by {_words(stop.record)}",
+        )
+        for known in overtaken
+        if (stop := next((one for one in stops if _is_undone_by(known, one)), None))
+    ]
+    if named:
+        context.lag = LagMeter()  # a stop looks like a listing that is old
+        await context.complete(*named, confirms=True)
+
+
+def _is_undone_by(known: Known, stop: Stop) -> bool:
+    """Whether this stop is why a campaign is suspended; an older one may be, in its hold."""
+    is_ours = stop.is_newer or known.history.last is Kind.ACCEPTED
+    return is_ours and known.ref in stop.refs
+
+
+def _words(record: RunRecord) -> str:
+    reason = f"; reason: {shortened(record.reason)}" if record.reason else ""
+    return (
+        f"run {record.run_id} ({record.kind.value} by {record.operator} on {record.host}{reason})"
+    )
+
+
+def _stops_since(
+    run_id: str, fingerprint: str, state_dir: Path, *, live_too: bool = False
+) -> Iterator[Stop]:
+    """The stops of this server that began after a run, the newest first.
+
+    Args:
+        run_id: the run.
+        fingerprint: the server.
+        state_dir: whose runs.
+        live_too: an older one that goes on counts as well: a hold pauses what is started.
+    """
+    is_older = False
+    for run in islice(known_runs(state_dir), _RUNS_READ):
+        if run.run_id == run_id:
+            is_older = True
+            if not live_too:
+                return
+        elif not is_older or run.directory.is_live:
+            stop = _read(run, fingerprint, is_newer=not is_older)
+            if stop is not None:
+                yield stop
+
+
+def _read(run: KnownRun, fingerprint: str, *, is_newer: bool) -> Stop | None:
+    try:
+        with open_saved(run.directory.journal) as saved:
+            record = saved.record()
+            if not (is_stop(record, fingerprint) and saved.may_have_changed()):
+                return None
+            refs = frozenset(one.ref for one in saved.restorable())
+            marks = read_marks(run.directory.path, saved.marks())
+    except OrchestratorError:
+        return None
+    started = {ref for ref, mark in marks.items() if mark.state is MarkState.RESTORED}
+    return Stop(record, refs, refs - started, is_newer)
