@@ -17,7 +17,7 @@ def routes(site: Site) -> list[web.RouteDef]:
     return []
 
 
-def error_page(
+def error_page(  # noqa: PLR0913
     request: web.Request, status: int, heading: str, text: str, *, link: str = "", label: str = ""
 ) -> web.Response:
     """A page that says in plain English why not, with a link to what helps.
