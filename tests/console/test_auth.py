@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,7 +22,10 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-PROXY = {"console__user_header": "X-Remote-User", "console__trusted_peers": ("127.0.0.1",)}
+PROXY: dict[str, Any] = {
+    "console__user_header": "X-Remote-User",
+    "console__trusted_peers": ("127.0.0.1",),
+}
 
 
 async def test_the_link_lets_in_once_and_is_followed_by_another(folder: Path) -> None:
@@ -240,7 +243,10 @@ async def test_a_proxy_that_names_nobody_lets_nobody_in(folder: Path, name: str 
 
 async def test_a_header_from_an_untrusted_peer_is_refused(folder: Path) -> None:
     """Whoever reaches the port past the proxy could call himself anything; no link helps."""
-    more = {"console__user_header": "X-Remote-User", "console__trusted_peers": ("10.0.0.5",)}
+    more: dict[str, Any] = {
+        "console__user_header": "X-Remote-User",
+        "console__trusted_peers": ("10.0.0.5",),
+    }
     async with console(site_of(folder, **more), logged_in=False) as browser:
         key = browser.told[0].partition("key=")[2]
         forged = await browser.get("/orders/x", **{"X-Remote-User": JANE})
