@@ -1,0 +1,76 @@
+"""What every page of the console needs: settings, clock, who is asking, and which run is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from orchestrator.store.registry import known_runs
+from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.settings.load import Settings
+
+
+class Role(StrEnum):
+    """What somebody may do."""
+
+    VIEWER = "viewer"
+    STOPPER = "stopper"
+    RESTORER = "restorer"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who is asking; `request[VIEWER]`, set before any page is made."""
+
+    name: str
+    roles: frozenset[Role]
+    #: what form tokens are bound to
+    session: str = ""
+
+    def may(self, role: Role) -> bool:
+        """Whether somebody may do this."""
+        return role in self.roles
+
+
+@dataclass(frozen=True)
+class Site:
+    """One console."""
+
+    settings: Settings
+    #: --config … --ca-file … as given to `console`, handed on to every command started
+    connection: tuple[str, ...]
+    clock: Clock
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of all run directories."""
+        return self.settings.state_dir
+
+
+#: under this name a request has its viewer
+VIEWER: Final = "viewer"
+SITE: Final = web.AppKey("site", Site)
+
+
+def viewer_of(request: web.Request) -> Viewer:
+    """Who is asking."""
+    viewer: Viewer = request[VIEWER]
+    return viewer
+
+
+def find_run(state_dir: Path, run_id: str) -> RunDirectory | None:
+    """The directory of a run, by its whole id; what is no id finds nothing."""
+    if not is_run_id(run_id):
+        return None
+    usual = RunDirectory(state_dir / RUNS / run_id)
+    if usual.has_journal:
+        return usual
+    return next((run.directory for run in known_runs(state_dir) if run.run_id == run_id), None)
