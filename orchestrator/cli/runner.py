@@ -202,6 +202,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     consequence: str = STILL_DIALLING,
     reads: Path | None = None,
     run: RunDirectory | None = None,
+    asks: bool = True,
 ) -> Settings:
     """Load the settings of a command from its flags, the environment, the file, and its run."""
     _check_log_file(given, reads)
@@ -212,7 +213,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         emergency=emergency,
         need_server=need_server,
         need_credentials=need_credentials,
-        ask_secret=terminal_prompt() if need_credentials else None,
+        ask_secret=terminal_prompt() if need_credentials and asks else None,
         warn=(lambda _text: None) if given.quiet else output.warn,
         consequence=consequence,
         remembered=None if run is None else _remembered(run),

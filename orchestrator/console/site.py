@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from orchestrator.console.rights import Role, Viewer
 from orchestrator.store.registry import known_runs
 from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
 
@@ -18,26 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
 
 
-class Role(StrEnum):
-    """What somebody may do."""
-
-    VIEWER = "viewer"
-    STOPPER = "stopper"
-    RESTORER = "restorer"
-
-
-@dataclass(frozen=True)
-class Viewer:
-    """Who is asking; `request[VIEWER]`, set before any page is made."""
-
-    name: str
-    roles: frozenset[Role]
-    #: what form tokens are bound to
-    session: str = ""
-
-    def may(self, role: Role) -> bool:
-        """Whether somebody may do this."""
-        return role in self.roles
+__all__ = ["SITE", "VIEWER", "Role", "Site", "Viewer", "find_run", "viewer_of"]
 
 
 @dataclass(frozen=True)
