@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ _DOING: Final = {
     RunKind.PAUSE_ALL: "Stopping",
     RunKind.RESTORE: "Starting again what was stopped",
 }
+#: what the terminal's line proposes, and what it calls by its flag
+_HINT: Final = re.compile(r"; `--rate [0-9.e+]+` would take [0-9]+ (?:s|min|h [0-9]+ min)")
+_FLAG: Final = re.compile(r"--(rate|concurrency)")
 _NO_NUMBERS: Final = "not known: this run leaves no numbers"
 
 
@@ -161,8 +165,13 @@ def _shown(record: RunRecord, told: dict[str, Any], now_ms: int) -> dict[str, An
     ceiling_per_s, breaker = float(told["ceiling_per_s"]), _text(told["breaker"])
     ending, expected = _text(told["ending"]), _text(told["expected"])
     age_s = max(0, now_ms - int(told["at_ms"])) / 1000
-    rate = f"{float(told['rate_per_s']):.1f} of at most {ceiling_per_s:g} a second"
-    limited_by = _text(told["limited_by"])
+    counts = Counter({Outcome(one): int(number) for one, number in told["counts"].items()})
+    details = (
+        _counts(counts),
+        f"{int(told['repeats']):,} repeats" if told["repeats"] else "",
+        _without_flags(_text(told["limited_by"])),
+        _without_flags(_text(told["notice"])),
+    )
     return _document(
         record,
         phase=_text(told["phase"]),
@@ -170,10 +179,10 @@ def _shown(record: RunRecord, told: dict[str, Any], now_ms: int) -> dict[str, An
         total=total,
         not_stopped=int(told["not_stopped"]),
         checking=int(told["checking"]),
-        rate=f"{rate}, {limited_by}" if limited_by else rate,
+        rate=f"{float(told['rate_per_s']):.1f} of {ceiling_per_s:g} a second",
         breaker=f"open, probing: {breaker}" if breaker else "closed",
-        time_left=expected or "nothing left to send",
-        line=_text(told["line"], limit=600),
+        time_left=expected.removesuffix(" left") or "nothing left to send",
+        line=" · ".join(filter(None, details)),
         ending=ending,
         age_s=age_s if age_s > _STALE_S else 0,
     )
@@ -183,7 +192,8 @@ def _by_journal(kept: _Kept, now_ms: int) -> dict[str, Any]:
     """What is on record of a run that leaves no numbers."""
     assert kept.record is not None
     with open_saved(kept.directory.journal) as saved:
-        counts, lines, sent = Counter(saved.counts()), saved.lines(), saved.sent_per_s()
+        counts = Counter({Outcome(one): number for one, number in saved.counts().items()})
+        lines, sent = saved.lines(), saved.sent_per_s()
     second = now_ms // 1000
     rate = sum(number for at_s, number in sent.items() if second - 3 <= at_s < second) / 3
     doubtful = counts[Outcome.UNKNOWN]
@@ -194,10 +204,10 @@ def _by_journal(kept: _Kept, now_ms: int) -> dict[str, Any]:
         total=lines,
         not_stopped=sum(counts[one] for one in UNSTOPPED) - doubtful,
         checking=doubtful,
-        rate=f"{rate:.1f} pauses or starts a second of at most {kept.record.rate_per_s:g}",
+        rate=f"{rate:.1f} of {kept.record.rate_per_s:g} a second, reads not counted",
         breaker=_NO_NUMBERS,
         time_left=_NO_NUMBERS,
-        line=f"{counts.total():,} of {lines:,} on record",
+        line=_counts(counts),
         ending="",
         age_s=0,
     )
@@ -232,8 +242,7 @@ def _document(  # noqa: PLR0913 - all that is shown
         "done": done,
         "total": total,
         "progress": f"{progress} ({percent} %)" if total else progress,
-        "not_stopped": f"{not_stopped:,} not {again}"
-        + (f", {checking:,} being checked" if checking else ""),
+        "not_stopped": f"{not_stopped:,}" + (f" ({checking:,} more checked)" if checking else ""),
         "rate": rate,
         "breaker": breaker,
         "time_left": time_left,
@@ -250,6 +259,19 @@ def _document(  # noqa: PLR0913 - all that is shown
             ))
         ),
     }  # fmt: skip
+
+
+def _counts(counts: Counter[Outcome]) -> str:
+    return ", ".join(
+        f"{number:,} {outcome.value.replace('_', ' ')}"
+        for outcome, number in counts.most_common()
+        if number and outcome is not Outcome.UNKNOWN
+    )
+
+
+def _without_flags(text: str) -> str:
+    """Nobody here can give a flag to a run."""
+    return _FLAG.sub(r"the \1 limit", _HINT.sub("", text))
 
 
 def _unreadable(why: str) -> dict[str, Any]:

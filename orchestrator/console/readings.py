@@ -65,16 +65,16 @@ class Reading(NamedTuple):
         """How many run."""
         status = self.status
         if status is None:
-            return f"The server could not be asked: {as_sentence(self.problem)}"
+            return f"the server could not be asked: {as_sentence(self.problem)}"
         if status.no_campaigns:
-            return f"It has no campaigns at all: is {self.vdn} the right VDN?"
+            return f"it has no campaigns at all: is {self.vdn} the right VDN?"
         if not status.is_seen:
             why = for_terminal(status.problem, limit=_REASON_LIMIT)
-            return f"It could not be read: {as_sentence(why)}"
+            return f"it could not be read: {as_sentence(why)}"
         said = _running(self.running)
         if status.problem:
             why = for_terminal(status.problem, limit=_REASON_LIMIT)
-            said = f"At least this: {said} The listing was not complete: {as_sentence(why)}"
+            said = f"at least {said} The listing was not complete: {as_sentence(why)}"
         if status.may_start:
             said += f" {status.may_start:,} more may start by themselves."
         return said
@@ -82,7 +82,7 @@ class Reading(NamedTuple):
     def as_of(self, now_ms: int) -> str:
         """When that was, and how long ago."""
         ago_s = max(0, round((now_ms - self.at_ms) / 1000))
-        return f"as of {iso_time(self.at_ms)[11:19]}Z, {_ago(ago_s)} ago"
+        return f"At {iso_time(self.at_ms)[11:19]}Z ({_ago(ago_s)} ago)"
 
     def time_needed(self, rate_per_s: float) -> str:
         """How long a stop takes: the pauses at the pace, then the proof."""
@@ -95,7 +95,7 @@ class Reading(NamedTuple):
 
 def _running(number: int) -> str:
     if not number:
-        return "No campaign is running."
+        return "no campaign is running."
     return "1 campaign is running." if number == 1 else f"{number:,} campaigns are running."
 
 

@@ -14,6 +14,7 @@ from orchestrator.console.orders import new_order_id
 from orchestrator.console.render import error_page, page
 from orchestrator.console.run_reader import (
     FILES,
+    NOT_STOPPED,
     RunReader,
     chosen_campaigns,
     handed_on,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: campaigns of a restore that get a box to tick; all others are typed
 _BOXES: Final = 100
+#: rows on the page of a run; all of them have pages of their own
+_ROWS: Final = 20
 _CHUNK: Final = 1 << 16
 #: the report page is shown, but can do nothing
 _REPORT_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
@@ -56,7 +59,9 @@ class RunPages:
         now_ms = self.shared.site.clock.wall_ms()
         try:
             view = await asyncio.to_thread(self.reader.view, directory, now_ms=now_ms)
-            shown = await asyncio.to_thread(self.reader.rows, directory, "", 1, live=False)
+            missed = bool(dict(view.filters)[NOT_STOPPED]) and not view.record.dry_run
+            chosen = NOT_STOPPED if missed else ""
+            shown = await asyncio.to_thread(self.reader.rows, directory, chosen, 1, live=False)
         except OrchestratorError as error:
             return _unreadable(request, error)
         record = view.record
@@ -67,7 +72,9 @@ class RunPages:
             "run",
             run=view.told,
             view=view,
-            rows=shown,
+            rows=shown.first(_ROWS),
+            missed=missed,
+            more=dict(view.filters)[chosen] > _ROWS,
             base=base,
             order=order,
             may_go_on=viewer_of(request).may(goes_on),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.restore import RestorePreview
     from orchestrator.reports.page import ShownRow
+    from orchestrator.reports.rows import SweepRecord
     from orchestrator.store import RunRecord, Saved
     from orchestrator.store.run_dir import RunDirectory
 
@@ -49,6 +50,8 @@ FILES: Final = {
 #: runs and pages of rows that are kept
 _RUNS_MAX: Final = 8
 _PAGES_MAX: Final = 64
+#: check passes of each end that are shown
+_PASSES: Final = 6
 _READ_WITH: Final = (JOURNAL, f"{JOURNAL}-wal", "notes.jsonl", "marks.jsonl", *FILES)
 _ID: Final = re.compile(r"(?:([0-9]{1,4})/)?([0-9]{1,19})", re.ASCII)
 
@@ -62,12 +65,27 @@ class RunView(NamedTuple):
     #: filter → rows
     filters: tuple[tuple[str, int], ...]
     files: tuple[tuple[str, int], ...]
+    #: the first and the last check passes, and how many between them are not here
+    passes: tuple[Pass, ...]
+    passes_left_out: int
     #: something is left to be done, and `continue` does it
     is_unfinished: bool
     #: it is so old that the console does not continue it
     is_old: bool
     #: campaigns that it turned off and that no restore has started; None: it turned nothing off
     restorable: int | None
+
+
+class Pass(NamedTuple):
+    """One check pass of a VDN: both of its listings."""
+
+    vdn_id: int
+    began_ms: int
+    ended_ms: int
+    started: int
+    #: complete, and nothing started in it
+    clean: bool
+    problem: str
 
 
 class RowPage(NamedTuple):
@@ -79,6 +97,10 @@ class RowPage(NamedTuple):
     pages: int
     filters: tuple[tuple[str, int], ...]
     kind: RunKind
+
+    def first(self, number: int) -> RowPage:
+        """Only so many of its rows."""
+        return self._replace(rows=self.rows[:number])
 
 
 @dataclass
@@ -149,15 +171,46 @@ def _view(directory: RunDirectory, saved: Saved, now_ms: int) -> RunView:
     is_over = is_quiet or is_finished(saved) or not record.may_change
     undoes = record.kind is not RunKind.RESTORE and not record.dry_run
     has_changed = undoes and saved.may_have_changed()
+    passes = _passes(told["facts"].sweeps)
+    few = len(passes) <= 2 * _PASSES
     return RunView(
         record=record,
         told=told,
         filters=_filters(told["rows"].tally.counts),
         files=_files(directory),
+        passes=passes if few else (*passes[:_PASSES], *passes[-_PASSES:]),
+        passes_left_out=0 if few else len(passes) - 2 * _PASSES,
         is_unfinished=not is_over,
         is_old=now_ms - last_written_ms(directory) > OLD_MS,
         restorable=unrestored(directory.path, saved) if has_changed else None,
     )
+
+
+def _passes(sweeps: Iterable[SweepRecord]) -> tuple[Pass, ...]:
+    """Listings of a VDN that ended together are one pass."""
+    found: dict[tuple[int, int], Pass] = {}
+    for one in sweeps:
+        key = one.vdn_id, one.ended_at_ms
+        before = found.get(key)
+        now = Pass(
+            one.vdn_id,
+            one.started_at_ms,
+            one.ended_at_ms,
+            one.started,
+            one.complete and not one.started,
+            one.problem,
+        )
+        found[key] = (
+            now
+            if before is None
+            else now._replace(
+                began_ms=min(now.began_ms, before.began_ms),
+                started=max(now.started, before.started),
+                clean=now.clean and before.clean,
+                problem=before.problem or now.problem,
+            )
+        )
+    return tuple(found.values())
 
 
 def _filters(counts: Mapping[Outcome, int]) -> tuple[tuple[str, int], ...]:

@@ -191,4 +191,4 @@ class Views:
 def _said(reading: Reading | None, now_ms: int) -> str:
     if reading is None:
         return "The server is being asked how many campaigns run."
-    return f"{reading.sentence()} ({reading.as_of(now_ms)})"
+    return f"{reading.as_of(now_ms)}: {reading.sentence()}"

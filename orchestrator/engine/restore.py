@@ -122,7 +122,7 @@ class RestorePreview:
     wanted: tuple[Restorable, ...]
     #: all that the run turned off
     candidates: tuple[Restorable, ...]
-    #: in which VDNs something would start, or was turned off where nothing would
+    #: in which VDNs the run turned something off: what an operator has to type
     vdns: tuple[int, ...]
     #: why a restore would be refused without --even-if-old; empty: it would not
     too_old: str = ""
@@ -145,7 +145,7 @@ async def preview(
         too_old = error.sentence
     choice = choose(options, undone)
     facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
-    vdns = {one.ref.vdn_id for one in choice.wanted or undone.candidates}
+    vdns = {one.ref.vdn_id for one in undone.candidates}
     return RestorePreview(
         facts=facts,
         wanted=tuple(choice.wanted),
