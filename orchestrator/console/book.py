@@ -18,7 +18,6 @@ from orchestrator.store.registry import REGISTRY, KnownRun, known_runs
 from orchestrator.store.run_dir import JOURNAL, RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -52,15 +51,15 @@ class RunBook:
 
     state_dir: Path
     clock: Clock
-    _known: tuple[KnownRun, ...] = ()
-    _known_mark: _Mark = ()
-    _read_ms: int = 0
+    #: how many were asked for → when, and the runs
+    _lists: dict[int | None, tuple[int, tuple[KnownRun, ...]]] = field(default_factory=dict)
+    _mark: _Mark = ()
     _changed_ms: int = 0
     _kept: dict[KnownRun, tuple[_Mark | None, RunLine]] = field(default_factory=dict)
 
     def newest(self, number: int) -> tuple[RunLine, ...]:
         """The live ones among the newest runs, then so many others."""
-        lines = [line for run in islice(self._runs(), _NEWEST) if (line := self._line(run))]
+        lines = [line for run in self._runs(_NEWEST) if (line := self._line(run))]
         lines.sort(key=lambda line: not line.live)
         live = sum(line.live for line in lines)
         others = [line for line in lines[live:] if not line.dry_run]
@@ -88,26 +87,27 @@ class RunBook:
 
     def _plain(self, number: int) -> Chapter:
         """Without a filter, only one page of them is read."""
-        runs = tuple(self._runs())
+        runs = self._runs()
         first = _chapter(number, len(runs), ())
         start = (first.number - 1) * PAGE
         lines = [line for run in runs[start : start + PAGE] if (line := self._line(run))]
         return first._replace(lines=tuple(lines))
 
-    def _runs(self) -> Iterator[KnownRun]:
+    def _runs(self, limit: int | None = None) -> tuple[KnownRun, ...]:
+        """The newest runs, or all: which files they have is not asked of more than these."""
         now_ms = self.clock.wall_ms()
         mark = tuple(_changed(self.state_dir / name) for name in (REGISTRY, RUNS))
-        if mark != self._known_mark:
-            self._known_mark, self._changed_ms = mark, now_ms
+        if mark != self._mark:
+            self._mark, self._changed_ms, self._lists = mark, now_ms, {}
         is_busy = abs(now_ms - self._changed_ms) < _QUIET_MS
-        age_ms = abs(now_ms - self._read_ms)
-        if self._changed_ms == now_ms or age_ms >= (_BUSY_MS if is_busy else _QUIET_MS):
-            self._known = tuple(known_runs(self.state_dir))
-            self._read_ms = now_ms
-            gone = self._kept.keys() - set(self._known)
-            for run in gone:
-                self._kept.pop(run, None)
-        return iter(self._known)
+        read_ms, runs = self._lists.get(limit, (None, ()))
+        if read_ms is None or abs(now_ms - read_ms) >= (_BUSY_MS if is_busy else _QUIET_MS):
+            runs = tuple(islice(known_runs(self.state_dir), limit))
+            self._lists[limit] = now_ms, runs
+            if limit is None:
+                for gone in self._kept.keys() - set(runs):
+                    self._kept.pop(gone, None)
+        return runs
 
     def _line(self, run: KnownRun) -> RunLine | None:
         mark, line = self._kept.get(run, (None, None))
