@@ -94,7 +94,8 @@ def _explain(say: Callable[[str], None]) -> Callable[..., Awaitable[web.StreamRe
         except UnicodeDecodeError:
             return views.error_page(request, 400, "The form cannot be read", "It is not UTF-8.")
         except Exception as error:  # noqa: BLE001 - one page is broken, the console is not
-            say(f"a bug in the console: {request.method} {request.path}: {type(error).__name__}")
+            what = f"{type(error).__name__}: {error}"
+            say(f"a bug in the console: {request.method} {request.path}: {what}")
             text = "The console has met a bug of its own. A shell helps: orchestrator --help"
             return views.error_page(request, 500, "A bug in the console", text)
 

@@ -20,7 +20,9 @@ from orchestrator.engine.undone import vdns_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.summary import Note
 from orchestrator.store import open_saved
+from orchestrator.store.notes import add_note
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
@@ -96,11 +98,9 @@ async def _continue(request: web.Request) -> web.StreamResponse:
     order_id = await _order_id(request)
     orders = request.app[ORDERS]
     order = await asyncio.to_thread(orders.more, order_id, kind, viewer.name, vdns, directory)
-    is_new = orders.find(order_id) is None
-    response = await _place(request, order)
-    if is_new:
-        await _tell(request, directory, viewer, "continued from the console")
-    return response
+    if await asyncio.to_thread(orders.find, order_id) is None:
+        await _tell(request, directory, viewer, "continue: ordered at the console")
+    return await _place(request, order)
 
 
 async def _end(request: web.Request) -> web.StreamResponse:
@@ -108,8 +108,9 @@ async def _end(request: web.Request) -> web.StreamResponse:
     directory = await _run(request)
     kind, _ = await asyncio.to_thread(_what, directory)
     viewer = need(request, _role_of(kind))
+    if directory.is_live:
+        await _tell(request, directory, viewer, "end: ordered at the console")
     await asyncio.to_thread(stop_run, directory, wait_s=_ENDS_S)
-    await _tell(request, directory, viewer, "ended from the console")
     return _see(f"/runs/{request.match_info['run_id']}")
 
 
@@ -170,7 +171,7 @@ async def _place(request: web.Request, order: Order) -> web.StreamResponse:
             label="Show it",
         )
     until_s = clock.now_s() + _BEGINS_S
-    while clock.now_s() < until_s and not _has_begun(placed):
+    while clock.now_s() < until_s and not await asyncio.to_thread(_has_begun, placed):
         if not await asyncio.to_thread(orders.is_working, placed.order):
             break
         await clock.sleep(_LOOK_S)
@@ -179,22 +180,30 @@ async def _place(request: web.Request, order: Order) -> web.StreamResponse:
 
 def _has_begun(order: Order) -> bool:
     run = order.directory
-    return run.is_live if order.is_continuing else run.has_journal
+    if not order.is_continuing or not run.has_journal:
+        return run.has_journal
+    try:
+        with open_saved(run.journal) as saved:
+            # one that is refused holds the directory for a moment, and is no process of the run
+            return saved.processes()[-1].started_at_ms >= order.at_ms
+    except (OrchestratorError, IndexError):
+        return False
 
 
 def _place_of(orders: Orders, order: Order) -> str:
     """Where an order is shown: on the page of its run, unless it was refused or is no run yet."""
-    is_refused = order.is_continuing and orders.end(order.order) in _REFUSED
-    if order.directory.has_journal and not is_refused:
-        return f"/runs/{order.run_id}"
-    return f"/orders/{order.order}"
+    is_there = _has_begun(order)
+    if order.is_continuing and not is_there and not orders.is_working(order.order):
+        # it was through already, and that is shown again
+        is_there = orders.end(order.order) not in _REFUSED
+    return f"/runs/{order.run_id}" if is_there else f"/orders/{order.order}"
 
 
 async def _tell(request: web.Request, directory: RunDirectory, viewer: Viewer, what: str) -> None:
-    """Put on record who has done it; that it was done counts more."""
-    now_ms = request.app[SITE].clock.wall_ms()
+    """Put on record who has ordered it; that it is done counts more."""
+    at = iso_time(request.app[SITE].clock.wall_ms())
     with suppress(OrchestratorError):
-        await asyncio.to_thread(add_note_to, directory, what, operator=viewer.name, at_ms=now_ms)
+        await asyncio.to_thread(add_note, directory.path, Note(at, viewer.name, what))
 
 
 def _see(place: str) -> web.Response:

@@ -36,15 +36,14 @@ class Site:
         return self.settings.state_dir
 
 
-#: under this name a request has its viewer
-VIEWER: Final = "viewer"
+#: where a request has its viewer
+VIEWER: Final = web.RequestKey("viewer", Viewer)
 SITE: Final = web.AppKey("site", Site)
 
 
 def viewer_of(request: web.Request) -> Viewer:
     """Who is asking."""
-    viewer: Viewer = request[VIEWER]
-    return viewer
+    return request[VIEWER]
 
 
 def find_run(state_dir: Path, run_id: str) -> RunDirectory | None:
