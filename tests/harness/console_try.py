@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
 from orchestrator.cli.main import main as orchestrator
 from orchestrator.cli.rehearsal import _served
+from orchestrator.engine.stop_run import stop_run
+from orchestrator.errors import OrchestratorError
 from orchestrator.simulator import scenarios
+from orchestrator.store.registry import known_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +36,7 @@ def settings_file(folder: Path, ready: Ready, vdns: Sequence[int]) -> Path:
     key.write_text(f"{ready.secret_key}\n", "ascii")
     path = folder / "config.toml"
     path.write_text(
-        f'''[server]
+        f"""[server]
 base_url = "{ready.base_url}"
 name = "simulator"
 vdns = {list(vdns)}
@@ -45,7 +49,7 @@ name = "{_NAME}"
 dir = "{folder}/state"
 [console]
 restorers = ["{_NAME}"]
-''',
+""",
         "utf-8",
     )
     return path
@@ -60,7 +64,12 @@ def main(argv: Sequence[str]) -> int:
     with _served(scenario) as ready:
         path = settings_file(folder, ready, scenario.world.vdn_ids)
         output.say(f"a simulated server on {ready.base_url}; its runs are in {folder}/state")
-        return orchestrator(["console", "--config", str(path), *argv])
+        code = orchestrator(["console", "--config", str(path), *argv])
+        for run in known_runs(folder / "state"):
+            if run.directory.is_live:  # without this server it would try for half an hour
+                with suppress(OrchestratorError):
+                    stop_run(run.directory)
+        return code
 
 
 if __name__ == "__main__":
