@@ -21,7 +21,6 @@ from orchestrator.console.rights import (
     Viewer,
     is_our_host,
     is_trusted,
-    place_of,
     post_problem,
     roles_of,
 )
@@ -289,9 +288,3 @@ async def guard_response(request: web.Request, response: web.StreamResponse) -> 
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "orchestrator"
-
-
-def place_from(listen: str, port: int) -> Place:
-    """Where a console listens by now: port 0 means any free one."""
-    place = place_of(listen)
-    return place if place.path else place._replace(port=port)
