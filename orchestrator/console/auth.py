@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from orchestrator.console.order_files import own_folder
 from orchestrator.console.rights import (
     Place,
     Viewer,
@@ -28,7 +29,6 @@ from orchestrator.console.site import SITE, Role, viewer_of
 from orchestrator.errors import StorageError
 from orchestrator.model import Refusal
 from orchestrator.settings import checks
-from orchestrator.store.run_dir import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +102,8 @@ def read_key(folder: Path) -> bytes:
         StorageError: it cannot be made or read.
     """
     path = folder / _KEY_FILE
+    own_folder(folder)
     try:
-        make_folders(folder)
         _make_key(path)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
