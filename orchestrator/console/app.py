@@ -25,7 +25,6 @@ from orchestrator.console.auth import (
     guard_response,
     identify,
     let_in,
-    place_from,
     read_key,
 )
 from orchestrator.console.orders import Orders
@@ -185,10 +184,11 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
             advice="docs/reference.md, `orchestrator console`, shows what a proxy needs",
         )
     with contextlib.ExitStack() as held:
-        listener = _listen(place_of(console.listen))
-        held.callback(_close, listener)
+        wanted = place_of(console.listen)
+        listener = _listen(wanted)
+        held.callback(_close, listener, wanted.path)
         port = 0 if listener.family == socket.AF_UNIX else listener.getsockname()[1]
-        place = place_from(console.listen, port)
+        place = wanted._replace(port=port)
         app = make_app(site, place, say)
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -209,12 +209,12 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
     say(_last_words(app[ORDERS]))
 
 
-def _close(listener: socket.socket) -> None:
+def _close(listener: socket.socket, path: str) -> None:
     """Stop listening; a unix socket leaves nothing behind."""
-    if listener.family == socket.AF_UNIX:
-        with contextlib.suppress(OSError):
-            Path(listener.getsockname()).unlink()
     listener.close()
+    if path:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
 
 
 async def _take_up(orders: Orders, say: Callable[[str], None]) -> None:

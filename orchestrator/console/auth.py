@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from orchestrator.console.order_files import own_folder
 from orchestrator.console.rights import (
     Place,
     Viewer,
     is_our_host,
     is_trusted,
-    place_of,
     post_problem,
     roles_of,
 )
@@ -29,7 +29,6 @@ from orchestrator.console.site import SITE, Role, viewer_of
 from orchestrator.errors import StorageError
 from orchestrator.model import Refusal
 from orchestrator.settings import checks
-from orchestrator.store.run_dir import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +102,8 @@ def read_key(folder: Path) -> bytes:
         StorageError: it cannot be made or read.
     """
     path = folder / _KEY_FILE
+    own_folder(folder)
     try:
-        make_folders(folder)
         _make_key(path)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -289,9 +288,3 @@ async def guard_response(request: web.Request, response: web.StreamResponse) -> 
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "orchestrator"
-
-
-def place_from(listen: str, port: int) -> Place:
-    """Where a console listens by now: port 0 means any free one."""
-    place = place_of(listen)
-    return place if place.path else place._replace(port=port)

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -71,6 +72,27 @@ def is_order_id(text: str) -> bool:
     return len(text) == 2 * _ID_BYTES and set(text) <= _HEX
 
 
+def own_folder(path: Path) -> None:
+    """Make a folder that is ours alone: what lies in it is started, also where runs are shared.
+
+    Raises:
+        StorageError: it cannot be made, or is somebody else's.
+    """
+    try:
+        make_folders(path)
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            path.chmod(0o700)
+            return
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    raise StorageError(
+        f"{path} belongs to another user (uid {found.st_uid}), or is no directory",
+        advice="one user runs the console of a state directory;"
+        " ORCHESTRATOR_STATE_DIR names another directory",
+    )
+
+
 class OrderFolder:
     """The files of the orders of one state directory."""
 
@@ -81,10 +103,8 @@ class OrderFolder:
             StorageError: it cannot be made.
         """
         self.path = path
-        try:
-            make_folders(path)
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
+        own_folder(path.parent)
+        own_folder(path)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

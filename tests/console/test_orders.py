@@ -352,6 +352,21 @@ def test_an_order_that_cannot_be_read_is_not_placed_again(folder: Path) -> None:
     assert orders.take_up() == []
 
 
+def test_the_folder_of_orders_is_ours_alone_where_runs_are_shared(folder: Path) -> None:
+    """Below a setgid directory a group could write an order, and a console would start it."""
+    state = folder / "state"
+    state.mkdir()
+    state.chmod(0o2770)
+    Orders(site_of(folder))
+    assert (state / "console").stat().st_mode & 0o777 == 0o700
+    assert (state / "console/orders").stat().st_mode & 0o777 == 0o700
+
+    (folder / "elsewhere").mkdir()
+    (folder / "link").symlink_to(folder / "elsewhere")
+    with pytest.raises(StorageError, match="no directory"):
+        OrderFolder(folder / "link")
+
+
 def test_whoever_looks_at_a_lock_does_not_keep_a_command_from_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
