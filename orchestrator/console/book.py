@@ -59,7 +59,7 @@ class RunBook:
 
     def newest(self, number: int) -> tuple[RunLine, ...]:
         """The live ones among the newest runs, then so many others."""
-        lines = [line for run in self._runs(_NEWEST) if (line := self._line(run))]
+        lines = [line for run in self._runs(_NEWEST) if (line := self._line(run, is_sure=False))]
         lines.sort(key=lambda line: not line.live)
         live = sum(line.live for line in lines)
         others = [line for line in lines[live:] if not line.dry_run]
@@ -109,9 +109,10 @@ class RunBook:
                     self._kept.pop(gone, None)
         return runs
 
-    def _line(self, run: KnownRun) -> RunLine | None:
+    def _line(self, run: KnownRun, *, is_sure: bool = True) -> RunLine | None:
+        """The line of a run; `is_sure`: what is over stays so (only a hold is ever continued)."""
         mark, line = self._kept.get(run, (None, None))
-        if line is not None and (line.is_over or mark == _mark_of(run)):
+        if line is not None and ((is_sure and line.is_over) or mark == _mark_of(run)):
             return line
         mark = _mark_of(run)
         line = line_of(run)

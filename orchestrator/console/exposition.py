@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+#: what the console says itself
+_OWN: Final = frozenset(
+    {
+        "orchestrator_breaker_open",
+        "orchestrator_build_info",
+        "orchestrator_rate_ceiling",
+        "orchestrator_requests_total",
+    }
+)
 #: a textfile that is longer was not made by us
 _BYTES_MAX: Final = 1 << 20
 
@@ -74,6 +83,8 @@ def exposed(settings: Settings, totals: Totals, live: Mapping[str, Mapping[str, 
     ceilings = [float(told["ceiling_per_s"]) for told in live.values() if "ceiling_per_s" in told]
     is_open = any(told.get("breaker") for told in live.values())
     ceiling = max(ceilings, default=settings.pace.rate_per_s)
+    # the same name with the labels of another version would be two
+    samples = {key: value for key, value in samples.items() if key[0] not in _OWN}
     samples |= {
         ("orchestrator_build_info", f'{{version="{VERSION}"}}'): "1",
         ("orchestrator_rate_ceiling", ""): f"{ceiling:g}",
