@@ -14,6 +14,7 @@ usage: ./do COMMAND [arguments]
   demo                  the main job against the simulator, on a machine that has nothing installed
   orchestrator ...      the product's own command line, e.g. ./do orchestrator pause --help
   simulate ...          the simulator alone, on loopback
+  console ...           the console in a browser, with a simulator behind it; prints the link
 
   test [k=EXPR | ARGS]  the whole suite; the tests whose names match; whatever pytest takes
   lint                  ruff, mypy, import-linter, the project's own checks
@@ -22,7 +23,7 @@ usage: ./do COMMAND [arguments]
                         with arguments some of them, or all in a minute, printed only
   profile [n=... tls=0 verify=0]
                         where a campaign's CPU goes, as tables to paste into a change
-  crash | soak | fuzz | simulation | surroundings  [key=value ...]
+  crash | soak | fuzz | simulation | surroundings | console-kills  [key=value ...]
                         the harnesses in their long form, e.g. ./do crash n=2000 seed=7
   acceptance [NAME ... | --issue N | --short]
                         the real command against an independent server; --list names the scenarios
@@ -203,9 +204,14 @@ orchestrator)
     export DO_CALLED_AS="$0"
     run orchestrator "$@"
     ;;
+console)
+    export DO_CALLED_AS="$0"
+    run tests.harness.console_try "$@"
+    ;;
 bench) run bench "$@" ;;
 profile) run bench.profiling "$@" ;;
 crash | soak | fuzz | simulation | surroundings | pictures) run "tests.harness.$command" "$@" ;;
+console-kills) run tests.harness.console_kills "$@" ;;
 acceptance) run tests.acceptance "$@" ;;
 test)
     inside

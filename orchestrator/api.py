@@ -23,6 +23,7 @@ from orchestrator.engine.options import (
     PauseOptions,
     RestoreOptions,
 )
+from orchestrator.engine.restore import RestorePreview
 from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
 from orchestrator.engine.status import StatusResult
@@ -42,6 +43,7 @@ __all__ = [
     "PauseAllOptions",
     "PauseOptions",
     "RestoreOptions",
+    "RestorePreview",
     "RunResult",
     "Settings",
     "StatusResult",
@@ -151,13 +153,30 @@ def _find(run: str | Path, settings: Settings, meaning: Last) -> RunDirectory:
     return find_run(settings.state_dir, str(run), meaning, server=settings.server.base_url)
 
 
-async def status(settings: Settings, vdns: Iterable[int], *, prove: bool = False) -> StatusResult:
+async def preview_restore(
+    run: str | Path, settings: Settings, options: RestoreOptions | None = None
+) -> RestorePreview:
+    """What `restore` would start and leave off by now; nothing is sent, and no run is made."""
+    directory = _find(run, settings, Last.UNDOABLE)
+    return await restoring.preview(
+        directory, settings, options or RestoreOptions(), _masking(settings)
+    )
+
+
+async def status(
+    settings: Settings,
+    vdns: Iterable[int],
+    *,
+    prove: bool = False,
+    environment: Environment | None = None,
+) -> StatusResult:
     """Show what runs in some VDNs; with `prove` whether they are quiet. Only reads are sent."""
-    return await looking.status(settings, tuple(vdns), _masking(settings), proves=prove)
+    here = _masking(settings, environment)
+    return await looking.status(settings, tuple(vdns), here, proves=prove)
 
 
-def _masking(settings: Settings) -> Environment:
-    here = environment()
+def _masking(settings: Settings, here: Environment | None = None) -> Environment:
+    here = here or environment()
     if settings.credentials.secret_key is not None:
         here.events.mask(settings.credentials.secret_key)
     return here

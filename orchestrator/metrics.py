@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-#: name → what it says; every one is a gauge
+#: name → what it says; every one is a gauge, except a `_total`
 _HELP = {
+    "orchestrator_breaker_open": "1 while the server fails and a live run only probes it",
     "orchestrator_build_info": "the version that wrote here last",
     "orchestrator_campaigns": "lines of the newest run of a command, by outcome",
     "orchestrator_check_last_success_timestamp_seconds": "when check last exited with 0",
+    "orchestrator_rate_ceiling": "requests in a second that a live run may send, or the next one",
+    "orchestrator_requests_total": "requests of this process and of live runs, by kind and result",
     "orchestrator_run_duration_seconds": "how long the newest run of a command took",
     "orchestrator_run_exit_code": "exit code of the newest run of a command, refusals included",
     "orchestrator_run_last_completion_timestamp_seconds": "when a command last ended",
@@ -56,16 +59,26 @@ def merged(text: str, ending: Ending) -> str:
         text: the file before; lines that are not ours are dropped.
         ending: how it ended.
     """
-    samples = {(name, labels): value for name, labels, value in _SAMPLE.findall(text)}
+    samples = samples_of(text)
     own = f'command="{ending.command}"'
     for name, labels in tuple(samples):
         is_stale = name == "orchestrator_campaigns" and own in labels and ending.counts
         if is_stale or name == "orchestrator_build_info":
             del samples[name, labels]
-    samples |= dict(_samples(ending))
+    return written(samples | dict(_samples(ending)))
+
+
+def samples_of(text: str) -> dict[tuple[str, str], str]:
+    """Name and labels → value, of what stands in a text of ours."""
+    return {(name, labels): value for name, labels, value in _SAMPLE.findall(text)}
+
+
+def written(samples: Mapping[tuple[str, str], str]) -> str:
+    """Samples as a collector reads them; what is not ours is left out."""
     lines: list[str] = []
     for name in sorted({name for name, _ in samples} & _HELP.keys()):
-        lines += (f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge")
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += (f"# HELP {name} {_HELP[name]}", f"# TYPE {name} {kind}")
         lines += (f"{one}{labels} {samples[one, labels]}" for one, labels in sorted(samples)
                   if one == name)  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -44,7 +44,7 @@ def blocks(text: str, language: str) -> list[str]:
     return found
 
 
-SERVICE, TIMER = blocks(RECIPES, "ini")
+SERVICE, TIMER, CONSOLE = blocks(RECIPES, "ini")
 LIBRARY_DAG, COMMAND_DAG = blocks(RECIPES, "python")
 
 
@@ -167,15 +167,16 @@ def test_the_task_of_the_library_pauses_its_list(
     assert Path(machine["HOME"], "state", "nightly-2026-11-27", "results.csv").exists()
 
 
-def test_systemd_accepts_the_service_and_the_timer(tmp_path: Path) -> None:
+def test_systemd_accepts_the_services_and_the_timer(tmp_path: Path) -> None:
     """`systemd-analyze verify`, with a program in place of the command that is not installed."""
     program = shutil.which("systemd-analyze")
     if not program:
         pytest.skip(
             "!!! systemd-analyze is not here: THE UNITS OF docs/recipes.md WERE NOT CHECKED"
         )
-    for name, text in (("service", SERVICE), ("timer", TIMER)):
-        unit = tmp_path / f"orchestrator-nightly.{name}"
+    units = {"nightly.service": SERVICE, "nightly.timer": TIMER, "console.service": CONSOLE}
+    for name, text in units.items():
+        unit = tmp_path / f"orchestrator-{name}"
         unit.write_text(text.replace("/usr/local/bin/orchestrator", "/bin/true"))
 
     done = subprocess.run(
@@ -187,6 +188,29 @@ def test_systemd_accepts_the_service_and_the_timer(tmp_path: Path) -> None:
     )
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_unit_of_the_console_ends_no_stop_and_its_settings_are_usable(tmp_path: Path) -> None:
+    """A new session does not leave the control group: systemd must end the console alone."""
+    assert "\nKillMode=process\n" in CONSOLE
+    (settings,) = [text for text in blocks(RECIPES, "toml") if "[console]" in text]
+    (tmp_path / "console.toml").write_text(settings)
+    (line,) = re.findall(r"^ExecStart=(.*)$", CONSOLE, re.MULTILINE)
+    here = line.replace("/usr/local/bin/orchestrator", f"{sys.executable} -m orchestrator")
+    here = here.replace("/run/orchestrator", str(tmp_path)).replace(
+        "/etc/orchestrator", str(tmp_path)
+    )
+
+    process = subprocess.Popen(
+        shlex.split(here), env=environment(tmp_path, "http://127.0.0.1:9"), stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    with process:
+        told = process.stderr.readline()
+        process.terminate()
+
+    assert told.startswith(f"the console listens on {tmp_path}/console.sock".encode())
+    assert process.returncode == 0
 
 
 async def test_the_three_lines_of_the_readme_stop_everything(tmp_path: Path) -> None:

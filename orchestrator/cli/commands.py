@@ -384,6 +384,31 @@ def stop(given: Namespace) -> int:
     return 0
 
 
+def console(given: Namespace) -> int:
+    """`console`: until it is ended."""
+    import asyncio  # noqa: PLC0415
+
+    settings = runner.load(given, consequence=_NOTHING_SENT, asks=False)
+    load_aiohttp()
+    from orchestrator.clock import SystemClock  # noqa: PLC0415
+    from orchestrator.console.app import serve  # noqa: PLC0415
+    from orchestrator.console.site import Site  # noqa: PLC0415
+
+    site = Site(settings=settings, connection=_connection(given), clock=SystemClock())
+    asyncio.run(serve(site, output.say))
+    return 0
+
+
+def _connection(given: Namespace) -> tuple[str, ...]:
+    """The flags of this call that say which server and whose key, for every command started."""
+    from orchestrator.cli.table import SHARED  # noqa: PLC0415
+
+    values_of = vars(given)
+    named = ((flag.name, values_of.get(flag.dest)) for flag in SHARED if "." in flag.dest)
+    flags = [("--config", given.config), *named]
+    return tuple(f"{name}={value}" for name, value in flags if value is not None)
+
+
 def config_show(given: Namespace) -> int:
     """`config show`: the secret is masked."""
     from orchestrator.settings.load import config_show as rows_of  # noqa: PLC0415
@@ -432,6 +457,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "report": report,
     "note": note,
     "runs": runs,
+    "console": console,
     "check": check,
     "status": status,
     "stop": stop,

@@ -67,16 +67,16 @@ def progress_line(progress: Progress, pulse: Pulse, *, now_s: float, width: int 
         width: the most characters that it may have.
     """
     head, bare = _done(progress)
-    expected = _expected(progress, pulse, now_s)
-    parts = [part for part in (head, expected) if part]
-    for detail in _details(progress, pulse, now_s, shown=expected):
+    outlook = expected(progress, pulse, now_s)
+    parts = [part for part in (head, outlook) if part]
+    for detail in _details(progress, pulse, now_s, shown=outlook):
         if len(_BETWEEN.join([*parts, detail])) > width:
             break
         parts.append(detail)
-    for line in (_BETWEEN.join(parts), _BETWEEN.join(filter(None, (bare, expected))), expected):
+    for line in (_BETWEEN.join(parts), _BETWEEN.join(filter(None, (bare, outlook))), outlook):
         if line and len(line) <= width:
             return line
-    return (expected or head)[: max(0, width - 1)] + _CUT if width > 0 else ""
+    return (outlook or head)[: max(0, width - 1)] + _CUT if width > 0 else ""
 
 
 def _done(progress: Progress) -> tuple[str, str]:
@@ -91,7 +91,7 @@ def _done(progress: Progress) -> tuple[str, str]:
     return f"{progress.phase} {numbers}", numbers
 
 
-def _expected(progress: Progress, pulse: Pulse, now_s: float) -> str:
+def expected(progress: Progress, pulse: Pulse, now_s: float) -> str:
     """How long it takes, or what that depends on."""
     if progress.ending:
         return f"ending: {for_terminal(progress.ending, limit=80)}"
@@ -124,7 +124,7 @@ def _details(progress: Progress, pulse: Pulse, now_s: float, *, shown: str) -> I
     if not progress.ending:
         rate_per_s = min(pulse.requests_per_s, progress.ceiling_per_s)
         yield f"{rate_per_s:.1f}/s of {progress.ceiling_per_s:g}"
-        if limit := _limit(progress, pulse):
+        if limit := limited_by(progress, pulse):
             yield limit
     counts = ", ".join(
         f"{number:,} {outcome.value.replace('_', ' ')}"
@@ -158,7 +158,7 @@ def _going_on(progress: Progress, now_s: float, shown: str) -> Iterator[str]:
         yield for_terminal(progress.notice, limit=160)
 
 
-def _limit(progress: Progress, pulse: Pulse) -> str:
+def limited_by(progress: Progress, pulse: Pulse) -> str:
     """What the rate is limited by; empty where that is not known."""
     if progress.breaker or not progress.requests:
         return ""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, TypeVarTuple, 
 
 from orchestrator.cli import output
 from orchestrator.cli.live import Screen, is_terminal, show
+from orchestrator.cli.live_file import keep_live_file
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
 from orchestrator.engine.progress import Progress
@@ -115,16 +116,17 @@ class Stage:
         heed_signals(
             self.stopping, hangup_ends=hangup_ends, taken=self._acknowledge, leave=self._leave
         )
-        display: asyncio.Task[None] | None = None
+        tellers = [asyncio.create_task(keep_live_file(self.progress, clock))]
         if not self.given.quiet:
-            display = asyncio.create_task(show(self.progress, self.screen, clock))
+            tellers.append(asyncio.create_task(show(self.progress, self.screen, clock)))
         try:
             return await start(environment)
         finally:
-            if display is not None:
-                display.cancel()
+            for one in tellers:
+                one.cancel()
+            for one in tellers:
                 with contextlib.suppress(asyncio.CancelledError):
-                    await display
+                    await one
             if log is not None:
                 with contextlib.suppress(OSError):
                     log.close()
@@ -201,6 +203,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     consequence: str = STILL_DIALLING,
     reads: Path | None = None,
     run: RunDirectory | None = None,
+    asks: bool = True,
 ) -> Settings:
     """Load the settings of a command from its flags, the environment, the file, and its run."""
     _check_log_file(given, reads)
@@ -211,7 +214,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         emergency=emergency,
         need_server=need_server,
         need_credentials=need_credentials,
-        ask_secret=terminal_prompt() if need_credentials else None,
+        ask_secret=terminal_prompt() if need_credentials and asks else None,
         warn=(lambda _text: None) if given.quiet else output.warn,
         consequence=consequence,
         remembered=None if run is None else _remembered(run),

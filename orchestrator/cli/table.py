@@ -387,6 +387,22 @@ COMMANDS = {
         "What is in flight is settled, doubts are looked at, the report is written;"
         " `continue` finishes the run. `last` is the newest live run.",
     ),
+    "console": Command(
+        "the red button in a browser, for people without a shell",
+        (_setting("console.listen"), _OPERATOR),
+        (
+            "orchestrator console",
+            "orchestrator console --listen 127.0.0.1:9000 --config production",
+        ),
+        {
+            "0": "ended by Ctrl-C or SIGTERM; what it has started goes on",
+            "2": EXIT_CODES["2"],
+            "5": "it cannot listen there, or its folder in the state directory cannot be used",
+            "70": EXIT_CODES["70"],
+        },
+        "It prints a link that works once. It starts the commands of this program as processes of"
+        " their own, which no end of the console ends.",
+    ),
     "check": Command(
         "a read-only drill that shows whether an emergency would work now",
         (

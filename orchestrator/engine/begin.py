@@ -236,7 +236,8 @@ def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     """The settings by section, as summary.json shows them; without the secret and who is told."""
     document: dict[str, dict[str, object]] = {}
     for row in SETTINGS:
-        if row.key not in {SECRET_KEY, SECRET_KEY_FILE} and row.section != "notify":
+        is_of_run = row.section not in {"notify", "console"}
+        if row.key not in {SECRET_KEY, SECRET_KEY_FILE} and is_of_run:
             value = settings.value(row.key)
             shown = str(value) if row.is_path and value else value
             document.setdefault(row.section, {})[row.name] = shown

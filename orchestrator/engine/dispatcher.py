@@ -230,6 +230,7 @@ class Dispatcher:
     ) -> None:
         answer, verdict = exchange.answer, exchange.verdict
         is_change = permit.breaker is self.breakers.changes
+        self.progress.answers["change" if is_change else "read", verdict.kind.value] += 1
         is_unreadable = is_change and verdict.kind is Kind.UNREADABLE
         if is_unreadable and not self.unreadable.trusts_states:
             self._note_unreadable(verdict, permit, now_s)

@@ -56,7 +56,7 @@ def write_page(runs: Sequence[RunDirectory], target: Path, clock: Clock) -> None
     with ExitStack() as stack:
         # the first was checked from end to end by whoever made its report
         told = [
-            _tell(stack.enter_context(open_saved(one.journal, whole=number > 0)), one.path)
+            tell(stack.enter_context(open_saved(one.journal, whole=number > 0)), one.path)
             for number, one in enumerate(runs)
         ]
         pieces = render(told, made_at_ms=clock.wall_ms())
@@ -71,7 +71,7 @@ def write_workbook_of(run: RunDirectory, target: Path) -> None:
         UsageError: XlsxWriter is not installed.
     """
     with open_saved(run.journal) as saved:
-        told = _tell(saved, run.path)
+        told = tell(saved, run.path)
         write_file(
             target,
             lambda file: write_workbook(
@@ -80,7 +80,8 @@ def write_workbook_of(run: RunDirectory, target: Path) -> None:
         )
 
 
-def _tell(saved: Saved, folder: Path) -> Told:
+def tell(saved: Saved, folder: Path) -> Told:
+    """All that a page says of one run."""
     facts = read_facts(saved, folder)._replace(notes=read_notes(folder))
     rows = Rows(facts.kind)
     rows.take(saved.rows())

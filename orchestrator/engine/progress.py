@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+    from pathlib import Path
 
     from orchestrator.policy.decide import Outcome
 
@@ -32,6 +33,8 @@ class Progress:
 
     #: of the run; empty until it has begun
     run_id: str = ""
+    #: its directory while this process works there: other processes may read there how far it is
+    folder: Path | None = None
     #: what it is doing, for people: "looking", "pausing", "checking", "proving"
     phase: str = "starting"
     #: campaigns to act on, as far as known
@@ -55,6 +58,8 @@ class Progress:
     #: attempts after the first of a campaign
     repeats: int = 0
     requests: int = 0
+    #: what came of requests: `change` or `read`, and the kind of the answer
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: PUTs with an answer that shows the server works; tells a stubborn campaign from an outage
     useful_changes: int = 0
     ceiling_per_s: float = 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
     from orchestrator.reports.undo import UndoFacts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal
+    from orchestrator.store import Journal, Restorable
     from orchestrator.store.marks import MarkFile
     from orchestrator.store.run_dir import RunDirectory
 
@@ -114,6 +114,48 @@ async def restore(
         return replace(result, undo=facts)
     finally:
         source.release()
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePreview:
+    """What a restore would do by now."""
+
+    facts: UndoFacts
+    #: what would start, in order
+    wanted: tuple[Restorable, ...]
+    #: all that the run turned off
+    candidates: tuple[Restorable, ...]
+    #: in which VDNs the run turned something off: what an operator has to type
+    vdns: tuple[int, ...]
+    #: why a restore would be refused without --even-if-old; empty: it would not
+    too_old: str = ""
+
+
+async def preview(
+    source: RunDirectory, settings: Settings, options: RestoreOptions, environment: Environment
+) -> RestorePreview:
+    """Find out what a restore would start; nothing is sent, held or written.
+
+    Raises:
+        OrchestratorError: there is nothing to undo, or the run cannot be read.
+    """
+    written_ms = last_written_ms(source)
+    undone = await read_undone(source, environment)
+    too_old = ""
+    try:
+        refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")
+    except RefusedError as error:
+        too_old = error.sentence
+    choice = choose(options, undone)
+    facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
+    vdns = {one.ref.vdn_id for one in undone.candidates}
+    return RestorePreview(
+        facts=facts,
+        wanted=tuple(choice.wanted),
+        candidates=tuple(undone.candidates),
+        vdns=tuple(sorted(vdns)),
+        too_old=too_old,
+    )
 
 
 async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these

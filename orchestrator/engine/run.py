@@ -116,6 +116,7 @@ async def live(
     keep_going = spec.kind is RunKind.PAUSE_ALL
     if spec.directory is not None:
         environment.progress.run_id = spec.journal.record().run_id
+        environment.progress.folder = spec.directory.path
     journal = environment.make_store(spec.journal, keep_going=keep_going)
     clock = environment.clock
     process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
@@ -154,6 +155,7 @@ async def live(
         await _recorded(environment, last_words)
         result = await _report(environment, spec, journal)
     finally:
+        environment.progress.folder = None
         await journal.close()
     if marked is not None and journal.failure is None:
         end_gap(marked)

@@ -112,10 +112,15 @@ def every_line(state_dir: Path, vdn: int | None = None) -> Iterator[RunLine]:
         vdn: what is read of a run that had nothing to do with this VDN does not matter.
     """
     for run in known_runs(state_dir):
-        line = _by_summary(run, vdn) or _by_journal(run)
-        is_another = not line.problem and line.run_id != run.run_id
-        if not is_another or run.place.endswith(f"/{run.run_id}"):
+        if (line := line_of(run, vdn)) is not None:
             yield line
+
+
+def line_of(run: KnownRun, vdn: int | None = None) -> RunLine | None:
+    """The line of one run; None: its directory holds another by now."""
+    line = _by_summary(run, vdn) or _by_journal(run)
+    is_another = not line.problem and line.run_id != run.run_id
+    return line if not is_another or run.place.endswith(f"/{run.run_id}") else None
 
 
 def is_finished(saved: Saved) -> bool:

@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.policy.decide import Changed, Outcome
 from orchestrator.reports.picture import Look, Picture, draw
@@ -41,7 +41,7 @@ UNSTOPPED_SHOWN = 500
 _PASSES_SHOWN = 40
 
 #: verdict → a sign that is told apart without colour, and how grave it is
-_SIGNS = {
+SIGNS: Final = {
     RunVerdict.COMPLETE: ("✓", "good"),
     RunVerdict.QUIET: ("✓", "good"),
     RunVerdict.PLANNED: ("○", "plain"),
@@ -88,11 +88,10 @@ class Rows:
         """See them all; memory grows by eight bytes a campaign."""
         for row in rows:
             self.tally.add(row)
-            is_stopped = stopped(row, self.kind)
             if len(self.shown) < ROWS_SHOWN:
-                self.shown.append(ShownRow(row, is_stopped, _reason(row)))
+                self.shown.append(shown_row(row, self.kind))
             if row.outcome in UNSTOPPED and len(self.unstopped) < UNSTOPPED_SHOWN:
-                self.unstopped.append(ShownRow(row, is_stopped, _reason(row)))
+                self.unstopped.append(shown_row(row, self.kind))
             if row.first_sent_at_ms is not None:
                 first_ms = self.first_sent_ms
                 earlier = first_ms is None or row.first_sent_at_ms < first_ms
@@ -134,7 +133,7 @@ def render(runs: Sequence[Told], *, made_at_ms: int) -> Iterator[str]:
         made_at_ms: now, wall-clock milliseconds.
     """
     pieces: Iterator[str] = _template().generate(
-        runs=[_view(told) for told in runs],
+        runs=[view_of(told) for told in runs],
         timeline=_timeline(runs),
         made_at=iso_time(made_at_ms),
         rows_shown=ROWS_SHOWN,
@@ -142,9 +141,10 @@ def render(runs: Sequence[Told], *, made_at_ms: int) -> Iterator[str]:
     return pieces
 
 
-def _view(told: Told) -> dict[str, Any]:
+def view_of(told: Told) -> dict[str, Any]:
+    """What a template needs to show one run."""
     facts, summary, rows = told.facts, told.summary, told.rows
-    sign, grade = _SIGNS[RunVerdict(summary["verdict"])]
+    sign, grade = SIGNS[RunVerdict(summary["verdict"])]
     sweeps = facts.sweeps
     return {
         "told": told,
@@ -232,6 +232,11 @@ def _timeline(runs: Sequence[Told]) -> list[Moment]:
     return sorted(found)
 
 
+def shown_row(row: ReportRow, kind: RunKind) -> ShownRow:
+    """A row of a run of this kind, as people see it."""
+    return ShownRow(row, stopped(row, kind), _reason(row))
+
+
 def _reason(row: ReportRow) -> str:
     return row.error or main_reason(row.outcome, row.cause) or row.result_desc
 
@@ -259,12 +264,18 @@ def _template() -> Any:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters["visible"] = _visible
-    environment.filters["moment"] = iso_time
-    environment.filters["clock"] = lambda at_ms: iso_time(at_ms)[11:19]
+    environment.filters |= FILTERS
     return environment.get_template("page.html")
 
 
 def _visible(text: object) -> str:
     """What others wrote: nothing in it moves, hides or turns round."""
     return for_terminal(str(text))
+
+
+#: what the templates call to write text and times
+FILTERS: Final = {
+    "visible": _visible,
+    "moment": iso_time,
+    "clock": lambda at_ms: iso_time(at_ms)[11:19],
+}

@@ -6,6 +6,7 @@ A refusal about a credential or a URL never echoes it.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ NAME_MAX: Final = 64
 #: the headers of our requests that a server could verify (switch C)
 SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 
+#: what stands for the peers of a unix socket, and begins the address of one
+UNIX: Final = "unix"
+
 #: what may be told of a run
 NOTICES: Final = ("bad", "end")
 
@@ -31,6 +35,8 @@ _WEBHOOK: Final = re.compile(r"(?P<server>[A-Za-z]+://[^/?#]*)(?P<rest>[!\"$-~]*
 _APPRISE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\x00-\x1f]+")
 _UNVERIFIED: Final = re.compile(r"[?&]verify=(?!yes(?:&|$))", re.IGNORECASE)
 _NAMED_KEY: Final = re.compile(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.")
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_PLACE: Final = re.compile(r"(?P<host>localhost|[0-9.]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 #: a number in figures with something that people add to it
@@ -213,6 +219,61 @@ def apprise_urls(value: object) -> object:
             return Refusal(f"entry {number_} may not turn verification off (verify=)")
         found.append(Secret(text))
     return tuple(found)
+
+
+def names(value: object) -> object:
+    """Read a list of names of people, each kept once."""
+    if not isinstance(value, (list, tuple)):
+        return Refusal(f'must be a list of names, such as ["Jane Doe"], not {shown(value)}')
+    for one in value:
+        checked = name(one)
+        if isinstance(checked, Refusal):
+            return Refusal(f"has an entry that cannot be used: it {checked.reason}")
+    return tuple(dict.fromkeys(value))
+
+
+def listen_address(value: object) -> object:
+    """Read where a console listens: 127.0.0.1:8580, [::1]:8580, or unix: and a whole path."""
+    if not isinstance(value, str):
+        return Refusal(f"must be ADDRESS:PORT in quotes, not {shown(value)}")
+    if value.startswith(f"{UNIX}:/") and value.isprintable():
+        return value
+    found = _PLACE.fullmatch(value)
+    if found is None or int(found["port"]) > 65_535 or not _is_address(found["host"]):
+        return Refusal(
+            "must be ADDRESS:PORT, such as 127.0.0.1:8580 or [::1]:8580, or unix:/PATH,"
+            f" not {shown(value)}"
+        )
+    return value
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return host == "localhost" or bool(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return False
+
+
+def header_name(value: object) -> object:
+    """Read the name of one header."""
+    if not isinstance(value, str) or not _HEADER.fullmatch(value):
+        return Refusal(f"must be the name of a header, such as X-Remote-User, not {shown(value)}")
+    return value
+
+
+def peers(value: object) -> object:
+    """Read who may speak for users: addresses, networks, and `unix` for a unix socket."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        return Refusal(f'must be a list, such as ["10.0.0.5"], not {shown(value)}')
+    for one in value:
+        try:
+            network = None if one == UNIX else ipaddress.ip_network(one)
+        except ValueError as error:
+            reason = str(error).replace(repr(one), shown(one))
+            return Refusal(f"has an entry that cannot be used: {reason}")
+        if network is not None and network.prefixlen == 0:
+            return Refusal(f"may not trust everybody: {shown(one)}")
+    return tuple(dict.fromkeys(value))
 
 
 def header_names(value: object) -> object:

@@ -406,6 +406,54 @@ class NotifySettings:
 
 
 @dataclass(frozen=True)
+class ConsoleSettings:
+    """The console: where it is, and who may do what."""
+
+    listen: str = _setting(
+        "where the console listens: ADDRESS:PORT, or unix:/PATH",
+        checks.listen_address,
+        "127.0.0.1:8580",
+        flag="--listen ADDRESS",
+        note="An address that other machines reach needs user_header and trusted_peers.",
+    )
+    user_header: str = _setting(
+        "the header in which a proxy says who is asking; it replaces the one-time link",
+        checks.header_name,
+        "",
+        example="X-Remote-User",
+        none="none",
+    )
+    trusted_peers: tuple[str, ...] = _setting(
+        "who may say it: addresses or networks of the proxy, `unix` for a unix socket",
+        checks.peers,
+        (),
+        example='["10.0.0.5"]',
+        none="none",
+    )
+    viewers: tuple[str, ...] = _setting(
+        "who may look; stoppers and restorers may anyway",
+        checks.names,
+        (),
+        example='["Jane Doe"]',
+        none="everybody who is let in",
+    )
+    stoppers: tuple[str, ...] = _setting(
+        "who may stop",
+        checks.names,
+        (),
+        example='["Jane Doe"]',
+        none="everybody who is let in, unless viewers are named",
+    )
+    restorers: tuple[str, ...] = _setting(
+        "who may start again what a run stopped",
+        checks.names,
+        (),
+        example='["Jane Doe"]',
+        none="nobody",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -421,6 +469,7 @@ class Settings:
     cms: CmsSettings = CmsSettings()
     metrics: MetricsSettings = MetricsSettings()
     notify: NotifySettings = NotifySettings()
+    console: ConsoleSettings = ConsoleSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -444,6 +493,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "cms": CmsSettings,
     "metrics": MetricsSettings,
     "notify": NotifySettings,
+    "console": ConsoleSettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

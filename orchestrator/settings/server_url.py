@@ -131,7 +131,7 @@ def _read(text: str) -> ServerUrl:
     _need(not found["rest"], f"a {part} is not allowed")
     host, port = _read_authority(found["authority"], default_port=_DEFAULT_PORTS[scheme])
     _need(
-        scheme == "https" or _is_loopback(host),
+        scheme == "https" or is_loopback(host),
         "plain http is for loopback addresses only: write https://",
     )
     prefix = found["path"].removesuffix("/")
@@ -180,7 +180,8 @@ def _read_host(text: str, *, bracketed: bool) -> str:
     return text.lower()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine."""
     if host in {"localhost", "localhost."}:
         return True
     try:

@@ -28,10 +28,14 @@ JOURNAL = "journal.db"
 RUNS = "runs"
 HOLDER = "holder.json"
 _NEXT_HOLDER = f".{HOLDER}"
+#: how far a live run is, for other processes; no part of the record
+LIVE = "live.json"
+NEXT_LIVE = f".{LIVE}"
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", re.ASCII)
-#: what an unfinished start may leave behind: its plan, its name, its probe of the report files
+#: what an unfinished start may leave behind: its plan, its name, how far it was, its probe of the
+#: report files
 LEFTOVER = re.compile(
-    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?{re.escape(HOLDER)}"
+    rf"{re.escape(JOURNAL)}\.part(-journal|-wal|-shm)?|\.?({re.escape(HOLDER)}|{re.escape(LIVE)})"
     r"|\.(results\.csv|failed\.csv|summary\.json)\.[0-9a-f]+\.part",
     re.ASCII,
 )

@@ -408,3 +408,54 @@ def test_what_is_told_is_a_list_of_known_words() -> None:
     assert checks.notices(["quiet"]) == Refusal(
         "may hold bad and end, not 'quiet': a run is told when it has ended"
     )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["127.0.0.1:8580", "[::1]:8580", "localhost:0", "0.0.0.0:65535", "unix:/run/orchestrator.sock"],
+)
+def test_a_place_to_listen_is_an_address_with_a_port_or_a_socket(value: str) -> None:
+    """What is written in it is what is listened on."""
+    assert checks.listen_address(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "8580",
+        "127.0.0.1",
+        "127.0.0.1:65536",
+        "console.example.com:80",
+        "1.2.3:80",
+        "unix:run",
+        8580,
+    ],
+)
+def test_a_place_to_listen_that_is_none_is_refused(value: object) -> None:
+    """A name could be looked up to something that others reach."""
+    assert isinstance(checks.listen_address(value), Refusal)
+
+
+def test_a_proxy_is_trusted_by_address_network_or_socket() -> None:
+    """Each once; everybody is nobody to trust."""
+    assert checks.peers(["10.0.0.5", "10.1.0.0/16", "unix", "unix"]) == (
+        "10.0.0.5",
+        "10.1.0.0/16",
+        "unix",
+    )
+    for value in (["proxy"], ["10.0.0.1/8"], ["0.0.0.0/0"], ["::/0"], "10.0.0.5", [5]):
+        assert isinstance(checks.peers(value), Refusal)
+
+
+def test_the_header_of_a_proxy_has_a_name_that_headers_can_have() -> None:
+    """No colon, no blank, no underscore, which some servers take for a dash."""
+    assert checks.header_name("X-Remote-User") == "X-Remote-User"
+    for value in ("X_User", "X-User:", "", 5):
+        assert isinstance(checks.header_name(value), Refusal)
+
+
+def test_names_of_people_are_a_list_of_visible_names() -> None:
+    """Each once; one that nobody can read is refused."""
+    assert checks.names(["Jane", "Ada", "Jane"]) == ("Jane", "Ada")
+    for value in ("Jane", ["a\nb"], [""], [1]):
+        assert isinstance(checks.names(value), Refusal)

@@ -52,6 +52,12 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("notify.webhook_url", "", None, None),
     ("notify.webhook_secret_file", "", None, None),
     ("notify.urls", "", (), ()),
+    ("console.listen", "", "127.0.0.1:8580", "127.0.0.1:8580"),
+    ("console.user_header", "", "", ""),
+    ("console.trusted_peers", "", (), ()),
+    ("console.viewers", "", (), ()),
+    ("console.stoppers", "", (), ()),
+    ("console.restorers", "", (), ()),
 ]
 
 

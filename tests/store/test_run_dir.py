@@ -82,6 +82,8 @@ LEFTOVERS = [
     "journal.db.part-journal",
     "holder.json",
     ".holder.json",
+    "live.json",
+    ".live.json",
     ".results.csv.0a1b.part",
 ]
 

@@ -1,0 +1,1 @@
+"""The console: the red button for people without a shell."""

@@ -1,0 +1,152 @@
+"""The list of runs, kept: ten thousand of them are read once, not for every viewer.
+
+A run that is over keeps its line. Of any other that nobody works on, the line is kept until its
+journal or its summary changes. A live one is read whenever it is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orchestrator.engine.run_list import RunLine, line_of
+from orchestrator.reports.files import SUMMARY
+from orchestrator.store.registry import REGISTRY, KnownRun, known_runs
+from orchestrator.store.run_dir import JOURNAL, RUNS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+
+#: lines of one page of history
+PAGE: Final = 50
+#: how long the list of directories is believed, milliseconds, although nothing seems to have
+#: changed; and how long after a change, when a run may be about to begin
+_QUIET_MS: Final = 15_000
+_BUSY_MS: Final = 1_000
+#: runs that are looked at for live ones
+_NEWEST: Final = 60
+
+#: what tells that a run has changed
+_Mark = tuple[int | None, ...]
+
+
+class Chapter(NamedTuple):
+    """One page of history."""
+
+    lines: tuple[RunLine, ...]
+    number: int
+    #: pages, and runs on all of them
+    pages: int
+    runs: int
+
+
+@dataclass
+class RunBook:
+    """The runs of a state directory. Every method reads files, so it is called in a thread."""
+
+    state_dir: Path
+    clock: Clock
+    #: how many were asked for → when, and the runs
+    _lists: dict[int | None, tuple[int, tuple[KnownRun, ...]]] = field(default_factory=dict)
+    _mark: _Mark = ()
+    _changed_ms: int = 0
+    _kept: dict[KnownRun, tuple[_Mark | None, RunLine]] = field(default_factory=dict)
+
+    def newest(self, number: int) -> tuple[RunLine, ...]:
+        """The live ones among the newest runs, then so many others."""
+        lines = [line for run in self._runs(_NEWEST) if (line := self._line(run, is_sure=False))]
+        lines.sort(key=lambda line: not line.live)
+        live = sum(line.live for line in lines)
+        others = [line for line in lines[live:] if not line.dry_run]
+        return (*lines[:live], *others[:number])
+
+    def live(self) -> tuple[RunLine, ...]:
+        """The live ones among the newest runs."""
+        return tuple(line for line in self.newest(0) if line.live)
+
+    def search(self, *, vdn: int | None, text: str, number: int) -> Chapter:
+        """One page of the runs that had to do with a VDN and have these words.
+
+        Args:
+            vdn: None: any.
+            text: words that must all occur in what its line shows.
+            number: of the page, from 1.
+        """
+        words = text.casefold().split()
+        if vdn is None and not words:
+            return self._plain(number)
+        found = [
+            line for run in self._runs() if (line := self._line(run)) and _matches(line, vdn, words)
+        ]
+        return _chapter(number, len(found), found)
+
+    def _plain(self, number: int) -> Chapter:
+        """Without a filter, only one page of them is read."""
+        runs = self._runs()
+        first = _chapter(number, len(runs), ())
+        start = (first.number - 1) * PAGE
+        lines = [line for run in runs[start : start + PAGE] if (line := self._line(run))]
+        return first._replace(lines=tuple(lines))
+
+    def _runs(self, limit: int | None = None) -> tuple[KnownRun, ...]:
+        """The newest runs, or all: which files they have is not asked of more than these."""
+        now_ms = self.clock.wall_ms()
+        mark = tuple(_changed(self.state_dir / name) for name in (REGISTRY, RUNS))
+        if mark != self._mark:
+            self._mark, self._changed_ms, self._lists = mark, now_ms, {}
+        is_busy = abs(now_ms - self._changed_ms) < _QUIET_MS
+        read_ms, runs = self._lists.get(limit, (None, ()))
+        if read_ms is None or abs(now_ms - read_ms) >= (_BUSY_MS if is_busy else _QUIET_MS):
+            runs = tuple(islice(known_runs(self.state_dir), limit))
+            self._lists[limit] = now_ms, runs
+            if limit is None:
+                for gone in self._kept.keys() - set(runs):
+                    self._kept.pop(gone, None)
+        return runs
+
+    def _line(self, run: KnownRun, *, is_sure: bool = True) -> RunLine | None:
+        """The line of a run; `is_sure`: what is over stays so (only a hold is ever continued)."""
+        mark, line = self._kept.get(run, (None, None))
+        if line is not None and ((is_sure and line.is_over) or mark == _mark_of(run)):
+            return line
+        mark = _mark_of(run)
+        line = line_of(run)
+        if line is None or line.live:
+            self._kept.pop(run, None)
+        else:
+            self._kept[run] = mark, line
+        return line
+
+
+def _chapter(number: int, runs: int, lines: list[RunLine] | tuple[RunLine, ...]) -> Chapter:
+    pages = max(1, -(-runs // PAGE))
+    number = min(max(1, number), pages)
+    return Chapter(tuple(lines[(number - 1) * PAGE : number * PAGE]), number, pages, runs)
+
+
+def _matches(line: RunLine, vdn: int | None, words: list[str]) -> bool:
+    if vdn is not None and vdn not in line.vdns:
+        return False
+    if not words:
+        return True
+    shown = " ".join(
+        (line.run_id, line.kind, line.verdict, line.verdict.replace("_", " "), line.operator,
+         line.reason, line.server, *map(str, line.vdns))
+    ).casefold()  # fmt: skip
+    return all(word in shown for word in words)
+
+
+def _mark_of(run: KnownRun) -> _Mark:
+    names = (JOURNAL, f"{JOURNAL}-wal", SUMMARY)
+    return tuple(_changed(f"{run.place}/{name}") for name in names)
+
+
+def _changed(path: Path | str) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - ten thousand of them
+    return None

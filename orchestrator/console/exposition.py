@@ -1,0 +1,111 @@
+"""/metrics and /readyz: what the console knows of itself and of the runs that are live now."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator import metrics
+from orchestrator.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.console.site import Site
+    from orchestrator.settings.load import Settings
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+#: what the console says itself
+_OWN: Final = frozenset(
+    {
+        "orchestrator_breaker_open",
+        "orchestrator_build_info",
+        "orchestrator_rate_ceiling",
+        "orchestrator_requests_total",
+    }
+)
+#: a textfile that is longer was not made by us
+_BYTES_MAX: Final = 1 << 20
+
+
+@dataclass
+class Totals:
+    """Requests since the console began, as far as it saw them; the sum never goes down."""
+
+    _ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _own: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _live: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+
+    def take(
+        self, own: Mapping[tuple[str, str], int], live: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Note what is known now.
+
+        Args:
+            own: the console's own requests.
+            live: run id → its live.json.
+        """
+        self._own = Counter(own)
+        for run_id in self._live.keys() - live.keys():
+            self._ended += self._live.pop(run_id)
+        for run_id, told in live.items():
+            now = _counted(told)
+            before = self._live.get(run_id)
+            if before is not None and now.total() < before.total():
+                self._ended += before  # another process continues the run, and counts anew
+            self._live[run_id] = now
+
+    def all(self) -> Counter[tuple[str, str]]:
+        """Kind and result → requests."""
+        return sum(self._live.values(), self._ended + self._own)
+
+
+def _counted(told: Mapping[str, Any]) -> Counter[tuple[str, str]]:
+    """The requests of a live.json; its words are ours, and become labels only if they are plain."""
+    found: Counter[tuple[str, str]] = Counter()
+    with suppress(TypeError, ValueError):
+        for kind, result, number in told.get("requests", ()):
+            if f"{kind}{result}".replace("_", "").isalnum():
+                found[str(kind)[:20], str(result)[:40]] = int(number)
+    return found
+
+
+def exposed(settings: Settings, totals: Totals, live: Mapping[str, Mapping[str, Any]]) -> str:
+    """The metrics of this moment, those of the textfile included."""
+    samples: dict[tuple[str, str], str] = {}
+    path = settings.metrics.textfile
+    if path is not None:
+        with suppress(OSError), path.open("rb") as file:
+            samples = metrics.samples_of(file.read(_BYTES_MAX).decode("utf-8", "replace"))
+    ceilings = [float(told["ceiling_per_s"]) for told in live.values() if "ceiling_per_s" in told]
+    is_open = any(told.get("breaker") for told in live.values())
+    ceiling = max(ceilings, default=settings.pace.rate_per_s)
+    # the same name with the labels of another version would be two
+    samples = {key: value for key, value in samples.items() if key[0] not in _OWN}
+    samples |= {
+        ("orchestrator_build_info", f'{{version="{VERSION}"}}'): "1",
+        ("orchestrator_rate_ceiling", ""): f"{ceiling:g}",
+        ("orchestrator_breaker_open", ""): f"{is_open:d}",
+    }
+    for (kind, result), number in totals.all().items():
+        labels = f'{{kind="{kind}",result="{result}"}}'
+        samples["orchestrator_requests_total", labels] = str(number)
+    return metrics.written(samples)
+
+
+def why_not_ready(site: Site) -> str:
+    """Why no stop could be started from here; empty: one could."""
+    settings = site.settings
+    if not settings.server.base_url:
+        return "no server is configured"
+    if settings.credentials.secret_key is None or not settings.credentials.access_key:
+        return "the credentials are missing"
+    place = site.state_dir
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"the state directory {site.state_dir} cannot be written"
+    return ""

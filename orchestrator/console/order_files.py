@@ -1,0 +1,247 @@
+"""Orders on the disk: a file for what was ordered, one for what its command says, one for its end.
+
+`ID.json` is made whole, and by one of several posts only. `ID.out` is locked through the file that
+the command inherits as its stdout: as long as anything of the command lives the lock is held,
+whatever became of the console. `ID.end` holds the exit code, if the console saw it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.errors import StorageError
+from orchestrator.reports.rows import RunKind
+from orchestrator.store.run_dir import RunDirectory, make_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: what an order id looks like: nothing else is looked for on the disk
+_ID_BYTES: Final = 16
+_HEX: Final = frozenset("0123456789abcdef")
+#: whoever looks at a lock takes it for an instant
+_LOCK_TRIES: Final = 20
+#: an order is placed within a second, and eight of them may be waiting
+_ALONE_TRIES: Final = 500
+_LOCK_TRY_S: Final = 0.02
+_TAIL_BYTES: Final = 4096
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One confirmed order, as it is on the disk."""
+
+    order: str
+    #: of the run that it starts or goes on with
+    kind: RunKind
+    #: the command without flags that say which server and whose key; no secret has one
+    command: tuple[str, ...]
+    operator: str
+    vdns: tuple[int, ...]
+    at_ms: int
+    run_id: str
+    run_dir: str
+
+    @property
+    def is_continuing(self) -> bool:
+        """Whether it goes on with a run that was there before."""
+        return self.command[0] == "continue"
+
+    @property
+    def directory(self) -> RunDirectory:
+        """The run directory."""
+        return RunDirectory(Path(self.run_dir))
+
+
+def new_order_id() -> str:
+    """An id for the hidden field `order`, made with the form: all its posts are one order."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+def is_order_id(text: str) -> bool:
+    """Whether this could be the id of an order."""
+    return len(text) == 2 * _ID_BYTES and set(text) <= _HEX
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder that is ours alone: what lies in it is started, also where runs are shared.
+
+    Raises:
+        StorageError: it cannot be made, or is somebody else's.
+    """
+    try:
+        make_folders(path)
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            path.chmod(0o700)
+            return
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    raise StorageError(
+        f"{path} belongs to another user (uid {found.st_uid}), or is no directory",
+        advice="one user runs the console of a state directory;"
+        " ORCHESTRATOR_STATE_DIR names another directory",
+    )
+
+
+class OrderFolder:
+    """The files of the orders of one state directory."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        self.path = path
+        own_folder(path.parent)
+        own_folder(path)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work here alone, among threads and among consoles.
+
+        Raises:
+            StorageError: somebody does not come to an end.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if not _lock(descriptor, _ALONE_TRIES):
+                raise StorageError(
+                    f"another console places an order in {self.path} and does not come to its end."
+                    " Nothing was sent.",
+                    advice="is it suspended? A shell helps: `orchestrator pause-all --vdn N`",
+                )
+            yield
+        finally:
+            os.close(descriptor)
+
+    def ids(self) -> list[str]:
+        """The ids of all orders."""
+        try:
+            names = [one.name for one in self.path.iterdir() if one.suffix == ".json"]
+        except OSError:
+            return []
+        return [one for one in (name.removesuffix(".json") for name in names) if is_order_id(one)]
+
+    def find(self, order_id: str) -> Order | None:
+        """An order; None: there is none.
+
+        Raises:
+            StorageError: there is one, and it cannot be read.
+        """
+        if not is_order_id(order_id):
+            return None
+        path = self._file(order_id, "json")
+        try:
+            with os.fdopen(os.open(path, _READ), "rb") as file:
+                told = json.loads(file.read())
+            told |= {"kind": RunKind(told["kind"])}
+            told |= {name: tuple(told[name]) for name in ("command", "vdns")}
+            return Order(**told)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StorageError(f"the order {path} cannot be read: {error}") from error
+
+    def write(self, order: Order) -> None:
+        """Record an order: whole, and on the disk when this returns.
+
+        Raises:
+            OSError: it is not.
+        """
+        temporary = self._file(order.order, "part")
+        temporary.unlink(missing_ok=True)
+        try:
+            descriptor = os.open(temporary, _MAKE | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(json.dumps(asdict(order)))
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, self._file(order.order, "json"))
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def take_back(self, order_id: str) -> None:
+        """Forget an order whose command could not be started."""
+        self._file(order_id, "json").unlink(missing_ok=True)
+
+    def locked_output(self, order_id: str) -> int:
+        """A descriptor of the file for a command's words, locked until nobody has it open.
+
+        Raises:
+            OSError: it cannot be made, or a command has it.
+        """
+        descriptor = os.open(self._file(order_id, "out"), _MAKE | os.O_APPEND, 0o600)
+        if not _lock(descriptor, _LOCK_TRIES):
+            os.close(descriptor)
+            raise BlockingIOError(f"{self._file(order_id, 'out')} is locked")
+        self._file(order_id, "end").unlink(missing_ok=True)  # of an earlier process
+        return descriptor
+
+    def is_working(self, order_id: str) -> bool:
+        """Whether the command of an order lives, whoever started it."""
+        try:
+            descriptor = os.open(self._file(order_id, "out"), _READ)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def words(self, order_id: str) -> str:
+        """The last that the command of an order has said to people."""
+        try:
+            with os.fdopen(os.open(self._file(order_id, "out"), _READ), "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(line for line in text.splitlines() if not line.startswith("{"))
+
+    def note_end(self, order_id: str, code: int) -> None:
+        """Remember how a command ended."""
+        with suppress(OSError):
+            self._file(order_id, "end").write_text(f"{code}\n", "ascii")
+
+    def end(self, order_id: str) -> int | None:
+        """How a command ended, below 0 by a signal; None: nobody has seen it."""
+        try:
+            return int(self._file(order_id, "end").read_text("ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def _file(self, order_id: str, kind: str) -> Path:
+        return self.path / f"{order_id}.{kind}"
+
+
+def _lock(descriptor: int, tries: int) -> bool:
+    for _ in range(tries):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - in a thread
+        else:
+            return True
+    return False

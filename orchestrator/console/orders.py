@@ -1,0 +1,309 @@
+"""Orders: starts the real command, exactly once for each confirmed form.
+
+1. An order is on the disk before its command is started; all posts of one form are one order.
+2. Whoever places an order holds the lock of the folder: in one instant one order is placed.
+3. The command is a process of its own session. It is never ended here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orchestrator.console.order_files import Order, OrderFolder, new_order_id
+from orchestrator.engine.run_list import is_finished
+from orchestrator.engine.saved import id_of
+from orchestrator.errors import OrchestratorError, StorageError
+from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.summary import Ended
+from orchestrator.settings.server_url import server_fingerprint
+from orchestrator.store import open_saved
+from orchestrator.store.registry import known_runs
+from orchestrator.store.run_dir import HOLDER, RUNS, new_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orchestrator.console.site import Site
+    from orchestrator.store.run_dir import RunDirectory
+
+__all__ = ["Order", "Orders", "Stop", "StopGoesOnError", "new_order_id"]
+
+#: an emergency that was ordered so long ago is not taken up without a click
+_YOUNG_MS: Final = 3600 * 1000
+_THREADS: Final = 4
+#: ends that nobody at the console has wished: a kill, and a machine that was shut down
+_UNWISHED: Final = frozenset({None, Ended.KILLED, Ended.SIGNAL_TERM, Ended.SIGNAL_HUP})
+
+
+class Stop(NamedTuple):
+    """A stop that goes on."""
+
+    run_id: str
+    operator: str
+    since_ms: int
+    #: where it is shown
+    link: str
+
+
+class StopGoesOnError(Exception):
+    """A stop of this VDN goes on already; nothing was started."""
+
+    def __init__(self, vdn_id: int, stop: Stop) -> None:
+        super().__init__(f"a stop of VDN {vdn_id} goes on: {stop.run_id}")
+        self.vdn_id = vdn_id
+        self.stop = stop
+
+
+class Orders:
+    """The orders of one state directory. Its methods read and write the disk: use `threads`."""
+
+    def __init__(self, site: Site) -> None:
+        """Open them.
+
+        Raises:
+            StorageError: their folder cannot be made.
+        """
+        self._site = site
+        self._files = OrderFolder(site.state_dir / "console" / "orders")
+        #: no slow page keeps an order waiting
+        self.threads = ThreadPoolExecutor(_THREADS, "orders")
+        #: started by this process
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        #: an emergency whose disk is full is an order of this process alone
+        self._unwritten: dict[str, Order] = {}
+
+    # -- placing ----------------------------------------------------------------------------------
+
+    def new(
+        self, order_id: str, kind: RunKind, operator: str, vdns: tuple[int, ...], *command: str
+    ) -> Order:
+        """An order that begins a run; it gets the directory of this run."""
+        run_id, run_dir = self._new_run()
+        return Order(
+            order=order_id,
+            kind=kind,
+            # in one word: a name may begin with a dash
+            command=(*command, "--yes", "--json", f"--run-dir={run_dir}", f"--operator={operator}"),
+            operator=operator,
+            vdns=vdns,
+            at_ms=self._site.clock.wall_ms(),
+            run_id=run_id,
+            run_dir=run_dir,
+        )
+
+    def more(
+        self, order_id: str, kind: RunKind, operator: str, vdns: tuple[int, ...], run: RunDirectory
+    ) -> Order:
+        """An order that goes on with a run."""
+        return Order(
+            order=order_id,
+            kind=kind,
+            command=_going_on(run),
+            operator=operator,
+            vdns=vdns,
+            at_ms=self._site.clock.wall_ms(),
+            run_id=id_of(run),
+            run_dir=str(run.path),
+        )
+
+    def _new_run(self) -> tuple[str, str]:
+        clock = self._site.clock
+        while True:
+            now_ms = clock.wall_ms()
+            second = iso_time(now_ms)[:19].replace("-", "").replace(":", "") + "Z"
+            run_id = new_run_id(second=second, ms=now_ms % 1000, chance=clock.chance())
+            place = self._site.state_dir / RUNS / run_id
+            if not os.path.lexists(place):
+                return run_id, str(place)
+
+    def place(self, order: Order) -> Order:
+        """Start what was ordered; the second time show what was started the first time.
+
+        Raises:
+            StopGoesOnError: somebody stops this VDN already.
+            StorageError: it could not be recorded, or not be started.
+        """
+        with self._files.alone():
+            known = self.find(order.order)
+            if known is not None:
+                return known
+            self._refuse_second_stop(order)
+            try:
+                self._files.write(order)
+            except OSError as error:
+                if order.kind is not RunKind.PAUSE_ALL:
+                    raise StorageError(
+                        f"the order cannot be recorded: {error.strerror}. Nothing was sent.",
+                        advice="make room on the disk of the state directory",
+                    ) from error
+                self._unwritten[order.order] = order  # campaigns are dialling
+            try:
+                self._start(order, order.command)
+            except OSError as error:
+                self._unwritten.pop(order.order, None)
+                self._files.take_back(order.order)
+                raise StorageError(
+                    f"the command cannot be started: {error.strerror}. Nothing was sent.",
+                    advice="order it again, or use a shell: `orchestrator pause-all --vdn N`",
+                ) from error
+        return order
+
+    def _refuse_second_stop(self, order: Order) -> None:
+        if order.kind is RunKind.PAUSE:
+            return
+        for stop, vdns in self.live_stops():
+            both = sorted(vdns & set(order.vdns))
+            if both and stop.run_id != order.run_id:
+                raise StopGoesOnError(both[0], stop)
+
+    def live_stops(self) -> Iterator[tuple[Stop, frozenset[int]]]:
+        """Stops that go on, started anywhere, with their VDNs; an unanswered question is none."""
+        told = set()
+        for order in self.working():
+            if order.kind is RunKind.PAUSE_ALL:
+                told.add(order.run_id)
+                stop = Stop(order.run_id, order.operator, order.at_ms, f"/orders/{order.order}")
+                yield stop, frozenset(order.vdns)
+        server = server_fingerprint(self._site.settings.server.base_url)
+        for run in known_runs(self._site.state_dir):
+            if run.run_id in told or not os.path.lexists(f"{run.place}/{HOLDER}"):
+                continue
+            if not run.directory.is_live:
+                continue
+            with suppress(OrchestratorError), open_saved(run.directory.journal) as saved:
+                record = saved.record()
+                is_stop = record.kind is RunKind.PAUSE_ALL and not record.dry_run
+                if is_stop and record.may_change and record.fingerprint == server:
+                    link = f"/runs/{record.run_id}"
+                    stop = Stop(record.run_id, record.operator, record.started_at_ms, link)
+                    yield stop, frozenset(record.vdns)
+
+    # -- what has become of them ------------------------------------------------------------------
+
+    def find(self, order_id: str) -> Order | None:
+        """An order that was placed; None: there is none.
+
+        Raises:
+            StorageError: there is one, and it cannot be read.
+        """
+        return self._unwritten.get(order_id) or self._files.find(order_id)
+
+    def working(self) -> Iterator[Order]:
+        """Orders whose command lives."""
+        at_work = filter(self.is_working, [*self._files.ids(), *self._unwritten])
+        return self._readable(at_work)
+
+    def _readable(self, order_ids: Iterable[str]) -> Iterator[Order]:
+        """These orders, without those that cannot be read: they keep nobody from a stop."""
+        for order_id in order_ids:
+            with suppress(StorageError):
+                order = self.find(order_id)
+                if order is not None:
+                    yield order
+
+    def is_working(self, order_id: str) -> bool:
+        """Whether the command of an order lives, whoever started it."""
+        child = self._children.get(order_id)
+        is_ours = child is not None and child.returncode is None
+        return is_ours or self._files.is_working(order_id)
+
+    def end(self, order_id: str) -> int | None:
+        """How its command ended, below 0 by a signal; None: it works, or nobody has seen it."""
+        child = self._children.get(order_id)
+        return self._files.end(order_id) if child is None else child.returncode
+
+    def words(self, order_id: str) -> str:
+        """The last that the command of an order has said to people."""
+        return self._files.words(order_id)
+
+    # -- after a restart --------------------------------------------------------------------------
+
+    def take_up(self) -> list[Order]:
+        """Go on with emergencies that were cut off less than an hour ago; returns them."""
+        taken = []
+        newest: dict[str, Order] = {}
+        with self._files.alone():
+            for order in sorted(self._readable(self._files.ids()), key=lambda one: one.at_ms):
+                newest[order.run_id] = order
+            for order in newest.values():
+                age_ms = self._site.clock.wall_ms() - order.at_ms
+                if order.kind is not RunKind.PAUSE_ALL or age_ms >= _YOUNG_MS:
+                    continue
+                with suppress(OSError, OrchestratorError, StopGoesOnError):
+                    command = self._rest(order)
+                    if command:
+                        self._refuse_second_stop(order)
+                        self._start(order, command)
+                        taken.append(order)
+        return taken
+
+    def _rest(self, order: Order) -> tuple[str, ...]:
+        """The command that does what is left of an order; empty: nothing is, or it is at work."""
+        if self.is_working(order.order) or order.directory.is_live:
+            return ()
+        if not order.directory.has_journal:
+            end = self.end(order.order)
+            # with an exit code of its own it was refused, or had its end elsewhere
+            return order.command if end is None or end < 0 else ()
+        with open_saved(order.directory.journal) as saved:
+            past = saved.processes()
+            if past and past[-1].ended not in _UNWISHED:
+                return ()
+            if is_finished(saved) or not saved.record().may_change:
+                return ()
+        return _going_on(order.directory)
+
+    # -- the process ------------------------------------------------------------------------------
+
+    def _start(self, order: Order, command: tuple[str, ...]) -> None:
+        """Start a command in a session of its own.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        out = self._output(order)
+        try:
+            package = Path(__file__).parents[2]
+            environ = dict(os.environ)
+            if package.name not in {"site-packages", "dist-packages"}:
+                paths = (str(package), environ.get("PYTHONPATH", ""))
+                environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+            # -P: the code of this console, not what happens to lie in the working directory
+            child = subprocess.Popen(  # noqa: S603 - our own program
+                [
+                    *(sys.executable, "-P", "-m", "orchestrator", *command),
+                    *self._site.connection,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=environ,
+                start_new_session=True,
+            )
+        finally:
+            os.close(out)
+        self._children[order.order] = child
+        threading.Thread(target=self._reap, args=(order.order, child), daemon=True).start()
+
+    def _output(self, order: Order) -> int:
+        """The file that takes the command's words."""
+        try:
+            return self._files.locked_output(order.order)
+        except OSError:
+            if order.order not in self._unwritten:
+                raise
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+    def _reap(self, order_id: str, child: subprocess.Popen[bytes]) -> None:
+        self._files.note_end(order_id, child.wait())
+
+
+def _going_on(run: RunDirectory) -> tuple[str, ...]:
+    return ("continue", str(run.path), "--json")

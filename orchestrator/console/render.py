@@ -1,0 +1,130 @@
+"""Makes pages: templates, what every page shows at its head, and pages that say why not.
+
+Text from others is escaped by jinja and made visible by `for_terminal`: nothing in it moves, hides
+or turns round. No page has a script or a style of its own, so the policy needs no exception.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiohttp import web
+
+from orchestrator.console.site import SITE, VIEWER, Role
+from orchestrator.policy.plan import spoken_s
+from orchestrator.reports.page import FILTERS
+from orchestrator.settings.server_url import ServerUrl, is_loopback, read_base_url
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from orchestrator.console.site import Viewer
+    from orchestrator.settings.schema import ServerSettings
+
+#: `test` as a word of its own: not in "latest" or "contest"
+_TEST: Final = re.compile(r"(?<![a-z])test", re.IGNORECASE)
+_STATIC: Final = {
+    "console.css": "text/css",
+    "console.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+
+
+class Badge(NamedTuple):
+    """Which server this is about, in a word and a colour."""
+
+    word: str
+    #: production or test: a class of the style sheet
+    kind: str
+    name: str
+    url: str
+
+
+def badge_of(server: ServerSettings) -> Badge:
+    """The server as every page shows it; what is not surely a test is shown as the real thing."""
+    url = read_base_url(server.base_url)
+    is_simulator = isinstance(url, ServerUrl) and is_loopback(url.host)
+    name = server.name or (url.host if isinstance(url, ServerUrl) else "no server")
+    if is_simulator or _TEST.search(name):
+        return Badge("simulator" if is_simulator else "test", "test", name, server.base_url)
+    word = "production" if "prod" in name.casefold() else "not a test server"
+    return Badge(word, "production", name, server.base_url)
+
+
+def page(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+    """Answer with a page.
+
+    Args:
+        request: it may have no viewer yet.
+        template: the file's name without its suffix.
+        status: of HTTP.
+        values: what the template shows.
+    """
+    viewer: Viewer | None = request.get(VIEWER)
+    text = (
+        templates()
+        .get_template(f"{template}.html")
+        .render(
+            badge=badge_of(request.app[SITE].settings.server),
+            viewer=viewer,
+            may_stop=viewer is not None and viewer.may(Role.STOPPER),
+            may_restore=viewer is not None and viewer.may(Role.RESTORER),
+            here=request.path,
+            **values,
+        )
+    )
+    return web.Response(status=status, text=text, content_type="text/html", charset="utf-8")
+
+
+def error_page(  # noqa: PLR0913 - what stands on it
+    request: web.Request, status: int, heading: str, text: str, *, link: str = "", label: str = ""
+) -> web.Response:
+    """A page that says in plain English why not, with a link to what helps.
+
+    Args:
+        request: it may have no viewer yet.
+        status: of HTTP.
+        heading: a few words.
+        text: sentences.
+        link: where to go on; empty: nowhere.
+        label: the words of the link.
+    """
+    return page(request, "error", status=status, heading=heading, text=text, link=link, label=label)
+
+
+def login_page(request: web.Request, key: str) -> web.Response:
+    """The page behind the one-time link: a form that posts `key` to /login, and its button."""
+    return page(request, "login", key=key)
+
+
+@cache
+def templates() -> Environment:
+    """The console's templates; the picture is the report page's."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("orchestrator.console"), PackageLoader("orchestrator.reports")]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= FILTERS
+    environment.filters["many"] = lambda number: f"{number:,}"
+    environment.filters["words"] = lambda text: str(text).replace("_", " ")
+    environment.filters["spoken"] = spoken_s
+    return environment
+
+
+@cache
+def static_file(name: str) -> tuple[bytes, str] | None:
+    """A file of the style sheet's kind, and its type; there are only these."""
+    if name not in _STATIC:
+        return None
+    return files("orchestrator.console").joinpath("static", name).read_bytes(), _STATIC[name]

@@ -1,0 +1,230 @@
+"""The pages of one run: how it goes, how it ended, its rows and files, what a restore would do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from orchestrator import api
+from orchestrator.console.auth import form_token
+from orchestrator.console.orders import new_order_id
+from orchestrator.console.render import error_page, page
+from orchestrator.console.run_reader import (
+    FILES,
+    NOT_STOPPED,
+    RunReader,
+    chosen_campaigns,
+    handed_on,
+    open_file,
+)
+from orchestrator.console.shared import list_entry, page_number
+from orchestrator.console.site import Role, find_run, viewer_of
+from orchestrator.engine.options import RestoreOptions
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.reports.rows import RunKind
+
+if TYPE_CHECKING:
+    from orchestrator.console.live import LiveView
+    from orchestrator.console.shared import Shared
+    from orchestrator.store.run_dir import RunDirectory
+
+#: campaigns of a restore that get a box to tick; all others are typed
+_BOXES: Final = 100
+#: rows on the page of a run; all of them have pages of their own
+_ROWS: Final = 20
+_CHUNK: Final = 1 << 16
+#: the report page is shown, but can do nothing
+_REPORT_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+
+
+@dataclass
+class RunPages:
+    """The pages of one run."""
+
+    shared: Shared
+    reader: RunReader = field(default_factory=RunReader)
+
+    async def run(self, request: web.Request) -> web.Response:
+        """One run: how far it is, or how it ended."""
+        run_id = request.match_info["run_id"]
+        directory = await self._find(run_id)
+        if directory is None:
+            return _no_run(request)
+        live = await self.shared.live.look(run_id)
+        if live is not None and live.is_live:
+            return await self._live_page(request, directory, live)
+        now_ms = self.shared.site.clock.wall_ms()
+        try:
+            view = await asyncio.to_thread(self.reader.view, directory, now_ms=now_ms)
+            missed = bool(dict(view.filters)[NOT_STOPPED]) and not view.record.dry_run
+            chosen = NOT_STOPPED if missed else ""
+            shown = await asyncio.to_thread(self.reader.rows, directory, chosen, 1, live=False)
+        except OrchestratorError as error:
+            return _unreadable(request, error)
+        record = view.record
+        goes_on = Role.RESTORER if record.kind is RunKind.RESTORE else Role.STOPPER
+        base, order = f"/runs/{run_id}", new_order_id()
+        return page(
+            request,
+            "run",
+            run=view.told,
+            view=view,
+            rows=shown.first(_ROWS),
+            missed=missed,
+            more=dict(view.filters)[chosen] > _ROWS,
+            base=base,
+            order=order,
+            may_go_on=viewer_of(request).may(goes_on),
+            continue_token=form_token(request, f"{base}/continue", order),
+            note_token=form_token(request, f"{base}/note"),
+        )
+
+    async def _live_page(
+        self, request: web.Request, directory: RunDirectory, live: LiveView
+    ) -> web.Response:
+        run_id = request.match_info["run_id"]
+        base = f"/runs/{run_id}"
+        holder = await asyncio.to_thread(directory.holder)
+        record = live.record
+        is_restore = record is not None and record.kind is RunKind.RESTORE
+        ends = Role.RESTORER if is_restore else Role.STOPPER
+        return page(
+            request,
+            "live",
+            run_id=run_id,
+            base=base,
+            shown=live.shown,
+            seq=live.seq,
+            record=record,
+            holder=str(holder or ""),
+            is_restore=is_restore,
+            may_end=viewer_of(request).may(ends),
+            end_token=form_token(request, f"{base}/end"),
+            note_token=form_token(request, f"{base}/note"),
+        )
+
+    async def live(self, request: web.Request) -> web.Response:
+        """The numbers of a live run as JSON; 304 when the viewer has them already."""
+        view = await self.shared.live.look(request.match_info["run_id"])
+        if view is None:
+            return web.json_response({"live": False}, status=404)
+        if request.query.get("after") == str(view.seq):
+            return web.Response(status=304)
+        return web.Response(body=view.body, content_type="application/json")
+
+    async def rows(self, request: web.Request) -> web.Response:
+        """Some rows of a run."""
+        run_id = request.match_info["run_id"]
+        directory = await self._find(run_id)
+        if directory is None:
+            return _no_run(request)
+        chosen, number = (
+            request.query.get("outcome", ""),
+            page_number(request.query.get("page", "")),
+        )
+        live = await asyncio.to_thread(lambda: directory.is_live)
+        try:
+            shown = await asyncio.to_thread(self.reader.rows, directory, chosen, number, live=live)
+        except OrchestratorError as error:
+            return _unreadable(request, error)
+        if chosen not in dict(shown.filters) and chosen:
+            shown = shown._replace(filters=(*shown.filters, (chosen[:40], 0)))
+        return page(
+            request, "rows", rows=shown, chosen=chosen, base=f"/runs/{run_id}", run_id=run_id,
+            live=live,
+        )  # fmt: skip
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """A report file."""
+        directory = await self._find(request.match_info["run_id"])
+        name = request.match_info["name"]
+        opened = None
+        if directory is not None:
+            opened = await asyncio.to_thread(open_file, directory, name)
+        if opened is None:
+            return error_page(
+                request, 404, "There is no such file",
+                "A run has its files when it has ended.", link="/runs", label="All runs",
+            )  # fmt: skip
+        stream, size = opened
+        response = web.StreamResponse()
+        response.content_type, response.content_length = FILES[name], size
+        if name.endswith(".html"):
+            response.charset = "utf-8"
+            response.headers["Content-Security-Policy"] = _REPORT_POLICY
+        else:
+            kept_as = f"{request.match_info['run_id']}-{name}"
+            response.headers["Content-Disposition"] = f'attachment; filename="{kept_as}"'
+        with stream:
+            await response.prepare(request)
+            left = size  # what was added meanwhile does not fit into the length that was said
+            while left and (chunk := await asyncio.to_thread(stream.read, min(_CHUNK, left))):
+                left -= len(chunk)
+                await response.write(chunk)
+        return response
+
+    async def restore(self, request: web.Request) -> web.Response:
+        """What a restore would start, and the form that starts it."""
+        run_id = request.match_info["run_id"]
+        directory = await self._find(run_id)
+        if directory is None:
+            return _no_run(request)
+        base, problem = f"/runs/{run_id}", ""
+        off: frozenset[tuple[int, int]] = frozenset()
+        try:
+            preview = await api.preview_restore(directory.path, self.shared.site.settings)
+            try:
+                off = chosen_campaigns(request.query.getall("except", []), preview)
+            except UsageError as error:
+                problem = f"{error.sentence}: {error.advice}"
+            if off:
+                options = RestoreOptions(except_=off, except_from="the console's form")
+                preview = await api.preview_restore(
+                    directory.path, self.shared.site.settings, options
+                )
+        except OrchestratorError as error:
+            return error_page(
+                request, 409, "Nothing can be started again", error.sentence,
+                link=base, label="Back to the run",
+            )  # fmt: skip
+        live = [one for one in await self.shared.newest_runs() if one.live]
+        order = new_order_id()
+        facts = preview.facts
+        boxes = [one for one in preview.candidates if one in preview.wanted
+                 or (one.ref.vdn_id, one.ref.campaign_id) in off][:_BOXES]  # fmt: skip
+        return page(
+            request,
+            "restore",
+            run_id=run_id,
+            base=base,
+            preview=preview,
+            facts=facts,
+            stay_off=facts.stay_off,
+            boxes=boxes,
+            off=off,
+            unticked=handed_on(off - {(one.ref.vdn_id, one.ref.campaign_id) for one in boxes}),
+            more_boxes=len(preview.candidates) - len(boxes),
+            problem=problem,
+            handed_on=handed_on(off),
+            live=[list_entry(one) for one in live if set(one.vdns) & set(preview.vdns)],
+            order=order,
+            token=form_token(request, f"{base}/restore", order),
+        )
+
+    async def _find(self, run_id: str) -> RunDirectory | None:
+        return await asyncio.to_thread(find_run, self.shared.site.state_dir, run_id)
+
+
+def _no_run(request: web.Request) -> web.Response:
+    return error_page(
+        request, 404, "There is no such run",
+        "It may have been deleted, or the address is mistyped.", link="/runs", label="All runs",
+    )  # fmt: skip
+
+
+def _unreadable(request: web.Request, error: OrchestratorError) -> web.Response:
+    text = f"{error.sentence} {error.advice}".strip()
+    return error_page(request, 500, "This run cannot be read", text, link="/runs", label="All runs")

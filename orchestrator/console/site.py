@@ -1,0 +1,56 @@
+"""What every page of the console needs: settings, clock, who is asking, and which run is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from orchestrator.console.rights import Role, Viewer
+from orchestrator.store.registry import known_runs
+from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.settings.load import Settings
+
+
+__all__ = ["SITE", "VIEWER", "Role", "Site", "Viewer", "find_run", "viewer_of"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One console."""
+
+    settings: Settings
+    #: --config … --ca-file … as given to `console`, handed on to every command started
+    connection: tuple[str, ...]
+    clock: Clock
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of all run directories."""
+        return self.settings.state_dir
+
+
+#: where a request has its viewer
+VIEWER: Final = web.RequestKey("viewer", Viewer)
+SITE: Final = web.AppKey("site", Site)
+
+
+def viewer_of(request: web.Request) -> Viewer:
+    """Who is asking."""
+    return request[VIEWER]
+
+
+def find_run(state_dir: Path, run_id: str) -> RunDirectory | None:
+    """The directory of a run, by its whole id; what is no id finds nothing."""
+    if not is_run_id(run_id):
+        return None
+    usual = RunDirectory(state_dir / RUNS / run_id)
+    if usual.has_journal:
+        return usual
+    return next((run.directory for run in known_runs(state_dir) if run.run_id == run_id), None)

@@ -1,0 +1,30 @@
+"""A place of its own for each console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.makers import served
+from tests.console.consoles import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.simulator.server import Simulator
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A home; what runs in its state directory is ended after the test."""
+    with place(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """VDN 1234 with 40 campaigns; nothing goes wrong."""
+    with served() as running:
+        yield running

@@ -1,0 +1,272 @@
+"""Who is let in, and whose forms are taken, over a real socket."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator.console import auth
+from orchestrator.console.order_files import new_order_id
+from orchestrator.errors import StorageError
+from tests.console.consoles import JANE, console, runs_in, site_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.sockets
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+PROXY: dict[str, Any] = {
+    "console__user_header": "X-Remote-User",
+    "console__trusted_peers": ("127.0.0.1",),
+}
+
+
+async def test_the_link_lets_in_once_and_is_followed_by_another(folder: Path) -> None:
+    """A second use is refused; the console has told the next link by then."""
+    async with console(site_of(folder), logged_in=False) as browser:
+        (first,) = browser.told
+        key = first.partition("key=")[2]
+        page = await browser.get(f"/login?key={key}")
+        let_in = await browser.send("/login", {"key": key})
+        again = await browser.send("/login", {"key": key})
+        shown_again = await browser.get(f"/login?key={key}")
+
+    assert (page.status, key in page.text) == (200, True)
+    assert (let_in.status, let_in.location) == (303, "/")
+    assert (again.status, shown_again.status) == (401, 401)
+    assert len(browser.told) == 2
+    assert browser.told[1] != first
+
+
+async def test_looking_at_the_link_does_not_use_it_up(folder: Path) -> None:
+    """A chat program that shows a preview must not take the operator's only way in."""
+    async with console(site_of(folder), logged_in=False) as browser:
+        key = browser.told[0].partition("key=")[2]
+        for _ in range(3):
+            assert (await browser.get(f"/login?key={key}")).status == 200
+        assert (await browser.send("/login", {"key": key})).status == 303
+
+
+async def test_the_session_is_a_strict_cookie_with_the_port_in_its_name(folder: Path) -> None:
+    """Two consoles on one host keep their own; no script and no other site has it."""
+    async with console(site_of(folder), logged_in=False) as browser:
+        key = browser.told[0].partition("key=")[2]
+        cookie = (await browser.send("/login", {"key": key})).headers["Set-Cookie"]
+        port = browser.url.rpartition(":")[2]
+
+    assert cookie.startswith(f"orchestrator-{port}=")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+
+
+async def test_a_session_outlives_the_console_and_not_a_week(folder: Path) -> None:
+    """The key stays in the state directory, for its owner only."""
+    async with console(site_of(folder)) as browser:
+        name = auth.cookie_name(browser.app[auth.PLACE])
+        (cookie,) = [one.value for one in browser.session.cookie_jar if one.key == name]
+        assert (await browser.get("/orders/x")).status == 404
+    for ahead_s, status in ((6 * 86_400, 404), (8 * 86_400, 401)):
+        async with console(site_of(folder, ahead_s=ahead_s), logged_in=False) as browser:
+            name = auth.cookie_name(browser.app[auth.PLACE])
+            assert (await browser.get("/orders/x", Cookie=f"{name}={cookie}")).status == status
+
+    assert (folder / "state/console/key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("change", ["", "x", "cut", "name", "dots"])
+async def test_a_cookie_that_was_changed_lets_nobody_in(folder: Path, change: str) -> None:
+    """Cut, lengthened, of somebody else, or made of dots."""
+    async with console(site_of(folder)) as browser:
+        name = auth.cookie_name(browser.app[auth.PLACE])
+        (value,) = [one.value for one in browser.session.cookie_jar if one.key == name]
+        browser.session.cookie_jar.clear()
+        changed = {
+            "": "",
+            "x": f"{value}x",
+            "cut": value[:-1],
+            "name": f"QWRh{value[value.index('.') :]}",
+            "dots": "...",
+        }[change]
+
+        assert (await browser.get("/orders/x", Cookie=f"{name}={changed}")).status == 401
+
+
+def test_a_key_that_others_could_know_is_refused(folder: Path) -> None:
+    """Readable by a group, or too short: whoever knows it makes sessions of his own."""
+    (folder / "key").write_bytes(b"k" * 32)
+    (folder / "key").chmod(0o640)
+    with pytest.raises(StorageError, match="not a key that only we can read"):
+        auth.read_key(folder)
+    (folder / "key").chmod(0o600)
+    assert auth.read_key(folder) == b"k" * 32
+    (folder / "key").write_bytes(b"")
+    with pytest.raises(StorageError):
+        auth.read_key(folder)
+
+
+@pytest.mark.parametrize("path", ["/", "/stop?vdn=1234", "/orders/x", "/runs", "/nothing"])
+async def test_without_a_session_nothing_is_shown(folder: Path, path: str) -> None:
+    """Not even whether there is such a page."""
+    async with console(site_of(folder), logged_in=False) as browser:
+        answer = await browser.get(path)
+
+    assert answer.status == 401
+    assert "printed a link" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/login", "/orders/x"])
+async def test_every_answer_keeps_the_browser_on_a_short_lead(folder: Path, path: str) -> None:
+    """Errors too."""
+    async with console(site_of(folder)) as browser:
+        headers = (await browser.get(path)).headers
+
+    assert headers["Content-Security-Policy"] == CSP
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-store"
+    assert "aiohttp" not in headers["Server"]
+
+
+@pytest.mark.parametrize("path", ["/", "/login?key=k", "/static/console.js", "/healthz"])
+async def test_a_foreign_name_that_leads_here_gets_nothing(folder: Path, path: str) -> None:
+    """DNS rebinding: the page's own name arrives in Host."""
+    async with console(site_of(folder)) as browser:
+        answer = await browser.get(path, Host="evil.example:8580")
+
+    assert answer.status == 403
+    assert "another server" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("origin", "fetch_site"),
+    [("http://evil.example", "cross-site"), ("null", ""), ("", ""), ("http://evil.example", "")],
+)
+async def test_a_form_of_another_site_starts_nothing(
+    folder: Path, origin: str, fetch_site: str
+) -> None:
+    """Even with the right token."""
+    async with console(site_of(folder)) as browser:
+        answer = await browser.stop()
+        assert answer.status != 403
+        order = new_order_id()
+        foreign = await browser.post(
+            "/stop",
+            {"order": order, "vdn": "1235", "typed": "1235"},
+            Origin=origin,
+            Sec_Fetch_Site=fetch_site,
+        )
+        assert browser.orders.find(order) is None
+
+    assert foreign.status == 403
+    assert "Nothing was done" in foreign.text
+
+
+@pytest.mark.parametrize("wrong", ["none", "other form", "other order", "other session"])
+async def test_a_form_with_another_token_starts_nothing(folder: Path, wrong: str) -> None:
+    """A token is for one form, one order, one session."""
+    async with console(site_of(folder)) as browser:
+        order = new_order_id()
+        token = {
+            "none": "",
+            "other form": browser.token("/runs/x/restore", order),
+            "other order": browser.token("/stop", new_order_id()),
+            "other session": browser.token("/stop", order, user="Mallory"),
+        }[wrong]
+        answer = await browser.send(
+            "/stop", {"token": token, "order": order, "vdn": "1234", "typed": "1234"}
+        )
+        assert browser.orders.find(order) is None
+
+    assert answer.status == 403
+    assert "not one of this session" in answer.text
+
+
+async def test_a_form_longer_than_64_kb_is_refused(folder: Path) -> None:
+    """In words, before anything is made of it."""
+    async with console(site_of(folder)) as browser:
+        answer = await browser.stop(reason="x" * 70_000)
+
+    assert answer.status == 413
+    assert "too long" in answer.text
+
+
+async def test_a_form_that_is_no_text_is_refused(folder: Path) -> None:
+    """Bytes that are not UTF-8; a file where a field belongs."""
+    async with console(site_of(folder)) as browser:
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        broken = await browser.send("/stop", b"token=%ff%fe&order=%ff", **kind)
+        parts = (
+            '--b\r\nContent-Disposition: form-data; name="token"; filename="f"\r\n\r\nx\r\n--b--'
+        )
+        file = await browser.send(
+            "/stop", parts.encode(), **{"Content-Type": "multipart/form-data; boundary=b"}
+        )
+
+    assert (broken.status, file.status) == (403, 403)
+
+
+async def test_a_proxy_says_who_is_asking(folder: Path) -> None:
+    """The name in its header is the operator of what is ordered; no link is needed."""
+    site = site_of(folder, **PROXY, console__viewers=("Ada",), console__stoppers=("Bob",))
+    async with console(site, logged_in=False) as browser:
+        browser.headers = {"X-Remote-User": "Ada", "Host": "console.example.com"}
+        looks = await browser.get("/orders/x")
+        browser.headers["Origin"] = "https://console.example.com"
+        refused = await browser.stop()
+        browser.headers["X-Remote-User"] = "Bob"
+        order = new_order_id()
+        await browser.stop(order=order)
+        placed = browser.orders.find(order)
+
+    assert looks.status == 404
+    assert (refused.status, "console.stoppers" in refused.text) == (403, True)
+    assert placed is not None
+    assert placed.operator == "Bob"
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", "a\tb", "x" * 65])
+async def test_a_proxy_that_names_nobody_lets_nobody_in(folder: Path, name: str | None) -> None:
+    """No header, an empty one, one that nobody could read."""
+    async with console(site_of(folder, **PROXY), logged_in=False) as browser:
+        sent = {} if name is None else {"X-Remote-User": name}
+        answer = await browser.get("/orders/x", **sent)
+
+    assert answer.status == 401
+    assert "through the proxy" in answer.text
+
+
+async def test_a_header_from_an_untrusted_peer_is_refused(folder: Path) -> None:
+    """Whoever reaches the port past the proxy could call himself anything; no link helps."""
+    more: dict[str, Any] = {
+        "console__user_header": "X-Remote-User",
+        "console__trusted_peers": ("10.0.0.5",),
+    }
+    async with console(site_of(folder, **more), logged_in=False) as browser:
+        key = browser.told[0].partition("key=")[2]
+        forged = await browser.get("/orders/x", **{"X-Remote-User": JANE})
+        await browser.send("/login", {"key": key})
+        by_cookie = await browser.get("/orders/x")
+
+    assert (forged.status, by_cookie.status) == (401, 401)
+
+
+async def test_no_answer_and_no_file_holds_the_secret(folder: Path) -> None:
+    """Not the order, not the words of its command, not its command line, which anybody reads."""
+    async with console(site_of(folder)) as browser:
+        order = new_order_id()
+        answer = await browser.stop(order=order)
+        page = await browser.get(answer.location)
+    texts = [answer.text, page.text]
+    texts += [
+        one.read_text("utf-8", "replace") for one in (folder / "state/console/orders").iterdir()
+    ]
+
+    assert not [one for one in texts if re.search("sk-simulator-not-a-secret", one)]
+    assert "sk-simulator" in os.environ["ORCHESTRATOR_SECRET_KEY"]
+    assert len(runs_in(folder / "state")) <= 1
