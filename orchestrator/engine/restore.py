@@ -146,7 +146,8 @@ async def preview(
         refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")
     except RefusedError as error:
         too_old = error.sentence
-    choice = choose(options, undone)
+    off_again = await asyncio.to_thread(stopped_again, undone, settings.state_dir)
+    choice = choose(options, undone, off_again)
     facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
     vdns = {one.ref.vdn_id for one in undone.candidates}
     return RestorePreview(
