@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.policy.decide import Changed, Outcome
-from orchestrator.reports.picture import Look, Picture, draw
+from orchestrator.reports.picture import BOX, Look, Picture, draw
 from orchestrator.reports.rows import (
     UNSTOPPED,
     ReportRow,
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 5_000
 #: campaigns that are not stopped, each with its reason
 UNSTOPPED_SHOWN = 500
-#: check passes in the table; the first and the last of them
-_PASSES_SHOWN = 40
+#: check passes and counts of calls; the first and the last of them
+_MANY_SHOWN = 40
 
 #: verdict → a sign that is told apart without colour, and how grave it is
 _SIGNS = {
@@ -158,7 +158,8 @@ def _view(told: Told) -> dict[str, Any]:
         "more_rows": rows.tally.lines - len(rows.shown),
         "more_unstopped": rows.tally.unstopped() - len(rows.unstopped),
         "sweeps": _ends(sweeps),
-        "sweeps_left_out": max(0, len(sweeps) - _PASSES_SHOWN),
+        "calls": _ends(summary.get("calls") or ()),
+        "has_verdicts": any("verdict" in one for one in summary["by_vdn"].values()),
         "began": iso_time(facts.started_at_ms),
         "ended": iso_time(facts.ended_at_ms),
         "took": _spoken(facts.started_at_ms, facts.ended_at_ms),
@@ -172,9 +173,18 @@ _TITLES = {
 }
 
 
-def _ends(sweeps: Sequence[SweepRecord]) -> Sequence[SweepRecord]:
-    half = _PASSES_SHOWN // 2
-    return sweeps if len(sweeps) <= _PASSES_SHOWN else (*sweeps[:half], *sweeps[-half:])
+class _Ends(NamedTuple):
+    """The first and the last of many."""
+
+    shown: Sequence[Any]
+    left_out: int
+
+
+def _ends(many: Sequence[Any]) -> _Ends:
+    half = _MANY_SHOWN // 2
+    if len(many) <= _MANY_SHOWN:
+        return _Ends(many, 0)
+    return _Ends((*many[:half], *many[-half:]), len(many) - _MANY_SHOWN)
 
 
 def _picture(told: Told) -> Picture | None:
@@ -226,7 +236,8 @@ def _timeline(runs: Sequence[Told]) -> list[Moment]:
 
 
 def _reason(row: ReportRow) -> str:
-    return row.error or main_reason(row.outcome, row.cause) or row.result_desc
+    described = row.result_desc if row.outcome in UNSTOPPED else ""
+    return row.error or main_reason(row.outcome, row.cause) or described
 
 
 def _spoken(began_ms: int, ended_ms: int | None) -> str:
@@ -252,6 +263,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.globals["box"] = BOX
     environment.filters["visible"] = _visible
     environment.filters["moment"] = iso_time
     environment.filters["clock"] = lambda at_ms: iso_time(at_ms)[11:19]
