@@ -8,6 +8,7 @@ docs/spec/contracts.md, "The page".
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +39,9 @@ ROWS_SHOWN = 5_000
 UNSTOPPED_SHOWN = 500
 #: check passes and counts of calls; the first and the last of them
 _MANY_SHOWN = 40
+
+#: characters of a heading, and of the sentence of thousands of VDNs
+_HEADING_MAX, _LINE_MAX = 400, 1_000_000
 
 #: verdict → a sign that is told apart without colour, and how grave it is
 _SIGNS = {
@@ -152,7 +156,7 @@ def _view(told: Told) -> dict[str, Any]:
         "sign": sign,
         "grade": grade,
         "title": _TITLES[facts.kind],
-        "line": told.line,
+        "heading": _heading(told),
         "picture": _picture(told),
         "rows": rows,
         "more_rows": rows.tally.lines - len(rows.shown),
@@ -164,6 +168,16 @@ def _view(told: Told) -> dict[str, Any]:
         "ended": iso_time(facts.ended_at_ms),
         "took": _spoken(facts.started_at_ms, facts.ended_at_ms),
     }
+
+
+def _heading(told: Told) -> str:
+    """The sentence; of many VDNs, whose sentence is a page long, how many are what."""
+    if len(told.line) <= _HEADING_MAX or not told.facts.proofs:
+        return told.line
+    counted = Counter(proof.verdict.value.replace("_", " ") for proof in told.facts.proofs)
+    verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in counted.most_common())
+    paused = told.rows.tally.counts[Outcome.PAUSED]
+    return f"{len(told.facts.proofs):,} VDNs: {verdicts}. We paused {paused:,}."
 
 
 _TITLES = {
@@ -265,6 +279,7 @@ def _template() -> Any:
     )
     environment.globals["box"] = BOX
     environment.filters["visible"] = _visible
+    environment.filters["whole"] = lambda line: for_terminal(line, limit=_LINE_MAX)
     environment.filters["moment"] = iso_time
     environment.filters["clock"] = lambda at_ms: iso_time(at_ms)[11:19]
     return environment.get_template("page.html")

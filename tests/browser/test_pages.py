@@ -10,7 +10,7 @@ import pytest
 from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.reports.page import ROWS_SHOWN, render
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import Ended
+from orchestrator.reports.summary import Ended, VdnProof
 from tests.report_makers import AT_MS, HOSTILE, database_failure, emergency, make_row, told
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _hostile() -> list[Told]:
 
 
 def _many_vdns() -> list[Told]:
-    """Fifty VDNs, each with every outcome."""
+    """Fifty VDNs, each with every outcome, and none of them quiet."""
     outcomes = (Outcome.PAUSED, Outcome.ALREADY_PAUSED, Outcome.NOT_FOUND, Outcome.FAILED,
                 Outcome.UNKNOWN, Outcome.STILL_RUNNING)  # fmt: skip
     rows = [
@@ -130,7 +130,8 @@ def _many_vdns() -> list[Told]:
         for vdn in range(1_001, 1_051)
         for number, outcome in enumerate(outcomes)
     ]
-    return [told(RunKind.PAUSE, rows)]
+    proofs = tuple(VdnProof(vdn, started=1, seen_at_ms=AT_MS) for vdn in range(1_001, 1_051))
+    return [told(RunKind.PAUSE_ALL, rows, proofs=proofs)]
 
 
 def _rows(number: int) -> list[Told]:

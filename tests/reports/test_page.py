@@ -122,6 +122,17 @@ def test_an_emergency_shows_its_passes_and_what_is_not_covered() -> None:
     assert "VDN 1234: nothing was running" in page
 
 
+def test_the_sentence_of_many_vdns_is_whole_below_a_heading_that_counts() -> None:
+    """Twelve VDNs, one of them not quiet: nothing is cut, and the heading can be read."""
+    proofs = [VdnProof(vdn, quiet_since_ms=AT_MS, again_at_ms=AT_MS + 5_000) for vdn in range(11)]
+    one = told(RunKind.PAUSE_ALL, [make_row()], proofs=(*proofs, VdnProof(77, started=3)))
+    words = words_of(page_of(one))
+
+    assert "12 VDNs: 11 quiet, 1 still running. We paused 1." in words
+    assert len(one.line) > 1_000
+    assert " ".join(one.line.split()) in words
+
+
 def test_many_passes_are_shortened_in_the_middle() -> None:
     """A hold of a night makes thousands."""
     sweeps = tuple(
