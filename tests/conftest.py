@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -44,6 +45,15 @@ def canned_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
     monkeypatch.setattr("aioresponses.core.ClientResponse", _ClientResponse)
     with aioresponses() as canned:
         yield canned
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what could not be tried: a skipped test is no success."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(one.longrepr[2].removeprefix("Skipped: ") for one in skipped)
+    for reason, number in reasons.items():
+        tests = "1 test" if number == 1 else f"{number} tests"
+        terminalreporter.write_line(f"!!! NOT TRIED: {reason}: {tests} !!!", red=True, bold=True)
 
 
 # Under nohup, as some CI starts it, SIGHUP is ignored and every child inherits that: the tests of

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Changed, Evidence, Outcome
-from orchestrator.reports.rows import ReportRow, RunKind, Tally
-from orchestrator.reports.summary import Ended, RunFacts
+from orchestrator.reports.page import Rows, Told
+from orchestrator.reports.rows import ReportRow, RunKind, SweepRecord, Tally
+from orchestrator.reports.sentences import verdict_line
+from orchestrator.reports.summary import Ended, RunFacts, VdnProof, summary_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: 2026-11-23T23:05:01.123Z
 AT_MS = 1_795_475_101_123
@@ -111,3 +116,34 @@ def make_facts(kind: RunKind = RunKind.PAUSE, **changes: Any) -> RunFacts:
         "ended": Ended.FINISHED,
     }
     return RunFacts(**(fields | changes))
+
+
+def told(kind: RunKind, rows: Iterable[ReportRow], summary: Any = None, **facts: Any) -> Told:
+    """One run with these rows."""
+    made = make_facts(kind, rate_ceiling_per_s=10.0, **facts)
+    seen = Rows(kind)
+    seen.take(rows)
+    return Told(
+        facts=made,
+        summary=summary_document(made, seen.tally) | (summary or {}),
+        line=verdict_line(made, seen.tally),
+        rows=seen,
+        sent={AT_MS // 1000: 3},
+        hashes={"results.csv": "ab" * 32},
+    )
+
+
+def emergency(**more: Any) -> Told:
+    """A pause-all of one VDN, proven quiet by two passes of two listings each."""
+    sweeps = tuple(
+        SweepRecord(1234, at, at + 90, 1, 77, 77, started, complete=True, problem="")
+        for at, started in (
+            (AT_MS + 9_000, 1),
+            (AT_MS + 9_000, 0),
+            (AT_MS + 20_000, 0),
+            (AT_MS + 20_000, 0),
+        )
+    )
+    proof = VdnProof(1234, quiet_since_ms=AT_MS + 20_090, again_at_ms=AT_MS + 26_000)
+    rows = [make_row(vdn_id="1234", campaign_id=str(number)) for number in range(1, 39)]
+    return told(RunKind.PAUSE_ALL, rows, sweeps=sweeps, proofs=(proof,), **more)

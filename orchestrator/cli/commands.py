@@ -221,9 +221,8 @@ def report(given: Namespace) -> int:
     from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.clock import SystemClock  # noqa: PLC0415
     from orchestrator.engine import pages  # noqa: PLC0415
-    from orchestrator.engine.finding import Last  # noqa: PLC0415
+    from orchestrator.engine.finding import Last, find_belonging  # noqa: PLC0415
     from orchestrator.engine.saved import report_again  # noqa: PLC0415
-    from orchestrator.store.registry import find_by_id  # noqa: PLC0415
 
     for target in filter(None, (given.html, given.xlsx)):
         pages.refuse_evidence(target.absolute())
@@ -231,7 +230,7 @@ def report(given: Namespace) -> int:
         raise values.refuse("--with", "it belongs to --html", advice="add --html FILE")
     settings = runner.load_offline(given)
     run = find(given, settings, Last.REAL)
-    others = [find_by_id(settings.state_dir, one) for one in given.with_ or ()]
+    others = find_belonging(settings.state_dir, run, given.with_ or ())
     result = report_again(run, fallback=output.raw_stdout())
     clock = SystemClock()
     pages.write_page([run], run.path / pages.PAGE, clock)

@@ -1,14 +1,17 @@
-"""Who is told when a command has ended: the file of metrics, then people (`notify.*`).
+"""Who is told of a command: the file of metrics when it has ended, and people (`notify.*`).
 
-Also of a command that was refused before it began. Everything for the terminal was printed before,
-and nothing here changes an exit code.
+People are told that a run has begun and that it is quiet while it goes on, in threads beside it;
+then how it ended, also of a command that was refused before it began. Nothing here changes an exit
+code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.cli import output
 from orchestrator.clock import SystemClock
@@ -19,13 +22,15 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
-    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.errors import OrchestratorError
     from orchestrator.metrics import Ending
     from orchestrator.notify import Message, Told
     from orchestrator.settings.notices import Notices
 
 _RUNS = frozenset({"pause", "pause-all", "continue", "restore"})
+#: the words of notify.on for a run that goes on → what is told then
+_WHAT = {"start": "has begun", "quiet": "is quiet"}
 _VARIABLE = SPECS["metrics.textfile"].variable
 
 
@@ -87,19 +92,92 @@ def _ending(name: str, code: int, result: RunResult | None) -> Ending:
     return Ending(name, code, ended_s, duration_s, result.counts, quiet)
 
 
+class _Telling(NamedTuple):
+    """People are being told of a run that goes on."""
+
+    what: str
+    thread: threading.Thread
+    #: grows when it is over
+    told: list[Told]
+
+
+def announcer(given: Namespace) -> Callable[[Announcement], None] | None:
+    """Who is told that a run has begun and that it is quiet; None: nobody.
+
+    Telling takes a thread, and no part of the run waits for it.
+    """
+    notices: Notices | None = vars(given).get("notices")
+    if notices is None or not notices.is_wanted or not _WHAT.keys() & set(notices.settings.on):
+        return None
+    tellings: list[_Telling] = vars(given).setdefault("tellings", [])
+
+    def announce(one: Announcement) -> None:
+        if one.word not in notices.settings.on:
+            return
+        told: list[Told] = []
+
+        def work() -> None:
+            from orchestrator.notify import Told  # noqa: PLC0415 - in its thread
+
+            try:
+                told.extend(_told(notices, _announced(one)))
+            except Exception as error:  # noqa: BLE001 - the run goes on without it
+                told.append(Told("somebody", type(error).__name__))
+
+        thread = threading.Thread(target=work, name="notify", daemon=True)
+        tellings.append(_Telling(_WHAT[one.word], thread, told))
+        with contextlib.suppress(RuntimeError):  # no thread can be started: said at the end
+            thread.start()
+
+    return announce
+
+
+def _announced(one: Announcement) -> Message:
+    from orchestrator.notify import Message  # noqa: PLC0415 - in its thread
+    from orchestrator.reports.rows import iso_time  # noqa: PLC0415 - as above
+
+    kind = {"start": "run.started", "quiet": "run.quiet"}[one.word]
+    title = f"orchestrator {one.summary['action']}: {_WHAT[one.word]} (run {one.run_id})"
+    return Message(
+        kind,
+        title,
+        output.masked(one.line),
+        is_bad=False,
+        at=iso_time(one.at_ms),
+        summary=one.summary,
+        run_id=one.run_id,
+    )
+
+
 def _notify(name: str, given: Namespace, code: int, refusal: str) -> None:
     try:
         notices = _notices(given)
         on = notices.settings.on
-        if not notices.is_wanted or not ("end" in on or ("bad" in on and code)):
-            return
-        for one in _told(notices, _message(name, code, vars(given).get("result"), refusal)):
-            if one.problem:
-                output.warn(f"{one.name} was not told how it ended: {one.problem}")
+        if notices.is_wanted and ("end" in on or ("bad" in on and code)):
+            message = _message(name, code, vars(given).get("result"), refusal)
+            _warn("how it ended", _told(notices, message))
+        for one in vars(given).get("tellings", ()):
+            _warn(f"that it {one.what}", _awaited(one))
     except KeyboardInterrupt:
         output.warn("interrupted before everybody was told how it ended")
     except Exception as error:  # noqa: BLE001 - the run is over, its exit code stands
         output.warn(f"nobody was told how it ended: {type(error).__name__}")
+
+
+def _awaited(one: _Telling) -> list[Told]:
+    """What became of a message; it began before the end, so its 10 s are over before long."""
+    from orchestrator.notify import LIMIT_S, Told  # noqa: PLC0415 - as above
+
+    if one.thread.ident is None:
+        return [Told("somebody", "no thread can be started")]
+    one.thread.join(LIMIT_S)
+    return one.told or [Told("somebody", f"no answer in {LIMIT_S:g} s")]
+
+
+def _warn(what: str, told: list[Told]) -> None:
+    for one in told:
+        if one.problem:
+            output.warn(f"{one.name} was not told {what}: {one.problem}")
 
 
 def try_notices(given: Namespace) -> list[Told]:
@@ -116,6 +194,9 @@ def try_notices(given: Namespace) -> list[Told]:
 
 
 def _notices(given: Namespace) -> Notices:
+    loaded: Notices | None = vars(given).get("notices")
+    if loaded is not None:
+        return loaded
     from orchestrator.settings.notices import read_notices  # noqa: PLC0415 - at the end
 
     return read_notices(os.environ, given.config, vars(given).get("server.ca_file"))

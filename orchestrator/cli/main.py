@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
-from orchestrator.errors import BugError, OrchestratorError, StorageError
+from orchestrator.errors import BugError, OrchestratorError, StorageError, UsageError
 from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 #: the name of a thread of notify.py, which may be left behind
 _TELLING = "notify"
+_CA_FILE = "server.ca_file"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,13 +76,34 @@ def _run(tokens: list[str]) -> int:
     name, rest = parser.find_command(tokens)
     reader = parser.Parser(name)
     before_end = rest[: rest.index("--")] if "--" in rest else rest
-    given = None if set(parser.HELP_FLAGS) & set(before_end) else reader.read(rest)
+    try:
+        given = None if set(parser.HELP_FLAGS) & set(before_end) else reader.read(rest)
+    except UsageError as error:
+        from orchestrator.cli.live import is_terminal  # noqa: PLC0415 - for a refused line
+
+        if is_terminal(sys.stderr) or "--dry-run" in before_end:
+            raise
+        return _refused(name, error, whole)
     if given is None or given.help:  # the latter as in -vh
         output.give_help(reader.format_help().rstrip("\n"))
         return 0
     from orchestrator.cli import commands, endings  # noqa: PLC0415 - a refused line does not wait
 
     return endings.run(name, commands.COMMANDS[name], given, lambda error: _complain(error, whole))
+
+
+def _refused(name: str, error: UsageError, whole: list[str]) -> int:
+    """Tell others of a line that cannot be read, where nobody may see what is printed."""
+    from argparse import Namespace  # noqa: PLC0415 - as above
+
+    from orchestrator.cli import endings  # noqa: PLC0415 - as above
+
+    def refuse(_given: Namespace) -> int:
+        raise error
+
+    flags = dict(_calling(whole, is_called=False).given)
+    given = Namespace(**{"config": flags.get("--config"), _CA_FILE: flags.get("--ca-file")})
+    return endings.run(name, refuse, given, lambda last: _complain(last, whole))
 
 
 def _complain(error: Exception, tokens: list[str]) -> OrchestratorError:

@@ -28,6 +28,7 @@ from orchestrator.log import Events, Level, log_trouble, open_log
 from orchestrator.reports.rows import iso_time
 from orchestrator.settings import secret_file
 from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.settings.notices import Notices
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
 from orchestrator.streams import ReadyStream, can_start_thread, spare_descriptors
 from orchestrator.text import for_terminal
@@ -102,6 +103,7 @@ class Stage:
             return runner.run(self._run(start, hangup_ends=hangup_ends))
 
     async def _run(self, start: Callable[[Environment], Awaitable[T]], *, hangup_ends: bool) -> T:
+        from orchestrator.cli import endings  # noqa: PLC0415 - it runs us
         from orchestrator.engine.run import Environment  # noqa: PLC0415 - aiohttp
 
         clock = SystemClock()
@@ -112,6 +114,7 @@ class Stage:
             stopping=self.stopping,
             progress=self.progress,
             fallback=output.raw_stdout(),
+            announce=endings.announcer(self.given),
         )
         heed_signals(
             self.stopping, hangup_ends=hangup_ends, taken=self._acknowledge, leave=self._leave
@@ -221,6 +224,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     )
     output.never_show(settings.credentials.secret_key)
     vars(given)["textfile"] = settings.metrics.textfile
+    vars(given)["notices"] = Notices(settings.notify, settings.server.ca_file)
     vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
     vars(given)["url_from"] = "" if run else settings.origins["server.base_url"]
     return settings

@@ -328,7 +328,7 @@ COMMANDS = {
             Flag(
                 "--with",
                 "RUN2",
-                "on the page of --html too; repeatable",
+                "its restore or repeat, or last, on the page of --html too; repeatable",
                 values.word,
                 "with_",
                 "append",
@@ -338,7 +338,7 @@ COMMANDS = {
         (
             "orchestrator report last",
             "orchestrator report 7f3a --json",
-            "orchestrator report 7f3a --with 91c2 --html incident.html",
+            "orchestrator report 7f3a --with last --html incident.html",
         ),
         {code: why for code, why in EXIT_CODES.items() if code != "7"},
         "`last` is the newest run that was no dry run. Nothing is sent.",

@@ -16,6 +16,7 @@ from aiohttp import web
 from orchestrator.console.site import SITE, VIEWER, Role
 from orchestrator.policy.plan import spoken_s
 from orchestrator.reports.page import FILTERS
+from orchestrator.reports.picture import BOX
 from orchestrator.settings.server_url import ServerUrl, is_loopback, read_base_url
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.globals["box"] = BOX
     environment.filters |= FILTERS
     environment.filters["many"] = lambda number: f"{number:,}"
     environment.filters["words"] = lambda text: str(text).replace("_", " ")

@@ -74,6 +74,8 @@ class Emergency:
     count_calls: Callable[[], Awaitable[None]] | None = None
     #: puts the proof on record, before calls are counted
     note_proof: Callable[[], Awaitable[None]] | None = None
+    #: called once, when quiet is first proven
+    on_quiet: Callable[[], None] = lambda: None
     _feeding: bool = True
 
     def __post_init__(self) -> None:
@@ -103,6 +105,7 @@ class Emergency:
         try:
             await self._until_quiet()
             if all(vdn.end is None for vdn in self.vdns.by_id.values()):
+                self.on_quiet()
                 await after_quiet(self)
         except StoppedError:
             for vdn in self.vdns.by_id.values():

@@ -20,8 +20,10 @@ from orchestrator.store.registry import find_by_id, missing_runs
 from orchestrator.store.run_dir import JOURNAL, RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from orchestrator.store import RunRecord
 
 
 class Last(Enum):
@@ -117,6 +119,96 @@ def _why_not_continued(line: RunLine, state_dir: Path) -> str:
     except OrchestratorError:
         return ""  # who continues it says what is wrong
     return ""
+
+
+def find_belonging(state_dir: Path, run: RunDirectory, texts: Sequence[str]) -> list[RunDirectory]:
+    """Find what belongs on a run's page: what undoes or repeats it, or is undone or repeated by it.
+
+    Args:
+        state_dir: where runs are noted.
+        run: the run of the page.
+        texts: a directory, an id, a unique end of an id, or `last`: the newest of them.
+
+    Returns:
+        Them, in the order of their beginnings.
+
+    Raises:
+        UsageError: one does not belong there, or is named twice.
+        StorageError, JournalMismatchError: a journal cannot be read.
+    """
+    own = _record(run)
+    found: dict[str, tuple[RunRecord, RunDirectory]] = {own.run_id: (own, run)}
+    for text in texts:
+        other = _newest_of(own, state_dir) if text == "last" else find_by_id(state_dir, text)
+        record = _record(other)
+        if record.run_id in found:
+            raise UsageError(
+                f"run {record.run_id} would be on the page twice. Nothing was written.",
+                advice="name each run once",
+            )
+        is_kin = _leads_to(record, own, state_dir) or _leads_to(own, record, state_dir)
+        if not is_kin or record.dry_run:
+            raise UsageError(
+                f"run {record.run_id} does not belong to run {own.run_id}: {_what(record)}."
+                " Nothing was written.",
+                advice="`--with last` takes the newest run that undoes or repeats it",
+            )
+        found[record.run_id] = record, other
+    del found[own.run_id]
+    ordered = sorted(found.values(), key=lambda pair: pair[0].started_at_ms)
+    return [directory for _, directory in ordered]
+
+
+def _record(directory: RunDirectory) -> RunRecord:
+    with open_saved(directory.journal) as saved:
+        return saved.record()
+
+
+def _newest_of(own: RunRecord, state_dir: Path) -> RunDirectory:
+    """The newest run that undoes or repeats this one, or one that does."""
+    later: list[tuple[str, str, Path]] = []
+    for line in every_line(state_dir):
+        if line.run_id == own.run_id:
+            break
+        if line.problem or line.dry_run:
+            continue
+        is_restore = line.kind == RunKind.RESTORE
+        parent = _record(RunDirectory(line.path)).source_run if is_restore else line.parent_run
+        later.append((line.run_id, parent, line.path))
+    kin, newest = {own.run_id}, None
+    for run_id, parent, path in reversed(later):  # each began after what it undoes or repeats
+        if parent in kin:
+            kin.add(run_id)
+            newest = path
+    if newest is None:
+        raise UsageError(
+            f"`last` means nothing here: no run undoes or repeats run {own.run_id}."
+            " Nothing was written.",
+            advice="`orchestrator runs` lists the runs",
+        )
+    return RunDirectory(newest)
+
+
+def _leads_to(record: RunRecord, wanted: RunRecord, state_dir: Path) -> bool:
+    """Whether a run undoes or repeats another, be it over runs in between."""
+    passed: set[str] = set()
+    while (parent := record.source_run or record.parent_run) and parent not in passed:
+        if parent == wanted.run_id:
+            return True
+        passed.add(parent)
+        try:
+            record = _record(find_by_id(state_dir, parent))
+        except OrchestratorError:
+            return False
+    return False
+
+
+def _what(record: RunRecord) -> str:
+    if record.dry_run:
+        return "it was a dry run"
+    if record.source_run:
+        return f"it undoes run {record.source_run}"
+    return f"it repeats run {record.parent_run}" if record.parent_run else "it is another run"
 
 
 def _fingerprint(line: RunLine) -> str:

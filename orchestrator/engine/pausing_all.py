@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.engine.silence import CallCounter
+    from orchestrator.isales.verdict import Verdict
+    from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, RunRecord
     from orchestrator.store.run_dir import RunDirectory
@@ -43,6 +45,8 @@ _KNOWN_SOON_S = 2.0
 _LOOK_EVERY_S = 0.02
 #: other runs of which it is asked whether they go on, the newest first
 _RUNS_READ = 200
+#: seconds after which an emergency is announced whose first PUT has had no answer yet
+_ANNOUNCED_BY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -65,11 +69,14 @@ class _Course:
 
     settings: Settings
     environment: Environment
+    record: RunRecord
     vdns: tuple[int, ...]
     hold_s: float
     dry_run: bool
     confirm: Confirm | None
     continued: bool = False
+    #: somebody was told that it has begun, by this process or one before
+    is_announced: bool = False
     #: so much of the hold is over already
     held_s: float = 0.0
     emergency: Emergency | None = None
@@ -77,6 +84,8 @@ class _Course:
     counter: CallCounter | None = None
     #: why the operator has not confirmed
     refusal: RefusedError | None = None
+    _start: asyncio.TimerHandle | None = None
+    _quiet: asyncio.Task[None] | None = None
 
     async def work(self, context: RunContext) -> None:
         emergency = Emergency(
@@ -84,6 +93,8 @@ class _Course:
         )
         emergency.held_s = self.held_s
         self.emergency = emergency
+        if self.environment.announce is not None and not self.dry_run:
+            self._announce_in(context, emergency)
         if self.settings.cms.base_url:
             emergency.count_calls = self._count_calls
             emergency.note_proof = self._note_proof
@@ -94,10 +105,45 @@ class _Course:
             await emergency.list_only()
             return
         if self.confirm is None:
-            emergency.confirm()
+            self._go(emergency)
             await emergency.run()
             return
         await self._ask(context, emergency, self.confirm)
+
+    def _go(self, emergency: Emergency) -> None:
+        emergency.confirm()
+        if self.environment.announce is not None:
+            loop = asyncio.get_running_loop()
+            self._start = loop.call_later(_ANNOUNCED_BY_S, self._announce_start)
+
+    def _announce_in(self, context: RunContext, emergency: Emergency) -> None:
+        """Say that it has begun when its first PUT was answered, and that it is quiet."""
+        take_answer = context.after_answer
+
+        def answered(ref: CampaignRef, verdict: Verdict) -> None:
+            self._announce_start()
+            if take_answer is not None:
+                take_answer(ref, verdict)
+
+        def on_quiet() -> None:
+            self._announce_start()
+            self._quiet = asyncio.create_task(self._announce_quiet(context))
+
+        context.after_answer = answered
+        emergency.on_quiet = on_quiet
+
+    def _announce_start(self) -> None:
+        if not self.is_announced:
+            self.is_announced = True
+            self.environment.announce_start(self.record)
+
+    async def _announce_quiet(self, context: RunContext) -> None:
+        from orchestrator.engine.results import proven  # noqa: PLC0415 - few want it
+
+        assert self.environment.announce is not None
+        proofs, at_ms = self._proofs(), context.clock.wall_ms()
+        found = await context.journal.read(lambda saved: proven(saved, proofs, at_ms))
+        self.environment.announce(found)
 
     async def _ask(self, context: RunContext, emergency: Emergency, confirm: Confirm) -> None:
         """List and prove while the operator types; nothing is paused before the answer."""
@@ -108,7 +154,7 @@ class _Course:
         if asking.done() and not context.stopping.is_stopping:
             self.refusal = asking.result()
             if self.refusal is None:
-                emergency.confirm()
+                self._go(emergency)
                 await context.journal.note(confirmed=True)
             else:
                 context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
@@ -155,6 +201,11 @@ class _Course:
         """Put the proofs on record."""
         if self.emergency is None:
             return
+        if self._start is not None:
+            self._start.cancel()
+            self._announce_start()
+        if self._quiet is not None:  # what fails in it is told by the run's end
+            await asyncio.gather(self._quiet, return_exceptions=True)
         await self.emergency.vdns.note_still_running()
         await self._note_proof()
         calls = self.counter.record() if self.counter else None
@@ -170,11 +221,14 @@ class _Course:
 
     async def _note_proof(self) -> None:
         assert self.emergency is not None
-        proofs = tuple(
+        await self.emergency.context.journal.note(proofs=self._proofs())
+
+    def _proofs(self) -> tuple[VdnProof, ...]:
+        assert self.emergency is not None
+        return tuple(
             _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
             for vdn in self.emergency.vdns.by_id.values()
         )
-        await self.emergency.context.journal.note(proofs=proofs)
 
 
 async def pause_all(
@@ -197,7 +251,15 @@ async def pause_all(
     """
     asks = confirm is not None and not options.dry_run
     directory, journal, problem = _place(settings, options, environment, asks=asks)
-    course = _Course(settings, environment, options.vdns, options.hold_s, options.dry_run, confirm)
+    course = _Course(
+        settings,
+        environment,
+        journal.record(),
+        options.vdns,
+        options.hold_s,
+        options.dry_run,
+        confirm,
+    )
     spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
@@ -274,11 +336,13 @@ async def continue_pause_all(
     course = _Course(
         settings,
         environment,
+        record,
         record.vdns,
         record.hold_s,
         dry_run=False,
         confirm=None,
         continued=True,
+        is_announced=True,
         held_s=record.held_s,
     )
     spec = RunSpec(

@@ -6,14 +6,15 @@ cannot be stored goes to the fallback stream.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.errors import StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.files import is_stored, write_rows, write_summary, write_to_stream
-from orchestrator.reports.rows import RunKind, Tally
-from orchestrator.reports.sentences import unstopped_lines, verdict_line
+from orchestrator.reports.rows import RunKind, Tally, iso_time
+from orchestrator.reports.sentences import begun_line, unstopped_lines, verdict_line
 from orchestrator.reports.summary import (
     EARLY,
     OUT_OF_REACH,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from orchestrator.reports.summary import VdnProof
     from orchestrator.reports.undo import UndoFacts
     from orchestrator.store import ProcessRecord, RunRecord, Saved
 
@@ -73,6 +75,53 @@ class Stored(NamedTuple):
     tally: Tally
     #: why the files could not be written, None when they were
     failure: StorageError | None
+
+
+class Announcement(NamedTuple):
+    """What can be told of a run while it goes on."""
+
+    #: as in `notify.on`: start or quiet
+    word: str
+    run_id: str
+    at_ms: int
+    #: the sentence
+    line: str
+    #: what summary.json will hold, as far as it is known
+    summary: Mapping[str, object]
+
+
+def begun(record: RunRecord, at_ms: int) -> Announcement:
+    """Say that a run has begun."""
+    summary: dict[str, object] = {
+        "run_id": record.run_id,
+        "action": record.kind.value,
+        "reason": record.reason,
+        "operator": record.operator,
+        "host": record.host,
+        "version": record.version,
+        "server": record.server,
+        "server_name": record.called,
+        "manifest": record.manifest and record.manifest._asdict(),
+        "started_at": iso_time(record.started_at_ms),
+        "vdns": list(record.vdns),
+        "source_run": record.source_run or None,
+        "parent_run": record.parent_run or None,
+    }
+    return Announcement("start", record.run_id, at_ms, begun_line(summary), summary)
+
+
+def proven(saved: Saved, proofs: tuple[VdnProof, ...], at_ms: int) -> Announcement:
+    """Say that an emergency is quiet, before its hold or its count of calls."""
+    facts = read_facts(saved, None)._replace(ended=Ended.FINISHED, proofs=proofs)
+    tally = Tally()
+    for one in saved.restorable():
+        tally.lines += 1
+        tally.counts[Outcome.PAUSED] += 1
+        tally.by_vdn.setdefault(str(one.ref.vdn_id), Counter())[Outcome.PAUSED] += 1
+    summary = summary_document(facts, tally)
+    for unknown in ("exit_code", "ended_at", "rerun_may_help"):
+        del summary[unknown]
+    return Announcement("quiet", facts.run_id, at_ms, verdict_line(facts, tally), summary)
 
 
 def make_report(

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from orchestrator.clock import Clock
     from orchestrator.engine.options import FailureLimit
-    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.log import Events
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, OutcomeRecord, Store
+    from orchestrator.store import Journal, OutcomeRecord, RunRecord, Store
     from orchestrator.store.run_dir import RunDirectory
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
@@ -71,6 +71,15 @@ class Environment:
     host: str = field(default_factory=lambda: os.uname().nodename)
     #: the ceiling is shared with the other runs of the state directory
     shares_rate: bool = True
+    #: is told, on the loop, that a run has begun and that it is quiet; must return at once
+    announce: Callable[[Announcement], None] | None = None
+
+    def announce_start(self, record: RunRecord) -> None:
+        """Say that a run has begun."""
+        if self.announce is not None:
+            from orchestrator.engine.results import begun  # noqa: PLC0415 - few want it
+
+            self.announce(begun(record, self.clock.wall_ms()))
 
     def make_transport(self, settings: Settings) -> Transport:
         """Who carries requests to the server of these settings."""
@@ -114,8 +123,9 @@ async def live(
         before_report: called when the work has ended, to put last facts on record.
     """
     keep_going = spec.kind is RunKind.PAUSE_ALL
+    record = spec.journal.record()
     if spec.directory is not None:
-        environment.progress.run_id = spec.journal.record().run_id
+        environment.progress.run_id = record.run_id
         environment.progress.folder = spec.directory.path
     journal = environment.make_store(spec.journal, keep_going=keep_going)
     clock = environment.clock
@@ -129,6 +139,8 @@ async def live(
     context: RunContext | None = None
     try:
         await _recorded(environment, journal.begin_process(process))
+        if journal.process == 1 and not keep_going:  # an emergency sends first
+            environment.announce_start(record)
         context = build_context(environment, spec, journal)
         await perform(environment, spec, context, work)
         if before_report is not None:

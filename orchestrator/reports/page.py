@@ -8,13 +8,14 @@ docs/spec/contracts.md, "The page".
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.policy.decide import Changed, Outcome
-from orchestrator.reports.picture import Look, Picture, draw
+from orchestrator.reports.picture import BOX, Look, Picture, draw
 from orchestrator.reports.rows import (
     UNSTOPPED,
     ReportRow,
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 5_000
 #: campaigns that are not stopped, each with its reason
 UNSTOPPED_SHOWN = 500
-#: check passes in the table; the first and the last of them
-_PASSES_SHOWN = 40
+#: check passes and counts of calls; the first and the last of them
+_MANY_SHOWN = 40
+
+#: characters of a heading, and of the sentence of thousands of VDNs
+_HEADING_MAX, _LINE_MAX = 400, 1_000_000
 
 #: verdict → a sign that is told apart without colour, and how grave it is
 SIGNS: Final = {
@@ -153,17 +157,28 @@ def view_of(told: Told) -> dict[str, Any]:
         "sign": sign,
         "grade": grade,
         "title": _TITLES[facts.kind],
-        "line": told.line,
+        "heading": _heading(told),
         "picture": _picture(told),
         "rows": rows,
         "more_rows": rows.tally.lines - len(rows.shown),
         "more_unstopped": rows.tally.unstopped() - len(rows.unstopped),
         "sweeps": _ends(sweeps),
-        "sweeps_left_out": max(0, len(sweeps) - _PASSES_SHOWN),
+        "calls": _ends(summary.get("calls") or ()),
+        "has_verdicts": any("verdict" in one for one in summary["by_vdn"].values()),
         "began": iso_time(facts.started_at_ms),
         "ended": iso_time(facts.ended_at_ms),
         "took": _spoken(facts.started_at_ms, facts.ended_at_ms),
     }
+
+
+def _heading(told: Told) -> str:
+    """The sentence; of many VDNs, whose sentence is a page long, how many are what."""
+    if len(told.line) <= _HEADING_MAX or not told.facts.proofs:
+        return told.line
+    counted = Counter(proof.verdict.value.replace("_", " ") for proof in told.facts.proofs)
+    verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in counted.most_common())
+    paused = told.rows.tally.counts[Outcome.PAUSED]
+    return f"{len(told.facts.proofs):,} VDNs: {verdicts}. We paused {paused:,}."
 
 
 _TITLES = {
@@ -173,9 +188,18 @@ _TITLES = {
 }
 
 
-def _ends(sweeps: Sequence[SweepRecord]) -> Sequence[SweepRecord]:
-    half = _PASSES_SHOWN // 2
-    return sweeps if len(sweeps) <= _PASSES_SHOWN else (*sweeps[:half], *sweeps[-half:])
+class _Ends(NamedTuple):
+    """The first and the last of many."""
+
+    shown: Sequence[Any]
+    left_out: int
+
+
+def _ends(many: Sequence[Any]) -> _Ends:
+    half = _MANY_SHOWN // 2
+    if len(many) <= _MANY_SHOWN:
+        return _Ends(many, 0)
+    return _Ends((*many[:half], *many[-half:]), len(many) - _MANY_SHOWN)
 
 
 def _picture(told: Told) -> Picture | None:
@@ -238,7 +262,8 @@ def shown_row(row: ReportRow, kind: RunKind) -> ShownRow:
 
 
 def _reason(row: ReportRow) -> str:
-    return row.error or main_reason(row.outcome, row.cause) or row.result_desc
+    described = row.result_desc if row.outcome in UNSTOPPED else ""
+    return row.error or main_reason(row.outcome, row.cause) or described
 
 
 def _spoken(began_ms: int, ended_ms: int | None) -> str:
@@ -264,6 +289,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.globals["box"] = BOX
     environment.filters |= FILTERS
     return environment.get_template("page.html")
 
@@ -276,6 +302,7 @@ def _visible(text: object) -> str:
 #: what the templates call to write text and times
 FILTERS: Final = {
     "visible": _visible,
+    "whole": lambda line: for_terminal(line, limit=_LINE_MAX),
     "moment": iso_time,
     "clock": lambda at_ms: iso_time(at_ms)[11:19],
 }

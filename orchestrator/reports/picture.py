@@ -11,17 +11,34 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-WIDTH = 720
-#: the upper field: campaigns that run
-FIELD_TOP, FIELD_BOTTOM = 24, 150
-#: the lower one: requests in each second
-RATE_TOP, RATE_BOTTOM = 176, 226
-_LEFT, _RIGHT = 44, 708
 #: steps and bars that are drawn at most: more could not be told apart
 _STEPS_MAX = 600
 _BARS_MAX = 240
 #: a picture of an instant is drawn as if it had taken so long, milliseconds
 _LEAST_MS = 1_000
+
+
+class Box(NamedTuple):
+    """Where everything is; the template takes its numbers from here. Texts go by their baseline."""
+
+    width: int = 720
+    height: int = 262
+    left: int = 6
+    right: int = 714
+    field_label: int = 18
+    #: the check passes
+    marks: int = 31
+    #: the upper field: campaigns that run
+    field_top: int = 40
+    field_bottom: int = 160
+    rate_label: int = 184
+    #: the lower one: requests in each second
+    rate_top: int = 194
+    rate_bottom: int = 236
+    ticks: int = 256
+
+
+BOX = Box()
 
 
 class Look(NamedTuple):
@@ -90,27 +107,27 @@ def draw(  # noqa: PLR0913 - a run is drawn of all of these
 
     def across(at_ms: int) -> float:
         part = min(1.0, max(0.0, (at_ms - began_ms) / span_ms))
-        return round(_LEFT + part * (_RIGHT - _LEFT), 1)
+        return round(BOX.left + part * (BOX.right - BOX.left), 1)
 
     steps = _steps(first, changes, began_ms)
     most = max(1, *(running for _, running in steps))
     points: list[str] = []
-    last_y = _up(steps[0][1] / most, FIELD_TOP, FIELD_BOTTOM)
+    last_y = _up(steps[0][1] / most, BOX.field_top, BOX.field_bottom)
     for at_ms, running in steps:
-        x, y = across(at_ms), _up(running / most, FIELD_TOP, FIELD_BOTTOM)
+        x, y = across(at_ms), _up(running / most, BOX.field_top, BOX.field_bottom)
         points += [f"{x},{last_y}", f"{x},{y}"]
         last_y = y
-    points.append(f"{_RIGHT},{last_y}")
+    points.append(f"{BOX.right},{last_y}")
     line = " ".join(points)
     bars, most_per_s = _bars(sent, ceiling_per_s, began_ms // 1000, span_ms)
     return Picture(
         line=line,
-        area=f"{_LEFT},{FIELD_BOTTOM} {line} {_RIGHT},{FIELD_BOTTOM}",
+        area=f"{BOX.left},{BOX.field_bottom} {line} {BOX.right},{BOX.field_bottom}",
         most=most,
         marks=tuple(Mark(across(one.ended_ms), one.clean) for one in looks),
         bars=bars,
         most_per_s=most_per_s,
-        ceiling_y=_up(ceiling_per_s / most_per_s, RATE_TOP, RATE_BOTTOM),
+        ceiling_y=_up(ceiling_per_s / most_per_s, BOX.rate_top, BOX.rate_bottom),
         ticks=tuple((across(at), at) for at in (began_ms, began_ms + span_ms // 2, ended_ms)),
     )
 
@@ -142,11 +159,11 @@ def _bars(
     for second, number in sent.items():
         place = max(0, second - first_s) // each_s
         busiest[place] = max(busiest.get(place, 0), number)
-    wide = (_RIGHT - _LEFT) / seconds
+    wide = (BOX.right - BOX.left) / seconds
     bars = []
     for place, number in sorted(busiest.items()):
-        x = min(_LEFT + place * each_s * wide, _RIGHT - 1)
-        y = _up(number / most_per_s, RATE_TOP, RATE_BOTTOM)
-        width = max(0.8, min(each_s * wide * 0.9, _RIGHT - x))
-        bars.append(Bar(round(x, 1), y, round(width, 1), round(RATE_BOTTOM - y, 1)))
+        x = min(BOX.left + place * each_s * wide, BOX.right - 1)
+        y = _up(number / most_per_s, BOX.rate_top, BOX.rate_bottom)
+        width = max(0.8, min(each_s * wide * 0.9, BOX.right - x))
+        bars.append(Bar(round(x, 1), y, round(width, 1), round(BOX.rate_bottom - y, 1)))
     return tuple(bars), most_per_s

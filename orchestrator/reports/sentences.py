@@ -6,7 +6,7 @@ VDNs, those that are not quiet lead. Names and reasons from the server pass `for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
@@ -28,7 +28,7 @@ from orchestrator.reports.summary import (
 from orchestrator.text import as_sentence, for_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from orchestrator.reports.rows import ReportRow, Tally
 
@@ -126,6 +126,25 @@ def verdict_line(facts: RunFacts, tally: Tally) -> str:
         " The report could not be stored." if facts.storage_failed else "",
     ]
     return "".join(parts)
+
+
+def begun_line(begun: Mapping[str, Any]) -> str:
+    """Say that a run has begun, in one line.
+
+    Args:
+        begun: what `summary.json` will hold, as far as it is known, and `vdns`.
+    """
+    vdns, manifest = begun["vdns"], begun["manifest"]
+    is_file = manifest and manifest["path"] != "-"
+    what = {
+        RunKind.PAUSE: f"to pause the list {manifest['path']}" if is_file else "to pause a list",
+        RunKind.PAUSE_ALL: f"to stop {'VDN' if len(vdns) == 1 else 'VDNs'}"
+        f" {', '.join(map(str, vdns))}",
+        RunKind.RESTORE: f"to start again what run {begun['source_run']} stopped",
+    }[RunKind(begun["action"])]
+    why = begun["reason"] or "no reason was given"
+    line = f"{begun['operator']} on {begun['host']} began {what} on {begun['server_name']}: {why}"
+    return as_sentence(for_terminal(line, limit=1000))
 
 
 def unstopped_lines(facts: RunFacts, tally: Tally, *, failed_path: str = "failed.csv") -> list[str]:

@@ -29,7 +29,7 @@ SIGNABLE_HEADERS: Final = ("content-length", "content-type", "host")
 UNIX: Final = "unix"
 
 #: what may be told of a run
-NOTICES: Final = ("bad", "end")
+NOTICES: Final = ("bad", "end", "start", "quiet")
 
 _WEBHOOK: Final = re.compile(r"(?P<server>[A-Za-z]+://[^/?#]*)(?P<rest>[!\"$-~]*)")
 _APPRISE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\x00-\x1f]+")
@@ -180,8 +180,8 @@ def notices(value: object) -> object:
         return Refusal(f'must be a list of words, such as ["bad"], not {shown(value)}')
     for one in value:
         if one not in NOTICES:
-            why = ": a run is told when it has ended" if one in {"start", "quiet"} else ""
-            return Refusal(f"may hold {' and '.join(NOTICES)}, not {shown(one)}{why}")
+            known = f"{', '.join(NOTICES[:-1])} and {NOTICES[-1]}"
+            return Refusal(f"may hold {known}, not {shown(one)}")
     return tuple(dict.fromkeys(value))
 
 

@@ -375,10 +375,11 @@ class MetricsSettings:
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Who is told that a run has ended."""
+    """Who is told what of a run."""
 
     on: tuple[str, ...] = _setting(
-        "what is told: `bad` (exit code not 0, refusals included), `end` (every end)",
+        "what is told: `bad` (exit code not 0, refusals included), `end` (every end), `start` (a"
+        " run has begun), `quiet` (an emergency is quiet, before its hold)",
         checks.notices,
         ("bad",),
     )

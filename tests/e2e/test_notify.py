@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.makers import SHORT, Stand, only_run, refs_of, run_command, world_of, write_list
+from orchestrator.store.run_dir import make_run_directory
+from tests.e2e.makers import (
+    SHORT,
+    Stand,
+    ended,
+    only_run,
+    refs_of,
+    run_command,
+    start_command,
+    until,
+    world_of,
+    write_list,
+)
 from tests.listeners import Listener, listening
 
 if TYPE_CHECKING:
@@ -124,6 +138,16 @@ sys.exit(main())
 """
 
 
+#: a listener is given up after a moment
+_IMPATIENT = """
+import sys
+import orchestrator.notify as notify
+notify.send_all.__kwdefaults__["limit_s"] = 0.3
+from orchestrator.cli.main import main
+sys.exit(main())
+"""
+
+
 async def test_what_a_channel_has_started_holds_up_nobody(tmp_path: Path) -> None:
     """Threads that the interpreter would wait for, for ever here: the process ends all the same."""
     with listening() as hook:
@@ -164,13 +188,107 @@ async def test_check_says_of_every_channel_whether_it_was_taken(tmp_path: Path) 
     assert "nobody is told" in none.out
 
 
-@pytest.mark.parametrize("word", ["start", "quiet", "ende"])
-async def test_a_word_that_tells_nothing_is_refused(tmp_path: Path, word: str) -> None:
+async def test_a_word_that_tells_nothing_is_refused(tmp_path: Path) -> None:
     """Rather than never being told; the refusal itself is told."""
     with listening() as hook:
-        configure(tmp_path, f"http://127.0.0.1:{hook.port}/", f'on = ["{word}"]')
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/", 'on = ["ende"]')
         done = await run_command(tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv")
 
     assert done.code == 2
-    assert f"notify.on: may hold bad and end, not '{word}'" in done.err
+    assert "notify.on: may hold bad, end, start and quiet, not 'ende'" in done.err
     assert len(hook.heard) == 1
+
+
+async def test_beginning_and_quiet_are_told_while_an_emergency_goes_on(tmp_path: Path) -> None:
+    """Signed, of one run, by webhook and apprise; the end is not told where it is not wanted."""
+    secret = tmp_path / "hook_secret"
+    secret.touch(0o600)
+    secret.write_text("hook-secret\n")
+    with listening() as hook, listening() as other:
+        configure(
+            tmp_path,
+            f"http://127.0.0.1:{hook.port}/",
+            'on = ["start", "quiet"]',
+            f'webhook_secret_file = "{secret}"',
+            f'urls = ["json://127.0.0.1:{other.port}/"]',
+        )
+        async with Stand(world=world_of(2)) as server:
+            child = await start_command(
+                tmp_path,
+                server.url,
+                *("pause-all", "--vdn", "12", "--yes", "--hold", "600", "--reason", "drill"),
+            )
+            # quiet is told while the hold goes on
+            await until(lambda: len(hook.heard) == len(other.heard) == 2)
+            child.send_signal(signal.SIGINT)
+            done = await ended(child)
+
+    assert done.code == 0, done.err
+    begun, quiet = sorted(told(hook), key=lambda one: one["time"])
+    assert begun["type"] == "orchestrator.run.started"
+    assert quiet["type"] == "orchestrator.run.quiet"
+    assert begun["subject"] == quiet["subject"] == only_run(tmp_path).name
+    assert "to stop VDN 12 on 127.0.0.1: drill." in begun["data"]["line"]
+    assert begun["data"]["summary"]["reason"] == "drill"
+    assert "VDN 12 is quiet" in quiet["data"]["line"]
+    assert quiet["data"]["summary"]["by_vdn"] == {"12": {"paused": 2, "verdict": "quiet"}}
+    assert begun["data"]["results_sha256"] is None
+    for one in hook.heard:
+        wanted = hmac.new(b"hook-secret", one.body, hashlib.sha256).hexdigest()
+        assert one.headers["X-Orchestrator-Signature"] == f"sha256={wanted}"
+    assert {json.loads(one.body)["type"] for one in other.heard} == {"info"}
+    assert "warning" not in done.err
+
+
+async def test_a_listener_that_hangs_delays_no_put_and_no_verdict(tmp_path: Path) -> None:
+    """It takes the bytes and never answers: all are paused, and the warnings come last."""
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        configure(
+            tmp_path,
+            f"http://127.0.0.1:{dead.getsockname()[1]}/t0ken",
+            'on = ["start", "end"]',
+        )
+        async with Stand(world=world_of(2)) as server:
+            listed = write_list(tmp_path, refs_of(2))
+            done = await run_command(
+                tmp_path, server.url, "pause", str(listed), "--json", python=("-c", _IMPATIENT)
+            )
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["verdict"] == "complete"
+    late = "the webhook at 127.0.0.1 was not told {}: no answer in 0.3 s"
+    assert [line.partition("warning: ")[2] for line in done.err.splitlines()[-2:]] == [
+        late.format("how it ended"),
+        late.format("that it has begun"),
+    ]
+    assert "t0ken" not in done.out + done.err
+
+
+async def test_every_kind_of_refusal_is_told(tmp_path: Path) -> None:
+    """A line that cannot be read, a VDN that nobody confirmed, a locked run, bad settings."""
+    with listening() as hook:
+        configure(tmp_path, f"http://127.0.0.1:{hook.port}/")
+        async with Stand(world=world_of(2)) as server:
+            listed = write_list(tmp_path, refs_of(2))
+            run_dir = tmp_path / "night"
+            unread = await run_command(tmp_path, server.url, "pause", str(listed), "--rat", "5")
+            dry = await run_command(tmp_path, server.url, "pause", "--dry-run", "--rat", "5")
+            unsure = await run_command(tmp_path, server.url, "pause-all", "--vdn", "12")
+            run = make_run_directory(run_dir)
+            run.hold(since="2026-11-27T00:00:00Z", host="elsewhere")
+            locked = await run_command(
+                tmp_path, server.url, "pause", str(listed), "--run-dir", str(run_dir)
+            )
+            run.release()
+            bad = await run_command(
+                tmp_path, server.url, "pause", str(listed), env={"ORCHESTRATOR_RATE_PER_S": "x"}
+            )
+        assert not server.puts
+
+    codes = [one.code for one in (unread, dry, unsure, locked, bad)]
+    assert codes == [2, 2, 7, 7, 2], [unread.err, dry.err, unsure.err, locked.err, bad.err]
+    events = told(hook)
+    assert [one["data"]["summary"]["exit_code"] for one in events] == [2, 7, 7, 2]
+    assert {one["type"] for one in events} == {"orchestrator.run.refused"}
+    for event, done in zip(events, (unread, unsure, locked, bad), strict=True):
+        assert event["data"]["line"] in done.err

@@ -28,11 +28,19 @@ async def test_a_run_leaves_its_page_and_report_writes_it_elsewhere(tmp_path: Pa
         told = await run_command(
             tmp_path,
             server.url,
-            *("report", stop.name, "--with", undo.name, "--html", str(page), "--xlsx", str(book)),
+            *("report", stop.name, "--with", "last", "--html", str(page), "--xlsx", str(book)),
+        )
+        twice = await run_command(
+            tmp_path,
+            server.url,
+            *("report", stop.name, "--with", stop.name, "--html", str(tmp_path / "no.html")),
         )
 
     assert (done.code, undone.code, told.code) == (0, 0, 0), told.err
     assert "&lt;drill&gt;" in (stop / "report.html").read_text("utf-8")
+    assert twice.code == 2
+    assert f"run {stop.name} would be on the page twice" in twice.err
+    assert not (tmp_path / "no.html").exists()
     text = page.read_text("utf-8")
     assert text.count("<svg") == 2
     assert stop.name in text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.engine.finding import Last, find_run
+from orchestrator.engine.finding import Last, find_belonging, find_run
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
 from orchestrator.simulator.routes import Kind
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.engine.pausing_all import Findings
+    from orchestrator.engine.results import RunResult
 
 
 def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:
@@ -248,3 +249,55 @@ async def test_a_run_that_nobody_confirmed_is_not_missed(tmp_path: Path) -> None
     found = find_run(stage.settings().state_dir, "last", Last.REAL, passed_over=said.append)
 
     assert (found.path, said) == (paused.run_dir, [])
+
+
+async def test_what_belongs_on_a_page_is_found_in_its_order(tmp_path: Path) -> None:
+    """A list, its repeat, and the restore of the repeat; `last` is that restore."""
+    world = started(4)
+    stage = Stage(tmp_path, world)
+    first = await stage.pause(world.refs()[:2])
+    failed = tmp_path / "failed.csv"
+    failed.write_text(
+        f"vdn_id,campaign_id,run_id\n{VDN},3,{first.run_id}\n{VDN},4,{first.run_id}\n"
+    )
+    repeat = await stage.pause(manifest=failed)
+    assert repeat.run_dir is not None
+    undo = await stage.restore(repeat.run_dir)
+    await stage.restore(repeat.run_dir, dry_run=True)
+    await stage.pause_all(VDN)
+
+    def found(run: RunResult, *texts: str) -> list[str]:
+        assert run.run_dir is not None
+        state_dir = stage.settings().state_dir
+        runs = find_belonging(state_dir, RunDirectory(run.run_dir), texts)
+        return [one.path.name for one in runs]
+
+    assert found(first) == []
+    assert found(first, "last") == [undo.run_id]
+    assert found(first, undo.run_id, repeat.run_id) == [repeat.run_id, undo.run_id]
+    assert found(undo, repeat.run_id, first.run_id) == [first.run_id, repeat.run_id]
+
+
+async def test_what_does_not_belong_on_a_page_is_refused(tmp_path: Path) -> None:
+    """The restore of another stop, another stop, a dry run, the run itself, one named twice."""
+    stage = Stage(tmp_path, started(4))
+    first = await stage.pause_all(VDN)
+    assert first.run_dir is not None
+    undo = await stage.restore(first.run_dir)
+    tried = await stage.restore(first.run_dir, dry_run=True)
+    second = await stage.pause_all(VDN)
+    assert second.run_dir is not None
+    run = RunDirectory(second.run_dir)
+    state_dir = stage.settings().state_dir
+
+    for texts, why in (
+        ([undo.run_id], f"{undo.run_id} does not belong to run {second.run_id}: it undoes run"),
+        ([first.run_id], "it is another run"),
+        ([tried.run_id], "it was a dry run"),
+        ([second.run_id], "twice"),
+        (["last"], "no run undoes or repeats run"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            find_belonging(state_dir, run, texts)
+    with pytest.raises(UsageError, match="twice"):
+        find_belonging(state_dir, RunDirectory(first.run_dir), [undo.run_id, str(undo.run_dir)])

@@ -5,16 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.reports.picture import (
-    FIELD_BOTTOM,
-    FIELD_TOP,
-    RATE_BOTTOM,
-    RATE_TOP,
-    WIDTH,
-    Look,
-    Picture,
-    draw,
-)
+from orchestrator.reports.picture import BOX, Look, Picture, draw
 
 BEGAN_MS = 1_795_475_101_123
 
@@ -64,7 +55,9 @@ def test_the_line_goes_from_left_to_right_inside_its_field(
 
     across = [x for x, _ in points]
     assert across == sorted(across)
-    assert all(0 <= x <= WIDTH and FIELD_TOP <= y <= FIELD_BOTTOM for x, y in points)
+    assert all(
+        BOX.left <= x <= BOX.right and BOX.field_top <= y <= BOX.field_bottom for x, y in points
+    )
 
 
 def test_what_stops_takes_the_line_to_the_ground() -> None:
@@ -73,17 +66,17 @@ def test_what_stops_takes_the_line_to_the_ground() -> None:
     points = points_of(picture.line)
 
     assert picture.most == 3
-    assert points[0][1] == FIELD_TOP
-    assert points[-1][1] == FIELD_BOTTOM
-    assert picture.area.startswith("44,150 ")
-    assert picture.area.endswith(" 708,150")
+    assert points[0][1] == BOX.field_top
+    assert points[-1][1] == BOX.field_bottom
+    assert picture.area.startswith(f"{BOX.left},{BOX.field_bottom} ")
+    assert picture.area.endswith(f" {BOX.right},{BOX.field_bottom}")
 
 
 def test_what_starts_again_takes_it_up() -> None:
     """A restore begins on the ground."""
     points = points_of(drawn([(1_000, 1), (2_000, 1)]).line)
 
-    assert (points[0][1], points[-1][1]) == (FIELD_BOTTOM, FIELD_TOP)
+    assert (points[0][1], points[-1][1]) == (BOX.field_bottom, BOX.field_top)
 
 
 def test_a_hundred_thousand_steps_are_thinned_and_end_where_they_end() -> None:
@@ -92,7 +85,9 @@ def test_a_hundred_thousand_steps_are_thinned_and_end_where_they_end() -> None:
     points = points_of(picture.line)
 
     assert len(points) < 1_300
-    assert points[-1][1] == round(FIELD_BOTTOM - (FIELD_BOTTOM - FIELD_TOP) / 100_001, 1)
+    assert points[-1][1] == round(
+        BOX.field_bottom - (BOX.field_bottom - BOX.field_top) / 100_001, 1
+    )
 
 
 def test_bars_stand_below_the_ceiling_in_their_second() -> None:
@@ -100,9 +95,12 @@ def test_bars_stand_below_the_ceiling_in_their_second() -> None:
     picture = drawn([], sent={0: 10, 1: 5, 59: 1})
 
     assert picture.most_per_s == 10.0
-    assert picture.ceiling_y == RATE_TOP
-    assert [bar.y for bar in picture.bars[:2]] == [RATE_TOP, (RATE_TOP + RATE_BOTTOM) / 2]
-    assert [bar.x < WIDTH for bar in picture.bars] == [True] * 3
+    assert picture.ceiling_y == BOX.rate_top
+    assert [bar.y for bar in picture.bars[:2]] == [
+        BOX.rate_top,
+        (BOX.rate_top + BOX.rate_bottom) / 2,
+    ]
+    assert [bar.x < BOX.width for bar in picture.bars] == [True] * 3
 
 
 def test_a_rate_above_the_ceiling_is_seen() -> None:
@@ -110,7 +108,7 @@ def test_a_rate_above_the_ceiling_is_seen() -> None:
     picture = drawn([], sent={0: 20})
 
     assert picture.most_per_s == 20
-    assert picture.ceiling_y == (RATE_TOP + RATE_BOTTOM) / 2
+    assert picture.ceiling_y == (BOX.rate_top + BOX.rate_bottom) / 2
 
 
 def test_bars_of_hours_show_the_busiest_second_of_each() -> None:
@@ -132,4 +130,4 @@ def test_each_look_has_its_mark() -> None:
     looks = (Look(BEGAN_MS, clean=False), Look(BEGAN_MS + 60_000, clean=True))
     marks = drawn([], looks=looks).marks
 
-    assert [(mark.x, mark.clean) for mark in marks] == [(44.0, False), (708.0, True)]
+    assert [(mark.x, mark.clean) for mark in marks] == [(BOX.left, False), (BOX.right, True)]

@@ -11,6 +11,7 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, Tally
 from orchestrator.reports.sentences import (
     advice,
+    begun_line,
     certificate_advice,
     next_step,
     unstopped_lines,
@@ -70,6 +71,37 @@ def test_the_sentence_of_the_design_for_an_emergency() -> None:
         " 10:41:12Z (17:41 here). We paused 38. 2 more are scheduled to start, the first at 08:00"
         " server time. Not covered: calls already in progress; appointments (reserved calls)."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"action": "pause-all", "vdns": [1234]}, "to stop VDN 1234"),
+        ({"action": "pause-all", "vdns": [7, 12]}, "to stop VDNs 7, 12"),
+        (
+            {"action": "pause", "manifest": {"path": "/lists/n.csv"}},
+            "to pause the list /lists/n.csv",
+        ),
+        ({"action": "pause", "manifest": {"path": "-"}}, "to pause a list"),
+        ({"action": "restore", "source_run": "7f3a"}, "to start again what run 7f3a stopped"),
+    ],
+)
+def test_the_beginning_says_who_what_where_and_why(changes: dict[str, Any], what: str) -> None:
+    """One line, whatever somebody wrote into the reason."""
+    known: dict[str, Any] = {
+        "vdns": [],
+        "manifest": None,
+        "source_run": None,
+        "operator": "ana",
+        "host": "jump1",
+    }
+    known |= {"server_name": "production", "reason": ""}
+
+    line = begun_line(known | changes)
+    hostile = begun_line(known | changes | {"reason": "two\nlines\u202e."})
+
+    assert line == f"ana on jump1 began {what} on production: no reason was given."
+    assert hostile.endswith(r"on production: two\nlines\u202e.")
 
 
 @pytest.mark.parametrize(

@@ -404,10 +404,8 @@ def test_what_is_told_is_a_list_of_known_words() -> None:
     assert checks.notices([]) == ()
     assert isinstance(checks.notices("bad"), Refusal)
     assert isinstance(checks.notices([7]), Refusal)
-    assert checks.notices(["bader"]) == Refusal("may hold bad and end, not 'bader'")
-    assert checks.notices(["quiet"]) == Refusal(
-        "may hold bad and end, not 'quiet': a run is told when it has ended"
-    )
+    assert checks.notices(["start", "quiet"]) == ("start", "quiet")
+    assert checks.notices(["bader"]) == Refusal("may hold bad, end, start and quiet, not 'bader'")
 
 
 @pytest.mark.parametrize(
