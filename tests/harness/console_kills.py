@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from orchestrator.console.order_files import OrderFolder
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan
-from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, Scenario
+from orchestrator.simulator.scenarios import Scenario
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store.registry import known_runs
 from tests.cli.makers import environment, served
@@ -257,7 +257,7 @@ def main(argv: Sequence[str]) -> int:
     """Run it; returns the exit code."""
     arguments = Arguments(argv, known=("n", "seed"))
     seed = arguments.seed()
-    print(f"seed={seed}, keys {ACCESS_KEY}, {len(SECRET_KEY)} characters", flush=True)
+    print(f"seed={seed}", flush=True)
     record = run(arguments.whole("n", 50), seed)
     print(f"{record.kills} kills, {record.runs} stops that ended as if nothing had happened")
     return 0
