@@ -3,8 +3,8 @@
 A trial: a server of its own, a console as a real process, a stop ordered by its form, and kill -9
 of the console after a random while: before the post is answered, while the run begins, in mid-run,
 near its end. Half of the consoles are started again, and the form is sent once more. Then the stop
-must have ended as if nothing had happened: one run, exit 0, the proof holds against the server's
-own record, one row for each campaign that ran, no PUT repeated without need.
+must have ended as if nothing had happened: one run, exit 0, the proof holds, one row for each
+campaign that ran, and the server says that none of them runs.
 
 A kill before the order was on the disk leaves no run; the form that is sent again starts one.
 """
