@@ -218,8 +218,12 @@ def _close(listener: socket.socket, path: str) -> None:
 
 
 async def _take_up(orders: Orders, say: Callable[[str], None]) -> None:
-    for order in await asyncio.to_thread(orders.take_up):
-        say(f"run {order.run_id} (VDN {_named(order.vdns)}) was cut off: it goes on")
+    """Go on with what was cut off, and say so."""
+    try:
+        for order in await asyncio.to_thread(orders.take_up):
+            say(f"run {order.run_id} (VDN {_named(order.vdns)}) was cut off: it goes on")
+    except OrchestratorError as error:
+        say(f"nobody knows whether an emergency was cut off: {error}")
 
 
 def _last_words(orders: Orders) -> str:

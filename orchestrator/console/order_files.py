@@ -30,6 +30,8 @@ _ID_BYTES: Final = 16
 _HEX: Final = frozenset("0123456789abcdef")
 #: whoever looks at a lock takes it for an instant
 _LOCK_TRIES: Final = 20
+#: an order is placed within a second, and eight of them may be waiting
+_ALONE_TRIES: Final = 500
 _LOCK_TRY_S: Final = 0.02
 _TAIL_BYTES: Final = 4096
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -108,10 +110,19 @@ class OrderFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Work here alone, among threads and among consoles."""
+        """Work here alone, among threads and among consoles.
+
+        Raises:
+            StorageError: somebody does not come to an end.
+        """
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _lock(descriptor, _ALONE_TRIES):
+                raise StorageError(
+                    f"another console places an order in {self.path} and does not come to its end."
+                    " Nothing was sent.",
+                    advice="is it suspended? A shell helps: `orchestrator pause-all --vdn N`",
+                )
             yield
         finally:
             os.close(descriptor)
@@ -178,14 +189,11 @@ class OrderFolder:
             OSError: it cannot be made, or a command has it.
         """
         descriptor = os.open(self._file(order_id, "out"), _MAKE | os.O_APPEND, 0o600)
-        for _ in range(_LOCK_TRIES):
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._file(order_id, "end").unlink(missing_ok=True)  # of an earlier process
-                return descriptor
-            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - in a thread, and who looks is gone by then
-        os.close(descriptor)
-        raise BlockingIOError(f"{self._file(order_id, 'out')} is locked")
+        if not _lock(descriptor, _LOCK_TRIES):
+            os.close(descriptor)
+            raise BlockingIOError(f"{self._file(order_id, 'out')} is locked")
+        self._file(order_id, "end").unlink(missing_ok=True)  # of an earlier process
+        return descriptor
 
     def is_working(self, order_id: str) -> bool:
         """Whether the command of an order lives, whoever started it."""
@@ -226,3 +234,14 @@ class OrderFolder:
 
     def _file(self, order_id: str, kind: str) -> Path:
         return self.path / f"{order_id}.{kind}"
+
+
+def _lock(descriptor: int, tries: int) -> bool:
+    for _ in range(tries):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - in a thread
+        else:
+            return True
+    return False

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -36,6 +37,7 @@ __all__ = ["Order", "Orders", "Stop", "StopGoesOnError", "new_order_id"]
 
 #: an emergency that was ordered so long ago is not taken up without a click
 _YOUNG_MS: Final = 3600 * 1000
+_THREADS: Final = 4
 #: ends that nobody at the console has wished: a kill, and a machine that was shut down
 _UNWISHED: Final = frozenset({None, Ended.KILLED, Ended.SIGNAL_TERM, Ended.SIGNAL_HUP})
 
@@ -60,7 +62,7 @@ class StopGoesOnError(Exception):
 
 
 class Orders:
-    """The orders of one state directory. Its methods read and write the disk: use a thread."""
+    """The orders of one state directory. Its methods read and write the disk: use `threads`."""
 
     def __init__(self, site: Site) -> None:
         """Open them.
@@ -70,6 +72,8 @@ class Orders:
         """
         self._site = site
         self._files = OrderFolder(site.state_dir / "console" / "orders")
+        #: no slow page keeps an order waiting
+        self.threads = ThreadPoolExecutor(_THREADS, "orders")
         #: started by this process
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         #: an emergency whose disk is full is an order of this process alone
@@ -85,7 +89,8 @@ class Orders:
         return Order(
             order=order_id,
             kind=kind,
-            command=(*command, "--yes", "--json", "--run-dir", run_dir, "--operator", operator),
+            # in one word: a name may begin with a dash
+            command=(*command, "--yes", "--json", f"--run-dir={run_dir}", f"--operator={operator}"),
             operator=operator,
             vdns=vdns,
             at_ms=self._site.clock.wall_ms(),

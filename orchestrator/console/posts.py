@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn, ParamSpec, TypeVar
 
 from aiohttp import web
 
@@ -26,10 +27,13 @@ from orchestrator.store.notes import add_note
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from orchestrator.console.site import Viewer
     from orchestrator.store.run_dir import RunDirectory
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ORDERS: web.AppKey[Orders] = web.AppKey("orders", Orders)
 
@@ -77,7 +81,7 @@ async def _restore(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/restore`: exactly what this run turned off, but for the guilty."""
     viewer = need(request, Role.RESTORER)
     source = await _run(request)
-    vdns = await asyncio.to_thread(vdns_of, source)
+    vdns = await _in_thread(request, vdns_of, source)
     _check_allowed(request, vdns)
     await _check_typed(request, vdns)
     left_off = await _left_off(request)
@@ -92,13 +96,13 @@ async def _restore(request: web.Request) -> web.StreamResponse:
 async def _continue(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/continue`: what is left of an interrupted run."""
     directory = await _run(request)
-    kind, vdns = await asyncio.to_thread(_what, directory)
+    kind, vdns = await _in_thread(request, _what, directory)
     viewer = need(request, _role_of(kind))
     _check_allowed(request, vdns)
     order_id = await _order_id(request)
     orders = request.app[ORDERS]
-    order = await asyncio.to_thread(orders.more, order_id, kind, viewer.name, vdns, directory)
-    if await asyncio.to_thread(orders.find, order_id) is None:
+    order = await _in_thread(request, orders.more, order_id, kind, viewer.name, vdns, directory)
+    if await _in_thread(request, orders.find, order_id) is None:
         await _tell(request, directory, viewer, "continue: ordered at the console")
     return await _place(request, order)
 
@@ -106,11 +110,11 @@ async def _continue(request: web.Request) -> web.StreamResponse:
 async def _end(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/end`: as Ctrl-C in its terminal would."""
     directory = await _run(request)
-    kind, _ = await asyncio.to_thread(_what, directory)
+    kind, _ = await _in_thread(request, _what, directory)
     viewer = need(request, _role_of(kind))
     if directory.is_live:
         await _tell(request, directory, viewer, "end: ordered at the console")
-    await asyncio.to_thread(stop_run, directory, wait_s=_ENDS_S)
+    await _in_thread(request, stop_run, directory, wait_s=_ENDS_S)
     return _see(f"/runs/{request.match_info['run_id']}")
 
 
@@ -120,7 +124,8 @@ async def _note(request: web.Request) -> web.StreamResponse:
     if not viewer.may(Role.RESTORER):
         need(request, Role.STOPPER)
     directory = await _run(request)
-    await asyncio.to_thread(
+    await _in_thread(
+        request,
         add_note_to,
         directory,
         _one_line(await _field(request, "text")),
@@ -133,14 +138,14 @@ async def _note(request: web.Request) -> web.StreamResponse:
 async def _order_page(request: web.Request) -> web.StreamResponse:
     """`GET /orders/{order}`: leads to the run as soon as there is one."""
     orders, order_id = request.app[ORDERS], request.match_info["order"]
-    order = await asyncio.to_thread(orders.find, order_id)
+    order = await _in_thread(request, orders.find, order_id)
     if order is None:
         raise web.HTTPNotFound(text="There is no such order. Nothing was sent in its name.")
-    works = await asyncio.to_thread(orders.is_working, order_id)
-    place = await asyncio.to_thread(_place_of, orders, order)
+    works = await _in_thread(request, orders.is_working, order_id)
+    place = await _in_thread(request, _place_of, orders, order)
     if place != request.path:
         return _see(place)
-    words = for_terminal(await asyncio.to_thread(orders.words, order_id), limit=_WORDS_MAX)
+    words = for_terminal(await _in_thread(request, orders.words, order_id), limit=_WORDS_MAX)
     what = f"`{order.command[0]}` ordered by {order.operator} at {iso_time(order.at_ms)[:19]}Z"
     if works:
         text = f"{what} is starting. {words}"
@@ -151,6 +156,16 @@ async def _order_page(request: web.Request) -> web.StreamResponse:
     return views.error_page(request, 409, "The order came to nothing", text, link="/", label="Home")
 
 
+async def _in_thread(
+    request: web.Request, function: Callable[P, T], *given: P.args, **named: P.kwargs
+) -> T:
+    """Do something that reads or writes the disk."""
+    threads = request.app[ORDERS].threads
+    return await asyncio.get_running_loop().run_in_executor(
+        threads, partial(function, *given, **named)
+    )
+
+
 # -- placing --------------------------------------------------------------------------------------
 
 
@@ -158,7 +173,7 @@ async def _place(request: web.Request, order: Order) -> web.StreamResponse:
     """Start what was ordered, and lead to it."""
     orders, clock = request.app[ORDERS], request.app[SITE].clock
     try:
-        placed = await asyncio.to_thread(orders.place, order)
+        placed = await _in_thread(request, orders.place, order)
     except StopGoesOnError as error:
         stop = error.stop
         return views.error_page(
@@ -171,11 +186,11 @@ async def _place(request: web.Request, order: Order) -> web.StreamResponse:
             label="Show it",
         )
     until_s = clock.now_s() + _BEGINS_S
-    while clock.now_s() < until_s and not await asyncio.to_thread(_has_begun, placed):
-        if not await asyncio.to_thread(orders.is_working, placed.order):
+    while clock.now_s() < until_s and not await _in_thread(request, _has_begun, placed):
+        if not await _in_thread(request, orders.is_working, placed.order):
             break
         await clock.sleep(_LOOK_S)
-    return _see(await asyncio.to_thread(_place_of, orders, placed))
+    return _see(await _in_thread(request, _place_of, orders, placed))
 
 
 def _has_begun(order: Order) -> bool:
@@ -203,7 +218,7 @@ async def _tell(request: web.Request, directory: RunDirectory, viewer: Viewer, w
     """Put on record who has ordered it; that it is done counts more."""
     at = iso_time(request.app[SITE].clock.wall_ms())
     with suppress(OrchestratorError):
-        await asyncio.to_thread(add_note, directory.path, Note(at, viewer.name, what))
+        await _in_thread(request, add_note, directory.path, Note(at, viewer.name, what))
 
 
 def _see(place: str) -> web.Response:
@@ -216,7 +231,7 @@ def _see(place: str) -> web.Response:
 async def _run(request: web.Request) -> RunDirectory:
     """The run of the page."""
     run_id = request.match_info["run_id"]
-    found = await asyncio.to_thread(find_run, request.app[SITE].state_dir, run_id)
+    found = await _in_thread(request, find_run, request.app[SITE].state_dir, run_id)
     if found is None:
         raise web.HTTPNotFound(text=f"There is no such run. {_NOTHING}")
     return found

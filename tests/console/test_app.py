@@ -201,6 +201,7 @@ def test_every_command_that_is_started_gets_the_connection_of_the_console() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_console_that_is_killed_at_any_moment_ends_no_stop() -> None:
     """`./do console-kills` in its short form, with a seed of its own each time."""
     seed = int.from_bytes(os.urandom(3), "big")
