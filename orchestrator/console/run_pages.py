@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _BOXES: Final = 100
 #: rows on the page of a run; all of them have pages of their own
 _ROWS: Final = 20
+_FLAG: Final = re.compile(r"[;,] --include-inferred starts it too")
 _CHUNK: Final = 1 << 16
 #: the report page is shown, but can do nothing
 _REPORT_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
@@ -202,7 +204,7 @@ class RunPages:
             base=base,
             preview=preview,
             facts=facts,
-            stay_off=facts.stay_off,
+            stay_off=[(_without_flags(why), *more) for why, *more in facts.stay_off],
             boxes=boxes,
             off=off,
             unticked=handed_on(off - {(one.ref.vdn_id, one.ref.campaign_id) for one in boxes}),
@@ -216,6 +218,13 @@ class RunPages:
 
     async def _find(self, run_id: str) -> RunDirectory | None:
         return await asyncio.to_thread(find_run, self.shared.site.state_dir, run_id)
+
+
+def _without_flags(why: str) -> str:
+    """Why a campaign stays off, for people who give no flags."""
+    if why.startswith("excluded by --except"):
+        return "left off in this form"
+    return _FLAG.sub("", why)
 
 
 def _no_run(request: web.Request) -> web.Response:

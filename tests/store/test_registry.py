@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.store import PlanWriter
-from orchestrator.store.registry import REGISTRY, find_by_id, known_runs, register
+from orchestrator.store.registry import REGISTRY, find_by_id, known_runs, newest_runs, register
 from orchestrator.store.run_dir import RunDirectory, make_run_directory
 from tests.store.journal_makers import line, run_record
 
@@ -41,8 +41,11 @@ def elsewhere(state: Path, path: Path, run_id: str) -> Path:
 
 
 def ids(state: Path) -> list[str]:
-    """Every run, newest first."""
-    return [run.run_id for run in known_runs(state)]
+    """Every run, newest first; the first of them are known without the others."""
+    known = list(known_runs(state))
+    for number in range(len(known) + 2):
+        assert list(newest_runs(state, number)) == known[:number]
+    return [run.run_id for run in known]
 
 
 # -- the file -----------------------------------------------------------------------------------
@@ -302,3 +305,18 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
     (tmp_path / "runs" / "20270101T000000Z-0000").touch()
 
     assert ids(tmp_path) == [LATER_ID, ID]
+
+
+def test_of_a_long_register_only_the_end_is_read_for_the_newest(tmp_path: Path) -> None:
+    """Five thousand lines: what stands at their beginning does not matter to the newest three."""
+    for number in range(3):
+        finished(tmp_path, f"20270101T00000{number}Z-0000")
+    older = "".join(json.dumps({"run_id": f"20260101T000000Z-{n:04x}"}) + "\n" for n in range(5000))
+    newer = "".join(
+        json.dumps({"run_id": f"20270101T00000{number}Z-0000"}) + "\n" for number in (2, 0, 1)
+    )
+    (tmp_path / REGISTRY).write_text(older + newer)
+
+    found = newest_runs(tmp_path, 3)
+    assert [run.run_id[14] for run in found] == ["1", "0", "2"]
+    assert list(found) == list(known_runs(tmp_path))
