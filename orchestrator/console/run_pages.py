@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -30,6 +31,8 @@ from orchestrator.reports.rows import RunKind
 if TYPE_CHECKING:
     from orchestrator.console.live import LiveView
     from orchestrator.console.shared import Shared
+    from orchestrator.engine.restore import RestorePreview
+    from orchestrator.store import Restorable
     from orchestrator.store.run_dir import RunDirectory
 
 #: campaigns of a restore that get a box to tick; all others are typed
@@ -195,8 +198,7 @@ class RunPages:
         live = [one for one in await self.shared.newest_runs() if one.live]
         order = new_order_id()
         facts = preview.facts
-        boxes = [one for one in preview.candidates if one in preview.wanted
-                 or (one.ref.vdn_id, one.ref.campaign_id) in off][:_BOXES]  # fmt: skip
+        boxes = _boxes(preview, off)
         return page(
             request,
             "restore",
@@ -218,6 +220,17 @@ class RunPages:
 
     async def _find(self, run_id: str) -> RunDirectory | None:
         return await asyncio.to_thread(find_run, self.shared.site.state_dir, run_id)
+
+
+def _boxes(preview: RestorePreview, off: frozenset[tuple[int, int]]) -> list[Restorable]:
+    """The first campaigns that may be left off, or are."""
+    wanted = set(preview.wanted)
+    found = (
+        one
+        for one in preview.candidates
+        if one in wanted or (one.ref.vdn_id, one.ref.campaign_id) in off
+    )
+    return list(islice(found, _BOXES))
 
 
 def _without_flags(why: str) -> str:
