@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.engine.run_list import RunLine, line_of
 from orchestrator.reports.files import SUMMARY
-from orchestrator.store.registry import REGISTRY, KnownRun, known_runs
+from orchestrator.store.registry import REGISTRY, KnownRun, known_runs, newest_runs
 from orchestrator.store.run_dir import JOURNAL, RUNS
 
 if TYPE_CHECKING:
@@ -51,15 +50,19 @@ class RunBook:
 
     state_dir: Path
     clock: Clock
-    #: how many were asked for → when, and the runs
-    _lists: dict[int | None, tuple[int, tuple[KnownRun, ...]]] = field(default_factory=dict)
+    _known: tuple[KnownRun, ...] = ()
+    #: when the list was read, and what the register and the folder were like
+    _read_ms: int = 0
     _mark: _Mark = ()
-    _changed_ms: int = 0
     _kept: dict[KnownRun, tuple[_Mark | None, RunLine]] = field(default_factory=dict)
 
     def newest(self, number: int) -> tuple[RunLine, ...]:
         """The live ones among the newest runs, then so many others."""
-        lines = [line for run in self._runs(_NEWEST) if (line := self._line(run, is_sure=False))]
+        lines = [
+            line
+            for run in newest_runs(self.state_dir, _NEWEST)
+            if (line := self._line(run, is_sure=False))
+        ]
         lines.sort(key=lambda line: not line.live)
         live = sum(line.live for line in lines)
         others = [line for line in lines[live:] if not line.dry_run]
@@ -93,21 +96,18 @@ class RunBook:
         lines = [line for run in runs[start : start + PAGE] if (line := self._line(run))]
         return first._replace(lines=tuple(lines))
 
-    def _runs(self, limit: int | None = None) -> tuple[KnownRun, ...]:
-        """The newest runs, or all: which files they have is not asked of more than these."""
+    def _runs(self) -> tuple[KnownRun, ...]:
         now_ms = self.clock.wall_ms()
         mark = tuple(_changed(self.state_dir / name) for name in (REGISTRY, RUNS))
-        if mark != self._mark:
-            self._mark, self._changed_ms, self._lists = mark, now_ms, {}
-        is_busy = abs(now_ms - self._changed_ms) < _QUIET_MS
-        read_ms, runs = self._lists.get(limit, (None, ()))
-        if read_ms is None or abs(now_ms - read_ms) >= (_BUSY_MS if is_busy else _QUIET_MS):
-            runs = tuple(islice(known_runs(self.state_dir), limit))
-            self._lists[limit] = now_ms, runs
-            if limit is None:
-                for gone in self._kept.keys() - set(runs):
-                    self._kept.pop(gone, None)
-        return runs
+        changed_ms = max(one // 1_000_000 for one in (0, *mark) if one is not None)
+        is_busy = abs(now_ms - changed_ms) < _QUIET_MS
+        age_ms = abs(now_ms - self._read_ms)
+        if mark != self._mark or age_ms >= (_BUSY_MS if is_busy else _QUIET_MS):
+            self._mark, self._read_ms = mark, now_ms
+            self._known = tuple(known_runs(self.state_dir))
+            for gone in self._kept.keys() - set(self._known):
+                self._kept.pop(gone, None)
+        return self._known
 
     def _line(self, run: KnownRun, *, is_sure: bool = True) -> RunLine | None:
         """The line of a run; `is_sure`: what is over stays so (only a hold is ever continued)."""

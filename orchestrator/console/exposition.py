@@ -66,7 +66,7 @@ class Totals:
 def _counted(told: Mapping[str, Any]) -> Counter[tuple[str, str]]:
     """The requests of a live.json; its words are ours, and become labels only if they are plain."""
     found: Counter[tuple[str, str]] = Counter()
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, ArithmeticError):
         for kind, result, number in told.get("requests", ()):
             if f"{kind}{result}".replace("_", "").isalnum():
                 found[str(kind)[:20], str(result)[:40]] = int(number)

@@ -137,7 +137,7 @@ def _read(kept: _Kept, now_ms: int) -> tuple[dict[str, Any], dict[str, Any]]:
         if told is not None:
             try:
                 return _shown(kept.record, told, now_ms), told
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
                 pass  # another version wrote it
         return _by_journal(kept, now_ms), {}
     except OrchestratorError as error:
@@ -160,15 +160,15 @@ def read_live_file(folder: Path) -> dict[str, Any] | None:
 
 def _shown(record: RunRecord, told: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """What is shown of the numbers of a live run; everything is text but the bar."""
-    is_checking = told["phase"] == "checking"
-    total, done = int(told["total"]), int(told["checked" if is_checking else "done"])
+    total, settled = int(told["total"]), int(told["done"])
+    done = int(told["checked"]) if told["phase"] == "checking" else settled
     ceiling_per_s, breaker = float(told["ceiling_per_s"]), _text(told["breaker"])
     ending, expected = _text(told["ending"]), _text(told["expected"])
     age_s = max(0, now_ms - int(told["at_ms"])) / 1000
     counts = Counter({Outcome(one): int(number) for one, number in told["counts"].items()})
     details = (
         _counts(counts),
-        f"{int(told['repeats']):,} repeats" if told["repeats"] else "",
+        _repeats(int(told["repeats"])),
         _without_flags(_text(told["limited_by"])),
         _without_flags(_text(told["notice"])),
     )
@@ -177,8 +177,8 @@ def _shown(record: RunRecord, told: dict[str, Any], now_ms: int) -> dict[str, An
         phase=_text(told["phase"]),
         done=done,
         total=total,
-        not_stopped=int(told["not_stopped"]),
-        checking=int(told["checking"]),
+        left=total - settled + int(told["checking"]),
+        failed=int(told["not_stopped"]),
         rate=f"{float(told['rate_per_s']):.1f} of {ceiling_per_s:g} a second",
         breaker=f"open, probing: {breaker}" if breaker else "closed",
         time_left=expected.removesuffix(" left") or "nothing left to send",
@@ -202,8 +202,8 @@ def _by_journal(kept: _Kept, now_ms: int) -> dict[str, Any]:
         phase="",
         done=counts.total(),
         total=lines,
-        not_stopped=sum(counts[one] for one in UNSTOPPED) - doubtful,
-        checking=doubtful,
+        left=lines - counts.total() + doubtful,
+        failed=sum(counts[one] for one in UNSTOPPED) - doubtful,
         rate=f"{rate:.1f} of {kept.record.rate_per_s:g} a second, reads not counted",
         breaker=_NO_NUMBERS,
         time_left=_NO_NUMBERS,
@@ -219,8 +219,8 @@ def _document(  # noqa: PLR0913 - all that is shown
     phase: str,
     done: int,
     total: int,
-    not_stopped: int,
-    checking: int,
+    left: int,
+    failed: int,
     rate: str,
     breaker: str,
     time_left: str,
@@ -234,7 +234,6 @@ def _document(  # noqa: PLR0913 - all that is shown
         doing = f"{doing} VDN {' '.join(map(str, record.vdns))}"
     what = f"Ending: {ending}" if ending else f"{doing}: {phase or 'at work'}"
     progress = f"{done:,} of {total:,}" if total else "nothing found yet"
-    again = "started" if record.kind is RunKind.RESTORE else "stopped"
     age = f"data is {age_s:,.0f} s old" if age_s else ""
     return {
         "live": True,
@@ -242,7 +241,7 @@ def _document(  # noqa: PLR0913 - all that is shown
         "done": done,
         "total": total,
         "progress": f"{progress} ({percent} %)" if total else progress,
-        "not_stopped": f"{not_stopped:,}" + (f" ({checking:,} more checked)" if checking else ""),
+        "not_yet": f"{left + failed:,}" + (f", of which {failed:,} failed" if failed else ""),
         "rate": rate,
         "breaker": breaker,
         "time_left": time_left,
@@ -253,7 +252,7 @@ def _document(  # noqa: PLR0913 - all that is shown
             filter(None, (
                 f"Ending: {ending}" if ending else phase,
                 f"{percent // 10 * 10} % done" if total else "",
-                f"{not_stopped:,} not {again}" if not_stopped else "",
+                f"{failed:,} failed" if failed else "",
                 "the server is failing" if breaker.startswith("open") else "",
                 "the data is old" if age else "",
             ))
@@ -269,6 +268,10 @@ def _counts(counts: Counter[Outcome]) -> str:
     )
 
 
+def _repeats(number: int) -> str:
+    return "" if not number else "1 repeat" if number == 1 else f"{number:,} repeats"
+
+
 def _without_flags(text: str) -> str:
     """Nobody here can give a flag to a run."""
     return _FLAG.sub(r"the \1 limit", _HINT.sub("", text))
@@ -276,7 +279,7 @@ def _without_flags(text: str) -> str:
 
 def _unreadable(why: str) -> dict[str, Any]:
     said = for_terminal(f"Its journal cannot be read: {why}")
-    keys = ("progress", "not_stopped", "rate", "breaker", "time_left", "line", "age")
+    keys = ("progress", "not_yet", "rate", "breaker", "time_left", "line", "age")
     return {
         "live": True,
         "heading": said,

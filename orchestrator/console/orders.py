@@ -167,7 +167,7 @@ class Orders:
         """Stops that go on, started anywhere, with their VDNs; an unanswered question is none."""
         told = set()
         for order in self.working():
-            if order.kind is RunKind.PAUSE_ALL:
+            if order.kind is RunKind.PAUSE_ALL and not _is_through(order):
                 told.add(order.run_id)
                 stop = Stop(order.run_id, order.operator, order.at_ms, f"/orders/{order.order}")
                 yield stop, frozenset(order.vdns)
@@ -307,3 +307,14 @@ class Orders:
 
 def _going_on(run: RunDirectory) -> tuple[str, ...]:
     return ("continue", str(run.path), "--json")
+
+
+def _is_through(order: Order) -> bool:
+    """Whether its run has ended: what its process does then, or leaves behind, is no stop."""
+    if order.directory.is_live:
+        return False
+    try:
+        with open_saved(order.directory.journal) as saved:
+            return (saved.processes()[-1].ended_at_ms or 0) >= order.at_ms
+    except (OrchestratorError, IndexError):
+        return False

@@ -121,6 +121,8 @@ def templates() -> Environment:
     environment.filters["many"] = lambda number: f"{number:,}"
     environment.filters["words"] = lambda text: str(text).replace("_", " ")
     environment.filters["spoken"] = spoken_s
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
     return environment
 
 

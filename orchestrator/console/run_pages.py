@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -29,12 +31,15 @@ from orchestrator.reports.rows import RunKind
 if TYPE_CHECKING:
     from orchestrator.console.live import LiveView
     from orchestrator.console.shared import Shared
+    from orchestrator.engine.restore import RestorePreview
+    from orchestrator.store import Restorable
     from orchestrator.store.run_dir import RunDirectory
 
 #: campaigns of a restore that get a box to tick; all others are typed
 _BOXES: Final = 100
 #: rows on the page of a run; all of them have pages of their own
 _ROWS: Final = 20
+_FLAG: Final = re.compile(r"[;,] --include-inferred starts it too")
 _CHUNK: Final = 1 << 16
 #: the report page is shown, but can do nothing
 _REPORT_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
@@ -193,8 +198,7 @@ class RunPages:
         live = [one for one in await self.shared.newest_runs() if one.live]
         order = new_order_id()
         facts = preview.facts
-        boxes = [one for one in preview.candidates if one in preview.wanted
-                 or (one.ref.vdn_id, one.ref.campaign_id) in off][:_BOXES]  # fmt: skip
+        boxes = _boxes(preview, off)
         return page(
             request,
             "restore",
@@ -202,7 +206,7 @@ class RunPages:
             base=base,
             preview=preview,
             facts=facts,
-            stay_off=facts.stay_off,
+            stay_off=[(_without_flags(why), *more) for why, *more in facts.stay_off],
             boxes=boxes,
             off=off,
             unticked=handed_on(off - {(one.ref.vdn_id, one.ref.campaign_id) for one in boxes}),
@@ -216,6 +220,24 @@ class RunPages:
 
     async def _find(self, run_id: str) -> RunDirectory | None:
         return await asyncio.to_thread(find_run, self.shared.site.state_dir, run_id)
+
+
+def _boxes(preview: RestorePreview, off: frozenset[tuple[int, int]]) -> list[Restorable]:
+    """The first campaigns that may be left off, or are."""
+    wanted = set(preview.wanted)
+    found = (
+        one
+        for one in preview.candidates
+        if one in wanted or (one.ref.vdn_id, one.ref.campaign_id) in off
+    )
+    return list(islice(found, _BOXES))
+
+
+def _without_flags(why: str) -> str:
+    """Why a campaign stays off, for people who give no flags."""
+    if why.startswith("excluded by --except"):
+        return "left off in this form"
+    return _FLAG.sub("", why)
 
 
 def _no_run(request: web.Request) -> web.Response:

@@ -229,7 +229,8 @@ def _rows(
     first = (number - 1) * ROWS
     found: list[ShownRow] = []
     matching = 0
-    for row in saved.rows():
+    nothing = known is not None and not dict(known).get(chosen)
+    for row in () if nothing else saved.rows():
         counts[row.outcome] += 1
         if chosen and not (
             row.outcome in UNSTOPPED if chosen == NOT_STOPPED else row.outcome == chosen

@@ -15,7 +15,7 @@ from aiohttp import web
 from orchestrator.console import exposition
 from orchestrator.console.auth import form_token
 from orchestrator.console.orders import new_order_id
-from orchestrator.console.render import error_page, login_page, page, static_file
+from orchestrator.console.render import error_page, login_page, page, static_file, templates
 from orchestrator.console.run_pages import RunPages
 from orchestrator.console.shared import Shared, list_entry, page_number, stop_of
 from orchestrator.model import Refusal, read_vdn_id
@@ -35,6 +35,7 @@ def routes(site: Site) -> list[web.RouteDef]:
     """Every page that only shows something."""
     shared = Shared(site)
     views, runs = Views(shared), RunPages(shared)
+    templates()  # nobody waits for it at 3 a.m.
     return [
         web.get("/", views.home),
         web.get("/live", views.home_live),

@@ -34,6 +34,7 @@ from orchestrator.engine.undone import (
     choose,
     find_undone,
     hold_undone,
+    look_at_undone,
     open_marks,
     read_undone,
     selection_document,
@@ -140,7 +141,7 @@ async def preview(
         OrchestratorError: there is nothing to undo, or the run cannot be read.
     """
     written_ms = last_written_ms(source)
-    undone = await read_undone(source, environment)
+    undone = await look_at_undone(source)
     too_old = ""
     try:
         refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")

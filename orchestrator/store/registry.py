@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 REGISTRY = "runs.jsonl"
 #: a file that is longer was not made by us: a line has some hundred bytes
 _BYTES_MAX = 1 << 28
+#: some hundred lines
+_TAIL_BYTES = 1 << 16
 
 
 class KnownRun(NamedTuple):
@@ -121,6 +124,26 @@ def _registered(state_dir: Path) -> Iterator[KnownRun]:
         yield KnownRun(run_id, path)
 
 
+def newest_runs(state_dir: Path, number: int) -> tuple[KnownRun, ...]:
+    """The first of `known_runs`, from the end of the register alone where that has so many."""
+    found: list[KnownRun] = []
+    ids: set[str] = set()
+    paths: set[str] = set()
+    for run_id, place, is_gone in reversed(list(_entries(state_dir, last=_TAIL_BYTES))):
+        own = f"{state_dir / RUNS}/{run_id}"
+        path = own if os.path.isdir(own) else place  # noqa: PTH112 - as texts
+        is_older = run_id in ids or path in paths
+        ids.add(run_id)
+        if not path or is_gone or is_older:
+            continue
+        paths.add(path)
+        if _is_file(f"{path}/{JOURNAL}"):
+            found.append(KnownRun(run_id, path))
+            if len(found) == number:
+                return tuple(found)
+    return tuple(islice(known_runs(state_dir), number))
+
+
 def find_by_id(state_dir: Path, text: str) -> RunDirectory:
     """Find a run by its directory, its id, or a unique end of its id.
 
@@ -184,14 +207,21 @@ def _check_ours(found: os.stat_result, path: Path) -> None:
         raise OSError(errno.EPERM, "it belongs to another user")
 
 
-def _entries(state_dir: Path) -> Iterator[tuple[str, str, bool]]:
-    """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone"."""
+def _entries(state_dir: Path, *, last: int = _BYTES_MAX) -> Iterator[tuple[str, str, bool]]:
+    """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone".
+
+    Args:
+        state_dir: whose.
+        last: so many bytes of the end are read; a line that is cut is passed over.
+    """
     path = state_dir / REGISTRY
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            _check_ours(os.fstat(descriptor), path)
-            lines = file.read(_BYTES_MAX).decode("ascii", "replace").split("\n")
+            found = os.fstat(descriptor)
+            _check_ours(found, path)
+            file.seek(max(0, found.st_size - last) if last < _BYTES_MAX else 0)
+            lines = file.read(last).decode("ascii", "replace").split("\n")
     except (OSError, ValueError):
         return
     for line in lines:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, Unpack
@@ -112,7 +113,7 @@ def open_saved(
         StorageError: it cannot be opened or read, or is damaged.
         JournalMismatchError: not a journal, or one of another version.
     """
-    with contextlib.closing(connect_to_read(path)) as connection:
+    with _as_old_as_before(path), contextlib.closing(connect_to_read(path)) as connection:
         if whole:
             connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
             check_whole(connection, path)
@@ -121,6 +122,22 @@ def open_saved(
             yield SqliteJournal(connection, path)
         except sqlite3.Error as error:
             raise StorageError(f"the journal {path} cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def _as_old_as_before(path: Path) -> Iterator[None]:
+    """Reading what a kill has left moves the log into the journal; it was last written before."""
+    log = path.with_name(f"{path.name}-wal")
+    written_ns = 0
+    with contextlib.suppress(OSError):
+        written_ns = log.stat().st_mtime_ns  # without a log nothing is moved
+        written_ns = max(written_ns, path.stat().st_mtime_ns)
+    try:
+        yield
+    finally:
+        if written_ns and not log.exists():
+            with contextlib.suppress(OSError):
+                os.utime(path, ns=(written_ns, written_ns))
 
 
 def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJournal:

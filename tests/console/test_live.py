@@ -74,13 +74,23 @@ async def test_the_numbers_of_the_command_are_shown(scene: Scene) -> None:
 
     assert told["heading"] == f"Stopping VDN {VDN}: pausing, 10 of 40"
     assert told["progress"] == "10 of 40 (25 %)"
-    assert (told["done"], told["total"], told["not_stopped"]) == (10, 40, "0")
+    assert (told["done"], told["total"], told["not_yet"]) == (10, 40, "30")
     assert (told["rate"], told["breaker"]) == ("9.8 of 10 a second", "closed")
     assert told["time_left"] == "about 3 s"
     assert told["line"] == (
         "10 paused · 12 repeats · limited by the rate limit · VDN 7: 40 campaigns: about 90 s (a)"
     )
     assert told["age"] == ""
+
+
+async def test_what_failed_is_not_stopped_yet_either(scene: Scene) -> None:
+    """Of 40 campaigns 10 are paused, 2 failed and one is in doubt: 30 are not stopped yet."""
+    outcomes = {Outcome.PAUSED: 10, Outcome.FAILED: 2, Outcome.UNKNOWN: 1}
+    found = progress(campaigns=40, outcomes=Counter(outcomes))
+    told = live_document(found, USUAL, seq=1, now_s=NOW_S, at_ms=scene.clock.wall_ms())
+    scene.write(json.dumps(told))
+
+    assert (await scene.look())["not_yet"] == "30, of which 2 failed"
 
 
 async def test_an_open_breaker_and_an_end_are_said(scene: Scene) -> None:
@@ -157,6 +167,8 @@ async def test_numbers_that_age_are_said_to_be_old(scene: Scene) -> None:
         "[]",
         '{"phase": "pausing"}',
         '{"phase": 1, "total": "many", "done": null}',
+        '{"phase": "pausing", "total": 1, "done": 1, "counts": [], "ceiling_per_s": 1}',
+        '{"phase": "pausing", "total": Infinity, "done": 1}',
         "[" * 100_000,
         "x" * 1_000_000,
     ],

@@ -151,6 +151,23 @@ async def test_a_stop_that_a_shell_started_is_the_first_too(
     assert other.status == 303
 
 
+async def test_what_a_stop_has_left_behind_keeps_nobody_from_the_next_one(
+    folder: Path, simulator: Simulator
+) -> None:
+    """A program that told somebody of its end, and still has its output open, is no stop."""
+    site = site_of(folder, simulator.base_url)
+    async with console(site) as browser:
+        order, directory = await live_stop(browser)
+        during = await browser.stop()
+        await until(lambda: browser.orders.end(order) is not None)
+        left_open = OrderFolder(folder / "state/console/orders").locked_output(order)
+        afterwards = await browser.stop()
+        os.close(left_open)
+
+    assert (during.status, afterwards.status) == (409, 303)
+    assert read_again(directory).exit_code == 0
+
+
 async def test_a_question_that_nobody_has_answered_is_no_stop(
     folder: Path, simulator: Simulator
 ) -> None:

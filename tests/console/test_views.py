@@ -437,7 +437,7 @@ async def test_the_preview_of_a_restore_shows_what_will_start_and_writes_nothing
     assert "wrong list" in first.text
     assert first.boxes == [f"{VDN}/1", f"{VDN}/2", f"{VDN}/3"]
     assert "1 will start : spring" in chosen.text
-    assert "2 stay off: excluded" in chosen.text
+    assert "2 stay off: left off in this form" in chosen.text
     assert chosen.boxes == [f"{VDN}/1", f"{VDN}/2 ticked", f"{VDN}/3 ticked"]
     assert form["except"] == f"{VDN}/2,{VDN}/3"
     assert [one["name"] for one in chosen.fields] == ["except", "typed", "reason"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
 from orchestrator.simulator.routes import CHANGES, Kind
+from orchestrator.store import open_saved
 from orchestrator.store.sqlite import SqliteStore
 from tests.fakes import START_MS, VDN, Stage, ref, started, started_refs
 
@@ -175,6 +177,28 @@ async def test_too_old_is_refused(tmp_path: Path) -> None:
 
     assert len(stage.server.sent) == sent
     assert (await stage.continue_run(run_dir, even_if_old=True)).exit_code == 0
+
+
+async def test_looking_at_a_killed_run_does_not_make_it_younger(tmp_path: Path) -> None:
+    """[P27] `runs`, or `continue` itself on its way, reads the log that the kill has left."""
+    stage = Stage(tmp_path, started(10))
+    run_dir = await killed_at(stage, 3)
+    log = run_dir / "journal.db-wal"
+    with closing(sqlite3.connect(run_dir / "journal.db")) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA user_version = {version}")
+        left = log.read_bytes()
+    log.write_bytes(left)  # what only a process that is not asked first leaves behind
+    for path in run_dir.iterdir():
+        os.utime(path, (START_MS / 1000 - 90_000,) * 2)
+
+    with open_saved(run_dir / "journal.db") as saved:
+        assert saved.record().run_id
+
+    assert not log.exists()
+    with pytest.raises(RefusedError, match="hours ago"):
+        await stage.continue_run(run_dir)
 
 
 async def test_a_killed_emergency_is_finished_by_continue(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def main() -> int:
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("chromium is not here; on Debian, as root: apt-get install chromium")
+    TARGET.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        page = _drill(Path(scratch))
-        TARGET.mkdir(exist_ok=True)
+        page = _drill(Path(scratch), chromium)
         for name, words in PICTURES.items():
             flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
             shot = (chromium, *flags, *words, f"--screenshot={TARGET / name}", page.as_uri())
@@ -39,8 +39,11 @@ def main() -> int:
     return 0
 
 
-def _drill(folder: Path) -> Path:
-    """Stop everything, start it again but for two campaigns; returns the page of both."""
+def _drill(folder: Path, chromium: str) -> Path:
+    """Stop everything, start it again but for two campaigns; returns the page of both.
+
+    Then the same stop once more, from a phone.
+    """
     environment = os.environ | {
         "ORCHESTRATOR_SECRET_KEY": SECRET,
         "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
@@ -72,10 +75,49 @@ def _drill(folder: Path) -> Path:
         undo = max(runs.iterdir()).name
         page = folder / "incident.html"
         run("report", stop.name, "--with", undo, "--html", str(page))
+        console = (*command, "console", "--listen", "127.0.0.1:0", *access)
+        _phone(console, environment | {"ORCHESTRATOR_SERVER_NAME": "test"}, chromium)
     finally:
         served.terminate()
         served.wait()
     return page
+
+
+def _phone(console: tuple[str, ...], environment: dict[str, str], chromium: str) -> None:
+    """The order form and the live page of a console, on a phone."""
+    from playwright.sync_api import sync_playwright
+
+    serving = subprocess.Popen(
+        console, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+    )
+    try:
+        assert serving.stderr is not None
+        link = next(
+            found[0]
+            for line in serving.stderr
+            if (found := re.search(r"http://[\d.:]+/login\?key=\S+", line))
+        )
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 360, "height": 780})
+            page.goto(link)
+            page.click("button")
+            page.goto(f"{link.partition('/login')[0]}/stop?vdn=1234")
+            page.screenshot(path=TARGET / "console-order.png")
+            page.fill("#typed", "1234")
+            page.fill("#reason", "wrong list loaded")
+            page.click("button.danger")
+            page.wait_for_selector("[data-live-bar]")
+            page.wait_for_timeout(3500)
+            page.screenshot(path=TARGET / "console-live.png")
+            page.wait_for_selector("h1.sentence", timeout=60_000)
+            page.screenshot(path=TARGET / "console-quiet.png")
+            browser.close()
+    finally:
+        serving.terminate()
+        serving.wait()
+    for name in ("order", "live", "quiet"):
+        print(f"written: {TARGET / f'console-{name}.png'}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from orchestrator.store.registry import (
     forget,
     known_runs,
     missing_runs,
+    newest_runs,
     register,
 )
 from orchestrator.store.run_dir import RunDirectory, make_run_directory
@@ -48,8 +49,11 @@ def elsewhere(state: Path, path: Path, run_id: str) -> Path:
 
 
 def ids(state: Path) -> list[str]:
-    """Every run, newest first."""
-    return [run.run_id for run in known_runs(state)]
+    """Every run, newest first; the first of them are known without the others."""
+    known = list(known_runs(state))
+    for number in range(len(known) + 2):
+        assert list(newest_runs(state, number)) == known[:number]
+    return [run.run_id for run in known]
 
 
 # -- the file -----------------------------------------------------------------------------------
@@ -332,3 +336,18 @@ def test_what_cannot_be_forgotten_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=REGISTRY):
         forget(tmp_path, ID)
+
+
+def test_of_a_long_register_only_the_end_is_read_for_the_newest(tmp_path: Path) -> None:
+    """Five thousand lines: what stands at their beginning does not matter to the newest three."""
+    for number in range(3):
+        finished(tmp_path, f"20270101T00000{number}Z-0000")
+    older = "".join(json.dumps({"run_id": f"20260101T000000Z-{n:04x}"}) + "\n" for n in range(5000))
+    newer = "".join(
+        json.dumps({"run_id": f"20270101T00000{number}Z-0000"}) + "\n" for number in (2, 0, 1)
+    )
+    (tmp_path / REGISTRY).write_text(older + newer)
+
+    found = newest_runs(tmp_path, 3)
+    assert [run.run_id[14] for run in found] == ["1", "0", "2"]
+    assert list(found) == list(known_runs(tmp_path))
