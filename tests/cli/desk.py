@@ -50,6 +50,7 @@ PLACEHOLDERS = {
     "HOST": "the name of the server",
     "AK": "the access key that the server's administrator gave",
     "DAYS": "how old is old",
+    "…": "whatever writes the list",
 }
 #: texts in backticks that are no commands of this program, or not to be pasted
 _OTHERS = re.compile(

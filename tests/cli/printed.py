@@ -69,17 +69,13 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "engine/undone: runs #2",
     ),
     "test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew": ("engine/undone: restore {}",),
-    "test_a_list_that_is_refused_says_what_lets_it_pass[pause - --format csv--2-]": (
-        "manifest/source: pause - --format csv",
-    ),
+    "test_a_list_that_nobody_types_is_piped_in": ("manifest/source: pause - --format csv",),
     "test_a_report_that_cannot_be_written_is_made_again": ("reports/files: report {}",),
     "test_refused_credentials_lead_to_a_check_and_on": ("reports/sentences: check{}",),
     "test_a_restore_that_was_killed_asks_for_a_look": ("reports/sentences: {} --include-inferred",),
     "test_what_failed_is_tried_again_and_nothing_else": ("reports/sentences: {}",),
     "test_a_list_that_ran_out_of_time_is_continued": ("reports/sentences: continue {}",),
-    "test_an_emergency_that_is_not_quiet_is_repeated_where_it_is_not": (
-        "reports/sentences: pause-all",
-    ),
+    "test_an_emergency_without_a_journal_is_begun_anew": ("reports/sentences: pause-all",),
     "test_another_run_that_stopped_more_is_shown_whatever_was_excepted": (
         "reports/undo: restore {} --dry-run",
     ),

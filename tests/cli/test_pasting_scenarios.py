@@ -229,7 +229,6 @@ def test_a_disk_that_is_full_again_later_lets_the_run_be_finished(desk: Desk, wo
         ("pause list.csv --max-campaigns 1", "1234,1\n1234,2\n", 7, "--max-campaigns 2"),
         ("pause list.csv --rate 200 --dry-run", "1234,1\n1234,2\n", 0, ""),
         ("pause", "", 2, ""),
-        ("pause - --format csv", "", 2, ""),
         ("pause .", "", 2, ""),
     ],
 )
@@ -239,9 +238,6 @@ def test_a_list_that_is_refused_says_what_lets_it_pass(
     """The flag that the hint names, with its value, makes the same line work."""
     (desk.folder / "list.csv").write_text(content)
     desk.serve()
-    desk.filled["LIST"] = "list.csv"
-    desk.filled["…"] = "printf '1234,1\\n'"
-    desk.promised = {"pause": {0}}
     said = desk.run(words)
     assert said.code == code, said.text
     if not fits:
@@ -251,6 +247,17 @@ def test_a_list_that_is_refused_says_what_lets_it_pass(
     changed = desk.run(f"{words.partition(' --')[0]} {fits}")
 
     assert changed.code == (1 if "skip" in fits else 0), changed.text
+
+
+def test_a_list_that_nobody_types_is_piped_in(desk: Desk) -> None:
+    """stdin is a terminal: the printed pipe works with whatever makes the list in front of it."""
+    desk.serve()
+    desk.filled["…"] = "printf '1234,1\\n'"
+
+    said = desk.run("pause - --format csv", terminal=True)
+
+    assert (said.code, names(said.commands)) == (2, ["pause"]), said.text
+    desk.promised = {"pause": {0}}
 
 
 def test_a_directory_of_another_night_leads_to_its_report(desk: Desk) -> None:
@@ -311,6 +318,17 @@ def test_an_emergency_that_is_not_quiet_is_repeated_where_it_is_not(desk: Desk) 
     assert said.commands
     server.handler.faults = FaultPlan()
     desk.promised = {"pause-all": {0}, "continue": {0}}
+
+
+def test_an_emergency_without_a_journal_is_begun_anew(desk: Desk) -> None:
+    """No byte for it on the disk, and not quiet: there is no run to continue; the VDN again."""
+    server = desk.serve(a_scenario(fault=LIE))
+    line = f"{desk.program} {EMERGENCY} --deadline 4 {desk.connection}"
+    said = desk.paste(f"ulimit -f 20; {line}")
+    assert said.code in {5, 6}, said.text
+    assert names(said.commands) == ["pause-all"], said.text
+    server.handler.faults = FaultPlan()
+    desk.promised = {"pause-all": {0}}
 
 
 def test_a_hold_that_is_broken_off_is_continued(desk: Desk) -> None:
