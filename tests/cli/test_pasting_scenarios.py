@@ -250,7 +250,7 @@ def test_a_list_that_is_refused_says_what_lets_it_pass(
 
 
 def test_a_list_that_nobody_types_is_piped_in(desk: Desk) -> None:
-    """stdin is a terminal: the printed pipe works with whatever makes the list in front of it."""
+    """Stdin is a terminal: the printed pipe works with whatever makes the list in front of it."""
     desk.serve()
     desk.filled["…"] = "printf '1234,1\\n'"
 
