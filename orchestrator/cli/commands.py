@@ -261,7 +261,9 @@ def check(given: Namespace) -> int:
 
     def tell(step: Step) -> None:
         if not given.json:
-            text = for_terminal(step.text, limit=1000)
+            # refused settings: our own words, and what they advise is pasted
+            words = output.with_commands(step.text) if step.exit_code == 2 else step.text
+            text = for_terminal(words, limit=1000)
             output.give(f"{step.finding:<4}  {step.elapsed_ms:>6,} ms  {step.name:<15}  {text}")
 
     steps = asyncio.run(

@@ -21,7 +21,10 @@ _CONNECTION = (
     "--vdn",
 )
 #: which campaigns a restore was to leave off: the same again must not start them
-_SELECTION = ("--only", "--except", "--include-inferred", "--even-if-old")
+_CHOSEN = ("--only", "--except")
+_SELECTION = (*_CHOSEN, "--include-inferred", "--even-if-old")
+#: shows another run, and the chosen campaigns may not be its own
+_LOOK = "--dry-run"
 #: a quoted part may hold anything; outside of one a command ends with its sentence
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _IN_TICKS = re.compile(rf"`(… \| )?{PROGRAM}( (?:{_QUOTED}|[^`'\"])+)`")
@@ -111,9 +114,10 @@ def _completed(line: str, calling: Calling) -> str:
         return whole
     present = {token.partition("=")[0] for token in tokens}
     takes = calling.commands[name]
+    foreign = _CHOSEN if _LOOK in present else ()
     more = []
     for flag, value in calling.given:
-        is_wanted = flag in _CONNECTION or name == calling.command
+        is_wanted = flag in _CONNECTION or (name == calling.command and flag not in foreign)
         if flag in present or flag not in takes or not is_wanted:
             continue
         if flag == "--vdn" and name in calling.one_vdn:

@@ -116,7 +116,8 @@ def demo(given: Namespace) -> int:
     with _served(scenario) as ready:
         settings = _demo_settings(ready, folder)
         command = f"orchestrator pause {manifest} --base-url {ready.base_url}"
-        output.say(f"what runs now: {command} --rate {_DEMO_RATE_PER_S}")
+        line = f"what runs now: `{command} --rate {_DEMO_RATE_PER_S}`"
+        output.say(output.with_commands(line))
         Stage(given).perform(
             lambda environment: pause(manifest, settings, PauseOptions(), environment),
             and_then=seen.append,

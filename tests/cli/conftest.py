@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cli import output
+from tests.cli.desk import Desk
 from tests.cli.makers import environment
+from tests.cli.printed import unreached
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -25,3 +28,15 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(output, "_secrets", [])
     return tmp_path
+
+
+@pytest.fixture
+def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """A user who knows nothing but the settings file; at the end whatever was printed is pasted."""
+    one = Desk(tmp_path)
+    failed_before = request.session.testsfailed
+    with one.served:
+        yield one
+        if request.session.testsfailed == failed_before:
+            one.finish()
+            assert unreached(request.node.name, (said.text for said in one.heard)) == []

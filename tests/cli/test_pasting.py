@@ -14,7 +14,8 @@ _SHARED = {"--config": True, "--base-url": True, "--ca-file": True, "--help": Fa
 COMMANDS = {
     "pause": {"--vdn": True, "--run-dir": True, "--yes": False, **_SHARED},
     "pause-all": {"--vdn": True, "--yes": False, **_SHARED},
-    "restore": {"--vdn": True, "--except": True, "--include-inferred": False, **_SHARED},
+    "restore": {"--vdn": True, "--except": True, "--include-inferred": False, **_SHARED}
+    | {"--dry-run": False},
     "continue": _SHARED,
     "check": {"--vdn": True, **_SHARED},
     "config show": _SHARED,
@@ -111,6 +112,13 @@ def test_a_command_that_a_shell_cannot_read_gets_no_flags() -> None:
             "restore last --except 'a b.csv' --include-inferred",
         ),
         ("`orchestrator restore last`", (("--except", "guilty.csv"),), "pause", "restore last"),
+        # nor to the look at another run, which may not have turned them off
+        (
+            "`orchestrator restore 7f3a --dry-run`",
+            (("--except", "1005"), ("--config", "eu")),
+            "restore",
+            "restore 7f3a --dry-run --config eu",
+        ),
     ],
 )
 def test_only_flags_that_belong_are_added(

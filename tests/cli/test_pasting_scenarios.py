@@ -1,157 +1,46 @@
-"""Every command that a message prints is pasted into a shell, from many endings of real runs.
+"""Every command that a stop prints is pasted into a shell, from many endings of real runs.
 
 The settings are in a directory with a space in its name, and nothing is in the environment: what a
-command lacks when it is pasted shows itself as a usage error.
+command lacks when it is pasted shows itself as a usage error. What a test does not paste itself,
+the desk pastes at its end (tests/cli/desk.py); `promised` says how that may end.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from orchestrator.cli.table import COMMANDS
-from orchestrator.model import CampaignRef
-from orchestrator.simulator.faults import HANG, FaultPlan, with_codes
-from orchestrator.simulator.scenarios import ACCESS_KEY, DRILL_VDN, SECRET_KEY, Scenario
-from orchestrator.simulator.world import Campaign, World
-from tests.cli.makers import ROOT, served
+from orchestrator.simulator.faults import FORBIDDEN, HANG, LIE, FaultPlan, Outage, with_codes
+from orchestrator.simulator.lies import with_lies
+from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
+from orchestrator.simulator.world import Drift
+from tests.cli.desk import STUBBORN, a_scenario, names
+from tests.cli.makers import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from orchestrator.simulator.faults import Fault
-    from orchestrator.simulator.server import Simulator
+    from tests.cli.desk import Desk
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
-PYTHON = shlex.quote(sys.executable)
-MODULE = f"{PYTHON} -m orchestrator"
-STUBBORN = CampaignRef(DRILL_VDN, 2)
-_NAMES = "|".join(sorted({name.split()[0] for name in COMMANDS} | {"stop", "note", "init"}))
-#: a command as a message has it, with or without what makes it complete
-_MENTION = re.compile(rf"\borchestrator (?:(?:{_NAMES})\b|--help)")
-_PRINTED = re.compile(
-    r"`([^`]*orchestrator [^`]+)`"
-    r"|(?:Next|Try the [0-9,]+ again|hint): ([^`]*?orchestrator [^`;]+?)(?=;|$)",
-    re.MULTILINE,
-)
-
-
-@dataclass
-class Said:
-    """What a command printed, and how it ended."""
-
-    code: int
-    text: str
-
-    @property
-    def commands(self) -> list[str]:
-        """Every printed command, once; one with an ellipsis is an example in words."""
-        found = [first or second for first, second in _PRINTED.findall(self.text)]
-        whole = "\n".join(found)
-        mentions = len(_MENTION.findall(self.text))
-        assert mentions == len(_MENTION.findall(whole)), f"not as a command: {self.text}"
-        return [one for one in dict.fromkeys(found) if "…" not in one]
-
-
-@dataclass
-class Desk:
-    """A folder with settings, and a shell in it."""
-
-    folder: Path
-    program: str = MODULE
-    cwd: Path | None = None
-    connection: str = ""
-    environ: Mapping[str, str] = field(default_factory=dict)
-
-    def configure(self, base_url: str) -> None:
-        """Write settings with short waits, as a user has them: the secret in a file beside."""
-        place = self.folder / "my files"
-        place.mkdir(exist_ok=True)
-        secret = place / "sk"
-        secret.touch(mode=0o600)
-        secret.write_text(SECRET_KEY)
-        (place / "eu.toml").write_text(
-            f'[server]\nbase_url = "{base_url}"\n[credentials]\nsecret_key_file = "sk"\n'
-            f'[state]\ndir = "state"\n[pace]\nrate_per_s = 200\n[retry]\nmax_attempts = 1\n'
-            "backoff_base_s = 0.01\nbackoff_cap_s = 0.05\npatience_s = 0.3\n"
-        )
-        shown = os.path.relpath(place, self.cwd) if self.cwd else "my files"
-        self.connection = f"--config '{shown}/eu.toml' --access-key {ACCESS_KEY}"
-
-    def list_of(self, *ids: int) -> str:
-        """A list of these campaigns; its name as a shell takes it."""
-        path = self.folder / "my list.csv"
-        path.write_text("".join(f"{DRILL_VDN},{one}\n" for one in ids))
-        return shlex.quote(str(path))
-
-    def begin(self, line: str) -> subprocess.Popen[str]:
-        """Paste a line into a shell."""
-        kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"}}
-        return subprocess.Popen(
-            ["sh", "-c", f"exec {line}"],
-            cwd=self.cwd or self.folder,
-            env={**kept, "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **self.environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def paste(self, line: str) -> Said:
-        """Run a printed line as it is."""
-        process = self.begin(line)
-        text, _ = process.communicate(timeout=60)
-        return Said(process.returncode, text)
-
-    def run(self, words: str) -> Said:
-        """Run a command with the flags that say which server."""
-        return self.paste(f"{self.program} {words} {self.connection}")
-
-    def interrupt(self, words: str, server: Simulator, *signals: int) -> Said:
-        """Run a command, and send these signals when a request hangs."""
-        process = self.begin(f"{self.program} {words} {self.connection}")
-        until_stuck(server)
-        for number in signals:
-            process.send_signal(number)
-            time.sleep(0.3)
-        text, _ = process.communicate(timeout=60)
-        return Said(process.returncode, text)
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """A user who knows nothing but the settings file."""
-    return Desk(tmp_path)
-
-
-def a_scenario(size: int = 3, fault: Fault | None = None) -> Scenario:
-    """So many started campaigns; the second may have a fault of its own."""
-    world = World({DRILL_VDN: [Campaign(number) for number in range(1, size + 1)]})
-    return Scenario("test", world, FaultPlan(always={STUBBORN: fault} if fault else {}))
-
-
 BUSY = with_codes("0200006")
-
-
-def names(commands: list[str]) -> list[str]:
-    """Which commands they are."""
-    return [found[0].split()[1] for one in commands if (found := _MENTION.findall(one))]
+DENIED = FaultPlan(outages=(Outage(FORBIDDEN),))
+EMERGENCY = f"pause-all --vdn {DRILL_VDN} --yes"
+#: a file that grows beyond 100 KiB is refused, as on a full disk
+SMALL_DISK = "ulimit -f 200; "
 
 
 # -- lists ---------------------------------------------------------------------------------------
@@ -159,26 +48,38 @@ def names(commands: list[str]) -> list[str]:
 
 def test_what_failed_is_tried_again_and_nothing_else(desk: Desk) -> None:
     """The list of failures, its path quoted: one row, one more attempt."""
-    with served(a_scenario(fault=BUSY)) as server:
-        desk.configure(server.base_url)
-        said = desk.run(f"pause {desk.list_of(1, 2, 3)}")
-        assert (said.code, names(said.commands)) == (1, ["pause"]), said.text
-        puts = server.ledger.puts(STUBBORN)
+    server = desk.serve(a_scenario(fault=BUSY))
+    said = desk.run(f"pause {desk.list_of(1, 2, 3)} --no-verify")
+    assert (said.code, names(said.commands)) == (1, ["pause"]), said.text
+    puts = server.ledger.puts(STUBBORN)
 
-        again = desk.paste(said.commands[0])
+    again = desk.paste(said.commands[0])
 
-        assert (again.code, names(again.commands)) == (1, ["pause"]), again.text
-        assert "1 line: 0 stopped" in again.text
-        assert server.ledger.puts(STUBBORN) > puts
-        assert not (desk.folder / "failed.csv").exists()
+    assert (again.code, names(again.commands)) == (1, ["pause"]), again.text
+    assert "1 line: 0 stopped" in again.text
+    assert server.ledger.puts(STUBBORN) > puts
+    assert not (desk.folder / "failed.csv").exists()
+
+
+@pytest.mark.parametrize("words", ["--vdn 1234 --format csv", "--vdn 1234 --run-dir 'a run'"])
+def test_a_list_of_bare_ids_is_tried_again_as_the_rows_that_failed(desk: Desk, words: str) -> None:
+    """failed.csv has a VDN column, and --vdn is repeated beside it."""
+    server = desk.serve(a_scenario(fault=BUSY))
+    (desk.folder / "ids.txt").write_text("1\n2\n")
+    said = desk.run(f"pause ids.txt --no-verify {words}")
+    assert (said.code, names(said.commands)) == (1, ["pause"]), said.text
+    server.handler.faults = FaultPlan()
+
+    again = desk.paste(said.commands[0])
+
+    assert again.code == 0, again.text
 
 
 def test_what_is_not_there_is_not_tried_again(desk: Desk) -> None:
     """not_found, and all stopped: nothing to do, no command, no list of failures where none is."""
-    with served(a_scenario()) as server:
-        desk.configure(server.base_url)
-        stopped = desk.run(f"pause {desk.list_of(1, 2)} --run-dir all")
-        missing = desk.run(f"pause {desk.list_of(1, 999)}")
+    desk.serve()
+    stopped = desk.run(f"pause {desk.list_of(1, 2)} --run-dir all")
+    missing = desk.run(f"pause {desk.list_of(1, 999)}")
 
     assert (stopped.code, stopped.commands) == (0, []), stopped.text
     assert (missing.code, missing.commands) == (1, []), missing.text
@@ -187,12 +88,11 @@ def test_what_is_not_there_is_not_tried_again(desk: Desk) -> None:
 
 def test_a_list_that_ran_out_of_time_is_continued(desk: Desk) -> None:
     """--deadline 0: nothing is attempted, then all of it."""
-    with served(a_scenario()) as server:
-        desk.configure(server.base_url)
-        said = desk.run(f"pause {desk.list_of(1, 2, 3)} --deadline 0")
-        assert (said.code, names(said.commands)) == (1, ["continue"]), said.text
+    desk.serve()
+    said = desk.run(f"pause {desk.list_of(1, 2, 3)} --deadline 0")
+    assert (said.code, names(said.commands)) == (1, ["continue"]), said.text
 
-        again = desk.paste(said.commands[0])
+    again = desk.paste(said.commands[0])
 
     assert again.code == 0, again.text
     assert "3 stopped" in again.text
@@ -201,13 +101,12 @@ def test_a_list_that_ran_out_of_time_is_continued(desk: Desk) -> None:
 @pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)])
 def test_an_interrupted_list_is_continued(desk: Desk, signals: tuple[int, ...]) -> None:
     """Once, and twice in a row: the line that is printed finishes it."""
-    with served(a_scenario(fault=HANG)) as server:
-        desk.configure(server.base_url)
-        said = desk.interrupt(f"pause {desk.list_of(1, 2, 3)}", server, *signals)
-        assert names(said.commands) == ["continue"], said.text
-        server.handler.faults = FaultPlan()
+    server = desk.serve(a_scenario(fault=HANG))
+    said = desk.interrupt(f"pause {desk.list_of(1, 2, 3)}", server, *signals)
+    assert names(said.commands) == ["continue"], said.text
+    server.handler.faults = FaultPlan()
 
-        again = desk.paste(said.commands[0])
+    again = desk.paste(said.commands[0])
 
     assert again.code == 0, again.text
     assert "3 lines: 3 stopped" in again.text
@@ -215,19 +114,33 @@ def test_an_interrupted_list_is_continued(desk: Desk, signals: tuple[int, ...]) 
 
 def test_refused_credentials_lead_to_a_check_and_on(desk: Desk) -> None:
     """The printed check names a VDN; both reach the server with the key that was given."""
-    with served(a_scenario()) as server:
-        desk.configure(server.base_url)
-        (desk.folder / "my files" / "sk").write_text("another-secret-key")
-        said = desk.run(f"pause {desk.list_of(1, 2)}")
-        assert said.code == 3, said.text
-        assert set(names(said.commands)) == {"check", "continue"}
-        assert "my files/sk" in said.text
-        refused = [desk.paste(one).code for one in said.commands]
-        (desk.folder / "my files" / "sk").write_text(SECRET_KEY)
-        accepted = [desk.paste(one) for one in said.commands]
+    desk.serve()
+    (desk.folder / "my files" / "sk").write_text("another-secret-key")
+    said = desk.run(f"pause {desk.list_of(1, 2)}")
+    assert said.code == 3, said.text
+    assert set(names(said.commands)) == {"check", "continue"}
+    assert "my files/sk" in said.text
+    refused = [desk.paste(one).code for one in said.commands]
+    (desk.folder / "my files" / "sk").write_text(SECRET_KEY)
+    accepted = [desk.paste(one) for one in said.commands]
 
     assert set(refused) == {3}
     assert [one.code for one in accepted] == [0] * len(accepted), [one.text for one in accepted]
+
+
+@pytest.mark.parametrize("words", [EMERGENCY, "pause 'my list.csv'"])
+def test_a_key_that_may_not_pause_is_asked_about_and_the_run_continued(
+    desk: Desk, words: str
+) -> None:
+    """403 to everything, then the right is granted: the printed lines finish the work."""
+    desk.list_of(1, 2)
+    server = desk.serve()
+    server.handler.faults = DENIED
+    said = desk.run(words)
+    assert said.code == 3, said.text
+    assert names(said.commands)[-1] == "continue"
+    server.handler.faults = FaultPlan()
+    desk.promised = {"continue": {0}}
 
 
 def test_a_server_that_is_away_leads_to_a_check_and_on(desk: Desk) -> None:
@@ -253,27 +166,113 @@ def test_an_untrusted_certificate_is_trusted_with_the_flag_that_is_named(desk: D
 
         again = desk.paste(f"{said.commands[-1]} --ca-file ca.pem")
 
+        desk.promised = {"continue": {4}, "check": {4}}
+        desk.finish()
     assert again.code == 4, again.text
     assert "is not trusted" in said.text
     assert "is not trusted" not in again.text
 
 
-def test_a_report_that_cannot_be_written_is_made_again(desk: Desk) -> None:
-    """A directory in the way: `report` of that very run, once it is gone."""
-    with served(a_scenario()) as server:
-        desk.configure(server.base_url)
-        assert desk.run(f"pause {desk.list_of(1)} --run-dir 'a run'").code == 0
-        results = desk.folder / "a run" / "results.csv"
-        results.unlink()
-        results.mkdir()
-        said = desk.run("report 'a run/'")
-        assert (said.code, names(said.commands)) == (5, ["report"]), said.text
-        results.rmdir()
+def test_too_many_failures_are_looked_at_and_the_run_continued(desk: Desk) -> None:
+    """--max-failures 1: the list of failures is there, and `continue` does the rest."""
+    desk.serve(a_scenario(size=40))
+    listed = desk.list_of(*range(901, 905), *range(1, 41))
+    said = desk.run(f"pause {listed} --max-failures 2 --concurrency 1 --no-verify")
+    assert said.code == 4, said.text
+    assert set(names(said.commands)) == {"continue"}
+    (failures,) = desk.state.glob("*/failed.csv")
+    assert f"look at {failures}" in said.text.replace("'", "")
+    desk.promised = {"continue": {1, 4}}
 
-        again = desk.paste(said.commands[0])
 
-    assert again.code == 0, again.text
-    assert results.is_file()
+def test_a_pause_without_effect_leads_on(desk: Desk) -> None:
+    """Accepted and still running: the printed line tries that campaign again."""
+    server = desk.serve(a_scenario(fault=LIE))
+    said = desk.run(f"pause {desk.list_of(1, 2)} --deadline 6")
+    assert said.code == 1, said.text
+    assert "still running" in said.text, said.text
+    server.handler.faults = FaultPlan()
+    desk.promised = {"pause": {0}, "continue": {0, 1}}
+    assert said.commands, said.text
+
+
+def test_a_list_whose_looks_fail_is_continued(desk: Desk) -> None:
+    """Listings and details fail from the first on: `continue` finds out, and finishes."""
+    server = desk.serve()
+    server.handler.faults = FaultPlan(
+        outages=(Outage(BUSY, kinds=frozenset({Kind.LIST, Kind.DETAILS})),)
+    )
+    said = desk.run(f"pause {desk.list_of(1, 2)} --deadline 5")
+    assert names(said.commands) == ["continue"], said.text
+    server.handler.faults = FaultPlan()
+    desk.promised = {"continue": {0}}
+
+
+@pytest.mark.parametrize("words", ["pause 'my list.csv'", EMERGENCY])
+def test_a_disk_that_is_full_again_later_lets_the_run_be_finished(desk: Desk, words: str) -> None:
+    """No byte more for the journal: exit 5; with room the printed lines finish the work."""
+    desk.list_of(*range(1, 301))
+    desk.serve(a_scenario(size=300))
+    said = desk.paste(f"{SMALL_DISK}{desk.program} {words} {desk.connection}")
+    assert said.code == 5, said.text[-2000:]
+    assert said.commands or "is quiet" in said.text, said.text[-2000:]
+    desk.promised = {"continue": {0}}
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "code", "fits"),
+    [
+        ("pause list.csv --skip-invalid", "1234,1\n1234,x\n", 1, ""),
+        ("pause list.csv", "1234,1\n1234,x\n", 2, "--skip-invalid"),
+        ("pause list.csv", '[{"vdn_id": 1234, "campaign_id": 1}]', 2, "--format json"),
+        ("pause list.csv", "1\n2\n", 2, "--vdn 1234"),
+        ("pause list.csv --max-campaigns 1", "1234,1\n1234,2\n", 7, "--max-campaigns 2"),
+        ("pause list.csv --rate 200 --dry-run", "1234,1\n1234,2\n", 0, ""),
+        ("pause", "", 2, ""),
+        ("pause .", "", 2, ""),
+    ],
+)
+def test_a_list_that_is_refused_says_what_lets_it_pass(
+    desk: Desk, words: str, content: str, code: int, fits: str
+) -> None:
+    """The flag that the hint names, with its value, makes the same line work."""
+    (desk.folder / "list.csv").write_text(content)
+    desk.serve()
+    said = desk.run(words)
+    assert said.code == code, said.text
+    if not fits:
+        return
+    assert fits.split(maxsplit=1)[0] in said.text
+
+    changed = desk.run(f"{words.partition(' --')[0]} {fits}")
+
+    assert changed.code == (1 if "skip" in fits else 0), changed.text
+
+
+def test_a_list_that_nobody_types_is_piped_in(desk: Desk) -> None:
+    """Stdin is a terminal: the printed pipe works with whatever makes the list in front of it."""
+    desk.serve()
+    desk.filled["…"] = "printf '1234,1\\n'"
+
+    said = desk.run("pause - --format csv", terminal=True)
+
+    assert (said.code, names(said.commands)) == (2, ["pause"]), said.text
+    desk.promised = {"pause": {0}}
+
+
+def test_a_directory_of_another_night_leads_to_its_report(desk: Desk) -> None:
+    """The same list in the same directory, 13 hours later: refused, and the old result is shown."""
+    desk.serve()
+    line = f"pause {desk.list_of(1)} --run-dir night"
+    assert desk.run(line).code == 0
+    assert desk.run(line).code == 0
+    desk.wait_hours(13)
+
+    said = desk.run(line)
+
+    assert (said.code, names(said.commands)) == (7, ["report"]), said.text
+    assert desk.run(line.replace("night", "'night {date}'")).code == 0
+    desk.promised = {"report": {0}}
 
 
 # -- emergencies -----------------------------------------------------------------------------------
@@ -281,94 +280,116 @@ def test_a_report_that_cannot_be_written_is_made_again(desk: Desk) -> None:
 
 def test_an_interrupted_emergency_is_continued(desk: Desk) -> None:
     """Not begun a second time: the same run ends quiet."""
-    with served(a_scenario(fault=HANG)) as server:
-        desk.configure(server.base_url)
-        said = desk.interrupt(f"pause-all --vdn {DRILL_VDN} --yes", server, signal.SIGTERM)
-        assert (said.code, names(said.commands)) == (143, ["continue"]), said.text
-        server.handler.faults = FaultPlan()
+    server = desk.serve(a_scenario(fault=HANG))
+    said = desk.interrupt(EMERGENCY, server, signal.SIGTERM)
+    assert (said.code, names(said.commands)) == (143, ["continue"]), said.text
+    server.handler.faults = FaultPlan()
 
-        again = desk.paste(said.commands[0])
+    again = desk.paste(said.commands[0])
 
     assert again.code == 0, again.text
     assert "is quiet" in again.text
-    assert len(list((desk.folder / "my files" / "state" / "runs").iterdir())) == 1
+    assert len(desk.run_names) == 1
+
+
+def test_an_emergency_that_was_left_at_once_is_continued(desk: Desk) -> None:
+    """Ctrl-C twice: the last words name the line that finishes it."""
+    server = desk.serve(a_scenario(fault=HANG))
+    said = desk.interrupt(EMERGENCY, server, signal.SIGINT, signal.SIGINT)
+    assert (said.code, names(said.commands)) == (130, ["continue"]), said.text
+    server.handler.faults = FaultPlan()
+    desk.promised = {"continue": {0}}
 
 
 def test_a_mistyped_vdn_is_never_repeated(desk: Desk) -> None:
     """It has no campaigns: check the number, no command."""
-    with served(a_scenario()) as server:
-        desk.configure(server.base_url)
-        said = desk.run("pause-all --vdn 4321 --yes")
+    desk.serve()
+    said = desk.run("pause-all --vdn 4321 --yes")
 
     assert (said.code, said.commands) == (6, []), said.text
     assert "check the VDN number" in said.text
 
 
-# -- afterwards ------------------------------------------------------------------------------------
+def test_an_emergency_that_is_not_quiet_is_repeated_where_it_is_not(desk: Desk) -> None:
+    """One campaign will not stop: the same VDN again, at a terminal, once the server is well."""
+    server = desk.serve(a_scenario(fault=LIE))
+    said = desk.run(f"{EMERGENCY} --deadline 12")
+    assert said.code == 6, said.text
+    assert said.commands
+    server.handler.faults = FaultPlan()
+    desk.promised = {"pause-all": {0}, "continue": {0}}
 
 
-def test_a_restore_is_repeated_with_its_exceptions(desk: Desk) -> None:
-    """Campaign 2 will not start, 3 is excluded: the printed line leaves 3 off again."""
-    with served(a_scenario()) as server:
-        desk.configure(server.base_url)
-        assert desk.run(f"pause {desk.list_of(1, 2, 3)}").code == 0
-        server.handler.faults = FaultPlan(always={STUBBORN: BUSY})
-        guilty = desk.list_of(3)
-        said = desk.run(f"restore last --yes --except {guilty}")
-        assert (said.code, names(said.commands)) == (1, ["restore"]), said.text
-        assert f"--except {guilty}" in said.commands[0]
-
-        again = desk.paste(f"{said.commands[0]} --yes")
-
-    assert again.code == 1, again.text
-    before = "1 started again before, by another restore, 1 left alone, 1 not started again"
-    assert before in again.text
+def test_an_emergency_without_a_journal_is_begun_anew(desk: Desk) -> None:
+    """No byte for it on the disk, and not quiet: there is no run to continue; the VDN again."""
+    server = desk.serve(a_scenario(fault=LIE))
+    line = f"{desk.program} {EMERGENCY} --deadline 4 {desk.connection}"
+    said = desk.paste(f"ulimit -f 20; {line}")
+    assert said.code in {5, 6}, said.text
+    assert names(said.commands) == ["pause-all"], said.text
+    server.handler.faults = FaultPlan()
+    desk.promised = {"pause-all": {0}}
 
 
-def test_a_run_that_is_worked_on_can_be_ended(desk: Desk) -> None:
-    """A second process is refused, and named is the command that ends the first."""
-    with served(a_scenario(fault=HANG)) as server:
-        desk.configure(server.base_url)
-        first = desk.begin(f"{MODULE} pause {desk.list_of(1, 2, 3)} {desk.connection}")
-        until_stuck(server)
-        (live,) = (desk.folder / "my files" / "state" / "runs").iterdir()
-        said = desk.run(f"continue {live.name}")  # `last` passes over what is worked on
-        said_again = desk.run("report last")
-        if "stop" in COMMANDS:
-            assert desk.paste(said.commands[0]).code == 0
-        else:
-            first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
-
-    assert (said.code, names(said.commands)) == (7, ["stop"]), said.text
-    assert (said_again.code, names(said_again.commands)) == (7, ["runs"]), said_again.text
-    assert desk.paste(said_again.commands[0]).code == 0
+def test_a_hold_that_is_broken_off_is_continued(desk: Desk) -> None:
+    """Something starts while it watches, and a signal ends it."""
+    scenario = a_scenario(fault=HANG)
+    server = desk.serve(scenario)
+    said = desk.interrupt(f"{EMERGENCY} --hold 2", server, signal.SIGTERM)
+    server.handler.faults = FaultPlan()
+    assert (said.code, names(said.commands)) == (143, ["continue"]), said.text
+    desk.promised = {"continue": {0}}
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ("pause x.csv --frobnicate", ["--help"]),
-        ("pause --list x.csv", ["pause", "--help"]),
-        ("resum last", ["--help"]),
-        ("undo last", ["--help", "--help"]),
-        ("restore 0bad --yes", ["runs"]),
-        ("report 0bad", ["runs"]),
-        ("continue 0bad", ["runs"]),
-        ("pause missing.csv", []),
-        ("restore last --except missing.csv --yes", []),
-    ],
-)
-def test_a_wrong_line_leads_to_one_that_works(desk: Desk, words: str, named: list[str]) -> None:
-    """Help, or the list of runs; nobody is told that campaigns are dialling."""
-    desk.configure("http://127.0.0.1:9")
-    said = desk.run(words)
+def test_a_hold_in_which_something_starts_says_the_same_as_any_other(desk: Desk) -> None:
+    """It is paused again, the VDN is quiet, and no command is left to paste."""
+    scenario = a_scenario()
+    scenario.world.will_happen(Drift(STUBBORN, after_pause_s=1.0, times=1))
+    desk.serve(scenario)
 
-    assert said.code == 2, said.text
-    assert "dialling" not in said.text
-    assert ".." not in said.text.replace("missing.csv", "")
-    for one in said.commands:
-        assert desk.paste(one).code == (2 if "LIST" in one else 0), one
+    said = desk.run(f"{EMERGENCY} --hold 4")
+
+    assert (said.code, said.commands) == (0, []), said.text
+
+
+def test_listings_that_fail_are_asked_for_again(desk: Desk) -> None:
+    """No proof without listings: the printed line proves it when they come."""
+    server = desk.serve(with_lies(a_scenario(), "listings=500"))
+    said = desk.run(f"{EMERGENCY} --deadline 3")
+    assert said.code in {4, 6}, said.text
+    assert said.commands, said.text
+    server.handler.faults = FaultPlan()
+    desk.promised = {"pause-all": {0}, "continue": {0}, "check": {0}}
+
+
+def test_nobody_confirms_without_a_terminal(desk: Desk) -> None:
+    """Exit 7; --yes, or the same line at a terminal, does it."""
+    desk.serve()
+    line = f"pause-all --vdn {DRILL_VDN}"
+    refused = desk.run(line)
+    assert refused.code == 7, refused.text
+    assert refused.advised == ["--yes"]
+
+    assert desk.run(line, terminal=True).code == 0
+    assert desk.run(f"{line} --yes").code == 0
+
+
+def test_a_run_that_nobody_confirmed_asks_again(desk: Desk) -> None:
+    """Killed at the question: `continue` of it names the emergency itself."""
+    desk.serve()
+    desk.answers = {}
+    process, terminal = desk.at_a_question(f"pause-all --vdn {DRILL_VDN}")
+    process.kill()
+    process.wait()
+    os.close(terminal)
+    desk.answers = {"press Enter: ": str(DRILL_VDN)}
+    if not desk.state.is_dir() or not desk.run_names:
+        pytest.skip("a question leaves no run behind")
+
+    said = desk.run(f"continue {desk.run_names[0]}")
+
+    assert (said.code, names(said.commands)) == (7, ["pause-all"]), said.text
+    desk.promised = {"pause-all": {0}}
 
 
 # -- how it was called ---------------------------------------------------------------------------
@@ -393,26 +414,17 @@ def test_the_printed_line_is_called_as_the_first_was(desk: Desk, way: str) -> No
         case _:
             desk.program = "orchestrator"
             desk.environ = {"PATH": ":".join([str(scripts), *elsewhere])}
-    with served(a_scenario(fault=BUSY)) as server:
-        desk.configure(server.base_url)
-        said = desk.run(f"pause {desk.list_of(1, 2)}")
-        assert said.code == 1, said.text
-        assert said.commands[0].startswith(f"{desk.program} pause ")
+    desk.serve()
+    said = desk.run(f"pause {desk.list_of(1, 2)} --deadline 0")
+    wrong = desk.run("continue nothing")
+    assert (said.code, wrong.code) == (1, 2), said.text
+    assert said.commands[0].startswith(f"{desk.program} continue ")
+    assert wrong.commands[0].startswith(f"{desk.program} runs ")
 
-        again = desk.paste(said.commands[0])
-
-    assert again.code == 1, again.text
+    assert desk.paste(said.commands[0]).code == 0
 
 
 # -- what the scenarios need ---------------------------------------------------------------------
-
-
-def until_stuck(server: Simulator) -> None:
-    """Wait until the PUT that will not be answered has arrived."""
-    until_s = time.monotonic() + 20
-    while not server.ledger.puts(STUBBORN):
-        assert time.monotonic() < until_s
-        time.sleep(0.02)
 
 
 @contextmanager
