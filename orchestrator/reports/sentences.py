@@ -445,7 +445,7 @@ def advice(
     if facts.ended not in EARLY:
         return ""
     if _is_unreached(facts):
-        return _reach(facts, url_from)
+        return _reach(facts, tally, url_from)
     check = f"`orchestrator check{_vdn_to_check(facts, tally)}`"
     first = {
         Ended.CREDENTIALS: f"{keys or 'one of the two keys is wrong'}: correct the wrong one, see"
@@ -478,7 +478,7 @@ def next_step(
     if facts.dry_run:
         return "Next: the same command without --dry-run"
     if _is_unreached(facts):
-        return f"Next: {_reach(facts, url_from)}"
+        return f"Next: {_reach(facts, tally, url_from)}"
     if facts.kind is RunKind.PAUSE_ALL:
         return _next_for_vdns(facts) + _or_the_url(facts, url_from)
     first = _FIRST.get(facts.ended, "")
@@ -530,15 +530,15 @@ def _or_the_url(facts: RunFacts, url_from: str) -> str:
     return f"; if the URL is wrong, {correct_the_url(facts.server, url_from)}"
 
 
-def _reach(facts: RunFacts, url_from: str) -> str:
+def _reach(facts: RunFacts, tally: Tally, url_from: str) -> str:
     """Nothing has left: a slip in the URL, or a server that is down."""
-    command = f"`{_going_on(facts)}`"
-    if not url_from:
-        return f"see that {for_terminal(facts.server)} can be reached from here, then {command}"
-    if url_from == _URL_FLAG:  # the command would repeat what is probably wrong
-        command = f"continue run {facts.run_id} with it"
     correct = correct_the_url(facts.server, url_from)
-    return f"{correct}; if it is right, {command} when the server can be reached"
+    if url_from == _URL_FLAG:  # a command would repeat what is probably wrong
+        again = f"continue run {facts.run_id} with it when the server can be reached"
+        return f"{correct}; if it is right, {again}"
+    find_out = f"`orchestrator check{_vdn_to_check(facts, tally)}` shows what fails, then"
+    going_on = f"{find_out} `{_going_on(facts)}`"
+    return f"{correct}; if it is right, {going_on}" if url_from else going_on
 
 
 def _next_for_vdns(facts: RunFacts) -> str:

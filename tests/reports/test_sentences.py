@@ -159,7 +159,7 @@ def test_the_beginning_says_who_what_where_and_why(changes: dict[str, Any], what
             (
                 "Ended early (connection refused): 1 line: 0 stopped, 1 not stopped: 1 not"
                 " attempted."
-                " Next: see that https://h:1 can be reached from here, then"
+                " Next: `orchestrator check --vdn 1201` shows what fails, then"
                 f" `orchestrator continue {RUN}`"
             ),
         ),
@@ -743,7 +743,9 @@ def test_a_server_that_was_never_reached_has_a_url_to_correct(
     again = correct.format("--base-url")
     assert typed == f"Next: {again}, continue run {RUN} with it {REACHED}"
     again = correct.format("/etc/o.toml")
-    assert kept == f"Next: {again}, `orchestrator continue {RUN}` {REACHED}"
+    vdn = 7 if kind is RunKind.PAUSE_ALL else 1201
+    check = f"`orchestrator check --vdn {vdn}` shows what fails, then"
+    assert kept == f"Next: {again}, {check} `orchestrator continue {RUN}`"
     assert advice(made, tally, url_from="--base-url") in {"", typed.removeprefix("Next: ")}
     assert "correct the URL" not in next_step(made._replace(worst_1s=1), tally, url_from="x")
 
