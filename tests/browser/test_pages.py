@@ -167,6 +167,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.timeout(300)  # thousands of rows, on a machine that is busy with other things
 @pytest.mark.parametrize("name", sorted(PAGES))
 async def test_a_page_is_accessible_and_fits_wherever_it_is_read(
     tmp_path: Path, page: Page, audit: Audit, name: str
