@@ -30,6 +30,7 @@ from orchestrator.reports.summary import Ended
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions
+    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
@@ -79,9 +80,14 @@ def tell_again(opened: Opened) -> RunResult:
 
 
 async def continue_held(
-    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
+    opened: Opened,
+    settings: Settings,
+    options: ContinueOptions,
+    environment: Environment,
+    *,
+    confirm: Confirm | None = None,
 ) -> RunResult:
-    """Continue an opened run of any kind."""
+    """Continue an opened run of any kind; `confirm` asks the operator of a pause-all."""
     record = opened.record
     settings = with_server_of(settings, record)
     if record.may_change:
@@ -95,7 +101,7 @@ async def continue_held(
     if record.kind is RunKind.PAUSE_ALL:
         from orchestrator.engine.pausing_all import continue_pause_all  # noqa: PLC0415
 
-        return await continue_pause_all(opened, settings, options, environment)
+        return await continue_pause_all(opened, settings, options, environment, confirm=confirm)
     if record.kind is RunKind.RESTORE:
         from orchestrator.engine.restore import continue_restore  # noqa: PLC0415
 

@@ -14,29 +14,30 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.begin import check_wanted, give_up, new_directory, new_record
+from orchestrator.engine.begin import check_wanted
 from orchestrator.engine.emergency import Emergency
-from orchestrator.engine.options import EMERGENCY_DEADLINE_S
+from orchestrator.engine.emergency_place import open_unfinished, place
+from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.vdns import End, Vdn, Vdns
-from orchestrator.errors import OrchestratorError, RefusedError, StorageError
+from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, VdnProof
 from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import PlanWriter, open_saved
+from orchestrator.store import open_saved
 from orchestrator.store.registry import forget, known_runs
 
 if TYPE_CHECKING:
     from orchestrator.engine.begin import Opened
     from orchestrator.engine.context import RunContext
-    from orchestrator.engine.options import ContinueOptions, PauseAllOptions
+    from orchestrator.engine.options import PauseAllOptions
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.engine.silence import CallCounter
     from orchestrator.isales.verdict import Verdict
     from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, RunRecord
+    from orchestrator.store import RunRecord
     from orchestrator.store.run_dir import RunDirectory
 
 
@@ -250,7 +251,11 @@ async def pause_all(
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
     asks = confirm is not None and not options.dry_run
-    directory, journal, problem = _place(settings, options, environment, asks=asks)
+    if options.run_dir is not None and not options.dry_run:
+        unfinished = await open_unfinished(settings, options, environment)
+        if unfinished is not None:
+            return await _take_up(unfinished, settings, options, environment, confirm)
+    directory, journal, problem = place(settings, options, environment, asks=asks)
     course = _Course(
         settings,
         environment,
@@ -320,10 +325,40 @@ def _refuse_unconfirmed(
     check_wanted(environment.stopping, otherwise="campaigns are still dialling")
 
 
-async def continue_pause_all(
-    opened: Opened, settings: Settings, options: ContinueOptions, environment: Environment
+async def _take_up(
+    opened: Opened,
+    settings: Settings,
+    options: PauseAllOptions,
+    environment: Environment,
+    confirm: Confirm | None,
 ) -> RunResult:
-    """One more process for an interrupted pause-all."""
+    """Continue the unfinished run in --run-dir; who would be asked about a new one is asked."""
+    from orchestrator.engine.continuing import continue_held  # noqa: PLC0415 - a circle
+
+    again = ContinueOptions(
+        rate_per_s=settings.pace.rate_per_s,
+        concurrency=settings.pace.concurrency,
+        deadline_s=options.deadline_s,
+    )
+    try:
+        return await continue_held(opened, settings, again, environment, confirm=confirm)
+    finally:
+        opened.directory.release()
+
+
+async def continue_pause_all(
+    opened: Opened,
+    settings: Settings,
+    options: ContinueOptions,
+    environment: Environment,
+    *,
+    confirm: Confirm | None = None,
+) -> RunResult:
+    """One more process for an interrupted pause-all.
+
+    Raises:
+        RefusedError: nobody has confirmed it, now or when it began.
+    """
     record = opened.record
     if not record.may_change:
         opened.journal.close()
@@ -340,7 +375,7 @@ async def continue_pause_all(
         record.vdns,
         record.hold_s,
         dry_run=False,
-        confirm=None,
+        confirm=confirm,
         continued=True,
         is_announced=True,
         held_s=record.held_s,
@@ -353,66 +388,10 @@ async def continue_pause_all(
         deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
         decide_by_reading=True,
     )
-    return await live(environment, spec, course.work, before_report=course.conclude)
-
-
-def _place(
-    settings: Settings, options: PauseAllOptions, environment: Environment, *, asks: bool
-) -> tuple[RunDirectory | None, Journal, StorageError | None]:
-    """Where this run is recorded: in --run-dir, in the state directory, or in memory."""
-    problem: OrchestratorError | None = None
-    for wanted in dict.fromkeys((options.run_dir, None)):
-        try:
-            directory = new_directory(environment, settings.state_dir, wanted)
-            try:
-                journal = _journal(settings, options, environment, directory, asks=asks)
-            except StorageError:
-                give_up(directory)
-                raise
-        except OrchestratorError as error:
-            problem = problem or error
-            continue
-        if problem is not None:
-            environment.events.error(
-                "journal.elsewhere", path=str(directory.path), error=_reason(problem)
-            )
-        return directory, journal, None
-    assert problem is not None
-    environment.events.error("journal.in_memory", error=_reason(problem))
-    journal = _journal(settings, options, environment, None, asks=asks)
-    return None, journal, StorageError(_reason(problem))
-
-
-def _reason(problem: OrchestratorError) -> str:
-    """Why there is no place, without what would have been true of a list: this run goes on."""
-    return str(problem).removesuffix("Nothing was sent.").rstrip(" .")
-
-
-def _journal(
-    settings: Settings,
-    options: PauseAllOptions,
-    environment: Environment,
-    directory: RunDirectory | None,
-    *,
-    asks: bool,
-) -> Journal:
-    writer = PlanWriter(directory.journal if directory else None)
-    record = new_record(
-        environment,
-        settings,
-        kind=RunKind.PAUSE_ALL,
-        directory=directory,
-        reason=options.reason,
-        dry_run=options.dry_run,
-        vdns=options.vdns,
-        hold_s=options.hold_s,
-        asks=asks,
-    )
-    try:
-        return writer.finish(record)
-    except StorageError:
-        writer.discard()
-        raise
+    result = await live(environment, spec, course.work, before_report=course.conclude)
+    if course.refusal is not None:  # the run stays, unfinished as it was
+        raise course.refusal
+    return result
 
 
 def _proof(vdn: Vdn, *, is_quiet: bool, hold_s: float) -> VdnProof:

@@ -17,10 +17,12 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.reports.summary import Ended
 from orchestrator.store.registry import find_by_id, known_runs
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import VDN, Stage, ref, started
+from tests.fakes import VDN, Stage, ref, several, started
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.engine.pausing_all import Findings
 
 HOUR_MS = 3_600_000
 DATED = "night-{date}"
@@ -314,3 +316,65 @@ async def test_lines_that_are_skipped_are_named(tmp_path: Path) -> None:
     assert [one["place"] for one in named] == [str(line) for line in range(3, 23)]
     assert "'x0'" in str(named[0]["reason"])
     assert stage.events.named("lines.skipped") == [{"number": 5}]
+
+
+async def killed_stop(stage: Stage, *vdns: int) -> Path:
+    """A pause-all that is killed at its second PUT; written to at the stage's time."""
+    run_dir = stage.folder / "stop"
+    stage.server.on_sent = lambda _sent: stage.kill() if len(stage.server.puts) == 2 else None
+    assert await stage.until_killed(stage.pause_all(*vdns, run_dir=run_dir)) is None
+    stage.server.on_sent = None
+    for path in run_dir.glob("journal.db*"):
+        os.utime(path, (stage.clock.wall_ms() / 1000,) * 2)
+    return run_dir
+
+
+async def test_an_emergency_goes_on_with_its_unfinished_run(tmp_path: Path) -> None:
+    """An arrow-up at 3 a.m.: one run, two processes, everything stopped and to be undone by it."""
+    stage = Stage(tmp_path, started(6))
+    killed_run = await killed_stop(stage)
+
+    again = await stage.pause_all(run_dir=killed_run)
+
+    assert (again.run_dir, again.exit_code) == (killed_run, 0)
+    assert len(again.facts.processes) == 2
+    assert again.counts == {"paused": 6}
+
+
+async def test_an_emergency_that_goes_on_asks_whoever_would_be_asked(tmp_path: Path) -> None:
+    """Refused, nothing is sent, and the unfinished run stays what it was."""
+    stage = Stage(tmp_path, started(6))
+    killed_run = await killed_stop(stage)
+    sent = len([one for one in stage.server.sent if one.is_change])
+
+    async def refuse(_: Findings) -> bool:
+        return False
+
+    with pytest.raises(RefusedError, match="not confirmed"):
+        await stage.pause_all(run_dir=killed_run, confirm=refuse)
+
+    assert len([one for one in stage.server.sent if one.is_change]) == sent
+    done = await stage.continue_run(killed_run)
+    assert (done.exit_code, done.counts) == (0, {"paused": 6})
+
+
+@pytest.mark.parametrize("kind", ["finished", "other VDN", "old", "list"])
+async def test_an_emergency_begins_beside_any_other_run(tmp_path: Path, kind: str) -> None:
+    """Its directory is named after the one that was wanted, and what is there stays as it is."""
+    stage = Stage(tmp_path, several({1: 3, 2: 3}))
+    wanted = stage.folder / "stop"
+    if kind == "finished":
+        await stage.pause_all(1, run_dir=wanted)
+    elif kind == "list":
+        await stage.pause(stage.world.refs()[:1], run_dir=wanted)
+    else:
+        await killed_stop(stage, 2 if kind == "other VDN" else 1)
+        if kind == "old":
+            for path in wanted.glob("journal.db*"):
+                os.utime(path, (stage.clock.wall_ms() / 1000 - 25 * 3600,) * 2)
+    before = (wanted / "journal.db").read_bytes()
+
+    result = await stage.pause_all(1, run_dir=wanted)
+
+    assert (result.run_dir, result.exit_code) == (wanted.with_name("stop-2"), 0)
+    assert (wanted / "journal.db").read_bytes() == before
