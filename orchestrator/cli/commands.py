@@ -386,6 +386,7 @@ def console(given: Namespace) -> int:
     from orchestrator.console.app import serve  # noqa: PLC0415
     from orchestrator.console.site import Site  # noqa: PLC0415
 
+    output.mask_logging()
     site = Site(settings=settings, connection=_connection(given), clock=SystemClock())
     asyncio.run(serve(site, output.say))
     return 0

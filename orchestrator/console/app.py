@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from orchestrator.console.auth import (
     OneTimeLink,
     check_form,
     check_host,
-    check_origin,
+    fields_of,
     guard_response,
     identify,
     let_in,
@@ -90,8 +91,6 @@ def _explain(say: Callable[[str], None]) -> Callable[..., Awaitable[web.StreamRe
             text = f"{error.sentence.rstrip('.')}."
             advice = f" {error.advice[0].upper()}{error.advice[1:]}." if error.advice else ""
             return views.error_page(request, 409, "It was not done", text + advice)
-        except UnicodeDecodeError:
-            return views.error_page(request, 400, "The form cannot be read", "It is not UTF-8.")
         except Exception as error:  # noqa: BLE001 - one page is broken, the console is not
             what = f"{type(error).__name__}: {error}"
             say(f"a bug in the console: {request.method} {request.path}: {what}")
@@ -158,8 +157,7 @@ async def _login_page(request: web.Request) -> web.StreamResponse:
 
 async def _login(request: web.Request) -> web.StreamResponse:
     """Let in who has the link."""
-    check_origin(request)
-    key = (await request.post()).get("key", "")
+    key = (await fields_of(request)).get("key", "")
     if not isinstance(key, str) or not request.app[LINK].take(key):
         raise web.HTTPUnauthorized(text=_who_is_let_in(request))
     return let_in(request, request.app[SITE].settings.operator.name)
@@ -194,7 +192,12 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, over.set)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_S)
+        # What cannot be read at all is answered with 400, and is nobody's trouble but the sender's.
+        silent = logging.getLogger("orchestrator.console")
+        silent.disabled = True
+        runner = web.AppRunner(
+            app, access_log=None, logger=silent, shutdown_timeout=_LAST_ANSWERS_S
+        )
         await runner.setup()
         try:
             await web.SockSite(runner, listener).start()

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -33,6 +33,8 @@ from orchestrator.settings import checks
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from multidict import MultiDictProxy
 
 #: signs cookies and tokens
 KEY: web.AppKey[bytes] = web.AppKey("key", bytes)
@@ -238,18 +240,31 @@ async def check_form(request: web.Request) -> None:
     Raises:
         HTTPForbidden: with the reason.
     """
-    check_origin(request)
-    fields = await request.post()
-    order, token = fields.get("order", ""), fields.get("token", "")
-    is_ours = isinstance(order, str) and isinstance(token, str)
-    if not is_ours or not hmac.compare_digest(
-        str(token).encode("utf-8", "replace"),
-        form_token(request, request.path, str(order)).encode(),
+    fields = await fields_of(request)
+    order, token = str(fields.get("order", "")), str(fields.get("token", ""))
+    if not hmac.compare_digest(
+        token.encode("utf-8", "replace"), form_token(request, request.path, order).encode()
     ):
         raise web.HTTPForbidden(
             text="The form is not one of this session. Nothing was done."
             " Load the page again and repeat it."
         )
+
+
+async def fields_of(request: web.Request) -> MultiDictProxy[Any]:
+    """The fields of a form from one of our pages, all of them text.
+
+    Raises:
+        HTTPForbidden: it is from elsewhere.
+        HTTPBadRequest: no form of ours is written like this.
+    """
+    check_origin(request)
+    try:
+        if request.content_type == "application/x-www-form-urlencoded":
+            return await request.post()
+    except (ValueError, LookupError) as error:
+        raise web.HTTPBadRequest(text="The form is not UTF-8. Nothing was done.") from error
+    raise web.HTTPBadRequest(text="The form is written in a way that no browser uses here.")
 
 
 def check_origin(request: web.Request) -> None:
