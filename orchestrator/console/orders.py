@@ -310,8 +310,11 @@ def _going_on(run: RunDirectory) -> tuple[str, ...]:
 
 
 def _is_through(order: Order) -> bool:
-    """Whether its run has ended: what its process does then, or leaves behind, is no stop."""
-    if order.directory.is_live:
+    """Whether its run has ended: what its process does then, or leaves behind, is no stop.
+
+    The lock of the run says it too; a look at it could be in the way of who is about to take it.
+    """
+    if not order.directory.has_journal:
         return False
     try:
         with open_saved(order.directory.journal) as saved:

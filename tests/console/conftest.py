@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.makers import served
-from tests.console.consoles import place
+from tests.console.consoles import end_all, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """VDN 1234 with 40 campaigns; nothing goes wrong."""
+def simulator(folder: Path) -> Iterator[Simulator]:
+    """VDN 1234 with 40 campaigns; nothing goes wrong, and nobody connects while it closes."""
     with served() as running:
         yield running
+        end_all(folder / "state")

@@ -162,6 +162,8 @@ async def console(site: Site, *, logged_in: bool = True) -> AsyncIterator[Browse
         finally:
             await session.close()
             await runner.cleanup()
+            for _ in range(3):
+                await asyncio.sleep(0)  # a closed transport lets go of its socket in a later turn
 
 
 @contextmanager
@@ -201,7 +203,7 @@ def runs_in(state_dir: Path) -> list[RunDirectory]:
 
 
 async def until(what: Callable[[], object], *, within_s: float = 40.0) -> None:
-    """Wait for something that another process does."""
+    """Wait for something that another process does; a look at a lock is in its way for a moment."""
     async with asyncio.timeout(within_s):
         while not await asyncio.to_thread(what):  # noqa: ASYNC110 - another process does it
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)

@@ -387,6 +387,25 @@ async def test_what_is_not_there_is_a_page_that_says_so(folder: Path, path: str)
         await page(browser, path, 404)
 
 
+async def test_a_journal_that_cannot_be_read_is_said_and_breaks_nothing_else(folder: Path) -> None:
+    """Its page says why; the lists show it with a word and a sign; the next run is shown."""
+    good = stopped(folder)
+    bad = folder / "state/runs/20261123T230501Z-7f3a"
+    bad.mkdir()
+    (bad / "journal.db").write_bytes(b"no journal" * 1_000)
+    async with console(site_of(folder)) as browser:
+        home, runs = await page(browser, "/"), await page(browser, "/runs")
+        for rest in ("", "/rows"):
+            assert "journal" in (await page(browser, f"/runs/{bad.name}{rest}", 500)).text
+        await page(browser, f"/runs/{bad.name}/restore", 409)
+        live = await browser.get(f"/runs/{bad.name}/live")
+
+    for shown in (home, runs):
+        assert "! unreadable" in shown.text
+        assert {f"/runs/{bad.name}", f"/runs/{good.run_id}"} <= set(shown.links)
+    assert json.loads(live.text)["live"] is False
+
+
 # -- files ------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,8 @@ async function ask() {
       redirect: "error",
       signal: AbortSignal.timeout(10000),
     });
+    // the session is over: the page that says so
+    if ((answer.status === 401 || answer.status === 403) && !isTyping()) location.reload();
     if (answer.status !== 304) {
       if (!answer.ok) throw new Error(String(answer.status));
       take(await answer.json());
