@@ -111,9 +111,11 @@ def continue_(given: Namespace) -> int:
     """`continue RUN`."""
     from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.engine.finding import Last  # noqa: PLC0415
+    from orchestrator.engine.saved import is_emergency  # noqa: PLC0415
 
     directory = find(given, runner.settings_so_far(given), Last.UNFINISHED)
-    settings = runner.load(given, run=directory, consequence=_NOTHING_SENT)
+    emergency = is_emergency(directory)
+    settings = runner.load(given, emergency=emergency, run=directory, consequence=_NOTHING_SENT)
     flags = vars(given)
     options = ContinueOptions(
         # what no flag said stays as the journal has it
@@ -126,7 +128,8 @@ def continue_(given: Namespace) -> int:
     from orchestrator.engine.continuing import continue_run  # noqa: PLC0415
 
     return runner.Stage(given).perform(
-        lambda environment: continue_run(directory, settings, options, environment)
+        lambda environment: continue_run(directory, settings, options, environment),
+        hangup_ends=not emergency,
     )
 
 

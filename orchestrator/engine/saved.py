@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.engine.results import RunResult, Stored, make_report, read_facts, result_of
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
-from orchestrator.reports.rows import Tally, iso_time
+from orchestrator.reports.rows import RunKind, Tally, iso_time
 from orchestrator.reports.summary import Note
 from orchestrator.settings.load import Remembered
 from orchestrator.store import open_saved
@@ -45,6 +45,18 @@ def id_of(directory: RunDirectory) -> str:
             return saved.record().run_id
     except OrchestratorError:
         return directory.path.name
+
+
+def is_emergency(directory: RunDirectory) -> bool:
+    """Whether a run is a pause-all, so that another process of it is one too.
+
+    Raises:
+        StorageError: its journal cannot be read.
+        JournalMismatchError: another version wrote it.
+    """
+    refuse_foreign(directory.path)
+    with open_saved(directory.journal) as saved:
+        return saved.record().kind is RunKind.PAUSE_ALL
 
 
 def read_again(directory: RunDirectory) -> RunResult:

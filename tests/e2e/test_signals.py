@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.simulator.faults import HANG, FaultPlan
+from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan
 from tests.e2e.stage import SHORT_GAP, a_stage
 
 if TYPE_CHECKING:
@@ -94,6 +94,25 @@ async def test_a_lost_terminal_does_not_stop_an_emergency(tmp_path: Path) -> Non
 
         assert (ended.code, stage.running()) == (0, 0)
         assert stage.summary()["verdict"] == "quiet"
+
+
+async def test_an_emergency_that_is_continued_is_one(tmp_path: Path) -> None:
+    """Killed and continued: it survives SIGHUP, and no list's five attempts end its work [P11]."""
+    async with a_stage(tmp_path, campaigns=40) as stage:
+        stubborn = stage.simulator.world.refs()[-1]
+        stage.simulator.handler.faults = FaultPlan(scripted={stubborn: (DATABASE_ERROR,) * 9})
+        child = await stage.begin(*stage.pause_all_words("--rate", "100"), program=SHORT_GAP)
+        await stage.until_puts(5)
+        child.process.kill()
+        await child.ended()
+        child = await stage.begin("continue", str(stage.run_dir), program=SHORT_GAP)
+        await stage.until_puts(30)
+        child.send(signal.SIGHUP)
+        ended = await child.ended()
+
+        assert (ended.code, stage.running()) == (0, 0), ended.err
+        assert stage.summary()["verdict"] == "quiet"
+        assert stage.simulator.ledger.puts(stubborn) > 6
 
 
 async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
