@@ -20,6 +20,8 @@ FOUND = {
     144730: "a hold was stopped while its newest look failed, and exit 0 said quiet",
     154457: "the same, in the middle of its first listing",
     156804: "0200011, then started again: the listing that had shown it at rest was called old",
+    168728: "a list: the filtered listing showed it started, an older unfiltered one cleared it",
+    178534: "0200011 outweighed the last look, though passes had shown it at rest in between",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

@@ -165,10 +165,12 @@ def contradiction(
     """What stands of an outcome on record that a look contradicts; None: it does not.
 
     0200011 after our acceptance stays while no look has agreed: the server itself says that it is
-    suspended, and the listing is older.
+    suspended, and the listing is older. In an emergency it stays until a complete pass has shown it
+    at rest, and the lag of the listings is over.
     """
     history = known.history
     is_old = history.accepted and history.last is Kind.WRONG_STATE
+    is_old = is_old and context.is_still_accepted(known.ref)
     if (is_old and known.evidence is Evidence.ACCEPTED) or not is_disputed(context, known, seen):
         return None
     return _contradicted(context, known, seen, reason or known.error)

@@ -73,9 +73,9 @@ class _Verification:
     doubted: set[CampaignRef] = field(default_factory=set)
     #: had their one PUT more
     paused_again: set[CampaignRef] = field(default_factory=set)
-    #: shown as before by the filtered listing of the look that goes on: the other one, which may be
-    #: older, does not clear them
-    disputed_now: set[CampaignRef] = field(default_factory=set)
+    #: shown as before by the newest complete filtered listing, and no PUT has left since: the other
+    #: listing, which may be older, does not clear them
+    still_shown: set[CampaignRef] = field(default_factory=set)
     #: 0200011 to the one PUT more: the listing is older than our acceptance
     outdated: set[CampaignRef] = field(default_factory=set)
 
@@ -229,7 +229,7 @@ class _Verification:
                 self.fresh[known.ref] = known
             else:
                 self.suspects[known.ref] = known, seen
-        elif known.ref in self.disputed_now:
+        elif known.ref in self.still_shown and evidence is Evidence.LISTED:
             return None
         else:
             self.suspects.pop(known.ref, None)
@@ -275,7 +275,6 @@ class _Verification:
             waited_s += wait_s
             if await self._are_some_cleared():
                 await self._look()
-            self.disputed_now.clear()
             self._drop_doubts(waited_s)
         await self._put_again(tuple(self.fresh.values()))
 
@@ -290,8 +289,10 @@ class _Verification:
         context = self.context
         source = COURSES[context.action].source
         began_ms = context.clock.wall_ms()
+        shown: set[CampaignRef] = set()
 
         async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
+            shown.update(row.ref for row in rows if row.status is source)
             await self._take(rows, Evidence.LISTED, began_ms=began_ms)
 
         seen = await read_listing(
@@ -302,8 +303,8 @@ class _Verification:
             enough=few_of_many(self.count),
         )
         if seen.complete:
-            self.disputed_now = {ref for ref in self.suspects if ref.campaign_id in seen.ids}
-            return len(self.disputed_now) < len(self.suspects)
+            self.still_shown = self.suspects.keys() & shown
+            return len(self.still_shown) < len(self.suspects)
         if len(self.suspects) > _FEW_SUSPECTS:
             return False
         found = await asyncio.gather(
@@ -345,6 +346,7 @@ class _Verification:
         for known in again:
             self.suspects.pop(known.ref, None)
             self.fresh.pop(known.ref, None)
+            self.still_shown.discard(known.ref)
         context.progress.reopened += len(again)
         source = COURSES[context.action].source
         wanted = [Planned(one.seq, one.ref, source) for one in again]
