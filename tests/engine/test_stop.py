@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.engine.stop import Alarm, StoppedError, Stopping
 from orchestrator.errors import NotBegunError
+from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan, Outage, slow, with_http
 from orchestrator.simulator.routes import CHANGES, Kind
@@ -223,6 +224,29 @@ async def test_a_stop_in_the_hold_after_the_proof_is_a_success(tmp_path: Path) -
 
     stop.check()
     assert (result.exit_code, result.verdict) == (0, "quiet")
+
+
+async def test_a_stop_in_the_hold_while_a_look_shows_a_start_is_none(tmp_path: Path) -> None:
+    """Its first listing had shown it when Ctrl-C broke the look off: the proof stands no more."""
+    stage = Stage(tmp_path, started(20))
+    stop = Stopper(stage, Ended.SIGNAL_INT)
+    again = stage.world.refs()[3]
+
+    def control(sent: Sent) -> None:
+        if stage.clock.now_s() < 60 or sent.kind is not Kind.LIST:
+            return
+        if "status=0" in sent.target:
+            stage.world.set_status(again, Status.STARTED)
+        elif stage.world.status_of(again) is Status.STARTED:
+            stop()
+
+    stage.server.on_sent = control
+
+    result = await stage.pause_all(VDN, hold_s=600.0)
+
+    stop.check()
+    assert (result.exit_code, result.verdict) == (130, "still_running")
+    assert result.counts == {"paused": 19, "still_running": 1}
 
 
 @pytest.mark.parametrize("fails_from", [2, 3, 10, 41, 60])
