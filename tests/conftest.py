@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -32,6 +33,21 @@ class _ClientResponse(aiohttp.ClientResponse):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("stream_writer", Mock(output_size=0))
         super().__init__(*args, **kwargs)
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the PostgreSQL that the tests of this process have shared, if one did."""
+    ours = sys.modules.get("tests.postgres")
+    if ours is not None:
+        ours.close_shared()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what could not be tried on this machine."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    untried = {one.longrepr[2] for one in skipped if "NOT TRIED" in str(one.longrepr)}
+    for reason in sorted(untried):
+        terminalreporter.write_line(f"!!! {reason.removeprefix('Skipped: ')} !!!", red=True)
 
 
 @pytest.fixture
