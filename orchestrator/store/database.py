@@ -49,6 +49,16 @@ def connect(url: Secret, **more: Any) -> psycopg.Connection[Any]:
     return psycopg.connect(**_parameters(url), autocommit=True, **more)
 
 
+async def connect_async(url: Secret) -> psycopg.AsyncConnection[Any]:
+    """The same, for the loop.
+
+    Raises:
+        SettingsError: it is not the address of a database.
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    return await psycopg.AsyncConnection.connect(**_parameters(url), autocommit=True)
+
+
 def _parameters(url: Secret) -> dict[str, Any]:
     try:
         return _HOW | conninfo_to_dict(url.reveal())
