@@ -80,6 +80,11 @@ class Departures:
         """Whether requests wait for the rate limit."""
         return self._waiting > 0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the rate limit."""
+        return self._waiting
+
     async def acquire(self, *, change: bool, check: Callable[[], None]) -> SendRecord:
         """Wait in line; returns when the request must leave at once.
 

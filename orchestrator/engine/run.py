@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.departures import SharedRate
     from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.results import RunResult
     from orchestrator.log import Events
@@ -71,6 +72,8 @@ class Environment:
     host: str = field(default_factory=lambda: os.uname().nodename)
     #: the ceiling is shared with the other runs of the state directory
     shares_rate: bool = True
+    #: None: by a file there; in a cluster its database says when a request may leave
+    shared_rate: Callable[[Dispatcher], SharedRate] | None = None
 
     def make_transport(self, settings: Settings) -> Transport:
         """Who carries requests to the server of these settings."""
@@ -117,47 +120,67 @@ async def live(
     if spec.directory is not None:
         environment.progress.run_id = spec.journal.record().run_id
     journal = environment.make_store(spec.journal, keep_going=keep_going)
-    clock = environment.clock
-    process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
     marked = spec.directory.journal if keep_going and spec.directory else None
     if marked is not None:
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
     if spec.directory is not None:
         environment.stopping.on_stop(partial(_note_ending_in, spec.directory, environment.stopping))
-    context: RunContext | None = None
     try:
-        await _recorded(environment, journal.begin_process(process))
-        context = build_context(environment, spec, journal)
-        await perform(environment, spec, context, work)
-        if before_report is not None:
-            await _recorded(environment, before_report(context))
-        ended = _ended(environment.stopping, context)
-        pacer = context.dispatcher.pacer
-        process = process._replace(
-            ended_at_ms=clock.wall_ms(),
-            ended=ended,
-            departures=pacer.departed,
-            worst_1s=pacer.worst_window(),
-            busy_ms=_busy_ms(pacer),
-        )
-        offset_s = context.dispatcher.server_clock.offset_s
-        if offset_s is not None:
-            await _recorded(environment, journal.note(clock_offset_s=offset_s))
-        last_words = journal.end_process(
-            process,
-            why=environment.stopping.why,
-            recoveries=_recoveries(context.dispatcher.auth_state),
-            lag_s=context.lag.lag_s,
-            highest_rate_per_s=spec.settings.pace.rate_per_s,
-        )
-        await _recorded(environment, last_words)
+        await work_on_record(environment, spec, journal, work, before_report=before_report)
         result = await _report(environment, spec, journal)
     finally:
         await journal.close()
     if marked is not None and journal.failure is None:
         end_gap(marked)
     return result
+
+
+async def work_on_record(
+    environment: Environment,
+    spec: RunSpec,
+    journal: Store,
+    work: Callable[[RunContext], Awaitable[None]],
+    *,
+    before_report: Callable[[RunContext], Awaitable[None]] | None = None,
+) -> Ended:
+    """Do the work of one process, with its beginning and its end on record; returns why it ended.
+
+    Args:
+        environment: the process around it.
+        spec: what is to be done.
+        journal: where it is recorded; stays open.
+        work: what to do with the parts.
+        before_report: called when the work has ended, to put last facts on record.
+    """
+    clock = environment.clock
+    process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
+    await _recorded(environment, journal.begin_process(process))
+    context = build_context(environment, spec, journal)
+    await perform(environment, spec, context, work)
+    if before_report is not None:
+        await _recorded(environment, before_report(context))
+    ended = _ended(environment.stopping, context)
+    pacer = context.dispatcher.pacer
+    process = process._replace(
+        ended_at_ms=clock.wall_ms(),
+        ended=ended,
+        departures=pacer.departed,
+        worst_1s=pacer.worst_window(),
+        busy_ms=_busy_ms(pacer),
+    )
+    offset_s = context.dispatcher.server_clock.offset_s
+    if offset_s is not None:
+        await _recorded(environment, journal.note(clock_offset_s=offset_s))
+    last_words = journal.end_process(
+        process,
+        why=environment.stopping.why,
+        recoveries=_recoveries(context.dispatcher.auth_state),
+        lag_s=context.lag.lag_s,
+        highest_rate_per_s=spec.settings.pace.rate_per_s,
+    )
+    await _recorded(environment, last_words)
+    return ended
 
 
 def _tell_gap(environment: Environment, gap: Gap) -> None:
@@ -331,7 +354,9 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         emergency=emergency,
         concurrency=settings.pace.concurrency,
     )
-    if environment.shares_rate:
+    if environment.shared_rate is not None:
+        dispatcher.departures.shared = environment.shared_rate(dispatcher)
+    elif environment.shares_rate:
         dispatcher.departures.shared = share_rate(
             settings,
             emergency=emergency,

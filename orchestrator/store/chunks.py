@@ -26,6 +26,7 @@ class Waiting(NamedTuple):
 
     run: int
     lo: int
+    emergency: bool
 
 
 def claim(
@@ -64,14 +65,27 @@ def renew(
     )
 
 
-def hand_back(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> bool:
-    """Let anybody claim a part at once; what is still on its way in our name is refused.
+def hand_back(
+    connection: psycopg.Connection[Any], part: Part, *, holder: str, after_s: float = 0.0
+) -> bool:
+    """Let anybody claim a part; what is still on its way in our name is refused.
+
+    Args:
+        connection: to the database.
+        part: what was claimed.
+        holder: by whom.
+        after_s: seconds until somebody may; for a part that has just failed.
 
     Returns:
         False: it was not ours any more.
     """
     return _changed(
-        connection, "epoch = epoch + 1, holder = NULL, lease_until = NULL", part, holder
+        connection,
+        "epoch = epoch + 1, holder = NULL,"
+        " lease_until = clock_timestamp() + make_interval(secs => %(after_s)s)",
+        part,
+        holder,
+        after_s=after_s,
     )
 
 
@@ -95,14 +109,21 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
     )
 
 
-def waiting(connection: psycopg.Connection[Any], *, limit: int) -> list[Waiting]:
-    """Chunks that anybody may claim: of emergencies first, then of the oldest run."""
+def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> list[Waiting]:
+    """Chunks that anybody may claim and no ring in Procrastinate's queue is for.
+
+    Their rings were lost with the submitter, or have been heard by a worker that is gone. Of
+    emergencies first, then of the oldest run.
+    """
     found = connection.execute(
-        "SELECT c.run, c.lo FROM orchestrator.chunk c JOIN orchestrator.run r ON r.run = c.run"
+        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"
+        " JOIN orchestrator.run r ON r.run = c.run"
         " WHERE c.done_at IS NULL AND c.lo > 0"
         " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
+        " AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.status = 'todo'"
+        " AND j.task_name = %s AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
         " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s",
-        (limit,),
+        (task, limit),
     )
     return [Waiting(*row) for row in found]
 

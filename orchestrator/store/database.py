@@ -46,7 +46,7 @@ def connect(url: Secret, **more: Any) -> psycopg.Connection[Any]:
         SettingsError: it is not the address of a database.
         psycopg.OperationalError: the database cannot be reached.
     """
-    return psycopg.connect(**_parameters(url), autocommit=True, **more)
+    return psycopg.connect(**parameters(url), autocommit=True, **more)
 
 
 async def connect_async(url: Secret) -> psycopg.AsyncConnection[Any]:
@@ -56,10 +56,15 @@ async def connect_async(url: Secret) -> psycopg.AsyncConnection[Any]:
         SettingsError: it is not the address of a database.
         psycopg.OperationalError: the database cannot be reached.
     """
-    return await psycopg.AsyncConnection.connect(**_parameters(url), autocommit=True)
+    return await psycopg.AsyncConnection.connect(**parameters(url), autocommit=True)
 
 
-def _parameters(url: Secret) -> dict[str, Any]:
+def parameters(url: Secret) -> dict[str, Any]:
+    """How a client of libpq is told of it; without its options, a password is in there.
+
+    Raises:
+        SettingsError: it is not the address of a database.
+    """
     try:
         return _HOW | conninfo_to_dict(url.reveal())
     except psycopg.ProgrammingError:
@@ -90,8 +95,8 @@ def opened(url: Secret) -> Iterator[psycopg.Connection[Any]]:
 
 def failure_of(error: psycopg.Error) -> StorageError:
     """What went wrong with the database, in one line without its address."""
-    told = error.diag.message_primary or str(error).strip().splitlines()[-1:] or ["it is away"]
-    reason = told if isinstance(told, str) else told[0]
+    lines = str(error).strip().splitlines() or ["it is away"]
+    reason = error.diag.message_primary or lines[0]
     return StorageError(
         f"the cluster's database failed: {reason}",
         advice="see that PostgreSQL runs and that cluster.database_url is right, then repeat it",
@@ -155,3 +160,9 @@ def migrate(connection: psycopg.Connection[Any]) -> int:
             connection.execute(script.read_text("utf-8").encode())
             connection.execute("INSERT INTO orchestrator.version VALUES (%s)", (version,))
     return before
+
+
+def has_queue(connection: psycopg.Connection[Any]) -> bool:
+    """Whether Procrastinate's tables are there."""
+    found = connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL").fetchone()
+    return bool(found and found[0])

@@ -105,6 +105,8 @@ class SharedPace:
         self.waiting: Callable[[], int] = lambda: 1
         #: wakes them, when there was an answer
         self.wake: Callable[[], None] = lambda: None
+        #: whether anything may leave at all: a worker's lease may have run out
+        self.may_send: Callable[[float], bool] = lambda _: True
         #: of the last answer, for people
         self.turn = Turn(0.0, -math.inf)
 
@@ -120,6 +122,8 @@ class SharedPace:
         """
         if own_wait_s > 0:
             return own_wait_s
+        if not self.may_send(now_s):
+            return _LOOK_AGAIN_S
         wanted = self._slots.wanted(now_s, waiting=max(1, self.waiting()))
         if wanted and self._asking is None:
             self._asking = asyncio.create_task(self._ask(wanted))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.errors import FencedError
 from orchestrator.model import CampaignRef
-from orchestrator.store.chunks import claim, finish, hand_back, open_chunks, renew, waiting
+from orchestrator.store.chunks import claim, finish, hand_back, open_chunks, renew, unrung
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import open_saved_run
 from orchestrator.store.transfer import put_rows
@@ -83,15 +84,25 @@ def test_a_lease_is_renewed_by_who_has_it(database: Secret) -> None:
     assert late == [False, False, False]
 
 
-def test_what_waits_comes_emergencies_first(database: Secret) -> None:
-    """Then by run and line; what somebody has does not wait."""
+async def test_what_nobody_will_be_rung_for_is_rung_for_again(database: Secret) -> None:
+    """Emergencies first, then by run and line; not what somebody has, is done, or is rung for."""
     run = add(database)
     urgent = add(database, run_id="20261123T230501Z-0001", emergency=True)
+    await make_queue(database)
     with connect(database) as connection:
         claimed(connection, urgent, 2)
-        found = [(one.run, one.lo) for one in waiting(connection, limit=4)]
+        before = unrung(connection, task=TASK, limit=4)
+        app = make_app(database, nobody)
+        async with app.open_async():
+            await ring(app, before[1:3])
+        after = unrung(connection, task=TASK, limit=9)
 
-    assert found == [(urgent, 1), (urgent, 4), (run, 1), (run, 2)]
+    assert before == [(urgent, 1, True), (urgent, 4, True), (run, 1, False), (run, 2, False)]
+    assert after == [(urgent, 1, True), (run, 2, False), (run, 4, False)]
+
+
+async def nobody(_run: int, _lo: int) -> None:
+    """Hears nothing."""
 
 
 async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secret) -> None:
