@@ -179,7 +179,10 @@ class Worker:
                     both.create_task(listen(app, abreast=ABREAST))
                     both.create_task(self._reconcile(app))
             except* Exception as group:  # noqa: BLE001 - whatever a queue raises: the truth is ours
-                self._warn("cluster.queue_lost", _first(group))
+                if self._is_news("queue"):
+                    self._environment.events.warning(
+                        "cluster.queue_lost", reason=str(_first(group))
+                    )
             await self._clock.sleep(_RECONCILE_S)
 
     async def _reconcile(self, app: Any) -> None:
@@ -217,7 +220,8 @@ class Worker:
             if ended is Ended.SIGNAL_TERM:
                 after_s = 0.0
         except OrchestratorError as error:
-            self._warn("cluster.chunk_failed", error)
+            if self._is_news("chunk"):
+                self._environment.events.warning("cluster.chunk_failed", reason=str(error))
         finally:
             renewing.cancel()
             del self._held[run, lo]
@@ -284,20 +288,23 @@ class Worker:
 
     def _share(self, dispatcher: Dispatcher, held: _Held) -> SharedPace:
         own = Ask(dispatcher.pacer.ceiling_per_s, emergency=False, wanted=1)
-        pace = SharedPace(
-            self._giver, self._clock, own, warn=lambda why: self._warn("rate.not_given", why)
-        )
+        pace = SharedPace(self._giver, self._clock, own, warn=self._no_rate)
         pace.waiting = lambda: dispatcher.departures.waiting
         pace.wake = dispatcher.alarm.ring
         pace.may_send = lambda now_s: now_s < held.until_s - _LEASE_MARGIN_S
         return pace
 
-    def _warn(self, event: str, reason: object) -> None:
-        """Say it, unless it has been said in the last minute: all chunks meet the same trouble."""
+    def _no_rate(self, reason: str) -> None:
+        if self._is_news("rate"):
+            self._environment.events.warning("rate.not_given", reason=reason)
+
+    def _is_news(self, event: str) -> bool:
+        """Whether it has not been said in the last minute: all chunks meet the same trouble."""
         now_s = self._clock.now_s()
-        if now_s - self._said_s.get(event, -_SAID_AGAIN_S) >= _SAID_AGAIN_S:
+        is_news = now_s - self._said_s.get(event, -_SAID_AGAIN_S) >= _SAID_AGAIN_S
+        if is_news:
             self._said_s[event] = now_s
-            self._environment.events.warning(event, reason=str(reason))
+        return is_news
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

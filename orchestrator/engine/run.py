@@ -19,7 +19,7 @@ from orchestrator.engine.looks import look_at_doubts
 from orchestrator.engine.pool import note_bug
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import StoppedError, Stopping
-from orchestrator.errors import StorageError
+from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import IsalesClient
 from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.auth import AuthState, VdnAccess
@@ -28,6 +28,7 @@ from orchestrator.policy.pacer import Pacer
 from orchestrator.reports.files import earlier_lag_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.settings.schema import DATABASE_URL
 from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
 from orchestrator.store.rate_file import share_rate
 from orchestrator.streams import spare_descriptors
@@ -75,6 +76,9 @@ class Environment:
     #: None: by a file there; in a cluster its database says when a request may leave
     shared_rate: Callable[[Dispatcher], SharedRate] | None = None
 
+    #: follows a run that the cluster works on to its end; None: there is no cluster
+    follow: Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]] | None = None
+
     def make_transport(self, settings: Settings) -> Transport:
         """Who carries requests to the server of these settings."""
         return (self.transport or _real_client)(settings, self.clock)
@@ -84,6 +88,25 @@ class Environment:
         if self.store is not None:
             return self.store(journal, keep_going)
         return journal.start(keep_going=keep_going)
+
+
+async def follow_cluster(
+    environment: Environment, journal: Journal, directory: RunDirectory
+) -> RunResult:
+    """Follow a run that the cluster works on; nothing is sent from here.
+
+    Raises:
+        SettingsError: there is no cluster in the settings.
+    """
+    if environment.follow is None:
+        journal.close()
+        raise SettingsError(
+            "the cluster works on this run, and cluster.database_url is not set. Nothing was sent"
+            " from here.",
+            key=DATABASE_URL,
+            advice="set it, or ORCHESTRATOR_DATABASE_URL",
+        )
+    return await environment.follow(journal, directory, environment)
 
 
 class RunSpec(NamedTuple):

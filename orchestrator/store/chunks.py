@@ -137,6 +137,15 @@ def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
     return int(number)
 
 
+def outcomes(connection: psycopg.Connection[Any], run: int) -> dict[str, int]:
+    """Recorded outcomes of a run and their numbers."""
+    found = connection.execute(
+        "SELECT outcome, count(*) FROM orchestrator.outcomes WHERE run = %s GROUP BY outcome",
+        (run,),
+    )
+    return dict(found.fetchall())
+
+
 def _changed(
     connection: psycopg.Connection[Any],
     change: str,

@@ -77,8 +77,12 @@ def parameters(url: Secret) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def opened(url: Secret) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to a database with our tables, for a short while.
+def opened(url: Secret, *, checked: bool = True) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a database, for a short while.
+
+    Args:
+        url: `cluster.database_url`.
+        checked: see that it has our tables, in our version.
 
     Raises:
         SettingsError: it is not the address of a database.
@@ -87,7 +91,8 @@ def opened(url: Secret) -> Iterator[psycopg.Connection[Any]]:
     """
     try:
         with connect(url) as connection:
-            check_version(connection)
+            if checked:
+                check_version(connection)
             yield connection
     except psycopg.Error as error:
         raise failure_of(error) from error
@@ -113,10 +118,10 @@ def check_version(connection: psycopg.Connection[Any]) -> None:
     if version == 0:
         raise JournalMismatchError(
             "the cluster's database has no tables of the orchestrator",
-            advice="make them, once: orchestrator cluster init",
+            advice="`orchestrator cluster init` makes them",
         )
     if version != SCHEMA_VERSION:
-        advice = "bring it up to date: orchestrator cluster init"
+        advice = "`orchestrator cluster init` brings it up to date"
         if version > SCHEMA_VERSION:
             advice = "use the version of the orchestrator that the other workers have"
         raise JournalMismatchError(

@@ -13,6 +13,7 @@ it takes. A newer epoch ends that at once.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from orchestrator.store.writer import Unsynced, apply_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from orchestrator.settings.secret import Secret
     from orchestrator.store.base import Saved
@@ -159,7 +161,7 @@ def add_run(url: Secret, journal: SqliteJournal, *, chunk_size: int, emergency: 
         if found is None:
             raise RefusedError(
                 f"the cluster has a run {run_id} already. Nothing was sent.",
-                advice=f"see how it stands: orchestrator report {run_id}",
+                advice=f"`orchestrator continue {run_id}` follows it",
             )
         (run,) = found
         copy_run(journal.connection, connection, run)
@@ -199,6 +201,28 @@ def open_saved_run(url: Secret, run: int) -> Iterator[Saved]:
         copy = load(connection, Part(run, 0, _NO_END, None, 0), path="")
     with contextlib.closing(copy):
         yield SqliteJournal(copy)
+
+
+def save_run(url: Secret, run: int, path: Path) -> None:
+    """Copy all that is on record of a run into a journal, in place of the one that is there.
+
+    Raises:
+        StorageError: the database cannot be reached, a row is damaged, or the copy not be written.
+        JournalMismatchError: its tables are missing, or of another version.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        mode = 0o660 if path.parent.stat().st_mode & 0o2000 else 0o600
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        os.fchmod(descriptor, mode)
+        os.close(descriptor)
+        with opened(url) as connection:
+            load(connection, Part(run, 0, _NO_END, None, 0), path=str(part)).close()
+        part.replace(path)
+    except (OSError, sqlite3.Error) as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"the run cannot be copied to {path}: {error}") from error
 
 
 def open_part(url: Secret, part: Part) -> PostgresJournal:

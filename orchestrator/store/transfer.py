@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import StorageError
+from orchestrator.reports.summary import Ended
 from orchestrator.store.tables import TABLES, crc, create_tables, index_plan, put
 
 if TYPE_CHECKING:
@@ -36,6 +37,35 @@ _AT_ONCE = 5_000
 
 #: PostgreSQL keeps no NUL in a text, and names on a server may hold one
 _MARK = "\x1a"
+
+#: the processes that worked on chunks, who ended last at the end; one that was killed has no end
+_WORKERS = (
+    "SELECT min(started_at_ms),"
+    " CASE WHEN (array_agg(ended ORDER BY started_at_ms DESC, lo DESC))[1] IS NOT NULL"
+    " THEN max(ended_at_ms) END, (array_agg(ended ORDER BY started_at_ms DESC, lo DESC))[1],"
+    " pid, host, sum(departures)::bigint, max(worst_1s),"
+    # its chunks overlap
+    " least(sum(busy_ms)::bigint, max(ended_at_ms) - min(started_at_ms))"
+    " FROM orchestrator.lives WHERE run = %s AND lo > 0 GROUP BY host, pid"
+    " ORDER BY max(ended_at_ms) NULLS FIRST"
+)
+#: the most PUTs of all workers in a second, by their own clocks
+_WORST = (
+    "SELECT max(together) FROM (SELECT count(*) OVER"
+    " (ORDER BY sent_at_ms RANGE BETWEEN 999 PRECEDING AND CURRENT ROW) AS together"
+    " FROM orchestrator.attempts WHERE run = %s AND sent_at_ms IS NOT NULL) AS counted"
+)
+#: what holds for a run if it holds for one of its chunks: the largest counts
+_LARGEST = (
+    "SELECT key, max(value::float8)::numeric(20, 3)::text FROM orchestrator.meta"
+    " WHERE run = %s AND key IN ('lag_s', 'clock_offset_s') GROUP BY key"
+)
+#: when the last chunk was done; NULL: one is open
+_DONE = (
+    "SELECT CASE WHEN bool_and(done_at IS NOT NULL)"
+    " THEN (extract(epoch FROM max(done_at)) * 1000)::bigint END"
+    " FROM orchestrator.chunk WHERE run = %s AND lo > 0"
+)
 
 
 class Part(NamedTuple):
@@ -245,6 +275,9 @@ def _load_notes(journal: sqlite3.Connection, source: psycopg.Connection[Any], pa
     )
     for row in rows:
         put(journal, "meta", row)
+    if part.lo == 0:
+        for row in _rows(source, _LARGEST, [part.run]):
+            put(journal, "meta", row)
 
 
 def _load_processes(
@@ -256,15 +289,15 @@ def _load_processes(
         put(journal, "lives", row[1:])
         last = int(row[1] or 0)
     if part.lo == 0:
-        workers = _rows(
-            source,
-            "SELECT min(started_at_ms), CASE WHEN count(ended_at_ms) = count(*)"
-            " THEN max(ended_at_ms) END, CASE WHEN count(ended_at_ms) = count(*)"
-            " THEN (array_agg(ended ORDER BY ended_at_ms DESC))[1] END, pid, host,"
-            " sum(departures)::bigint, max(worst_1s), sum(busy_ms)::bigint"
-            " FROM orchestrator.lives WHERE run = %s AND lo > 0 GROUP BY host, pid ORDER BY 1",
-            [part.run],
-        )
+        workers = list(_rows(source, _WORKERS, [part.run]))
+        done = next(_rows(source, _DONE, [part.run]))[0]
+        if workers and done is not None:
+            # whatever became of single workers, the run is through
+            started_ms, ended_ms, _, pid, host, departures, worst_1s, busy_ms = workers[-1]
+            together = next(_rows(source, _WORST, [part.run]))[0]
+            worst_1s = max(int(worst_1s or 0), int(together or 0))
+            ended = (ended_ms or done, Ended.FINISHED.value)
+            workers[-1] = (started_ms, *ended, pid, host, departures, worst_1s, busy_ms)
         for number, row in enumerate(workers, start=last + 1):
             put(journal, "lives", (number, *row))
 

@@ -52,6 +52,7 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("notify.webhook_url", "", None, None),
     ("notify.webhook_secret_file", "", None, None),
     ("notify.urls", "", (), ()),
+    ("cluster.database_url", "ORCHESTRATOR_DATABASE_URL", None, None),
 ]
 
 
