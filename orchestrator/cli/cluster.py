@@ -6,8 +6,9 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output, runner
-from orchestrator.errors import SettingsError
+from orchestrator.errors import CredentialsError, ServerError, SettingsError
 from orchestrator.loading import load_aiohttp
+from orchestrator.reports.summary import Ended
 from orchestrator.settings.schema import DATABASE_URL
 
 if TYPE_CHECKING:
@@ -98,4 +99,8 @@ def worker(given: Namespace) -> int:
         await made.run()
 
     around.run(work)
+    if around.stopping.ended in {Ended.CREDENTIALS, Ended.DENIED}:
+        raise CredentialsError(f"the worker has ended: {around.stopping.why}")
+    if around.stopping.ended is Ended.UNTRUSTED:
+        raise ServerError(f"the worker has ended: {around.stopping.why}")
     return 0

@@ -415,7 +415,14 @@ COMMANDS = {
         "work on runs of the cluster until a signal; start as many as you like, on any machines",
         (_CONCURRENCY,),
         ("orchestrator worker", "orchestrator worker --concurrency 16"),
-        {"0": "ended by a signal"} | {code: EXIT_CODES[code] for code in ("2", "5", "70")},
+        {
+            "0": "ended by a signal",
+            "2": EXIT_CODES["2"],
+            "3": "the server refuses it; what it had goes to other workers",
+            "4": "it does not trust the server's certificate",
+            "5": "the database cannot be reached at the beginning",
+            "70": EXIT_CODES["70"],
+        },
         "SIGTERM or Ctrl-C: what is in flight is finished, the rest goes to other workers."
         " All workers together keep the rate of the run. While the database is away nothing is"
         " sent, and it is waited for.",

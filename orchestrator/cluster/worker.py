@@ -23,9 +23,12 @@ from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.run import Environment, RunSpec, work_on_record
 from orchestrator.engine.stop import Stopping
 from orchestrator.errors import OrchestratorError
+from orchestrator.model import Action
+from orchestrator.policy.decide import Decision, Outcome, decide_unseen
 from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
+from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import LEASE_S, RENEW_S, claim, finish, hand_back, renew, unrung
 from orchestrator.store.database import connect, failure_of
 from orchestrator.store.pace import DatabaseGiver, SharedPace
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.dispatcher import Dispatcher
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
+    from orchestrator.store import Store
     from orchestrator.store.postgres import PostgresJournal
     from orchestrator.store.transfer import Part
 
@@ -56,6 +60,10 @@ _LEASE_MARGIN_S = 0.5
 _AFTER_FAILURE_S = 15.0
 #: seconds that what is in flight gets at the end; the engine itself takes three of them
 _DRAIN_S = 4.0
+#: after these a chunk has an outcome for each campaign
+_DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
+#: what keeps this worker from the server as a whole: its keys, a firewall, a certificate
+_HOPELESS = frozenset({Ended.CREDENTIALS, Ended.DENIED, Ended.UNTRUSTED})
 #: seconds until the same trouble is said again
 _SAID_AGAIN_S = 60.0
 
@@ -215,8 +223,11 @@ class Worker:
         after_s = _AFTER_FAILURE_S
         try:
             ended = await self._work_on(held)
-            if ended is Ended.FINISHED and await self._desk.do(finish, part, holder=self.holder):
+            if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):
                 return
+            if held.stopping.ended in _HOPELESS:
+                # the next chunk would end as this one did, and a key can be locked
+                self._environment.stopping.stop(ended, held.stopping.why)
             if ended is Ended.SIGNAL_TERM:
                 after_s = 0.0
         except OrchestratorError as error:
@@ -282,9 +293,12 @@ class Worker:
 
         store = journal.start(keep_going=False)
         try:
-            return await work_on_record(environment, spec, store, work)
+            ended = await work_on_record(environment, spec, store, work)
+            if ended is Ended.DENIED and not held.stopping.is_stopping:
+                await _call_denied(store, held, at_ms=around.clock.wall_ms())
         finally:
             await store.close()
+        return ended
 
     def _share(self, dispatcher: Dispatcher, held: _Held) -> SharedPace:
         own = Ask(dispatcher.pacer.ceiling_per_s, emergency=False, wanted=1)
@@ -305,6 +319,27 @@ class Worker:
         if is_news:
             self._said_s[event] = now_s
         return is_news
+
+
+async def _call_denied(store: Store, held: _Held, *, at_ms: int) -> None:
+    """Give what is left of a VDN that the server keeps from us an outcome, as a report would."""
+    assert held.part.vdn_id is not None
+    left = [one for one in await store.known_of_vdn(held.part.vdn_id) if one.outcome is None]
+    await store.complete(
+        [
+            OutcomeRecord(
+                one.seq,
+                one.ref,
+                decide_unseen(Action.PAUSE, one.history)
+                if one.history.attempts
+                else Decision(Outcome.DENIED),
+                Standing.RETRY_LATER,
+                at_ms,
+                error=f"access to its VDN is refused: {held.stopping.why}",
+            )
+            for one in left
+        ]
+    )
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.model import Status
 from orchestrator.settings.secret import Secret
+from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage
 from orchestrator.store.database import connect
 from tests.e2e.stage import Stage, a_stage
 
@@ -119,6 +120,32 @@ async def test_what_the_cluster_cannot_do_is_refused(
         assert ended.code == 2
         assert said in ended.err
         assert stage.simulator.ledger.total == 0
+
+
+async def test_a_worker_whose_keys_are_refused_ends(env: dict[str, str], tmp_path: Path) -> None:
+    """After a few requests, exit 3: a key that is tried for ever gets locked. Another goes on."""
+    async with a_stage(tmp_path, campaigns=5) as stage:
+        await stage.run("cluster", "init", env=env)
+        follower = await stage.begin(*cluster_words(stage), env=env)
+        refused = await stage.run("worker", env=env | {"ORCHESTRATOR_SECRET_KEY": "other"})
+        asked = stage.simulator.ledger.total
+        await stage.begin("worker", env=env)
+        followed = await follower.ended()
+
+        assert refused.code == 3
+        assert asked < 20
+        assert (followed.code, stage.outcomes()) == (0, {"paused": 5})
+
+
+async def test_a_vdn_that_is_refused_ends_as_denied(env: dict[str, str], tmp_path: Path) -> None:
+    """403 for all of it but the first look: each campaign has its row, nobody tries for ever."""
+    faults = FaultPlan(outages=(Outage(FORBIDDEN, first_request=2),))
+    async with a_stage(tmp_path, campaigns=30, faults=faults) as stage:
+        await stage.run("cluster", "init", env=env)
+        await stage.begin("worker", env=env)
+        followed = await stage.run(*cluster_words(stage), env=env)
+
+        assert (followed.code, stage.outcomes()) == (1, {"denied": 30})
 
 
 async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
