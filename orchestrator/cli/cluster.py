@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output, runner
+from orchestrator.clock import SystemClock
 from orchestrator.errors import CredentialsError, ServerError, SettingsError
 from orchestrator.loading import load_aiohttp
+from orchestrator.reports.rows import iso_time
 from orchestrator.reports.summary import Ended
 from orchestrator.settings.schema import DATABASE_URL
 
@@ -62,6 +65,19 @@ def follower(
         return await start(url, journal, directory, environment)
 
     return follow
+
+
+def bring(settings: Settings, text: str) -> None:
+    """Bring runs of the cluster into the state directory.
+
+    Raises:
+        OrchestratorError: they cannot be had.
+    """
+    url = database(settings)
+    from orchestrator.cluster.fetching import bring as start  # noqa: PLC0415 - psycopg
+
+    now = iso_time(SystemClock().wall_ms())
+    start(url, settings.state_dir, text, holder=os.uname().nodename, since=now)
 
 
 def init(given: Namespace) -> int:

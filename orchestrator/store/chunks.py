@@ -137,6 +137,17 @@ def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
     return int(number)
 
 
+def newest_runs(
+    connection: psycopg.Connection[Any], *, ending: str, limit: int
+) -> list[tuple[int, str]]:
+    """The newest runs whose id ends so, each with its id; empty: all."""
+    return connection.execute(
+        "SELECT run, run_id FROM orchestrator.run WHERE right(run_id, length(%(ending)s)) ="
+        " %(ending)s ORDER BY run DESC LIMIT %(limit)s",
+        {"ending": ending, "limit": limit},
+    ).fetchall()
+
+
 def outcomes(connection: psycopg.Connection[Any], run: int) -> dict[str, int]:
     """Recorded outcomes of a run and their numbers."""
     found = connection.execute(

@@ -291,7 +291,11 @@ def _load_processes(
     if part.lo == 0:
         workers = list(_rows(source, _WORKERS, [part.run]))
         done = next(_rows(source, _DONE, [part.run]))[0]
-        if workers and done is not None:
+        if workers and done is None:
+            # somebody's last chunk may have ended well, and another is open
+            started_ms, _, _, *rest = workers[-1]
+            workers[-1] = (started_ms, None, None, *rest)
+        elif workers:
             # whatever became of single workers, the run is through
             started_ms, ended_ms, _, pid, host, departures, worst_1s, busy_ms = workers[-1]
             together = next(_rows(source, _WORST, [part.run]))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,37 @@ async def test_whoever_follows_may_be_killed(env: dict[str, str], tmp_path: Path
         assert followed.code == 0
         assert (stage.running(), stage.outcomes()) == (0, {"paused": 30})
         assert stage.effects() == 1
+
+
+async def test_a_run_is_found_from_any_machine(env: dict[str, str], tmp_path: Path) -> None:
+    """Another state directory: listed while it waits, then reported, noted, and undone exactly.
+
+    With the database away what is here is shown, and that something may be missing.
+    """
+    async with a_stage(tmp_path, campaigns=20) as stage:
+        await stage.run("cluster", "init", env=env)
+        submitter = await stage.begin(*cluster_words(stage), env=env)
+        await stage.until(lambda: has_chunks(connect_to(env)))
+        there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
+        waiting = await stage.run("runs", "--json", env=there)
+        early = await stage.run("restore", "last", "--yes", env=there)
+        worker = await stage.begin("worker", env=env)
+        await submitter.ended()
+        worker.send(signal.SIGTERM)
+        await worker.ended()
+        reported = await stage.run("report", "last", "--json", env=there)
+        noted = await stage.run("note", "last", "found it", env=there)
+        restored = await stage.run("restore", "last", "--yes", env=there)
+        away = there | {"ORCHESTRATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+        listed = await stage.run("runs", "--json", env=away)
+
+        assert [one["counts"] for one in json.loads(waiting.out)] == [{}]
+        assert (early.code, "the cluster works on run" in early.err) == (7, True)
+        assert json.loads(reported.out)["counts"] == {"paused": 20}
+        assert [one.code for one in (reported, noted, restored)] == [0, 0, 0]
+        assert stage.running() == 20
+        assert "may be missing here" in listed.err
+        assert len(json.loads(listed.out)) == 2
 
 
 async def test_ctrl_c_ends_the_following_alone(env: dict[str, str], tmp_path: Path) -> None:

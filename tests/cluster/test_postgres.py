@@ -13,6 +13,7 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.summary import Ended
 from orchestrator.store import ProcessRecord, VdnCount
+from orchestrator.store.chunks import finish
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import find_run, open_part, open_saved_run
 from tests.cluster.makers import add, claimed, intent, paused, store_of
@@ -68,27 +69,37 @@ async def test_who_takes_a_chunk_over_knows_what_was_done_to_it(database: Secret
 
 
 async def test_the_report_is_of_all_chunks_and_their_workers(database: Secret) -> None:
-    """Rows in the order of the list; one process for each worker, its chunks added up."""
+    """Rows in the order of the list; one process for each worker, with no end before the last."""
     run = add(database)
     begun = ProcessRecord(5, 11, "a")
     ended = begun._replace(
         ended_at_ms=9, ended=Ended.FINISHED, departures=3, worst_1s=2, busy_ms=10
     )
+    members = {1: {1: ONE, 3: TWO}, 2: {2: CampaignRef(9, 201)},
+               4: {4: CampaignRef(1234, 103), 5: CampaignRef(1234, 104)}}  # fmt: skip
+    seen, restorable, why = [], [0], "none"
     with connect(database) as connection:
-        for lo, seq, ref in ((1, 1, ONE), (2, 2, CampaignRef(9, 201))):
-            store = store_of(database, claimed(connection, run, lo))
+        for lo, refs in members.items():
+            part = claimed(connection, run, lo)
+            store = store_of(database, part)
             await store.begin_process(begun)
-            await store.complete([paused(seq, ref)])
-            await store.end_process(ended, why=f"of chunk {lo}")
+            await store.complete([paused(seq, ref) for seq, ref in refs.items()])
+            await store.end_process(ended, why=f"of chunk {lo}", lag_s=lo / 10)
             await store.close()
+            assert finish(connection, part, holder="a")
+            with open_saved_run(database, run) as saved:
+                seen.append((saved.counts(), saved.processes(), saved.record().lag_s))
+                restorable = [one.seq for one in saved.restorable()]
+                why = saved.record().why
 
-    with open_saved_run(database, run) as saved:
-        assert [row.outcome.value for row in saved.rows()][:3] == [
-            "paused", "paused", "unattempted",
-        ]  # fmt: skip
-        assert saved.processes() == [ended._replace(departures=6, busy_ms=4)]  # its chunks overlap
-        assert saved.record().why == ""
-        assert [one.seq for one in saved.restorable()] == [1, 2]
+    counts, processes, lags = zip(*seen, strict=True)
+    assert [one["paused"] for one in counts] == [2, 3, 5]
+    # its chunks overlap, so their time is that of the worker
+    going = begun._replace(departures=6, worst_1s=2, busy_ms=4)
+    assert processes[1] == [going]
+    assert processes[2] == [ended._replace(departures=9, busy_ms=4)]
+    assert lags == (0.1, 0.2, 0.4)
+    assert (restorable, why) == ([1, 2, 3, 4, 5], "")
 
 
 async def test_every_text_arrives_as_it_was(database: Secret) -> None:
