@@ -100,12 +100,13 @@ def worker(given: Namespace) -> int:
     settings = runner.load(given, consequence="Nothing was sent.")
     url = database(settings)
     load_aiohttp()
-    from orchestrator.cluster.worker import Worker  # noqa: PLC0415 - psycopg
+    from orchestrator.cluster.worker import Worker, leave_in_time  # noqa: PLC0415 - psycopg
     from orchestrator.store.database import opened  # noqa: PLC0415 - psycopg
 
     with opened(url):
         pass  # what is wrong with it now is said now; later it is waited for
     around = runner.Stage(given)
+    leave_in_time(around.stopping)
 
     async def work(environment: Environment) -> None:
         environment.progress.phase = "waiting for chunks"

@@ -212,6 +212,26 @@ async def test_a_worker_that_is_told_to_end_hands_back(database: Secret, tmp_pat
         stage.check(sent_twice=0)
 
 
+async def test_a_worker_that_is_told_to_end_does_not_wait_for_postgresql(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """It is away, answers cannot be put on record: gone all the same; the next one looks first."""
+    url = own_server.make_database()
+    async with a_stage(url, tmp_path, campaigns=80) as stage:
+        told = await stage.worker()
+        await stage.until_puts(20)
+        await asyncio.to_thread(own_server.stop)
+        await asyncio.sleep(0.5)
+        told.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10.0):  # five are promised; this machine may be busy
+            await told.wait()
+        assert told.returncode == 0
+        await asyncio.to_thread(own_server.start)
+        await stage.worker()
+        await stage.until_done()
+        stage.check(sent_twice=8)
+
+
 async def test_postgresql_may_crash_under_two_workers(
     own_server: PostgresServer, tmp_path: Path
 ) -> None:

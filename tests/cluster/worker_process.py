@@ -36,6 +36,7 @@ async def work() -> None:
     """Until a signal."""
     around = environment()
     heed_signals(around.stopping, hangup_ends=True, taken=print, leave=os._exit)
+    worker_module.leave_in_time(around.stopping)
     settings = orchestrator.load_settings({"pace.concurrency": 8})
     print("ready", flush=True)
     await worker_module.Worker(Secret(os.environ["TEST_DATABASE_URL"]), settings, around).run()
