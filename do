@@ -15,6 +15,7 @@ usage: ./do COMMAND [arguments]
   orchestrator ...      the product's own command line, e.g. ./do orchestrator pause --help
   simulate ...          the simulator alone, on loopback
   console ...           the console in a browser, with a simulator behind it; prints the link
+  cluster               three workers and a PostgreSQL of their own, one worker killed, the report
 
   test [k=EXPR | ARGS]  the whole suite; the tests whose names match; whatever pytest takes
   lint                  ruff, mypy, import-linter, the project's own checks
@@ -213,6 +214,7 @@ profile) run bench.profiling "$@" ;;
 crash | soak | fuzz | simulation | surroundings | pictures) run "tests.harness.$command" "$@" ;;
 console-kills) run tests.harness.console_kills "$@" ;;
 acceptance) run tests.acceptance "$@" ;;
+cluster) run tests.cluster.show ;;
 test)
     inside
     if [ $# -eq 0 ]; then test_all; else test_some "$@"; fi

@@ -11,6 +11,7 @@ OrchestratorError
 ├── CredentialsError      3   the server refused the access key
 ├── ServerError           4   unreachable, failing, or not the API
 ├── StorageError          5   the journal or the report could not be stored
+│   └── FencedError       5   another worker has this part of the run now
 ├── RefusedError          7   not confirmed, locked, over a limit, too old
 ├── NotBegunError       130   a signal (its own code: 129, 130, 143) came before the run began
 └── BugError              70  ours
@@ -115,6 +116,16 @@ class StorageError(OrchestratorError):
     """The journal or the report could not be stored."""
 
     exit_code = 5
+
+
+class FencedError(StorageError):
+    """A part of a run in a cluster has gone to another worker; nothing of ours is kept any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another worker has taken over this part of the run",
+            advice="nothing needs to be done: that worker goes on with it",
+        )
 
 
 class RefusedError(OrchestratorError):

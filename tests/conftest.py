@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -35,6 +36,13 @@ class _ClientResponse(aiohttp.ClientResponse):
         super().__init__(*args, **kwargs)
 
 
+def pytest_sessionfinish() -> None:
+    """Stop the PostgreSQL that the tests of this process have shared, if one did."""
+    ours = sys.modules.get("tests.postgres")
+    if ours is not None:
+        ours.close_shared()
+
+
 @pytest.fixture
 def canned_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
     """Canned HTTP answers, for verdicts of the client only: no connector, TLS or timeout runs.
@@ -50,7 +58,8 @@ def canned_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly what could not be tried: a skipped test is no success."""
     skipped = terminalreporter.stats.get("skipped", [])
-    reasons = Counter(one.longrepr[2].removeprefix("Skipped: ") for one in skipped)
+    why = (one.longrepr[2].removeprefix("Skipped: ") for one in skipped)
+    reasons = Counter(one.removeprefix("NOT TRIED: ") for one in why)
     for reason, number in reasons.items():
         tests = "1 test" if number == 1 else f"{number} tests"
         terminalreporter.write_line(f"!!! NOT TRIED: {reason}: {tests} !!!", red=True, bold=True)

@@ -45,7 +45,7 @@ from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory
 from orchestrator.store.sqlite import SqliteJournal, SqliteStore
-from orchestrator.store.writer import _Store
+from orchestrator.store.writer import SqliteKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -191,7 +191,7 @@ class FakeWriter:
         self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, process: Life
     ) -> None:
         connection.execute("PRAGMA synchronous = OFF")
-        self._store = _Store(connection, keep_going=keep_going)
+        self._store = SqliteKeeper(connection, keep_going=keep_going)
         self._on_disk = connection
         self._disk = disk
         self._life = process

@@ -6,6 +6,7 @@ What a command needs is imported when it is called, what sends only after its se
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output, runner, values
@@ -23,10 +24,16 @@ from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.engine.check import Step
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
+    from orchestrator.settings.load import Settings
+    from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
+
+    Follow = Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]]
 
 _NOTHING_SENT = "Nothing was sent."
 #: the step of `check --notify`
@@ -56,7 +63,10 @@ def pause(given: Namespace) -> int:
         deadline_s=given.deadline,
         accept=frozenset(given.accept or ()),
         reason=given.reason or "",
+        cluster=given.cluster,
     )
+    if given.cluster:
+        _refuse_beside_cluster(given)
     is_real = not given.dry_run
     settings = runner.load(
         given,
@@ -65,12 +75,35 @@ def pause(given: Namespace) -> int:
         consequence=STILL_DIALLING if is_real else _NOTHING_SENT,
         reads=given.list,
     )
+    follow = _follower(settings, needed=given.cluster)
     load_aiohttp()
     from orchestrator.engine.pausing import pause as start  # noqa: PLC0415
 
     return runner.Stage(given).perform(
-        lambda environment: start(given.list, settings, options, environment)
+        lambda environment: start(
+            given.list, settings, options, replace(environment, follow=follow)
+        )
     )
+
+
+def _refuse_beside_cluster(given: Namespace) -> None:
+    """What counts over a whole run is nothing that a worker with a part of it could keep."""
+    for flag, value in (("--max-failures", given.max_failures), ("--deadline", given.deadline)):
+        if value is not None:
+            raise values.refuse(
+                flag, "the workers of a cluster do not keep it yet", advice=f"leave out {flag}"
+            )
+
+
+def _follower(settings: Settings, *, needed: bool = False) -> Follow | None:
+    """Who follows a run of the cluster; None: there is no cluster, and none is needed."""
+    if not needed and settings.cluster.database_url is None:
+        return None
+    from orchestrator.cli import cluster  # noqa: PLC0415 - for the cluster only
+
+    if needed:
+        cluster.database(settings)
+    return cluster.follower(settings)
 
 
 def pause_all(given: Namespace) -> int:
@@ -124,11 +157,14 @@ def continue_(given: Namespace) -> int:
         deadline_s=given.deadline,
         even_if_old=given.even_if_old,
     )
+    follow = _follower(settings)
     load_aiohttp()
     from orchestrator.engine.continuing import continue_run  # noqa: PLC0415
 
     return runner.Stage(given).perform(
-        lambda environment: continue_run(directory, settings, options, environment),
+        lambda environment: continue_run(
+            directory, settings, options, replace(environment, follow=follow)
+        ),
         hangup_ends=not emergency,
     )
 
@@ -428,6 +464,20 @@ def config_show(given: Namespace) -> int:
     return 0
 
 
+def cluster_init(given: Namespace) -> int:
+    """`cluster init`."""
+    from orchestrator.cli.cluster import init as start  # noqa: PLC0415
+
+    return start(given)
+
+
+def worker(given: Namespace) -> int:
+    """`worker`."""
+    from orchestrator.cli.cluster import worker as start  # noqa: PLC0415
+
+    return start(given)
+
+
 def simulate(given: Namespace) -> int:
     """`simulate`."""
     from orchestrator.cli.rehearsal import simulate as start  # noqa: PLC0415
@@ -467,6 +517,8 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "status": status,
     "stop": stop,
     "config show": config_show,
+    "cluster init": cluster_init,
+    "worker": worker,
     "simulate": simulate,
     "demo": demo,
     "completion": completion,

@@ -98,9 +98,11 @@ def find_command(tokens: Sequence[str]) -> tuple[str, Sequence[str]]:
         return two, tokens[2:]
     if tokens[0] in COMMANDS:
         return tokens[0], tokens[1:]
+    if tokens[0] == "cluster" and (len(tokens) == 1 or tokens[1] in HELP_FLAGS):
+        return "cluster init", ["--help"]
     if tokens[0] == "config" and (len(tokens) == 1 or tokens[1] in HELP_FLAGS):
         return "config show", ["--help"]
-    raise usage.unknown_command([two] if tokens[0] == "config" else tokens, COMMANDS)
+    raise usage.unknown_command([two] if tokens[0] in {"cluster", "config"} else tokens, COMMANDS)
 
 
 def main_help() -> str:

@@ -11,8 +11,9 @@ from orchestrator.cli import output, runner
 from orchestrator.cli.table import RUNS_SHOWN
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
-from orchestrator.engine.finding import find_run
+from orchestrator.engine.finding import Last, find_run
 from orchestrator.engine.run_list import list_runs
+from orchestrator.errors import OrchestratorError
 from orchestrator.reports.rows import iso_time
 from orchestrator.text import for_terminal
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from orchestrator.engine.finding import Last
     from orchestrator.engine.pruning import Pruned
     from orchestrator.engine.run_list import ListedRun, RunLine
     from orchestrator.settings.load import Settings
@@ -40,6 +40,8 @@ def find(given: Namespace, settings: Settings, meaning: Last) -> RunDirectory:
     Raises:
         UsageError: there is none, or more than one.
     """
+    if meaning is not Last.LIVE and "/" not in given.run:
+        bring_here(settings, "" if given.run == "last" else given.run)
     flags = vars(given)
     is_one_server = given.config is not None or flags["server.base_url"] is not None
     return find_run(
@@ -50,6 +52,18 @@ def find(given: Namespace, settings: Settings, meaning: Last) -> RunDirectory:
         taken=lambda line: None if given.quiet else output.say(f"last: {_named(line)}"),
         passed_over=lambda why: None if given.quiet else output.warn(why),
     )
+
+
+def bring_here(settings: Settings, text: str) -> None:
+    """Bring runs of the cluster here; where that fails, what is here is all there is."""
+    if settings.cluster.database_url is None:
+        return
+    from orchestrator.cli.cluster import bring  # noqa: PLC0415 - for the cluster only
+
+    try:
+        bring(settings, text)
+    except OrchestratorError as error:
+        output.warn(f"runs of the cluster may be missing here: {error}")
 
 
 def _named(line: RunLine) -> str:
@@ -67,6 +81,7 @@ def show(given: Namespace) -> int:
         flag = "--yes" if given.yes else "--older-than"
         raise refuse(flag, "it belongs to --prune", advice="add --prune")
     settings = runner.load_offline(given)
+    bring_here(settings, "")
     found = list_runs(
         settings.state_dir,
         vdn=given.vdn,

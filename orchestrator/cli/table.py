@@ -200,6 +200,7 @@ COMMANDS = {
             _DEADLINE,
             _setting("retry.patience_s"),
             Flag("--no-verify", "", "skip the listings before and after the PUTs"),
+            Flag("--cluster", "", "let the workers of the cluster do it, and follow them"),
             _ACCEPT,
             _REASON,
             _OPERATOR,
@@ -428,6 +429,30 @@ COMMANDS = {
         (_JSON,),
         ("orchestrator config show", "orchestrator config show --json"),
         _DONE,
+    ),
+    "cluster init": Command(
+        "make the cluster's tables in cluster.database_url, or bring them up to date",
+        (),
+        ("orchestrator cluster init",),
+        {"0": "the tables are there"} | {code: EXIT_CODES[code] for code in ("2", "5", "70")},
+        "It needs the extra `cluster` and the right to make a schema in the database. What is"
+        " there stays.",
+    ),
+    "worker": Command(
+        "work on runs of the cluster until a signal; start as many as you like, on any machines",
+        (_CONCURRENCY,),
+        ("orchestrator worker", "orchestrator worker --concurrency 16"),
+        {
+            "0": "ended by a signal",
+            "2": EXIT_CODES["2"],
+            "3": "the server refuses it; what it had goes to other workers",
+            "4": "it does not trust the server's certificate",
+            "5": "the database cannot be reached at the beginning",
+            "70": EXIT_CODES["70"],
+        },
+        "SIGTERM or Ctrl-C: what is in flight is finished, the rest goes to other workers."
+        " All workers together keep the rate of the run. While the database is away nothing is"
+        " sent, and it is waited for.",
     ),
     "simulate": Command(
         "a CC-iSales stand-in on loopback, for drills",

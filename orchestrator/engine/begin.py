@@ -20,7 +20,7 @@ from orchestrator.errors import (
 from orchestrator.reports.files import check_folder
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
-from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SETTINGS
+from orchestrator.settings.schema import DATABASE_URL, SECRET_KEY, SECRET_KEY_FILE, SETTINGS
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import RunRecord, open_to_continue
 from orchestrator.store.registry import register
@@ -72,6 +72,7 @@ class _More(TypedDict, total=False):
     restored_before: int
     parent_run: str
     asks: bool
+    cluster: bool
 
 
 class Opened(NamedTuple):
@@ -236,8 +237,8 @@ def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     """The settings by section, as summary.json shows them; without the secret and who is told."""
     document: dict[str, dict[str, object]] = {}
     for row in SETTINGS:
-        is_of_run = row.section not in {"notify", "console"}
-        if row.key not in {SECRET_KEY, SECRET_KEY_FILE} and is_of_run:
+        is_secret = row.key in {SECRET_KEY, SECRET_KEY_FILE, DATABASE_URL}
+        if not is_secret and row.section not in {"notify", "console"}:
             value = settings.value(row.key)
             shown = str(value) if row.is_path and value else value
             document.setdefault(row.section, {})[row.name] = shown

@@ -21,7 +21,7 @@ from orchestrator.engine.begin import (
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import RunResult, tell
-from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.run import RunSpec, follow_cluster, live
 from orchestrator.engine.run_list import is_finished
 from orchestrator.engine.stopped_since import refuse_if_stopped_since
 from orchestrator.reports.rows import RunKind, iso_time
@@ -89,6 +89,8 @@ async def continue_held(
 ) -> RunResult:
     """Continue an opened run of any kind; `confirm` asks the operator of a pause-all."""
     record = opened.record
+    if record.cluster:
+        return await follow_cluster(environment, opened.journal, opened.directory)
     settings = with_server_of(settings, record)
     if record.may_change:
         _announce(opened, environment)

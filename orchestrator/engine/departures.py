@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.policy.pacer import SendRecord
@@ -16,11 +16,27 @@ if TYPE_CHECKING:
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.stop import Alarm, Stopping
+    from orchestrator.policy.ceiling import Turn
     from orchestrator.policy.pacer import Pacer
-    from orchestrator.store.rate_file import RateFile
 
 #: seconds between requests to a server that was sent nearly R + C and has answered none
 _ASLEEP_AGAIN_S = 15.0
+
+
+class SharedRate(Protocol):
+    """The ceiling that a run shares with others (store/rate_file.py, store/pace.py)."""
+
+    #: of the last decision, for people
+    turn: Turn
+
+    def acquire(self, *, now_s: float, own_wait_s: float = 0.0) -> float:
+        """Let a request leave now: 0.0; else seconds until it is worth asking again."""
+
+    def withdraw(self) -> None:
+        """No request waits any more."""
+
+    def close(self) -> None:
+        """The run is over."""
 
 
 class Departures:
@@ -44,7 +60,7 @@ class Departures:
         self._progress = progress
         self._may_wake_to = max(1, math.floor(pacer.ceiling_per_s)) + concurrency
         #: None: this run alone decides
-        self.shared: RateFile | None = None
+        self.shared: SharedRate | None = None
         self._queue = asyncio.Lock()
         #: requests that wait here, and the PUTs among them
         self._waiting = 0
@@ -63,6 +79,11 @@ class Departures:
     def is_limited(self) -> bool:
         """Whether requests wait for the rate limit."""
         return self._waiting > 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the rate limit."""
+        return self._waiting
 
     async def acquire(self, *, change: bool, check: Callable[[], None]) -> SendRecord:
         """Wait in line; returns when the request must leave at once.

@@ -243,6 +243,7 @@ def _is_unfinished(line: RunLine) -> bool:
 def _may_have_changed(line: RunLine) -> bool:
     try:
         with open_saved(line.path / JOURNAL) as saved:
-            return saved.may_have_changed()
+            is_elsewhere = saved.record().cluster and not is_finished(saved)
+            return is_elsewhere or saved.may_have_changed()
     except OrchestratorError:
         return True

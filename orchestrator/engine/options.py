@@ -48,6 +48,8 @@ class PauseOptions:
     deadline_s: float | None = None
     accept: frozenset[Outcome] = frozenset()
     reason: str = ""
+    #: the workers of the cluster send
+    cluster: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from orchestrator.engine.begin import (
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.options import ContinueOptions
-from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.run import RunSpec, follow_cluster, live
 from orchestrator.errors import (
     JournalMismatchError,
     ManifestError,
@@ -146,6 +146,7 @@ async def _plan(
             verify=options.verify,
             accept=frozenset(options.accept),
             manifest=Manifest(listed.path, listed.sha256),
+            cluster=options.cluster,
             parent_run=await asyncio.to_thread(_parent, listed.named_run, settings),
             max_failures=(options.max_failures.number, options.max_failures.is_percent)
             if options.max_failures
@@ -251,6 +252,9 @@ async def _begin(
     options: PauseOptions,
     environment: Environment,
 ) -> RunResult:
+    if options.cluster:
+        return await follow_cluster(environment, journal, directory)
+
     async def work(context: RunContext) -> None:
         await run_bulk(context, BulkPlan(verify=options.verify, continued=False))
 

@@ -19,7 +19,7 @@ from orchestrator.engine.looks import look_at_doubts
 from orchestrator.engine.pool import note_bug
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import StoppedError, Stopping
-from orchestrator.errors import StorageError
+from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import IsalesClient
 from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.auth import AuthState, VdnAccess
@@ -28,6 +28,7 @@ from orchestrator.policy.pacer import Pacer
 from orchestrator.reports.files import earlier_lag_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.settings.schema import DATABASE_URL
 from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
 from orchestrator.store.rate_file import share_rate
 from orchestrator.streams import spare_descriptors
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.departures import SharedRate
     from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.log import Events
@@ -73,6 +75,11 @@ class Environment:
     shares_rate: bool = True
     #: is told, on the loop, that a run has begun and that it is quiet; must return at once
     announce: Callable[[Announcement], None] | None = None
+    #: None: by a file there; in a cluster its database says when a request may leave
+    shared_rate: Callable[[Dispatcher], SharedRate] | None = None
+
+    #: follows a run that the cluster works on to its end; None: there is no cluster
+    follow: Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]] | None = None
 
     def announce_start(self, record: RunRecord) -> None:
         """Say that a run has begun."""
@@ -90,6 +97,25 @@ class Environment:
         if self.store is not None:
             return self.store(journal, keep_going)
         return journal.start(keep_going=keep_going)
+
+
+async def follow_cluster(
+    environment: Environment, journal: Journal, directory: RunDirectory
+) -> RunResult:
+    """Follow a run that the cluster works on; nothing is sent from here.
+
+    Raises:
+        SettingsError: there is no cluster in the settings.
+    """
+    if environment.follow is None:
+        journal.close()
+        raise SettingsError(
+            "the cluster works on this run, and cluster.database_url is not set. Nothing was sent"
+            " from here.",
+            key=DATABASE_URL,
+            advice="set it, or ORCHESTRATOR_DATABASE_URL",
+        )
+    return await environment.follow(journal, directory, environment)
 
 
 class RunSpec(NamedTuple):
@@ -123,48 +149,18 @@ async def live(
         before_report: called when the work has ended, to put last facts on record.
     """
     keep_going = spec.kind is RunKind.PAUSE_ALL
-    record = spec.journal.record()
     if spec.directory is not None:
-        environment.progress.run_id = record.run_id
+        environment.progress.run_id = spec.journal.record().run_id
         environment.progress.folder = spec.directory.path
     journal = environment.make_store(spec.journal, keep_going=keep_going)
-    clock = environment.clock
-    process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
     marked = spec.directory.journal if keep_going and spec.directory else None
     if marked is not None:
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
     if spec.directory is not None:
         environment.stopping.on_stop(partial(_note_ending_in, spec.directory, environment.stopping))
-    context: RunContext | None = None
     try:
-        await _recorded(environment, journal.begin_process(process))
-        if journal.process == 1 and not keep_going:  # an emergency sends first
-            environment.announce_start(record)
-        context = build_context(environment, spec, journal)
-        await perform(environment, spec, context, work)
-        if before_report is not None:
-            await _recorded(environment, before_report(context))
-        ended = _ended(environment.stopping, context)
-        pacer = context.dispatcher.pacer
-        process = process._replace(
-            ended_at_ms=clock.wall_ms(),
-            ended=ended,
-            departures=pacer.departed,
-            worst_1s=pacer.worst_window(),
-            busy_ms=_busy_ms(pacer),
-        )
-        offset_s = context.dispatcher.server_clock.offset_s
-        if offset_s is not None:
-            await _recorded(environment, journal.note(clock_offset_s=offset_s))
-        last_words = journal.end_process(
-            process,
-            why=environment.stopping.why,
-            recoveries=_recoveries(context.dispatcher.auth_state),
-            lag_s=context.lag.lag_s,
-            highest_rate_per_s=spec.settings.pace.rate_per_s,
-        )
-        await _recorded(environment, last_words)
+        await work_on_record(environment, spec, journal, work, before_report=before_report)
         result = await _report(environment, spec, journal)
     finally:
         environment.progress.folder = None
@@ -172,6 +168,55 @@ async def live(
     if marked is not None and journal.failure is None:
         end_gap(marked)
     return result
+
+
+async def work_on_record(
+    environment: Environment,
+    spec: RunSpec,
+    journal: Store,
+    work: Callable[[RunContext], Awaitable[None]],
+    *,
+    before_report: Callable[[RunContext], Awaitable[None]] | None = None,
+) -> Ended:
+    """Do the work of one process, with its beginning and its end on record; returns why it ended.
+
+    Args:
+        environment: the process around it.
+        spec: what is to be done.
+        journal: where it is recorded; stays open.
+        work: what to do with the parts.
+        before_report: called when the work has ended, to put last facts on record.
+    """
+    clock = environment.clock
+    process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
+    await _recorded(environment, journal.begin_process(process))
+    if journal.process == 1 and spec.kind is not RunKind.PAUSE_ALL:  # an emergency sends first
+        environment.announce_start(spec.journal.record())
+    context = build_context(environment, spec, journal)
+    await perform(environment, spec, context, work)
+    if before_report is not None:
+        await _recorded(environment, before_report(context))
+    ended = _ended(environment.stopping, context)
+    pacer = context.dispatcher.pacer
+    process = process._replace(
+        ended_at_ms=clock.wall_ms(),
+        ended=ended,
+        departures=pacer.departed,
+        worst_1s=pacer.worst_window(),
+        busy_ms=_busy_ms(pacer),
+    )
+    offset_s = context.dispatcher.server_clock.offset_s
+    if offset_s is not None:
+        await _recorded(environment, journal.note(clock_offset_s=offset_s))
+    last_words = journal.end_process(
+        process,
+        why=environment.stopping.why,
+        recoveries=_recoveries(context.dispatcher.auth_state),
+        lag_s=context.lag.lag_s,
+        highest_rate_per_s=spec.settings.pace.rate_per_s,
+    )
+    await _recorded(environment, last_words)
+    return ended
 
 
 def _tell_gap(environment: Environment, gap: Gap) -> None:
@@ -345,7 +390,9 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         emergency=emergency,
         concurrency=settings.pace.concurrency,
     )
-    if environment.shares_rate:
+    if environment.shared_rate is not None:
+        dispatcher.departures.shared = environment.shared_rate(dispatcher)
+    elif environment.shares_rate:
         dispatcher.departures.shared = share_rate(
             settings,
             emergency=emergency,

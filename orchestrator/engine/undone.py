@@ -11,7 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import OLD_MS, check_wanted, hold
-from orchestrator.errors import OrchestratorError, StorageError, UsageError
+from orchestrator.engine.run_list import is_finished
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
 from orchestrator.store import MarkState, Reason, open_saved
@@ -116,6 +117,13 @@ def _read_whole(directory: RunDirectory, stopping: Stopping) -> Undone:
         with open_saved(
             directory.journal, whole=True, is_unwanted=lambda: stopping.is_stopping
         ) as saved:
+            record = saved.record()
+            if record.cluster and not is_finished(saved):
+                raise RefusedError(
+                    f"the cluster works on run {record.run_id}, and what it turned off is not known"
+                    " here yet. Nothing was sent.",
+                    advice=f"`orchestrator continue {record.run_id}` follows it to its end",
+                )
             return _undone(directory, saved)
     except StorageError as error:
         check_wanted(stopping)

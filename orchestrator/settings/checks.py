@@ -206,6 +206,20 @@ def webhook_url(value: object) -> object:
     return Secret(url.text + rest)
 
 
+def database_url(value: object) -> object:
+    """Read the address of a PostgreSQL database; never echoed, because it may hold a password."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if not isinstance(value, str):
+        return Refusal("must be an address in quotes")
+    around = what_is_around(value)
+    if around:
+        return Refusal(around)
+    if not value.startswith(("postgresql://", "postgres://")) or not value.isprintable():
+        return Refusal("must be postgresql://USER@HOST:PORT/DATABASE")
+    return Secret(value)
+
+
 def apprise_urls(value: object) -> object:
     """Read addresses in the form of apprise, which knows more about them; never echoed."""
     if not isinstance(value, (list, tuple)):

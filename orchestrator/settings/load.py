@@ -16,6 +16,7 @@ from orchestrator.model import Refusal
 from orchestrator.settings import files, secret_file
 from orchestrator.settings.files import Identity, refused
 from orchestrator.settings.schema import (
+    DATABASE_URL,
     ENVIRONMENT_PREFIX,
     NOTHING,
     OPERATOR_NAME,
@@ -449,7 +450,7 @@ def environment_layer(environ: Mapping[str, str], base: Path) -> dict[str, Given
         text = environ.get(row.variable)
         if text:
             # Wrapped at once, so that no later repr or traceback can show it.
-            value = Secret(text) if row.key == SECRET_KEY else text
+            value = Secret(text) if row.key in {SECRET_KEY, DATABASE_URL} else text
             layer[row.key] = Given(value, row.variable, base, is_text=True)
     return layer
 

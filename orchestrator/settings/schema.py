@@ -27,6 +27,8 @@ SECRET_KEY: Final = "credentials.secret_key"  # noqa: S105
 SECRET_KEY_FILE: Final = "credentials.secret_key_file"  # noqa: S105
 WEBHOOK_SECRET_FILE: Final = "notify.webhook_secret_file"  # noqa: S105
 STATE_DIR: Final = "state.dir"
+#: may hold a password
+DATABASE_URL: Final = "cluster.database_url"
 SERVER_NAME: Final = "server.name"
 OPERATOR_NAME: Final = "operator.name"
 #: the values that stand for "not given"
@@ -455,6 +457,22 @@ class ConsoleSettings:
 
 
 @dataclass(frozen=True)
+class ClusterSettings:
+    """Where runs of many machines are kept."""
+
+    #: None: there is no cluster
+    database_url: Secret | None = _setting(
+        "PostgreSQL of the cluster, as postgresql://user@host:5432/database (needs the extra"
+        " `cluster`)",
+        checks.database_url,
+        None,
+        variable="ORCHESTRATOR_DATABASE_URL",
+        example="postgresql://orchestrator@db.example.com/orchestrator",
+        note="It may hold a password, so it is masked wherever it is shown.",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
@@ -471,6 +489,7 @@ class Settings:
     metrics: MetricsSettings = MetricsSettings()
     notify: NotifySettings = NotifySettings()
     console: ConsoleSettings = ConsoleSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     @property
     def state_dir(self) -> Path:
@@ -495,6 +514,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "metrics": MetricsSettings,
     "notify": NotifySettings,
     "console": ConsoleSettings,
+    "cluster": ClusterSettings,
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

@@ -93,6 +93,15 @@ def server_fingerprint(base_url: str) -> str:
     return url.fingerprint
 
 
+def server_origin(base_url: str) -> str:
+    """Return scheme://host:port, which is what a rate belongs to.
+
+    Raises:
+        ValueError: the text is not a base URL that `read_base_url` accepts.
+    """
+    return "/".join(server_fingerprint(base_url).split("/")[:3])
+
+
 def refused_address(address: Address) -> str:
     """Say why no CC-iSales server can live at an address; "" when it can.
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.policy.ceiling import Claim, Turn, next_turn
 from orchestrator.policy.pacer import GUARD_S
-from orchestrator.settings.server_url import server_fingerprint
+from orchestrator.settings.server_url import server_origin
 from orchestrator.store.run_dir import make_folders
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ class RateFile:
             emergency: it goes before the others.
             warn: called once with a reason when the run keeps its own pace.
         """
-        server = "/".join(server_fingerprint(base_url).split("/")[:3])
-        name = hashlib.sha256(server.encode()).hexdigest()[:16]
+        name = hashlib.sha256(server_origin(base_url).encode()).hexdigest()[:16]
         self.path = state_dir / FOLDER / name
         #: of the last decision, for people
         self.turn = Turn(0.0, -math.inf)

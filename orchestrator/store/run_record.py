@@ -92,6 +92,8 @@ class RunRecord(NamedTuple):
     parent_run: str = ""
     #: pause-all: nothing may be paused before the operator has typed the VDN number
     asks: bool = False
+    #: the workers of a cluster send, not the process that was started for it
+    cluster: bool = False
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}

@@ -31,7 +31,7 @@ from orchestrator.store.tables import (
     reopen,
     set_durable,
 )
-from orchestrator.store.writer import InlineWriter, Rows, ThreadWriter, Unsynced
+from orchestrator.store.writer import InlineWriter, Rows, SqliteKeeper, ThreadWriter, Unsynced
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.reports.rows import ReportRow, SweepRecord
     from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord, Saved
     from orchestrator.store.run_record import RunRecord
-    from orchestrator.store.writer import Writer
+    from orchestrator.store.writer import Keeper, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,12 +87,16 @@ class SqliteJournal:
         )
 
     def start(self, *, keep_going: bool) -> SqliteStore:
+        keeper = self._keeper(keep_going=keep_going)
         writer: Writer
         try:
-            writer = ThreadWriter(self.connection, keep_going=keep_going)
+            writer = ThreadWriter(keeper)
         except RuntimeError:  # no thread can be started
-            writer = InlineWriter(self.connection, keep_going=keep_going)
+            writer = InlineWriter(keeper)
         return SqliteStore(writer, self.path)
+
+    def _keeper(self, *, keep_going: bool) -> Keeper:
+        return SqliteKeeper(self.connection, keep_going=keep_going)
 
     def close(self) -> None:
         self.connection.close()

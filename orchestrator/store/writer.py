@@ -97,10 +97,26 @@ class _Submitted:
     reads: bool
 
 
-class _Store:
-    """The connection and what happens when the disk fails; no thread, no loop."""
+class Keeper(Protocol):
+    """Where a writer puts things; no thread, no loop."""
 
-    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool) -> None:
+    #: why nothing can be put any more, None while all is well
+    failure: StorageError | None
+
+    def apply(self, operations: Operations) -> list[Any]:
+        """Apply all in one commit; an exception takes the place of a result that failed."""
+
+    def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Read outside of any commit; an exception takes the place of the result."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+class SqliteKeeper:
+    """The connection and what happens when the disk fails."""
+
+    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
         self.failure: StorageError | None = None
         self._disk = connection
         self._memory = memory_connection() if keep_going else None
@@ -119,13 +135,13 @@ class _Store:
         results = self._apply_to_disk(operations)
         if self._memory is None:
             return results
-        return _apply(self._memory, operations, own_faults=sqlite3.Error)
+        return apply_all(self._memory, operations, own_faults=sqlite3.Error)
 
     def _apply_to_disk(self, operations: Operations) -> list[Any]:
         if self.failure is None:
             try:
                 self._set_durable(not all(isinstance(one, Unsynced) for one in operations))
-                results = _apply(self._disk, operations)
+                results = apply_all(self._disk, operations)
             except sqlite3.Error as error:
                 self.failure = _lost(self._path, str(error), "free space there, then")
             else:
@@ -150,11 +166,6 @@ class _Store:
             return StorageError(f"the journal cannot be read: {error}")
         except Exception as error:  # noqa: BLE001 - goes to whoever awaits the operation
             return error
-
-    def drop_copy(self) -> None:
-        """Forget the copy in memory: another writer makes its own."""
-        if self._memory is not None:
-            self._memory.close()
 
     def close(self) -> None:
         """Let go of the database."""
@@ -193,7 +204,7 @@ def _file_at(path: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found else None
 
 
-def _apply(
+def apply_all(
     connection: sqlite3.Connection,
     operations: Operations,
     *,
@@ -217,7 +228,7 @@ def _apply(
         return [
             result
             for one in operations
-            for result in _apply(connection, [one], own_faults=own_faults)
+            for result in apply_all(connection, [one], own_faults=own_faults)
         ]
     return results
 
@@ -254,22 +265,23 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 class ThreadWriter:
     """The real writer: one thread, group commit."""
 
-    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
-        self._store = _Store(connection, keep_going=keep_going)
+    def __init__(self, keeper: Keeper) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: none can be started; the keeper is as it was.
+        """
+        self._keeper = keeper
         self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:
-            self._store.drop_copy()
-            raise
+        self._thread.start()
 
     @property
     def failure(self) -> StorageError | None:
         """The first error of the disk, None while all is well."""
-        return self._store.failure
+        return self._keeper.failure
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Apply an operation in the next group; the future is done when it is durable."""
@@ -302,13 +314,13 @@ class ThreadWriter:
             group, open_for_work = self._next_group()
             writes = [one for one in group if not one.reads]
             if writes:
-                _deliver(writes, self._store.apply([one.operation for one in writes]))
+                _deliver(writes, self._keeper.apply([one.operation for one in writes]))
             for one in group[len(writes) :]:
-                _deliver([one], [self._store.read(one.operation)])
+                _deliver([one], [self._keeper.read(one.operation)])
             if len(writes) > 1:
                 # What comes meanwhile goes into the next commit. Who writes alone waits for nobody.
                 self._closing.wait(_APART_S)
-        self._store.close()
+        self._keeper.close()
 
     def _next_group(self) -> tuple[list[_Submitted], bool]:
         """Writes as far as they have come, closed by the first read."""
@@ -323,29 +335,29 @@ class ThreadWriter:
 class InlineWriter:
     """A writer where no thread can be started, or in virtual time: a commit for each operation."""
 
-    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
-        self._store = _Store(connection, keep_going=keep_going)
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
 
     @property
     def failure(self) -> StorageError | None:
         """The first error of the disk, None while all is well."""
-        return self._store.failure
+        return self._keeper.failure
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Apply an operation at once."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, result) for result in self._store.apply([operation])])
+        _resolve([(future, result) for result in self._keeper.apply([operation])])
         return future
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Read at once."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, self._store.read(operation))])
+        _resolve([(future, self._keeper.read(operation))])
         return future
 
     async def close(self) -> None:
         """Close the database."""
-        self._store.close()
+        self._keeper.close()
 
 
 def _deliver(group: list[_Submitted], results: list[Any]) -> None:

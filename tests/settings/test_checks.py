@@ -362,6 +362,27 @@ def test_a_webhook_is_https_or_on_loopback_and_never_echoed(url: object) -> None
     assert "pa55" not in str(refused)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://a:pa55@h/d", "h/d?password=pa55", " postgresql://a:pa55@h", "postgres://\x1b", 7],
+)
+def test_a_database_is_postgresql_and_never_echoed(url: object) -> None:
+    """What is refused is not quoted: it may hold the password."""
+    refused = checks.database_url(url)
+
+    assert isinstance(refused, Refusal)
+    assert "pa55" not in str(refused)
+
+
+def test_a_database_is_kept_as_it_is() -> None:
+    """Both ways to write it; what was checked may be checked again."""
+    for text in ("postgresql://a:b@h:5432/d", "postgres://h"):
+        once = checks.database_url(text)
+        assert isinstance(once, Secret)
+        assert once.reveal() == text
+        assert checks.database_url(once) == once
+
+
 def test_an_address_of_apprise_may_not_turn_verification_off() -> None:
     """Its place is named, nothing of it."""
     refused = str(checks.apprise_urls(["json://a", "jsons://tok3n@a/?x=1&verify=no"]))

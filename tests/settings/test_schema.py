@@ -58,6 +58,7 @@ PROMISED: list[tuple[str, str, object, object]] = [
     ("console.viewers", "", (), ()),
     ("console.stoppers", "", (), ()),
     ("console.restorers", "", (), ()),
+    ("cluster.database_url", "ORCHESTRATOR_DATABASE_URL", None, None),
 ]
 
 

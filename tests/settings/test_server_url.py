@@ -14,6 +14,7 @@ from orchestrator.settings.server_url import (
     read_base_url,
     refused_address,
     server_fingerprint,
+    server_origin,
 )
 
 ACCEPTED = {
@@ -197,3 +198,9 @@ def test_the_host_header_has_the_port_unless_it_is_the_default_and_no_last_dot(
 
     assert not isinstance(url, Refusal)
     assert url.host_header == header
+
+
+def test_a_rate_belongs_to_scheme_host_and_port() -> None:
+    """Two prefixes of one server share it."""
+    assert server_origin("https://cc.example.com/a/b") == "https://cc.example.com:443"
+    assert server_origin("http://127.0.0.1:8080") == "http://127.0.0.1:8080"

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.store import PlanWriter
+from orchestrator.store.chunks import claim
+from orchestrator.store.database import connect
+from orchestrator.store.postgres import add_run, open_part
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.writer import InlineWriter
+from orchestrator.store.writer import InlineWriter, SqliteKeeper
+from tests import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,11 +33,26 @@ def in_memory(_path: Path, lines: Iterable[ManifestLine], record: RunRecord) -> 
     """SQLite in memory, inline."""
     plan = PlanWriter(None)
     plan.take(lines)
-    return SqliteStore(InlineWriter(plan.finish(record).connection))
+    return SqliteStore(InlineWriter(SqliteKeeper(plan.finish(record).connection)))
+
+
+def in_postgres(_path: Path, lines: Iterable[ManifestLine], record: RunRecord) -> Store:
+    """PostgreSQL, a whole run."""
+    url = postgres.shared().database
+    plan = PlanWriter(None)
+    plan.take(lines)
+    with connect(url) as connection:
+        # each test begins the same run: the one of the test before is forgotten
+        connection.execute("DELETE FROM orchestrator.run")
+        run = add_run(url, plan.finish(record), chunk_size=2, emergency=False)
+        part = claim(connection, run, 0, holder="contract")
+    assert part is not None
+    return open_part(url, part).start(keep_going=False)
 
 
 IMPLEMENTATIONS = [
     # a thread of its own is nothing that virtual time knows of
     pytest.param(on_disk, id="on disk", marks=pytest.mark.sockets),
     pytest.param(in_memory, id="in memory"),
+    pytest.param(in_postgres, id="in PostgreSQL", marks=pytest.mark.sockets),
 ]

@@ -1,0 +1,123 @@
+"""`cluster init`, `worker`, and what `--cluster` needs; psycopg and Procrastinate come late."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import output, runner
+from orchestrator.clock import SystemClock
+from orchestrator.errors import CredentialsError, ServerError, SettingsError
+from orchestrator.loading import load_aiohttp
+from orchestrator.reports.rows import iso_time
+from orchestrator.reports.summary import Ended
+from orchestrator.settings.schema import DATABASE_URL
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Awaitable, Callable
+
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
+    from orchestrator.settings.load import Settings
+    from orchestrator.settings.secret import Secret
+    from orchestrator.store import Journal
+    from orchestrator.store.run_dir import RunDirectory
+
+_NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
+
+
+def database(settings: Settings) -> Secret:
+    """The cluster's database.
+
+    Raises:
+        SettingsError: there is none, or what talks to it is not installed.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"{missing[0]} is not installed, and the cluster needs it. Nothing was sent.",
+            key=DATABASE_URL,
+            advice="pip install 'campaign-pause-orchestrator[cluster]'",
+        )
+    url = settings.cluster.database_url
+    if url is None:
+        raise SettingsError(
+            f"{DATABASE_URL} is not set, and the cluster needs it. Nothing was sent.",
+            key=DATABASE_URL,
+            advice="set it, or ORCHESTRATOR_DATABASE_URL: postgresql://user@host:5432/database",
+        )
+    return url
+
+
+def follower(
+    settings: Settings,
+) -> Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]]:
+    """Who follows a run of the cluster; a run that is not the cluster's never asks for it."""
+
+    async def follow(
+        journal: Journal, directory: RunDirectory, environment: Environment
+    ) -> RunResult:
+        url = database(settings)
+        from orchestrator.cluster.following import follow as start  # noqa: PLC0415 - psycopg
+
+        return await start(url, journal, directory, environment)
+
+    return follow
+
+
+def bring(settings: Settings, text: str) -> None:
+    """Bring runs of the cluster into the state directory.
+
+    Raises:
+        OrchestratorError: they cannot be had.
+    """
+    url = database(settings)
+    from orchestrator.cluster.fetching import bring as start  # noqa: PLC0415 - psycopg
+
+    now = iso_time(SystemClock().wall_ms())
+    start(url, settings.state_dir, text, holder=os.uname().nodename, since=now)
+
+
+def init(given: Namespace) -> int:
+    """`cluster init`."""
+    settings = runner.load_offline(given)
+    url = database(settings)
+    from orchestrator.cluster.following import make_cluster  # noqa: PLC0415 - psycopg
+    from orchestrator.store.database import SCHEMA_VERSION  # noqa: PLC0415 - psycopg
+
+    before = make_cluster(url)
+    if before == SCHEMA_VERSION:
+        output.give(f"the cluster's tables are there, version {before}")
+    else:
+        output.give(f"the cluster's tables are made, version {SCHEMA_VERSION}")
+    return 0
+
+
+def worker(given: Namespace) -> int:
+    """`worker`: until a signal."""
+    settings = runner.load(given, consequence="Nothing was sent.")
+    url = database(settings)
+    load_aiohttp()
+    from orchestrator.cluster.worker import Worker, leave_in_time  # noqa: PLC0415 - psycopg
+    from orchestrator.store.database import opened  # noqa: PLC0415 - psycopg
+
+    with opened(url):
+        pass  # what is wrong with it now is said now; later it is waited for
+    around = runner.Stage(given)
+    leave_in_time(around.stopping)
+
+    async def work(environment: Environment) -> None:
+        environment.progress.phase = "waiting for chunks"
+        made = Worker(url, settings, environment)
+        if not given.quiet:
+            output.say(f"worker {made.holder}: waiting for chunks; Ctrl-C ends it")
+        await made.run()
+
+    around.run(work)
+    if around.stopping.ended in {Ended.CREDENTIALS, Ended.DENIED}:
+        raise CredentialsError(f"the worker has ended: {around.stopping.why}")
+    if around.stopping.ended is Ended.UNTRUSTED:
+        raise ServerError(f"the worker has ended: {around.stopping.why}")
+    return 0

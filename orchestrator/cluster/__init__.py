@@ -1,0 +1,1 @@
+"""Many machines, one run: who works on which part of it, and how workers are woken."""

@@ -1,0 +1,81 @@
+"""Runs of the cluster, brought to a machine that has not submitted them.
+
+What arrives is a run directory with a journal like any other, so every command that reads runs
+works on it. Of a run that is not through it is what is on record by now, and says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.engine.run_list import is_finished
+from orchestrator.errors import OrchestratorError
+from orchestrator.store import open_saved
+from orchestrator.store.chunks import newest_runs
+from orchestrator.store.database import opened
+from orchestrator.store.postgres import save_run
+from orchestrator.store.registry import known_runs, register
+from orchestrator.store.run_dir import RunDirectory, is_run_id, make_run_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.settings.secret import Secret
+
+#: the newest runs of the cluster that `runs` and `last` know of
+_NEWEST = 20
+
+
+class _Place(NamedTuple):
+    """A run of the cluster, and where it is or will be here."""
+
+    run: int
+    run_id: str
+    directory: RunDirectory
+    is_here: bool
+
+
+def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -> None:
+    """Copy runs of the cluster into the state directory, as far as they are not whole there.
+
+    Args:
+        url: the cluster's database.
+        state_dir: where runs are kept here.
+        text: the end of a run's id; empty: the newest ones.
+        holder: this host, for whoever finds the directory held.
+        since: likewise, the present.
+
+    Raises:
+        OrchestratorError: the database cannot be asked, or a copy not be written.
+    """
+    with opened(url) as connection:
+        found = newest_runs(connection, ending=text, limit=_NEWEST)
+    for place in _places(state_dir, found):
+        if place.is_here and (_is_whole(place.directory) or place.directory.is_live):
+            continue
+        if not place.is_here:
+            make_run_directory(place.directory.path)
+        place.directory.hold(since=since, host=holder)
+        try:
+            save_run(url, place.run, place.directory.journal)
+        finally:
+            place.directory.release()
+        if not place.is_here:
+            register(state_dir, place.run_id, place.directory.path, durable=True)
+
+
+def _places(state_dir: Path, found: list[tuple[int, str]]) -> Iterator[_Place]:
+    here = {one.run_id: one.directory for one in known_runs(state_dir)}
+    for run, run_id in found:
+        if is_run_id(run_id):
+            usual = RunDirectory(state_dir / "runs" / run_id)
+            yield _Place(run, run_id, here.get(run_id, usual), run_id in here)
+
+
+def _is_whole(directory: RunDirectory) -> bool:
+    try:
+        with open_saved(directory.journal) as saved:
+            return is_finished(saved)
+    except OrchestratorError:
+        return True  # whoever opens it says what is wrong with it

@@ -1,0 +1,149 @@
+"""A run that the cluster works on, as the machine sees it that has submitted it.
+
+Its directory here holds the plan until the run is through, then a copy of all that is on record. So
+whoever is killed while following has lost nothing: the same command, or `continue`, follows again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
+from orchestrator.engine.begin import check_wanted
+from orchestrator.engine.results import make_report, result_of
+from orchestrator.errors import NotBegunError, StorageError
+from orchestrator.policy.decide import Outcome
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES
+from orchestrator.store import open_to_continue
+from orchestrator.store.chunks import open_chunks, outcomes, unrung
+from orchestrator.store.database import migrate, opened
+from orchestrator.store.postgres import add_run, find_run, save_run
+from orchestrator.store.sqlite import SqliteJournal
+
+if TYPE_CHECKING:
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
+    from orchestrator.settings.secret import Secret
+    from orchestrator.store import Journal
+    from orchestrator.store.run_dir import RunDirectory
+
+#: campaigns of a chunk; each is of one VDN
+CHUNK = 500
+#: seconds between two looks at how far it is
+_LOOK_S = 0.5
+_ALL = 1_000_000
+
+
+def make_cluster(url: Secret) -> int:
+    """Make the cluster's tables, or bring them up to date; returns the version before.
+
+    Raises:
+        OrchestratorError: the database cannot be used.
+    """
+    with opened(url, checked=False) as connection:
+        before = migrate(connection)
+    asyncio.run(make_queue(url))
+    return before
+
+
+async def follow(
+    url: Secret, journal: Journal, directory: RunDirectory, environment: Environment
+) -> RunResult:
+    """Put a run into the cluster, unless it is there, and follow it to its end.
+
+    Args:
+        url: the cluster's database.
+        journal: the run's plan; it is closed.
+        directory: where it is kept here.
+        environment: the process around it.
+
+    Raises:
+        StorageError: the database cannot be reached at the beginning, or the copy not be written.
+        NotBegunError: a stop came; the cluster goes on.
+    """
+    assert isinstance(journal, SqliteJournal)
+    with contextlib.closing(journal):
+        check_wanted(environment.stopping)
+        run_id = journal.record().run_id
+        run = await asyncio.to_thread(_put_in, url, journal, run_id)
+    environment.progress.run_id = run_id
+    with contextlib.suppress(Exception):  # a ring that is lost is missed by a worker
+        await _ring_all(url)
+    await _until_done(url, run, run_id, environment)
+    return await _copied(url, run, directory, environment)
+
+
+def _put_in(url: Secret, journal: SqliteJournal, run_id: str) -> int:
+    with opened(url) as connection:
+        run = find_run(connection, run_id)
+    if run is None:
+        run = add_run(url, journal, chunk_size=CHUNK, emergency=False)
+    return run
+
+
+async def _ring_all(url: Secret) -> None:
+    app = make_app(url, _hear_nothing)
+    with opened(url) as connection:
+        found = unrung(connection, task=TASK, limit=_ALL)
+    async with app.open_async():
+        await ring(app, found)
+
+
+async def _hear_nothing(_run: int, _lo: int) -> None:
+    """Only workers hear."""
+
+
+async def _until_done(url: Secret, run: int, run_id: str, environment: Environment) -> None:
+    progress, stopping = environment.progress, environment.stopping
+    progress.phase = "the cluster works"
+    is_away = False
+    while not stopping.is_stopping:
+        try:
+            left, counts = await asyncio.to_thread(_look, url, run)
+        except StorageError as error:
+            if not is_away:
+                environment.events.warning("cluster.away", reason=str(error))
+            is_away = True
+        else:
+            is_away = False
+            progress.outcomes.clear()
+            progress.outcomes.update({Outcome(one): number for one, number in counts.items()})
+            if not left:
+                return
+        await stopping.sleep(_LOOK_S)
+    raise NotBegunError(
+        f"{stopping.why}: run {run_id} is not followed here any more; the cluster goes on with it",
+        exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
+        advice=f"`orchestrator continue {run_id}` follows it again",
+    )
+
+
+def _look(url: Secret, run: int) -> tuple[int, dict[str, int]]:
+    with opened(url) as connection:
+        return open_chunks(connection, run), outcomes(connection, run)
+
+
+async def _copied(
+    url: Secret, run: int, directory: RunDirectory, environment: Environment
+) -> RunResult:
+    """Copy what is on record into the run's directory, and report."""
+    await asyncio.to_thread(save_run, url, run, directory.journal)
+    journal = await asyncio.to_thread(
+        lambda: open_to_continue(directory.journal, is_unwanted=lambda: False)
+    )
+    store = journal.start(keep_going=False)
+    try:
+        stored = await store.read(
+            lambda saved: make_report(
+                saved, directory.path, storage_failed=False, fallback=environment.fallback
+            )
+        )
+        result = result_of(stored, directory.path)
+        await store.note(verdict=result.verdict, exit_code=result.exit_code)
+    finally:
+        await store.close()
+    if stored.failure is not None:
+        environment.events.error("report.failed", error=str(stored.failure))
+    return result

@@ -1,0 +1,368 @@
+"""One worker: it hears of chunks, claims them, and lets the engine work on each as on a run.
+
+Rule 1: nothing leaves unless our lease still stands by our own clock: what was taken over while we
+        were frozen is sent nothing more.
+Rule 2: a worker that is told to end finishes what is in flight and hands the rest back.
+Rule 3: what nobody has and nobody will be rung for is rung for again, by whoever sees it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+
+from orchestrator.cluster.rings import TASK, listen, make_app, ring
+from orchestrator.engine.begin import with_server_of
+from orchestrator.engine.bulk import BulkPlan, run_bulk
+from orchestrator.engine.run import Environment, RunSpec, work_on_record
+from orchestrator.engine.stop import Stopping
+from orchestrator.errors import OrchestratorError
+from orchestrator.model import Action
+from orchestrator.policy.decide import Decision, Outcome, decide_unseen
+from orchestrator.policy.slices import Ask
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.summary import Ended
+from orchestrator.store import OutcomeRecord, Standing
+from orchestrator.store.chunks import LEASE_S, RENEW_S, claim, finish, hand_back, renew, unrung
+from orchestrator.store.database import connect, failure_of
+from orchestrator.store.pace import DatabaseGiver, SharedPace
+from orchestrator.store.postgres import open_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.engine.context import RunContext
+    from orchestrator.engine.dispatcher import Dispatcher
+    from orchestrator.settings.load import Settings
+    from orchestrator.settings.secret import Secret
+    from orchestrator.store import Store
+    from orchestrator.store.postgres import PostgresJournal
+    from orchestrator.store.transfer import Part
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: chunks at work at a time: while one is verified, others send
+ABREAST = 4
+#: seconds between two looks at what nobody has
+_RECONCILE_S = 1.0
+#: chunks that are rung for again at a time
+_RUNG_AT_ONCE = 500
+#: nothing leaves in the last so many seconds of a lease
+_LEASE_MARGIN_S = 0.5
+#: seconds until a chunk whose work failed is tried again
+_AFTER_FAILURE_S = 15.0
+#: seconds that what is in flight gets at the end; the engine itself takes three of them
+_DRAIN_S = 3.5
+#: seconds after which a process that was told to end has ended
+_GONE_S = 4.8
+#: after these a chunk has an outcome for each campaign
+_DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
+#: what keeps this worker from the server as a whole: its keys, a firewall, a certificate
+_HOPELESS = frozenset({Ended.CREDENTIALS, Ended.DENIED, Ended.UNTRUSTED})
+#: seconds until the same trouble is said again
+_SAID_AGAIN_S = 60.0
+
+
+def leave_in_time(stopping: Stopping) -> None:
+    """End this process in time once it is told to, whatever still waits for a database.
+
+    Nothing is lost by it: what is on record is in the database, and leases run out.
+    """
+
+    def begin() -> None:
+        code = {Ended.CREDENTIALS: 3, Ended.DENIED: 3, Ended.UNTRUSTED: 4}.get(stopping.ended, 0)
+        timer = threading.Timer(_GONE_S, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+
+    stopping.on_stop(begin)
+
+
+class Desk:
+    """The connection over which a worker claims, renews and hands back."""
+
+    def __init__(self, url: Secret) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+        self._turn = asyncio.Lock()
+
+    async def do(
+        self,
+        operation: Callable[Concatenate[psycopg.Connection[Any], P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do something with the database, beside the loop.
+
+        Raises:
+            StorageError: it is away.
+        """
+        async with self._turn:
+            return await asyncio.to_thread(
+                self._do, lambda connection: operation(connection, *args, **kwargs)
+            )
+
+    def _do(self, operation: Callable[[psycopg.Connection[Any]], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = connect(self._url)
+            return operation(self._connection)
+        except psycopg.Error as error:
+            self._drop()
+            raise failure_of(error) from error
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+        self._connection = None
+
+    async def close(self) -> None:
+        """Let go of it."""
+        async with self._turn:
+            self._drop()
+
+
+@dataclass(slots=True)
+class _Held:
+    """A chunk at work."""
+
+    part: Part
+    #: until when the lease stands, by our own clock
+    until_s: float
+    stopping: Stopping = field(default_factory=Stopping)
+    journal: PostgresJournal | None = None
+
+    def end(self, ended: Ended, why: str) -> None:
+        """Let the engine finish what is in flight."""
+        self.stopping.stop(ended, why)
+
+    def give_up(self) -> None:
+        """Wait for the database no longer."""
+        if self.journal is not None:
+            self.journal.give_up()
+
+
+class Worker:
+    """A worker, from its start to its end."""
+
+    def __init__(self, url: Secret, settings: Settings, environment: Environment) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            url: the cluster's database.
+            settings: server, credentials, and how many requests may be in flight.
+            environment: the process; its `stopping` ends the worker.
+        """
+        self._url = url
+        self._settings = settings
+        self._environment = environment
+        self._clock = environment.clock
+        self.holder = f"{environment.host}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._desk = Desk(url)
+        self._giver = DatabaseGiver(url, settings.server.base_url)
+        self._held: dict[tuple[int, int], _Held] = {}
+        self._works: set[asyncio.Task[None]] = set()
+        #: event → when it was last said
+        self._said_s: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Work until `stopping` says that it is enough."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            await self._environment.stopping.sleep(None)
+        finally:
+            await self._drain()
+            listening.cancel()
+            await asyncio.wait({listening})
+            await self._giver.close()
+            await self._desk.close()
+
+    async def _drain(self) -> None:
+        for held in self._held.values():
+            held.end(Ended.SIGNAL_TERM, self._environment.stopping.why or "the worker ends")
+        if self._works:
+            await asyncio.wait(self._works, timeout=_DRAIN_S)
+        for held in self._held.values():
+            held.give_up()
+        if self._works:
+            await asyncio.wait(self._works, timeout=0.5)
+
+    async def _listen(self) -> None:
+        """Hear rings; when Procrastinate gives up on a database that was away, begin anew."""
+        while True:
+            app = make_app(self._url, self._heard)
+            try:
+                async with app.open_async(), asyncio.TaskGroup() as both:
+                    both.create_task(listen(app, abreast=ABREAST))
+                    both.create_task(self._reconcile(app))
+            except* Exception as group:  # noqa: BLE001 - whatever a queue raises: the truth is ours
+                if self._is_news("queue"):
+                    self._environment.events.warning(
+                        "cluster.queue_lost", reason=str(_first(group))
+                    )
+            await self._clock.sleep(_RECONCILE_S)
+
+    async def _reconcile(self, app: Any) -> None:
+        while True:
+            found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
+            await ring(app, found)
+            await self._clock.sleep(_RECONCILE_S)
+
+    async def _heard(self, run: int, lo: int) -> None:
+        """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
+        if (run, lo) in self._held or self._environment.stopping.is_stopping:
+            return
+        work = asyncio.create_task(self._take(run, lo))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+        await asyncio.shield(work)
+
+    async def _take(self, run: int, lo: int) -> None:
+        asked_s = self._clock.now_s()
+        try:
+            part = await self._desk.do(claim, run, lo, holder=self.holder)
+        except OrchestratorError:
+            return  # the ring is lost, and will be missed
+        if part is None:
+            return
+        held = self._held[run, lo] = _Held(part, asked_s + LEASE_S)
+        if self._environment.stopping.is_stopping:
+            held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
+        renewing = asyncio.create_task(self._renew(held))
+        after_s = _AFTER_FAILURE_S
+        try:
+            ended = await self._work_on(held)
+            if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):
+                return
+            if held.stopping.ended in _HOPELESS:
+                # the next chunk would end as this one did, and a key can be locked
+                self._environment.stopping.stop(ended, held.stopping.why)
+            if ended is Ended.SIGNAL_TERM:
+                after_s = 0.0
+        except Exception as error:  # noqa: BLE001 - one chunk's bug must not stop the others
+            if self._is_news("chunk"):
+                self._environment.events.warning("cluster.chunk_failed", reason=str(error))
+        finally:
+            renewing.cancel()
+            del self._held[run, lo]
+        with contextlib.suppress(OrchestratorError):  # its lease runs out by itself
+            await self._desk.do(hand_back, part, holder=self.holder, after_s=after_s)
+
+    async def _renew(self, held: _Held) -> None:
+        while True:
+            await self._clock.sleep(RENEW_S)
+            asked_s = self._clock.now_s()
+            try:
+                is_ours = await self._desk.do(renew, held.part, holder=self.holder)
+            except OrchestratorError:
+                continue  # nothing leaves once the lease has run out by our own clock
+            if not is_ours:
+                held.until_s = -1.0
+                held.end(Ended.STORAGE, "another worker has taken over")
+                return
+            held.until_s = asked_s + LEASE_S
+
+    async def _work_on(self, held: _Held) -> Ended:
+        """Let the engine work on a chunk.
+
+        Raises:
+            OrchestratorError: it cannot be read, or belongs to another server.
+        """
+        held.journal = await asyncio.to_thread(open_part, self._url, held.part)
+        journal = held.journal
+        try:
+            record = journal.record()
+            settings = with_server_of(self._settings, record)
+            abreast = max(1, settings.pace.concurrency // ABREAST)
+            pace = replace(settings.pace, rate_per_s=record.rate_per_s, concurrency=abreast)
+            settings = replace(settings, pace=pace)
+            around = self._environment
+            environment = Environment(
+                clock=around.clock,
+                events=around.events,
+                stopping=held.stopping,
+                transport=around.transport,
+                host=around.host,
+                shared_rate=lambda dispatcher: self._share(dispatcher, held),
+            )
+            spec = RunSpec(
+                kind=RunKind.PAUSE,
+                settings=settings,
+                journal=journal,
+                directory=None,
+                decide_by_reading=not record.verify,
+            )
+            plan = BulkPlan(verify=record.verify, continued=held.part.epoch > 1)
+        except BaseException:
+            journal.close()
+            raise
+
+        async def work(context: RunContext) -> None:
+            await run_bulk(context, plan)
+
+        store = journal.start(keep_going=False)
+        try:
+            ended = await work_on_record(environment, spec, store, work)
+            if ended is Ended.DENIED and not held.stopping.is_stopping:
+                await _call_denied(store, held, at_ms=around.clock.wall_ms())
+        finally:
+            await store.close()
+        return ended
+
+    def _share(self, dispatcher: Dispatcher, held: _Held) -> SharedPace:
+        own = Ask(dispatcher.pacer.ceiling_per_s, emergency=False, wanted=1)
+        pace = SharedPace(self._giver, self._clock, own, warn=self._no_rate)
+        pace.waiting = lambda: dispatcher.departures.waiting
+        pace.wake = dispatcher.alarm.ring
+        pace.may_send = lambda now_s: now_s < held.until_s - _LEASE_MARGIN_S
+        return pace
+
+    def _no_rate(self, reason: str) -> None:
+        if self._is_news("rate"):
+            self._environment.events.warning("rate.not_given", reason=reason)
+
+    def _is_news(self, event: str) -> bool:
+        """Whether it has not been said in the last minute: all chunks meet the same trouble."""
+        now_s = self._clock.now_s()
+        is_news = now_s - self._said_s.get(event, -_SAID_AGAIN_S) >= _SAID_AGAIN_S
+        if is_news:
+            self._said_s[event] = now_s
+        return is_news
+
+
+async def _call_denied(store: Store, held: _Held, *, at_ms: int) -> None:
+    """Give what is left of a VDN that the server keeps from us an outcome, as a report would."""
+    assert held.part.vdn_id is not None
+    left = [one for one in await store.known_of_vdn(held.part.vdn_id) if one.outcome is None]
+    await store.complete(
+        [
+            OutcomeRecord(
+                one.seq,
+                one.ref,
+                decide_unseen(Action.PAUSE, one.history)
+                if one.history.attempts
+                else Decision(Outcome.DENIED),
+                Standing.RETRY_LATER,
+                at_ms,
+                error=f"access to its VDN is refused: {held.stopping.why}",
+            )
+            for one in left
+        ]
+    )
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """What one of several that came together says."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

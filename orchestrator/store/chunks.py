@@ -1,0 +1,175 @@
+"""Who has which part of a run: leases on the database's clock, and epochs that fence.
+
+Rule 1: a claim is one conditional UPDATE that raises the epoch; whoever had the part before has
+        lost it from then on, awake or not: transfer.py puts nothing in the name of an old epoch.
+Rule 2: a lease says only when somebody else may claim; it is renewed by holder and epoch.
+Rule 3: a part is done when every campaign of it has an outcome, and not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.store.transfer import Part
+
+if TYPE_CHECKING:
+    import psycopg
+
+#: seconds until what a killed worker had may be claimed by another
+LEASE_S = 5.0
+#: seconds between two renewals: three may fail
+RENEW_S = 1.25
+
+
+class Waiting(NamedTuple):
+    """A chunk that nobody has."""
+
+    run: int
+    lo: int
+    emergency: bool
+
+
+def claim(
+    connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str, lease_s: float = LEASE_S
+) -> Part | None:
+    """Take a part for a while, under a new epoch; None: it is done, or somebody has it.
+
+    Args:
+        connection: to the database.
+        run: of which run.
+        lo: which part; 0: the run as a whole.
+        holder: who takes it; unique to one process.
+        lease_s: seconds until somebody else may.
+    """
+    found = connection.execute(
+        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = %(holder)s,"
+        " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
+        " WHERE run = %(run)s AND lo = %(lo)s AND done_at IS NULL"
+        " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
+        " RETURNING hi, vdn, epoch",
+        {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
+    ).fetchone()
+    return Part(run, lo, *found) if found else None
+
+
+def renew(
+    connection: psycopg.Connection[Any], part: Part, *, holder: str, lease_s: float = LEASE_S
+) -> bool:
+    """Have a part for longer; False: somebody else has it, or it is done."""
+    return _changed(
+        connection,
+        "lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)",
+        part,
+        holder,
+        lease_s=lease_s,
+    )
+
+
+def hand_back(
+    connection: psycopg.Connection[Any], part: Part, *, holder: str, after_s: float = 0.0
+) -> bool:
+    """Let anybody claim a part; what is still on its way in our name is refused.
+
+    Args:
+        connection: to the database.
+        part: what was claimed.
+        holder: by whom.
+        after_s: seconds until somebody may; for a part that has just failed.
+
+    Returns:
+        False: it was not ours any more.
+    """
+    return _changed(
+        connection,
+        "epoch = epoch + 1, holder = NULL,"
+        " lease_until = clock_timestamp() + make_interval(secs => %(after_s)s)",
+        part,
+        holder,
+        after_s=after_s,
+    )
+
+
+def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> bool:
+    """Call a chunk done; nothing is put into it from then on.
+
+    Returns:
+        False: it is not ours any more, or a campaign of it has no outcome.
+    """
+    return _changed(
+        connection,
+        "epoch = epoch + 1, holder = NULL, lease_until = NULL, done_at = clock_timestamp()",
+        part,
+        holder,
+        "NOT EXISTS (SELECT FROM orchestrator.plan p WHERE p.run = chunk.run"
+        " AND p.vdn_id = chunk.vdn AND p.seq BETWEEN chunk.lo AND chunk.hi AND p.problem = ''"
+        " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
+        " WHERE d.run = p.run AND d.seq = p.seq)"
+        " AND NOT EXISTS (SELECT FROM orchestrator.outcomes o"
+        " WHERE o.run = p.run AND o.seq = p.seq))",
+    )
+
+
+def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> list[Waiting]:
+    """Chunks that anybody may claim and no ring in Procrastinate's queue is for.
+
+    Their rings were lost with the submitter, or have been heard by a worker that is gone. Of
+    emergencies first, then of the oldest run.
+    """
+    found = connection.execute(
+        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"
+        " JOIN orchestrator.run r ON r.run = c.run"
+        " WHERE c.done_at IS NULL AND c.lo > 0"
+        " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
+        " AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.status = 'todo'"
+        " AND j.task_name = %s AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
+        " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s",
+        (task, limit),
+    )
+    return [Waiting(*row) for row in found]
+
+
+def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
+    """How many chunks of a run are not done."""
+    (number,) = connection.execute(
+        "SELECT count(*) FROM orchestrator.chunk WHERE run = %s AND lo > 0 AND done_at IS NULL",
+        (run,),
+    ).fetchone() or (0,)
+    return int(number)
+
+
+def newest_runs(
+    connection: psycopg.Connection[Any], *, ending: str, limit: int
+) -> list[tuple[int, str]]:
+    """The newest runs whose id ends so, each with its id; empty: all."""
+    return connection.execute(
+        "SELECT run, run_id FROM orchestrator.run WHERE right(run_id, length(%(ending)s)) ="
+        " %(ending)s ORDER BY run DESC LIMIT %(limit)s",
+        {"ending": ending, "limit": limit},
+    ).fetchall()
+
+
+def outcomes(connection: psycopg.Connection[Any], run: int) -> dict[str, int]:
+    """Recorded outcomes of a run and their numbers."""
+    found = connection.execute(
+        "SELECT outcome, count(*) FROM orchestrator.outcomes WHERE run = %s GROUP BY outcome",
+        (run,),
+    )
+    return dict(found.fetchall())
+
+
+def _changed(
+    connection: psycopg.Connection[Any],
+    change: str,
+    part: Part,
+    holder: str,
+    condition: str = "true",
+    **more: float,
+) -> bool:
+    """Change a part that is still ours."""
+    changed = connection.execute(
+        f"UPDATE orchestrator.chunk SET {change} WHERE run = %(run)s AND lo = %(lo)s"  # noqa: S608 - our own text
+        " AND epoch = %(epoch)s AND holder = %(holder)s AND done_at IS NULL"
+        f" AND {condition}".encode(),
+        {"run": part.run, "lo": part.lo, "epoch": part.epoch, "holder": holder, **more},
+    )
+    return changed.rowcount == 1

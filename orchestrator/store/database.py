@@ -1,0 +1,173 @@
+"""The cluster's PostgreSQL: how it is reached, and its tables made and brought up to date."""
+
+from __future__ import annotations
+
+import contextlib
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from orchestrator.errors import JournalMismatchError, SettingsError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.settings.secret import Secret
+
+#: by version, from 1; what has been released is never changed
+MIGRATIONS = ("postgres.sql",)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+#: who waits for a database longer than this waits for one that is away
+_HOW: dict[str, Any] = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5_000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "application_name": "orchestrator",
+    # half of a text in the encoding of somebody's terminal is no text
+    "client_encoding": "utf8",
+}
+#: any number that others do not lock: "CPOJ"
+_MIGRATION_LOCK = 0x43504F4A
+
+
+def connect(url: Secret, **more: Any) -> psycopg.Connection[Any]:
+    """Open a connection that commits each statement by itself.
+
+    Args:
+        url: `cluster.database_url`; it holds a password.
+        more: what psycopg takes besides.
+
+    Raises:
+        SettingsError: it is not the address of a database.
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    return psycopg.connect(**parameters(url), autocommit=True, **more)
+
+
+async def connect_async(url: Secret) -> psycopg.AsyncConnection[Any]:
+    """The same, for the loop.
+
+    Raises:
+        SettingsError: it is not the address of a database.
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    return await psycopg.AsyncConnection.connect(**parameters(url), autocommit=True)
+
+
+def parameters(url: Secret) -> dict[str, Any]:
+    """How a client of libpq is told of it; without its options, a password is in there.
+
+    Raises:
+        SettingsError: it is not the address of a database.
+    """
+    try:
+        return _HOW | conninfo_to_dict(url.reveal())
+    except psycopg.ProgrammingError:
+        # what it says repeats a part of the address, which may be the password
+        raise SettingsError(
+            "cluster.database_url is not an address of PostgreSQL",
+            key="cluster.database_url",
+            advice="write it as postgresql://user@host:5432/database",
+        ) from None
+
+
+@contextlib.contextmanager
+def opened(url: Secret, *, checked: bool = True) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a database, for a short while.
+
+    Args:
+        url: `cluster.database_url`.
+        checked: see that it has our tables, in our version.
+
+    Raises:
+        SettingsError: it is not the address of a database.
+        StorageError: it cannot be reached, or it failed.
+        JournalMismatchError: its tables are missing, or of another version.
+    """
+    try:
+        with connect(url) as connection:
+            if checked:
+                check_version(connection)
+            yield connection
+    except psycopg.Error as error:
+        raise failure_of(error) from error
+
+
+def failure_of(error: psycopg.Error) -> StorageError:
+    """What went wrong with the database, in one line without its address."""
+    lines = str(error).strip().splitlines() or ["it is away"]
+    reason = error.diag.message_primary or lines[0]
+    return StorageError(
+        f"the cluster's database failed: {reason}",
+        advice="see that PostgreSQL runs and that cluster.database_url is right, then repeat it",
+    )
+
+
+def check_version(connection: psycopg.Connection[Any]) -> None:
+    """See that the tables are there and are ours.
+
+    Raises:
+        JournalMismatchError: they are missing, or of another version.
+    """
+    version = version_of(connection)
+    if version == 0:
+        raise JournalMismatchError(
+            "the cluster's database has no tables of the orchestrator",
+            advice="`orchestrator cluster init` makes them",
+        )
+    if version != SCHEMA_VERSION:
+        advice = "`orchestrator cluster init` brings it up to date"
+        if version > SCHEMA_VERSION:
+            advice = "use the version of the orchestrator that the other workers have"
+        raise JournalMismatchError(
+            f"the cluster's database has tables of version {version}, this version of the"
+            f" orchestrator uses version {SCHEMA_VERSION}",
+            advice=advice,
+        )
+
+
+def version_of(connection: psycopg.Connection[Any]) -> int:
+    """The version of the tables; 0: there are none."""
+    (found,) = connection.execute("SELECT to_regclass('orchestrator.version')").fetchone() or ("",)
+    if found is None:
+        return 0
+    (version,) = connection.execute("SELECT max(version) FROM orchestrator.version").fetchone() or (
+        0,
+    )
+    return int(version or 0)
+
+
+def migrate(connection: psycopg.Connection[Any]) -> int:
+    """Make the tables or bring them up to date, all or nothing; returns the version before.
+
+    Raises:
+        JournalMismatchError: they are newer than we are.
+    """
+    with connection.transaction():
+        # two at a time: the second finds everything done
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        before = version_of(connection)
+        if before > SCHEMA_VERSION:
+            check_version(connection)
+        if before == 0:
+            connection.execute("CREATE SCHEMA IF NOT EXISTS orchestrator")
+            connection.execute(
+                "CREATE TABLE orchestrator.version (version integer PRIMARY KEY,"
+                " at timestamptz NOT NULL DEFAULT clock_timestamp())"
+            )
+        for version in range(before + 1, SCHEMA_VERSION + 1):
+            script = files("orchestrator.store").joinpath(MIGRATIONS[version - 1])
+            connection.execute(script.read_text("utf-8").encode())
+            connection.execute("INSERT INTO orchestrator.version VALUES (%s)", (version,))
+    return before
+
+
+def has_queue(connection: psycopg.Connection[Any]) -> bool:
+    """Whether Procrastinate's tables are there."""
+    found = connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL").fetchone()
+    return bool(found and found[0])

@@ -1,0 +1,236 @@
+"""A run in the cluster's PostgreSQL: what `base` promises, kept there.
+
+A process works on a copy of its part in SQLite (transfer.py): the engine's questions are answered
+by that copy, and what a commit puts into it is put into PostgreSQL before anybody is told that it
+is on record. So there is one set of questions. A chunk's copy holds its campaigns alone, and the
+engine that works on it needs to know of no others
+(docs/decisions/0031-a-chunk-is-a-small-journal.md).
+
+While PostgreSQL is away nothing is on record, so nothing leaves; it is tried again for as long as
+it takes. A newer epoch ends that at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from orchestrator.errors import FencedError, RefusedError, StorageError
+from orchestrator.store.database import connect, failure_of, opened
+from orchestrator.store.sqlite import SqliteJournal
+from orchestrator.store.transfer import Part, copy_run, follow, followed, forget, load, put_rows
+from orchestrator.store.writer import Unsynced, apply_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from orchestrator.settings.secret import Secret
+    from orchestrator.store.base import Saved
+    from orchestrator.store.writer import Operations
+
+#: seconds before a database that was away is tried again: the first time, and at most
+_AGAIN_S, _AGAIN_AT_MOST_S = 0.05, 1.0
+
+#: beyond every line of a list
+_NO_END = 2**62
+
+
+class PostgresKeeper:
+    """Puts into PostgreSQL what is put into a copy of a part."""
+
+    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part) -> None:
+        self.failure: StorageError | None = None
+        self._copy = copy
+        self._url = url
+        self._part = part
+        self._database: psycopg.Connection[Any] | None = None
+        self._given_up = threading.Event()
+        follow(copy)
+
+    def apply(self, operations: Operations) -> list[Any]:
+        if self.failure is None:
+            try:
+                results = apply_all(self._copy, operations)
+                rows = followed(self._copy)
+                if rows:
+                    synced = not all(isinstance(one, Unsynced) for one in operations)
+                    self._put(rows, synced=synced)
+                    forget(self._copy, rows)
+            except sqlite3.Error as error:
+                self.failure = StorageError(f"the copy of the run failed: {error}")
+            except StorageError as error:
+                self.failure = error
+            else:
+                return results
+        return [self.failure] * len(operations)
+
+    def _put(self, rows: dict[str, Any], *, synced: bool) -> None:
+        """Put rows, as often as it takes.
+
+        Raises:
+            FencedError: another worker has this part now.
+            StorageError: the database refuses them, or nobody wants to wait any longer.
+        """
+        wait_s = _AGAIN_S
+        while True:
+            try:
+                if self._database is None:
+                    self._database = connect(self._url)
+                if not put_rows(self._database, self._part, rows, synced=synced):
+                    raise FencedError
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self._drop()
+                if self._given_up.wait(wait_s):
+                    raise failure_of(error) from error
+                wait_s = min(2 * wait_s, _AGAIN_AT_MOST_S)
+            except psycopg.Error as error:
+                raise failure_of(error) from error
+            else:
+                return
+
+    def give_up(self) -> None:
+        """Wait for the database no longer."""
+        self._given_up.set()
+
+    def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            return operation(self._copy)
+        except sqlite3.Error as error:
+            return StorageError(f"the copy of the run cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - goes to whoever awaits the operation
+            return error
+
+    def _drop(self) -> None:
+        if self._database is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._database.close()
+        self._database = None
+
+    def close(self) -> None:
+        self._drop()
+        self._copy.close()
+
+
+class PostgresJournal(SqliteJournal):
+    """A part of a run in PostgreSQL that this process has claimed."""
+
+    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part) -> None:
+        super().__init__(copy)
+        self.part = part
+        self._url = url
+        self._keepers: list[PostgresKeeper] = []
+
+    def _keeper(self, *, keep_going: bool) -> PostgresKeeper:
+        # who is to go on without the database does not work in a cluster
+        del keep_going
+        self._keepers.append(PostgresKeeper(self.connection, self._url, self.part))
+        return self._keepers[-1]
+
+    def give_up(self) -> None:
+        """Wait for the database no longer: what is not on record by now fails."""
+        for keeper in self._keepers:
+            keeper.give_up()
+
+
+def add_run(url: Secret, journal: SqliteJournal, *, chunk_size: int, emergency: bool) -> int:
+    """Put a new run into PostgreSQL, cut into chunks; all or nothing. Returns its number.
+
+    Args:
+        url: the database.
+        journal: the run with its plan.
+        chunk_size: campaigns in a chunk, at most; each is of one VDN.
+        emergency: its chunks go before those of lists.
+
+    Raises:
+        StorageError, JournalMismatchError: the database.
+        RefusedError: there is such a run already.
+    """
+    run_id = journal.record().run_id
+    with opened(url) as connection, connection.transaction():
+        found = connection.execute(
+            "INSERT INTO orchestrator.run (run_id, emergency) VALUES (%s, %s)"
+            " ON CONFLICT (run_id) DO NOTHING RETURNING run",
+            (run_id, emergency),
+        ).fetchone()
+        if found is None:
+            raise RefusedError(
+                f"the cluster has a run {run_id} already. Nothing was sent.",
+                advice=f"`orchestrator continue {run_id}` follows it",
+            )
+        (run,) = found
+        copy_run(journal.connection, connection, run)
+        connection.execute(
+            "INSERT INTO orchestrator.chunk (run, lo, hi) VALUES (%s, 0, %s)", (run, _NO_END)
+        )
+        connection.execute(
+            "INSERT INTO orchestrator.chunk (run, lo, hi, vdn)"
+            " SELECT %(run)s, min(seq), max(seq), vdn_id FROM (SELECT seq, vdn_id,"
+            " (row_number() OVER (PARTITION BY vdn_id ORDER BY seq) - 1) / %(size)s AS part"
+            " FROM orchestrator.plan p WHERE run = %(run)s AND problem = '' AND NOT EXISTS"
+            " (SELECT FROM orchestrator.duplicates d WHERE d.run = p.run AND d.seq = p.seq)"
+            ") AS numbered GROUP BY vdn_id, part",
+            {"run": run, "size": chunk_size},
+        )
+    return int(run)
+
+
+def find_run(connection: psycopg.Connection[Any], run_id: str) -> int | None:
+    """The number of a run, None if it is not in the cluster."""
+    found = connection.execute(
+        "SELECT run FROM orchestrator.run WHERE run_id = %s", (run_id,)
+    ).fetchone()
+    return int(found[0]) if found else None
+
+
+@contextlib.contextmanager
+def open_saved_run(url: Secret, run: int) -> Iterator[Saved]:
+    """A run to be read, as it stood at one instant, whoever works on it.
+
+    Raises:
+        StorageError: the database cannot be reached, or a row is damaged.
+        JournalMismatchError: its tables are missing, or of another version.
+    """
+    with opened(url) as connection:
+        # a file that SQLite removes itself: a long list need not fit into memory
+        copy = load(connection, Part(run, 0, _NO_END, None, 0), path="")
+    with contextlib.closing(copy):
+        yield SqliteJournal(copy)
+
+
+def save_run(url: Secret, run: int, path: Path) -> None:
+    """Copy all that is on record of a run into a journal, in place of the one that is there.
+
+    Raises:
+        StorageError: the database cannot be reached, a row is damaged, or the copy not be written.
+        JournalMismatchError: its tables are missing, or of another version.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        mode = 0o660 if path.parent.stat().st_mode & 0o2000 else 0o600
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        os.fchmod(descriptor, mode)
+        os.close(descriptor)
+        with opened(url) as connection:
+            load(connection, Part(run, 0, _NO_END, None, 0), path=str(part)).close()
+        part.replace(path)
+    except (OSError, sqlite3.Error) as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"the run cannot be copied to {path}: {error}") from error
+
+
+def open_part(url: Secret, part: Part) -> PostgresJournal:
+    """A part that has been claimed, for the engine.
+
+    Raises:
+        StorageError: the database cannot be reached, or a row is damaged.
+        JournalMismatchError: its tables are missing, or of another version.
+    """
+    with opened(url) as connection:
+        return PostgresJournal(load(connection, part), url, part)

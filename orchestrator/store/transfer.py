@@ -1,0 +1,314 @@
+"""The rows of a run on their way between a journal in SQLite and the cluster's PostgreSQL.
+
+Rows travel as they are, checksum included, so what arrives is checked as a journal's rows are. Who
+writes names its epoch, and the statement that puts the rows puts none when that is not the newest.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.errors import StorageError
+from orchestrator.reports.summary import Ended
+from orchestrator.store.tables import TABLES, crc, create_tables, index_plan, put
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import psycopg
+
+    from orchestrator.store.tables import Row
+
+#: what belongs to a chunk, or to the run as a whole, with the rest of its key
+_OF_CHUNK = {"meta": ("key",), "sweeps": ("number",), "lives": ("life",)}
+#: what belongs to a line of the list
+_OF_LINE = {
+    "plan": ("seq",),
+    "duplicates": ("seq",),
+    "looks": ("seq",),
+    "attempts": ("seq", "number"),
+    "outcomes": ("seq",),
+}
+_KEYS = _OF_CHUNK | _OF_LINE
+#: rows that are fetched, copied or put at a time
+_AT_ONCE = 5_000
+
+#: PostgreSQL keeps no NUL in a text, and names on a server may hold one
+_MARK = "\x1a"
+
+#: the processes that worked on chunks, who ended last at the end; one that was killed has no end
+_WORKERS = (
+    "SELECT min(started_at_ms),"
+    " CASE WHEN (array_agg(ended ORDER BY started_at_ms DESC, lo DESC))[1] IS NOT NULL"
+    " THEN max(ended_at_ms) END, (array_agg(ended ORDER BY started_at_ms DESC, lo DESC))[1],"
+    " pid, host, sum(departures)::bigint, max(worst_1s),"
+    # its chunks overlap
+    " least(sum(busy_ms)::bigint, max(ended_at_ms) - min(started_at_ms))"
+    " FROM orchestrator.lives WHERE run = %s AND lo > 0 GROUP BY host, pid"
+    " ORDER BY max(ended_at_ms) NULLS FIRST"
+)
+#: the most PUTs of all workers in a second, by their own clocks
+_WORST = (
+    "SELECT max(together) FROM (SELECT count(*) OVER"
+    " (ORDER BY sent_at_ms RANGE BETWEEN 999 PRECEDING AND CURRENT ROW) AS together"
+    " FROM orchestrator.attempts WHERE run = %s AND sent_at_ms IS NOT NULL) AS counted"
+)
+#: what holds for a run if it holds for one of its chunks: the largest counts
+_LARGEST = (
+    "SELECT key, max(value::float8)::numeric(20, 3)::text FROM orchestrator.meta"
+    " WHERE run = %s AND key IN ('lag_s', 'clock_offset_s') GROUP BY key"
+)
+#: when the last chunk was done; NULL: one is open
+_DONE = (
+    "SELECT CASE WHEN bool_and(done_at IS NOT NULL)"
+    " THEN (extract(epoch FROM max(done_at)) * 1000)::bigint END"
+    " FROM orchestrator.chunk WHERE run = %s AND lo > 0"
+)
+
+
+class Part(NamedTuple):
+    """A run, or a chunk of it, as one worker has it."""
+
+    run: int
+    #: 0: the run as a whole
+    lo: int
+    hi: int
+    #: None: every VDN
+    vdn_id: int | None
+    epoch: int
+
+
+def columns(table: str) -> list[str]:
+    """The columns that a row of a journal has, its checksum last."""
+    return [one.split(" ", 1)[0] for one in TABLES[table]] + ["crc"]
+
+
+def _types(table: str) -> list[str]:
+    kinds = [one.split(" ")[1] for one in TABLES[table]]
+    return ["text" if kind == "TEXT" else "bigint" for kind in kinds] + ["bigint"]
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, str) and ("\0" in value or _MARK in value):
+        return value.replace(_MARK, f"{_MARK}1").replace("\0", f"{_MARK}0")
+    return value
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, str) and _MARK in value:
+        return value.replace(f"{_MARK}0", "\0").replace(f"{_MARK}1", _MARK)
+    return value
+
+
+# -- to PostgreSQL ----------------------------------------------------------------------------
+
+
+def copy_run(journal: sqlite3.Connection, to: psycopg.Connection[Any], run: int) -> None:
+    """Copy a whole journal; in a transaction of the caller's."""
+    for table in _KEYS:
+        names = columns(table)
+        leading = ["run", "lo"] if table in _OF_CHUNK else ["run"]
+        owner = (run, 0) if table in _OF_CHUNK else (run,)
+        target = f"COPY orchestrator.{table} ({', '.join([*leading, *names])}) FROM STDIN"
+        rows = journal.execute(f"SELECT {', '.join(names)} FROM {table}")  # noqa: S608 - ours
+        with to.cursor() as cursor, cursor.copy(target.encode()) as copy:
+            for row in rows:
+                copy.write_row((*owner, *map(_marked, row)))
+
+
+def follow(journal: sqlite3.Connection) -> None:
+    """From here on remember which rows of a journal are put."""
+    for table, keys in _KEYS.items():
+        names = ", ".join(keys)
+        journal.execute(f"CREATE TEMP TABLE put_{table} ({names}, PRIMARY KEY ({names}))")
+        new = ", ".join(f"NEW.{key}" for key in keys)
+        journal.execute(
+            f"CREATE TEMP TRIGGER note_{table} AFTER INSERT ON main.{table} BEGIN"  # noqa: S608 - ours
+            f" INSERT OR IGNORE INTO put_{table} VALUES ({new}); END"
+        )
+
+
+def followed(journal: sqlite3.Connection) -> dict[str, list[Row]]:
+    """The rows that have been put since the last `forget`, as they are now."""
+    found = {}
+    for table, keys in _KEYS.items():
+        names = ", ".join(columns(table))
+        rows = journal.execute(
+            f"SELECT {names} FROM temp.put_{table} JOIN main.{table} USING ({', '.join(keys)})"  # noqa: S608 - ours
+        ).fetchall()
+        if rows:
+            found[table] = rows
+    return found
+
+
+def forget(journal: sqlite3.Connection, tables: Iterable[str]) -> None:
+    """What was put into these tables is in PostgreSQL."""
+    for table in tables:
+        journal.execute(f"DELETE FROM temp.put_{table}")  # noqa: S608 - ours
+
+
+def put_rows(
+    to: psycopg.Connection[Any], part: Part, rows: dict[str, list[Row]], *, synced: bool
+) -> bool:
+    """Put rows in one statement, which is one commit; repeated, it changes nothing.
+
+    One statement leaves no transaction open that a frozen worker could hold others up with.
+
+    Returns:
+        False: a newer epoch has this part, and nothing was put.
+    """
+    arguments: list[Any] = [part.run, part.lo, part.epoch]
+    for table, some in rows.items():
+        arguments += [part.run, part.lo] if table in _OF_CHUNK else [part.run]
+        arguments += [list(map(_marked, column)) for column in zip(*some, strict=True)]
+    found = to.execute(_statement(tuple(rows), synced), arguments).fetchone()
+    return found is not None and found[0] == 1
+
+
+@functools.cache
+def _statement(tables: tuple[str, ...], synced: bool) -> bytes:  # noqa: FBT001 - a cached key
+    puts = "".join(f", put_{table} AS ({_insert(table)})" for table in tables)
+    lazily = "" if synced else ", set_config('synchronous_commit', 'off', true)"
+    return (
+        "WITH held AS (SELECT FROM orchestrator.chunk"  # noqa: S608 - our own names
+        f" WHERE run = %s AND lo = %s AND epoch = %s FOR SHARE){puts}"
+        f" SELECT (SELECT count(*) FROM held){lazily}"
+    ).encode()
+
+
+def _insert(table: str) -> str:
+    names, types = columns(table), _types(table)
+    key = ["run", "lo", *_KEYS[table]] if table in _OF_CHUNK else ["run", *_KEYS[table]]
+    leading = key[: len(key) - len(_KEYS[table])]
+    new = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in key)
+    return (
+        f"INSERT INTO orchestrator.{table} ({', '.join([*leading, *names])})"  # noqa: S608 - ours
+        f" SELECT {', '.join(['%s::bigint'] * len(leading))}, new.*"
+        f" FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)}) AS new"
+        " WHERE EXISTS (SELECT FROM held)"
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {new}"
+    )
+
+
+# -- from PostgreSQL --------------------------------------------------------------------------
+
+
+def load(source: psycopg.Connection[Any], part: Part, *, path: str = ":memory:") -> Any:
+    """Make a journal in SQLite of a run, or of the campaigns of one of its chunks.
+
+    Raises:
+        StorageError: a row is damaged.
+    """
+    journal = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        create_tables(journal)
+        journal.execute("BEGIN")
+        with source.transaction():
+            source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            for table in _OF_LINE:
+                _load_lines(journal, table, _rows_of_lines(source, part, table))
+            _load_notes(journal, source, part)
+            _load_processes(journal, source, part)
+            for row in _rows_of_chunk(source, part, "sweeps"):
+                put(journal, "sweeps", row[1:])
+        journal.execute("COMMIT")
+        index_plan(journal)
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def _load_lines(journal: sqlite3.Connection, table: str, rows: Iterator[Row]) -> None:
+    marks = ", ".join("?" * len(columns(table)))
+    journal.executemany(
+        f"INSERT INTO {table} VALUES ({marks})",  # noqa: S608 - our own table names
+        (_checked(table, row) for row in rows),
+    )
+
+
+def _checked(table: str, row: Row) -> Row:
+    if crc(row[:-1]) != row[-1]:
+        raise StorageError(
+            f"the cluster's database is damaged: a row of {table} fails its checksum"
+            f" (line {row[0]}). Nothing was sent.",
+            advice="keep the database for examination and pause the list again in a new run:"
+            " what is suspended already is left alone",
+        )
+    return row
+
+
+def _rows_of_lines(source: psycopg.Connection[Any], part: Part, table: str) -> Iterator[Row]:
+    names = ", ".join(f"one.{name}" for name in columns(table))
+    order = ", ".join(f"one.{key}" for key in _KEYS[table])
+    chosen, arguments = f"orchestrator.{table} one WHERE one.run = %s", [part.run]
+    if part.vdn_id is not None:
+        chosen = (
+            "orchestrator.plan p"
+            f" JOIN orchestrator.{table} one ON one.run = p.run AND one.seq = p.seq"
+            " WHERE p.run = %s AND p.vdn_id = %s AND p.seq BETWEEN %s AND %s AND p.problem = ''"
+            " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
+            " WHERE d.run = p.run AND d.seq = p.seq)"
+        )
+        arguments += [part.vdn_id, part.lo, part.hi]
+    return _rows(source, f"SELECT {names} FROM {chosen} ORDER BY {order}", arguments)  # noqa: S608
+
+
+def _rows_of_chunk(source: psycopg.Connection[Any], part: Part, table: str) -> Iterator[Row]:
+    """Of the part itself, behind its lo, without checksum."""
+    names, keys = ", ".join(columns(table)[:-1]), ", ".join(_KEYS[table])
+    return _rows(
+        source,
+        f"SELECT lo, {names} FROM orchestrator.{table} WHERE run = %s AND lo = %s ORDER BY {keys}",  # noqa: S608
+        [part.run, part.lo],
+    )
+
+
+def _load_notes(journal: sqlite3.Connection, source: psycopg.Connection[Any], part: Part) -> None:
+    """The facts of the run, and the notes of the part over those of the run."""
+    rows = _rows(
+        source,
+        "SELECT key, value FROM orchestrator.meta WHERE run = %s AND lo IN (0, %s) ORDER BY lo",
+        [part.run, part.lo],
+    )
+    for row in rows:
+        put(journal, "meta", row)
+    if part.lo == 0:
+        for row in _rows(source, _LARGEST, [part.run]):
+            put(journal, "meta", row)
+
+
+def _load_processes(
+    journal: sqlite3.Connection, source: psycopg.Connection[Any], part: Part
+) -> None:
+    """The processes that worked on the part; of a run, one for each process of its chunks too."""
+    last = 0
+    for row in _rows_of_chunk(source, part, "lives"):
+        put(journal, "lives", row[1:])
+        last = int(row[1] or 0)
+    if part.lo == 0:
+        workers = list(_rows(source, _WORKERS, [part.run]))
+        done = next(_rows(source, _DONE, [part.run]))[0]
+        if workers and done is None:
+            # somebody's last chunk may have ended well, and another is open
+            started_ms, _, _, *rest = workers[-1]
+            workers[-1] = (started_ms, None, None, *rest)
+        elif workers:
+            # whatever became of single workers, the run is through
+            started_ms, ended_ms, _, pid, host, departures, worst_1s, busy_ms = workers[-1]
+            together = next(_rows(source, _WORST, [part.run]))[0]
+            worst_1s = max(int(worst_1s or 0), int(together or 0))
+            ended = (ended_ms or done, Ended.FINISHED.value)
+            workers[-1] = (started_ms, *ended, pid, host, departures, worst_1s, busy_ms)
+        for number, row in enumerate(workers, start=last + 1):
+            put(journal, "lives", (number, *row))
+
+
+def _rows(source: psycopg.Connection[Any], query: str, arguments: Sequence[Any]) -> Iterator[Row]:
+    with source.cursor("rows", binary=True) as cursor:
+        cursor.itersize = _AT_ONCE
+        cursor.execute(query.encode(), arguments)
+        for row in cursor:
+            yield tuple(map(_unmarked, row))

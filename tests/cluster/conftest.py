@@ -1,0 +1,35 @@
+"""What tests of the cluster get: a real PostgreSQL, and a database of their own in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.settings.secret import Secret
+
+
+@pytest.fixture(scope="session")
+def server() -> postgres.PostgresServer:
+    """The PostgreSQL that all tests share; who stops it starts it again."""
+    return postgres.shared()
+
+
+@pytest.fixture
+def own_server() -> Iterator[postgres.PostgresServer]:
+    """A PostgreSQL of one test, to be killed."""
+    postgres.need()
+    made = postgres.PostgresServer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database(server: postgres.PostgresServer) -> Secret:
+    """An empty database with our tables."""
+    return server.make_database()

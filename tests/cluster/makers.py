@@ -1,0 +1,65 @@
+"""Small runs in a PostgreSQL, and workers that claim their parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
+from orchestrator.store import Intent, OutcomeRecord, PlanWriter, Standing
+from orchestrator.store.chunks import claim
+from orchestrator.store.postgres import add_run, open_part
+from tests.store.journal_makers import line, run_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import psycopg
+
+    from orchestrator.manifest.entry import ManifestLine
+    from orchestrator.model import CampaignRef
+    from orchestrator.settings.secret import Secret
+    from orchestrator.store import Store
+    from orchestrator.store.transfer import Part
+
+#: two chunks of VDN 1234, one of VDN 9, line by line in turn
+LINES = [line(1, 101), line(2, 201, vdn_id=9), line(3, 102), line(4, 103), line(5, 104)]
+
+
+def add(
+    url: Secret,
+    lines: Iterable[ManifestLine] = LINES,
+    *,
+    size: int = 2,
+    emergency: bool = False,
+    **facts: Any,
+) -> int:
+    """A run of these lines; its number."""
+    plan = PlanWriter(None)
+    plan.take(lines)
+    journal = plan.finish(run_record(**facts))
+    return add_run(url, journal, chunk_size=size, emergency=emergency)
+
+
+def claimed(
+    connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str = "a", **more: Any
+) -> Part:
+    """A part that can be claimed."""
+    part = claim(connection, run, lo, holder=holder, **more)
+    assert part is not None
+    return part
+
+
+def store_of(url: Secret, part: Part) -> Store:
+    """The store of whoever has this part."""
+    return open_part(url, part).start(keep_going=False)
+
+
+def intent(seq: int, number: int = 1) -> Intent:
+    """A PUT that is about to leave."""
+    return Intent(seq, number, None, at_ms=1_000)
+
+
+def paused(seq: int, ref: CampaignRef) -> OutcomeRecord:
+    """It is done."""
+    decision = Decision(Outcome.PAUSED, Evidence.ACCEPTED, Changed.YES)
+    return OutcomeRecord(seq, ref, decision, Standing.FINAL, 1_090)

@@ -1,0 +1,167 @@
+"""Leases and epochs: one worker has a part at a time, and whoever has lost it can write no more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
+from orchestrator.errors import FencedError
+from orchestrator.model import CampaignRef
+from orchestrator.store.chunks import claim, finish, hand_back, open_chunks, renew, unrung
+from orchestrator.store.database import connect
+from orchestrator.store.postgres import open_saved_run
+from orchestrator.store.transfer import put_rows
+from tests.cluster.makers import add, claimed, intent, paused, store_of
+from tests.store.journal_makers import bad_line, line
+
+if TYPE_CHECKING:
+    from orchestrator.settings.secret import Secret
+
+pytestmark = pytest.mark.sockets
+ONE, TWO = CampaignRef(1234, 101), CampaignRef(1234, 102)
+
+
+def test_a_run_is_cut_into_chunks_of_one_vdn_each(database: Secret) -> None:
+    """101 to 104 of VDN 1234 by twos, VDN 9 alone; bad and repeated lines are in none."""
+    lines = [line(1, 101), bad_line(2), line(3, 201, vdn_id=9), line(4, 102), line(5, 101),
+             line(6, 103)]  # fmt: skip
+    run = add(database, lines)
+
+    with connect(database) as connection:
+        rows = connection.execute(
+            "SELECT lo, hi, vdn FROM orchestrator.chunk WHERE run = %s AND lo > 0 ORDER BY lo",
+            (run,),
+        ).fetchall()
+
+    assert rows == [(1, 4, 1234), (3, 3, 9), (6, 6, 1234)]
+
+
+def test_a_part_is_claimed_by_one_at_a_time(database: Secret) -> None:
+    """Under a new epoch each time: after it was handed back, and after its lease ran out."""
+    run = add(database)
+    with connect(database) as a, connect(database) as b:
+        first = claimed(a, run, 1)
+        refused = claim(b, run, 1, holder="b")
+        given = hand_back(a, first, holder="a")
+        second = claimed(b, run, 1, holder="b", lease_s=0.0)
+        third = claimed(a, run, 1)
+
+    assert (first.lo, first.hi, first.vdn_id) == (1, 3, 1234)
+    assert (refused, given) == (None, True)
+    assert first.epoch < second.epoch < third.epoch
+
+
+async def test_of_many_who_claim_at_once_one_gets_it(database: Secret) -> None:
+    """Ten workers are rung for the same chunk."""
+    run = add(database)
+
+    def try_it(number: int) -> bool:
+        with connect(database) as connection:
+            return claim(connection, run, 1, holder=str(number)) is not None
+
+    got = await asyncio.gather(*(asyncio.to_thread(try_it, number) for number in range(10)))
+
+    assert sum(got) == 1
+
+
+def test_a_lease_is_renewed_by_who_has_it(database: Secret) -> None:
+    """Also after it ran out, while nobody else came; by nobody else, and under no old epoch."""
+    run = add(database)
+    with connect(database) as a, connect(database) as b:
+        part = claimed(a, run, 1, lease_s=0.0)
+        assert renew(a, part, holder="a")
+        assert not renew(b, part, holder="b")
+        assert claim(b, run, 1, holder="b") is None
+        renew(a, part, holder="a", lease_s=0.0)
+        claimed(b, run, 1, holder="b")
+
+        late = [renew(a, part, holder="a"), hand_back(a, part, holder="a"),
+                finish(a, part, holder="a")]  # fmt: skip
+
+    assert late == [False, False, False]
+
+
+async def test_what_nobody_will_be_rung_for_is_rung_for_again(database: Secret) -> None:
+    """Emergencies first, then by run and line; not what somebody has, is done, or is rung for."""
+    run = add(database)
+    urgent = add(database, run_id="20261123T230501Z-0001", emergency=True)
+    await make_queue(database)
+    with connect(database) as connection:
+        claimed(connection, urgent, 2)
+        before = unrung(connection, task=TASK, limit=4)
+        app = make_app(database, nobody)
+        async with app.open_async():
+            await ring(app, before[1:3])
+        after = unrung(connection, task=TASK, limit=9)
+
+    assert before == [(urgent, 1, True), (urgent, 4, True), (run, 1, False), (run, 2, False)]
+    assert after == [(urgent, 1, True), (run, 2, False), (run, 4, False)]
+
+
+async def nobody(_run: int, _lo: int) -> None:
+    """Hears nothing."""
+
+
+async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secret) -> None:
+    """One of two: not yet. Both: done, claimed by nobody any more, and closed for late writes."""
+    run = add(database)
+    with connect(database) as connection:
+        part = claimed(connection, run, 1)
+        store = store_of(database, part)
+        await store.complete([paused(1, ONE)])
+        early = finish(connection, part, holder="a")
+        await store.complete([paused(3, TWO)])
+        done = finish(connection, part, holder="a")
+        with pytest.raises(FencedError):
+            await store.record_intent(intent(1))
+        await store.close()
+
+        assert (early, done) == (False, True)
+        assert claim(connection, run, 1, holder="b") is None
+        assert open_chunks(connection, run) == 2
+
+
+# -- fencing --------------------------------------------------------------------------------------
+
+
+async def test_whoever_lost_a_part_writes_nothing_more(database: Secret) -> None:
+    """Frozen for longer than its lease: its intent is refused, so its PUT does not leave."""
+    run = add(database)
+    with connect(database) as connection:
+        frozen = store_of(database, claimed(connection, run, 1, lease_s=0.0))
+        await frozen.record_intent(intent(1))
+        rescuer = store_of(database, claimed(connection, run, 1, holder="b"))
+    known = await rescuer.known_of_vdn(1234)
+    await rescuer.complete([paused(1, ONE)])
+
+    with pytest.raises(FencedError):
+        await frozen.record_intent(intent(3))
+    with pytest.raises(FencedError):
+        await frozen.note(why="late")
+    await frozen.close()
+    await rescuer.close()
+
+    assert [(one.seq, one.history.doubted) for one in known] == [(1, True), (3, False)]
+    with open_saved_run(database, run) as saved:
+        rows = list(saved.rows())
+    assert [row.outcome.value for row in rows] == [
+        "paused", "unattempted", "unattempted", "unattempted", "unattempted",
+    ]  # fmt: skip
+
+
+def test_a_write_on_its_way_is_before_the_claim_or_refused(database: Secret) -> None:
+    """The claim waits for a write that has begun; a write that waits for a claim is refused."""
+    run = add(database)
+    row = {"looks": [(1, 2, "n", "", 5, 0)]}
+    with connect(database) as a, connect(database) as b:
+        part = claimed(a, run, 1, lease_s=0.0)
+        with a.transaction():
+            assert put_rows(a, part, row, synced=True)  # type: ignore[arg-type]
+            b.execute("SET lock_timeout = '50ms'")
+            with pytest.raises(Exception, match="lock timeout"):
+                claim(b, run, 1, holder="b")
+        assert claim(b, run, 1, holder="b") is not None
+        assert not put_rows(a, part, row, synced=True)  # type: ignore[arg-type]

@@ -1,0 +1,244 @@
+"""The rate of a server from a real PostgreSQL: the law in SQL, and workers that live by it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.clock import SystemClock
+from orchestrator.policy.slices import Ask, Row, Slice, give, window_s
+from orchestrator.store.database import connect
+from orchestrator.store.pace import DatabaseGiver, SharedPace
+from tests.postgres import is_away
+
+if TYPE_CHECKING:
+    from orchestrator.settings.secret import Secret
+    from tests.postgres import PostgresServer
+
+SERVER = "https://cc.example.com/path"
+KEY = "https://cc.example.com:443"
+NOW_S = 1_795_000_000.25
+
+rates = st.one_of(st.sampled_from([0.1, 1.0, 10.0, 400.0]), st.floats(0.01, 5000))
+#: near the present, where decisions are made, and far from it
+offsets = st.one_of(st.floats(-0.5, 3.0), st.sampled_from([-math.inf, -3600.0, 0.0, 3600.0]))
+
+
+@pytest.mark.sockets
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    row=st.none()
+    | st.builds(
+        lambda next_s, rate, *untils: Row(NOW_S + next_s, rate, *(NOW_S + one for one in untils)),
+        st.floats(-2.0, 3.0) | st.just(3600.0), rates, offsets, offsets,
+    ),
+    ask=st.builds(Ask, rates, st.booleans(), st.integers(1, 50)),
+)  # fmt: skip
+def test_the_law_in_sql_is_the_law(database: Secret, row: Row | None, ask: Ask) -> None:
+    """Any row and any question: the same answer and the same row as policy/slices.py has."""
+    with connect(database) as connection:
+        connection.execute("DELETE FROM orchestrator.pace")
+        if row is not None:
+            connection.execute(
+                "INSERT INTO orchestrator.pace (server, next_s, rate_per_s, rate_until_s,"
+                " emergency_until_s) VALUES (%s, %s, %s, %s, %s)",
+                (KEY, *row),
+            )
+        answer = connection.execute(
+            "SELECT * FROM orchestrator.give_slice(%s, %s, %s, %s, %s)",
+            (KEY, *ask, NOW_S),
+        ).fetchone()
+        after = connection.execute(
+            "SELECT next_s, rate_per_s, rate_until_s, emergency_until_s FROM orchestrator.pace"
+        ).fetchone()
+
+    assert answer is not None
+    assert after is not None
+    wanted_row, wanted = give(row, ask, now_s=NOW_S)
+    assert Slice._make(answer) == pytest.approx(wanted, abs=1e-6)
+    assert Row._make(after) == pytest.approx(wanted_row, abs=1e-6)
+
+
+async def send(pace: SharedPace, left: list[float], *, until_s: float) -> None:
+    """A run that always has something to send."""
+    clock = SystemClock()
+    while (now_s := clock.now_s()) < until_s:
+        wait_s = pace.acquire(now_s=now_s)
+        if wait_s == 0.0:
+            left.append(now_s)
+        woken = asyncio.Event()
+        pace.wake = woken.set
+        if wait_s > 0:
+            try:
+                await asyncio.wait_for(woken.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+
+def worst(left: list[float]) -> int:
+    """The most departures in any second."""
+    times, most, first = sorted(left), 0, 0
+    for last, at_s in enumerate(times):
+        while times[first] <= at_s - 1.0:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@pytest.mark.sockets
+@pytest.mark.slow
+async def test_three_workers_keep_one_rate(database: Secret) -> None:
+    """R = 200 on a real PostgreSQL: at most R in any second, and most of it used."""
+    givers = [DatabaseGiver(database, SERVER) for _ in range(3)]
+    warnings: list[str] = []
+    left: list[float] = []
+    paces = [
+        SharedPace(
+            giver, SystemClock(), Ask(200.0, emergency=False, wanted=1), warn=warnings.append
+        )
+        for giver in givers
+    ]
+    for pace in paces:
+        pace.waiting = lambda: 8
+    until_s = SystemClock().now_s() + 4.5
+    await asyncio.gather(*(send(pace, left, until_s=until_s) for pace in paces))
+    for pace in paces:
+        pace.close()
+    for giver in givers:
+        await giver.close()
+
+    assert warnings == []
+    assert 0 < worst(left) <= 200
+    assert (
+        len(left) >= 0.5 * 200 * 3
+    )  # how much is bench's business; here, that it is not a trickle
+
+
+@pytest.mark.sockets
+async def test_while_the_database_is_away_nothing_leaves(own_server: PostgresServer) -> None:
+    """It crashes: said once; it forgets its rows, so after it is back a window passes."""
+    url = own_server.make_database()
+    giver = DatabaseGiver(url, SERVER)
+    warnings: list[str] = []
+    left: list[float] = []
+    clock = SystemClock()
+    pace = SharedPace(giver, clock, Ask(50.0, emergency=False, wanted=1), warn=warnings.append)
+    await send(pace, left, until_s=clock.now_s() + 1.6)
+    before = len(left)
+    with is_away(own_server) as bring_back:
+        await send(pace, left, until_s=clock.now_s() + 1.3)
+        away, told = len(left) - before, list(warnings)
+        await asyncio.to_thread(bring_back)
+        back_s = clock.now_s()
+        await send(pace, left, until_s=back_s + 4.0)
+    pace.close()
+    await giver.close()
+
+    after = [at_s for at_s in left if at_s > back_s]
+    assert before > 0
+    assert away <= 5  # what had been given
+    assert len(told) == 1
+    assert after[0] - back_s >= 1.0
+    assert worst(left) <= 50
+
+
+class SlowGiver:
+    """The law in virtual time, on ways that take a while; now and then away."""
+
+    def __init__(self, *, way_s: float = 0.002) -> None:
+        self.row: Row | None = Row(0.0)
+        self.way_s = way_s
+        self.away = False
+        self.asked = 0
+
+    async def ask(self, ask: Ask) -> Slice:
+        self.asked += 1
+        await asyncio.sleep(self.way_s)
+        if self.away:
+            raise ConnectionError("it is away")
+        self.row, told = give(self.row, ask, now_s=NOW_S + asyncio.get_running_loop().time())
+        await asyncio.sleep(self.way_s)
+        return told
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+def make_pace(giver: SlowGiver, warnings: list[str], *, emergency: bool = False) -> SharedPace:
+    """R = 100, eight requests wait."""
+    own = Ask(100.0, emergency=emergency, wanted=1)
+    made = SharedPace(giver, SystemClock(), own, warn=warnings.append)
+    made.waiting = lambda: 8
+    return made
+
+
+async def test_an_emergency_of_another_worker_goes_first() -> None:
+    """A list has the rate, an emergency comes: within a second the list has next to nothing."""
+    giver = SlowGiver()
+    a, b = make_pace(giver, []), make_pace(giver, [], emergency=True)
+    lists: list[float] = []
+    urgent: list[float] = []
+
+    async def later() -> None:
+        await asyncio.sleep(2.0)
+        await send(b, urgent, until_s=4.0)
+
+    await asyncio.gather(send(a, lists, until_s=6.0), later())
+
+    def rate(left: list[float], since_s: float, to_s: float) -> float:
+        return sum(since_s <= at_s < to_s for at_s in left) / (to_s - since_s)
+
+    assert rate(lists, 0.0, 2.0) > 90
+    assert rate(urgent, 2.2, 4.0) > 80
+    assert rate(lists, 3.0, 4.0) < 10
+    assert rate(lists, 5.0, 6.0) > 90
+    assert worst(lists + urgent) <= 100
+    assert a.turn.yields is False
+
+
+async def test_its_own_pacer_may_hold_it_back() -> None:
+    """Throttled: nothing is asked of the database, so nothing is taken from the others."""
+    giver = SlowGiver()
+    pace = make_pace(giver, [])
+
+    assert pace.acquire(now_s=0.0, own_wait_s=0.4) == 0.4
+    await asyncio.sleep(1.0)
+    assert giver.asked == 0
+
+
+async def test_what_is_asked_as_it_ends_is_called_off() -> None:
+    """Nothing goes on in the background of a run that is over."""
+    pace = make_pace(SlowGiver(way_s=60.0), [])
+    assert pace.acquire(now_s=0.0) > 0
+    await asyncio.sleep(1.0)
+    pace.close()
+    await asyncio.sleep(0.0)
+
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_who_waits_is_woken_by_the_answer() -> None:
+    """Not after the quarter of a second that it would sleep."""
+    pace, left = make_pace(SlowGiver(), []), list[float]()
+    await send(pace, left, until_s=0.1)
+
+    assert left[0] == pytest.approx(2 * 0.002)
+
+
+async def test_a_giver_that_is_away_is_said_once_and_left_alone_for_a_window() -> None:
+    """Away for five seconds: one warning, some five questions, and no departure."""
+    giver, warnings, left = SlowGiver(), list[str](), list[float]()
+    giver.away = True
+    pace = make_pace(giver, warnings)
+    await send(pace, left, until_s=5.0)
+    assert (warnings, left) == (["it is away"], [])
+    assert giver.asked <= math.ceil(5.0 / window_s(100))
+    giver.away = False
+    await send(pace, left, until_s=7.0)
+
+    assert left
