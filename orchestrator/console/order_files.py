@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.rows import RunKind
@@ -34,8 +34,12 @@ _LOCK_TRIES: Final = 20
 _ALONE_TRIES: Final = 500
 _LOCK_TRY_S: Final = 0.02
 _TAIL_BYTES: Final = 4096
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: a pipe that stands in a file's place is not waited for
+_OPEN: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | _OPEN
+_MAKE: Final = os.O_WRONLY | os.O_CREAT | _OPEN
+#: an order has some hundred bytes, and a reason of 2,000 characters
+_ORDER_BYTES_MAX: Final = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class Order:
     at_ms: int
     run_id: str
     run_dir: str
+    #: the server that it was given for: another console here may be another server's
+    server: str
 
     @property
     def is_continuing(self) -> bool:
@@ -105,8 +111,19 @@ class OrderFolder:
             StorageError: it cannot be made.
         """
         self.path = path
-        own_folder(path.parent)
-        own_folder(path)
+        self._make()
+
+    def _make(self) -> None:
+        own_folder(self.path.parent)
+        own_folder(self.path)
+
+    def _open_folder(self) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            return os.open(self.path, flags)
+        except FileNotFoundError:
+            self._make()  # somebody has tidied up: that keeps nobody from a stop
+            return os.open(self.path, flags)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -115,7 +132,13 @@ class OrderFolder:
         Raises:
             StorageError: somebody does not come to an end.
         """
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = self._open_folder()
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be opened: {error.strerror}. Nothing was sent.",
+                advice="a shell helps: `orchestrator pause-all --vdn N`",
+            ) from error
         try:
             if not _lock(descriptor, _ALONE_TRIES):
                 raise StorageError(
@@ -145,14 +168,10 @@ class OrderFolder:
             return None
         path = self._file(order_id, "json")
         try:
-            with os.fdopen(os.open(path, _READ), "rb") as file:
-                told = json.loads(file.read())
-            told |= {"kind": RunKind(told["kind"])}
-            told |= {name: tuple(told[name]) for name in ("command", "vdns")}
-            return Order(**told)
+            return _order_of(order_id, json.loads(_content(path)))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise StorageError(f"the order {path} cannot be read: {error}") from error
 
     def write(self, order: Order) -> None:
@@ -172,7 +191,7 @@ class OrderFolder:
             os.link(temporary, self._file(order.order, "json"))
         finally:
             temporary.unlink(missing_ok=True)
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = self._open_folder()
         try:
             os.fsync(folder)
         finally:
@@ -223,17 +242,49 @@ class OrderFolder:
     def note_end(self, order_id: str, code: int) -> None:
         """Remember how a command ended."""
         with suppress(OSError):
-            self._file(order_id, "end").write_text(f"{code}\n", "ascii")
+            descriptor = os.open(self._file(order_id, "end"), _MAKE | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{code}\n")
 
     def end(self, order_id: str) -> int | None:
         """How a command ended, below 0 by a signal; None: nobody has seen it."""
         try:
-            return int(self._file(order_id, "end").read_text("ascii"))
+            return int(_content(self._file(order_id, "end")))
         except (OSError, ValueError):
             return None
 
     def _file(self, order_id: str, kind: str) -> Path:
         return self.path / f"{order_id}.{kind}"
+
+
+def _content(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises:
+        OSError: it cannot be read, or is none.
+    """
+    with os.fdopen(os.open(path, _READ), "rb") as file:
+        return file.read(_ORDER_BYTES_MAX)
+
+
+def _order_of(order_id: str, told: Any) -> Order:
+    """An order as it was written.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: nobody here has written this.
+    """
+    texts = {name: told.pop(name) for name in ("order", "operator", "run_id", "run_dir", "server")}
+    command, vdns = tuple(told.pop("command")), tuple(told.pop("vdns"))
+    kind, at_ms = RunKind(told.pop("kind")), told.pop("at_ms")
+    words, numbers = (*texts.values(), *command), (*vdns, at_ms)
+    if told or not (
+        command
+        and all(isinstance(one, str) and "\0" not in one for one in words)
+        and texts["order"] == order_id
+        and all(type(one) is int for one in numbers)
+    ):
+        raise ValueError("it is no order")
+    return Order(kind=kind, command=command, vdns=vdns, at_ms=at_ms, **texts)
 
 
 def _lock(descriptor: int, tries: int) -> bool:

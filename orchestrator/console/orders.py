@@ -22,8 +22,8 @@ from orchestrator.engine.saved import id_of
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import Ended
-from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import open_saved
+from orchestrator.store.marks import MARKS
 from orchestrator.store.registry import known_runs
 from orchestrator.store.run_dir import HOLDER, RUNS, new_run_id
 
@@ -96,6 +96,7 @@ class Orders:
             at_ms=self._site.clock.wall_ms(),
             run_id=run_id,
             run_dir=run_dir,
+            server=self._site.fingerprint,
         )
 
     def more(
@@ -111,6 +112,7 @@ class Orders:
             at_ms=self._site.clock.wall_ms(),
             run_id=id_of(run),
             run_dir=str(run.path),
+            server=self._site.fingerprint,
         )
 
     def _new_run(self) -> tuple[str, str]:
@@ -166,12 +168,13 @@ class Orders:
     def live_stops(self) -> Iterator[tuple[Stop, frozenset[int]]]:
         """Stops that go on, started anywhere, with their VDNs; an unanswered question is none."""
         told = set()
+        server = self._site.fingerprint
         for order in self.working():
-            if order.kind is RunKind.PAUSE_ALL and not _is_through(order):
+            is_stop = order.kind is RunKind.PAUSE_ALL and order.server == server
+            if is_stop and not _is_through(order):
                 told.add(order.run_id)
                 stop = Stop(order.run_id, order.operator, order.at_ms, f"/orders/{order.order}")
                 yield stop, frozenset(order.vdns)
-        server = server_fingerprint(self._site.settings.server.base_url)
         for run in known_runs(self._site.state_dir):
             if run.run_id in told or not os.path.lexists(f"{run.place}/{HOLDER}"):
                 continue
@@ -226,15 +229,26 @@ class Orders:
     # -- after a restart --------------------------------------------------------------------------
 
     def take_up(self) -> list[Order]:
-        """Go on with emergencies that were cut off less than an hour ago; returns them."""
+        """Go on with emergencies that were cut off less than an hour ago; returns them.
+
+        What somebody ordered in these VDNs afterwards counts more: it may have started them again.
+        """
         taken = []
-        newest: dict[str, Order] = {}
+        newest: dict[int, Order] = {}
         with self._files.alone():
-            for order in sorted(self._readable(self._files.ids()), key=lambda one: one.at_ms):
-                newest[order.run_id] = order
-            for order in newest.values():
+            ours = [
+                one
+                for one in self._readable(self._files.ids())
+                if one.server == self._site.fingerprint
+            ]
+            for order in sorted(ours, key=lambda one: one.at_ms):
+                if order.kind is not RunKind.PAUSE:
+                    newest |= dict.fromkeys(order.vdns, order)
+            for order in ours:
                 age_ms = self._site.clock.wall_ms() - order.at_ms
                 if order.kind is not RunKind.PAUSE_ALL or age_ms >= _YOUNG_MS:
+                    continue
+                if any(newest[vdn] is not order for vdn in order.vdns):
                     continue
                 with suppress(OSError, OrchestratorError, StopGoesOnError):
                     command = self._rest(order)
@@ -252,6 +266,8 @@ class Orders:
             end = self.end(order.order)
             # with an exit code of its own it was refused, or had its end elsewhere
             return order.command if end is None or end < 0 else ()
+        if os.path.lexists(f"{order.run_dir}/{MARKS}"):
+            return ()  # a shell has started some of it again
         with open_saved(order.directory.journal) as saved:
             past = saved.processes()
             if past and past[-1].ended not in _UNWISHED:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.console.book import RunBook
 from orchestrator.console.live import LiveRuns
 from orchestrator.console.readings import Readings
+from orchestrator.console.site import fingerprint_of
 from orchestrator.reports.page import SIGNS
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import RunVerdict
@@ -57,11 +58,11 @@ class Shared:
         return lines
 
 
-def stop_of(vdn: int, lines: tuple[RunLine, ...]) -> RunLine | None:
-    """The live stop of a VDN."""
+def stop_of(vdn: int, server: str, lines: tuple[RunLine, ...]) -> RunLine | None:
+    """The live stop of a VDN of this server; a rehearsal and an unanswered question are none."""
+    stops = (one for one in lines if one.live and one.kind == RunKind.PAUSE_ALL and one.may_change)
     return next(
-        (one for one in lines if one.live and one.kind == RunKind.PAUSE_ALL and vdn in one.vdns),
-        None,
+        (one for one in stops if vdn in one.vdns and fingerprint_of(one.server) == server), None
     )
 
 

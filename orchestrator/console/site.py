@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from orchestrator.console.rights import Role, Viewer
+from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store.registry import known_runs
 from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
 
 
-__all__ = ["SITE", "VIEWER", "Role", "Site", "Viewer", "find_run", "viewer_of"]
+__all__ = ["SITE", "VIEWER", "Role", "Site", "Viewer", "find_run", "fingerprint_of", "viewer_of"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,21 @@ class Site:
         """The directory of all run directories."""
         return self.settings.state_dir
 
+    @property
+    def fingerprint(self) -> str:
+        """Its server; a state directory may hold the runs of several."""
+        return fingerprint_of(self.settings.server.base_url)
+
 
 #: where a request has its viewer
 VIEWER: Final = web.RequestKey("viewer", Viewer)
 SITE: Final = web.AppKey("site", Site)
+
+
+def fingerprint_of(base_url: str) -> str:
+    """Which server an address means; empty: none."""
+    url = read_base_url(base_url)
+    return url.fingerprint if isinstance(url, ServerUrl) else ""
 
 
 def viewer_of(request: web.Request) -> Viewer:

@@ -82,9 +82,9 @@ class Views:
 
     def _vdns(self, lines: tuple[RunLine, ...]) -> list[dict[str, Any]]:
         vdns = self.shared.site.settings.server.vdns
-        now_ms = self.shared.site.clock.wall_ms()
+        now_ms, server = self.shared.site.clock.wall_ms(), self.shared.site.fingerprint
         return [
-            {"vdn": vdn, "said": _said(reading, now_ms), "stopping": stop_of(vdn, lines)}
+            {"vdn": vdn, "said": _said(reading, now_ms), "stopping": stop_of(vdn, server, lines)}
             for vdn, reading in zip(vdns, self.shared.readings.now(vdns), strict=True)
         ]
 
@@ -117,7 +117,7 @@ class Views:
             said=_said(reading, self.shared.site.clock.wall_ms()),
             reading=reading,
             needed=reading.time_needed(self._rate_per_s) if reading and reading.is_known else "",
-            stopping=stop_of(vdn, lines),
+            stopping=stop_of(vdn, self.shared.site.fingerprint, lines),
             others=[list_entry(one) for one in lines if vdn in one.vdns],
             order=order,
             token=form_token(request, "/stop", order),

@@ -61,6 +61,8 @@ class RunLine(NamedTuple):
     #: the run that this one repeats
     parent_run: str = ""
     dry_run: bool = False
+    #: it was confirmed, and is no dry run
+    may_change: bool = True
     #: nothing is left to be done; None: only its journal says that
     is_over: bool | None = None
     #: why the journal cannot be read
@@ -170,6 +172,7 @@ def _by_journal(run: KnownRun) -> RunLine:
         exit_code=None if live else record.exit_code,
         parent_run=record.parent_run,
         dry_run=record.dry_run,
+        may_change=record.may_change and not record.dry_run,
         is_over=is_over,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store.notes import read_notes
 from tests.console.consoles import JANE, console, end_all, runs_in, site_of, until, workers
+from tests.console.recorded import cut_off
+from tests.fakes import HOST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -369,6 +372,87 @@ def test_an_order_that_cannot_be_read_is_not_placed_again(folder: Path) -> None:
     assert orders.take_up() == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at_ms": "1"},
+        {"at_ms": True},
+        {"at_ms": 1e400},
+        {"vdns": ["1234"]},
+        {"vdns": 1234},
+        {"command": []},
+        {"command": [1]},
+        {"run_dir": 5},
+        {"run_dir": "a\0b"},
+        {"run_id": None},
+        {"kind": "x"},
+        {"order": "0" * 32},
+        {"more": 1},
+    ],
+)
+def test_an_order_that_nobody_here_has_written_is_none(
+    folder: Path, change: dict[str, object]
+) -> None:
+    """Another version's, or torn: it is refused whole, and keeps nobody from anything."""
+    orders = Orders(site_of(folder))
+    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    orders._files.write(order)
+    file = folder / f"state/console/orders/{order.order}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+    with pytest.raises(StorageError, match="cannot be read"):
+        orders.find(order.order)
+    assert orders.take_up() == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000])
+def test_an_order_file_that_is_no_object_is_none(folder: Path, text: str) -> None:
+    """Empty after a power cut, or nested without end."""
+    orders = Orders(site_of(folder))
+    (folder / f"state/console/orders/{'1' * 32}.json").write_text(text)
+
+    with pytest.raises(StorageError, match="cannot be read"):
+        orders.find("1" * 32)
+    assert orders.take_up() == []
+
+
+def test_a_pipe_in_the_place_of_an_order_is_not_waited_for(folder: Path) -> None:
+    """Whoever opens a pipe waits for its writer, and a stop would wait too."""
+    orders = Orders(site_of(folder))
+    for name in ("json", "out", "end"):
+        os.mkfifo(folder / f"state/console/orders/{'1' * 32}.{name}")
+
+    with pytest.raises(StorageError, match="cannot be read"):
+        orders.find("1" * 32)
+    assert not orders.is_working("1" * 32)
+    assert orders.end("1" * 32) is None
+    assert list(orders.live_stops()) == []
+
+
+async def test_a_folder_of_orders_that_was_deleted_keeps_nobody_from_a_stop(
+    folder: Path, simulator: Simulator
+) -> None:
+    """`rm -rf` of the console's folder while it serves: it is made again."""
+    async with console(site_of(folder, simulator.base_url)) as browser:
+        shutil.rmtree(folder / "state/console")
+        order, _ = await live_stop(browser)
+        await until(lambda: browser.orders.end(order) is not None)
+
+    assert (folder / f"state/console/orders/{order}.json").is_file()
+
+
+def test_a_folder_of_orders_that_cannot_be_made_again_is_said(folder: Path) -> None:
+    """In words, with the way around it, and not as a bug."""
+    orders = Orders(site_of(folder))
+    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    shutil.rmtree(folder / "state/console/orders")
+    (folder / "state/console/orders").touch()
+
+    with pytest.raises(StorageError, match="cannot be opened: Not a directory") as caught:
+        orders.place(order)
+    assert "pause-all --vdn" in caught.value.advice
+
+
 def test_the_folder_of_orders_is_ours_alone_where_runs_are_shared(folder: Path) -> None:
     """Below a setgid directory a group could write an order, and a console would start it."""
     state = folder / "state"
@@ -469,6 +553,52 @@ async def test_what_is_old_or_was_ended_on_purpose_or_is_no_emergency_waits_for_
     assert ended.status == 303
     assert read_again(directory).facts.ended is Ended.SIGNAL_INT
     assert Orders(site).take_up() == []
+
+
+def test_an_order_for_another_server_is_nothing_to_this_console(folder: Path) -> None:
+    """Two consoles of one state directory: the stop of one is not begun, nor seen, at the other."""
+    here, there = Orders(site_of(folder)), Orders(site_of(folder, "http://127.0.0.1:7"))
+    order = there.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    there._files.write(order)
+
+    assert here.take_up() == []
+    held = there._files.locked_output(order.order)  # as its command would
+    try:
+        assert list(here.live_stops()) == []
+        assert [vdns for _, vdns in there.live_stops()] == [{VDN}]
+    finally:
+        os.close(held)
+
+
+@pytest.mark.parametrize("kind", [RunKind.PAUSE_ALL, RunKind.RESTORE, RunKind.PAUSE])
+def test_what_was_ordered_later_in_a_vdn_counts_more_than_a_stop_that_was_cut_off(
+    folder: Path, kind: RunKind
+) -> None:
+    """A stop never began, was ordered again and undone: the next console does not stop it again."""
+    orders = Orders(site_of(folder))
+    cut_off = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    later = replace(
+        orders.new(new_order_id(), kind, JANE, (VDN, 7), "continue"), at_ms=cut_off.at_ms + 1
+    )
+    for order in (later, cut_off):
+        orders._files.write(order)
+    orders._files.note_end(later.order, 0)
+
+    assert orders.take_up() == ([cut_off] if kind is RunKind.PAUSE else [])
+
+
+async def test_what_a_shell_has_begun_to_undo_is_not_taken_up(folder: Path) -> None:
+    """Killed in mid-run, and then restored from a shell: nobody wants it stopped again."""
+    path = cut_off(folder)
+    orders = Orders(site_of(folder, f"http://{HOST}"))
+    order = replace(
+        orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all"), run_dir=str(path)
+    )
+    assert orders._rest(order)
+
+    (path / "marks.jsonl").touch()
+
+    assert orders._rest(order) == ()
 
 
 async def test_a_machine_that_was_shut_down_is_no_wish_of_anybody(
