@@ -23,7 +23,7 @@ from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, follow_cluster, live
 from orchestrator.engine.run_list import is_finished
-from orchestrator.engine.stopped_since import refuse_if_stopped_since
+from orchestrator.engine.stopped_since import refuse_if_overtaken
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import Ended
 
@@ -61,8 +61,7 @@ async def continue_run(
                 even_if_old=options.even_if_old,
                 why=", and campaigns may have been started on purpose since",
             )
-            if opened.record.kind is RunKind.RESTORE:
-                refuse_if_stopped_since(opened.record, settings.state_dir)
+            refuse_if_overtaken(opened.record, settings.state_dir)
             settings = with_server_of(settings, opened.record)
         except BaseException:
             opened.journal.close()

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
-from orchestrator.engine.stopped_since import refuse_if_stopped_since
+from orchestrator.engine.stopped_since import refuse_if_overtaken
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind
@@ -107,13 +107,11 @@ def _missing(state_dir: Path, newer_than: str = "") -> str:
 
 
 def _why_not_continued(line: RunLine, state_dir: Path) -> str:
-    """Why an unfinished restore is not to go on; empty when it may."""
-    if line.kind != RunKind.RESTORE:
-        return ""
+    """Why an unfinished run is not to go on; empty when it may."""
     try:
         with open_saved(line.path / JOURNAL) as saved:
             record = saved.record()
-        refuse_if_stopped_since(record, state_dir)
+        refuse_if_overtaken(record, state_dir)
     except RefusedError as error:
         return error.sentence.partition(". ")[0]
     except OrchestratorError:

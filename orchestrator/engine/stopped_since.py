@@ -1,4 +1,4 @@
-"""Stops after a restore: what it started may have been turned off again since, on purpose.
+"""What came after a run: a restore may be stopped again on purpose since, a stop be undone.
 
 Only runs of this state directory are known here. One that cannot be read is passed over: `runs`
 says so.
@@ -17,6 +17,7 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.model import Status
 from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.policy.quiet import LagMeter
+from orchestrator.reports.rows import RunKind
 from orchestrator.store import MarkState, OutcomeRecord, Standing, open_saved
 from orchestrator.store.marks import read_marks
 from orchestrator.store.registry import known_runs
@@ -46,13 +47,48 @@ class Stop(NamedTuple):
     is_newer: bool
 
 
-def refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
-    """Let no restore go on in a VDN that somebody has stopped since it began.
+def refuse_if_overtaken(record: RunRecord, state_dir: Path) -> None:
+    """Let no restore go on where somebody has stopped since, and no stop where somebody restored.
 
     Raises:
         RefusedError: somebody has.
-        UsageError: the run that it undoes is gone.
+        UsageError: the run that a restore undoes is gone.
     """
+    if record.kind is RunKind.RESTORE:
+        _refuse_if_stopped_since(record, state_dir)
+    elif record.kind is RunKind.PAUSE_ALL:
+        _refuse_if_restored_since(record, state_dir)
+
+
+def _refuse_if_restored_since(record: RunRecord, state_dir: Path) -> None:
+    """A stop finds anew what runs: it would pause all that was started again, and ask nobody."""
+    for run in islice(known_runs(state_dir), _RUNS_READ):
+        if run.run_id == record.run_id:
+            return
+        vdns = sorted(set(record.vdns) & _restored_in(run, record.fingerprint))
+        if vdns:
+            raise RefusedError(
+                f"run {run.run_id} has started campaigns of VDN {' '.join(map(str, vdns))} again"
+                " since this stop began. Nothing was sent; campaigns are still dialling.",
+                advice=f"`orchestrator pause-all {' '.join(f'--vdn {one}' for one in record.vdns)}`"
+                " lists what runs, and asks",
+            )
+
+
+def _restored_in(run: KnownRun, fingerprint: str) -> set[int]:
+    """The VDNs of this server in which a run has started something again."""
+    try:
+        with open_saved(run.directory.journal) as saved:
+            other = saved.record()
+            is_restore = other.kind is RunKind.RESTORE and not other.dry_run
+            if is_restore and other.fingerprint == fingerprint and saved.may_have_changed():
+                return set(saved.vdns())
+    except OrchestratorError:
+        pass
+    return set()
+
+
+def _refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
     vdns = set(vdns_of(find_undone(record, state_dir)))
     for stop in _stops_since(record.run_id, record.fingerprint, state_dir):
         stopped = vdns & {ref.vdn_id for ref in stop.refs}

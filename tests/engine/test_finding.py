@@ -21,11 +21,26 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.pausing_all import Findings
     from orchestrator.engine.results import RunResult
+    from tests.fakes import Sent
 
 
 def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:
     """The directory of the run that `last` is."""
     return find_run(stage.settings().state_dir, "last", meaning, server=server).path
+
+
+async def killed_stop(stage: Stage) -> Path:
+    """A pause-all of the VDN that was killed when its tenth PUT was sent."""
+    before = len(stage.server.puts)
+
+    def watch(sent: Sent) -> None:
+        if sent.is_change and len(stage.server.puts) == before + 10:
+            stage.kill()
+
+    stage.server.on_sent = watch
+    assert await stage.until_killed(stage.pause_all(VDN)) is None
+    stage.server.on_sent = None
+    return next(known_runs(stage.settings().state_dir)).directory.path
 
 
 async def test_last_passes_over_dry_runs_and_restores(tmp_path: Path) -> None:
@@ -301,3 +316,39 @@ async def test_what_does_not_belong_on_a_page_is_refused(tmp_path: Path) -> None
             find_belonging(state_dir, run, texts)
     with pytest.raises(UsageError, match="twice"):
         find_belonging(state_dir, RunDirectory(first.run_dir), [undo.run_id, str(undo.run_dir)])
+
+
+async def test_a_stop_does_not_go_on_where_it_was_restored_since(tmp_path: Path) -> None:
+    """Killed, restored on purpose, `continue` by a slip: exit 7, and the advice asks."""
+    stage = Stage(tmp_path, started(30))
+    stop = await killed_stop(stage)
+    restore = await stage.restore(stop)
+    sent = len(stage.server.sent)
+    said: list[str] = []
+
+    with pytest.raises(RefusedError, match=f"run {restore.run_id} has started campaigns") as no:
+        await stage.continue_run(stop)
+    with pytest.raises(UsageError, match="`last` means nothing here"):
+        find_run(stage.settings().state_dir, "last", Last.UNFINISHED, passed_over=said.append)
+
+    assert f"pause-all --vdn {VDN}" in no.value.advice
+    assert len(stage.server.sent) == sent
+    assert len(said) == 1
+    assert f"run {restore.run_id} has started campaigns of VDN {VDN} again since" in said[0]
+
+
+async def test_a_stop_goes_on_after_restores_that_do_not_concern_it(tmp_path: Path) -> None:
+    """Tried dry, a restore of another VDN, and one before it: it is continued to its proof."""
+    stage = Stage(tmp_path, several({VDN: 30, VDN + 1: 3}))
+    first = await stage.pause_all(VDN)
+    other = await stage.pause_all(VDN + 1)
+    assert first.run_dir is not None
+    assert other.run_dir is not None
+    await stage.restore(first.run_dir)
+    stop = await killed_stop(stage)
+    await stage.restore(stop, dry_run=True)
+    await stage.restore(other.run_dir)
+
+    result = await stage.continue_run(stop)
+
+    assert result.exit_code == 0
