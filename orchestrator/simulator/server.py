@@ -37,7 +37,8 @@ HOST = "127.0.0.1"
 
 #: how long an idle connection is kept, in seconds
 _KEEP_ALIVE_S = 75.0
-#: turns of the loop until a connection that was accepted is known to its protocol
+#: turns of the loop until a connection that waits is accepted and known to its protocol: Python
+#: 3.11 forgets one that it accepts while its server closes
 _ACCEPT_TURNS = 5
 #: SO_LINGER with no time left: close sends RST
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -99,10 +100,10 @@ class Simulator:
         traceback: TracebackType | None,
     ) -> None:
         assert self._server is not None
-        self._server.close()
-        self._closing.set()
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
+        self._server.close()
+        self._closing.set()
         await self._connections.shutdown(timeout=1.0)
         for transport in tuple(self._connections.transports.values()):
             transport.abort()  # whoever has not taken its answer by now
