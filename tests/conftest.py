@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from hypothesis import settings
 
 from tests.virtual_time import VirtualTimeLoop
 
@@ -64,6 +65,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         tests = "1 test" if number == 1 else f"{number} tests"
         terminalreporter.write_line(f"!!! NOT TRIED: {reason}: {tests} !!!", red=True, bold=True)
 
+
+# No test asserts a duration of real time, and hypothesis would.
+settings.register_profile("orchestrator", deadline=None)
+settings.load_profile("orchestrator")
 
 # Under nohup, as some CI starts it, SIGHUP is ignored and every child inherits that: the tests of
 # what a lost terminal does would test nothing. Each of them sets what it needs.

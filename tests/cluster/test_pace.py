@@ -30,7 +30,7 @@ offsets = st.one_of(st.floats(-0.5, 3.0), st.sampled_from([-math.inf, -3600.0, 0
 
 
 @pytest.mark.sockets
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(
     row=st.none()
     | st.builds(

@@ -9,7 +9,7 @@ from base64 import b64encode
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.isales.answer import Answer
@@ -106,7 +106,6 @@ def test_what_decides_stays_as_it_was(secret: str) -> None:
     assert json.loads(masked.body) == json.loads(page)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=60))
 def test_any_key_is_found_as_it_is(text: str) -> None:
     """[C01] Visible ASCII of any kind, pattern characters and backslashes included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.policy.breaker import Breaker, Hold, Pass
@@ -362,7 +362,6 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(events=EVENTS)
 def test_no_order_of_events_breaks_the_laws(events: list[tuple[str, int, float]]) -> None:
     """One probe at a time, spaced from the last one's end; GO only when closed; finite holds."""
@@ -406,7 +405,6 @@ def test_no_order_of_events_breaks_the_laws(events: list[tuple[str, int, float]]
         assert breaker.probes_failed <= breaker.probes
 
 
-@settings(deadline=None)
 @given(
     up_after_s=st.floats(0, 300),
     asked_every_s=st.floats(0.1, 2),

@@ -114,7 +114,6 @@ def test_the_rate_is_kept_and_used(rate_per_s: float) -> None:
     assert (len(times_s) - 1) / (times_s[-1] - times_s[0]) >= 0.98 * rate_per_s
 
 
-@settings(deadline=None)
 @given(
     rate_per_s=st.floats(0.05, 120),
     gaps_s=st.lists(
@@ -143,7 +142,6 @@ def test_no_way_of_asking_gets_more_than_the_rate(
     assert worst_second(times_s) <= pacer.worst_window() <= fullest(times_s, 1 + TICK_S)
 
 
-@settings(deadline=None)
 @given(
     rate_per_s=st.floats(0.05, 1e5),
     from_s=st.floats(0, 1e8),
@@ -292,7 +290,6 @@ def test_a_stop_of_ten_minutes_is_not_caught_up() -> None:
     assert pacer.worst_window() <= 50
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32), rate_per_s=st.sampled_from([12, 50, 100, 400]))
 def test_a_tenth_of_a_second_holds_little_more_than_its_share(seed: int, rate_per_s: float) -> None:
     """However late the timers: a tenth of R, and the few that caught up."""
@@ -458,7 +455,6 @@ def test_a_shorter_wish_does_not_end_a_longer_hold() -> None:
     assert pacer.wait_s(now_s=30) == 30
 
 
-@settings(deadline=None)
 @given(
     rate_per_s=st.floats(0.2, 200),
     steps=st.lists(
@@ -517,7 +513,6 @@ def test_a_ceiling_lowered_and_raised_again_forgets_nothing() -> None:
     assert pacer.worst_window() <= 50
 
 
-@settings(deadline=None)
 @given(
     stages=st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 3)), min_size=1, max_size=8),
 )
@@ -619,7 +614,7 @@ def test_a_steady_way_costs_a_thousandth_of_the_rate(rate_per_s: int) -> None:
     assert worst_second(arrived_s) <= rate_per_s
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32),
     rate_per_s=st.sampled_from([7, 10, 50, 400]),

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.policy.retry import (
@@ -58,7 +58,6 @@ def test_no_repeat_yet_waits_like_the_first() -> None:
     assert backoff_s(repeats=0, base_s=0.2, cap_s=10, chance=0.5) == pytest.approx(0.1)
 
 
-@settings(deadline=None)
 @given(
     repeats=st.integers(0, 10**6),
     base_s=st.floats(0, 1e6),
@@ -72,7 +71,6 @@ def test_a_wait_is_never_negative_and_never_beyond_the_cap(
     assert 0 <= backoff_s(repeats=repeats, base_s=base_s, cap_s=cap_s, chance=chance) <= cap_s
 
 
-@settings(deadline=None)
 @given(repeats=st.integers(1, 1000), chance=CHANCES)
 def test_more_repeats_never_wait_less(repeats: int, chance: float) -> None:
     """At equal chance the wait grows or stays [P36]."""
@@ -196,7 +194,6 @@ def test_a_date_counts_from_our_clock_when_the_server_names_no_time(date: str | 
     assert wait_s == pytest.approx(6.5)
 
 
-@settings(deadline=None)
 @given(text=st.text() | st.from_regex(r"[0-9+\-.eE]{1,12}"), now_ms=st.integers(0, 2**45))
 def test_no_header_can_make_a_run_wait_longer_than_a_minute(text: str, now_ms: int) -> None:
     """Whatever is written there: 0 to 60 s, or nothing [S22]."""
@@ -205,7 +202,6 @@ def test_no_header_can_make_a_run_wait_longer_than_a_minute(text: str, now_ms: i
     assert wait_s is None or 0 <= wait_s <= 60
 
 
-@settings(deadline=None)
 @given(ahead_s=st.integers(1, 60), server_s=st.integers(0, 2**33), skew_ms=st.integers(0, 2**40))
 def test_every_date_is_read_to_the_second(ahead_s: int, server_s: int, skew_ms: int) -> None:
     """What the standard library writes is what we read, from 1970 to 2242 [S21]."""
@@ -326,7 +322,6 @@ def test_another_number_of_attempts_spans_as_long(max_attempts: int, waits_s: li
     assert last_waits_s(max_attempts) == pytest.approx(waits_s)
 
 
-@settings(deadline=None)
 @given(max_attempts=st.integers(1, 100), patience_s=st.floats(0.0, 1e5))
 def test_the_last_waits_outlast_a_short_outage_and_never_the_patience(
     max_attempts: int, patience_s: float
@@ -340,7 +335,6 @@ def test_the_last_waits_outlast_a_short_outage_and_never_the_patience(
     )
 
 
-@settings(deadline=None)
 @given(failed=st.integers(-1, 10**6), max_attempts=st.integers(1, 100))
 def test_any_count_of_failures_has_a_wait(failed: int, max_attempts: int) -> None:
     """A campaign that failed more often than it may waits like at its last attempt."""

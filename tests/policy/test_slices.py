@@ -261,7 +261,7 @@ class Cluster:
         return most
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32),
     rates=st.lists(st.sampled_from([0.7, 5.0, 10.5, 50.0, 120.0]), min_size=1, max_size=5),
@@ -278,7 +278,7 @@ def test_at_most_r_leave_in_any_second(
     assert 1 <= cluster.worst() <= max(1, math.floor(max(rates)))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32), step_s=st.sampled_from([-3600.0, -1.0, 0.5, 3600.0]))
 def test_a_clock_that_is_set_breaks_nothing(seed: int, step_s: float) -> None:
     """In the middle of a run, by a second or an hour; also a database that forgets: all go on."""

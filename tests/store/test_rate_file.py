@@ -209,7 +209,7 @@ def test_a_run_that_is_killed_or_frozen_holds_up_nobody(runs: Runs, *, emergency
     assert runs.sent_between(runs.now_s - 3, runs.now_s) >= 0.97 * 3 * 40
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_never_more_than_the_ceiling_and_nobody_starves(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
