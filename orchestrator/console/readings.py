@@ -43,6 +43,8 @@ class Reading(NamedTuple):
     at_ms: int
     status: VdnStatus | None
     problem: str = ""
+    #: what it last said, where this time it said nothing that may be believed
+    last: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -65,12 +67,12 @@ class Reading(NamedTuple):
         """How many run."""
         status = self.status
         if status is None:
-            return f"the server could not be asked: {as_sentence(self.problem)}"
+            return f"the server could not be asked: {as_sentence(self.problem)}{self.last}"
         if status.no_campaigns:
             return f"it has no campaigns at all: is {self.vdn} the right VDN?"
         if not status.is_seen:
             why = for_terminal(status.problem, limit=_REASON_LIMIT)
-            return f"it could not be read: {as_sentence(why)}"
+            return f"it could not be read: {as_sentence(why)}{self.last}"
         said = _running(self.running)
         if status.problem:
             why = for_terminal(status.problem, limit=_REASON_LIMIT)
@@ -78,6 +80,12 @@ class Reading(NamedTuple):
         if status.may_start:
             said += f" {status.may_start:,} more may start by themselves."
         return said
+
+    def kept(self) -> str:
+        """What stays worth knowing of it when the next one says nothing."""
+        if not self.is_known:
+            return self.last
+        return f" Its last answer, at {iso_time(self.at_ms)[11:19]}Z: {_running(self.running)}"
 
     def as_of(self, now_ms: int) -> str:
         """When that was, and how long ago."""
@@ -160,8 +168,9 @@ class Readings:
             self._due_s[vdn] = now_s + EVERY_S
             status = found.get(vdn)
             at_ms = status.read_at_ms if status and status.read_at_ms else now_ms
-            self._known.pop(vdn, None)  # the newest stands last
-            self._known[vdn] = Reading(vdn, at_ms, status, for_terminal(problem, limit=300))
+            before = self._known.pop(vdn, None)  # the newest stands last
+            last = before.kept() if before is not None else ""
+            self._known[vdn] = Reading(vdn, at_ms, status, for_terminal(problem, limit=300), last)
         for vdn in self._due_s.keys() - self._known.keys():
             del self._due_s[vdn]
 

@@ -172,7 +172,10 @@ class RunPages:
         return response
 
     async def restore(self, request: web.Request) -> web.Response:
-        """What a restore would start, and the form that starts it."""
+        """What a restore would start: first what stays off is chosen, then a form starts the rest.
+
+        On one page with the form, a box that was ticked last would not be part of the order.
+        """
         run_id = request.match_info["run_id"]
         directory = await self._find(run_id)
         if directory is None:
@@ -209,6 +212,7 @@ class RunPages:
             stay_off=[(_without_flags(why), *more) for why, *more in facts.stay_off],
             boxes=boxes,
             off=off,
+            confirms=request.query.get("step") == "2" and not problem,
             unticked=handed_on(off - {(one.ref.vdn_id, one.ref.campaign_id) for one in boxes}),
             more_boxes=len(preview.candidates) - len(boxes),
             problem=problem,

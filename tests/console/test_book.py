@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.console import book
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def fill(state: Path, number: int, *, verdict: str = "complete") -> list[str]:
     """So many runs of which a summary says everything, oldest first."""
-    ids = [f"20261123T{one // 60:02}{one % 60:02}00Z-0000" for one in range(number)]
+    began = datetime(2026, 11, 23, tzinfo=UTC)
+    ids = [f"{began + timedelta(minutes=one):%Y%m%dT%H%M%SZ}-0000" for one in range(number)]
     for one, run_id in enumerate(ids):
         folder = state / "runs" / run_id
         folder.mkdir(parents=True)

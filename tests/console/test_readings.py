@@ -117,6 +117,24 @@ async def test_why_the_server_could_not_be_asked_is_said(site: Site) -> None:
     assert found.is_known
 
 
+async def test_what_was_known_before_is_not_lost_when_the_server_is_gone(site: Site) -> None:
+    """Its last answer stays, with its time, however often it could not be asked since."""
+    server = Server(site)
+    readings = Readings(site, ask=server)
+    await readings.soon(7, wait_s=5)
+    server.refusal = ServerError("connection refused")
+    await site.clock.sleep(11)
+    await readings.soon(7, wait_s=5)
+    await site.clock.sleep(11)
+    found = await readings.soon(7, wait_s=5)
+
+    assert found is not None
+    assert found.sentence() == (
+        "the server could not be asked: connection refused."
+        " Its last answer, at 23:05:03Z: 3 campaigns are running."
+    )
+
+
 async def test_a_stranger_who_types_numbers_does_not_fill_the_memory(site: Site) -> None:
     """Of a thousand VDNs a few hundred are remembered."""
     readings = Readings(site, ask=Server(site, takes_s=0))

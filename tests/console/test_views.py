@@ -449,7 +449,9 @@ async def test_the_preview_of_a_restore_shows_what_will_start_and_writes_nothing
     before = files_below(folder / "state/runs")
     async with console(site_of(folder, **RESTORER)) as browser:
         first = await page(browser, f"{base}/restore")
-        chosen = await page(browser, f"{base}/restore?except={VDN}/2&except=3")
+        off = f"except={VDN}/2&except=3"
+        changed = await page(browser, f"{base}/restore?{off}")
+        chosen = await page(browser, f"{base}/restore?{off}&step=2")
         form = chosen.form(f"{base}/restore")
         assert form["token"] == browser.token(f"{base}/restore", form["order"])
 
@@ -459,9 +461,26 @@ async def test_the_preview_of_a_restore_shows_what_will_start_and_writes_nothing
     assert first.boxes == [f"{VDN}/1", f"{VDN}/2", f"{VDN}/3"]
     assert "1 will start : spring" in chosen.text
     assert "2 stay off: left off in this form" in chosen.text
-    assert chosen.boxes == [f"{VDN}/1", f"{VDN}/2 ticked", f"{VDN}/3 ticked"]
+    assert changed.boxes == [f"{VDN}/1", f"{VDN}/2 ticked", f"{VDN}/3 ticked"]
+    assert f"{base}/restore?except={VDN}/2%2C{VDN}/3" in chosen.links
     assert form["except"] == f"{VDN}/2,{VDN}/3"
-    assert [one["name"] for one in chosen.fields] == ["except", "typed", "reason"]
+    assert [one["name"] for one in chosen.fields] == ["typed", "reason"]
+
+
+async def test_nothing_can_be_ticked_where_the_restore_is_ordered(folder: Path) -> None:
+    """A box that is ticked on the page of the order would look as if it were part of it."""
+    result = stopped(folder)
+    base = f"/runs/{result.run_id}/restore"
+    async with console(site_of(folder, **RESTORER)) as browser:
+        chooses = await page(browser, base)
+        orders = await page(browser, f"{base}?step=2")
+        unclear = await page(browser, f"{base}?except=99&step=2")
+
+    for shown in (chooses, unclear):
+        assert shown.boxes
+        assert [one["method"] for one in shown.forms] == ["get"]
+    assert orders.boxes == []
+    assert [one["method"] for one in orders.forms] == ["post"]
 
 
 def files_below(place: Path) -> dict[str, bytes]:

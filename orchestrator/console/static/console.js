@@ -4,12 +4,14 @@ const place = document.querySelector("[data-live-url]");
 const EVERY_MS = 1000;
 const SLOWEST_MS = 15000;
 const OLD_MS = 3000;
+const OUT_OF_DATE = "This page is out of date: load it again.";
 
 let seq = place?.dataset.liveSeq ?? "";
 let waitMs = EVERY_MS;
 let goodMs = Date.now();
 let timer = 0;
 let asking = false;
+let leaving = false;
 
 function show(key, text) {
   for (const one of document.querySelectorAll(`[data-live="${key}"]`)) {
@@ -27,8 +29,11 @@ function isTyping() {
 function take(told) {
   const others = place.dataset.liveRuns;
   if (told.live === false || (others !== undefined && others !== told.runs)) {
-    if (!isTyping()) location.reload();
-    else show("status", "This page is out of date. Load it again.");
+    // Once: another one would cut off the first, for ever where the page takes a second to come.
+    leaving = !isTyping();
+    if (leaving) location.reload();
+    show("age", OUT_OF_DATE);
+    show("status", OUT_OF_DATE);
   }
   for (const [key, value] of Object.entries(told)) if (typeof value === "string") show(key, value);
   const bar = document.querySelector("[data-live-bar]");
@@ -41,7 +46,7 @@ function take(told) {
 }
 
 async function ask() {
-  if (asking || document.visibilityState !== "visible") return;
+  if (asking || leaving || document.visibilityState !== "visible") return;
   asking = true;
   try {
     const answer = await fetch(`${place.dataset.liveUrl}?after=${encodeURIComponent(seq)}`, {
