@@ -25,6 +25,7 @@ from orchestrator.text import for_terminal
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from orchestrator.engine.check import Step
     from orchestrator.engine.results import RunResult
@@ -176,13 +177,18 @@ def restore(given: Namespace) -> int:
     from orchestrator.engine.finding import Last  # noqa: PLC0415
 
     confirmed = given.yes or given.dry_run
-    source = find(given, runner.settings_so_far(given), Last.UNDOABLE)
+    so_far = runner.settings_so_far(given)
+    source = find(given, so_far, Last.UNDOABLE)
     vdns = frozenset(given.vdn or ())
+
+    def chosen(flag: str, text: str | None) -> frozenset[tuple[int, int]] | None:
+        return _chosen(flag, text, source, vdns, state_dir=so_far.state_dir)
+
     options = RestoreOptions(
         run_dir=given.run_dir,
-        only=_chosen("--only", given.only, source, vdns),
+        only=chosen("--only", given.only),
         only_from=given.only or "",
-        except_=_chosen("--except", given.except_, source, vdns) or frozenset(),
+        except_=chosen("--except", given.except_) or frozenset(),
         except_from=given.except_ or "",
         vdns=vdns,
         dry_run=given.dry_run,
@@ -212,9 +218,10 @@ def restore(given: Namespace) -> int:
 
 
 def _chosen(
-    flag: str, text: str | None, source: RunDirectory, vdns: frozenset[int]
+    flag: str, text: str | None, source: RunDirectory, vdns: frozenset[int], *, state_dir: Path
 ) -> frozenset[tuple[int, int]] | None:
     """The campaigns of --only or --except; ids alone are those of the run's only VDN."""
+    from orchestrator.engine.stopped_since import other_stop_of  # noqa: PLC0415
     from orchestrator.engine.undone import turned_off, vdns_of  # noqa: PLC0415
 
     if text is None:
@@ -224,10 +231,13 @@ def _chosen(
     if strange:
         # a digit too many, and the guilty one would start
         named = ", ".join(f"{vdn_id}/{campaign_id}" for vdn_id, campaign_id in strange[:5])
+        see = f"see {source.path / 'results.csv'} for the ids"
+        if other := other_stop_of(source, strange, state_dir):
+            see = f"run {other} did: only a restore of that run starts it, so leave it out; {see}"
         raise values.refuse(
             flag,
             f"run {source.path.name} did not turn off {named}",
-            advice=f"see {source.path / 'results.csv'} for the ids",
+            advice=see,
         )
     return chosen
 

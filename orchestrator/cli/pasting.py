@@ -20,6 +20,8 @@ _CONNECTION = (
     *("--config", "--base-url", "--ca-file", "--access-key", "--secret-key-file", "--operator"),
     "--vdn",
 )
+#: after `init` the others stand in the file that this one names
+_WRITTEN_BY_INIT = ("--config",)
 #: which campaigns a restore was to leave off: the same again must not start them
 _CHOSEN = ("--only", "--except")
 _SELECTION = (*_CHOSEN, "--include-inferred", "--even-if-old")
@@ -115,9 +117,10 @@ def _completed(line: str, calling: Calling) -> str:
     present = {token.partition("=")[0] for token in tokens}
     takes = calling.commands[name]
     foreign = _CHOSEN if _LOOK in present else ()
+    needed = _WRITTEN_BY_INIT if calling.command == "init" else _CONNECTION
     more = []
     for flag, value in calling.given:
-        is_wanted = flag in _CONNECTION or (name == calling.command and flag not in foreign)
+        is_wanted = flag in needed or (name == calling.command and flag not in foreign)
         if flag in present or flag not in takes or not is_wanted:
             continue
         if flag == "--vdn" and name in calling.one_vdn:

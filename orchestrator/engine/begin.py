@@ -298,8 +298,8 @@ def with_server_of(settings: Settings, record: RunRecord) -> Settings:
         raise JournalMismatchError(
             f"run {record.run_id} belongs to {record.server}, and the settings say {configured}."
             " Nothing was sent.",
-            advice=f"add --base-url {record.server} to go on with that server; another server"
-            " needs a run of its own",
+            advice="add the --config of that server where it has settings of its own, else"
+            f" --base-url {record.server}; another server needs a run of its own",
         )
     name = record.called
     return replace(settings, server=replace(settings.server, base_url=record.server, name=name))

@@ -23,7 +23,7 @@ from orchestrator.store.marks import read_marks
 from orchestrator.store.registry import known_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from orchestrator.engine.context import RunContext
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
     from orchestrator.store import Known, RunRecord
     from orchestrator.store.registry import KnownRun
+    from orchestrator.store.run_dir import RunDirectory
 
 #: other runs that are looked into, the newest first
 _RUNS_READ = 200
@@ -121,6 +122,27 @@ def stopped_again(undone: Undone, state_dir: Path) -> dict[CampaignRef, str]:
             is_since = stop.record.run_id in newer.get(restored[ref], ())
             found[ref] = stop.record.run_id if is_since and ref in stop.off else ""
     return {ref: run_id for ref, run_id in found.items() if run_id}
+
+
+def other_stop_of(source: RunDirectory, pairs: Collection[tuple[int, int]], state_dir: Path) -> str:
+    """The newest other run that turned all of these off; empty: there is none.
+
+    Args:
+        source: the run that did not.
+        pairs: VDN and campaign id of each.
+        state_dir: whose runs.
+
+    Raises:
+        StorageError: the journal of `source` cannot be read.
+        JournalMismatchError: another version wrote it.
+    """
+    with open_saved(source.journal) as saved:
+        record = saved.record()
+    for run in islice(known_runs(state_dir), _RUNS_READ):
+        stop = _read(run, record.fingerprint, is_newer=False)
+        if stop and set(pairs) <= {(ref.vdn_id, ref.campaign_id) for ref in stop.refs}:
+            return run.run_id
+    return ""
 
 
 async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path) -> None:

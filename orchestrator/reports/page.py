@@ -184,7 +184,7 @@ def _heading(told: Told) -> str:
 _TITLES = {
     RunKind.PAUSE: "A list was paused",
     RunKind.PAUSE_ALL: "Emergency stop",
-    RunKind.RESTORE: "What was stopped was started again",
+    RunKind.RESTORE: "Starting again what was stopped",
 }
 
 

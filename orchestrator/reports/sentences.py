@@ -104,6 +104,11 @@ _FIRST = {
     ),
     Ended.STORAGE: "make room for the journal and the report",
 }
+#: at 3 a.m.
+_WITH_NOBODY_TO_ASK = (
+    "; with nobody to ask, `orchestrator init` shows the server's certificate and asks whether it"
+    " is the right one"
+)
 
 
 def verdict_line(facts: RunFacts, tally: Tally) -> str:
@@ -455,7 +460,9 @@ def advice(
         Ended.BUG: "please report this with the run directory",
     }
     step = f"{first.get(facts.ended) or _FIRST[facts.ended]}, then {_then(facts)}"
-    return step + _or_the_url(facts, url_from)
+    # one that a file was to vouch for has changed: that is nothing to be waved through
+    is_new = facts.ended is Ended.UNTRUSTED and not _ca_file(facts)
+    return step + _or_the_url(facts, url_from) + (_WITH_NOBODY_TO_ASK if is_new else "")
 
 
 def next_step(
@@ -558,11 +565,14 @@ def _then(facts: RunFacts) -> str:
     command = f"`{_going_on(facts)}`"
     if facts.ended is not Ended.UNTRUSTED:
         return command
-    server = facts.settings.get("server")
-    given = server.get("ca_file") if isinstance(server, dict) else None
-    if given:  # the command names it already
-        return f"put it into {for_terminal(str(given))}, and {command}"
+    if given := _ca_file(facts):  # the command names it already
+        return f"put it into {for_terminal(given)}, and {command}"
     return f"{command} with --ca-file and that file"
+
+
+def _ca_file(facts: RunFacts) -> str:
+    server = facts.settings.get("server")
+    return str(server.get("ca_file") or "") if isinstance(server, dict) else ""
 
 
 def _going_on(facts: RunFacts) -> str:

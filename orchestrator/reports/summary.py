@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import UNSTOPPED, RunKind, SweepRecord, iso_time
+from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord, iso_time
 
 if TYPE_CHECKING:
     from orchestrator.reports.rows import Tally
@@ -311,9 +311,13 @@ def _emergency_verdict(facts: RunFacts) -> RunVerdict:
 def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
     """Whether a scheduler should try again, with nobody correcting anything in between.
 
-    Refused credentials stay refused, as do rejected, denied and missing campaigns.
+    Refused credentials stay refused, as do rejected, denied and missing campaigns. Where somebody
+    has stopped again what a restore started, to repeat it would be to fight.
     """
     if facts.ended in REFUSED or facts.dry_run:
+        return False
+    failures = tally.reasons.get(Outcome.FAILED)
+    if failures and failures[STOPPED_AGAIN]:
         return False
     if facts.kind is RunKind.PAUSE_ALL:
         return not facts.proofs or any(

@@ -69,6 +69,12 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "engine/undone: runs #2",
     ),
     "test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew": ("engine/undone: restore {}",),
+    "test_a_stop_that_was_restored_since_is_asked_for_anew": (
+        "engine/stopped_since: pause-all {}",
+    ),
+    "test_an_untrusted_certificate_is_trusted_with_the_flag_that_is_named": (
+        "reports/sentences: init",
+    ),
     "test_a_list_that_nobody_types_is_piped_in": ("manifest/source: pause - --format csv",),
     "test_a_report_that_cannot_be_written_is_made_again": ("reports/files: report {}",),
     "test_refused_credentials_lead_to_a_check_and_on": ("reports/sentences: check{}",),

@@ -29,6 +29,18 @@ def _calling(
     return Calling(program, command, given, COMMANDS, frozenset({"pause", "check"}))
 
 
+def test_what_init_has_written_is_not_said_again() -> None:
+    """The line for the emergency card is short; its own command again keeps every flag."""
+    flags = (("--config", "test"), ("--base-url", "https://h"), ("--ca-file", "ca.pem"))
+    calling = Calling("orchestrator", "init", flags, {**COMMANDS, "init": _SHARED})
+
+    card = pasted("`orchestrator pause-all --vdn 1234`", calling)
+    again = pasted("`orchestrator init`", calling)
+
+    assert card == "`orchestrator pause-all --vdn 1234 --config test`"
+    assert again == "`orchestrator init --config test --base-url https://h --ca-file ca.pem`"
+
+
 CONFIG = ("--config", "my files/eu.toml")
 DONE = "--config 'my files/eu.toml'"
 

@@ -107,6 +107,26 @@ def test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew(desk: Desk) ->
     desk.promised = {"restore": {0, 1}}
 
 
+def test_a_stop_that_was_restored_since_is_asked_for_anew(desk: Desk) -> None:
+    """Interrupted and restored: `continue` is refused, `pause-all` lists what runs, and asks."""
+    server = desk.serve()
+    server.handler.faults = FaultPlan(always={STUBBORN: HANG})
+    puts = server.ledger.puts(STUBBORN)
+    process = desk.begin(f"{MODULE} pause-all --vdn {DRILL_VDN} --yes {desk.connection}")
+    until_stuck(server, more_than=puts)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    server.handler.faults = FaultPlan()
+    assert desk.run("restore last --only 1 --yes").code == 0
+
+    refused = desk.run(f"continue {desk.run_names[0]}")
+
+    assert (refused.code, names(refused.commands)) == (7, ["pause-all"]), refused.text
+    assert desk.run("continue last").code == 2
+    again = desk.paste(refused.commands[0], terminal=True)
+    assert again.code == 0, again.text
+
+
 def test_what_cannot_be_undone_leads_to_the_list_of_runs(desk: Desk) -> None:
     """A restore and a dry run: the list shows what can."""
     desk.serve()

@@ -73,6 +73,21 @@ def test_a_slip_in_a_typed_id_starts_nothing(
     assert status(stopped, 1234001) is Status.SUSPENDED
 
 
+def test_an_id_that_another_run_turned_off_is_no_slip_and_that_run_is_named(
+    stopped: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed and repeated by arrow-up, a stop is two runs; the guilty one is in the first."""
+    stopped.world.set_status(CampaignRef(DRILL_VDN, 1234003), Status.STARTED)
+    assert main(["pause", str(write_list(workplace, 1234003)), *FAST]) == 0
+    first = capsys.readouterr().err
+
+    assert main(["restore", "last", "--yes", "--except", "1234002"]) == 2
+
+    hint = capsys.readouterr().err.partition("hint: run ")[2]
+    assert hint.partition(" did: ")[0] not in first
+    assert " did: only a restore of that run starts it, so leave it out; see " in hint
+
+
 def test_a_restore_of_typed_ids_starts_those_and_no_others(
     stopped: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -619,6 +619,14 @@ def test_an_untrusted_certificate_says_which_flag_and_who_has_the_file() -> None
     assert line.endswith(f"then `orchestrator continue {RUN}` with --ca-file and that file")
 
 
+def test_an_untrusted_certificate_can_be_looked_at_where_nobody_can_be_asked() -> None:
+    """At 3 a.m. nobody has the file; `init` shows the certificate, and another one needs more."""
+    untrusted, wrong = (make_facts(ended=one) for one in (Ended.UNTRUSTED, Ended.WRONG_NAME))
+
+    assert "; with nobody to ask, `orchestrator init` shows" in advice(untrusted, tally_of())
+    assert "init" not in advice(wrong, tally_of())
+
+
 @pytest.mark.parametrize(
     ("left", "said"),
     [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import (
@@ -202,6 +203,14 @@ def test_a_scheduler_is_told_whether_to_try_again(
 ) -> None:
     """Trying again helps against outages, not against a wrong key, id or VDN."""
     assert rerun_may_help(make_facts(RunKind(kind), **changes), tally_of(**counts)) is helps
+
+
+def test_nothing_repeats_a_restore_that_was_stopped_again() -> None:
+    """A scheduler that reads `rerun_may_help` would start what somebody has just stopped."""
+    row = make_row(Outcome.FAILED, cause=Kind.ACCEPTED)
+
+    assert not rerun_may_help(make_facts(RunKind.RESTORE), tally_of(row))
+    assert rerun_may_help(make_facts(RunKind.RESTORE), tally_of(failed=1))
 
 
 # -- summary.json -----------------------------------------------------------------------------
