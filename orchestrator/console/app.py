@@ -65,7 +65,7 @@ def make_app(site: Site, place: Place, say: Callable[[str], None]) -> web.Applic
     app[SITE], app[PLACE] = site, place
     app[KEY] = read_key(site.state_dir / "console")
     app[ORDERS] = Orders(site)
-    app[LINK] = OneTimeLink(lambda path: say(f"open once, to log in: {place.url}{path}"))
+    app[LINK] = OneTimeLink(lambda path: say(f"this link lets one browser in: {place.url}{path}"))
     app.on_response_prepare.append(guard_response)
     app.add_routes(posts.routes())
     app.add_routes([web.get("/login", _login_page), web.post("/login", _login)])
@@ -201,7 +201,7 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
         await runner.setup()
         try:
             await web.SockSite(runner, listener).start()
-            say(f"the console listens on {place.path or place.url}; Ctrl-C ends it, and no run")
+            say(f"the console listens on {place.path or place.url}; Ctrl-C ends it, its runs go on")
             if not console.user_header:
                 app[LINK].renew()
             taking = asyncio.create_task(_take_up(app[ORDERS], say))
