@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -278,7 +279,10 @@ def _listen(place: Place) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that a killed console has left; one that is listened on stays."""
+    """Remove a socket that a killed console has left; one that is listened on stays, or a file."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            return
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

@@ -14,7 +14,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from orchestrator.console.order_files import own_folder
 from orchestrator.console.rights import (
@@ -159,7 +159,12 @@ def new_session(app: web.Application, name: str) -> str:
     now_s = app[SITE].clock.wall_ms() // 1000
     who = base64.urlsafe_b64encode(name.encode()).decode("ascii").rstrip("=")
     session = f"{who}.{now_s}.{secrets.token_hex(8)}"
-    return f"{session}.{_sign(app[KEY], 'session', session)}"
+    return f"{session}.{_session_mac(app, session)}"
+
+
+def _session_mac(app: web.Application, session: str) -> str:
+    # Another console of this state directory, perhaps of another server, has let in others.
+    return _sign(app[KEY], "session", cookie_name(app[PLACE]), session)
 
 
 def let_in(request: web.Request, name: str) -> web.Response:
@@ -180,9 +185,8 @@ def _by_cookie(request: web.Request) -> Viewer | None:
     site = request.app[SITE]
     value = request.cookies.get(cookie_name(request.app[PLACE]), "")
     session, _, mac = value.rpartition(".")
-    if not hmac.compare_digest(
-        mac.encode("utf-8", "replace"), _sign(request.app[KEY], "session", session).encode()
-    ):
+    ours = _session_mac(request.app, session)
+    if not hmac.compare_digest(mac.encode("utf-8", "replace"), ours.encode()):
         return None
     who, since_s, _ = session.split(".")
     if site.clock.wall_ms() // 1000 - int(since_s) > _SESSION_S:
@@ -259,10 +263,13 @@ async def fields_of(request: web.Request) -> MultiDictProxy[Any]:
         HTTPBadRequest: no form of ours is written like this.
     """
     check_origin(request)
+    is_plain = (request.charset or "utf-8").lower() == "utf-8" and (
+        hdrs.CONTENT_ENCODING not in request.headers
+    )
     try:
-        if request.content_type == "application/x-www-form-urlencoded":
+        if is_plain and request.content_type == "application/x-www-form-urlencoded":
             return await request.post()
-    except (ValueError, LookupError) as error:
+    except ValueError as error:
         raise web.HTTPBadRequest(text="The form is not UTF-8. Nothing was done.") from error
     raise web.HTTPBadRequest(text="The form is written in a way that no browser uses here.")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 EVERY_S: Final = 10.0
 #: VDNs that are remembered: anybody may type a number
 _REMEMBERED: Final = 200
+#: questions at one time: a thousand forms must not become a thousand connections to the server
+_AT_ONCE: Final = 8
 _NAMES: Final = 5
 _NAME_LIMIT: Final = 60
 _REASON_LIMIT: Final = 200
@@ -123,6 +125,7 @@ class Readings:
     _known: dict[int, Reading] = field(default_factory=dict)
     _asking: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _due_s: dict[int, float] = field(default_factory=dict)
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def now(self, vdns: Iterable[int]) -> list[Reading | None]:
         """What is known at this moment; what is old is asked for, and comes later."""
@@ -156,7 +159,8 @@ class Readings:
     async def _ask(self, vdns: tuple[int, ...]) -> None:
         problem, found = "", {}
         try:
-            found = {one.vdn_id: one for one in await (self.ask or self._status)(vdns)}
+            async with self._places:
+                found = {one.vdn_id: one for one in await (self.ask or self._status)(vdns)}
         except OrchestratorError as error:
             problem = error.sentence
         except OSError as error:

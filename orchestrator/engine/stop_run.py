@@ -170,8 +170,10 @@ def _note_signal(directory: RunDirectory) -> None:
 
 def _wait(handle: int, directory: RunDirectory, *, wait_s: float) -> bool:
     """Wait until it has ended; False: it has not."""
+    poller = select.poll()  # a console with a thousand visitors has handles too high for select
+    poller.register(handle, select.POLLIN)
     for _ in range(max(1, round(wait_s / _LOOK_S))):
-        is_gone = bool(select.select([handle], [], [], _LOOK_S)[0])
+        is_gone = bool(poller.poll(_LOOK_S * 1000))
         if is_gone or not directory.is_live:
             return True
     return False

@@ -118,10 +118,23 @@ def _write_whole(path: Path, make: Callable[[BinaryIO], object]) -> None:
         place.fsync()
 
 
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file for reading; a pipe in its place would keep us waiting for its writer.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return descriptor
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex; empty where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=without_waiting) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
@@ -162,7 +175,8 @@ def earlier_lag_s(state_dir: Path, base_url: str) -> float:
     largest_s = 0.0
     for run in runs:
         try:
-            document = json.loads((run / SUMMARY).read_bytes())
+            with open(run / SUMMARY, "rb", opener=without_waiting) as file:
+                document = json.loads(file.read())
             lag_s, server = document["lag_s"], document["server"]
             is_same = isinstance(server, str) and server_fingerprint(server) == wanted
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
+from orchestrator.reports.files import without_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,11 +135,12 @@ class RunDirectory:
     def holder(self) -> Holder | None:
         """Who says to work here; None when nobody left a word."""
         try:
-            told = json.loads((self.path / HOLDER).read_text("utf-8"))
+            with open(self.path / HOLDER, "rb", opener=without_waiting) as file:
+                told = json.loads(file.read())
             return Holder(
                 int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40]
             )._replace(ending=str(told.get("ending", ""))[:200])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _taken(self) -> RefusedError:

@@ -144,10 +144,10 @@ class Browser:
 
 
 @asynccontextmanager
-async def console(site: Site, *, logged_in: bool = True) -> AsyncIterator[Browser]:
+async def console(site: Site, *, logged_in: bool = True, port: int = 0) -> AsyncIterator[Browser]:
     """A console that serves, and somebody who has logged in."""
     told: list[str] = []
-    place = Place("127.0.0.1", unused_port())
+    place = Place("127.0.0.1", port or unused_port())
     app = make_app(site, place, told.append)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()

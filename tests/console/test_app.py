@@ -18,8 +18,11 @@ from aiohttp import ClientSession, UnixConnector
 
 from orchestrator.cli import commands
 from orchestrator.cli.parser import Parser
+from orchestrator.console.app import _listen
 from orchestrator.console.order_files import OrderFolder, new_order_id
+from orchestrator.console.rights import Place
 from orchestrator.engine.saved import read_again
+from orchestrator.errors import StorageError
 from tests.cli.makers import environment
 from tests.console.consoles import console, end_all, runs_in, site_of, until
 from tests.harness import console_kills
@@ -148,6 +151,16 @@ async def test_a_port_that_is_taken_is_said(folder: Path) -> None:
 
     assert process.returncode == 5
     assert f"cannot listen on {where}" in told.decode()
+
+
+def test_a_file_in_the_place_of_the_socket_stays(folder: Path) -> None:
+    """A socket that a kill left is removed; `unix:` and the path of a file is a slip."""
+    path = folder / "precious"
+    path.write_text("x")
+
+    with pytest.raises(StorageError, match="cannot listen"):
+        _listen(Place("", 0, str(path)))
+    assert path.read_text() == "x"
 
 
 async def test_behind_a_unix_socket_the_proxy_says_who_is_asking(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,9 +72,10 @@ async def test_a_session_outlives_the_console_and_not_a_week(folder: Path) -> No
         name = auth.cookie_name(browser.app[auth.PLACE])
         (cookie,) = [one.value for one in browser.session.cookie_jar if one.key == name]
         assert (await browser.get("/orders/x")).status == 404
+        port = browser.app[auth.PLACE].port
     for ahead_s, status in ((6 * 86_400, 404), (8 * 86_400, 401)):
-        async with console(site_of(folder, ahead_s=ahead_s), logged_in=False) as browser:
-            name = auth.cookie_name(browser.app[auth.PLACE])
+        site = site_of(folder, ahead_s=ahead_s)
+        async with console(site, logged_in=False, port=port) as browser:
             assert (await browser.get("/orders/x", Cookie=f"{name}={cookie}")).status == status
 
     assert (folder / "state/console/key").stat().st_mode & 0o777 == 0o600
@@ -95,6 +97,29 @@ async def test_a_cookie_that_was_changed_lets_nobody_in(folder: Path, change: st
         }[change]
 
         assert (await browser.get("/orders/x", Cookie=f"{name}={changed}")).status == 401
+
+
+async def test_a_session_of_another_console_lets_nobody_in_here(folder: Path) -> None:
+    """Both have one state directory and its key; the other may be the test server's."""
+    async with console(site_of(folder)) as there, console(site_of(folder), logged_in=False) as here:
+        name = auth.cookie_name(there.app[auth.PLACE])
+        (cookie,) = [one.value for one in there.session.cookie_jar if one.key == name]
+        ours = auth.cookie_name(here.app[auth.PLACE])
+
+        assert (await here.get("/orders/x", Cookie=f"{ours}={cookie}")).status == 401
+
+
+async def test_a_packed_form_is_not_unpacked(folder: Path) -> None:
+    """300 MB of nothing pack into 300 KB, and unpacking them would keep everybody waiting."""
+    async with console(site_of(folder), logged_in=False) as browser:
+        answer = await browser.send(
+            "/login",
+            zlib.compress(b"key=x"),
+            Content_Type="application/x-www-form-urlencoded",
+            Content_Encoding="deflate",
+        )
+
+    assert answer.status == 400
 
 
 def test_a_key_that_others_could_know_is_refused(folder: Path) -> None:
@@ -203,6 +228,8 @@ async def test_a_form_longer_than_64_kb_is_refused(folder: Path) -> None:
         ("application/x-www-form-urlencoded", b"token=%ff%fe&order=%ff"),
         ("application/x-www-form-urlencoded", b"\xff=\xff"),
         ("application/x-www-form-urlencoded; charset=nonsense", b"a=b"),
+        ("application/x-www-form-urlencoded; charset=unicode_escape", b"key=\\ud800"),
+        ("application/x-www-form-urlencoded; charset=punycode", b"a=b"),
         ("multipart/form-data", b"abc"),
         ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--"),
         ("text/plain", b"token=x"),

@@ -74,6 +74,19 @@ async def test_all_viewers_share_one_question_in_ten_seconds(site: Site) -> None
     assert server.asked == [(7, 8), (7, 8)]
 
 
+async def test_many_forms_do_not_become_many_questions_at_one_time(site: Site) -> None:
+    """A viewer opens the forms of 40 VDNs: the server gets eight questions, then the next."""
+    server = Server(site, takes_s=1)
+    readings = Readings(site, ask=server)
+    for vdn in range(1, 41):
+        readings.now((vdn,))
+    await site.clock.sleep(0.5)
+    at_first = len(server.asked)
+    await site.clock.sleep(5)
+
+    assert (at_first, len(server.asked)) == (8, 40)
+
+
 async def test_nobody_asks_while_nobody_looks(site: Site) -> None:
     """An hour later the old answer is still there, with its age."""
     server = Server(site)

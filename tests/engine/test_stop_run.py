@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.engine.stop_run import Reaction, stop_run
+from orchestrator.engine.stop_run import Reaction, _wait, stop_run
 from orchestrator.errors import RefusedError
 from orchestrator.store.run_dir import RunDirectory
+from orchestrator.streams import raise_descriptor_limit
 from tests.cli.makers import ROOT
 from tests.fakes import VDN, Stage, started
 
@@ -132,6 +133,21 @@ def test_another_host_and_a_missing_word_are_refused(directory: RunDirectory) ->
             stop_run(directory)
 
         assert process.poll() is None
+
+
+def test_a_handle_above_a_thousand_is_waited_for(directory: RunDirectory) -> None:
+    """A console with so many visitors ends a run all the same; `select` takes 1,024 at most."""
+    raise_descriptor_limit()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    low = os.pidfd_open(child.pid)
+    handle = os.dup2(low, 1_500, inheritable=False)
+    try:
+        child.wait()
+
+        assert _wait(handle, directory, wait_s=20)
+    finally:
+        os.close(low)
+        os.close(handle)
 
 
 async def test_a_run_that_has_ended_is_refused_with_its_end(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from orchestrator.reports.files import (
     check_folder,
     earlier_lag_s,
     is_stored,
+    sha256_of,
     write_rows,
     write_summary,
     write_to_stream,
@@ -536,6 +537,16 @@ def test_the_largest_lag_of_earlier_runs_against_this_server_counts(tmp_path: Pa
     ran(tmp_path, "3", {"server": "https://other.example.com:28080", "lag_s": 20.0})
 
     assert earlier_lag_s(tmp_path, SERVER) == 8
+
+
+def test_a_pipe_in_the_place_of_a_report_keeps_no_stop_waiting(tmp_path: Path) -> None:
+    """A stop reads the summaries of earlier runs before its proof, and a page hashes the rows."""
+    ran(tmp_path, "1", {"server": SERVER, "lag_s": 3.5})
+    (tmp_path / "runs/2").mkdir()
+    os.mkfifo(tmp_path / "runs/2/summary.json")
+
+    assert earlier_lag_s(tmp_path, SERVER) == 3.5
+    assert sha256_of(tmp_path / "runs/2/summary.json") == ""
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,13 @@ def test_a_word_that_cannot_be_read_is_no_holder(run: RunDirectory, told: str) -
     assert run.holder() is None
 
 
+def test_a_pipe_in_the_place_of_the_holders_word_is_not_waited_for(run: RunDirectory) -> None:
+    """Whoever reads a pipe waits for its writer; every page of a live run reads this."""
+    os.mkfifo(run.path / "holder.json")
+
+    assert run.holder() is None
+
+
 def test_the_word_of_the_holder_has_the_rights_of_the_run(run: RunDirectory) -> None:
     """[Z13] 0600, also over what a killed start left behind, and never through a link."""
     victim = run.path.parent / "victim"
