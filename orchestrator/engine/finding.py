@@ -228,8 +228,8 @@ def _is_meant(line: RunLine, meaning: Last) -> bool:
 
 
 def _is_unfinished(line: RunLine) -> bool:
-    if line.is_over is not None:
-        return not line.is_over
+    if line.is_over:
+        return False
     try:
         with open_saved(line.path / JOURNAL) as saved:
             # what nobody has confirmed is not continued

@@ -68,7 +68,9 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "engine/undone: runs",
         "engine/undone: runs #2",
     ),
-    "test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew": ("engine/undone: restore {}",),
+    "test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew": (
+        "engine/stopped_since: restore {}",
+    ),
     "test_a_stop_that_was_restored_since_is_asked_for_anew": (
         "engine/stopped_since: pause-all {}",
     ),

@@ -130,6 +130,23 @@ async def test_last_unfinished_run_passes_over_finished_ones(tmp_path: Path) -> 
     assert last(stage, Last.UNFINISHED) == killed
 
 
+async def test_last_unfinished_run_passes_over_one_that_nobody_confirmed(tmp_path: Path) -> None:
+    """A wrong key before the question, with a report: it could not be continued."""
+    stage = Stage(tmp_path, started(3))
+    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
+    assert await stage.until_killed(stage.pause()) is None
+    (killed,) = stage.run_dirs()
+    locked_out = Stage(tmp_path, started(3), signature=SignatureCheck("AK", "another"))
+
+    async def confirm(_: Findings) -> bool:
+        raise AssertionError
+
+    refused = await locked_out.pause_all(VDN, confirm=confirm)
+
+    assert refused.exit_code == 3
+    assert last(stage, Last.UNFINISHED) == killed
+
+
 async def test_last_unfinished_run_is_not_one_that_somebody_works_on(tmp_path: Path) -> None:
     """A live run is not to be continued; it is the one to be stopped."""
     stage = Stage(tmp_path, started(3))

@@ -63,7 +63,7 @@ async def test_a_run_of_another_server_is_refused(tmp_path: Path) -> None:
     settings = stage.settings()
     elsewhere = replace(settings.server, base_url="http://127.0.0.2:28080")
 
-    with pytest.raises(JournalMismatchError, match=r"127\.0\.0\.2"):
+    with pytest.raises(JournalMismatchError, match=r"127\.0\.0\.2") as no:
         await continuing.continue_run(
             RunDirectory(run_dir),
             replace(settings, server=elsewhere),
@@ -71,6 +71,8 @@ async def test_a_run_of_another_server_is_refused(tmp_path: Path) -> None:
             stage.birth(),
         )
 
+    # --base-url alone would go there with this server's key and certificate
+    assert no.value.advice.startswith("add the --config of that server")
     assert len(stage.server.sent) == sent
 
 
