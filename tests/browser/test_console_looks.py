@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 #: a stop of so many goes on for longer than its pages are looked at
-SIZES = {41: 1_200, 42: 24}
+SIZES = {41: 3_000, 42: 24}
 LONG, SHORT = SIZES
 
 
