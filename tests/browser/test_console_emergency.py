@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
     from tests.browser.desk import Desk
 
-pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.sockets,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 SIZE = 12
 PHONE, KEYS, HTML = 11, 12, 13

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Audit
     from tests.browser.desk import Desk
 
-pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.sockets,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 #: a stop of so many goes on for longer than its pages are looked at
-SIZES = {41: 1_200, 42: 24}
+SIZES = {41: 3_000, 42: 24}
 LONG, SHORT = SIZES
 
 

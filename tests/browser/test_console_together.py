@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
-SIZES = {21: 100, 22: 12, 23: 12, 24: 60, 25: 12}
-TABS, CLICKS, OPERATORS, SHELL, SLOW = SIZES
+SIZES = {21: 100, 22: 12, 23: 12, 24: 60, 25: 12, 26: 12}
+TABS, CLICKS, OPERATORS, SHELL, SLOW, TYPING = SIZES
 #: the bar has gone on since this number
 _GOES_ON = "(from) => document.querySelector('[data-live-bar]')?.value > from"
 _BAR = "() => document.querySelector('[data-live-bar]').value"
@@ -145,3 +145,18 @@ async def test_a_page_that_takes_seconds_to_come_is_waited_for(
         await ended(page)
 
     assert len(loads) == 1
+
+
+async def test_who_is_writing_a_note_keeps_it_and_sees_that_the_run_is_over(
+    desk: Desk, browser: Browser
+) -> None:
+    """The page does not load itself under somebody's hands; it says that it should be."""
+    async with visitor(browser, desk) as page:
+        await order_stop(page, desk, TYPING)
+        note = page.get_by_label("Add a note")
+        await note.fill("ticket 4711")
+        await page.locator(".age").get_by_text("This page is out of date").wait_for()
+        assert await note.input_value() == "ticket 4711"
+        await page.get_by_role("button", name="Add the note").click()
+        await ended(page)
+        assert await page.get_by_text("ticket 4711").count() == 1

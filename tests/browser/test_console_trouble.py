@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page
 
-pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.sockets,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 VDN = 31
 _HAS_BEGUN = "() => document.querySelector('[data-live-bar]')?.value > 0"

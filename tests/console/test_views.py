@@ -354,7 +354,7 @@ async def test_a_live_run_has_its_numbers_and_one_way_to_end_it(folder: Path) ->
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_texts_are_shown_and_do_nothing(folder: Path, name: str) -> None:
-    """As a name and as a reason, on the pages of run, rows, restore, history and home."""
+    """[Z11] As a name and as a reason, on the pages of run, rows, restore, history and home."""
     text = HOSTILE[name][:1_000]
     written = text.encode("utf-8", "replace").decode()
     result = stopped_named(folder, written, "the other", reason=written)
