@@ -395,7 +395,9 @@ def status(given: Namespace) -> int:
         if first := certificate_advice(result.ended):
             output.hint(f"{first}; if the URL is wrong, {correct_the_url(url, url_from)}")
         elif not around.progress.requests:
-            output.hint(f"{correct_the_url(url, url_from)}; if it is right, nobody answers there")
+            looked = f"`orchestrator check --vdn {vdns[0]}` shows which step fails"
+            right = "nobody answers there" if url_from == "--base-url" else looked
+            output.hint(f"{correct_the_url(url, url_from)}; if it is right, {right}")
         elif result.exit_code != 6:
             output.hint(f"`orchestrator check --vdn {vdns[0]}` shows which step fails")
     return result.exit_code

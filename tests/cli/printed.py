@@ -31,6 +31,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
     "test_a_newcomer_is_led_to_init_and_to_the_emergency": (
         "cli/init: pause-all --vdn {}",
         "cli/init: init",
+        "cli/init: init{}",
         "settings/load: init",
         "settings/load: init --config {}",
     ),
@@ -80,6 +81,9 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
     "test_a_list_that_nobody_types_is_piped_in": ("manifest/source: pause - --format csv",),
     "test_a_report_that_cannot_be_written_is_made_again": ("reports/files: report {}",),
     "test_refused_credentials_lead_to_a_check_and_on": ("reports/sentences: check{}",),
+    "test_a_server_that_is_away_leads_to_a_check_and_on": ("reports/sentences: check{} #2",),
+    "test_a_page_without_relatives_leads_to_the_list_of_runs": ("engine/finding: runs",),
+    "test_an_old_stop_leads_to_the_newer_one": ("reports/undo: restore {}",),
     "test_a_restore_that_was_killed_asks_for_a_look": ("reports/sentences: {} --include-inferred",),
     "test_what_failed_is_tried_again_and_nothing_else": ("reports/sentences: {}",),
     "test_a_list_that_ran_out_of_time_is_continued": ("reports/sentences: continue {}",),
@@ -97,12 +101,32 @@ REACHED = {place: test for test, reached in _BY_TEST.items() for place in reache
 NOT_PASTED: Mapping[str, str] = {
     "cli/endings: check --notify": "the text of a test message, which goes to a webhook",
     "cli/endings: {}: exit code {}": "the subject of a message to a webhook",
+    "cli/endings: {}: {}": "the subject of a message to a webhook",
     "cli/main: {}": "the version",
     "cli/parser: pause-all --vdn N": "an example of the help text",
     "cli/parser: {} {}[FLAGS]": "the shape of a line, in help texts",
     "settings/schema: check": "a remark in the documents and in configs/example.toml",
     "settings/writing: init": "a comment in the settings file",
-    "settings/writing: config show": "a comment in the settings file",
+    **dict.fromkeys(
+        (
+            "console/app: --help",
+            "console/app: console",
+            "console/order_files: pause-all --vdn N",
+            "console/order_files: pause-all --vdn N #2",
+            "console/orders: pause-all --vdn N",
+        ),
+        "on a page of the console, for somebody who has a shell besides",
+    ),
+    **dict.fromkeys(
+        (
+            "cluster/following: continue {}",
+            "engine/undone: continue {}",
+            "store/database: cluster init",
+            "store/database: cluster init #2",
+            "store/postgres: continue {}",
+        ),
+        "needs PostgreSQL: tests/cluster runs them",
+    ),
 }
 
 

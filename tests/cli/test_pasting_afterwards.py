@@ -140,6 +140,29 @@ def test_what_cannot_be_undone_leads_to_the_list_of_runs(desk: Desk) -> None:
     assert desk.run("restore one").advised == ["--yes"]
 
 
+def test_an_old_stop_leads_to_the_newer_one(desk: Desk) -> None:
+    """Restored and stopped again: the first run leaves it alone, the second one starts it."""
+    desk.serve()
+    assert desk.run(f"pause {desk.list_of(1, 2)} --no-verify --run-dir one").code == 0
+    assert desk.run("restore one --yes --run-dir two").code == 0
+    assert desk.run(f"pause {desk.list_of(1, 2)} --no-verify --run-dir three").code == 0
+
+    said = desk.run("restore one --dry-run")
+
+    assert (said.code, names(said.commands)) == (0, ["restore"]), said.text
+    desk.promised = {"restore": {0}}
+
+
+def test_a_page_without_relatives_leads_to_the_list_of_runs(desk: Desk) -> None:
+    """Nothing was restored or repeated: `--with last` has nothing to show."""
+    desk.serve()
+    assert desk.run(f"pause {desk.list_of(1)} --no-verify").code == 0
+
+    said = desk.run("report last --with last --html page.html")
+
+    assert (said.code, names(said.commands)) == (2, ["runs"]), said.text
+
+
 # -- runs that somebody works on -----------------------------------------------------------------
 
 
@@ -235,16 +258,17 @@ def test_the_morning_after_is_read_without_a_command_that_does_not_work(desk: De
     """`runs`, `note`, `report` with page and workbook, `status`, `check`, `runs --prune`."""
     desk.serve()
     assert desk.run(f"pause {desk.list_of(1, 999)} --no-verify").code == 1
+    first = desk.run_names[0]
+    assert desk.run("restore last --yes").code == 0
     assert desk.run("pause-all --vdn 1234 --yes --dry-run").code == 0
     assert desk.run(f"pause-all --vdn {DRILL_VDN} --yes").code == 0
-    first, second, *_ = desk.run_names
     codes = {
         line: desk.run(line).code
         for line in (
             "runs --all",
             "runs --prune --older-than 1",
             "note last 'ticket 4711'",
-            f"report {first} --html page.html --with {second}",
+            f"report {first} --html page.html --with last",
             f"status --vdn {DRILL_VDN}",
             f"status --vdn {DRILL_VDN} --prove",
             f"check --vdn {DRILL_VDN}",
@@ -254,7 +278,7 @@ def test_the_morning_after_is_read_without_a_command_that_does_not_work(desk: De
         )
     }
     assert codes.pop("check") == 1
-    assert codes.pop(f"report {first} --html page.html --with {second}") == 1
+    assert codes.pop(f"report {first} --html page.html --with last") == 1
     assert set(codes.values()) == {0}, codes
     assert (desk.folder / "page.html").is_file()
     desk.promised = {"pause": {1}, "status": {0}, "restore": {0}}
