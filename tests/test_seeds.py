@@ -22,6 +22,8 @@ FOUND = {
     156804: "0200011, then started again: the listing that had shown it at rest was called old",
     168728: "a list: the filtered listing showed it started, an older unfiltered one cleared it",
     178534: "0200011 outweighed the last look, though passes had shown it at rest in between",
+    204440: "0200011 outweighed by listings that had shown it at rest: a PUT at each look",
+    212295: "a hold was stopped after the first listing of a look had shown starts: exit 0, quiet",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

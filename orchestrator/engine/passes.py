@@ -86,19 +86,24 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
 def _take_broken_off(
     emergency: Emergency, vdn: Vdn, whole: Listing | None, began_s: float, began_ms: int
 ) -> None:
-    """A proof falls with a pass that a stop broke off while it was failing."""
+    """Of a pass that a stop broke off counts what it showed; failing, it takes the proof away."""
     context = emergency.context
+    shown = {row.ref: row for row in whole.started()} if whole is not None else {}
+    vdn.started |= shown
     has_failed = whole is not None and not whole.complete
     is_failing = has_failed or context.dispatcher.breakers.reads.is_failing
-    if is_failing and emergency.vdns.is_quiet(vdn):
-        now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
-        vdn.proof.take(
-            Pass(
-                began_s, began_ms, now_s, now_ms,
-                complete=False, whole=False, started=0, whole_failed=has_failed,
-            )
-        )  # fmt: skip
-        vdn.problem = "its newest listing had failed when the run was stopped"
+    if not shown and not (is_failing and emergency.vdns.is_quiet(vdn)):
+        return
+    now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
+    vdn.proof.take(
+        Pass(
+            began_s, began_ms, now_s, now_ms,
+            complete=False, whole=False, started=len(shown), whole_failed=has_failed,
+        )
+    )  # fmt: skip
+    vdn.problem = "its newest listing had failed when the run was stopped"
+    if shown:
+        vdn.problem = f"{len(vdn.started)} still started"
 
 
 def _tell_failure(emergency: Emergency, vdn: Vdn, problem: str) -> None:

@@ -198,7 +198,8 @@ class Vdns:
             for ref, row in vdn.started.items():
                 tries = vdn.tries_of(ref)
                 is_newer = newest is not None and tries.accepted_s >= newest.began_s
-                if not tries.listing_is_old and not (is_newer and tries.accepted == 1):
+                is_old = tries.listing_is_old and not tries.is_started_again
+                if not is_old and not (is_newer and tries.accepted == 1):
                     await self._note_started(row)
             for ref, (row, asked_s) in vdn.contradicted.items():
                 tries = vdn.tries_of(ref)

@@ -276,7 +276,7 @@ class Tries:
     #: a PUT after the last acceptance is in doubt: a 0200011 may be its doing
     is_doubted: bool = False
     #: the last PUT was answered with 0200011, and nothing but our acceptance explains it
-    is_said_at_rest: bool = False
+    listing_is_old: bool = False
     #: the listings that have shown it at rest since a PUT was last accepted
     rested_in: frozenset[Status | None] = frozenset()
     #: passes in a row, since the last answer, in which one of those showed it started
@@ -284,7 +284,7 @@ class Tries:
 
     def note(self, effect: Effect, *, now_s: float) -> None:
         """One PUT was answered, or given up on."""
-        self.is_said_at_rest = effect is Effect.OLD_LISTING and not self.is_doubted
+        self.listing_is_old = effect is Effect.OLD_LISTING and not self.is_doubted
         self.started_again = 0
         self.tried_s = now_s
         match effect:
@@ -322,13 +322,13 @@ class Tries:
         self.rested_in |= {listing for listing, is_started in shown.items() if not is_started}
 
     @property
-    def listing_is_old(self) -> bool:
-        """Whether 0200011 outweighs the listings that show it started.
+    def is_started_again(self) -> bool:
+        """Whether listings outweigh the 0200011 that said it is at rest.
 
         A listing that has shown it at rest since our acceptance, and twice in a row shows it
-        started, is not older than that: it was started again.
+        started, is not older than that.
         """
-        return self.is_said_at_rest and self.started_again < STARTED_AGAIN
+        return self.started_again >= STARTED_AGAIN
 
     @property
     def was_accepted(self) -> bool:

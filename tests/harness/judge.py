@@ -414,8 +414,13 @@ def proofs_hold(run_dir: Path, gap_s: float = 5.0) -> list[str]:
 
 
 def starts(sent: Iterable[Sent], ours: set[CampaignRef]) -> Iterator[str]:
-    """Only what is ours is started, nothing twice, nothing again that may have been started."""
+    """Only what is ours is started, nothing twice, nothing again that may have been started.
+
+    A process repeats a start that is in doubt. It takes effect again where somebody has stopped
+    the campaign in the same instant, which nobody can see before.
+    """
     effects: Counter[CampaignRef] = Counter()
+    doubted: dict[CampaignRef, int] = {}
     perhaps: dict[CampaignRef, int] = {}
     for one in sent:
         if one.kind is not Kind.RESUME or one.ref is None:
@@ -428,7 +433,10 @@ def starts(sent: Iterable[Sent], ours: set[CampaignRef]) -> Iterator[str]:
                 f" and was sent a start by process {one.process}"
             )
         took_effect = one.entry is not None and one.entry.took_effect
-        effects[one.ref] += took_effect
+        effects[one.ref] += took_effect and doubted.get(one.ref) != one.process
+        is_accepted = one.delivered and one.entry and one.entry.result_code == ACCEPTED
+        if took_effect and not is_accepted:
+            doubted[one.ref] = one.process
         if took_effect or (one.ended_s is None and not one.delivered):
             perhaps.setdefault(one.ref, one.process)
     yield from (f"[started twice] {ref}: {n} times" for ref, n in effects.items() if n > 1)

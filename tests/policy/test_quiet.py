@@ -551,7 +551,8 @@ def test_a_listing_that_showed_it_at_rest_is_not_old_when_it_shows_it_started_ag
     for shown in passes:
         tries.look(shown)
 
-    assert tries.listing_is_old is is_old
+    assert tries.listing_is_old
+    assert tries.is_started_again is not is_old
 
 
 def test_what_listings_showed_before_the_newest_acceptance_does_not_count() -> None:
@@ -564,7 +565,7 @@ def test_what_listings_showed_before_the_newest_acceptance_does_not_count() -> N
     for _ in range(5):
         tries.look({None: True})
 
-    assert tries.listing_is_old
+    assert not tries.is_started_again
 
 
 #: effects a second apart, seconds at which the last of them comes, complete passes, hopeless
