@@ -3,14 +3,16 @@
 Rule 1: a claim is one conditional UPDATE that raises the epoch; whoever had the part before has
         lost it from then on, awake or not: transfer.py puts nothing in the name of an old epoch.
 Rule 2: a lease says only when somebody else may claim; it is renewed by holder and epoch.
-Rule 3: a part is done when every campaign of it has an outcome, and not before.
+Rule 3: a part is done when every campaign of it has an outcome, and not before; a look, when it
+        has been had.
+Rule 4: of a VDN of several chunks the look comes before them all, the verification after them all.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.store.transfer import Part
+from orchestrator.store.transfer import STEP_BITS, Part, Step
 
 if TYPE_CHECKING:
     import psycopg
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
 LEASE_S = 5.0
 #: seconds between two renewals: three may fail
 RENEW_S = 1.25
+
+
+_STEP = f"c.lo >> {STEP_BITS}"
+#: nothing of its VDN that comes before it is open
+_IS_ITS_TURN = (
+    "NOT EXISTS (SELECT FROM orchestrator.chunk b WHERE b.run = c.run AND b.vdn = c.vdn"
+    f" AND b.done_at IS NULL AND {_STEP} <> {Step.LOOK} AND b.lo >> {STEP_BITS} <> {_STEP}"
+    f" AND ({_STEP} = {Step.VERIFY} OR b.lo >> {STEP_BITS} = {Step.LOOK}))"
+)
 
 
 class Waiting(NamedTuple):
@@ -32,7 +43,7 @@ class Waiting(NamedTuple):
 def claim(
     connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str, lease_s: float = LEASE_S
 ) -> Part | None:
-    """Take a part for a while, under a new epoch; None: it is done, or somebody has it.
+    """Take a part for a while, under a new epoch; None: it is not to be had now.
 
     Args:
         connection: to the database.
@@ -42,11 +53,13 @@ def claim(
         lease_s: seconds until somebody else may.
     """
     found = connection.execute(
-        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = %(holder)s,"
+        "UPDATE orchestrator.chunk c SET epoch = epoch + 1, holder = %(holder)s,"  # noqa: S608 - ours
         " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
         " WHERE run = %(run)s AND lo = %(lo)s AND done_at IS NULL"
         " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
-        " RETURNING hi, vdn, epoch",
+        f" AND {_IS_ITS_TURN} RETURNING hi, vdn, epoch, EXISTS (SELECT FROM orchestrator.chunk b"
+        f" WHERE b.run = c.run AND b.vdn = c.vdn AND b.done_at IS NULL"
+        f" AND b.lo >> {STEP_BITS} = {Step.VERIFY})".encode(),
         {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
     ).fetchone()
     return Part(run, lo, *found) if found else None
@@ -100,12 +113,13 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
         "epoch = epoch + 1, holder = NULL, lease_until = NULL, done_at = clock_timestamp()",
         part,
         holder,
-        "NOT EXISTS (SELECT FROM orchestrator.plan p WHERE p.run = chunk.run"
-        " AND p.vdn_id = chunk.vdn AND p.seq BETWEEN chunk.lo AND chunk.hi AND p.problem = ''"
+        f"(lo >> {STEP_BITS} = {Step.LOOK} OR NOT EXISTS (SELECT FROM orchestrator.plan p"  # noqa: S608 - ours
+        " WHERE p.run = chunk.run AND p.vdn_id = chunk.vdn AND p.problem = ''"
+        f" AND p.seq BETWEEN chunk.lo & {(1 << STEP_BITS) - 1} AND chunk.hi"
         " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
         " WHERE d.run = p.run AND d.seq = p.seq)"
         " AND NOT EXISTS (SELECT FROM orchestrator.outcomes o"
-        " WHERE o.run = p.run AND o.seq = p.seq))",
+        " WHERE o.run = p.run AND o.seq = p.seq)))",
     )
 
 
@@ -116,13 +130,15 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     emergencies first, then of the oldest run.
     """
     found = connection.execute(
-        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"
+        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"  # noqa: S608 - ours
         " JOIN orchestrator.run r ON r.run = c.run"
         " WHERE c.done_at IS NULL AND c.lo > 0"
         " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
-        " AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.status = 'todo'"
-        " AND j.task_name = %s AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
-        " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s",
+        f" AND {_IS_ITS_TURN} AND NOT EXISTS (SELECT FROM procrastinate_jobs j"
+        " WHERE j.status = 'todo' AND j.task_name = %s"
+        " AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
+        # what has been begun is finished first
+        f" ORDER BY NOT r.emergency, c.run, {_STEP} = {Step.LOOK}, c.lo LIMIT %s".encode(),
         (task, limit),
     )
     return [Waiting(*row) for row in found]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
 from orchestrator.policy.ceiling import Turn
-from orchestrator.policy.slices import Ask, Slice, Slots, window_s
+from orchestrator.policy.slices import LATE_S, Ask, Slice, Slots, window_s
 from orchestrator.settings.server_url import server_origin
 from orchestrator.store.database import connect_async, failure_of
 
@@ -80,8 +81,8 @@ class DatabaseGiver:
         self._connection = None
 
 
-class SharedPace:
-    """One run's part in the rate of a server, as engine/departures.py asks for it."""
+class Share:
+    """What one process has been given of a server's rate, for all of it that asks alike."""
 
     def __init__(
         self, giver: Giver, clock: Clock, own: Ask, *, warn: Callable[[str], None]
@@ -91,7 +92,7 @@ class SharedPace:
         Args:
             giver: who gives slices; the caller closes it.
             clock: the present.
-            own: the run's own ceiling R, and whether it is an emergency.
+            own: a run's own ceiling R, and whether it is an emergency.
             warn: called with a reason when the giver is away, once each time.
         """
         self._giver = giver
@@ -101,6 +102,65 @@ class SharedPace:
         self._is_away = False
         self._slots = Slots()
         self._asking: asyncio.Task[None] | None = None
+        #: when requests last left, for about as long as a departure keeps
+        self._left_s: deque[float] = deque()
+        #: who sends
+        self.parts: set[SharedPace] = set()
+        #: an emergency goes first
+        self.yields = False
+
+    def take(self, now_s: float) -> float:
+        """Let a request leave now: 0.0; else seconds until it is worth asking again."""
+        while self._left_s and self._left_s[0] < now_s - LATE_S:
+            self._left_s.popleft()
+        # what left lately is what will be wanted by the time an answer is here
+        waiting = max(1, sum(part.waiting() for part in self.parts), len(self._left_s))
+        wanted = self._slots.wanted(now_s, waiting=waiting)
+        if wanted and self._asking is None:
+            self._asking = asyncio.create_task(self._ask(wanted))
+            self._asking.add_done_callback(self._asked)
+        wait_s = self._slots.take(now_s)
+        if wait_s == 0.0:
+            self._left_s.append(now_s)
+        elif self._asking is not None and not self._slots.held:
+            return _LOOK_AGAIN_S
+        return wait_s
+
+    async def _ask(self, wanted: int) -> None:
+        asked_s = self._clock.now_s()
+        try:
+            told = await self._giver.ask(self._own._replace(wanted=wanted))
+        except ConnectionError as error:
+            # what others were given before it went may leave for so long
+            self._slots.hold_off(self._clock.now_s() + window_s(self._own.rate_per_s))
+            if not self._is_away:
+                self._warn(str(error))
+            self._is_away = True
+            return
+        self._is_away = False
+        chance = self._clock.chance()
+        self._slots.record(told, asked_s=asked_s, now_s=self._clock.now_s(), chance=chance)
+        self.yields = told.yields
+
+    def _asked(self, asking: asyncio.Task[None]) -> None:
+        self._asking = None
+        for part in self.parts:
+            part.wake()
+        if not asking.cancelled():
+            asking.result()
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+
+class SharedPace:
+    """One run's part in the rate of a server, as engine/departures.py asks for it."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        share.parts.add(self)
         #: how many requests wait to leave
         self.waiting: Callable[[], int] = lambda: 1
         #: wakes them, when there was an answer
@@ -124,41 +184,13 @@ class SharedPace:
             return own_wait_s
         if not self.may_send(now_s):
             return _LOOK_AGAIN_S
-        wanted = self._slots.wanted(now_s, waiting=max(1, self.waiting()))
-        if wanted and self._asking is None:
-            self._asking = asyncio.create_task(self._ask(wanted))
-            self._asking.add_done_callback(self._asked)
-        wait_s = self._slots.take(now_s)
-        if wait_s > 0 and self._asking is not None and not self._slots.held:
-            return _LOOK_AGAIN_S
+        wait_s = self._share.take(now_s)
+        self.turn = self.turn._replace(yields=self._share.yields)
         return wait_s
-
-    async def _ask(self, wanted: int) -> None:
-        asked_s = self._clock.now_s()
-        try:
-            told = await self._giver.ask(self._own._replace(wanted=wanted))
-        except ConnectionError as error:
-            # what others were given before it went may leave for so long
-            self._slots.hold_off(self._clock.now_s() + window_s(self._own.rate_per_s))
-            if not self._is_away:
-                self._warn(str(error))
-            self._is_away = True
-            return
-        self._is_away = False
-        chance = self._clock.chance()
-        self._slots.record(told, asked_s=asked_s, now_s=self._clock.now_s(), chance=chance)
-        self.turn = self.turn._replace(yields=told.yields)
-
-    def _asked(self, asking: asyncio.Task[None]) -> None:
-        self._asking = None
-        self.wake()
-        if not asking.cancelled():
-            asking.result()
 
     def withdraw(self) -> None:
         """No request waits any more: what was given lapses by itself."""
 
     def close(self) -> None:
-        """Ask for nothing more."""
-        if self._asking is not None:
-            self._asking.cancel()
+        """Send nothing more; the others of this process may have what is left."""
+        self._share.parts.discard(self)

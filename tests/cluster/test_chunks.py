@@ -13,7 +13,7 @@ from orchestrator.model import CampaignRef
 from orchestrator.store.chunks import claim, finish, hand_back, open_chunks, renew, unrung
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import open_saved_run
-from orchestrator.store.transfer import put_rows
+from orchestrator.store.transfer import STEP_BITS, Step, put_rows
 from tests.cluster.makers import add, claimed, intent, paused, store_of
 from tests.store.journal_makers import bad_line, line
 
@@ -122,6 +122,44 @@ async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secr
         assert (early, done) == (False, True)
         assert claim(connection, run, 1, holder="b") is None
         assert open_chunks(connection, run) == 2
+
+
+def look_and_verification(first: int) -> tuple[int, int]:
+    """The parts of a VDN whose first line it is."""
+    return first + (Step.LOOK << STEP_BITS), first + (Step.VERIFY << STEP_BITS)
+
+
+async def test_a_vdn_of_several_chunks_is_looked_at_and_verified_once(database: Secret) -> None:
+    """First the look, then the chunks in any order, last the verification; VDN 9 is one chunk."""
+    run = add(database, verify=True)
+    look, verification = look_and_verification(1)
+    await make_queue(database)
+    with connect(database) as connection:
+
+        def turns() -> list[int]:
+            return [one.lo for one in unrung(connection, task=TASK, limit=9)]
+
+        steps = [turns()]
+        assert claim(connection, run, 1, holder="a") is None
+        assert finish(connection, claimed(connection, run, look), holder="a")
+        steps.append(turns())
+        alone, *chunks = [claimed(connection, run, lo) for lo in (2, 1, 4)]
+        for part in chunks:
+            assert claim(connection, run, verification, holder="a") is None
+            store = store_of(database, part)
+            lines = await store.known_of_vdn(1234)
+            await store.complete([paused(one.seq, one.ref) for one in lines])
+            await store.close()
+            assert finish(connection, part, holder="a")
+        steps.append(turns())
+        last = claimed(connection, run, verification)
+        store = store_of(database, last)
+        whole = [one.seq for one in await store.known_of_vdn(1234)]
+        await store.close()
+
+    assert steps == [[2, look], [1, 2, 4], [verification]]
+    assert [one.is_of_many for one in (alone, *chunks)] == [False, True, True]
+    assert whole == [1, 3, 4, 5]
 
 
 # -- fencing --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.clock import SystemClock
 from orchestrator.policy.slices import Ask, Row, Slice, give, window_s
 from orchestrator.store.database import connect
-from orchestrator.store.pace import DatabaseGiver, SharedPace
+from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
 from tests.postgres import is_away
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def test_three_workers_keep_one_rate(database: Secret) -> None:
     left: list[float] = []
     paces = [
         SharedPace(
-            giver, SystemClock(), Ask(200.0, emergency=False, wanted=1), warn=warnings.append
+            Share(giver, SystemClock(), Ask(200.0, emergency=False, wanted=1), warn=warnings.append)
         )
         for giver in givers
     ]
@@ -127,7 +127,8 @@ async def test_while_the_database_is_away_nothing_leaves(own_server: PostgresSer
     warnings: list[str] = []
     left: list[float] = []
     clock = SystemClock()
-    pace = SharedPace(giver, clock, Ask(50.0, emergency=False, wanted=1), warn=warnings.append)
+    own = Ask(50.0, emergency=False, wanted=1)
+    pace = SharedPace(Share(giver, clock, own, warn=warnings.append))
     await send(pace, left, until_s=clock.now_s() + 1.6)
     before = len(left)
     with is_away(own_server) as bring_back:
@@ -172,7 +173,7 @@ class SlowGiver:
 def make_pace(giver: SlowGiver, warnings: list[str], *, emergency: bool = False) -> SharedPace:
     """R = 100, eight requests wait."""
     own = Ask(100.0, emergency=emergency, wanted=1)
-    made = SharedPace(giver, SystemClock(), own, warn=warnings.append)
+    made = SharedPace(Share(giver, SystemClock(), own, warn=warnings.append))
     made.waiting = lambda: 8
     return made
 
@@ -213,10 +214,11 @@ async def test_its_own_pacer_may_hold_it_back() -> None:
 
 async def test_what_is_asked_as_it_ends_is_called_off() -> None:
     """Nothing goes on in the background of a run that is over."""
-    pace = make_pace(SlowGiver(way_s=60.0), [])
-    assert pace.acquire(now_s=0.0) > 0
+    own = Ask(100.0, emergency=False, wanted=1)
+    share = Share(SlowGiver(way_s=60.0), SystemClock(), own, warn=print)
+    assert SharedPace(share).acquire(now_s=0.0) > 0
     await asyncio.sleep(1.0)
-    pace.close()
+    share.close()
     await asyncio.sleep(0.0)
 
     assert len(asyncio.all_tasks()) == 1
