@@ -116,6 +116,13 @@ def pause_all(given: Namespace) -> int:
             " campaigns are still dialling.",
             advice="add --vdn and the number of the VDN, once for each",
         )
+    if given.cluster:
+        alone = " ".join(f"--vdn {one}" for one in dict.fromkeys(given.vdn))
+        raise UsageError(
+            "pause-all: --cluster is for lists; an emergency runs on one machine, which needs no"
+            " database and no worker. Nothing was sent; campaigns are still dialling.",
+            advice=f"`orchestrator pause-all {alone}`",
+        )
     options = PauseAllOptions(
         vdns=tuple(dict.fromkeys(given.vdn)),
         run_dir=given.run_dir,

@@ -32,7 +32,16 @@ from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, Standing
-from orchestrator.store.chunks import LEASE_S, RENEW_S, claim, finish, hand_back, renew, unrung
+from orchestrator.store.chunks import (
+    LEASE_S,
+    RENEW_S,
+    claim,
+    drop_dead_rings,
+    finish,
+    hand_back,
+    renew,
+    unrung,
+)
 from orchestrator.store.database import connect, failure_of
 from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
 from orchestrator.store.postgres import open_part
@@ -55,6 +64,8 @@ T = TypeVar("T")
 ABREAST = 4
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
+#: whose heart has not beaten for so long in the queue is gone; it beats every ten seconds
+_GONE_AFTER_S = 60.0
 #: chunks that are rung for again at a time
 _RUNG_AT_ONCE = 500
 #: nothing leaves in the last so many seconds of a lease
@@ -221,7 +232,11 @@ class Worker:
             await self._clock.sleep(_RECONCILE_S)
 
     async def _reconcile(self, app: Any) -> None:
+        cleaned_s = -_GONE_AFTER_S
         while True:
+            if self._clock.now_s() - cleaned_s >= _GONE_AFTER_S:
+                cleaned_s = self._clock.now_s()
+                await self._desk.do(drop_dead_rings, task=TASK, after_s=_GONE_AFTER_S)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
             await ring(app, found)
             await self._more.sleep(_RECONCILE_S)

@@ -144,6 +144,19 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     return [Waiting(*row) for row in found]
 
 
+def drop_dead_rings(connection: psycopg.Connection[Any], *, task: str, after_s: float) -> int:
+    """Take rings from the queue that a worker has heard which is gone; returns how many.
+
+    Nothing depends on them; they would only gather.
+    """
+    return connection.execute(
+        "DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND j.task_name = %s"
+        " AND NOT EXISTS (SELECT FROM procrastinate_workers w WHERE w.id = j.worker_id"
+        " AND w.last_heartbeat > clock_timestamp() - make_interval(secs => %s))",
+        (task, after_s),
+    ).rowcount
+
+
 def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
     """How many chunks of a run are not done."""
     (number,) = connection.execute(

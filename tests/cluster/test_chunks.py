@@ -10,7 +10,15 @@ import pytest
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.errors import FencedError
 from orchestrator.model import CampaignRef
-from orchestrator.store.chunks import claim, finish, hand_back, open_chunks, renew, unrung
+from orchestrator.store.chunks import (
+    claim,
+    drop_dead_rings,
+    finish,
+    hand_back,
+    open_chunks,
+    renew,
+    unrung,
+)
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import open_saved_run
 from orchestrator.store.transfer import STEP_BITS, Step, put_rows
@@ -103,6 +111,29 @@ async def test_what_nobody_will_be_rung_for_is_rung_for_again(database: Secret) 
 
 async def nobody(_run: int, _lo: int) -> None:
     """Hears nothing."""
+
+
+async def test_rings_that_a_dead_worker_has_heard_are_dropped(database: Secret) -> None:
+    """Of one that was killed, of one that is forgotten by now; not of one that works."""
+    run = add(database)
+    await make_queue(database)
+    with connect(database) as connection:
+        app = make_app(database, nobody)
+        async with app.open_async():
+            await ring(app, unrung(connection, task=TASK, limit=9))
+        for lo, heard_s in ((1, 5), (2, 61)):
+            connection.execute(
+                "WITH heard AS (INSERT INTO procrastinate_workers (last_heartbeat)"
+                " VALUES (now() - make_interval(secs => %s)) RETURNING id)"
+                " UPDATE procrastinate_jobs SET status = 'doing', worker_id = heard.id FROM heard"
+                " WHERE args = jsonb_build_object('run', %s::bigint, 'lo', %s::bigint)",
+                (heard_s, run, lo),
+            )
+        connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE status = 'todo'")
+        dropped = drop_dead_rings(connection, task=TASK, after_s=60.0)
+        left = connection.execute("SELECT args ->> 'lo' FROM procrastinate_jobs").fetchall()
+
+    assert (dropped, left) == (2, [("1",)])
 
 
 async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secret) -> None:

@@ -67,7 +67,9 @@ def test_a_database_without_tables_is_refused(server: PostgresServer) -> None:
     assert "cluster init" in caught.value.advice
 
 
-@pytest.mark.parametrize(("ours", "advice"), [(2, "brings it up to date"), (0, "use the version")])
+@pytest.mark.parametrize(
+    ("ours", "advice"), [(SCHEMA_VERSION + 1, "brings it up to date"), (0, "use the version")]
+)
 def test_tables_of_another_version_are_refused(
     database: Secret, monkeypatch: pytest.MonkeyPatch, ours: int, advice: str
 ) -> None:
