@@ -395,6 +395,7 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     elif environment.shares_rate:
         dispatcher.departures.shared = share_rate(
             settings,
+            clock,
             emergency=emergency,
             warn=lambda reason: environment.events.warning("rate.not_shared", reason=reason),
         )

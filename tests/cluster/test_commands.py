@@ -12,7 +12,7 @@ from orchestrator.model import Status
 from orchestrator.settings.secret import Secret
 from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage
 from orchestrator.store.database import connect
-from tests.e2e.stage import Stage, a_stage
+from tests.e2e.stage import SHORT_GAP, Stage, a_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,3 +200,13 @@ def has_chunks(database: Secret) -> bool:
     with connect(database) as connection:
         found = connection.execute("SELECT count(*) FROM orchestrator.chunk").fetchone()
     return found is not None and found[0] > 1
+
+
+async def test_an_emergency_does_not_need_the_database(tmp_path: Path) -> None:
+    """Nobody listens where it should be: quiet is proven all the same, and it is said once."""
+    nowhere = {"ORCHESTRATOR_DATABASE_URL": "postgresql://t@127.0.0.1:1/x"}
+    async with a_stage(tmp_path, campaigns=20) as stage:
+        ended = await stage.run(*stage.pause_all_words(), env=nowhere, program=SHORT_GAP)
+
+        assert (ended.code, stage.running()) == (0, 0)
+        assert ended.err.count("the rate is not shared with other runs") == 1
