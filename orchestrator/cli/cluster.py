@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
+    from orchestrator.store.shared_marks import SharedMarks
 
 _NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
 
@@ -65,6 +66,20 @@ def follower(
         return await start(url, journal, directory, environment)
 
     return follow
+
+
+def marks_of(settings: Settings) -> Callable[[str], SharedMarks] | None:
+    """What restores on all machines have started; None: there is no cluster."""
+    if settings.cluster.database_url is None:
+        return None
+
+    def marks(run_id: str) -> SharedMarks:
+        url = database(settings)
+        from orchestrator.store.shared_marks import SharedMarks as Marks  # noqa: PLC0415 - psycopg
+
+        return Marks(url, run_id)
+
+    return marks
 
 
 def bring(settings: Settings, text: str) -> None:

@@ -166,11 +166,15 @@ def continue_(given: Namespace) -> int:
     )
     follow = _follower(settings)
     load_aiohttp()
+    from orchestrator.cli import cluster  # noqa: PLC0415
     from orchestrator.engine.continuing import continue_run  # noqa: PLC0415
 
     return runner.Stage(given).perform(
         lambda environment: continue_run(
-            directory, settings, options, replace(environment, follow=follow)
+            directory,
+            settings,
+            options,
+            replace(environment, follow=follow, shared_marks=cluster.marks_of(settings)),
         ),
         hangup_ends=not emergency,
     )
@@ -207,6 +211,7 @@ def restore(given: Namespace) -> int:
     )
     refuse_without_terminal("restore", confirmed=confirmed)
     load_aiohttp()
+    from orchestrator.cli import cluster  # noqa: PLC0415
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
     around = runner.Stage(given)
@@ -214,7 +219,13 @@ def restore(given: Namespace) -> int:
     ask = Question("start them again", around.screen, around.stopping, otherwise=otherwise)
     confirm = None if confirmed else ask
     return around.perform(
-        lambda environment: start(source, settings, options, environment, confirm=confirm)
+        lambda environment: start(
+            source,
+            settings,
+            options,
+            replace(environment, shared_marks=cluster.marks_of(settings)),
+            confirm=confirm,
+        )
     )
 
 

@@ -210,3 +210,30 @@ async def test_an_emergency_does_not_need_the_database(tmp_path: Path) -> None:
 
         assert (ended.code, stage.running()) == (0, 0)
         assert ended.err.count("the rate is not shared with other runs") == 1
+
+
+async def test_two_machines_that_restore_a_run_start_nothing_twice(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Five by one, five others by the other, the rest by the first; nothing while it is away."""
+    here = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
+    there = {**here, "ORCHESTRATOR_STATE_DIR": str(tmp_path / "there")}
+    async with a_stage(tmp_path, campaigns=20) as stage:
+        await stage.run("cluster", "init", env=here)
+        await stage.begin("worker", env=here)
+        await stage.run(*cluster_words(stage), env=here)
+        run_id = str(stage.summary()["run_id"])
+        words = ("restore", run_id, "--yes")
+        codes = [(await stage.run(*words, "--limit", "5", env=env)).code for env in (there, here)]
+        started = stage.running()
+        own_server.stop()
+        away = await stage.run(*words, env=there)
+        own_server.start()
+        last = await stage.run(*words, env=there)
+
+        assert (codes, started) == ([0, 0], 10)
+        assert (away.code, last.code) == (5, 0)
+        assert "Nothing was sent" in away.err
+        assert stage.running() == 20
+        # each was paused once and started once
+        assert set(stage.simulator.ledger.puts_by_campaign().values()) == {2}
