@@ -411,12 +411,24 @@ def status(given: Namespace) -> int:
 
 def stop(given: Namespace) -> int:
     """`stop RUN`: as Ctrl-C in its own terminal would."""
+    from orchestrator.cli import cluster  # noqa: PLC0415
     from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.engine.finding import Last  # noqa: PLC0415
     from orchestrator.engine.stop_run import Reaction, stop_run  # noqa: PLC0415
     from orchestrator.reports.sentences import next_step  # noqa: PLC0415
 
-    directory = find(given, runner.load_offline(given), Last.LIVE)
+    settings = runner.load_offline(given)
+    directory = find(given, settings, Last.LIVE)
+    if run_id := cluster.stop(settings, directory):
+        ending = (
+            "ends within seconds: its workers settle what is in flight, and begin nothing more."
+        )
+        output.give(
+            output.with_commands(
+                f"run {run_id} {ending} `orchestrator continue {run_id}` goes on with it"
+            )
+        )
+        return 0
     halt = stop_run(directory)
     if halt.was_ending:
         why = for_terminal(halt.was_ending, limit=200)

@@ -37,6 +37,7 @@ from orchestrator.store.chunks import (
     RENEW_S,
     claim,
     drop_dead_rings,
+    end_run,
     finish,
     hand_back,
     renew,
@@ -78,6 +79,8 @@ _DRAIN_S = 3.5
 _GONE_S = 4.8
 #: after these a chunk has an outcome for each campaign
 _DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
+#: what would end every chunk as it ended this one, with whatever worker
+_ENDS_THE_RUN = frozenset({Ended.BUG, Ended.SERVER})
 #: what keeps this worker from the server as a whole: its keys, a firewall, a certificate
 _HOPELESS = frozenset({Ended.CREDENTIALS, Ended.DENIED, Ended.UNTRUSTED})
 #: seconds until the same trouble is said again
@@ -268,14 +271,11 @@ class Worker:
             if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):
                 self._more.ring()  # another part may have its turn now
                 return
-            if held.stopping.ended in _HOPELESS:
-                # the next chunk would end as this one did, and a key can be locked
-                self._environment.stopping.stop(ended, held.stopping.why)
+            await self._heed(held, ended)
             if ended is Ended.SIGNAL_TERM:
                 after_s = 0.0
         except Exception as error:  # noqa: BLE001 - one chunk's bug must not stop the others
-            if self._is_news("chunk"):
-                self._environment.events.warning("cluster.chunk_failed", reason=str(error))
+            await self._note_bug(run, error)
         finally:
             renewing.cancel()
             if held.work_limit is not None:
@@ -283,6 +283,24 @@ class Worker:
             del self._held[run, lo]
         with contextlib.suppress(OrchestratorError):  # its lease runs out by itself
             await self._desk.do(hand_back, part, holder=self.holder, after_s=after_s)
+
+    async def _heed(self, held: _Held, ended: Ended) -> None:
+        """What the end of a chunk means for its run, and for this worker."""
+        if ended in _ENDS_THE_RUN:
+            why = held.stopping.why or "a worker met a bug; its log says which"
+            await self._desk.do(end_run, held.part.run, ended, why=why)
+        if held.stopping.ended in _HOPELESS:
+            # the next chunk would end as this one did, and a key can be locked
+            self._environment.stopping.stop(ended, held.stopping.why)
+
+    async def _note_bug(self, run: int, error: Exception) -> None:
+        if self._is_news("chunk"):
+            self._environment.events.warning("cluster.chunk_failed", reason=str(error))
+        if isinstance(error, OrchestratorError):
+            return
+        with contextlib.suppress(OrchestratorError):
+            why = f"a bug: {type(error).__name__}: {error}"
+            await self._desk.do(end_run, run, Ended.BUG, why=why)
 
     async def _renew(self, held: _Held) -> None:
         while True:
@@ -294,7 +312,7 @@ class Worker:
                 continue  # nothing leaves once the lease has run out by our own clock
             if not is_ours:
                 held.until_s = -1.0
-                held.end(Ended.STORAGE, "another worker has taken over")
+                held.end(Ended.STORAGE, "its run has ended, or another worker has it")
                 return
             held.until_s = asked_s + LEASE_S
 

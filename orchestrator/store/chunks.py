@@ -17,6 +17,8 @@ from orchestrator.store.transfer import STEP_BITS, Part, Step
 if TYPE_CHECKING:
     import psycopg
 
+    from orchestrator.reports.summary import Ended
+
 #: seconds until what a killed worker had may be claimed by another
 LEASE_S = 5.0
 #: seconds between two renewals: three may fail
@@ -30,6 +32,9 @@ _IS_ITS_TURN = (
     f" AND b.done_at IS NULL AND {_STEP} <> {Step.LOOK} AND b.lo >> {STEP_BITS} <> {_STEP}"
     f" AND ({_STEP} = {Step.VERIFY} OR b.lo >> {STEP_BITS} = {Step.LOOK}))"
 )
+
+
+_GOES_ON = "NOT EXISTS (SELECT FROM orchestrator.run r WHERE r.run = c.run AND r.ended IS NOT NULL)"
 
 
 class Waiting(NamedTuple):
@@ -57,7 +62,8 @@ def claim(
         " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
         " WHERE run = %(run)s AND lo = %(lo)s AND done_at IS NULL"
         " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
-        f" AND {_IS_ITS_TURN} RETURNING hi, vdn, epoch, EXISTS (SELECT FROM orchestrator.chunk b"
+        f" AND {_GOES_ON} AND {_IS_ITS_TURN} RETURNING hi, vdn, epoch,"
+        " EXISTS (SELECT FROM orchestrator.chunk b"
         f" WHERE b.run = c.run AND b.vdn = c.vdn AND b.done_at IS NULL"
         f" AND b.lo >> {STEP_BITS} = {Step.VERIFY})".encode(),
         {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
@@ -68,12 +74,13 @@ def claim(
 def renew(
     connection: psycopg.Connection[Any], part: Part, *, holder: str, lease_s: float = LEASE_S
 ) -> bool:
-    """Have a part for longer; False: somebody else has it, or it is done."""
+    """Have a part for longer; False: somebody else has it, or it is done, or its run has ended."""
     return _changed(
         connection,
         "lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)",
         part,
         holder,
+        _GOES_ON,
         lease_s=lease_s,
     )
 
@@ -114,8 +121,8 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
         part,
         holder,
         f"(lo >> {STEP_BITS} = {Step.LOOK} OR NOT EXISTS (SELECT FROM orchestrator.plan p"  # noqa: S608 - ours
-        " WHERE p.run = chunk.run AND p.vdn_id = chunk.vdn AND p.problem = ''"
-        f" AND p.seq BETWEEN chunk.lo & {(1 << STEP_BITS) - 1} AND chunk.hi"
+        " WHERE p.run = c.run AND p.vdn_id = c.vdn AND p.problem = ''"
+        f" AND p.seq BETWEEN c.lo & {(1 << STEP_BITS) - 1} AND c.hi"
         " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
         " WHERE d.run = p.run AND d.seq = p.seq)"
         " AND NOT EXISTS (SELECT FROM orchestrator.outcomes o"
@@ -132,7 +139,7 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     found = connection.execute(
         "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"  # noqa: S608 - ours
         " JOIN orchestrator.run r ON r.run = c.run"
-        " WHERE c.done_at IS NULL AND c.lo > 0"
+        " WHERE c.done_at IS NULL AND c.lo > 0 AND r.ended IS NULL"
         " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
         f" AND {_IS_ITS_TURN} AND NOT EXISTS (SELECT FROM procrastinate_jobs j"
         " WHERE j.status = 'todo' AND j.task_name = %s"
@@ -155,6 +162,36 @@ def drop_dead_rings(connection: psycopg.Connection[Any], *, task: str, after_s: 
         " AND w.last_heartbeat > clock_timestamp() - make_interval(secs => %s))",
         (task, after_s),
     ).rowcount
+
+
+def end_run(connection: psycopg.Connection[Any], run: int, ended: Ended, *, why: str) -> None:
+    """End a run before it is through: what is in flight is settled, and nothing new begins."""
+    connection.execute(
+        "UPDATE orchestrator.run r SET ended = %s, why = %s, ended_at = clock_timestamp()"
+        " WHERE run = %s AND ended IS NULL AND EXISTS (SELECT FROM orchestrator.chunk c"
+        " WHERE c.run = r.run AND c.lo > 0 AND c.done_at IS NULL)",
+        (ended.value, why, run),
+    )
+
+
+def go_on(connection: psycopg.Connection[Any], run: int) -> None:
+    """Let workers take up a run that had ended early."""
+    connection.execute(
+        "UPDATE orchestrator.run SET ended = NULL, why = NULL, ended_at = NULL WHERE run = %s",
+        (run,),
+    )
+
+
+def is_over(connection: psycopg.Connection[Any], run: int) -> bool:
+    """Whether nobody works on a run any more: it is through, or has ended early."""
+    found = connection.execute(
+        "SELECT count(*) FILTER (WHERE c.done_at IS NULL) = 0 OR (r.ended IS NOT NULL AND count(*)"
+        " FILTER (WHERE c.holder IS NOT NULL AND c.lease_until > clock_timestamp()) = 0)"
+        " FROM orchestrator.run r JOIN orchestrator.chunk c ON c.run = r.run"
+        " WHERE r.run = %s AND c.lo > 0 GROUP BY r.run",
+        (run,),
+    ).fetchone()
+    return found is None or bool(found[0])
 
 
 def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
@@ -196,7 +233,7 @@ def _changed(
 ) -> bool:
     """Change a part that is still ours."""
     changed = connection.execute(
-        f"UPDATE orchestrator.chunk SET {change} WHERE run = %(run)s AND lo = %(lo)s"  # noqa: S608 - our own text
+        f"UPDATE orchestrator.chunk c SET {change} WHERE run = %(run)s AND lo = %(lo)s"  # noqa: S608 - our own text
         " AND epoch = %(epoch)s AND holder = %(holder)s AND done_at IS NULL"
         f" AND {condition}".encode(),
         {"run": part.run, "lo": part.lo, "epoch": part.epoch, "holder": holder, **more},

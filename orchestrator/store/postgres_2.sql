@@ -15,3 +15,7 @@ CREATE TABLE orchestrator.marks (
     by_run text NOT NULL,
     PRIMARY KEY (run_id, vdn_id, campaign_id)
 );
+
+-- Why a run ended before it was through; no part of it is claimed from then on, until `continue`.
+ALTER TABLE orchestrator.run ADD COLUMN ended text, ADD COLUMN why text,
+    ADD COLUMN ended_at timestamptz;

@@ -71,6 +71,13 @@ _DONE = (
 )
 
 
+#: when, how and why a run ended before it was through
+_EARLY_END = (
+    "SELECT (extract(epoch FROM ended_at) * 1000)::bigint, ended, why"
+    " FROM orchestrator.run WHERE run = %s"
+)
+
+
 class Step(IntEnum):
     """What a part does; of a VDN of several chunks they are done in this order."""
 
@@ -322,8 +329,15 @@ def _load_processes(
         last = int(row[1] or 0)
     if part.lo == 0:
         workers = list(_rows(source, _WORKERS, [part.run]))
+        ended_ms, ended, why = next(_rows(source, _EARLY_END, [part.run]))
         done = next(_rows(source, _DONE, [part.run]))[0]
-        if workers and done is None:
+        if ended is not None:
+            # what single workers wrote last is no end of the run
+            nobody: Row = (ended_ms, None, None, 0, "", 0, 0, 0)
+            started_ms, _, _, *rest = workers[-1] if workers else nobody
+            workers[-1:] = [(started_ms, ended_ms, ended, *rest)]
+            put(journal, "meta", ("why", why))
+        elif workers and done is None:
             # somebody's last chunk may have ended well, and another is open
             started_ms, _, _, *rest = workers[-1]
             workers[-1] = (started_ms, None, None, *rest)
@@ -332,8 +346,8 @@ def _load_processes(
             started_ms, ended_ms, _, pid, host, departures, worst_1s, busy_ms = workers[-1]
             together = next(_rows(source, _WORST, [part.run]))[0]
             worst_1s = max(int(worst_1s or 0), int(together or 0))
-            ended = (ended_ms or done, Ended.FINISHED.value)
-            workers[-1] = (started_ms, *ended, pid, host, departures, worst_1s, busy_ms)
+            end = (ended_ms or done, Ended.FINISHED.value)
+            workers[-1] = (started_ms, *end, pid, host, departures, worst_1s, busy_ms)
         for number, row in enumerate(workers, start=last + 1):
             put(journal, "lives", (number, *row))
 

@@ -10,11 +10,15 @@ import pytest
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.errors import FencedError
 from orchestrator.model import CampaignRef
+from orchestrator.reports.summary import Ended
 from orchestrator.store.chunks import (
     claim,
     drop_dead_rings,
+    end_run,
     finish,
+    go_on,
     hand_back,
+    is_over,
     open_chunks,
     renew,
     unrung,
@@ -191,6 +195,27 @@ async def test_a_vdn_of_several_chunks_is_looked_at_and_verified_once(database: 
     assert steps == [[2, look], [1, 2, 4], [verification]]
     assert [one.is_of_many for one in (alone, *chunks)] == [False, True, True]
     assert whole == [1, 3, 4, 5]
+
+
+def test_a_run_that_has_ended_early_is_worked_on_no_more(database: Secret) -> None:
+    """Its chunks are neither claimed nor renewed; over when nobody has one; until it goes on."""
+    run, other = add(database), add(database, run_id="20261123T230501Z-0001")
+    with connect(database) as connection:
+        part = claimed(connection, run, 1)
+        end_run(connection, run, Ended.SERVER, why="no useful answer")
+        end_run(connection, run, Ended.BUG, why="too late")
+        refused = [claim(connection, run, 2, holder="b"), renew(connection, part, holder="a")]
+        over = [is_over(connection, one) for one in (run, other)]
+        hand_back(connection, part, holder="a", after_s=15.0)
+        over.append(is_over(connection, run))
+        with open_saved_run(database, run) as saved:
+            last, why = saved.processes()[-1], saved.record().why
+        go_on(connection, run)
+        again = claim(connection, run, 2, holder="b")
+
+    assert (refused, over) == ([None, False], [False, False, True])
+    assert (last.ended, why) == (Ended.SERVER, "no useful answer")
+    assert again is not None
 
 
 # -- fencing --------------------------------------------------------------------------------------

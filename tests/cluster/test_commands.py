@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.model import Status
 from orchestrator.settings.secret import Secret
-from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage
+from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_http
 from orchestrator.store.database import connect
 from tests.e2e.stage import SHORT_GAP, Stage, a_stage
 
@@ -180,14 +180,38 @@ async def test_a_vdn_that_is_refused_ends_as_denied(env: dict[str, str], tmp_pat
         assert (followed.code, stage.outcomes()) == (1, {"denied": 30})
 
 
-async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
-    """cluster.database_url names a machine that is down: pause-all does not even try it."""
-    env = {"ORCHESTRATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    async with a_stage(tmp_path, campaigns=5) as stage:
-        ended = await stage.run(*stage.pause_all_words(), env=env)
+async def test_a_server_that_fails_for_too_long_ends_the_run(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """Beyond the worker's patience: exit 4, as a run on one machine."""
+    broken = FaultPlan(outages=(Outage(with_http(500)),))
+    (tmp_path / "short.toml").write_text("[retry]\npatience_s = 1\n")
+    async with a_stage(tmp_path, campaigns=10, faults=broken) as stage:
+        await stage.run("cluster", "init", env=env)
+        worker = await stage.begin("worker", "--config", str(tmp_path / "short.toml"), env=env)
+        followed = await stage.run(*cluster_words(stage), env=env)
+        worker.process.kill()
 
-        assert ended.code == 0
-        assert stage.running() == 0
+        assert (followed.code, stage.running()) == (4, 10)
+        assert "no useful answer for 1 s" in followed.err
+
+
+async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Path) -> None:
+    """In the middle: its follower reports what was done, exit 130; `continue` does the rest."""
+    async with a_stage(tmp_path, campaigns=60) as stage:
+        await stage.run("cluster", "init", env=env)
+        await stage.begin("worker", env=env)
+        slowly = stage.pause_words("--cluster", "--rate", "10")
+        follower = await stage.begin(*slowly, env=env)
+        await stage.until_puts(10)
+        stopped = await stage.run("stop", "last", env=env)
+        ended = await follower.ended()
+        left = stage.running()
+        done = await stage.run("continue", "last", "--even-if-old", env=env)
+
+        assert (stopped.code, ended.code, left > 0) == (0, 130, True)
+        assert "continue" in stopped.out
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
 
 
 def connect_to(env: dict[str, str]) -> Secret:
