@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import output, runner
 from orchestrator.clock import SystemClock
-from orchestrator.errors import CredentialsError, ServerError, SettingsError
+from orchestrator.errors import (
+    CredentialsError,
+    OrchestratorError,
+    RefusedError,
+    ServerError,
+    SettingsError,
+)
 from orchestrator.loading import load_aiohttp
 from orchestrator.reports.rows import iso_time
 from orchestrator.reports.summary import Ended
 from orchestrator.settings.schema import DATABASE_URL
+from orchestrator.store import open_saved
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
+    from orchestrator.store.shared_marks import SharedMarks
 
 _NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
 
@@ -67,6 +75,20 @@ def follower(
     return follow
 
 
+def marks_of(settings: Settings) -> Callable[[str], SharedMarks] | None:
+    """What restores on all machines have started; None: there is no cluster."""
+    if settings.cluster.database_url is None:
+        return None
+
+    def marks(run_id: str) -> SharedMarks:
+        url = database(settings)
+        from orchestrator.store.shared_marks import SharedMarks as Marks  # noqa: PLC0415 - psycopg
+
+        return Marks(url, run_id)
+
+    return marks
+
+
 def bring(settings: Settings, text: str) -> None:
     """Bring runs of the cluster into the state directory.
 
@@ -78,6 +100,35 @@ def bring(settings: Settings, text: str) -> None:
 
     now = iso_time(SystemClock().wall_ms())
     start(url, settings.state_dir, text, holder=os.uname().nodename, since=now)
+
+
+def stop(settings: Settings, directory: RunDirectory) -> str:
+    """End a run that the cluster works on; returns its id, empty if it is no such run.
+
+    Raises:
+        OrchestratorError: the database cannot be asked, or does not know it.
+    """
+    try:
+        with open_saved(directory.journal) as saved:
+            record = saved.record()
+    except OrchestratorError:
+        return ""  # a process that works on what cannot be read can be signalled all the same
+    if not record.cluster:
+        return ""
+    url = database(settings)
+    from orchestrator.store.chunks import end_run, is_over  # noqa: PLC0415 - psycopg
+    from orchestrator.store.database import opened  # noqa: PLC0415 - psycopg
+    from orchestrator.store.postgres import find_run  # noqa: PLC0415 - psycopg
+
+    with opened(url) as connection:
+        run = find_run(connection, record.run_id)
+        if run is None or is_over(connection, run):
+            raise RefusedError(
+                f"the cluster does not work on run {record.run_id}. Nothing was stopped.",
+                advice=f"`orchestrator continue {record.run_id}` shows how it ended, or goes on",
+            )
+        end_run(connection, run, Ended.SIGNAL_INT, why="stopped by `stop`")
+    return record.run_id
 
 
 def init(given: Namespace) -> int:

@@ -117,6 +117,13 @@ def pause_all(given: Namespace) -> int:
             " campaigns are still dialling.",
             advice="add --vdn and the number of the VDN, once for each",
         )
+    if given.cluster:
+        alone = " ".join(f"--vdn {one}" for one in dict.fromkeys(given.vdn))
+        raise UsageError(
+            "pause-all: --cluster is for lists; an emergency runs on one machine, which needs no"
+            " database and no worker. Nothing was sent; campaigns are still dialling.",
+            advice=f"`orchestrator pause-all {alone}`",
+        )
     options = PauseAllOptions(
         vdns=tuple(dict.fromkeys(given.vdn)),
         run_dir=given.run_dir,
@@ -160,11 +167,15 @@ def continue_(given: Namespace) -> int:
     )
     follow = _follower(settings)
     load_aiohttp()
+    from orchestrator.cli import cluster  # noqa: PLC0415
     from orchestrator.engine.continuing import continue_run  # noqa: PLC0415
 
     return runner.Stage(given).perform(
         lambda environment: continue_run(
-            directory, settings, options, replace(environment, follow=follow)
+            directory,
+            settings,
+            options,
+            replace(environment, follow=follow, shared_marks=cluster.marks_of(settings)),
         ),
         hangup_ends=not emergency,
     )
@@ -206,6 +217,7 @@ def restore(given: Namespace) -> int:
     )
     refuse_without_terminal("restore", confirmed=confirmed)
     load_aiohttp()
+    from orchestrator.cli import cluster  # noqa: PLC0415
     from orchestrator.engine.restore import restore as start  # noqa: PLC0415
 
     around = runner.Stage(given)
@@ -213,7 +225,13 @@ def restore(given: Namespace) -> int:
     ask = Question("start them again", around.screen, around.stopping, otherwise=otherwise)
     confirm = None if confirmed else ask
     return around.perform(
-        lambda environment: start(source, settings, options, environment, confirm=confirm)
+        lambda environment: start(
+            source,
+            settings,
+            options,
+            replace(environment, shared_marks=cluster.marks_of(settings)),
+            confirm=confirm,
+        )
     )
 
 
@@ -405,12 +423,24 @@ def status(given: Namespace) -> int:
 
 def stop(given: Namespace) -> int:
     """`stop RUN`: as Ctrl-C in its own terminal would."""
+    from orchestrator.cli import cluster  # noqa: PLC0415
     from orchestrator.cli.run_table import find  # noqa: PLC0415
     from orchestrator.engine.finding import Last  # noqa: PLC0415
     from orchestrator.engine.stop_run import Reaction, stop_run  # noqa: PLC0415
     from orchestrator.reports.sentences import next_step  # noqa: PLC0415
 
-    directory = find(given, runner.load_offline(given), Last.LIVE)
+    settings = runner.load_offline(given)
+    directory = find(given, settings, Last.LIVE)
+    if run_id := cluster.stop(settings, directory):
+        ending = (
+            "ends within seconds: its workers settle what is in flight, and begin nothing more."
+        )
+        output.give(
+            output.with_commands(
+                f"run {run_id} {ending} `orchestrator continue {run_id}` goes on with it"
+            )
+        )
+        return 0
     halt = stop_run(directory)
     if halt.was_ending:
         why = for_terminal(halt.was_ending, limit=200)

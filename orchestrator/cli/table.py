@@ -226,6 +226,7 @@ COMMANDS = {
             _DRY_RUN,
             Flag("--hold", "S", "keep watching, pause again whatever starts", values.seconds),
             Flag("--deadline", "S", "seconds for all of it; default: 1800", values.seconds),
+            Flag("--cluster", "", "refused: an emergency waits for no other machine"),
             _RUN_DIR,
             _RATE,
             _CONCURRENCY,

@@ -17,7 +17,7 @@ from orchestrator.errors import NotBegunError, StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.store import open_to_continue
-from orchestrator.store.chunks import open_chunks, outcomes, unrung
+from orchestrator.store.chunks import go_on, is_over, outcomes, unrung
 from orchestrator.store.database import migrate, opened
 from orchestrator.store.postgres import add_run, find_run, save_run
 from orchestrator.store.sqlite import SqliteJournal
@@ -78,6 +78,8 @@ async def follow(
 def _put_in(url: Secret, journal: SqliteJournal, run_id: str) -> int:
     with opened(url) as connection:
         run = find_run(connection, run_id)
+        if run is not None:
+            go_on(connection, run)
     if run is None:
         run = add_run(url, journal, chunk_size=CHUNK, emergency=False)
     return run
@@ -101,7 +103,7 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
     is_away = False
     while not stopping.is_stopping:
         try:
-            left, counts = await asyncio.to_thread(_look, url, run)
+            has_ended, counts = await asyncio.to_thread(_look, url, run)
         except StorageError as error:
             if not is_away:
                 environment.events.warning("cluster.away", reason=str(error))
@@ -110,7 +112,7 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
             is_away = False
             progress.outcomes.clear()
             progress.outcomes.update({Outcome(one): number for one, number in counts.items()})
-            if not left:
+            if has_ended:
                 return
         await stopping.sleep(_LOOK_S)
     raise NotBegunError(
@@ -120,9 +122,9 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
     )
 
 
-def _look(url: Secret, run: int) -> tuple[int, dict[str, int]]:
+def _look(url: Secret, run: int) -> tuple[bool, dict[str, int]]:
     with opened(url) as connection:
-        return open_chunks(connection, run), outcomes(connection, run)
+        return is_over(connection, run), outcomes(connection, run)
 
 
 async def _copied(

@@ -14,15 +14,17 @@ import os
 import secrets
 import threading
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 
 from orchestrator.cluster.rings import TASK, listen, make_app, ring
 from orchestrator.engine.begin import with_server_of
-from orchestrator.engine.bulk import BulkPlan, run_bulk
+from orchestrator.engine.bulk import BulkPlan, look_only, run_bulk, verify_only
+from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.run import Environment, RunSpec, work_on_record
-from orchestrator.engine.stop import Stopping
+from orchestrator.engine.stop import Alarm, Stopping
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import Action
 from orchestrator.policy.decide import Decision, Outcome, decide_unseen
@@ -30,13 +32,24 @@ from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, Standing
-from orchestrator.store.chunks import LEASE_S, RENEW_S, claim, finish, hand_back, renew, unrung
+from orchestrator.store.chunks import (
+    LEASE_S,
+    RENEW_S,
+    claim,
+    drop_dead_rings,
+    end_run,
+    finish,
+    hand_back,
+    renew,
+    unrung,
+)
 from orchestrator.store.database import connect, failure_of
-from orchestrator.store.pace import DatabaseGiver, SharedPace
+from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
 from orchestrator.store.postgres import open_part
+from orchestrator.store.transfer import Part, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Dispatcher
@@ -44,7 +57,6 @@ if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Store
     from orchestrator.store.postgres import PostgresJournal
-    from orchestrator.store.transfer import Part
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +65,8 @@ T = TypeVar("T")
 ABREAST = 4
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
+#: whose heart has not beaten for so long in the queue is gone; it beats every ten seconds
+_GONE_AFTER_S = 60.0
 #: chunks that are rung for again at a time
 _RUNG_AT_ONCE = 500
 #: nothing leaves in the last so many seconds of a lease
@@ -65,6 +79,8 @@ _DRAIN_S = 3.5
 _GONE_S = 4.8
 #: after these a chunk has an outcome for each campaign
 _DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
+#: what would end every chunk as it ended this one, with whatever worker
+_ENDS_THE_RUN = frozenset({Ended.BUG, Ended.SERVER})
 #: what keeps this worker from the server as a whole: its keys, a firewall, a certificate
 _HOPELESS = frozenset({Ended.CREDENTIALS, Ended.DENIED, Ended.UNTRUSTED})
 #: seconds until the same trouble is said again
@@ -140,6 +156,7 @@ class _Held:
     until_s: float
     stopping: Stopping = field(default_factory=Stopping)
     journal: PostgresJournal | None = None
+    work_limit: WorkLimit | None = None
 
     def end(self, ended: Ended, why: str) -> None:
         """Let the engine finish what is in flight."""
@@ -169,6 +186,10 @@ class Worker:
         self.holder = f"{environment.host}:{os.getpid()}:{secrets.token_hex(4)}"
         self._desk = Desk(url)
         self._giver = DatabaseGiver(url, settings.server.base_url)
+        self._shares: dict[Ask, Share] = {}
+        self._work_limit = WorkLimit(settings.pace.concurrency, is_paced=lambda: False)
+        #: rings when there may be something to ring for
+        self._more = Alarm()
         self._held: dict[tuple[int, int], _Held] = {}
         self._works: set[asyncio.Task[None]] = set()
         #: event → when it was last said
@@ -183,6 +204,8 @@ class Worker:
             await self._drain()
             listening.cancel()
             await asyncio.wait({listening})
+            for share in self._shares.values():
+                share.close()
             await self._giver.close()
             await self._desk.close()
 
@@ -212,10 +235,14 @@ class Worker:
             await self._clock.sleep(_RECONCILE_S)
 
     async def _reconcile(self, app: Any) -> None:
+        cleaned_s = -_GONE_AFTER_S
         while True:
+            if self._clock.now_s() - cleaned_s >= _GONE_AFTER_S:
+                cleaned_s = self._clock.now_s()
+                await self._desk.do(drop_dead_rings, task=TASK, after_s=_GONE_AFTER_S)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
             await ring(app, found)
-            await self._clock.sleep(_RECONCILE_S)
+            await self._more.sleep(_RECONCILE_S)
 
     async def _heard(self, run: int, lo: int) -> None:
         """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
@@ -242,20 +269,38 @@ class Worker:
         try:
             ended = await self._work_on(held)
             if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):
+                self._more.ring()  # another part may have its turn now
                 return
-            if held.stopping.ended in _HOPELESS:
-                # the next chunk would end as this one did, and a key can be locked
-                self._environment.stopping.stop(ended, held.stopping.why)
+            await self._heed(held, ended)
             if ended is Ended.SIGNAL_TERM:
                 after_s = 0.0
         except Exception as error:  # noqa: BLE001 - one chunk's bug must not stop the others
-            if self._is_news("chunk"):
-                self._environment.events.warning("cluster.chunk_failed", reason=str(error))
+            await self._note_bug(run, error)
         finally:
             renewing.cancel()
+            if held.work_limit is not None:
+                held.work_limit.close()
             del self._held[run, lo]
         with contextlib.suppress(OrchestratorError):  # its lease runs out by itself
             await self._desk.do(hand_back, part, holder=self.holder, after_s=after_s)
+
+    async def _heed(self, held: _Held, ended: Ended) -> None:
+        """What the end of a chunk means for its run, and for this worker."""
+        if ended in _ENDS_THE_RUN:
+            why = held.stopping.why or "a worker met a bug; its log says which"
+            await self._desk.do(end_run, held.part.run, ended, why=why)
+        if held.stopping.ended in _HOPELESS:
+            # the next chunk would end as this one did, and a key can be locked
+            self._environment.stopping.stop(ended, held.stopping.why)
+
+    async def _note_bug(self, run: int, error: Exception) -> None:
+        if self._is_news("chunk"):
+            self._environment.events.warning("cluster.chunk_failed", reason=str(error))
+        if isinstance(error, OrchestratorError):
+            return
+        with contextlib.suppress(OrchestratorError):
+            why = f"a bug: {type(error).__name__}: {error}"
+            await self._desk.do(end_run, run, Ended.BUG, why=why)
 
     async def _renew(self, held: _Held) -> None:
         while True:
@@ -267,7 +312,7 @@ class Worker:
                 continue  # nothing leaves once the lease has run out by our own clock
             if not is_ours:
                 held.until_s = -1.0
-                held.end(Ended.STORAGE, "another worker has taken over")
+                held.end(Ended.STORAGE, "its run has ended, or another worker has it")
                 return
             held.until_s = asked_s + LEASE_S
 
@@ -282,8 +327,7 @@ class Worker:
         try:
             record = journal.record()
             settings = with_server_of(self._settings, record)
-            abreast = max(1, settings.pace.concurrency // ABREAST)
-            pace = replace(settings.pace, rate_per_s=record.rate_per_s, concurrency=abreast)
+            pace = replace(settings.pace, rate_per_s=record.rate_per_s)
             settings = replace(settings, pace=pace)
             around = self._environment
             environment = Environment(
@@ -301,13 +345,10 @@ class Worker:
                 directory=None,
                 decide_by_reading=not record.verify,
             )
-            plan = BulkPlan(verify=record.verify, continued=held.part.epoch > 1)
+            work = _work_of(held.part, verify=record.verify)
         except BaseException:
             journal.close()
             raise
-
-        async def work(context: RunContext) -> None:
-            await run_bulk(context, plan)
 
         store = journal.start(keep_going=False)
         try:
@@ -319,8 +360,16 @@ class Worker:
         return ended
 
     def _share(self, dispatcher: Dispatcher, held: _Held) -> SharedPace:
+        dispatcher.work_limit = held.work_limit = WorkLimit(
+            dispatcher.concurrency,
+            is_paced=lambda: dispatcher.departures.is_limited,
+            beside=self._work_limit,
+        )
         own = Ask(dispatcher.pacer.ceiling_per_s, emergency=False, wanted=1)
-        pace = SharedPace(self._giver, self._clock, own, warn=self._no_rate)
+        share = self._shares.setdefault(
+            own, Share(self._giver, self._clock, own, warn=self._no_rate)
+        )
+        pace = SharedPace(share)
         pace.waiting = lambda: dispatcher.departures.waiting
         pace.wake = dispatcher.alarm.ring
         pace.may_send = lambda now_s: now_s < held.until_s - _LEASE_MARGIN_S
@@ -337,6 +386,17 @@ class Worker:
         if is_news:
             self._said_s[event] = now_s
         return is_news
+
+
+def _work_of(part: Part, *, verify: bool) -> Callable[[RunContext], Awaitable[None]]:
+    """What is to be done with a part; what an earlier worker left is gone through as a whole."""
+    continued = part.epoch > 1
+    if part.step is Step.LOOK:
+        return look_only
+    if part.step is Step.VERIFY and not continued:
+        return verify_only
+    is_part = part.is_of_many and part.step is Step.SEND
+    return partial(run_bulk, plan=BulkPlan(verify=verify, continued=continued, is_part=is_part))
 
 
 async def _call_denied(store: Store, held: _Held, *, at_ms: int) -> None:

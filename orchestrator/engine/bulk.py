@@ -58,6 +58,8 @@ class BulkPlan(NamedTuple):
     verify: bool
     #: campaigns tried by earlier processes exist: look at them before they are sent again
     continued: bool
+    #: others look at its VDN before, and verify it after
+    is_part: bool = False
 
 
 async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
@@ -82,6 +84,22 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
         if not context.stopping.is_stopping:
             context.progress.phase = "checking"
             await checks.finish()
+
+
+async def look_only(context: RunContext) -> None:
+    """Record the state of each campaign; others send."""
+    context.verifies = True
+    context.progress.phase = "looking"
+    for count in await context.journal.open_vdn_counts():
+        await _look_at(context, count)
+
+
+async def verify_only(context: RunContext) -> None:
+    """Verify what others have sent."""
+    context.verifies = True
+    context.progress.phase = "checking"
+    for count in await context.journal.vdn_counts():
+        await verify_vdn(context, count)
 
 
 class _Checks:
@@ -143,6 +161,8 @@ class _Checks:
         Raises:
             StorageError: the journal cannot be written.
         """
+        if self._plan.is_part:
+            return
         if not self._plan.verify:
             try:
                 async for planned in _undecided(self._context, Standing.NEEDS_READ):
@@ -158,7 +178,8 @@ class _Checks:
     def _begin(self, count: VdnCount, *, is_last: bool) -> None:
         context = self._context
         is_called_off = context.stopping.is_stopping or count.vdn_id in context.access.closed
-        if not self._plan.verify or is_called_off or count.vdn_id in self._checked:
+        verifies = self._plan.verify and not self._plan.is_part
+        if not verifies or is_called_off or count.vdn_id in self._checked:
             return
         self._checked.add(count.vdn_id)
         task = asyncio.create_task(self._verify(count, is_last=is_last))
@@ -263,7 +284,7 @@ async def _look_at_all(
 ) -> None:
     async def looker(counts: Iterator[VdnCount]) -> None:
         for count in counts:
-            if plan.verify or plan.continued:
+            if plan.continued or (plan.verify and not plan.is_part):
                 await _look_at(context, count)
             await ready.put(count)
 

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.departures import SharedRate
     from orchestrator.isales.answer import Answer
     from orchestrator.settings.load import Settings
-    from orchestrator.store.rate_file import RateFile
 
 #: a certificate that ends sooner is worth a warning, days
 CERTIFICATE_DAYS = 30
@@ -280,15 +280,17 @@ class _Drill:
                 if running is not None:
                     await self._note_campaigns(asker, vdn, running)
 
-    def _share(self, settings: Settings) -> RateFile | None:
+    def _share(self, settings: Settings) -> SharedRate | None:
         """Part in the runs' rate; where none has ever sent, nothing is made and left behind."""
         began_s = self._clock.now_s()
         try:
             (settings.state_dir / FOLDER).stat()
         except OSError:
-            return None
+            if settings.cluster.database_url is None:
+                return None
         return share_rate(
             settings,
+            self._clock,
             emergency=False,
             warn=lambda reason: self.note(
                 "rate", Finding.WARN, f"not shared with other runs: {reason}", began_s
@@ -448,7 +450,7 @@ class _Asker:
     """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
 
     def __init__(
-        self, client: IsalesClient, settings: Settings, clock: Clock, shared: RateFile | None
+        self, client: IsalesClient, settings: Settings, clock: Clock, shared: SharedRate | None
     ) -> None:
         self.settings = settings
         self.configured = settings.signing

@@ -12,7 +12,8 @@ campaign does not stop the others. When the run is ending, nothing new begins.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+import itertools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, cast
 
@@ -35,29 +36,44 @@ MAX_BACKING_OFF = 1_000
 _ROOM_S = 0.05
 
 
+class _Places:
+    """What is taken, and who waits: by age of the work, then in line."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.waiting: list[tuple[int, int, asyncio.Future[None], WorkLimit]] = []
+        self.numbers = itertools.count()
+
+
 class WorkLimit:
     """Places for campaigns at work."""
 
-    def __init__(self, in_flight: int, *, is_paced: Callable[[], bool]) -> None:
+    def __init__(
+        self, in_flight: int, *, is_paced: Callable[[], bool], beside: WorkLimit | None = None
+    ) -> None:
         """All are free.
 
         Args:
             in_flight: requests in flight at most, at least 1.
             is_paced: whether requests wait for the pacer now.
+            beside: other work in this process, begun before: both share its places, and what
+                was begun first goes first.
         """
         self._least = in_flight
         self._most = in_flight + min(max(0, in_flight - _FEW), _AHEAD_MAX)
         self._is_paced = is_paced
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._places: _Places = _Places() if beside is None else beside._places  # noqa: SLF001 - ours
+        self._age = next(self._places.numbers)
+        self._own = 0
 
     async def acquire(self) -> None:
         """Take a place as soon as there is one."""
-        if not self._waiting and self._is_free():
-            self._taken += 1
+        places = self._places
+        if not places.waiting and self._is_free():
+            self._take(1)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        heapq.heappush(places.waiting, (self._age, next(places.numbers), turn, self))
         try:
             await turn
         except asyncio.CancelledError:
@@ -67,11 +83,23 @@ class WorkLimit:
 
     def release(self) -> None:
         """Give a place back."""
-        self._taken -= 1
-        while self._waiting and self._is_free():
-            turn = self._waiting.popleft()
+        self._give_back(1)
+
+    def close(self) -> None:
+        """Its work is over: what was not given back, by a bug or a stop, is free for the others."""
+        self._give_back(self._own)
+
+    def _take(self, number: int) -> None:
+        self._own += number
+        self._places.taken += number
+
+    def _give_back(self, number: int) -> None:
+        self._take(-number)
+        places = self._places
+        while places.waiting and self._is_free():
+            *_, turn, limit = heapq.heappop(places.waiting)
             if not turn.done():
-                self._taken += 1
+                limit._take(1)  # noqa: SLF001 - ours
                 turn.set_result(None)
 
     @contextmanager
@@ -84,7 +112,7 @@ class WorkLimit:
             raise
 
     def _is_free(self) -> bool:
-        return self._taken < (self._least if self._is_paced() else self._most)
+        return self._places.taken < (self._least if self._is_paced() else self._most)
 
     async def __aenter__(self) -> Self:
         await self.acquire()

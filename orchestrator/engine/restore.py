@@ -168,7 +168,7 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
     choice: Choice,
     written_ms: int,
 ) -> RunResult:
-    marks = None if options.dry_run else open_marks(undone.directory)
+    marks = None if options.dry_run else open_marks(undone)
     try:
         with unbegun():
             directory = new_directory(environment, settings.state_dir, options.run_dir)
@@ -208,7 +208,7 @@ async def continue_restore(
     try:
         _warn_of_gap(source, environment)
         undone = await read_undone(source, environment)
-        marks = open_marks(source)
+        marks = open_marks(undone)
         try:
             return await _live(
                 opened, settings, environment, undone, marks, deadline_s=options.deadline_s

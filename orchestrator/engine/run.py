@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, OutcomeRecord, RunRecord, Store
     from orchestrator.store.run_dir import RunDirectory
+    from orchestrator.store.shared_marks import SharedMarks
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
 _KEPT_FREE = 4
@@ -80,6 +81,8 @@ class Environment:
 
     #: follows a run that the cluster works on to its end; None: there is no cluster
     follow: Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]] | None = None
+    #: what restores on all machines have started of a run of the cluster; None: there is no cluster
+    shared_marks: Callable[[str], SharedMarks] | None = None
 
     def announce_start(self, record: RunRecord) -> None:
         """Say that a run has begun."""
@@ -395,6 +398,7 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     elif environment.shares_rate:
         dispatcher.departures.shared = share_rate(
             settings,
+            clock,
             emergency=emergency,
             warn=lambda reason: environment.events.warning("rate.not_shared", reason=reason),
         )

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from orchestrator.engine.context import RunContext
+    from orchestrator.engine.departures import SharedRate
     from orchestrator.engine.dispatcher import Transport
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.run import Environment
     from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
-    from orchestrator.store.rate_file import RateFile
 
 #: numbers on record at most, unless two rounds are more
 _NUMBERS_MAX = 600
@@ -171,7 +171,11 @@ class _Line:
     """The way to CC-CMS: one request at a time, at half the rate, within its own ceiling."""
 
     def __init__(
-        self, context: RunContext, settings: Settings, transport: Transport, shared: RateFile | None
+        self,
+        context: RunContext,
+        settings: Settings,
+        transport: Transport,
+        shared: SharedRate | None,
     ) -> None:
         self._context = context
         self._settings = settings
@@ -196,6 +200,7 @@ class _Line:
             if environment.shares_rate and not is_same:
                 shared = share_rate(
                     there,
+                    context.clock,
                     emergency=True,
                     warn=lambda why: context.events.warning("rate.not_shared", reason=why),
                 )

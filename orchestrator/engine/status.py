@@ -57,7 +57,8 @@ async def status(
     """
     settings = replace(settings, retry=replace(settings.retry, patience_s=_PATIENCE_S))
     # Nothing is left behind; where no run has ever sent, there is no rate to share.
-    shared = environment.shares_rate and (settings.state_dir / FOLDER).is_dir()
+    is_there = settings.cluster.database_url is not None or (settings.state_dir / FOLDER).is_dir()
+    shared = environment.shares_rate and is_there
     environment = replace(environment, shares_rate=shared)
     record = new_record(
         environment, settings, kind=RunKind.PAUSE_ALL, directory=None, reason="", dry_run=True,

@@ -6,15 +6,22 @@ Its journal is read and never written: what restores have done is in marks.jsonl
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import OLD_MS, check_wanted, hold
 from orchestrator.engine.run_list import is_finished
-from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
+from orchestrator.errors import (
+    OrchestratorError,
+    RefusedError,
+    SettingsError,
+    StorageError,
+    UsageError,
+)
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
+from orchestrator.settings.schema import DATABASE_URL
 from orchestrator.store import MarkState, Reason, open_saved
 from orchestrator.store.marks import MarkFile, read_marks
 from orchestrator.store.registry import find_by_id, known_runs
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Stopping
     from orchestrator.model import CampaignRef
     from orchestrator.store import Mark, Restorable, RunRecord, Saved
+    from orchestrator.store.shared_marks import SharedMarks
 
 #: first names that an operator is shown
 _NAMES = 5
@@ -50,6 +58,8 @@ class Undone:
     candidates: list[Restorable]
     #: what restores of it have done
     marks: dict[CampaignRef, Mark]
+    #: where restores on other machines see that; None: there are none
+    shared: SharedMarks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,21 @@ async def read_undone(directory: RunDirectory, environment: Environment) -> Undo
     """
     undone = await asyncio.to_thread(_read_whole, directory, environment.stopping)
     _refuse_if_pointless(undone.record)
-    return undone
+    if not undone.record.cluster:
+        return undone
+    if environment.shared_marks is None:
+        raise SettingsError(
+            f"the cluster worked on run {undone.record.run_id}; what other machines have started"
+            " again is in its database, and cluster.database_url is not set. Nothing was sent.",
+            key=DATABASE_URL,
+            advice="set it, or ORCHESTRATOR_DATABASE_URL",
+        )
+    shared = environment.shared_marks(undone.record.run_id)
+    try:
+        everywhere = await asyncio.to_thread(shared.read)
+    except StorageError as error:
+        raise _nothing_sent(error) from error
+    return replace(undone, marks=undone.marks | everywhere, shared=shared)
 
 
 async def look_at_undone(directory: RunDirectory) -> Undone:
@@ -143,14 +167,14 @@ def hold_undone(environment: Environment, directory: RunDirectory) -> None:
         raise _nothing_sent(error) from error
 
 
-def open_marks(directory: RunDirectory) -> MarkFile:
+def open_marks(undone: Undone) -> MarkFile:
     """The marks of a run whose directory is held, open for writing.
 
     Raises:
         StorageError: they cannot be written, and what cannot be marked is not started.
     """
     try:
-        return MarkFile(directory.path)
+        return MarkFile(undone.directory.path, shared=undone.shared)
     except StorageError as error:
         raise _nothing_sent(error) from error
 

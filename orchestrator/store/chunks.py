@@ -3,22 +3,38 @@
 Rule 1: a claim is one conditional UPDATE that raises the epoch; whoever had the part before has
         lost it from then on, awake or not: transfer.py puts nothing in the name of an old epoch.
 Rule 2: a lease says only when somebody else may claim; it is renewed by holder and epoch.
-Rule 3: a part is done when every campaign of it has an outcome, and not before.
+Rule 3: a part is done when every campaign of it has an outcome, and not before; a look, when it
+        has been had.
+Rule 4: of a VDN of several chunks the look comes before them all, the verification after them all.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.store.transfer import Part
+from orchestrator.store.transfer import STEP_BITS, Part, Step
 
 if TYPE_CHECKING:
     import psycopg
+
+    from orchestrator.reports.summary import Ended
 
 #: seconds until what a killed worker had may be claimed by another
 LEASE_S = 5.0
 #: seconds between two renewals: three may fail
 RENEW_S = 1.25
+
+
+_STEP = f"c.lo >> {STEP_BITS}"
+#: nothing of its VDN that comes before it is open
+_IS_ITS_TURN = (
+    "NOT EXISTS (SELECT FROM orchestrator.chunk b WHERE b.run = c.run AND b.vdn = c.vdn"
+    f" AND b.done_at IS NULL AND {_STEP} <> {Step.LOOK} AND b.lo >> {STEP_BITS} <> {_STEP}"
+    f" AND ({_STEP} = {Step.VERIFY} OR b.lo >> {STEP_BITS} = {Step.LOOK}))"
+)
+
+
+_GOES_ON = "NOT EXISTS (SELECT FROM orchestrator.run r WHERE r.run = c.run AND r.ended IS NOT NULL)"
 
 
 class Waiting(NamedTuple):
@@ -32,7 +48,7 @@ class Waiting(NamedTuple):
 def claim(
     connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str, lease_s: float = LEASE_S
 ) -> Part | None:
-    """Take a part for a while, under a new epoch; None: it is done, or somebody has it.
+    """Take a part for a while, under a new epoch; None: it is not to be had now.
 
     Args:
         connection: to the database.
@@ -42,11 +58,14 @@ def claim(
         lease_s: seconds until somebody else may.
     """
     found = connection.execute(
-        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = %(holder)s,"
+        "UPDATE orchestrator.chunk c SET epoch = epoch + 1, holder = %(holder)s,"  # noqa: S608 - ours
         " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
         " WHERE run = %(run)s AND lo = %(lo)s AND done_at IS NULL"
         " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
-        " RETURNING hi, vdn, epoch",
+        f" AND {_GOES_ON} AND {_IS_ITS_TURN} RETURNING hi, vdn, epoch,"
+        " EXISTS (SELECT FROM orchestrator.chunk b"
+        f" WHERE b.run = c.run AND b.vdn = c.vdn AND b.done_at IS NULL"
+        f" AND b.lo >> {STEP_BITS} = {Step.VERIFY})".encode(),
         {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
     ).fetchone()
     return Part(run, lo, *found) if found else None
@@ -55,12 +74,13 @@ def claim(
 def renew(
     connection: psycopg.Connection[Any], part: Part, *, holder: str, lease_s: float = LEASE_S
 ) -> bool:
-    """Have a part for longer; False: somebody else has it, or it is done."""
+    """Have a part for longer; False: somebody else has it, or it is done, or its run has ended."""
     return _changed(
         connection,
         "lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)",
         part,
         holder,
+        _GOES_ON,
         lease_s=lease_s,
     )
 
@@ -100,12 +120,13 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
         "epoch = epoch + 1, holder = NULL, lease_until = NULL, done_at = clock_timestamp()",
         part,
         holder,
-        "NOT EXISTS (SELECT FROM orchestrator.plan p WHERE p.run = chunk.run"
-        " AND p.vdn_id = chunk.vdn AND p.seq BETWEEN chunk.lo AND chunk.hi AND p.problem = ''"
+        f"(lo >> {STEP_BITS} = {Step.LOOK} OR NOT EXISTS (SELECT FROM orchestrator.plan p"  # noqa: S608 - ours
+        " WHERE p.run = c.run AND p.vdn_id = c.vdn AND p.problem = ''"
+        f" AND p.seq BETWEEN c.lo & {(1 << STEP_BITS) - 1} AND c.hi"
         " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
         " WHERE d.run = p.run AND d.seq = p.seq)"
         " AND NOT EXISTS (SELECT FROM orchestrator.outcomes o"
-        " WHERE o.run = p.run AND o.seq = p.seq))",
+        " WHERE o.run = p.run AND o.seq = p.seq)))",
     )
 
 
@@ -116,16 +137,61 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     emergencies first, then of the oldest run.
     """
     found = connection.execute(
-        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"
+        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"  # noqa: S608 - ours
         " JOIN orchestrator.run r ON r.run = c.run"
-        " WHERE c.done_at IS NULL AND c.lo > 0"
+        " WHERE c.done_at IS NULL AND c.lo > 0 AND r.ended IS NULL"
         " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
-        " AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.status = 'todo'"
-        " AND j.task_name = %s AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
-        " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s",
+        f" AND {_IS_ITS_TURN} AND NOT EXISTS (SELECT FROM procrastinate_jobs j"
+        " WHERE j.status = 'todo' AND j.task_name = %s"
+        " AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
+        # what has been begun is finished first
+        f" ORDER BY NOT r.emergency, c.run, {_STEP} = {Step.LOOK}, c.lo LIMIT %s".encode(),
         (task, limit),
     )
     return [Waiting(*row) for row in found]
+
+
+def drop_dead_rings(connection: psycopg.Connection[Any], *, task: str, after_s: float) -> int:
+    """Take rings from the queue that a worker has heard which is gone; returns how many.
+
+    Nothing depends on them; they would only gather.
+    """
+    return connection.execute(
+        "DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND j.task_name = %s"
+        " AND NOT EXISTS (SELECT FROM procrastinate_workers w WHERE w.id = j.worker_id"
+        " AND w.last_heartbeat > clock_timestamp() - make_interval(secs => %s))",
+        (task, after_s),
+    ).rowcount
+
+
+def end_run(connection: psycopg.Connection[Any], run: int, ended: Ended, *, why: str) -> None:
+    """End a run before it is through: what is in flight is settled, and nothing new begins."""
+    connection.execute(
+        "UPDATE orchestrator.run r SET ended = %s, why = %s, ended_at = clock_timestamp()"
+        " WHERE run = %s AND ended IS NULL AND EXISTS (SELECT FROM orchestrator.chunk c"
+        " WHERE c.run = r.run AND c.lo > 0 AND c.done_at IS NULL)",
+        (ended.value, why, run),
+    )
+
+
+def go_on(connection: psycopg.Connection[Any], run: int) -> None:
+    """Let workers take up a run that had ended early."""
+    connection.execute(
+        "UPDATE orchestrator.run SET ended = NULL, why = NULL, ended_at = NULL WHERE run = %s",
+        (run,),
+    )
+
+
+def is_over(connection: psycopg.Connection[Any], run: int) -> bool:
+    """Whether nobody works on a run any more: it is through, or has ended early."""
+    found = connection.execute(
+        "SELECT count(*) FILTER (WHERE c.done_at IS NULL) = 0 OR (r.ended IS NOT NULL AND count(*)"
+        " FILTER (WHERE c.holder IS NOT NULL AND c.lease_until > clock_timestamp()) = 0)"
+        " FROM orchestrator.run r JOIN orchestrator.chunk c ON c.run = r.run"
+        " WHERE r.run = %s AND c.lo > 0 GROUP BY r.run",
+        (run,),
+    ).fetchone()
+    return found is None or bool(found[0])
 
 
 def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
@@ -167,7 +233,7 @@ def _changed(
 ) -> bool:
     """Change a part that is still ours."""
     changed = connection.execute(
-        f"UPDATE orchestrator.chunk SET {change} WHERE run = %(run)s AND lo = %(lo)s"  # noqa: S608 - our own text
+        f"UPDATE orchestrator.chunk c SET {change} WHERE run = %(run)s AND lo = %(lo)s"  # noqa: S608 - our own text
         " AND epoch = %(epoch)s AND holder = %(holder)s AND done_at IS NULL"
         f" AND {condition}".encode(),
         {"run": part.run, "lo": part.lo, "epoch": part.epoch, "holder": holder, **more},

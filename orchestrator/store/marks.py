@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.store.base import Saved
+    from orchestrator.store.shared_marks import SharedMarks
 
 MARKS = "marks.jsonl"
+_Marked = tuple[CampaignRef, Mark]
 #: a line that was cut off behind its campaign, which comes first
 _CUT = re.compile(r'\{"vdn_id": ([0-9]{1,4}), "campaign_id": ([0-9]{1,19}),', re.ASCII)
 
@@ -75,14 +77,19 @@ def _read(line: str) -> tuple[CampaignRef, Mark] | None:
 class MarkFile:
     """The marks of a run, open for a restore that holds that run's directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: SharedMarks | None = None) -> None:
         """Open them.
+
+        Args:
+            folder: the run's directory.
+            shared: where other machines see them; what it refuses is not written here.
 
         Raises:
             StorageError: they cannot be written.
         """
         self._file = GrownFile(folder / MARKS)
-        self._waiting: list[tuple[list[str], asyncio.Future[None]]] = []
+        self._shared = shared
+        self._waiting: list[tuple[list[_Marked], int, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, marks: Iterable[tuple[CampaignRef, Mark]], *, at_ms: int) -> None:
@@ -91,11 +98,11 @@ class MarkFile:
         Raises:
             StorageError: they could not be written.
         """
-        lines = [_line(ref, mark, at_ms) for ref, mark in marks]
-        if not lines:
+        some = list(marks)
+        if not some:
             return
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((lines, written))
+        self._waiting.append((some, at_ms, written))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         await written
@@ -105,11 +112,10 @@ class MarkFile:
             group, self._waiting = self._waiting, []
             failure: StorageError | None = None
             try:
-                lines = [line for some, _ in group for line in some]
-                await asyncio.to_thread(self._file.append, lines)
+                await asyncio.to_thread(self._put, group)
             except StorageError as error:
                 failure = error
-            for _, written in group:
+            for *_, written in group:
                 if written.done():
                     continue  # who wanted it was cancelled
                 if failure is None:
@@ -117,11 +123,18 @@ class MarkFile:
                 else:
                     written.set_exception(failure)
 
+    def _put(self, group: list[tuple[list[_Marked], int, asyncio.Future[None]]]) -> None:
+        if self._shared is not None:
+            self._shared.put(one for some, *_ in group for one in some)
+        self._file.append([_line(*one, at_ms) for some, at_ms, _ in group for one in some])
+
     async def close(self) -> None:
         """Finish what was handed in and let go of them."""
         if self._writing is not None:
             await asyncio.wait({self._writing})
         self._file.close()
+        if self._shared is not None:
+            self._shared.close()
 
 
 def _line(ref: CampaignRef, mark: Mark, at_ms: int) -> str:

@@ -23,7 +23,17 @@ import psycopg
 from orchestrator.errors import FencedError, RefusedError, StorageError
 from orchestrator.store.database import connect, failure_of, opened
 from orchestrator.store.sqlite import SqliteJournal
-from orchestrator.store.transfer import Part, copy_run, follow, followed, forget, load, put_rows
+from orchestrator.store.transfer import (
+    STEP_BITS,
+    Part,
+    Step,
+    copy_run,
+    follow,
+    followed,
+    forget,
+    load,
+    put_rows,
+)
 from orchestrator.store.writer import Unsynced, apply_all
 
 if TYPE_CHECKING:
@@ -43,6 +53,8 @@ _NO_END = 2**62
 
 class PostgresKeeper:
     """Puts into PostgreSQL what is put into a copy of a part."""
+
+    is_dear = True
 
     def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part) -> None:
         self.failure: StorageError | None = None
@@ -177,6 +189,16 @@ def add_run(url: Secret, journal: SqliteJournal, *, chunk_size: int, emergency: 
             ") AS numbered GROUP BY vdn_id, part",
             {"run": run, "size": chunk_size},
         )
+        if journal.record().verify:
+            # the look and the verification of a VDN belong to none of its chunks
+            for step in (Step.LOOK, Step.VERIFY):
+                connection.execute(
+                    "INSERT INTO orchestrator.chunk (run, lo, hi, vdn)"  # noqa: S608 - ours
+                    " SELECT run, min(lo) + %(step)s, max(hi), vdn FROM orchestrator.chunk"
+                    f" WHERE run = %(run)s AND lo > 0 AND lo >> {STEP_BITS} = {Step.SEND}"
+                    " GROUP BY run, vdn HAVING count(*) > 1".encode(),
+                    {"run": run, "step": step << STEP_BITS},
+                )
     return int(run)
 
 

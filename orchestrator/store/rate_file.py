@@ -23,13 +23,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator.policy.ceiling import Claim, Turn, next_turn
 from orchestrator.policy.pacer import GUARD_S
+from orchestrator.policy.slices import Ask
 from orchestrator.settings.server_url import server_origin
 from orchestrator.store.run_dir import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.clock import Clock
     from orchestrator.settings.load import Settings
+    from orchestrator.store.pace import OwnOrSharedPace
 
 #: below the state directory, a file for each server
 FOLDER = "rate"
@@ -250,15 +253,25 @@ class RateFile:
         self.turn = Turn(0.0, -math.inf)
 
 
-def share_rate(settings: Settings, *, emergency: bool, warn: Callable[[str], None]) -> RateFile:
-    """Take part in the ceiling that all runs of the state directory share against this server."""
-    return RateFile(
-        settings.state_dir,
-        settings.server.base_url,
-        rate_per_s=settings.pace.rate_per_s,
-        emergency=emergency,
-        warn=warn,
+def share_rate(
+    settings: Settings, clock: Clock, *, emergency: bool, warn: Callable[[str], None]
+) -> RateFile | OwnOrSharedPace:
+    """Take part in the ceiling that all runs of the state directory, or cluster, share."""
+    base_url, rate_per_s = settings.server.base_url, settings.pace.rate_per_s
+    alone = RateFile(
+        settings.state_dir, base_url, rate_per_s=rate_per_s, emergency=emergency, warn=warn
     )
+    url = settings.cluster.database_url
+    if url is None:
+        return alone
+    try:
+        from orchestrator.store import pace  # noqa: PLC0415 - psycopg
+    except ImportError as error:
+        warn(f"{error.name} is not installed")
+        return alone
+    own = Ask(rate_per_s, emergency, wanted=1)
+    giver = pace.DatabaseGiver(url, base_url)
+    return pace.OwnOrSharedPace(giver, clock, own, alone, warn=warn)
 
 
 def _why(error: Exception) -> str:

@@ -7,7 +7,9 @@ writes names its epoch, and the statement that puts the rows puts none when that
 from __future__ import annotations
 
 import functools
+import json
 import sqlite3
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import StorageError
@@ -35,6 +37,7 @@ _KEYS = _OF_CHUNK | _OF_LINE
 #: rows that are fetched, copied or put at a time
 _AT_ONCE = 5_000
 
+_IS_PUT = [f"EXISTS (SELECT 1 FROM temp.put_{table})" for table in _KEYS]  # noqa: S608 - ours
 #: PostgreSQL keeps no NUL in a text, and names on a server may hold one
 _MARK = "\x1a"
 
@@ -68,16 +71,46 @@ _DONE = (
 )
 
 
+#: when, how and why a run ended before it was through
+_EARLY_END = (
+    "SELECT (extract(epoch FROM ended_at) * 1000)::bigint, ended, why"
+    " FROM orchestrator.run WHERE run = %s"
+)
+
+
+class Step(IntEnum):
+    """What a part does; of a VDN of several chunks they are done in this order."""
+
+    #: one look at all of it
+    LOOK = 1
+    #: a chunk of it; one that is alone in its VDN looks and verifies by itself
+    SEND = 0
+    #: one verification of all of it
+    VERIFY = 2
+
+
+#: above the number of a line: the step of a part
+STEP_BITS = 40
+_LINE = (1 << STEP_BITS) - 1
+
+
 class Part(NamedTuple):
     """A run, or a chunk of it, as one worker has it."""
 
     run: int
-    #: 0: the run as a whole
+    #: 0: the run as a whole; else its first line, and above STEP_BITS its step
     lo: int
     hi: int
     #: None: every VDN
     vdn_id: int | None
     epoch: int
+    #: a chunk of several: others look at its VDN before, and verify it after
+    is_of_many: bool = False
+
+    @property
+    def step(self) -> Step:
+        """What is done with it."""
+        return Step(self.lo >> STEP_BITS)
 
 
 def columns(table: str) -> list[str]:
@@ -133,13 +166,14 @@ def follow(journal: sqlite3.Connection) -> None:
 def followed(journal: sqlite3.Connection) -> dict[str, list[Row]]:
     """The rows that have been put since the last `forget`, as they are now."""
     found = {}
-    for table, keys in _KEYS.items():
+    # nearly always one or two of them
+    is_put = journal.execute(f"SELECT {', '.join(_IS_PUT)}").fetchone()
+    for table, keys in (one for one, is_one in zip(_KEYS.items(), is_put, strict=True) if is_one):
         names = ", ".join(columns(table))
         rows = journal.execute(
             f"SELECT {names} FROM temp.put_{table} JOIN main.{table} USING ({', '.join(keys)})"  # noqa: S608 - ours
         ).fetchall()
-        if rows:
-            found[table] = rows
+        found[table] = rows
     return found
 
 
@@ -162,7 +196,11 @@ def put_rows(
     arguments: list[Any] = [part.run, part.lo, part.epoch]
     for table, some in rows.items():
         arguments += [part.run, part.lo] if table in _OF_CHUNK else [part.run]
-        arguments += [list(map(_marked, column)) for column in zip(*some, strict=True)]
+        # one text for all of it: half the work of an array for each column
+        names = columns(table)
+        arguments.append(
+            json.dumps([dict(zip(names, map(_marked, row), strict=True)) for row in some])
+        )
     found = to.execute(_statement(tuple(rows), synced), arguments).fetchone()
     return found is not None and found[0] == 1
 
@@ -183,10 +221,11 @@ def _insert(table: str) -> str:
     key = ["run", "lo", *_KEYS[table]] if table in _OF_CHUNK else ["run", *_KEYS[table]]
     leading = key[: len(key) - len(_KEYS[table])]
     new = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in key)
+    typed = ", ".join(f"{name} {kind}" for name, kind in zip(names, types, strict=True))
     return (
         f"INSERT INTO orchestrator.{table} ({', '.join([*leading, *names])})"  # noqa: S608 - ours
         f" SELECT {', '.join(['%s::bigint'] * len(leading))}, new.*"
-        f" FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)}) AS new"
+        f" FROM json_to_recordset(%s::json) AS new({typed})"
         " WHERE EXISTS (SELECT FROM held)"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {new}"
     )
@@ -252,7 +291,7 @@ def _rows_of_lines(source: psycopg.Connection[Any], part: Part, table: str) -> I
             " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
             " WHERE d.run = p.run AND d.seq = p.seq)"
         )
-        arguments += [part.vdn_id, part.lo, part.hi]
+        arguments += [part.vdn_id, part.lo & _LINE, part.hi]
     return _rows(source, f"SELECT {names} FROM {chosen} ORDER BY {order}", arguments)  # noqa: S608
 
 
@@ -290,8 +329,15 @@ def _load_processes(
         last = int(row[1] or 0)
     if part.lo == 0:
         workers = list(_rows(source, _WORKERS, [part.run]))
+        ended_ms, ended, why = next(_rows(source, _EARLY_END, [part.run]))
         done = next(_rows(source, _DONE, [part.run]))[0]
-        if workers and done is None:
+        if ended is not None:
+            # what single workers wrote last is no end of the run
+            nobody: Row = (ended_ms, None, None, 0, "", 0, 0, 0)
+            started_ms, _, _, *rest = workers[-1] if workers else nobody
+            workers[-1:] = [(started_ms, ended_ms, ended, *rest)]
+            put(journal, "meta", ("why", why))
+        elif workers and done is None:
             # somebody's last chunk may have ended well, and another is open
             started_ms, _, _, *rest = workers[-1]
             workers[-1] = (started_ms, None, None, *rest)
@@ -300,8 +346,8 @@ def _load_processes(
             started_ms, ended_ms, _, pid, host, departures, worst_1s, busy_ms = workers[-1]
             together = next(_rows(source, _WORST, [part.run]))[0]
             worst_1s = max(int(worst_1s or 0), int(together or 0))
-            ended = (ended_ms or done, Ended.FINISHED.value)
-            workers[-1] = (started_ms, *ended, pid, host, departures, worst_1s, busy_ms)
+            end = (ended_ms or done, Ended.FINISHED.value)
+            workers[-1] = (started_ms, *end, pid, host, departures, worst_1s, busy_ms)
         for number, row in enumerate(workers, start=last + 1):
             put(journal, "lives", (number, *row))
 

@@ -102,6 +102,8 @@ class Keeper(Protocol):
 
     #: why nothing can be put any more, None while all is well
     failure: StorageError | None
+    #: a commit costs so much that who writes alone waits for others too
+    is_dear: bool
 
     def apply(self, operations: Operations) -> list[Any]:
         """Apply all in one commit; an exception takes the place of a result that failed."""
@@ -115,6 +117,8 @@ class Keeper(Protocol):
 
 class SqliteKeeper:
     """The connection and what happens when the disk fails."""
+
+    is_dear = False
 
     def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
         self.failure: StorageError | None = None
@@ -317,7 +321,7 @@ class ThreadWriter:
                 _deliver(writes, self._keeper.apply([one.operation for one in writes]))
             for one in group[len(writes) :]:
                 _deliver([one], [self._keeper.read(one.operation)])
-            if len(writes) > 1:
+            if len(writes) > 1 or (writes and self._keeper.is_dear):
                 # What comes meanwhile goes into the next commit. Who writes alone waits for nobody.
                 self._closing.wait(_APART_S)
         self._keeper.close()

@@ -31,12 +31,13 @@ def add(
     *,
     size: int = 2,
     emergency: bool = False,
+    verify: bool = False,
     **facts: Any,
 ) -> int:
-    """A run of these lines; its number."""
+    """A run of these lines, of chunks alone unless it verifies; its number."""
     plan = PlanWriter(None)
     plan.take(lines)
-    journal = plan.finish(run_record(**facts))
+    journal = plan.finish(run_record(verify=verify, **facts))
     return add_run(url, journal, chunk_size=size, emergency=emergency)
 
 

@@ -10,10 +10,22 @@ import pytest
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.errors import FencedError
 from orchestrator.model import CampaignRef
-from orchestrator.store.chunks import claim, finish, hand_back, open_chunks, renew, unrung
+from orchestrator.reports.summary import Ended
+from orchestrator.store.chunks import (
+    claim,
+    drop_dead_rings,
+    end_run,
+    finish,
+    go_on,
+    hand_back,
+    is_over,
+    open_chunks,
+    renew,
+    unrung,
+)
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import open_saved_run
-from orchestrator.store.transfer import put_rows
+from orchestrator.store.transfer import STEP_BITS, Step, put_rows
 from tests.cluster.makers import add, claimed, intent, paused, store_of
 from tests.store.journal_makers import bad_line, line
 
@@ -105,6 +117,29 @@ async def nobody(_run: int, _lo: int) -> None:
     """Hears nothing."""
 
 
+async def test_rings_that_a_dead_worker_has_heard_are_dropped(database: Secret) -> None:
+    """Of one that was killed, of one that is forgotten by now; not of one that works."""
+    run = add(database)
+    await make_queue(database)
+    with connect(database) as connection:
+        app = make_app(database, nobody)
+        async with app.open_async():
+            await ring(app, unrung(connection, task=TASK, limit=9))
+        for lo, heard_s in ((1, 5), (2, 61)):
+            connection.execute(
+                "WITH heard AS (INSERT INTO procrastinate_workers (last_heartbeat)"
+                " VALUES (now() - make_interval(secs => %s)) RETURNING id)"
+                " UPDATE procrastinate_jobs SET status = 'doing', worker_id = heard.id FROM heard"
+                " WHERE args = jsonb_build_object('run', %s::bigint, 'lo', %s::bigint)",
+                (heard_s, run, lo),
+            )
+        connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE status = 'todo'")
+        dropped = drop_dead_rings(connection, task=TASK, after_s=60.0)
+        left = connection.execute("SELECT args ->> 'lo' FROM procrastinate_jobs").fetchall()
+
+    assert (dropped, left) == (2, [("1",)])
+
+
 async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secret) -> None:
     """One of two: not yet. Both: done, claimed by nobody any more, and closed for late writes."""
     run = add(database)
@@ -122,6 +157,65 @@ async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secr
         assert (early, done) == (False, True)
         assert claim(connection, run, 1, holder="b") is None
         assert open_chunks(connection, run) == 2
+
+
+def look_and_verification(first: int) -> tuple[int, int]:
+    """The parts of a VDN whose first line it is."""
+    return first + (Step.LOOK << STEP_BITS), first + (Step.VERIFY << STEP_BITS)
+
+
+async def test_a_vdn_of_several_chunks_is_looked_at_and_verified_once(database: Secret) -> None:
+    """First the look, then the chunks in any order, last the verification; VDN 9 is one chunk."""
+    run = add(database, verify=True)
+    look, verification = look_and_verification(1)
+    await make_queue(database)
+    with connect(database) as connection:
+
+        def turns() -> list[int]:
+            return [one.lo for one in unrung(connection, task=TASK, limit=9)]
+
+        steps = [turns()]
+        assert claim(connection, run, 1, holder="a") is None
+        assert finish(connection, claimed(connection, run, look), holder="a")
+        steps.append(turns())
+        alone, *chunks = [claimed(connection, run, lo) for lo in (2, 1, 4)]
+        for part in chunks:
+            assert claim(connection, run, verification, holder="a") is None
+            store = store_of(database, part)
+            lines = await store.known_of_vdn(1234)
+            await store.complete([paused(one.seq, one.ref) for one in lines])
+            await store.close()
+            assert finish(connection, part, holder="a")
+        steps.append(turns())
+        last = claimed(connection, run, verification)
+        store = store_of(database, last)
+        whole = [one.seq for one in await store.known_of_vdn(1234)]
+        await store.close()
+
+    assert steps == [[2, look], [1, 2, 4], [verification]]
+    assert [one.is_of_many for one in (alone, *chunks)] == [False, True, True]
+    assert whole == [1, 3, 4, 5]
+
+
+def test_a_run_that_has_ended_early_is_worked_on_no_more(database: Secret) -> None:
+    """Its chunks are neither claimed nor renewed; over when nobody has one; until it goes on."""
+    run, other = add(database), add(database, run_id="20261123T230501Z-0001")
+    with connect(database) as connection:
+        part = claimed(connection, run, 1)
+        end_run(connection, run, Ended.SERVER, why="no useful answer")
+        end_run(connection, run, Ended.BUG, why="too late")
+        refused = [claim(connection, run, 2, holder="b"), renew(connection, part, holder="a")]
+        over = [is_over(connection, one) for one in (run, other)]
+        hand_back(connection, part, holder="a", after_s=15.0)
+        over.append(is_over(connection, run))
+        with open_saved_run(database, run) as saved:
+            last, why = saved.processes()[-1], saved.record().why
+        go_on(connection, run)
+        again = claim(connection, run, 2, holder="b")
+
+    assert (refused, over) == ([None, False], [False, False, True])
+    assert (last.ended, why) == (Ended.SERVER, "no useful answer")
+    assert again is not None
 
 
 # -- fencing --------------------------------------------------------------------------------------

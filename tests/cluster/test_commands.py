@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.model import Status
 from orchestrator.settings.secret import Secret
-from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage
+from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_http
 from orchestrator.store.database import connect
-from tests.e2e.stage import Stage, a_stage
+from tests.e2e.stage import SHORT_GAP, Stage, a_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,14 +180,38 @@ async def test_a_vdn_that_is_refused_ends_as_denied(env: dict[str, str], tmp_pat
         assert (followed.code, stage.outcomes()) == (1, {"denied": 30})
 
 
-async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
-    """cluster.database_url names a machine that is down: pause-all does not even try it."""
-    env = {"ORCHESTRATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    async with a_stage(tmp_path, campaigns=5) as stage:
-        ended = await stage.run(*stage.pause_all_words(), env=env)
+async def test_a_server_that_fails_for_too_long_ends_the_run(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """Beyond the worker's patience: exit 4, as a run on one machine."""
+    broken = FaultPlan(outages=(Outage(with_http(500)),))
+    (tmp_path / "short.toml").write_text("[retry]\npatience_s = 1\n")
+    async with a_stage(tmp_path, campaigns=10, faults=broken) as stage:
+        await stage.run("cluster", "init", env=env)
+        worker = await stage.begin("worker", "--config", str(tmp_path / "short.toml"), env=env)
+        followed = await stage.run(*cluster_words(stage), env=env)
+        worker.process.kill()
 
-        assert ended.code == 0
-        assert stage.running() == 0
+        assert (followed.code, stage.running()) == (4, 10)
+        assert "no useful answer for 1 s" in followed.err
+
+
+async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Path) -> None:
+    """In the middle: its follower reports what was done, exit 130; `continue` does the rest."""
+    async with a_stage(tmp_path, campaigns=60) as stage:
+        await stage.run("cluster", "init", env=env)
+        await stage.begin("worker", env=env)
+        slowly = stage.pause_words("--cluster", "--rate", "10")
+        follower = await stage.begin(*slowly, env=env)
+        await stage.until_puts(10)
+        stopped = await stage.run("stop", "last", env=env)
+        ended = await follower.ended()
+        left = stage.running()
+        done = await stage.run("continue", "last", "--even-if-old", env=env)
+
+        assert (stopped.code, ended.code, left > 0) == (0, 130, True)
+        assert "continue" in stopped.out
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
 
 
 def connect_to(env: dict[str, str]) -> Secret:
@@ -200,3 +224,40 @@ def has_chunks(database: Secret) -> bool:
     with connect(database) as connection:
         found = connection.execute("SELECT count(*) FROM orchestrator.chunk").fetchone()
     return found is not None and found[0] > 1
+
+
+async def test_an_emergency_does_not_need_the_database(tmp_path: Path) -> None:
+    """Nobody listens where it should be: quiet is proven all the same, and it is said once."""
+    nowhere = {"ORCHESTRATOR_DATABASE_URL": "postgresql://t@127.0.0.1:1/x"}
+    async with a_stage(tmp_path, campaigns=20) as stage:
+        ended = await stage.run(*stage.pause_all_words(), env=nowhere, program=SHORT_GAP)
+
+        assert (ended.code, stage.running()) == (0, 0)
+        assert ended.err.count("the rate is not shared with other runs") == 1
+
+
+async def test_two_machines_that_restore_a_run_start_nothing_twice(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Five by one, five others by the other, the rest by the first; nothing while it is away."""
+    here = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
+    there = {**here, "ORCHESTRATOR_STATE_DIR": str(tmp_path / "there")}
+    async with a_stage(tmp_path, campaigns=20) as stage:
+        await stage.run("cluster", "init", env=here)
+        await stage.begin("worker", env=here)
+        await stage.run(*cluster_words(stage), env=here)
+        run_id = str(stage.summary()["run_id"])
+        words = ("restore", run_id, "--yes")
+        codes = [(await stage.run(*words, "--limit", "5", env=env)).code for env in (there, here)]
+        started = stage.running()
+        own_server.stop()
+        away = await stage.run(*words, env=there)
+        own_server.start()
+        last = await stage.run(*words, env=there)
+
+        assert (codes, started) == ([0, 0], 10)
+        assert (away.code, last.code) == (5, 0)
+        assert "Nothing was sent" in away.err
+        assert stage.running() == 20
+        # each was paused once and started once
+        assert set(stage.simulator.ledger.puts_by_campaign().values()) == {2}

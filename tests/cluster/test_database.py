@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import JournalMismatchError, SettingsError, StorageError
 from orchestrator.settings.secret import Secret
 from orchestrator.store import database as module
-from orchestrator.store.database import connect, migrate, opened, version_of
+from orchestrator.store.database import SCHEMA_VERSION, connect, migrate, opened, version_of
 from orchestrator.store.transfer import _KEYS, columns
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def test_the_tables_are_made_once(server: PostgresServer) -> None:
     """Made, and found made by the next who asks."""
     with connect(server.make_bare_database()) as connection:
         before = [migrate(connection), migrate(connection)]
-        assert (before, version_of(connection)) == ([0, 1], 1)
+        assert (before, version_of(connection)) == ([0, SCHEMA_VERSION], SCHEMA_VERSION)
 
 
 async def test_two_who_make_the_tables_at_once_make_them_once(server: PostgresServer) -> None:
@@ -36,7 +36,7 @@ async def test_two_who_make_the_tables_at_once_make_them_once(server: PostgresSe
 
     befores = await asyncio.gather(*(asyncio.to_thread(make) for _ in range(2)))
 
-    assert sorted(befores) == [0, 1]
+    assert sorted(befores) == [0, SCHEMA_VERSION]
 
 
 def test_the_tables_have_the_columns_of_a_journal(database: Secret) -> None:
@@ -67,7 +67,9 @@ def test_a_database_without_tables_is_refused(server: PostgresServer) -> None:
     assert "cluster init" in caught.value.advice
 
 
-@pytest.mark.parametrize(("ours", "advice"), [(2, "brings it up to date"), (0, "use the version")])
+@pytest.mark.parametrize(
+    ("ours", "advice"), [(SCHEMA_VERSION + 1, "brings it up to date"), (0, "use the version")]
+)
 def test_tables_of_another_version_are_refused(
     database: Secret, monkeypatch: pytest.MonkeyPatch, ours: int, advice: str
 ) -> None:

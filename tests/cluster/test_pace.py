@@ -11,12 +11,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.clock import SystemClock
+from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.slices import Ask, Row, Slice, give, window_s
 from orchestrator.store.database import connect
-from orchestrator.store.pace import DatabaseGiver, SharedPace
+from orchestrator.store.pace import (
+    ALONE_AFTER_S,
+    DatabaseGiver,
+    OwnOrSharedPace,
+    Share,
+    SharedPace,
+)
+from orchestrator.store.rate_file import RateFile
 from tests.postgres import is_away
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.settings.secret import Secret
     from tests.postgres import PostgresServer
 
@@ -99,7 +109,7 @@ async def test_three_workers_keep_one_rate(database: Secret) -> None:
     left: list[float] = []
     paces = [
         SharedPace(
-            giver, SystemClock(), Ask(200.0, emergency=False, wanted=1), warn=warnings.append
+            Share(giver, SystemClock(), Ask(200.0, emergency=False, wanted=1), warn=warnings.append)
         )
         for giver in givers
     ]
@@ -127,7 +137,8 @@ async def test_while_the_database_is_away_nothing_leaves(own_server: PostgresSer
     warnings: list[str] = []
     left: list[float] = []
     clock = SystemClock()
-    pace = SharedPace(giver, clock, Ask(50.0, emergency=False, wanted=1), warn=warnings.append)
+    own = Ask(50.0, emergency=False, wanted=1)
+    pace = SharedPace(Share(giver, clock, own, warn=warnings.append))
     await send(pace, left, until_s=clock.now_s() + 1.6)
     before = len(left)
     with is_away(own_server) as bring_back:
@@ -168,11 +179,14 @@ class SlowGiver:
     async def close(self) -> None:
         """Nothing to do."""
 
+    def drop(self) -> None:
+        """Nothing to do."""
+
 
 def make_pace(giver: SlowGiver, warnings: list[str], *, emergency: bool = False) -> SharedPace:
     """R = 100, eight requests wait."""
     own = Ask(100.0, emergency=emergency, wanted=1)
-    made = SharedPace(giver, SystemClock(), own, warn=warnings.append)
+    made = SharedPace(Share(giver, SystemClock(), own, warn=warnings.append))
     made.waiting = lambda: 8
     return made
 
@@ -213,10 +227,11 @@ async def test_its_own_pacer_may_hold_it_back() -> None:
 
 async def test_what_is_asked_as_it_ends_is_called_off() -> None:
     """Nothing goes on in the background of a run that is over."""
-    pace = make_pace(SlowGiver(way_s=60.0), [])
-    assert pace.acquire(now_s=0.0) > 0
+    own = Ask(100.0, emergency=False, wanted=1)
+    share = Share(SlowGiver(way_s=60.0), SystemClock(), own, warn=print)
+    assert SharedPace(share).acquire(now_s=0.0) > 0
     await asyncio.sleep(1.0)
-    pace.close()
+    share.close()
     await asyncio.sleep(0.0)
 
     assert len(asyncio.all_tasks()) == 1
@@ -242,3 +257,76 @@ async def test_a_giver_that_is_away_is_said_once_and_left_alone_for_a_window() -
     await send(pace, left, until_s=7.0)
 
     assert left
+
+
+# -- runs outside the cluster -----------------------------------------------------------------
+
+
+def make_own(
+    giver: SlowGiver, folder: Path, warnings: list[str], *, emergency: bool = True
+) -> OwnOrSharedPace:
+    """A run of R = 100 on a machine that knows the cluster."""
+    own = Ask(100.0, emergency=emergency, wanted=1)
+    alone = RateFile(folder, SERVER, rate_per_s=100.0, emergency=emergency, warn=warnings.append)
+    return OwnOrSharedPace(giver, SystemClock(), own, alone, warn=warnings.append)
+
+
+async def send_alone(pace: OwnOrSharedPace, left: list[float], *, until_s: float) -> None:
+    """It always has something to send, and a pacer of its own, as every run has."""
+    clock, pacer = SystemClock(), Pacer(100.0)
+    while (now_s := clock.now_s()) < until_s:
+        wait_s = pace.acquire(now_s=now_s, own_wait_s=pacer.wait_s(now_s=now_s))
+        if wait_s == 0.0:
+            assert not isinstance(pacer.acquire(now_s=now_s), float)
+            left.append(now_s)
+        await asyncio.sleep(wait_s)
+
+
+async def test_a_run_outside_the_cluster_shares_its_rate(tmp_path: Path) -> None:
+    """An emergency on one machine beside a list of a worker: at most R, and it goes first."""
+    giver, warnings = SlowGiver(), list[str]()
+    worker, lists, urgent = make_pace(giver, []), list[float](), list[float]()
+    pace = make_own(giver, tmp_path, warnings)
+    await asyncio.gather(send(worker, lists, until_s=4.0), send_alone(pace, urgent, until_s=4.0))
+    pace.close()
+
+    assert warnings == []
+    assert worst(lists + urgent) <= 100
+    assert sum(1.0 <= at_s < 3.0 for at_s in urgent) > 150
+    assert sum(1.0 <= at_s < 3.0 for at_s in lists) < 30
+
+
+async def test_a_run_outside_the_cluster_does_not_wait_for_its_database(tmp_path: Path) -> None:
+    """No answer comes: it leaves after 50 ms, says so once, and keeps the pace of the file."""
+    giver, warnings, left = SlowGiver(way_s=60.0), list[str](), list[float]()
+    pace = make_own(giver, tmp_path, warnings)
+    await send_alone(pace, left, until_s=3.0)
+    pace.close()
+
+    assert left[0] <= ALONE_AFTER_S + 0.01
+    assert warnings == ["no answer in 50 ms"]
+    assert 250 < len(left) <= 300
+    assert worst(left) <= 100
+
+
+async def test_a_run_outside_the_cluster_comes_back_to_its_pace(tmp_path: Path) -> None:
+    """The database is away for three seconds: said once; then a worker's list stands back again."""
+    giver, warnings = SlowGiver(), list[str]()
+    worker, lists, urgent = make_pace(giver, []), list[float](), list[float]()
+    pace = make_own(giver, tmp_path, warnings)
+    giver.away = True
+
+    async def back() -> None:
+        await asyncio.sleep(3.0)
+        giver.away = False
+
+    await asyncio.gather(
+        back(), send(worker, lists, until_s=8.0), send_alone(pace, urgent, until_s=8.0)
+    )
+    pace.close()
+
+    assert warnings == ["it is away"]
+    assert urgent[0] <= ALONE_AFTER_S
+    assert not [at_s for at_s in lists if at_s < 3.0]
+    assert worst([at_s for at_s in lists + urgent if at_s > 5.5]) <= 100
+    assert sum(at_s > 5.5 for at_s in lists) < 40

@@ -62,6 +62,7 @@ class Stage:
             server=server,
             fingerprint=server_fingerprint(server),
             rate_per_s=float(RATE),
+            verify=True,
         )
 
     async def worker(self) -> asyncio.subprocess.Process:

@@ -110,3 +110,38 @@ async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
 
     assert waited
     assert first_served
+
+
+async def test_what_was_begun_first_goes_first() -> None:
+    """Two share one place, both ask twice: the older one's campaigns are at work before."""
+    older = WorkLimit(1, is_paced=lambda: False)
+    younger = WorkLimit(1, is_paced=lambda: False, beside=older)
+    got: list[str] = []
+
+    async def ask(work_limit: WorkLimit, name: str) -> None:
+        async with work_limit:
+            got.append(name)
+
+    async with younger:
+        callers = [
+            asyncio.create_task(ask(*one))
+            for one in ((younger, "a"), (older, "b"), (younger, "c"), (older, "d"))
+        ]
+        await asyncio.sleep(0)
+    await asyncio.gather(*callers)
+
+    assert got == ["b", "d", "a", "c"]
+
+
+async def test_what_is_over_keeps_no_place_from_the_others() -> None:
+    """A bug gave nothing back: the next one has its turn all the same."""
+    root = WorkLimit(1, is_paced=lambda: False)
+    buggy, other = (WorkLimit(1, is_paced=lambda: False, beside=root) for _ in range(2))
+    await buggy.acquire()
+    taken, callers = await taken_at_once(other, 1)
+    assert taken == 0
+
+    buggy.close()
+    await asyncio.gather(*callers)
+    other.release()
+    assert (await taken_at_once(root, 1))[0] == 1
