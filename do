@@ -14,6 +14,7 @@ usage: ./do COMMAND [arguments]
   demo                  the main job against the simulator, on a machine that has nothing installed
   orchestrator ...      the product's own command line, e.g. ./do orchestrator pause --help
   simulate ...          the simulator alone, on loopback
+  cluster               three workers and a PostgreSQL of their own, one worker killed, the report
 
   test [k=EXPR | ARGS]  the whole suite; the tests whose names match; whatever pytest takes
   lint                  ruff, mypy, import-linter, the project's own checks
@@ -207,6 +208,7 @@ bench) run bench "$@" ;;
 profile) run bench.profiling "$@" ;;
 crash | soak | fuzz | simulation | surroundings | pictures) run "tests.harness.$command" "$@" ;;
 acceptance) run tests.acceptance "$@" ;;
+cluster) run tests.cluster.show ;;
 test)
     inside
     if [ $# -eq 0 ]; then test_all; else test_some "$@"; fi
