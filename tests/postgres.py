@@ -83,10 +83,14 @@ def _unprivileged() -> pwd.struct_passwd:
 class PostgresServer:
     """One server with its data in a temporary directory."""
 
-    def __init__(self) -> None:
-        """Make it and start it."""
+    def __init__(self, *, under: Path | None = None) -> None:
+        """Make it and start it.
+
+        Args:
+            under: where its folder is made; the usual place for temporary ones unless given.
+        """
         self._bin = need()
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=under))
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
@@ -109,8 +113,12 @@ class PostgresServer:
         """How a client finds a database of it."""
         return f"postgresql://tester@127.0.0.1:{self.port}/{name}"
 
-    def start(self) -> None:
-        """Start it; returns when it takes connections."""
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; returns when it takes connections.
+
+        Args:
+            wait: False: it returns at once, while it recovers.
+        """
         options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         command = [*_as_somebody(), str(self._bin / "postgres"), "-D", self.data]
         with (self.folder / "log").open("ab") as log:
@@ -119,7 +127,7 @@ class PostgresServer:
                 stdout=log, stderr=log, cwd="/",
             )  # fmt: skip
         deadline_s = time.monotonic() + _READY_WITHIN_S
-        while True:
+        while wait:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()
             except psycopg.OperationalError:
@@ -129,6 +137,11 @@ class PostgresServer:
                 time.sleep(0.02)
             else:
                 return
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended, by itself or by us."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop it: SIGQUIT is an immediate stop, as if it had crashed; SIGINT an orderly one."""

@@ -30,7 +30,16 @@ from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, Standing
-from orchestrator.store.chunks import LEASE_S, RENEW_S, claim, finish, hand_back, renew, unrung
+from orchestrator.store.chunks import (
+    AFTER_FAILURE_S,
+    LEASE_S,
+    RENEW_S,
+    claim,
+    finish,
+    hand_back,
+    renew,
+    unrung,
+)
 from orchestrator.store.database import connect, failure_of
 from orchestrator.store.pace import DatabaseGiver, SharedPace
 from orchestrator.store.postgres import open_part
@@ -57,8 +66,6 @@ _RECONCILE_S = 1.0
 _RUNG_AT_ONCE = 500
 #: nothing leaves in the last so many seconds of a lease
 _LEASE_MARGIN_S = 0.5
-#: seconds until a chunk whose work failed is tried again
-_AFTER_FAILURE_S = 15.0
 #: seconds that what is in flight gets at the end; the engine itself takes three of them
 _DRAIN_S = 3.5
 #: seconds after which a process that was told to end has ended
@@ -171,6 +178,8 @@ class Worker:
         self._giver = DatabaseGiver(url, settings.server.base_url)
         self._held: dict[tuple[int, int], _Held] = {}
         self._works: set[asyncio.Task[None]] = set()
+        #: chunks that are being claimed or worked on; two rings for one may be heard at once
+        self._busy: set[tuple[int, int]] = set()
         #: event → when it was last said
         self._said_s: dict[str, float] = {}
 
@@ -219,11 +228,13 @@ class Worker:
 
     async def _heard(self, run: int, lo: int) -> None:
         """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
-        if (run, lo) in self._held or self._environment.stopping.is_stopping:
+        if (run, lo) in self._busy or self._environment.stopping.is_stopping:
             return
+        self._busy.add((run, lo))
         work = asyncio.create_task(self._take(run, lo))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
+        work.add_done_callback(lambda _: self._busy.discard((run, lo)))
         await asyncio.shield(work)
 
     async def _take(self, run: int, lo: int) -> None:
@@ -238,7 +249,7 @@ class Worker:
         if self._environment.stopping.is_stopping:
             held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
         renewing = asyncio.create_task(self._renew(held))
-        after_s = _AFTER_FAILURE_S
+        after_s = AFTER_FAILURE_S
         try:
             ended = await self._work_on(held)
             if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 LEASE_S = 5.0
 #: seconds between two renewals: three may fail
 RENEW_S = 1.25
+#: seconds until a chunk whose work failed is tried again
+AFTER_FAILURE_S = 15.0
+
+#: A part that anybody may claim. A lease that would last longer than leases do was made before the
+#: database's clock was set back; it is over, or nobody could take over for as long.
+_IS_FREE = (
+    "done_at IS NULL AND (lease_until IS NULL OR lease_until <= clock_timestamp()"
+    " OR lease_until > clock_timestamp() + make_interval(secs => CASE WHEN holder IS NULL"
+    f" THEN {AFTER_FAILURE_S + 0.5} ELSE {LEASE_S + 0.5} END))"
+)
 
 
 class Waiting(NamedTuple):
@@ -42,11 +52,9 @@ def claim(
         lease_s: seconds until somebody else may.
     """
     found = connection.execute(
-        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = %(holder)s,"
+        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = %(holder)s,"  # noqa: S608 - ours
         " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
-        " WHERE run = %(run)s AND lo = %(lo)s AND done_at IS NULL"
-        " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
-        " RETURNING hi, vdn, epoch",
+        f" WHERE run = %(run)s AND lo = %(lo)s AND {_IS_FREE} RETURNING hi, vdn, epoch".encode(),
         {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
     ).fetchone()
     return Part(run, lo, *found) if found else None
@@ -116,13 +124,12 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     emergencies first, then of the oldest run.
     """
     found = connection.execute(
-        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"
+        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"  # noqa: S608 - ours
         " JOIN orchestrator.run r ON r.run = c.run"
-        " WHERE c.done_at IS NULL AND c.lo > 0"
-        " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
+        f" WHERE c.lo > 0 AND {_IS_FREE}"
         " AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.status = 'todo'"
         " AND j.task_name = %s AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
-        " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s",
+        " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s".encode(),
         (task, limit),
     )
     return [Waiting(*row) for row in found]

@@ -1,4 +1,4 @@
-"""`./do cluster`: PostgreSQL in a temporary directory, three workers, one of them killed, the report.
+"""What `./do cluster` shows: a PostgreSQL of its own, three workers, one killed, the report.
 
 The simulator is a server of its own; everything else is the real command.
 """

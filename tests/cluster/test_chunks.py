@@ -165,3 +165,19 @@ def test_a_write_on_its_way_is_before_the_claim_or_refused(database: Secret) -> 
                 claim(b, run, 1, holder="b")
         assert claim(b, run, 1, holder="b") is not None
         assert not put_rows(a, part, row, synced=True)  # type: ignore[arg-type]
+
+
+def test_a_lease_from_before_the_clock_went_back_is_over(database: Secret) -> None:
+    """The database's clock is set back by an hour and the holder dies: nobody waits for an hour.
+
+    Found by the model of the protocol.
+    """
+    run = add(database)
+    with connect(database) as connection:
+        claimed(connection, run, 1)
+        connection.execute(
+            "UPDATE orchestrator.chunk SET lease_until = lease_until + interval '1 hour'"
+            " WHERE run = %s AND lo = 1",
+            (run,),
+        )
+        assert claimed(connection, run, 1, holder="b").epoch == 2
