@@ -3,7 +3,8 @@
 Rule 1: nothing leaves unless our lease still stands by our own clock: what was taken over while we
         were frozen is sent nothing more.
 Rule 2: a worker that is told to end finishes what is in flight and hands the rest back.
-Rule 3: what nobody has and nobody will be rung for is rung for again, by whoever sees it first.
+Rule 3: what is not renewed is taken from whoever had it, and what nobody has and nobody will be
+        rung for is rung for again, by whoever sees it first.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from orchestrator.engine.stop import Stopping
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import Action
 from orchestrator.policy.decide import Decision, Outcome, decide_unseen
+from orchestrator.policy.leases import LEASE_S, RENEW_S, Watch
 from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import (
     AFTER_FAILURE_S,
-    LEASE_S,
-    RENEW_S,
     claim,
+    end_lease,
     finish,
     hand_back,
+    leases,
     renew,
     unrung,
 )
@@ -62,8 +64,8 @@ T = TypeVar("T")
 ABREAST = 4
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
-#: chunks that are rung for again at a time
-_RUNG_AT_ONCE = 500
+#: chunks that are rung for again, and leases that are watched, at a time
+_RUNG_AT_ONCE, _WATCHED = 500, 64
 #: nothing leaves in the last so many seconds of a lease
 _LEASE_MARGIN_S = 0.5
 #: seconds that what is in flight gets at the end; the engine itself takes three of them
@@ -221,7 +223,11 @@ class Worker:
             await self._clock.sleep(_RECONCILE_S)
 
     async def _reconcile(self, app: Any) -> None:
+        watch = Watch()
         while True:
+            held = await self._desk.do(leases, limit=_WATCHED)
+            for lease in watch.lapsed(held, now_s=self._clock.now_s()):
+                await self._desk.do(end_lease, lease)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
             await ring(app, found)
             await self._clock.sleep(_RECONCILE_S)

@@ -1,8 +1,9 @@
-"""Who has which part of a run: leases on the database's clock, and epochs that fence.
+"""Who has which part of a run: claims, epochs that fence, leases that others watch.
 
-Rule 1: a claim is one conditional UPDATE that raises the epoch; whoever had the part before has
-        lost it from then on, awake or not: transfer.py puts nothing in the name of an old epoch.
-Rule 2: a lease says only when somebody else may claim; it is renewed by holder and epoch.
+Rule 1: a claim is one conditional UPDATE that raises the epoch, of a part that nobody has.
+Rule 2: what a worker had is free again when it hands it back, or when another ends its lease
+        (policy/leases.py says when). That raises the epoch too: transfer.py puts nothing in the
+        name of an old one, whoever is awake or not.
 Rule 3: a part is done when every campaign of it has an outcome, and not before.
 """
 
@@ -10,24 +11,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.policy.leases import LEASE_S, Lease
 from orchestrator.store.transfer import Part
 
 if TYPE_CHECKING:
     import psycopg
 
-#: seconds until what a killed worker had may be claimed by another
-LEASE_S = 5.0
-#: seconds between two renewals: three may fail
-RENEW_S = 1.25
 #: seconds until a chunk whose work failed is tried again
 AFTER_FAILURE_S = 15.0
 
-#: A part that anybody may claim. A lease that would last longer than leases do was made before the
-#: database's clock was set back; it is over, or nobody could take over for as long.
+#: A part that anybody may claim. One that failed rests for a while; if it would rest for longer
+#: than parts do, the database's clock was set back.
 _IS_FREE = (
-    "done_at IS NULL AND (lease_until IS NULL OR lease_until <= clock_timestamp()"
-    " OR lease_until > clock_timestamp() + make_interval(secs => CASE WHEN holder IS NULL"
-    f" THEN {AFTER_FAILURE_S + 0.5} ELSE {LEASE_S + 0.5} END))"
+    "done_at IS NULL AND holder IS NULL AND (lease_until IS NULL"
+    " OR lease_until <= clock_timestamp()"
+    f" OR lease_until > clock_timestamp() + make_interval(secs => {AFTER_FAILURE_S + 0.5}))"
 )
 
 
@@ -39,38 +37,55 @@ class Waiting(NamedTuple):
     emergency: bool
 
 
-def claim(
-    connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str, lease_s: float = LEASE_S
-) -> Part | None:
-    """Take a part for a while, under a new epoch; None: it is done, or somebody has it.
+def claim(connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str) -> Part | None:
+    """Take a part for LEASE_S, under a new epoch; None: it is done, or somebody has it.
 
     Args:
         connection: to the database.
         run: of which run.
         lo: which part; 0: the run as a whole.
         holder: who takes it; unique to one process.
-        lease_s: seconds until somebody else may.
     """
     found = connection.execute(
         "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = %(holder)s,"  # noqa: S608 - ours
         " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
         f" WHERE run = %(run)s AND lo = %(lo)s AND {_IS_FREE} RETURNING hi, vdn, epoch".encode(),
-        {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
+        {"run": run, "lo": lo, "holder": holder, "lease_s": LEASE_S},
     ).fetchone()
     return Part(run, lo, *found) if found else None
 
 
-def renew(
-    connection: psycopg.Connection[Any], part: Part, *, holder: str, lease_s: float = LEASE_S
-) -> bool:
-    """Have a part for longer; False: somebody else has it, or it is done."""
+def renew(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> bool:
+    """Have a part for LEASE_S from now; False: it is not ours any more, or done."""
     return _changed(
         connection,
         "lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)",
         part,
         holder,
-        lease_s=lease_s,
+        lease_s=LEASE_S,
     )
+
+
+def leases(connection: psycopg.Connection[Any], *, limit: int) -> list[Lease]:
+    """Leases that there are: what was renewed longest ago, and what a clock's step left ahead."""
+    found = connection.execute(
+        "SELECT run, lo, epoch, lease_until::text FROM orchestrator.chunk"
+        " WHERE done_at IS NULL AND lo > 0 AND holder IS NOT NULL"
+        " ORDER BY abs(extract(epoch FROM lease_until - clock_timestamp()) - %s) DESC LIMIT %s",
+        (LEASE_S, limit),
+    )
+    return [Lease(*row) for row in found]
+
+
+def end_lease(connection: psycopg.Connection[Any], lease: Lease) -> bool:
+    """Let anybody claim what somebody had and has not renewed; False: it has been renewed."""
+    changed = connection.execute(
+        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = NULL, lease_until = NULL"
+        " WHERE run = %s AND lo = %s AND epoch = %s AND lease_until = %s::timestamptz"
+        " AND done_at IS NULL AND holder IS NOT NULL",
+        lease,
+    )
+    return changed.rowcount == 1
 
 
 def hand_back(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psycopg
 
 from orchestrator.policy.ceiling import Turn
-from orchestrator.policy.slices import Ask, Slice, Slots, window_s
+from orchestrator.policy.slices import LATE_S, Ask, Slice, Slots, window_s
 from orchestrator.settings.server_url import server_origin
 from orchestrator.store.database import connect_async, failure_of
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LOOK_AGAIN_S = 0.25
 #: an answer that takes longer than this is no answer, seconds
 _ANSWER_S = 3.0
+#: after so many answers in a row that came too late to be used, it is said
+_TOO_LATE = 20
 
 
 class Giver(Protocol):
@@ -99,6 +101,8 @@ class SharedPace:
         self._own = own
         self._warn = warn
         self._is_away = False
+        #: answers in a row that came too late to be used
+        self._late = 0
         self._slots = Slots()
         self._asking: asyncio.Task[None] | None = None
         #: how many requests wait to leave
@@ -145,8 +149,15 @@ class SharedPace:
             self._is_away = True
             return
         self._is_away = False
-        chance = self._clock.chance()
-        self._slots.record(told, asked_s=asked_s, now_s=self._clock.now_s(), chance=chance)
+        now_s, chance = self._clock.now_s(), self._clock.chance()
+        self._slots.record(told, asked_s=asked_s, now_s=now_s, chance=chance)
+        if told.given:
+            self._late = self._late + 1 if now_s - asked_s > LATE_S else 0
+            if self._late == _TOO_LATE:
+                self._warn(
+                    f"an answer of the cluster's database takes {(now_s - asked_s) * 1000:.0f} ms,"
+                    f" and more than {LATE_S * 1000:.0f} ms is too late: nothing is sent"
+                )
         self.turn = self.turn._replace(yields=told.yields)
 
     def _asked(self, asking: asyncio.Task[None]) -> None:

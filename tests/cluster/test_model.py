@@ -38,7 +38,7 @@ _steps = st.one_of(
     st.tuples(st.sampled_from(["renew", "hand_back", "finish"]), st.integers(0, 5), st.just("")),
     st.tuples(st.just("fail"), st.integers(0, 5), st.just("")),
     st.tuples(st.just("settle"), st.integers(0, 5), st.integers(0, 1)),
-    st.tuples(st.just("unrung"), st.just(0), st.just("")),
+    st.tuples(st.sampled_from(["unrung", "lapse"]), st.just(0), st.just("")),
     st.tuples(
         st.just("pass"),
         st.sampled_from([0.0, 0.25, 4.75, 5.0, 5.25, 15.25, -0.25, -7.0, 3600.0, -3600.0]),
@@ -77,6 +77,12 @@ def test_the_model_answers_as_postgresql(database: Secret, steps: list[Any]) -> 
                 free = chunks.unrung(connection, task=TASK, limit=10_000)
                 real = [one.lo for one in free if one.run == run]
                 wanted = model.unrung(set(), now_s=now_s)
+            elif name == "lapse":
+                seen = chunks.leases(connection, limit=10_000)
+                real = sorted(
+                    (one.lo, chunks.end_lease(connection, one)) for one in seen if one.run == run
+                )
+                wanted = sorted((one.lo, model.end_lease(one)) for one in model.leases())
             elif which < len(parts):
                 part, twin, holder = parts[which]
                 if name == "settle":

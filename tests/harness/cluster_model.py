@@ -27,11 +27,12 @@ from orchestrator.cluster.worker import Worker
 from orchestrator.engine.run import Environment
 from orchestrator.engine.stop import Alarm
 from orchestrator.errors import FencedError, StorageError
+from orchestrator.policy.leases import LEASE_S, Lease
 from orchestrator.policy.slices import Ask, Row, Slice, give
 from orchestrator.reports.summary import Ended
 from orchestrator.settings.secret import Secret
 from orchestrator.simulator.ledger import fullest_window
-from orchestrator.store.chunks import AFTER_FAILURE_S, LEASE_S, Waiting
+from orchestrator.store.chunks import AFTER_FAILURE_S, Waiting
 from orchestrator.store.transfer import Part
 from tests.fakes import RecordedEvents
 from tests.virtual_time import VirtualTimeLoop
@@ -90,16 +91,16 @@ class Tables:
     @staticmethod
     def _is_free(row: ChunkRow, now_s: float) -> bool:
         until_s = row.lease_until_s
-        longest_s = (AFTER_FAILURE_S if row.holder is None else LEASE_S) + 0.5
-        return not row.done and (until_s is None or until_s <= now_s or until_s > now_s + longest_s)
+        rests = until_s is not None and now_s < until_s <= now_s + AFTER_FAILURE_S + 0.5
+        return not row.done and row.holder is None and not rests
 
-    def claim(self, lo: int, *, holder: str, now_s: float, lease_s: float = LEASE_S) -> Part | None:
+    def claim(self, lo: int, *, holder: str, now_s: float) -> Part | None:
         """As chunks.claim."""
         row = self.chunks[lo]
         if not self._is_free(row, now_s):
             return None
         row.epoch += 1
-        row.holder, row.lease_until_s = holder, now_s + lease_s
+        row.holder, row.lease_until_s = holder, now_s + LEASE_S
         return Part(_RUN, lo, row.hi, 1, row.epoch)
 
     def _is_ours(self, part: Part, holder: str) -> bool:
@@ -130,6 +131,24 @@ class Tables:
         row = self.chunks[part.lo]
         row.epoch += 1
         row.holder, row.lease_until_s, row.done = None, None, True
+        return True
+
+    def leases(self) -> list[Lease]:
+        """As chunks.leases, in another order."""
+        return [
+            Lease(_RUN, lo, row.epoch, row.lease_until_s)
+            for lo, row in self.chunks.items()
+            if row.holder is not None
+        ]
+
+    def end_lease(self, lease: Lease) -> bool:
+        """As chunks.end_lease."""
+        row = self.chunks[lease.lo]
+        same = (row.epoch, row.lease_until_s) == (lease.epoch, lease.renewal)
+        if row.holder is None or not same:
+            return False
+        row.epoch += 1
+        row.holder = row.lease_until_s = None
         return True
 
     def settled(self, part: Part) -> bool:
@@ -241,7 +260,8 @@ class ModelClock:
 class Link:
     """A worker's way to the database."""
 
-    def __init__(self, world: World, clock: ModelClock) -> None:
+    def __init__(self, world: World, clock: ModelClock, name: str) -> None:
+        self.name = name
         self._world = world
         self._clock = clock
         self.is_cut = False
@@ -290,6 +310,12 @@ class ModelDesk:
             if name == "unrung":
                 found = tables.unrung(set(self._world.queue), now_s=now_s)
                 return [Waiting(_RUN, lo, emergency=False) for lo in found]
+            if name == "leases":
+                return tables.leases()
+            if name == "end_lease":
+                told = tables.end_lease(args[0])
+                self._world.tell(f"{self._link.name} ends {args[0]}: {told}")
+                return told
             told = getattr(tables, name)(*args, now_s=now_s, **kwargs)
             self._world.tell(f"{kwargs['holder']} {name} {args[0].lo}: {told}")
             return told
@@ -374,8 +400,8 @@ class ModelWorker(Worker):
         settings: Any = SimpleNamespace(server=SimpleNamespace(base_url="https://model"))
         super().__init__(Secret("postgresql://model"), settings, self.environment)
         self.world = world
-        self.link = Link(world, self.clock)
         self.holder = f"w{world.rng.randrange(10**6):06}"
+        self.link = Link(world, self.clock, self.holder)
         self._desk: Any = ModelDesk(world, self.link)
         self._giver: Any = ModelGiver(world, self.link)
         self.running = asyncio.create_task(self.run())
@@ -544,7 +570,10 @@ class Scenario:
                if one.holder == worker.holder}  # fmt: skip
         self._start()
         if self.kills_only:
+            others = [one for one in self.workers if not one.clock.is_dead]
             await asyncio.sleep(_TAKEOVER_S)
+            if all(one.clock.is_dead for one in others):
+                return  # nobody has been there for so long
             late = [lo for lo, epoch in had.items() if world.tables.chunks[lo].epoch == epoch]
             if late:
                 world.wrong.append(f"{world.now_s():.3f} chunks {late} have no new holder")
