@@ -99,6 +99,16 @@ class Child:
             said=said,
         )
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
+    def end(self) -> Ran:
+        """Let it end by SIGTERM."""
+        os.kill(self._popen.pid, signal.SIGTERM)
+        return self.wait(may_fail=True)
+
     def kill(self) -> Ran | None:
         """End it now; None when it has been waited for."""
         if self._popen.returncode is not None:
@@ -152,6 +162,8 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: variables that the product gets besides
+        self.more: dict[str, str] = {}
         self._cores = sorted(os.sched_getaffinity(0))
         self._ca_file = folder / "ca.pem"
         self._cert = folder / "server.pem"
@@ -250,6 +262,7 @@ class Stage:
                 "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
                 "ORCHESTRATOR_STATE_DIR": str(self.state),
             }
+            own |= self.more
             if server.ca_file != "-":
                 own["ORCHESTRATOR_CA_FILE"] = server.ca_file
         return own

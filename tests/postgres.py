@@ -43,6 +43,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "log_min_messages": "warning",
 }
+_DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB"}
 
 
 @functools.cache
@@ -83,13 +84,15 @@ def _unprivileged() -> pwd.struct_passwd:
 class PostgresServer:
     """One server with its data in a temporary directory."""
 
-    def __init__(self, *, under: Path | None = None) -> None:
+    def __init__(self, *, under: Path | None = None, durable: bool = False) -> None:
         """Make it and start it.
 
         Args:
             under: where its folder is made; the usual place for temporary ones unless given.
+            durable: it may be measured; else what is only lost with the machine is not waited for.
         """
         self._bin = need()
+        self._settings = _SETTINGS | (_DURABLE if durable else {})
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=under))
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,7 +122,7 @@ class PostgresServer:
         Args:
             wait: False: it returns at once, while it recovers.
         """
-        options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        options = [f"-c{name}={value}" for name, value in self._settings.items()]
         command = [*_as_somebody(), str(self._bin / "postgres"), "-D", self.data]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

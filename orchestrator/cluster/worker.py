@@ -62,6 +62,8 @@ T = TypeVar("T")
 
 #: chunks at work at a time: while one is verified, others send
 ABREAST = 4
+#: the same with those of workers that are gone, which wait for no place and in no queue
+_WITH_RESCUED = 3 * ABREAST
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
 #: chunks that are rung for again, and leases that are watched, at a time
@@ -209,7 +211,8 @@ class Worker:
 
     async def _listen(self) -> None:
         """Hear rings; when Procrastinate gives up on a database that was away, begin anew."""
-        while True:
+        # a task group that fails at the very moment loses the cancellation
+        while not self._environment.stopping.is_stopping:
             app = make_app(self._url, self._heard)
             try:
                 async with app.open_async(), asyncio.TaskGroup() as both:
@@ -227,21 +230,27 @@ class Worker:
         while True:
             held = await self._desk.do(leases, limit=_WATCHED)
             for lease in watch.lapsed(held, now_s=self._clock.now_s()):
-                await self._desk.do(end_lease, lease)
+                ended = await self._desk.do(end_lease, lease)
+                if ended and len(self._busy) < _WITH_RESCUED:
+                    self._begin(lease.run, lease.lo)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
             await ring(app, found)
             await self._clock.sleep(_RECONCILE_S)
 
     async def _heard(self, run: int, lo: int) -> None:
         """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
+        if (work := self._begin(run, lo)) is not None:
+            await asyncio.shield(work)
+
+    def _begin(self, run: int, lo: int) -> asyncio.Task[None] | None:
         if (run, lo) in self._busy or self._environment.stopping.is_stopping:
-            return
+            return None
         self._busy.add((run, lo))
         work = asyncio.create_task(self._take(run, lo))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
         work.add_done_callback(lambda _: self._busy.discard((run, lo)))
-        await asyncio.shield(work)
+        return work
 
     async def _take(self, run: int, lo: int) -> None:
         asked_s = self._clock.now_s()

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cluster.rings import TASK, make_queue
+from orchestrator.errors import StorageError
+from orchestrator.reports.summary import Ended
 from orchestrator.store import chunks
 from orchestrator.store.database import connect
 from orchestrator.store.transfer import columns, put_rows
@@ -127,3 +129,26 @@ def test_two_rings_for_one_chunk_are_one() -> None:
     cluster_model.run(play())
     claims = [one for one in worlds[0].story if "claims" in one]
     assert len(claims) == 1
+
+
+def test_a_worker_ends_also_when_the_database_goes_at_that_very_moment() -> None:
+    """Its queue fails as it is told to end: it listened on then, until its five seconds were up."""
+
+    async def play() -> None:
+        world = World(random.Random(1), Tables([1]))
+        worker = ModelWorker(world)
+        call = worker.link.call
+
+        async def end_and_fail(operation: Any, **more: Any) -> Any:
+            if world.is_away:
+                worker.environment.stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
+                raise StorageError("it is away")
+            return await call(operation, **more)
+
+        worker.link.call = end_and_fail  # type: ignore[method-assign]
+        await asyncio.sleep(3.0)
+        world.is_away = True
+        ended, _ = await asyncio.wait({worker.running}, timeout=4.8)
+        assert ended
+
+    cluster_model.run(play())

@@ -679,7 +679,7 @@ def run(play: Coroutine[Any, Any, T]) -> T:
         while rest := [one for one in asyncio.all_tasks() if one is not ours]:
             for one in rest:
                 one.cancel()
-            await asyncio.wait(rest)
+            await asyncio.wait(rest, timeout=1.0)
         return played
 
     with _models():
