@@ -135,17 +135,20 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
 def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> list[Waiting]:
     """Chunks that anybody may claim and no ring in Procrastinate's queue is for.
 
-    Their rings were lost with the submitter, or have been heard by a worker that is gone. Of
-    emergencies first, then of the oldest run.
+    Their rings were lost with the submitter, have been heard by a worker that is gone, or are not
+    made yet: of lists, no more are wanted while so many ring already. What a pass costs depends on
+    the limit, not on how many chunks there are. Of emergencies first, then of the oldest run.
     """
     found = connection.execute(
-        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"  # noqa: S608 - ours
-        " JOIN orchestrator.run r ON r.run = c.run"
-        f" WHERE c.lo > 0 AND {_IS_FREE}"
-        " AND NOT EXISTS (SELECT FROM procrastinate_jobs j WHERE j.status = 'todo'"
-        " AND j.task_name = %s AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
-        " ORDER BY NOT r.emergency, c.run, c.lo LIMIT %s".encode(),
-        (task, limit),
+        "WITH rung AS MATERIALIZED (SELECT (args->>'run')::bigint, (args->>'lo')::bigint"  # noqa: S608
+        " FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %(task)s)"
+        " SELECT r.run, c.lo, r.emergency FROM orchestrator.run r CROSS JOIN LATERAL"
+        f" (SELECT lo FROM orchestrator.chunk WHERE run = r.run AND lo > 0 AND {_IS_FREE}"
+        " AND (run, lo) NOT IN (SELECT * FROM rung)"
+        " ORDER BY lo LIMIT %(limit)s) c"
+        " WHERE r.emergency OR (SELECT count(*) FROM rung) < %(limit)s"
+        " ORDER BY NOT r.emergency, r.run, c.lo LIMIT %(limit)s".encode(),
+        {"task": task, "limit": limit},
     )
     return [Waiting(*row) for row in found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from typing import TYPE_CHECKING
@@ -181,13 +182,20 @@ async def test_a_vdn_that_is_refused_ends_as_denied(env: dict[str, str], tmp_pat
 
 
 async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
-    """cluster.database_url names a machine that is down: pause-all does not even try it."""
-    env = {"ORCHESTRATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    async with a_stage(tmp_path, campaigns=5) as stage:
+    """cluster.database_url names a machine that takes connections and says nothing: not even asked.
+
+    So it waits for it no time at all; nor where nobody listens there.
+    """
+    asked = list[int]()
+    silent = await asyncio.start_server(lambda *_: asked.append(1), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    env = {"ORCHESTRATOR_DATABASE_URL": f"postgresql://127.0.0.1:{port}/x"}
+    async with silent, a_stage(tmp_path, campaigns=5) as stage:
         ended = await stage.run(*stage.pause_all_words(), env=env)
 
         assert ended.code == 0
         assert stage.running() == 0
+        assert asked == []
 
 
 def connect_to(env: dict[str, str]) -> Secret:
