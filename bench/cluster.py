@@ -1,7 +1,7 @@
 """The cluster beside one local run: CPU of a campaign, use of the rate, a takeover, a large list.
 
-PostgreSQL keeps its commits durable (fsync), and shares a core with the server; three workers and
-their submitter share the other one, as the local run does. `--no-verify` on both sides: the target
+PostgreSQL keeps its commits durable (fsync), and shares a core with the server; three workers have
+both cores, each with the local run's `--concurrency`. `--no-verify` on both sides: the target
 has one VDN, and each chunk of a verified list reads all of its VDN by itself.
 
 - CPU is that of the three workers and their submitter, start and imports included; PostgreSQL's
@@ -71,10 +71,12 @@ class _Bench:
         url = self._database.make_bare_database().reveal()
         self._stage.more["ORCHESTRATOR_DATABASE_URL"] = url
         self._stage.run("orchestrator", "cluster", "init", server=server)
-        words = ("worker", "-q", "--concurrency", str(_CONCURRENCY // _WORKERS + 1))
+        words = ("worker", "-q", "--concurrency", str(_CONCURRENCY))
         with ExitStack() as running:
             yield [
-                running.enter_context(self._stage.started("orchestrator", *words, server=server))
+                running.enter_context(
+                    self._stage.started("orchestrator", *words, server=server, everywhere=True)
+                )
                 for _ in range(_WORKERS)
             ]
 

@@ -192,14 +192,19 @@ class Stage:
 
     @contextmanager
     def started(
-        self, module: str, *words: str, server: Server | None = None, under: Sequence[str] = ()
+        self,
+        module: str,
+        *words: str,
+        server: Server | None = None,
+        under: Sequence[str] = (),
+        everywhere: bool = False,
     ) -> Iterator[Child]:
-        """A Python module on the first core, killed if it still runs at the end.
+        """A Python module on the first core (or on all), killed if it still runs at the end.
 
         `under` is a program that starts it, such as strace.
         """
         command = [*under, sys.executable, "-m", module, *words]
-        with self._on_core(0):
+        with self._on_core(None if everywhere else 0):
             child = Child(command, self._environ(server), self.folder / "said")
         try:
             yield child
@@ -268,9 +273,9 @@ class Stage:
         return own
 
     @contextmanager
-    def _on_core(self, place: int) -> Iterator[None]:
+    def _on_core(self, place: int | None) -> Iterator[None]:
         """What is started inside stays on one core; this process goes back to the server's."""
-        os.sched_setaffinity(0, {self._cores[place]})
+        os.sched_setaffinity(0, self._cores if place is None else {self._cores[place]})
         try:
             yield
         finally:
