@@ -26,6 +26,9 @@ usage: ./do COMMAND [arguments]
                         where a campaign's CPU goes, as tables to paste into a change
   crash | soak | fuzz | simulation | surroundings | console-kills  [key=value ...]
                         the harnesses in their long form, e.g. ./do crash n=2000 seed=7
+  cluster-faults [n=... only=kill,cut seed=... | short=1 | model=1 seeds=...]
+                        the cluster under every fault, on a real PostgreSQL; model=1: its
+                        protocol alone, in virtual time
   acceptance [NAME ... | --issue N | --short]
                         the real command against an independent server; --list names the scenarios
 
@@ -215,6 +218,7 @@ crash | soak | fuzz | simulation | surroundings | pictures) run "tests.harness.$
 console-kills) run tests.harness.console_kills "$@" ;;
 acceptance) run tests.acceptance "$@" ;;
 cluster) run tests.cluster.show ;;
+cluster-faults) run tests.harness.cluster "$@" ;;
 test)
     inside
     if [ $# -eq 0 ]; then test_all; else test_some "$@"; fi

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import (
+    cluster,
     harm,
     latency,
     pacer,
@@ -45,6 +46,7 @@ MEASURES: dict[str, ModuleType] = {
     "harm": harm,
     "scale": scale,
     "pacer": pacer,
+    "cluster": cluster,
 }
 HERE = Path(__file__).parent
 

@@ -99,6 +99,16 @@ class Child:
             said=said,
         )
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
+    def end(self) -> Ran:
+        """Let it end by SIGTERM."""
+        os.kill(self._popen.pid, signal.SIGTERM)
+        return self.wait(may_fail=True)
+
     def kill(self) -> Ran | None:
         """End it now; None when it has been waited for."""
         if self._popen.returncode is not None:
@@ -152,6 +162,8 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: variables that the product gets besides
+        self.more: dict[str, str] = {}
         self._cores = sorted(os.sched_getaffinity(0))
         self._ca_file = folder / "ca.pem"
         self._cert = folder / "server.pem"
@@ -180,14 +192,19 @@ class Stage:
 
     @contextmanager
     def started(
-        self, module: str, *words: str, server: Server | None = None, under: Sequence[str] = ()
+        self,
+        module: str,
+        *words: str,
+        server: Server | None = None,
+        under: Sequence[str] = (),
+        everywhere: bool = False,
     ) -> Iterator[Child]:
-        """A Python module on the first core, killed if it still runs at the end.
+        """A Python module on the first core (or on all), killed if it still runs at the end.
 
         `under` is a program that starts it, such as strace.
         """
         command = [*under, sys.executable, "-m", module, *words]
-        with self._on_core(0):
+        with self._on_core(None if everywhere else 0):
             child = Child(command, self._environ(server), self.folder / "said")
         try:
             yield child
@@ -250,14 +267,15 @@ class Stage:
                 "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
                 "ORCHESTRATOR_STATE_DIR": str(self.state),
             }
+            own |= self.more
             if server.ca_file != "-":
                 own["ORCHESTRATOR_CA_FILE"] = server.ca_file
         return own
 
     @contextmanager
-    def _on_core(self, place: int) -> Iterator[None]:
+    def _on_core(self, place: int | None) -> Iterator[None]:
         """What is started inside stays on one core; this process goes back to the server's."""
-        os.sched_setaffinity(0, {self._cores[place]})
+        os.sched_setaffinity(0, self._cores if place is None else {self._cores[place]})
         try:
             yield
         finally:

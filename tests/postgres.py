@@ -43,6 +43,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "log_min_messages": "warning",
 }
+_DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB"}
 
 
 @functools.cache
@@ -83,10 +84,16 @@ def _unprivileged() -> pwd.struct_passwd:
 class PostgresServer:
     """One server with its data in a temporary directory."""
 
-    def __init__(self) -> None:
-        """Make it and start it."""
+    def __init__(self, *, under: Path | None = None, durable: bool = False) -> None:
+        """Make it and start it.
+
+        Args:
+            under: where its folder is made; the usual place for temporary ones unless given.
+            durable: it may be measured; else what is only lost with the machine is not waited for.
+        """
         self._bin = need()
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._settings = _SETTINGS | (_DURABLE if durable else {})
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=under))
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
@@ -109,9 +116,13 @@ class PostgresServer:
         """How a client finds a database of it."""
         return f"postgresql://tester@127.0.0.1:{self.port}/{name}"
 
-    def start(self) -> None:
-        """Start it; returns when it takes connections."""
-        options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; returns when it takes connections.
+
+        Args:
+            wait: False: it returns at once, while it recovers.
+        """
+        options = [f"-c{name}={value}" for name, value in self._settings.items()]
         command = [*_as_somebody(), str(self._bin / "postgres"), "-D", self.data]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -119,7 +130,7 @@ class PostgresServer:
                 stdout=log, stderr=log, cwd="/",
             )  # fmt: skip
         deadline_s = time.monotonic() + _READY_WITHIN_S
-        while True:
+        while wait:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()
             except psycopg.OperationalError:
@@ -129,6 +140,11 @@ class PostgresServer:
                 time.sleep(0.02)
             else:
                 return
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended, by itself or by us."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop it: SIGQUIT is an immediate stop, as if it had crashed; SIGINT an orderly one."""

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 CHUNK = 500
 #: seconds between two looks at how far it is
 _LOOK_S = 0.5
-_ALL = 1_000_000
+#: how many times as long as a look has taken it is left alone, so that it costs the others little
+_LEFT_ALONE = 9
+#: chunks that are rung for at once; workers ring for the others
+_RUNG = 500
 
 
 def make_cluster(url: Secret) -> int:
@@ -70,7 +73,7 @@ async def follow(
         run = await asyncio.to_thread(_put_in, url, journal, run_id)
     environment.progress.run_id = run_id
     with contextlib.suppress(Exception):  # a ring that is lost is missed by a worker
-        await _ring_all(url)
+        await _ring_first(url)
     await _until_done(url, run, run_id, environment)
     return await _copied(url, run, directory, environment)
 
@@ -85,10 +88,10 @@ def _put_in(url: Secret, journal: SqliteJournal, run_id: str) -> int:
     return run
 
 
-async def _ring_all(url: Secret) -> None:
+async def _ring_first(url: Secret) -> None:
     app = make_app(url, _hear_nothing)
     with opened(url) as connection:
-        found = unrung(connection, task=TASK, limit=_ALL)
+        found = unrung(connection, task=TASK, limit=_RUNG)
     async with app.open_async():
         await ring(app, found)
 
@@ -101,7 +104,9 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
     progress, stopping = environment.progress, environment.stopping
     progress.phase = "the cluster works"
     is_away = False
+    loop = asyncio.get_running_loop()
     while not stopping.is_stopping:
+        began_s = loop.time()
         try:
             has_ended, counts = await asyncio.to_thread(_look, url, run)
         except StorageError as error:
@@ -114,7 +119,7 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
             progress.outcomes.update({Outcome(one): number for one, number in counts.items()})
             if has_ended:
                 return
-        await stopping.sleep(_LOOK_S)
+        await stopping.sleep(max(_LOOK_S, _LEFT_ALONE * (loop.time() - began_s)))
     raise NotBegunError(
         f"{stopping.why}: run {run_id} is not followed here any more; the cluster goes on with it",
         exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),

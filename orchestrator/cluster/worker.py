@@ -3,7 +3,8 @@
 Rule 1: nothing leaves unless our lease still stands by our own clock: what was taken over while we
         were frozen is sent nothing more.
 Rule 2: a worker that is told to end finishes what is in flight and hands the rest back.
-Rule 3: what nobody has and nobody will be rung for is rung for again, by whoever sees it first.
+Rule 3: what is not renewed is taken from whoever had it, and what nobody has and nobody will be
+        rung for is rung for again, by whoever sees it first.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ from orchestrator.engine.stop import Alarm, Stopping
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import Action
 from orchestrator.policy.decide import Decision, Outcome, decide_unseen
+from orchestrator.policy.leases import LEASE_S, RENEW_S, Watch
 from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import (
-    LEASE_S,
-    RENEW_S,
+    AFTER_FAILURE_S,
     claim,
     drop_dead_rings,
+    end_lease,
     end_run,
     finish,
     hand_back,
+    leases,
     renew,
     unrung,
 )
@@ -63,16 +66,16 @@ T = TypeVar("T")
 
 #: chunks at work at a time: while one is verified, others send
 ABREAST = 4
+#: the same with those of workers that are gone, which wait for no place and in no queue
+_WITH_RESCUED = 3 * ABREAST
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
 #: whose heart has not beaten for so long in the queue is gone; it beats every ten seconds
 _GONE_AFTER_S = 60.0
-#: chunks that are rung for again at a time
-_RUNG_AT_ONCE = 500
+#: chunks that are rung for again, and leases that are watched, at a time
+_RUNG_AT_ONCE, _WATCHED = 500, 64
 #: nothing leaves in the last so many seconds of a lease
 _LEASE_MARGIN_S = 0.5
-#: seconds until a chunk whose work failed is tried again
-_AFTER_FAILURE_S = 15.0
 #: seconds that what is in flight gets at the end; the engine itself takes three of them
 _DRAIN_S = 3.5
 #: seconds after which a process that was told to end has ended
@@ -192,6 +195,8 @@ class Worker:
         self._more = Alarm()
         self._held: dict[tuple[int, int], _Held] = {}
         self._works: set[asyncio.Task[None]] = set()
+        #: chunks that are being claimed or worked on; two rings for one may be heard at once
+        self._busy: set[tuple[int, int]] = set()
         #: event → when it was last said
         self._said_s: dict[str, float] = {}
 
@@ -221,7 +226,8 @@ class Worker:
 
     async def _listen(self) -> None:
         """Hear rings; when Procrastinate gives up on a database that was away, begin anew."""
-        while True:
+        # a task group that fails at the very moment loses the cancellation
+        while not self._environment.stopping.is_stopping:
             app = make_app(self._url, self._heard)
             try:
                 async with app.open_async(), asyncio.TaskGroup() as both:
@@ -235,23 +241,34 @@ class Worker:
             await self._clock.sleep(_RECONCILE_S)
 
     async def _reconcile(self, app: Any) -> None:
-        cleaned_s = -_GONE_AFTER_S
+        watch, cleaned_s = Watch(), -_GONE_AFTER_S
         while True:
             if self._clock.now_s() - cleaned_s >= _GONE_AFTER_S:
                 cleaned_s = self._clock.now_s()
                 await self._desk.do(drop_dead_rings, task=TASK, after_s=_GONE_AFTER_S)
+            held = await self._desk.do(leases, limit=_WATCHED)
+            for lease in watch.lapsed(held, now_s=self._clock.now_s()):
+                ended = await self._desk.do(end_lease, lease)
+                if ended and len(self._busy) < _WITH_RESCUED:
+                    self._begin(lease.run, lease.lo)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
             await ring(app, found)
             await self._more.sleep(_RECONCILE_S)
 
     async def _heard(self, run: int, lo: int) -> None:
         """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
-        if (run, lo) in self._held or self._environment.stopping.is_stopping:
-            return
+        if (work := self._begin(run, lo)) is not None:
+            await asyncio.shield(work)
+
+    def _begin(self, run: int, lo: int) -> asyncio.Task[None] | None:
+        if (run, lo) in self._busy or self._environment.stopping.is_stopping:
+            return None
+        self._busy.add((run, lo))
         work = asyncio.create_task(self._take(run, lo))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
-        await asyncio.shield(work)
+        work.add_done_callback(lambda _: self._busy.discard((run, lo)))
+        return work
 
     async def _take(self, run: int, lo: int) -> None:
         asked_s = self._clock.now_s()
@@ -265,7 +282,7 @@ class Worker:
         if self._environment.stopping.is_stopping:
             held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
         renewing = asyncio.create_task(self._renew(held))
-        after_s = _AFTER_FAILURE_S
+        after_s = AFTER_FAILURE_S
         try:
             ended = await self._work_on(held)
             if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):

@@ -1,8 +1,9 @@
-"""Who has which part of a run: leases on the database's clock, and epochs that fence.
+"""Who has which part of a run: claims, epochs that fence, leases that others watch.
 
-Rule 1: a claim is one conditional UPDATE that raises the epoch; whoever had the part before has
-        lost it from then on, awake or not: transfer.py puts nothing in the name of an old epoch.
-Rule 2: a lease says only when somebody else may claim; it is renewed by holder and epoch.
+Rule 1: a claim is one conditional UPDATE that raises the epoch, of a part that nobody has.
+Rule 2: what a worker had is free again when it hands it back, or when another ends its lease
+        (policy/leases.py says when). That raises the epoch too: transfer.py puts nothing in the
+        name of an old one, whoever is awake or not.
 Rule 3: a part is done when every campaign of it has an outcome, and not before; a look, when it
         has been had.
 Rule 4: of a VDN of several chunks the look comes before them all, the verification after them all.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.policy.leases import LEASE_S, Lease
 from orchestrator.store.transfer import STEP_BITS, Part, Step
 
 if TYPE_CHECKING:
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
 
     from orchestrator.reports.summary import Ended
 
-#: seconds until what a killed worker had may be claimed by another
-LEASE_S = 5.0
-#: seconds between two renewals: three may fail
-RENEW_S = 1.25
+#: seconds until a chunk whose work failed is tried again
+AFTER_FAILURE_S = 15.0
+
+#: A part that nobody has. One that failed rests for a while; if it would rest for longer than
+#: parts do, the database's clock was set back.
+_IS_FREE = (
+    "c.done_at IS NULL AND c.holder IS NULL AND (c.lease_until IS NULL"
+    " OR c.lease_until <= clock_timestamp()"
+    f" OR c.lease_until > clock_timestamp() + make_interval(secs => {AFTER_FAILURE_S + 0.5}))"
+)
 
 
 _STEP = f"c.lo >> {STEP_BITS}"
@@ -45,44 +53,60 @@ class Waiting(NamedTuple):
     emergency: bool
 
 
-def claim(
-    connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str, lease_s: float = LEASE_S
-) -> Part | None:
-    """Take a part for a while, under a new epoch; None: it is not to be had now.
+def claim(connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str) -> Part | None:
+    """Take a part for LEASE_S, under a new epoch; None: it is not to be had now.
 
     Args:
         connection: to the database.
         run: of which run.
         lo: which part; 0: the run as a whole.
         holder: who takes it; unique to one process.
-        lease_s: seconds until somebody else may.
     """
     found = connection.execute(
         "UPDATE orchestrator.chunk c SET epoch = epoch + 1, holder = %(holder)s,"  # noqa: S608 - ours
         " lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)"
-        " WHERE run = %(run)s AND lo = %(lo)s AND done_at IS NULL"
-        " AND (lease_until IS NULL OR lease_until <= clock_timestamp())"
+        f" WHERE run = %(run)s AND lo = %(lo)s AND {_IS_FREE}"
         f" AND {_GOES_ON} AND {_IS_ITS_TURN} RETURNING hi, vdn, epoch,"
         " EXISTS (SELECT FROM orchestrator.chunk b"
         f" WHERE b.run = c.run AND b.vdn = c.vdn AND b.done_at IS NULL"
         f" AND b.lo >> {STEP_BITS} = {Step.VERIFY})".encode(),
-        {"run": run, "lo": lo, "holder": holder, "lease_s": lease_s},
+        {"run": run, "lo": lo, "holder": holder, "lease_s": LEASE_S},
     ).fetchone()
     return Part(run, lo, *found) if found else None
 
 
-def renew(
-    connection: psycopg.Connection[Any], part: Part, *, holder: str, lease_s: float = LEASE_S
-) -> bool:
-    """Have a part for longer; False: somebody else has it, or it is done, or its run has ended."""
+def renew(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> bool:
+    """Have a part for LEASE_S from now; False: it is not ours any more, or done, or has ended."""
     return _changed(
         connection,
         "lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)",
         part,
         holder,
         _GOES_ON,
-        lease_s=lease_s,
+        lease_s=LEASE_S,
     )
+
+
+def leases(connection: psycopg.Connection[Any], *, limit: int) -> list[Lease]:
+    """Leases that there are: what was renewed longest ago, and what a clock's step left ahead."""
+    found = connection.execute(
+        "SELECT run, lo, epoch, lease_until::text FROM orchestrator.chunk"
+        " WHERE done_at IS NULL AND lo > 0 AND holder IS NOT NULL"
+        " ORDER BY abs(extract(epoch FROM lease_until - clock_timestamp()) - %s) DESC LIMIT %s",
+        (LEASE_S, limit),
+    )
+    return [Lease(*row) for row in found]
+
+
+def end_lease(connection: psycopg.Connection[Any], lease: Lease) -> bool:
+    """Let anybody claim what somebody had and has not renewed; False: it has been renewed."""
+    changed = connection.execute(
+        "UPDATE orchestrator.chunk SET epoch = epoch + 1, holder = NULL, lease_until = NULL"
+        " WHERE run = %s AND lo = %s AND epoch = %s AND lease_until = %s::timestamptz"
+        " AND done_at IS NULL AND holder IS NOT NULL",
+        lease,
+    )
+    return changed.rowcount == 1
 
 
 def hand_back(
@@ -133,20 +157,22 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
 def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> list[Waiting]:
     """Chunks that anybody may claim and no ring in Procrastinate's queue is for.
 
-    Their rings were lost with the submitter, or have been heard by a worker that is gone. Of
-    emergencies first, then of the oldest run.
+    Their rings were lost with the submitter, have been heard by a worker that is gone, or are not
+    made yet: of lists, no more are wanted while so many ring already. What a pass costs depends on
+    the limit, not on how many chunks there are. Of emergencies first, then of the oldest run.
     """
     found = connection.execute(
-        "SELECT c.run, c.lo, r.emergency FROM orchestrator.chunk c"  # noqa: S608 - ours
-        " JOIN orchestrator.run r ON r.run = c.run"
-        " WHERE c.done_at IS NULL AND c.lo > 0 AND r.ended IS NULL"
-        " AND (c.lease_until IS NULL OR c.lease_until <= clock_timestamp())"
-        f" AND {_IS_ITS_TURN} AND NOT EXISTS (SELECT FROM procrastinate_jobs j"
-        " WHERE j.status = 'todo' AND j.task_name = %s"
-        " AND j.args = jsonb_build_object('run', c.run, 'lo', c.lo))"
+        "WITH rung AS MATERIALIZED (SELECT (args->>'run')::bigint, (args->>'lo')::bigint"  # noqa: S608
+        " FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %(task)s)"
+        " SELECT r.run, w.lo, r.emergency FROM orchestrator.run r CROSS JOIN LATERAL"
+        f" (SELECT c.lo FROM orchestrator.chunk c WHERE c.run = r.run AND c.lo > 0 AND {_IS_FREE}"
+        f" AND {_IS_ITS_TURN} AND (c.run, c.lo) NOT IN (SELECT * FROM rung)"
         # what has been begun is finished first
-        f" ORDER BY NOT r.emergency, c.run, {_STEP} = {Step.LOOK}, c.lo LIMIT %s".encode(),
-        (task, limit),
+        f" ORDER BY {_STEP} = {Step.LOOK}, c.lo LIMIT %(limit)s) w"
+        " WHERE r.ended IS NULL AND (r.emergency OR (SELECT count(*) FROM rung) < %(limit)s)"
+        f" ORDER BY NOT r.emergency, r.run, w.lo >> {STEP_BITS} = {Step.LOOK}, w.lo"
+        " LIMIT %(limit)s".encode(),
+        {"task": task, "limit": limit},
     )
     return [Waiting(*row) for row in found]
 

@@ -35,6 +35,8 @@ ALONE_AFTER_S = 0.05
 _ANSWER_LOOK_S = 0.002
 #: an answer that takes longer than this is no answer, seconds
 _ANSWER_S = 3.0
+#: after so many answers in a row that came too late to be used, it is said
+_TOO_LATE = 20
 
 
 class Giver(Protocol):
@@ -115,6 +117,8 @@ class Share:
         self.is_away = False
         #: when the question left that has no answer yet
         self.asked_s: float | None = None
+        #: answers in a row that came too late to be used
+        self._late = 0
         self._slots = Slots()
         self._asking: asyncio.Task[None] | None = None
         #: when requests last left, for about as long as a departure keeps
@@ -153,8 +157,15 @@ class Share:
             self.is_away = True
             return
         self.is_away = False
-        chance = self._clock.chance()
-        self._slots.record(told, asked_s=asked_s, now_s=self._clock.now_s(), chance=chance)
+        now_s, chance = self._clock.now_s(), self._clock.chance()
+        self._slots.record(told, asked_s=asked_s, now_s=now_s, chance=chance)
+        if told.given:
+            self._late = self._late + 1 if now_s - asked_s > LATE_S else 0
+            if self._late == _TOO_LATE:
+                self._warn(
+                    f"an answer of the cluster's database takes {(now_s - asked_s) * 1000:.0f} ms,"
+                    f" and more than {LATE_S * 1000:.0f} ms is too late: nothing is sent"
+                )
         self.yields = told.yields
 
     def _asked(self, asking: asyncio.Task[None]) -> None:

@@ -28,6 +28,9 @@ CREATE TABLE orchestrator.chunk (
 ) WITH (fillfactor = 70);
 
 CREATE INDEX chunk_open ON orchestrator.chunk (run, lo) WHERE done_at IS NULL AND lo > 0;
+-- leases that are watched; a renewal changes no column of it
+CREATE INDEX chunk_held ON orchestrator.chunk (run, lo)
+    WHERE done_at IS NULL AND lo > 0 AND holder IS NOT NULL;
 
 -- What belongs to a chunk, or with lo = 0 to the run as a whole.
 

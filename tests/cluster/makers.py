@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
 from orchestrator.store import Intent, OutcomeRecord, PlanWriter, Standing
-from orchestrator.store.chunks import claim
+from orchestrator.store.chunks import claim, end_lease, leases
 from orchestrator.store.postgres import add_run, open_part
 from tests.store.journal_makers import line, run_record
 
@@ -41,13 +41,17 @@ def add(
     return add_run(url, journal, chunk_size=size, emergency=emergency)
 
 
-def claimed(
-    connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str = "a", **more: Any
-) -> Part:
+def claimed(connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str = "a") -> Part:
     """A part that can be claimed."""
-    part = claim(connection, run, lo, holder=holder, **more)
+    part = claim(connection, run, lo, holder=holder)
     assert part is not None
     return part
+
+
+def lapse(connection: psycopg.Connection[Any]) -> None:
+    """Nobody has renewed anything for long enough."""
+    for lease in leases(connection, limit=1000):
+        assert end_lease(connection, lease)
 
 
 def store_of(url: Secret, part: Part) -> Store:

@@ -14,11 +14,13 @@ from orchestrator.reports.summary import Ended
 from orchestrator.store.chunks import (
     claim,
     drop_dead_rings,
+    end_lease,
     end_run,
     finish,
     go_on,
     hand_back,
     is_over,
+    leases,
     open_chunks,
     renew,
     unrung,
@@ -26,7 +28,7 @@ from orchestrator.store.chunks import (
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import open_saved_run
 from orchestrator.store.transfer import STEP_BITS, Step, put_rows
-from tests.cluster.makers import add, claimed, intent, paused, store_of
+from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
 from tests.store.journal_makers import bad_line, line
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def test_a_part_is_claimed_by_one_at_a_time(database: Secret) -> None:
         first = claimed(a, run, 1)
         refused = claim(b, run, 1, holder="b")
         given = hand_back(a, first, holder="a")
-        second = claimed(b, run, 1, holder="b", lease_s=0.0)
+        second = claimed(b, run, 1, holder="b")
+        lapse(a)
         third = claimed(a, run, 1)
 
     assert (first.lo, first.hi, first.vdn_id) == (1, 3, 1234)
@@ -80,20 +83,48 @@ async def test_of_many_who_claim_at_once_one_gets_it(database: Secret) -> None:
 
 
 def test_a_lease_is_renewed_by_who_has_it(database: Secret) -> None:
-    """Also after it ran out, while nobody else came; by nobody else, and under no old epoch."""
+    """By nobody else, and under no old epoch; what was renewed since it was seen is not ended."""
     run = add(database)
     with connect(database) as a, connect(database) as b:
-        part = claimed(a, run, 1, lease_s=0.0)
+        part = claimed(a, run, 1)
+        [seen] = [one for one in leases(b, limit=99) if one.run == run]
         assert renew(a, part, holder="a")
+        assert not end_lease(b, seen)
         assert not renew(b, part, holder="b")
         assert claim(b, run, 1, holder="b") is None
-        renew(a, part, holder="a", lease_s=0.0)
+        lapse(b)
         claimed(b, run, 1, holder="b")
 
         late = [renew(a, part, holder="a"), hand_back(a, part, holder="a"),
                 finish(a, part, holder="a")]  # fmt: skip
 
     assert late == [False, False, False]
+
+
+@pytest.mark.parametrize("step", ["1 hour", "-1 hour"])
+def test_no_step_of_the_databases_clock_ends_a_lease_or_keeps_one(
+    database: Secret, step: str
+) -> None:
+    """An hour ahead: who has a part keeps it. An hour back: it is watched before all others.
+
+    Found by the model of the protocol: a worker frozen for four seconds sent what another, which
+    the clock had let in early, had settled.
+    """
+    run = add(database)
+    with connect(database) as connection:
+        claimed(connection, run, 2)
+        claimed(connection, run, 1)
+        connection.execute(
+            "UPDATE orchestrator.chunk SET lease_until = lease_until + %s::interval"
+            " WHERE run = %s AND lo = 1",
+            (step, run),
+        )
+        assert claim(connection, run, 1, holder="b") is None
+        [first] = leases(connection, limit=1)
+        assert (first.run, first.lo) == (run, 1)
+        assert end_lease(connection, first)
+        assert claimed(connection, run, 1, holder="b").epoch == 3
+        lapse(connection)
 
 
 async def test_what_nobody_will_be_rung_for_is_rung_for_again(database: Secret) -> None:
@@ -225,8 +256,9 @@ async def test_whoever_lost_a_part_writes_nothing_more(database: Secret) -> None
     """Frozen for longer than its lease: its intent is refused, so its PUT does not leave."""
     run = add(database)
     with connect(database) as connection:
-        frozen = store_of(database, claimed(connection, run, 1, lease_s=0.0))
+        frozen = store_of(database, claimed(connection, run, 1))
         await frozen.record_intent(intent(1))
+        lapse(connection)
         rescuer = store_of(database, claimed(connection, run, 1, holder="b"))
     known = await rescuer.known_of_vdn(1234)
     await rescuer.complete([paused(1, ONE)])
@@ -247,15 +279,15 @@ async def test_whoever_lost_a_part_writes_nothing_more(database: Secret) -> None
 
 
 def test_a_write_on_its_way_is_before_the_claim_or_refused(database: Secret) -> None:
-    """The claim waits for a write that has begun; a write that waits for a claim is refused."""
+    """Whoever ends a lease waits for a write that has begun; a write that waits is refused."""
     run = add(database)
     row = {"looks": [(1, 2, "n", "", 5, 0)]}
     with connect(database) as a, connect(database) as b:
-        part = claimed(a, run, 1, lease_s=0.0)
+        part = claimed(a, run, 1)
         with a.transaction():
             assert put_rows(a, part, row, synced=True)  # type: ignore[arg-type]
             b.execute("SET lock_timeout = '50ms'")
             with pytest.raises(Exception, match="lock timeout"):
-                claim(b, run, 1, holder="b")
-        assert claim(b, run, 1, holder="b") is not None
+                lapse(b)
+        lapse(b)
         assert not put_rows(a, part, row, synced=True)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from typing import TYPE_CHECKING
@@ -212,6 +213,18 @@ async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Pat
         assert (stopped.code, ended.code, left > 0) == (0, 130, True)
         assert "continue" in stopped.out
         assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
+
+
+async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
+    """cluster.database_url names a machine that takes connections and says nothing."""
+    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    env = {"ORCHESTRATOR_DATABASE_URL": f"postgresql://127.0.0.1:{port}/x"}
+    async with silent, a_stage(tmp_path, campaigns=5) as stage:
+        ended = await stage.run(*stage.pause_all_words(), env=env)
+
+        assert ended.code == 0
+        assert stage.running() == 0
 
 
 def connect_to(env: dict[str, str]) -> Secret:

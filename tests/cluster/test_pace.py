@@ -259,6 +259,18 @@ async def test_a_giver_that_is_away_is_said_once_and_left_alone_for_a_window() -
     assert left
 
 
+async def test_a_database_that_is_too_far_away_is_said() -> None:
+    """60 ms there and back: whatever is given is late, so nothing leaves; one warning says why."""
+    warnings, left = list[str](), list[float]()
+    pace = make_pace(SlowGiver(way_s=0.03), warnings)
+    await send(pace, left, until_s=20.0)
+
+    assert left == []
+    assert [one.partition(" takes ")[2] for one in warnings] == [
+        "60 ms, and more than 15 ms is too late: nothing is sent"
+    ]
+
+
 # -- runs outside the cluster -----------------------------------------------------------------
 
 

@@ -13,10 +13,10 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.summary import Ended
 from orchestrator.store import ProcessRecord, VdnCount
-from orchestrator.store.chunks import finish
+from orchestrator.store.chunks import finish, hand_back
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import find_run, open_part, open_saved_run
-from tests.cluster.makers import add, claimed, intent, paused, store_of
+from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
 from tests.postgres import is_away
 from tests.store.journal_makers import line, run_record, verdict
 
@@ -47,7 +47,7 @@ async def test_who_takes_a_chunk_over_knows_what_was_done_to_it(database: Secret
     """Looks, answers and processes of the worker before, all of them and no others."""
     run = add(database)
     with connect(database) as connection:
-        before = store_of(database, claimed(connection, run, 1, lease_s=0.0))
+        before = store_of(database, claimed(connection, run, 1))
         await before.begin_process(ProcessRecord(1, 11, "a"))
         await before.saw([(1, ObservedState(ONE, Status.STARTED, "spring", ""))], at_ms=10)
         await before.record_intent(intent(1))
@@ -57,6 +57,7 @@ async def test_who_takes_a_chunk_over_knows_what_was_done_to_it(database: Secret
         )  # fmt: skip
         await before.record_intent(intent(3))
         await before.close()
+        lapse(connection)
         after = store_of(database, claimed(connection, run, 1, holder="b"))
 
     one, two = await after.known_of_vdn(1234)
@@ -108,7 +109,7 @@ async def test_every_text_arrives_as_it_was(database: Secret) -> None:
     names = ["a\0b", "\x1a0", "\x1a\0\x1a1", "春\\n"]
     for name in names:
         with connect(database) as connection:
-            part = claimed(connection, run, 0, lease_s=0.0)
+            part = claimed(connection, run, 0)
         store = store_of(database, part)
         await store.named([(1, name)])
         await store.saw([(1, ObservedState(ONE, None, name, ""))], at_ms=10)
@@ -117,6 +118,7 @@ async def test_every_text_arrives_as_it_was(database: Secret) -> None:
             assert next(saved.rows()).campaign_name == name
         with connect(database) as connection:
             connection.execute("DELETE FROM orchestrator.looks")
+            hand_back(connection, part, holder="a")
 
 
 def test_a_row_that_was_changed_by_something_else_is_refused(database: Secret) -> None:

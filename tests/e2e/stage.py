@@ -96,6 +96,7 @@ class Stage:
         python: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         stdout: int | None = None,
+        stderr: int | None = None,
         cwd: Path | None = None,
         before: Callable[[], None] | None = None,
     ) -> Child:
@@ -107,6 +108,7 @@ class Stage:
             python: options of the interpreter.
             env: variables on top of the usual ones.
             stdout: a descriptor instead of a pipe.
+            stderr: likewise.
             cwd: its working directory.
             before: called in the child before it becomes Python.
         """
@@ -128,7 +130,7 @@ class Stage:
             },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
             cwd=cwd or self.folder,
             preexec_fn=before,
         )
