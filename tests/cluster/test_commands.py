@@ -217,11 +217,15 @@ async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Pat
 
 async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
     """cluster.database_url names a machine that takes connections and says nothing."""
-    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    held = list[asyncio.StreamWriter]()
+    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     env = {"ORCHESTRATOR_DATABASE_URL": f"postgresql://127.0.0.1:{port}/x"}
     async with silent, a_stage(tmp_path, campaigns=5) as stage:
         ended = await stage.run(*stage.pause_all_words(), env=env)
+        for one in held:
+            one.transport.abort()
+        await asyncio.sleep(0)  # an aborted transport lets go of its socket in the next turn
 
         assert ended.code == 0
         assert stage.running() == 0
