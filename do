@@ -162,7 +162,11 @@ test_all() {
     python -m pytest -n 2 --dist worksteal --durations 5 $pure \
         --cov orchestrator --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
-    python -m pytest -n 2 --dist worksteal --durations 5 $(printf -- '--ignore %s ' $pure)
+    # these wait for processes most of the time
+    waiting="tests/browser tests/cluster tests/console tests/cli/test_pasting_afterwards.py \
+        tests/cli/test_pasting_scenarios.py"
+    python -m pytest -n 4 --dist worksteal --durations 5 $(printf -- '--ignore %s ' $pure) $waiting
+    python -m pytest -n 2 --dist worksteal --durations 5 $(printf -- '--ignore %s ' $pure $waiting)
 }
 
 test_some() {

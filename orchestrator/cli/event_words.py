@@ -26,6 +26,9 @@ _SENTENCES: Final = {
     "campaigns.started_meanwhile": "VDN {vdn_id}: {campaigns} started meanwhile, pausing:"
     " {campaign_ids}",
     "check.failed": "VDN {vdn_id}: its listing could not be checked: {reason}",
+    "cluster.away": "the cluster's database is away ({reason}); waiting for it",
+    "cluster.chunk_failed": "a chunk could not be worked on, and is tried again: {reason}",
+    "cluster.queue_lost": "the cluster's queue is away ({reason}); listening to it anew",
     "journal.damaged": "the journal is damaged: {error}",
     "journal.elsewhere": "{error}; so this run is recorded in {path}",
     "journal.failed": "the journal cannot be written: {error}",
@@ -39,6 +42,7 @@ _SENTENCES: Final = {
     "listing.denied": "VDN {vdn_id}: the server refuses its listing: {reason}",
     "look.failed": "VDN {vdn_id} could not be looked at first: {reason}; going on without it",
     "pace.slowed_down": "",  # with every such answer; the live line shows the rate
+    "rate.not_given": "the cluster gives no rate, so nothing is sent: {reason}",
     "rate.not_shared": "the rate is not shared with other runs: {reason}",
     "report.failed": "the report cannot be written: {error}",
     "run.bug": "a bug in the orchestrator, at {where}: {error}",

@@ -6,6 +6,8 @@ Nothing about a directory may keep an emergency from its work.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
@@ -28,7 +30,6 @@ from orchestrator.store.run_dir import RunDirectory, whole_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orchestrator.engine.options import PauseAllOptions
     from orchestrator.engine.run import Environment
@@ -44,10 +45,10 @@ async def open_unfinished(
 ) -> Opened | None:
     """Hold and open the unfinished run of the same VDNs in --run-dir; None: there is none."""
     assert options.run_dir is not None
-    directory = RunDirectory(whole_path(options.run_dir))
-    if not directory.has_journal:
-        return None
     try:
+        directory = RunDirectory(whole_path(options.run_dir))
+        if not directory.has_journal:
+            return None
         written_ms = last_written_ms(directory)
         hold(environment, directory)
         try:
@@ -111,10 +112,11 @@ def place(
 def _places(run_dir: Path | str | None) -> Iterator[Path | None]:
     """--run-dir, the first free name beside it, and the state directory."""
     if run_dir is not None:
-        wanted = whole_path(run_dir)
-        yield wanted
-        siblings = (wanted.with_name(f"{wanted.name}-{n}") for n in range(2, 2 + _SIBLINGS))
-        yield next((one for one in siblings if not _is_there(one)), None)
+        yield Path(run_dir)
+        with suppress(OrchestratorError):  # it has no place: the working directory is gone
+            wanted = whole_path(run_dir)
+            siblings = (wanted.with_name(f"{wanted.name}-{n}") for n in range(2, 2 + _SIBLINGS))
+            yield next((one for one in siblings if not _is_there(one)), None)
     yield None
 
 

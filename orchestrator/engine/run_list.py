@@ -236,5 +236,6 @@ def _read_line(run: KnownRun, document: dict[str, Any]) -> RunLine | None:
         exit_code=int(document["exit_code"]),
         parent_run=str(document.get("parent_run") or ""),
         dry_run=is_dry,
+        may_change=not is_dry,
         is_over=True if verdict in _SETTLED else None,
     )

@@ -119,6 +119,9 @@ NOT_PASTED: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "cli/cluster: continue {}",
+            "cli/commands: continue {}",
+            "cli/commands: pause-all {}",
             "cluster/following: continue {}",
             "engine/undone: continue {}",
             "store/database: cluster init",

@@ -206,7 +206,7 @@ def test_the_question_is_asked_once_and_stands_last(workplace: Path) -> None:
 def test_a_run_that_was_killed_at_the_question_is_not_continued(
     simulator: Simulator, workplace: Path
 ) -> None:
-    """Kill -9 before the answer: `continue` would pause all of it without a confirmation."""
+    """Kill -9 before the answer: `continue` would pause all of it; `last` passes over it."""
     puts = dict(simulator.ledger.puts_by_campaign())
     env = environment(workplace, simulator.base_url, TERM="dumb")
     terminal = Terminal("pause-all", "--vdn", "1234", env=env)
@@ -214,8 +214,12 @@ def test_a_run_that_was_killed_at_the_question_is_not_continued(
     terminal.process.kill()
     terminal.end()
 
-    done = child("continue", "last", env=env)
+    passed_over = child("continue", "last", env=env)
+    listed = child("runs", "--json", env=env).out
+    run_id = re.findall(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}", listed)[0]
+    done = child("continue", run_id, env=env)
 
+    assert (passed_over.code, passed_over.out) == (2, "")
     assert (done.code, done.out) == (7, "")
     assert "was never confirmed" in done.err
     assert "orchestrator pause-all --vdn 1234` asks again" in done.err

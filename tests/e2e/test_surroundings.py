@@ -311,13 +311,13 @@ async def test_a_state_directory_of_another_user_is_refused_to_a_list_alone(
 
 @needs_root
 async def test_root_takes_no_run_directory_of_another_user(tmp_path: Path) -> None:
-    """Refused to a list, to `continue` and `report`; an emergency goes to the state directory."""
+    """Refused to a list, to `continue` and `report`; an emergency goes beside it."""
     async with a_stage(tmp_path, campaigns=4) as stage:
         stage.run_dir.mkdir()
         os.chown(stage.run_dir, 54_321, 54_321)
         a_list = await stage.run(*stage.pause_words())
         stopped = await stage.run(*stage.pause_all_words(), program=SHORT_GAP)
-        (made,) = (tmp_path / "state" / "runs").iterdir()
+        made = stage.run_dir.with_name(f"{stage.run_dir.name}-2")
         os.chown(made, 54_321, 54_321)
         others = [await stage.run(one, str(made)) for one in ("continue", "report")]
 
