@@ -260,7 +260,9 @@ def judge(cluster: Cluster) -> list[str]:
 async def _undo(cluster: Cluster) -> list[str]:
     """Restore the run; what runs then is what ran before."""
     words = ("--yes", "--include-inferred", "--rate", "1000", "--concurrency", "32")
-    undone = await cluster.stage.run("restore", str(cluster.stage.run_dir), *words)
+    undone = await cluster.stage.run(
+        "restore", str(cluster.stage.run_dir), *words, env=cluster.env()
+    )
     world = cluster.stage.simulator.world
     after = {ref: world.status_of(ref) for ref in cluster.before}
     wrong = [f"{ref} was {was}, is {after[ref]} after its undo"
