@@ -7,12 +7,10 @@ whatever became of the console. `ID.end` holds the exit code, if the console saw
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import stat
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.rows import RunKind
-from orchestrator.store.run_dir import RunDirectory, make_folders
+from orchestrator.store.run_dir import RunDirectory, is_locked, make_folders, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +30,6 @@ _HEX: Final = frozenset("0123456789abcdef")
 _LOCK_TRIES: Final = 20
 #: an order is placed within a second, and eight of them may be waiting
 _ALONE_TRIES: Final = 500
-_LOCK_TRY_S: Final = 0.02
 _TAIL_BYTES: Final = 4096
 #: a pipe that stands in a file's place is not waited for
 _OPEN: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -140,7 +137,7 @@ class OrderFolder:
                 advice="a shell helps: `orchestrator pause-all --vdn N`",
             ) from error
         try:
-            if not _lock(descriptor, _ALONE_TRIES):
+            if not take_lock(descriptor, tries=_ALONE_TRIES):
                 raise StorageError(
                     f"another console places an order in {self.path} and does not come to its end."
                     " Nothing was sent.",
@@ -208,7 +205,7 @@ class OrderFolder:
             OSError: it cannot be made, or a command has it.
         """
         descriptor = os.open(self._file(order_id, "out"), _MAKE | os.O_APPEND, 0o600)
-        if not _lock(descriptor, _LOCK_TRIES):
+        if not take_lock(descriptor, tries=_LOCK_TRIES):
             os.close(descriptor)
             raise BlockingIOError(f"{self._file(order_id, 'out')} is locked")
         self._file(order_id, "end").unlink(missing_ok=True)  # of an earlier process
@@ -216,18 +213,7 @@ class OrderFolder:
 
     def is_working(self, order_id: str) -> bool:
         """Whether the command of an order lives, whoever started it."""
-        try:
-            descriptor = os.open(self._file(order_id, "out"), _READ)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(descriptor)
+        return is_locked(self._file(order_id, "out"), _READ)
 
     def words(self, order_id: str) -> str:
         """The last that the command of an order has said to people."""
@@ -285,14 +271,3 @@ def _order_of(order_id: str, told: Any) -> Order:
     ):
         raise ValueError("it is no order")
     return Order(kind=kind, command=command, vdns=vdns, at_ms=at_ms, **texts)
-
-
-def _lock(descriptor: int, tries: int) -> bool:
-    for _ in range(tries):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - in a thread
-        else:
-            return True
-    return False

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.console.order_files import Order, OrderFolder, new_order_id
+from orchestrator.engine.begin import free_path
 from orchestrator.engine.run_list import is_finished
 from orchestrator.engine.saved import id_of
 from orchestrator.errors import OrchestratorError, StorageError
-from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import open_saved
 from orchestrator.store.marks import MARKS
 from orchestrator.store.registry import known_runs
-from orchestrator.store.run_dir import HOLDER, RUNS, new_run_id
+from orchestrator.store.run_dir import HOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,7 +86,7 @@ class Orders:
         self, order_id: str, kind: RunKind, operator: str, vdns: tuple[int, ...], *command: str
     ) -> Order:
         """An order that begins a run; it gets the directory of this run."""
-        run_id, run_dir = self._new_run()
+        run_dir = free_path(self._site.clock, self._site.state_dir)
         return Order(
             order=order_id,
             kind=kind,
@@ -94,8 +95,8 @@ class Orders:
             operator=operator,
             vdns=vdns,
             at_ms=self._site.clock.wall_ms(),
-            run_id=run_id,
-            run_dir=run_dir,
+            run_id=run_dir.name,
+            run_dir=str(run_dir),
             server=self._site.fingerprint,
         )
 
@@ -114,16 +115,6 @@ class Orders:
             run_dir=str(run.path),
             server=self._site.fingerprint,
         )
-
-    def _new_run(self) -> tuple[str, str]:
-        clock = self._site.clock
-        while True:
-            now_ms = clock.wall_ms()
-            second = iso_time(now_ms)[:19].replace("-", "").replace(":", "") + "Z"
-            run_id = new_run_id(second=second, ms=now_ms % 1000, chance=clock.chance())
-            place = self._site.state_dir / RUNS / run_id
-            if not os.path.lexists(place):
-                return run_id, str(place)
 
     def place(self, order: Order) -> Order:
         """Start what was ordered; the second time show what was started the first time.

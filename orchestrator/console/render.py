@@ -15,8 +15,7 @@ from aiohttp import web
 
 from orchestrator.console.site import SITE, VIEWER, Role
 from orchestrator.policy.plan import spoken_s
-from orchestrator.reports.page import FILTERS
-from orchestrator.reports.picture import BOX
+from orchestrator.reports.page import environment_of
 from orchestrator.settings.server_url import ServerUrl, is_loopback, read_base_url
 
 if TYPE_CHECKING:
@@ -104,20 +103,7 @@ def login_page(request: web.Request, key: str) -> web.Response:
 @cache
 def templates() -> Environment:
     """The console's templates; the picture is the report page's."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
-
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("orchestrator.console"), PackageLoader("orchestrator.reports")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    environment.globals["box"] = BOX
-    environment.filters |= FILTERS
+    environment = environment_of("orchestrator.console", "orchestrator.reports")
     environment.filters["many"] = lambda number: f"{number:,}"
     environment.filters["words"] = lambda text: str(text).replace("_", " ")
     environment.filters["spoken"] = spoken_s

@@ -25,6 +25,7 @@ from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import RunRecord, open_to_continue
 from orchestrator.store.registry import register
 from orchestrator.store.run_dir import (
+    RUNS,
     RunDirectory,
     is_run_id,
     make_run_directory,
@@ -97,7 +98,7 @@ def new_directory(
     if wanted is None:
         for place in secure_state_dir(state_dir):
             environment.events.warning("state.world_writable", path=str(place))
-    path = whole_path(wanted) if wanted else _free_path(environment, state_dir)
+    path = whole_path(wanted) if wanted else free_path(environment.clock, state_dir)
     directory = make_run_directory(path)
     hold(environment, directory)
     try:
@@ -151,13 +152,13 @@ def check_descriptors() -> None:
         )
 
 
-def _free_path(environment: Environment, state_dir: Path) -> Path:
+def free_path(clock: Clock, state_dir: Path) -> Path:
     """A run directory that is not there yet: two starts in one millisecond may draw the same id."""
-    path = state_dir / "runs" / _run_id(environment.clock)
+    path = state_dir / RUNS / _run_id(clock)
     for _ in range(_ID_TRIES):
         if not path.exists():
             break
-        path = state_dir / "runs" / _run_id(environment.clock)
+        path = state_dir / RUNS / _run_id(clock)
     return path
 
 

@@ -31,6 +31,8 @@ from orchestrator.text import for_terminal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from jinja2 import Environment
+
     from orchestrator.reports.rows import SweepRecord
     from orchestrator.reports.summary import RunFacts
 
@@ -279,10 +281,20 @@ def _spoken(began_ms: int, ended_ms: int | None) -> str:
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - made late
+    return environment_of("orchestrator.reports").get_template("page.html")
+
+
+def environment_of(*packages: str) -> Environment:
+    """The templates of these packages, with what the picture needs and the filters of the page."""
+    from jinja2 import (  # noqa: PLC0415 - made late
+        ChoiceLoader,
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+    )
 
     environment = Environment(
-        loader=PackageLoader("orchestrator.reports"),
+        loader=ChoiceLoader([PackageLoader(one) for one in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -291,7 +303,7 @@ def _template() -> Any:
     )
     environment.globals["box"] = BOX
     environment.filters |= FILTERS
-    return environment.get_template("page.html")
+    return environment
 
 
 def _visible(text: object) -> str:

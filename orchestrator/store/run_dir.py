@@ -104,7 +104,7 @@ class RunDirectory:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageError(f"{self.path}: {error.strerror}") from error
-        if not _lock(descriptor):
+        if not take_lock(descriptor):
             os.close(descriptor)
             raise self._taken()
         if not _is_still(self.path, descriptor):
@@ -161,18 +161,7 @@ class RunDirectory:
     @property
     def is_live(self) -> bool:
         """Whether a living process works here."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(descriptor)
+        return is_locked(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def remove_if_empty(self) -> None:
         """Leave nothing behind of a run that never began."""
@@ -430,12 +419,29 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _lock(descriptor: int) -> bool:
-    for _ in range(_LOCK_TRIES):
+def take_lock(descriptor: int, *, tries: int = _LOCK_TRIES) -> bool:
+    """Lock what is open for ourselves; False: somebody has it, after so many tries of 20 ms."""
+    for _ in range(tries):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - before any loop has anything to do
+            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - before any loop has anything to do, or in a thread
         else:
             return True
     return False
+
+
+def is_locked(path: Path, flags: int) -> bool:
+    """Whether somebody has locked what can be opened with these flags."""
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -209,14 +209,14 @@ def test_a_directory_that_was_replaced_is_not_taken(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[X03] Locked was the old one; in the new one somebody else may be at work."""
-    lock = run_directory._lock
+    lock = run_directory.take_lock
 
     def lock_too_late(descriptor: int) -> bool:
         run.path.rename(run.path.with_name("aside"))
         run.path.mkdir()
         return lock(descriptor)
 
-    monkeypatch.setattr(run_directory, "_lock", lock_too_late)
+    monkeypatch.setattr(run_directory, "take_lock", lock_too_late)
 
     with pytest.raises(StorageError, match="replaced"):
         hold(run)
@@ -228,13 +228,13 @@ def test_a_directory_that_went_away_is_not_taken(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[X03] Locked, and deleted in the same instant."""
-    lock = run_directory._lock
+    lock = run_directory.take_lock
 
     def lock_too_late(descriptor: int) -> bool:
         run.path.rmdir()
         return lock(descriptor)
 
-    monkeypatch.setattr(run_directory, "_lock", lock_too_late)
+    monkeypatch.setattr(run_directory, "take_lock", lock_too_late)
 
     with pytest.raises(StorageError, match="replaced"):
         hold(run)
