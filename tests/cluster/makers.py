@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
@@ -37,8 +38,8 @@ def add(
     """A run of these lines, of chunks alone unless it verifies; its number."""
     plan = PlanWriter(None)
     plan.take(lines)
-    journal = plan.finish(run_record(verify=verify, **facts))
-    return add_run(url, journal, chunk_size=size, emergency=emergency)
+    with closing(plan.finish(run_record(verify=verify, **facts))) as journal:
+        return add_run(url, journal, chunk_size=size, emergency=emergency)
 
 
 def claimed(connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str = "a") -> Part:

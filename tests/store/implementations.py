@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,10 +42,10 @@ def in_postgres(_path: Path, lines: Iterable[ManifestLine], record: RunRecord) -
     url = postgres.shared().database
     plan = PlanWriter(None)
     plan.take(lines)
-    with connect(url) as connection:
+    with closing(plan.finish(record)) as journal, connect(url) as connection:
         # each test begins the same run: the one of the test before is forgotten
         connection.execute("DELETE FROM orchestrator.run")
-        run = add_run(url, plan.finish(record), chunk_size=2, emergency=False)
+        run = add_run(url, journal, chunk_size=2, emergency=False)
         part = claim(connection, run, 0, holder="contract")
     assert part is not None
     return open_part(url, part).start(keep_going=False)
