@@ -24,6 +24,8 @@ FOUND = {
     178534: "0200011 outweighed the last look, though passes had shown it at rest in between",
     204440: "0200011 outweighed by listings that had shown it at rest: a PUT at each look",
     212295: "a hold was stopped after the first listing of a look had shown starts: exit 0, quiet",
+    211751: "a restore: the page that asked whether reads work had shown starts without effect",
+    212636: "a doubt that two looks left open was not read again when the run ended later",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

@@ -261,8 +261,9 @@ def _perhaps_sent_again(
         agree = known.outcome is course.done
         return confirmation(context, known, decision, seen, None if agree else Standing.UNCHECKED)
     if seen.status is course.source:
+        # reads may be behind: the look as the run ends sees it once more
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-        return confirmation(context, known, decision, seen, Standing.FINAL)
+        return confirmation(context, known, decision, seen, Standing.NEEDS_READ)
     return confirmation(context, known, Decision(Outcome.NOT_RUNNING, evidence), seen)
 
 

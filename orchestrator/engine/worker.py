@@ -19,9 +19,8 @@ from orchestrator.engine.reconcile import known_campaign, look_record, read_stat
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.pages import read_details
-from orchestrator.isales.requests import change, details, listing
+from orchestrator.isales.requests import change, details
 from orchestrator.isales.verdict import FROM_THE_API, Kind, Repeat, Verdict
-from orchestrator.model import Status
 from orchestrator.policy.decide import (
     COURSES,
     SUCCESSES,
@@ -344,7 +343,7 @@ async def _look_into(context: RunContext, case: _Case, verdict: Verdict) -> None
         and vdn_id in context.access.opened
         and context.access.row_of(vdn_id) >= _FORBIDDEN_ROW
     ):
-        works = await _reads_work(context, vdn_id)
+        works = await _reads_work(context, case.planned.ref)
         breakers = context.dispatcher.breakers
         if not works:
             breakers.hold_back(breakers.changes, verdict)
@@ -358,10 +357,10 @@ async def _look_into(context: RunContext, case: _Case, verdict: Verdict) -> None
     )
 
 
-async def _reads_work(context: RunContext, vdn_id: int) -> bool:
-    request = listing(vdn_id, status=Status.STARTED, page=1)
-    exchange = await try_read(context.dispatcher, request, key=("listing", vdn_id))
-    return exchange.verdict.kind is Kind.ACCEPTED
+async def _reads_work(context: RunContext, ref: CampaignRef) -> bool:
+    # A listing would show others too, and what is not taken in must not be asked for.
+    exchange = await try_read(context.dispatcher, details(ref), key=("read", ref))
+    return exchange.verdict.kind in {Kind.ACCEPTED, Kind.NOT_FOUND}
 
 
 async def _read_what_was_unreadable(context: RunContext) -> None:

@@ -339,7 +339,8 @@ async def test_several_vdns_with_mixed_faults_reconcile(tmp_path: Path) -> None:
     assert result.counts == {"paused": 600}
     assert all(stage.server.ledger.effects[one] == 1 for one in world.refs())
     assert {row["changed"] for row in stage.rows(result)} == {"yes"}
-    assert all(one.kind in CHANGES or one.kind is Kind.LIST for one in stage.server.sent)
+    single = sum(one.kind not in {*CHANGES, Kind.LIST} for one in stage.server.sent)
+    assert single < 10, "only the last that fail are asked for, one by one"
     assert CampaignRef(1, 10_001) in stage.outcomes(result)
 
 
