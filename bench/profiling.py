@@ -37,7 +37,7 @@ _SYSCALLS = 8
 GROUPS = (
     ("importing", r"importlib|<frozen|zipimport|sre_|/re/|/dataclasses\.py"),
     ("signing", r"orchestrator/isales/signing|/hmac\.py"),
-    ("client", r"orchestrator/isales/(client|deadlines|heads)"),
+    ("client", r"orchestrator/isales/(client|connections|heads)"),
     ("journal", r"orchestrator/store|/sqlite3/|/queue\.py"),
     ("pace, breaker, retry", r"orchestrator/policy/(pacer|breaker|retry)|tenacity"),
     ("one campaign", r"orchestrator/engine/(worker|dispatcher|pool|bulk|context|stop)"),

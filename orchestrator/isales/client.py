@@ -1,40 +1,32 @@
 """Sends one signed request when the rate limiter lets it leave, and returns an Answer.
 
 One call of `send` is at most one request on the wire: aiohttp repeats an idempotent request when a
-kept-alive connection drops, and `_never_again` prevents it. Nothing is awaited between the
-limiter's leave and the send. Whatever the network or the server does becomes an Answer; only
-NotSentError, cancellation and our own mistakes are raised. A connection that shows input, or its
-end, before we send is closed and replaced. Redirects, proxies, netrc, cookies and decompression
-are off, every size is bounded, TLS is always verified.
-
-Method: `TCPConnector.connect()` is public and the last thing that aiohttp awaits before it writes a
-request; the departure reaches it through a ContextVar. Middlewares run too early. A body (CC-CMS
-alone has one) is ASCII text that aiohttp writes after the head.
+kept-alive connection drops, and `never_again` prevents it. Whatever the network or the server does
+becomes an Answer; only NotSentError, cancellation and our own mistakes are raised. Redirects,
+proxies, netrc, cookies and decompression are off, every size is bounded, TLS is always verified.
+A body (CC-CMS alone has one) is ASCII text that aiohttp writes after the head.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
 import math
-import select
-import socket
 import ssl
-from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Protocol, Self
 
 import aiohttp
-from aiohttp import hdrs, http_parser
+from aiohttp import hdrs
 from yarl import URL
 
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.deadlines import Deadline, Deadlines
-from orchestrator.isales.failures import LostError, broken, printable, unconnected
-from orchestrator.isales.heads import LenientHandler
+from orchestrator.isales.connections import (
+    TRIP,
+    NoConnectionError,
+    PacedConnector,
+    Trip,
+    never_again,
+)
+from orchestrator.isales.failures import LostError, broken, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +34,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiohttp.abc import AbstractResolver
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
+    from orchestrator.clock import Clock
     from orchestrator.isales.requests import ApiRequest
 
 CONTENT_TYPE = "application/json; charset=UTF-8"
@@ -57,8 +47,6 @@ MAX_CHANGE_BODY_BYTES = 64 * 1024
 MAX_READ_BODY_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 8190
 MAX_HEADERS = 100
-#: new connections in a row that end before we could send; then it counts as a refusal
-MAX_LOST_CONNECTIONS = 2
 
 
 class NotSentError(Exception):
@@ -88,42 +76,8 @@ class Departure(Protocol):
         ...
 
 
-class WallClock(Protocol):
-    """The part of a clock that the client needs."""
-
-    def wall_ms(self) -> int:
-        """Milliseconds since the epoch, UTC."""
-        ...
-
-
-class _NoConnectionError(Exception):
-    """Nothing left: why there is no connection."""
-
-    def __init__(self, fault: Fault, detail: str) -> None:
-        super().__init__(detail)
-        self.fault = fault
-        self.detail = detail
-
-
 class _TooLargeError(Exception):
     """The body passed its bound."""
-
-
-@dataclass(slots=True)
-class _Trip:
-    """One request that is being sent."""
-
-    departure: Departure
-    #: with the prefix of the base URL
-    path: str
-    query_string: str
-    #: while a connection is sought it is the connection's, from the slot on the attempt's
-    deadline: Deadline
-    #: wall-clock milliseconds; None until it left
-    sent_at_ms: int | None = None
-
-
-_TRIP: ContextVar[_Trip] = ContextVar("trip")
 
 
 class IsalesClient:
@@ -137,7 +91,7 @@ class IsalesClient:
         connect_timeout_s: float,
         attempt_timeout_s: float,
         connections: int,
-        clock: WallClock,
+        clock: Clock,
         resolver: AbstractResolver | None = None,
     ) -> None:
         """Describe the server; nothing is opened yet.
@@ -162,7 +116,6 @@ class IsalesClient:
         self._attempt_timeout_s = attempt_timeout_s
         self._connections = connections
         self._turns = asyncio.Semaphore(connections)
-        self._deadlines = Deadlines()
         self._clock = clock
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
@@ -174,16 +127,10 @@ class IsalesClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=_PacedConnector(
-                place=self._place,
-                connect_timeout_s=self._connect_timeout_s,
-                attempt_timeout_s=self._attempt_timeout_s,
-                clock=self._clock,
+            connector=PacedConnector(
                 limit=self._connections,
                 ssl=tls_context(self._ca_file) if self._is_tls else True,
                 resolver=self._resolver,
-                dns_cache_max_size=4,
-                socket_factory=_open_socket,
             ),
             headers={
                 hdrs.USER_AGENT: USER_AGENT,
@@ -191,9 +138,11 @@ class IsalesClient:
                 hdrs.CONTENT_TYPE: CONTENT_TYPE,
             },
             cookie_jar=aiohttp.DummyCookieJar(),
-            # The connection has its own limit; the attempt's starts at the slot.
-            timeout=aiohttp.ClientTimeout(total=None),
-            middlewares=(_never_again,),
+            # Of the connection alone, to the millisecond; the attempt's limit starts at the slot.
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self._connect_timeout_s, ceil_threshold=math.inf
+            ),
+            middlewares=(never_again,),
             trust_env=False,
             auto_decompress=False,
             max_line_size=MAX_HEADER_BYTES,
@@ -221,40 +170,37 @@ class IsalesClient:
         Raises:
             NotSentError: the departure called it off.
         """
+        limit = asyncio.timeout(None)
+        path = self._prefix + request.path
+        trip = Trip(
+            departure, path, request.query_string, self._clock, limit, self._attempt_timeout_s
+        )
         async with self._turns:
-            trip = _Trip(
-                departure,
-                self._prefix + request.path,
-                request.query_string,
-                Deadline(self._deadlines),
-            )
-            token = _TRIP.set(trip)
+            token = TRIP.set(trip)
             try:
-                with trip.deadline:
+                async with limit:
                     return await self._exchange(request, trip)
-            except _NoConnectionError as exc:
-                return Answer(fault=exc.fault, detail=exc.detail)
+            except NoConnectionError as exc:
+                fault, words = exc.fault, str(exc)
             except _TooLargeError as exc:
-                fault, detail = Fault.TOO_LARGE, f"{self._place} {exc}"
+                fault, words = Fault.TOO_LARGE, f" {exc}"
             except TimeoutError:
-                if trip.sent_at_ms is None:
-                    return Answer(
-                        fault=Fault.CONNECT_TIMEOUT,
-                        detail=f"{self._place}: no connection (name, TCP and TLS) "
-                        f"within {self._connect_timeout_s:g} s",
-                    )
-                fault = Fault.TIMEOUT
-                detail = (
-                    f"{self._place} gave no complete answer within {self._attempt_timeout_s:g} s"
-                )
+                fault, words = self._too_late(trip)
             except (aiohttp.ClientError, OSError, LostError) as exc:
                 fault, words = broken(exc)
-                detail = f"{self._place} {words}"
+                words = f" {words}"
             finally:
-                _TRIP.reset(token)
-            return Answer(fault=fault, detail=detail, sent_at_ms=trip.sent_at_ms)
+                TRIP.reset(token)
+        return Answer(fault=fault, detail=f"{self._place}{words}", sent_at_ms=trip.sent_at_ms)
 
-    async def _exchange(self, request: ApiRequest, trip: _Trip) -> Answer:
+    def _too_late(self, trip: Trip) -> tuple[Fault, str]:
+        if trip.sent_at_ms is None:
+            within = f"within {self._connect_timeout_s:g} s"
+            return Fault.CONNECT_TIMEOUT, f": no connection (name, TCP and TLS) {within}"
+        within = f"within {self._attempt_timeout_s:g} s"
+        return Fault.TIMEOUT, f" gave no complete answer {within}"
+
+    async def _exchange(self, request: ApiRequest, trip: Trip) -> Answer:
         if self._session is None:
             raise RuntimeError("the client is used outside its `async with`")
         # encoded=True: what is signed must be what is sent, to the byte.
@@ -285,131 +231,6 @@ class IsalesClient:
         )
 
 
-def c_parser_in_use() -> bool:
-    """Whether answers are read by aiohttp's C parser; the Python one is more lenient."""
-    return http_parser.HttpResponseParser is not http_parser.HttpResponseParserPy
-
-
-class _PacedConnector(aiohttp.TCPConnector):
-    """Hands out a connection at the moment its request may leave, and signs the request."""
-
-    def __init__(
-        self,
-        *,
-        place: str,
-        connect_timeout_s: float,
-        attempt_timeout_s: float,
-        clock: WallClock,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        handler: type[ResponseHandler] = LenientHandler
-        self._factory = partial(handler, loop=self._loop)
-        self._place = place
-        self._connect_timeout_s = connect_timeout_s
-        self._attempt_timeout_s = attempt_timeout_s
-        self._clock = clock
-        #: connections that were handed out before
-        self._known: WeakSet[ResponseHandler] = WeakSet()
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
-    ) -> Connection:
-        trip = _TRIP.get()
-        lost = 0
-        while lost < MAX_LOST_CONNECTIONS:
-            connection = await self._open(req, traces, timeout, trip)
-            try:
-                is_new = self._is_new(connection)
-                await trip.departure.slot()
-                if _is_ready(connection, may_hold_tickets=is_new and req.is_ssl()):
-                    if isinstance(connection.protocol, LenientHandler):
-                        connection.protocol.expect_head()
-                    self._leave(req, trip)
-                    return connection
-            except BaseException:
-                connection.release()
-                raise
-            connection.close()
-            lost += is_new
-        raise _NoConnectionError(
-            Fault.CONNECT_REFUSED,
-            f"{self._place} accepts connections, but ends them or sends something before we have"
-            " sent anything",
-        )
-
-    async def _open(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
-        trip: _Trip,
-    ) -> Connection:
-        trip.deadline.move(asyncio.get_running_loop().time() + self._connect_timeout_s)
-        try:
-            connection = await super().connect(req, traces, timeout)
-        except TimeoutError:
-            raise  # the system's own, told like ours
-        except (aiohttp.ClientError, OSError, UnicodeError) as exc:
-            fault, words = unconnected(exc, now_ms=self._clock.wall_ms())
-            raise _NoConnectionError(fault, f"{self._place}: {words}") from exc
-        trip.deadline.move(math.inf)
-        return connection
-
-    def _is_new(self, connection: Connection) -> bool:
-        protocol = connection.protocol
-        if protocol is None or protocol in self._known:
-            return False
-        self._known.add(protocol)
-        return True
-
-    def _leave(self, req: aiohttp.ClientRequest, trip: _Trip) -> None:
-        req.headers[hdrs.AUTHORIZATION] = trip.departure.sign(
-            req.method,
-            trip.path,
-            trip.query_string,
-            req.headers,
-        )
-        trip.sent_at_ms = self._clock.wall_ms()
-        trip.deadline.move(asyncio.get_running_loop().time() + self._attempt_timeout_s)
-
-
-async def _never_again(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Turn the two errors after which aiohttp would send a PUT or GET again into our own."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
-        raise LostError from exc
-
-
-def _is_ready(connection: Connection, *, may_hold_tickets: bool) -> bool:
-    """Whether the next bytes from this connection can only be the answer to what we send next.
-
-    Args:
-        connection: as handed out.
-        may_hold_tickets: it is new and speaks TLS, so session tickets may lie unread.
-    """
-    protocol = connection.protocol
-    transport = connection.transport
-    if protocol is None or transport is None or not protocol.is_connected():
-        return False
-    if protocol.should_close or protocol.writing_paused:
-        return False
-    # What the loop has not read yet: a surplus answer, or the end of the connection.
-    return may_hold_tickets or not _has_input(transport.get_extra_info("socket"))
-
-
-def _has_input(endpoint: Any) -> bool:
-    poll = select.poll()
-    poll.register(endpoint.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def tls_context(ca_file: Path | None, *, pem: str | None = None) -> ssl.SSLContext:
     """How every server's certificate is verified: by these authorities, or the system's.
 
@@ -426,18 +247,6 @@ def tls_context(ca_file: Path | None, *, pem: str | None = None) -> ssl.SSLConte
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _open_socket(address_found: aiohttp.AddrInfoType) -> socket.socket:
-    """Open a socket for one address that a name resolved to, unless no API can live there."""
-    family, kind, protocol, _, address = address_found
-    found = ipaddress.ip_address(str(address[0]).partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None) or found
-    if mapped.is_link_local:
-        raise OSError(
-            errno.EACCES, f"{found} is a link-local address (cloud metadata), never a server's"
-        )
-    return socket.socket(family, kind, protocol)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from asyncio import selector_events
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import http_parser
 
 from orchestrator.clock import SystemClock
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.calls import CALLS_PATH, calls_request
-from orchestrator.isales.client import CONTENT_TYPE, NotSentError, c_parser_in_use
+from orchestrator.isales.client import CONTENT_TYPE, NotSentError
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.model import CampaignRef
 from orchestrator.settings.schema import SigningRules
@@ -422,23 +421,7 @@ async def test_a_server_that_speaks_first_is_not_believed() -> None:
 
 def test_the_c_parser_reads_our_answers() -> None:
     """The Python one has been the subject of most advisories."""
-    assert c_parser_in_use()
-
-
-@pytest.mark.sockets
-@pytest.mark.slow
-def test_without_the_c_parser_we_know_it() -> None:
-    """AIOHTTP_NO_EXTENSIONS switches it off in a child process."""
-    code = "from orchestrator.isales.client import c_parser_in_use as c; print(c())"
-    child = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"AIOHTTP_NO_EXTENSIONS": "1", "PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert child.stdout == "False\n"
+    assert http_parser.HttpResponseParser is not http_parser.HttpResponseParserPy
 
 
 # -- without a wire ---------------------------------------------------------------------------

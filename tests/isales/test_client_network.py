@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.isales import client as client_module
+from orchestrator.isales import connections as connections_module
 from orchestrator.isales.answer import Fault
 from tests.fault_server import (
     SUCCESS,
@@ -100,7 +100,7 @@ async def test_an_errno_while_connecting_is_a_fault_in_words(
     def refuse(_: Any) -> socket.socket:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(client_module, "_open_socket", refuse)
+    monkeypatch.setattr(connections_module, "_open_socket", refuse)
     async with client_of("http://127.0.0.1:9") as client:
         answer = await client.send(pause(), Going())
 
