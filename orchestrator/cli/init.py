@@ -208,7 +208,7 @@ def _find_server(
 def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> _Trust | None:
     """By the CA file that is named; else by the one of the settings, or by the system."""
     from orchestrator.isales.client import tls_context  # noqa: PLC0415 - aiohttp
-    from orchestrator.isales.probe import UntrustedError, try_tls  # noqa: PLC0415 - aiohttp
+    from orchestrator.isales.probe import UntrustedError, try_connection  # noqa: PLC0415 - aiohttp
 
     known = questions.known(_CA_FILE)
     is_named = questions.flags[_CA_FILE] is not None
@@ -218,7 +218,7 @@ def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> _
             if place:
                 files.check_ca_file(place, origin="--ca-file" if is_named else _CA_FILE)
             context = tls_context(place)
-            asyncio.run(try_tls(url.host, url.port, context=context, timeout_s=_CONNECT_S))
+            asyncio.run(try_connection(url.host, url.port, context=context, timeout_s=_CONNECT_S))
         except (UntrustedError, SettingsError):
             if is_named:
                 raise

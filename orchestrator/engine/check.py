@@ -21,7 +21,7 @@ from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import IsalesClient, tls_context
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.pages import Page, read_details, read_page
-from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_tcp, try_tls
+from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_connection
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
 from orchestrator.model import CampaignRef, Status
@@ -219,14 +219,14 @@ class _Drill:
             return Finding.OK, f"{url.host} is {', '.join(found[:4])}"
 
         async def tcp() -> tuple[Finding, str]:
-            await try_tcp(url.host, url.port, timeout_s=wait_s)
+            await try_connection(url.host, url.port, context=None, timeout_s=wait_s)
             return Finding.OK, f"{url.host}:{url.port} answers"
 
         async def tls() -> tuple[Finding, str]:
             if url.scheme != "https":
                 return Finding.OK, "not used: plain http to this machine"
             context = tls_context(settings.server.ca_file)
-            shown = await try_tls(url.host, url.port, context=context, timeout_s=wait_s)
+            shown = await try_connection(url.host, url.port, context=context, timeout_s=wait_s)
             days = int((ends_s(shown) - self._clock.wall_ms() / 1000) // _DAY_S)
             finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK
             return finding, f"the certificate is trusted and ends in {days} days"

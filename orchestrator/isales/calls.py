@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.isales.body import read_document
 from orchestrator.isales.requests import ApiRequest
-from orchestrator.isales.strict_json import BadJsonError, storable
+from orchestrator.isales.strict_json import BadJsonError, storable, whole_number
 from orchestrator.isales.verdict import judge
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def read_calls(answer: Answer) -> Calls:
         found = found[0]
     if not isinstance(found, dict):
         return Calls(None, "the answer does not hold the statistics of one campaign")
-    number = _count(found.get("execCount"))
+    number = whole_number(found.get("execCount"), most=_CALLS_MAX)
     if number is None:
         return Calls(None, "execCount is no number of calls")
     return Calls(number)
@@ -83,11 +83,3 @@ def _refusal(code: object, desc: object) -> str:
     words = f' ("{storable(desc[:_SHOWN])}")' if isinstance(desc, str) and desc else ""
     shown = code if isinstance(code, str) else json.dumps(code)
     return f"code {storable(shown[:_SHOWN])}{words}"
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 7:
-        value = int(value)
-    if type(value) is int and 0 <= value <= _CALLS_MAX:
-        return value
-    return None

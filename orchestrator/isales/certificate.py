@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.isales.client import tls_context
-from orchestrator.isales.probe import ProbeError, try_tls
+from orchestrator.isales.probe import ProbeError, try_connection
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ async def look_at_certificate(host: str, port: int, *, timeout_s: float) -> Pres
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         raise ProbeError(f"{host}:{port}: its certificate cannot be read: {words}") from error
-    shown = await try_tls(host, port, context=tls_context(None, pem=pem), timeout_s=timeout_s)
+    shown = await try_connection(
+        host, port, context=tls_context(None, pem=pem), timeout_s=timeout_s
+    )
     return Presented(
         pem=pem,
         sha256=in_pairs(hashlib.sha256(der).hexdigest()),

@@ -6,6 +6,7 @@ cannot be taken out, the whole body goes. An answer without it costs microsecond
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 #: so many characters of its beginning give a longer key away
 _HEAD_CHARS: Final = 12
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNICODE_ESCAPE: Final = re.compile(r"\\u00([0-7][0-9A-Fa-f])")
 
 
@@ -56,14 +56,9 @@ class EchoMask:
                 detail=detail or "", retry_after=retry_after, date=date, location=location
             )
         body, encoding = answer.body, answer.content_encoding
-        if body and (encoding is not None or body.startswith(_GZIP_MAGIC)):
-            try:
-                body = unpack(body, encoding)
-            except BadJsonError:
-                pass
-            else:
-                encoding = None
-        if not body or not self._holds(body.decode("latin-1")):
+        with contextlib.suppress(BadJsonError):
+            body, encoding = unpack(body, encoding), None
+        if not self._holds(body.decode("latin-1")):
             return answer
         return answer._replace(body=self._clean(body), content_encoding=encoding)
 

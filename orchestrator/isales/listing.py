@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.isales.requests import ROWS_PER_PAGE
 from orchestrator.model import CampaignRef, ObservedState, Status
 
 if TYPE_CHECKING:
     from orchestrator.isales.pages import Page
 
-ROWS_PER_PAGE = 100
 #: started, or of a status that we cannot read
 MAY_RUN = frozenset({Status.STARTED, None})
 #: a listing longer than this is not believed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.isales.strict_json import storable
+from orchestrator.isales.strict_json import storable, whole_number
 from orchestrator.isales.verdict import Kind, Verdict, judge
 from orchestrator.model import (
     CampaignRef,
@@ -58,7 +58,7 @@ def read_page(
     entries = document.get("data")
     if entries is None:
         entries = []
-    total_size = _count(document.get("totalSize"))
+    total_size = whole_number(document.get("totalSize"), most=_COUNT_MAX)
     if not isinstance(entries, list):
         return Page(rows=(), total_size=total_size, problem="`data` is not a list")
     assumed = read_status(asked_status)
@@ -120,11 +120,3 @@ def _is_number(value: object) -> bool:
 
 def _text(value: object) -> str:
     return storable(value[:_TEXT_LIMIT]) if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX:
-        return value
-    return None

@@ -44,44 +44,23 @@ async def find_addresses(host: str, port: int, *, timeout_s: float) -> list[str]
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def try_tcp(host: str, port: int, *, timeout_s: float) -> None:
-    """Open a connection and close it.
-
-    Raises:
-        ProbeError: it cannot be opened.
-    """
-    await _open(host, port, context=None, timeout_s=timeout_s)
-
-
-async def try_tls(
-    host: str, port: int, *, context: ssl.SSLContext, timeout_s: float
+async def try_connection(
+    host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float
 ) -> dict[str, Any]:
-    """Shake hands and close.
+    """Open a connection, shake hands if it is to be TLS, and close it.
 
     Args:
         host: a name or an address.
         port: its port.
-        context: verifies as the client does (client.tls_context).
+        context: verifies as the client does (client.tls_context); None: TCP alone.
         timeout_s: seconds for all of it.
 
     Returns:
-        The server's certificate, as `SSLSocket.getpeercert` has it.
+        The server's certificate, as `SSLSocket.getpeercert` has it; empty without TLS.
 
     Raises:
-        ProbeError: the handshake fails, or the certificate is not to be trusted.
+        ProbeError: it cannot be opened, or the certificate is not to be trusted.
     """
-    return await _open(host, port, context=context, timeout_s=timeout_s)
-
-
-def ends_s(certificate: Mapping[str, Any]) -> float:
-    """When a certificate ends, in seconds since the epoch; 0.0: it does not say."""
-    ends = certificate.get("notAfter")
-    return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else 0.0
-
-
-async def _open(
-    host: str, port: int, *, context: ssl.SSLContext | None, timeout_s: float
-) -> dict[str, Any]:
     place = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout_s):
@@ -108,3 +87,9 @@ async def _open(
         async with asyncio.timeout(1.0):
             await writer.wait_closed()
     return certificate
+
+
+def ends_s(certificate: Mapping[str, Any]) -> float:
+    """When a certificate ends, in seconds since the epoch; 0.0: it does not say."""
+    ends = certificate.get("notAfter")
+    return float(ssl.cert_time_to_seconds(ends)) if isinstance(ends, str) else 0.0

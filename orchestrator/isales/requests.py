@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CAMPAIGNS_PATH = "/rest/isales/v1/openapi/campaigns"
 
 #: the largest page that the listing documents
-MAX_ROWS_PER_PAGE = 100
+ROWS_PER_PAGE = 100
 
 
 class ApiRequest(NamedTuple):
@@ -50,7 +50,9 @@ def change(action: Action, ref: CampaignRef) -> ApiRequest:
     return ApiRequest("PUT", f"{_campaign_path(ref)}/{action.value}")
 
 
-def listing(vdn_id: int, *, status: int, page: int, rows_per_page: int = 100) -> ApiRequest:
+def listing(
+    vdn_id: int, *, status: int, page: int, rows_per_page: int = ROWS_PER_PAGE
+) -> ApiRequest:
     """The GET of one page of a VDN's campaigns.
 
     Args:

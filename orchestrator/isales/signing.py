@@ -8,11 +8,11 @@ Source: docs/spec/interface.md, "Signing"; vectors in tests/isales/test_signing.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 from hmac import digest
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+
+from orchestrator.isales.requests import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.settings.schema import SigningRules
 
 SCHEME = "auth-v2"
-
-_HOST_ALONE = ("host",)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def authorization(  # noqa: PLR0913 - a signature covers all of these
@@ -72,11 +69,7 @@ def authorization(  # noqa: PLR0913 - a signature covers all of these
 
 def signed_names(headers: Mapping[str, str], rules: SigningRules) -> list[str]:
     """The names that a request with these headers signs: sorted, `host` among them."""
-    if rules.signed_headers == _HOST_ALONE:
-        return ["host"]
-    named = {name for name in rules.signed_headers if name in headers}
-    named.add("host")
-    return sorted(named)
+    return sorted({"host", *(name for name in rules.signed_headers if name in headers)})
 
 
 def canonical_request(  # noqa: PLR0913 - one argument per line of the text
@@ -107,8 +100,8 @@ def canonical_request(  # noqa: PLR0913 - one argument per line of the text
     if query_string or blank_query_line:
         lines.append(query_string)
     lines.append(";".join(signed))
-    lines += sorted([f"{_percent(name)}:{_percent(headers[name].strip())}" for name in signed])
-    lines.append(quote(body, safe="") if body else "")
+    lines += sorted([f"{percent(name)}:{percent(headers[name].strip())}" for name in signed])
+    lines.append(percent(body))
     return "\n".join(lines)
 
 
@@ -130,14 +123,5 @@ def signature(*, key: str, text: str) -> str:
 def timestamp(at_ms: int, rules: SigningRules) -> str:
     """The instant as the scheme writes it: UTC, seconds or milliseconds, ending in Z."""
     second, millis = divmod(at_ms, 1000)
-    return f"{_second_text(second)}.{millis:03d}Z" if rules.millis else f"{_second_text(second)}Z"
-
-
-@lru_cache(maxsize=4)
-def _second_text(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).isoformat().removesuffix("+00:00")
-
-
-@lru_cache(maxsize=64)
-def _percent(text: str) -> str:
-    return quote(text, safe="")
+    text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{millis:03d}Z" if rules.millis else f"{text}Z"

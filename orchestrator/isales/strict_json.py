@@ -36,8 +36,7 @@ def read_json(text: str) -> object:
     if not text.strip():
         raise BadJsonError("the answer is empty")
     try:
-        careful = _MANY_DIGITS in text.encode("utf-8", "replace").translate(_AS_ZEROS)
-        return (_CAREFUL_DECODER if careful else _DECODER).decode(text)
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise BadJsonError("nested too deeply") from error
     except BadJsonError:
@@ -49,6 +48,13 @@ def read_json(text: str) -> object:
 def storable(text: str) -> str:
     """The same text with a question mark for every half character, so that any file can hold it."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def whole_number(value: object, *, most: int) -> int | None:
+    """A count that a server wrote as a number or as digits; None: it is none, or beyond `most`."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value) if len(value) <= len(str(most)) else None
+    return value if type(value) is int and 0 <= value <= most else None
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -81,17 +87,7 @@ def _bounded_float(digits: str) -> float:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_keys,
     parse_constant=_refuse_constant,
-    parse_float=_bounded_float,
-    strict=False,
-)
-#: for a text that may hold a whole number that is too long: a call for each of them is a third of
-#: what a page takes, and finding out that none is so long a thirtieth
-_CAREFUL_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_keys,
-    parse_constant=_refuse_constant,
     parse_int=_bounded_int,
     parse_float=_bounded_float,
     strict=False,
 )
-_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-_MANY_DIGITS = b"0" * _MAX_NUMBER_CHARS

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from orchestrator.isales.client import tls_context
-from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_tcp, try_tls
+from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,15 +51,15 @@ async def test_a_name_that_nobody_knows_is_said() -> None:
 async def test_a_closed_port_is_said(unused_tcp_port: int) -> None:
     """Refused, with host and port."""
     with pytest.raises(ProbeError, match=rf"^127\.0\.0\.1:{unused_tcp_port}: "):
-        await try_tcp("127.0.0.1", unused_tcp_port, timeout_s=5)
+        await try_connection("127.0.0.1", unused_tcp_port, context=None, timeout_s=5)
 
 
 async def test_a_trusted_certificate_tells_its_end(tls_server: tuple[int, Path]) -> None:
     """Seconds since the epoch, in the future."""
     port, ca_file = tls_server
 
-    await try_tcp("127.0.0.1", port, timeout_s=5)
-    shown = await try_tls("127.0.0.1", port, context=tls_context(ca_file), timeout_s=5)
+    await try_connection("127.0.0.1", port, context=None, timeout_s=5)
+    shown = await try_connection("127.0.0.1", port, context=tls_context(ca_file), timeout_s=5)
 
     assert ends_s(shown) > 1_800_000_000
     assert ends_s({}) == 0.0
@@ -70,7 +70,7 @@ async def test_an_untrusted_certificate_is_said(tls_server: tuple[int, Path]) ->
     port, _ = tls_server
 
     with pytest.raises(ProbeError, match="the TLS certificate is refused: "):
-        await try_tls("127.0.0.1", port, context=tls_context(None), timeout_s=5)
+        await try_connection("127.0.0.1", port, context=tls_context(None), timeout_s=5)
 
 
 async def test_a_silent_port_is_not_waited_for(unused_tcp_port: int) -> None:
@@ -84,7 +84,9 @@ async def test_a_silent_port_is_not_waited_for(unused_tcp_port: int) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", unused_tcp_port)
     try:
         with pytest.raises(ProbeError, match=r"no answer in 0\.1 s"):
-            await try_tls("127.0.0.1", unused_tcp_port, context=tls_context(None), timeout_s=0.1)
+            await try_connection(
+                "127.0.0.1", unused_tcp_port, context=tls_context(None), timeout_s=0.1
+            )
     finally:
         silent.set()
         server.close()

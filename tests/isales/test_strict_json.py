@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.isales.strict_json import BadJsonError, read_json, storable, without_mark
+from orchestrator.isales.strict_json import (
+    BadJsonError,
+    read_json,
+    storable,
+    whole_number,
+    without_mark,
+)
 
 REFUSED = [
     # realistic
@@ -134,3 +140,18 @@ def test_whole_characters_are_storable_as_they_are() -> None:
     """Only what cannot be stored is replaced."""
     assert storable("spring, 春 \U0001f600") == "spring, 春 \U0001f600"
     assert storable("春\ud83d") == "春?"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0), (999, 999), ("0", 0), ("999", 999), ("007", 7),
+        (-1, None), (1000, None), ("1000", None), ("0007", None), ("-1", None), ("", None),
+        ("\u0663", None), ("1.0", None), (1.0, None), (True, None), (None, None), ([1], None),
+    ],
+)  # fmt: skip
+def test_a_count_is_a_number_or_its_digits_within_a_bound(
+    value: object, number: int | None
+) -> None:
+    """[S31] Whatever else a server writes for a count is no count, and never 0."""
+    assert whole_number(value, most=999) == number
