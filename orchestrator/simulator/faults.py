@@ -9,23 +9,19 @@ other its variant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
-from math import inf
 from typing import TYPE_CHECKING
 
+from orchestrator.simulator.reads import HONEST, Asked, Lag, ListingFaults, Read, Timed
 from orchestrator.simulator.routes import CHANGES, HTML_TYPE, JSON_TYPE, Kind, html
-from orchestrator.simulator.world import Page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.model import CampaignRef
     from orchestrator.simulator.lies import Wrapping
-    from orchestrator.simulator.world import ListingQuery
 
 #: in `codes`: the key is left out of the answer
 ABSENT = object()
@@ -161,53 +157,7 @@ _GATEWAY_ERRORS = tuple(with_http(status) for status in (500, 502, 504))
 # -- faults by chance -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRates:
-    """How likely each fault is, 0 to 1; together at most 1. The rest of the answers is true."""
-
-    database_error: float = 0.0
-    database_error_landed: float = 0.0
-    answer_lost: float = 0.0
-    reset: float = 0.0
-    reset_landed: float = 0.0
-    hang: float = 0.0
-    throttled: float = 0.0
-    unavailable: float = 0.0
-    #: 500, 502 or 504
-    gateway_error: float = 0.0
-    gateway_error_landed: float = 0.0
-    unknown_code: float = 0.0
-    codes_disagree: float = 0.0
-    no_codes: float = 0.0
-    numeric_codes: float = 0.0
-    truncated: float = 0.0
-    empty: float = 0.0
-    lie: float = 0.0
-    too_fast: float = 0.0
-    waf: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse what is no probability."""
-        each = self.values()
-        if not all(0 <= rate <= 1 for rate in each) or sum(each) > 1 + 1e-9:
-            raise ValueError(f"fault rates must be 0 to 1, and together at most 1: {self}")
-
-    def values(self) -> tuple[float, ...]:
-        """The rates in the order of their names in the class."""
-        return tuple(getattr(self, one.name) for one in fields(self))
-
-    @classmethod
-    def mixed(cls, total: float) -> FaultRates:
-        """A mixture of everything that a repeat gets over, with this total rate.
-
-        Left out, because they give another outcome: unknown codes, lies, a firewall. Left out,
-        because it costs real time: hang. Add them with `dataclasses.replace`.
-        """
-        parts = sum(_MIXTURE.values())
-        return cls(**{name: total * share / parts for name, share in _MIXTURE.items()})
-
-
-#: shares of FaultRates.mixed: the database is the fault that the documentation knows
+#: shares of `mixed`: the database is the fault that the documentation knows
 _MIXTURE = {
     "database_error": 8,
     "database_error_landed": 2,
@@ -225,8 +175,8 @@ _MIXTURE = {
     "empty": 1,
 }
 
-#: rate name: the faults it stands for, one of which is picked by the seed
-_FAULTS = {
+#: the faults that a name among rates stands for, one of which is picked by the seed
+BY_CHANCE = {
     "database_error": (DATABASE_ERROR,),
     "database_error_landed": (DATABASE_ERROR_LANDED,),
     "answer_lost": (ANSWER_LOST,),
@@ -255,11 +205,14 @@ _FAULTS = {
 }
 
 
-@lru_cache
-def _ladder(rates: FaultRates) -> tuple[tuple[float, str], ...]:
-    """The rates as a ladder of limits; empty when nothing can go wrong."""
-    rungs = zip(accumulate(rates.values()), rates.values(), fields(rates), strict=True)
-    return tuple((limit, one.name) for limit, rate, one in rungs if rate > 0)
+def mixed(total: float) -> dict[str, float]:
+    """Rates of everything that a repeat gets over, together `total`.
+
+    Left out, because they give another outcome: unknown codes, lies, a firewall. Left out, because
+    it costs real time: hang.
+    """
+    parts = sum(_MIXTURE.values())
+    return {name: total * share / parts for name, share in _MIXTURE.items()}
 
 
 def draw(
@@ -277,39 +230,7 @@ def draw(
     )
 
 
-# -- outages, and reads that mislead ----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a decision may depend on."""
-
-    kind: Kind
-    #: which request this is, from 1: for changes, among the changes of this campaign; for details,
-    #: among its details calls; for listings, among those of its VDN
-    nth: int
-    vdn_id: int | None = None
-    ref: CampaignRef | None = None
-    #: which request this is of all that the server has had, from 1
-    request_number: int = 1
-    #: seconds since the server started
-    now_s: float = 0.0
-    #: which page a listing wants
-    page: int = 0
-    #: a listing that asks for one status only
-    filtered: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """Something holds for a while only: seconds since the server started, the end not inside."""
-
-    start_s: float = 0.0
-    end_s: float = inf
-
-    def is_now(self, asked: Asked) -> bool:
-        """Whether this request falls into that time."""
-        return self.start_s <= asked.now_s < self.end_s
+# -- the plan ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,80 +260,6 @@ class Outage(Timed):
         )
 
 
-class Read(StrEnum):
-    """The three ways to learn a campaign's status."""
-
-    #: a listing with a status filter
-    FILTERED = "filtered"
-    UNFILTERED = "unfiltered"
-    DETAILS = "details"
-
-
-@dataclass(frozen=True, slots=True)
-class Lag(Timed):
-    """Reads answer from a replica that is behind."""
-
-    #: seconds
-    lag_s: float
-    #: each request is behind by anything from 0 to `lag_s`, decided by the seed
-    varies: bool = False
-    reads: frozenset[Read] = frozenset(Read)
-
-
-class StatusFilter(StrEnum):
-    """What a listing's status filter does."""
-
-    WORKS = "works"
-    #: the listing shows every campaign, as if all had been asked for
-    IGNORED = "ignored"
-    #: the listing shows none
-    EMPTY = "empty"
-
-
-@dataclass(frozen=True, slots=True)
-class ListingFaults(Timed):
-    """What is wrong with the listings of one VDN."""
-
-    #: these pages always fail
-    failing_pages: frozenset[int] = frozenset()
-    #: only so many listing requests are answered, all later ones fail; None: no such limit
-    answered: int | None = None
-    #: so many rows are missing at the end of each page while totalSize stays
-    rows_missing: int = 0
-    #: totalSize is so much too high in every second answer
-    total_size_off: int = 0
-    #: so many rows at the end of each page are its first row once more, so that the sum is right
-    rows_repeated: int = 0
-    status_filter: StatusFilter = StatusFilter.WORKS
-    #: after so many listing requests all is well again
-    last_request: float = inf
-
-    def refuses(self, asked: Asked) -> bool:
-        """Whether this listing request fails outright, with HTTP 500."""
-        over = self.answered is not None and asked.nth > self.answered
-        return over or asked.page in self.failing_pages
-
-    def heeded(self, query: ListingQuery) -> ListingQuery:
-        """What is heeded of a query."""
-        ignored = self.status_filter is StatusFilter.IGNORED
-        return replace(query, status=None) if ignored else query
-
-    def bend(self, page: Page, asked: Asked) -> Page:
-        """The page as this server shows it."""
-        if asked.filtered and self.status_filter is StatusFilter.EMPTY:
-            return Page((), 0)
-        shown = max(0, len(page.rows) - self.rows_missing - self.rows_repeated)
-        again = page.rows[:1] * min(self.rows_repeated, len(page.rows) - shown)
-        off = self.total_size_off if asked.nth % 2 == 0 else 0
-        return Page(page.rows[:shown] + again, page.total_size + off)
-
-
-_HONEST = ListingFaults()
-
-
-# -- the plan ---------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
     """All that goes wrong with one server.
@@ -422,10 +269,10 @@ class FaultPlan:
     """
 
     seed: int = 0
-    #: for pause and resume
-    rates: FaultRates = FaultRates()
-    #: for listings and details
-    read_rates: FaultRates = FaultRates()
+    #: for pause and resume: a name of BY_CHANCE → how likely it is, 0 to 1; the rest is true
+    rates: Mapping[str, float] = field(default_factory=dict)
+    #: the same for listings and details
+    read_rates: Mapping[str, float] = field(default_factory=dict)
     #: the longest row of seeded faults that one campaign meets
     max_consecutive: int = 3
     #: campaign: what its first, second … change request meets; None: nothing. Past the end: rates
@@ -439,6 +286,13 @@ class FaultPlan:
     lags: tuple[Lag, ...] = ()
     #: how answers are dressed; the first that applies counts
     wrappings: tuple[Wrapping, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability of a fault that we know."""
+        for rates in (self.rates, self.read_rates):
+            is_sound = min(rates.values(), default=0) >= 0 and sum(rates.values()) <= 1 + 1e-9
+            if not is_sound or not rates.keys() <= BY_CHANCE.keys():
+                raise ValueError(f"fault rates are 0 to 1, and together at most 1: {rates}")
 
     def outage(self, asked: Asked) -> Fault | None:
         """The fault of the first outage that hits this request."""
@@ -462,9 +316,9 @@ class FaultPlan:
     def listing(self, asked: Asked) -> ListingFaults:
         """What is wrong with this listing; of another request: nothing."""
         if asked.kind is not Kind.LIST or asked.vdn_id is None:
-            return _HONEST
-        found = self.listing_faults.get(asked.vdn_id, _HONEST)
-        return found if found.is_now(asked) and asked.nth <= found.last_request else _HONEST
+            return HONEST
+        found = self.listing_faults.get(asked.vdn_id, HONEST)
+        return found if found.is_now(asked) and asked.nth <= found.last_request else HONEST
 
     def lag_s(self, asked: Asked) -> float:
         """How far behind the answer to this read is, in seconds."""
@@ -497,12 +351,13 @@ class FaultPlan:
         return None if row % (self.max_consecutive + 1) == 0 else fault
 
     def _drawn(self, asked: Asked, nth: int) -> Fault | None:
-        ladder = _ladder(self.rates if asked.kind in CHANGES else self.read_rates)
-        if not ladder:
+        rates = self.rates if asked.kind in CHANGES else self.read_rates
+        if not rates:
             return None
         chance, variant = draw(self.seed, asked.kind, asked.ref or asked.vdn_id, nth)
-        for limit, name in ladder:
+        limit = 0.0
+        for name, choices in BY_CHANCE.items():
+            limit += rates.get(name, 0.0)
             if chance < limit:
-                choices = _FAULTS[name]
                 return choices[int(variant * len(choices))]
         return None

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.simulator import cms, routes
-from orchestrator.simulator.faults import ABSENT, Asked, Ending, Fault, FaultPlan
+from orchestrator.simulator.faults import ABSENT, Ending, Fault, FaultPlan
 from orchestrator.simulator.ledger import Entry
+from orchestrator.simulator.reads import Asked
 from orchestrator.simulator.routes import CHANGES, Call, Kind, read_call
 from orchestrator.simulator.world import NOT_FOUND, SUCCESS, Row
 

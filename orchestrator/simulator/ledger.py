@@ -65,11 +65,12 @@ class Ledger:
         #: requests that arrived, of every kind
         self.total = 0
         self.by_kind: Counter[Kind] = Counter()
+        #: pauses and resumes that arrived, by campaign, authorised or not
+        self.puts: Counter[CampaignRef] = Counter()
         #: changes that really happened, by campaign
         self.effects: Counter[CampaignRef] = Counter()
         #: most requests that arrived within any one second
         self.worst_1s = 0
-        self._puts: Counter[CampaignRef] = Counter()
         self._recent: deque[float] = deque()
         self._keep_entries = keep_entries
 
@@ -78,7 +79,7 @@ class Ledger:
         self.total += 1
         self.by_kind[kind] += 1
         if ref is not None and kind in CHANGES:
-            self._puts[ref] += 1
+            self.puts[ref] += 1
         recent = self._recent
         recent.append(at_s)
         while recent[0] <= at_s - 1.0:
@@ -92,14 +93,6 @@ class Ledger:
             self.effects[entry.ref] += 1
         if self._keep_entries:
             self.entries.append(entry)
-
-    def puts_by_campaign(self) -> dict[CampaignRef, int]:
-        """How many pauses and resumes arrived for each campaign, authorised or not."""
-        return dict(self._puts)
-
-    def puts(self, ref: CampaignRef) -> int:
-        """How many pauses and resumes arrived for one campaign."""
-        return self._puts.get(ref, 0)
 
 
 def fullest_window(times: Sequence[float], window: float) -> int:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Fault, FaultPlan, Lag, ListingFaults, Outage, StatusFilter
+from orchestrator.simulator.faults import Fault, FaultPlan, Outage
+from orchestrator.simulator.reads import Lag, ListingFaults, StatusFilter, Timed
 from orchestrator.simulator.routes import CHANGES, Kind, json_text
 from orchestrator.simulator.world import Drift, Forgetting
 
@@ -37,7 +38,7 @@ _CHINESE_ELSE = "\u5931\u6557"
 
 
 @dataclass(frozen=True, slots=True)
-class Wrapping(faults.Timed):
+class Wrapping(Timed):
     r"""How a server dresses answers that mean what they should.
 
     Names with stray bytes need none of this: `"caf\udce9"` has a latin-1 byte, `"caf\udcc3"` half a
@@ -240,9 +241,9 @@ _TOLD: dict[str, Callable[[FaultPlan, World, Lie], FaultPlan]] = {
         plan, lie, faults.with_http(int(lie.number)), {Kind.LIST}
     ),
     "noeffect": _no_effect,
-    "waf": lambda plan, _, lie: replace(plan, rates=replace(plan.rates, waf=lie.number)),
+    "waf": lambda plan, _, lie: replace(plan, rates={**plan.rates, "waf": lie.number}),
     "gateway": lambda plan, _, lie: _out(plan, lie, faults.NO_BACKEND),
-    "toofast": lambda plan, _, lie: replace(plan, rates=replace(plan.rates, too_fast=lie.number)),
+    "toofast": lambda plan, _, lie: replace(plan, rates={**plan.rates, "too_fast": lie.number}),
     "charset": lambda plan, _, lie: _wrap(
         plan, lie, Wrapping(charset=codecs.lookup(lie.value).name, chinese=True)
     ),

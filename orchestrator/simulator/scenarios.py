@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
-from orchestrator.simulator.faults import DATABASE_ERROR, FaultPlan, FaultRates, Lag, Outage
+from orchestrator.simulator.faults import DATABASE_ERROR, FaultPlan, Outage, mixed
 from orchestrator.simulator.lies import Wrapping
+from orchestrator.simulator.reads import Lag
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 
@@ -76,13 +77,13 @@ def batch(seed: int) -> Scenario:
     """A few VDNs for a list: some campaigns suspended or completed, a busy database."""
     sizes = {1201: 40, 1202: 40, 1203: 20}
     world = World({vdn_id: _some(vdn_id, size) for vdn_id, size in sizes.items()})
-    rates = FaultRates(
-        database_error=0.06,
-        database_error_landed=0.02,
-        answer_lost=0.01,
-        gateway_error=0.01,
-        unavailable=0.01,
-    )
+    rates = {
+        "database_error": 0.06,
+        "database_error_landed": 0.02,
+        "answer_lost": 0.01,
+        "gateway_error": 0.01,
+        "unavailable": 0.01,
+    }
     missing = [CampaignRef(1201, 9_999_998), CampaignRef(1203, 9_999_999)]
     return _scenario("batch", world, FaultPlan(seed=seed, rates=rates), missing)
 
@@ -106,7 +107,7 @@ def emergency(seed: int) -> Scenario:
         settings=WorldSettings(order=Order.RECENT),
         drifts=[Drift(late[0], at_s=6.0), Drift(late[1], at_s=12.0)],
     )
-    rates = FaultRates(database_error=0.04, database_error_landed=0.01, answer_lost=0.01)
+    rates = {"database_error": 0.04, "database_error_landed": 0.01, "answer_lost": 0.01}
     return _scenario("emergency", world, FaultPlan(seed=seed, rates=rates))
 
 
@@ -165,7 +166,7 @@ def generated(*, campaigns: int, vdns: int, seed: int, fault_rate: float) -> Sce
         campaigns: how many in all; ids 1, 2, 3 … dealt to the VDNs in turn.
         vdns: how many VDNs, 1 to 9999; their ids are 1, 2, 3 …
         seed: decides which requests meet which fault.
-        fault_rate: share of changes that meet one, 0 to 1; see FaultRates.mixed.
+        fault_rate: share of changes that meet one, 0 to 1; see faults.mixed.
     """
     world = World(
         {
@@ -174,7 +175,7 @@ def generated(*, campaigns: int, vdns: int, seed: int, fault_rate: float) -> Sce
         }
     )
     # a million refs are better made by whoever needs them: world.refs()
-    return Scenario("generated", world, FaultPlan(seed=seed, rates=FaultRates.mixed(fault_rate)))
+    return Scenario("generated", world, FaultPlan(seed=seed, rates=mixed(fault_rate)))
 
 
 def _scenario(

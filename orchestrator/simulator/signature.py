@@ -26,16 +26,8 @@ _SCHEME = "auth-v2"
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", re.ASCII)
 
 
-class BlankQueryLine(StrEnum):
-    """Switch A: the canonical text of a request without a query."""
-
-    OMIT = "omit"
-    KEEP = "keep"
-    EITHER = "either"
-
-
-class Millis(StrEnum):
-    """Switch B: milliseconds in the timestamp."""
+class Form(StrEnum):
+    """What the server takes where public sources disagree (the switches of docs/spec)."""
 
     OMIT = "omit"
     KEEP = "keep"
@@ -48,8 +40,10 @@ class SignatureCheck:
 
     access_key: str
     secret_key: str
-    blank_query_line: BlankQueryLine = BlankQueryLine.OMIT
-    millis: Millis = Millis.EITHER
+    #: switch A: the line of the query in the canonical text of a request without one
+    blank_query_line: Form = Form.OMIT
+    #: switch B: milliseconds in the timestamp
+    millis: Form = Form.EITHER
     #: how far a timestamp may lie from the server's clock, in seconds, either way
     window_s: float = ASSUMED_WINDOW_S
     #: how far the server's clock runs ahead of the true one, in seconds; the Date header shows it
@@ -101,7 +95,9 @@ class SignatureCheck:
         names = signed_headers.split(";")
         lines = sorted(f"{escape(name)}:{escape(found[name][0])}" for name in names)
         rest = [signed_headers, *lines, quote(body, safe="")]
-        forms = [[query]] if query else _BLANK_FORMS[self.blank_query_line]
+        forms = [[query]] if query else [[], [""]]
+        if not query and self.blank_query_line is not Form.EITHER:
+            forms = [[]] if self.blank_query_line is Form.OMIT else [[""]]
         key = signing_key(self.secret_key, prefix).encode()
         for query_line in forms:
             text = "\n".join([method, path, *query_line, *rest])
@@ -114,7 +110,7 @@ class SignatureCheck:
         match = _TIMESTAMP.fullmatch(timestamp)
         if not match:
             return "timestamp unreadable"
-        unwanted = Millis.OMIT if match[1] else Millis.KEEP
+        unwanted = Form.OMIT if match[1] else Form.KEEP
         if self.millis is unwanted:
             return "timestamp in the other form"
         try:
@@ -123,14 +119,6 @@ class SignatureCheck:
             return "timestamp unreadable"
         away_s = at.timestamp() - (wall_ms / 1000 + self.clock_offset_s)
         return "timestamp outside the window" if abs(away_s) > self.window_s else ""
-
-
-#: the query lines of a request without a query
-_BLANK_FORMS: dict[BlankQueryLine, list[list[str]]] = {
-    BlankQueryLine.OMIT: [[]],
-    BlankQueryLine.KEEP: [[""]],
-    BlankQueryLine.EITHER: [[], [""]],
-}
 
 
 def _names_problem(signed_headers: str, found: Mapping[str, list[str]]) -> str:

@@ -312,7 +312,7 @@ def names(commands: list[str]) -> list[str]:
 def until_stuck(server: Simulator, *, more_than: int = 0) -> None:
     """Wait until the PUT that will not be answered has arrived."""
     until_s = time.monotonic() + 20
-    while server.ledger.puts(STUBBORN) <= more_than:
+    while server.ledger.puts[STUBBORN] <= more_than:
         assert time.monotonic() < until_s
         time.sleep(0.02)
 

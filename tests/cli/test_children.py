@@ -151,7 +151,7 @@ def test_a_typed_vdn_confirms_the_emergency(workplace: Path) -> None:
         terminal = Terminal("pause-all", "--vdn", "1234", "--rate", "200", env=env)
         terminal.read_until("type the VDN number")
         terminal.read_until("offer 1")
-        assert not dialling.ledger.puts_by_campaign()
+        assert not dialling.ledger.puts
         terminal.type("1234")
         code, out = terminal.end()
 
@@ -174,7 +174,7 @@ def test_a_wrong_answer_is_no_confirmation(
     typed: str, said: str, simulator: Simulator, workplace: Path
 ) -> None:
     """[Z24] [C13] Another number, `y`, nothing, Ctrl-D: exit 7, no PUT, no run to continue."""
-    puts = dict(simulator.ledger.puts_by_campaign())
+    puts = dict(simulator.ledger.puts)
     env = environment(workplace, simulator.base_url, TERM="dumb")
     terminal = Terminal("pause-all", "--vdn", "1234", env=env)
     terminal.read_until("type the VDN number")
@@ -182,7 +182,7 @@ def test_a_wrong_answer_is_no_confirmation(
     code, out = terminal.end()
 
     assert (code, out) == (7, "")
-    assert simulator.ledger.puts_by_campaign() == puts
+    assert simulator.ledger.puts == puts
     assert f"\nerror: not confirmed: {said}. Nothing was sent" in terminal.seen
     assert list((workplace / "state" / "runs").iterdir()) == []
 
@@ -207,7 +207,7 @@ def test_a_run_that_was_killed_at_the_question_is_not_continued(
     simulator: Simulator, workplace: Path
 ) -> None:
     """Kill -9 before the answer: `continue` would pause all of it; `last` passes over it."""
-    puts = dict(simulator.ledger.puts_by_campaign())
+    puts = dict(simulator.ledger.puts)
     env = environment(workplace, simulator.base_url, TERM="dumb")
     terminal = Terminal("pause-all", "--vdn", "1234", env=env)
     terminal.read_until("press Enter: ")
@@ -223,7 +223,7 @@ def test_a_run_that_was_killed_at_the_question_is_not_continued(
     assert (done.code, done.out) == (7, "")
     assert "was never confirmed" in done.err
     assert "orchestrator pause-all --vdn 1234` asks again" in done.err
-    assert simulator.ledger.puts_by_campaign() == puts
+    assert simulator.ledger.puts == puts
 
 
 def test_where_nothing_runs_nothing_is_asked(workplace: Path) -> None:
@@ -241,7 +241,7 @@ def test_where_nothing_runs_nothing_is_asked(workplace: Path) -> None:
 
 def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: Path) -> None:
     """SIGINT instead of an answer: no PUT, and not success."""
-    puts = dict(simulator.ledger.puts_by_campaign())
+    puts = dict(simulator.ledger.puts)
     env = environment(workplace, simulator.base_url, TERM="dumb")
     terminal = Terminal("pause-all", "--vdn", "1234", env=env)
     terminal.read_until("type the VDN number")
@@ -249,7 +249,7 @@ def test_ctrl_c_at_the_question_sends_nothing(simulator: Simulator, workplace: P
     code, _ = terminal.end()
 
     assert code == 130
-    assert simulator.ledger.puts_by_campaign() == puts
+    assert simulator.ledger.puts == puts
     assert "SIGINT received before anything was sent; campaigns are still dialling" in terminal.seen
     assert "report:" not in terminal.seen
     assert "Traceback" not in terminal.seen
@@ -266,7 +266,7 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(workplace: Path) -> None:
         env = environment(workplace, simulator.base_url, TERM="xterm")
         terminal = Terminal("pause", path, env=env)
         terminal.read_until("\x1b[?25l")
-        while not simulator.ledger.puts(hanging):
+        while not simulator.ledger.puts[hanging]:
             terminal.read_until("")
         terminal.process.send_signal(signal.SIGINT)
         terminal.read_until("SIGINT received: stopping after the")

@@ -16,7 +16,7 @@ from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, Outage, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
-from orchestrator.simulator.signature import BlankQueryLine, Millis
+from orchestrator.simulator.signature import Form
 from tests.cli.makers import served, write_list
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 def _puts(simulator: Simulator) -> int:
-    return sum(simulator.ledger.puts_by_campaign().values())
+    return sum(simulator.ledger.puts.values())
 
 
 def test_pause_prints_the_unstopped_and_the_verdict_last(
@@ -382,9 +382,7 @@ def test_check_names_signing_switch_a_and_its_other_value(
     """The listing is accepted, the details call only in the other form: exit 0, and what to set."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
     assert simulator.handler.signature is not None
-    simulator.handler.signature = replace(
-        simulator.handler.signature, blank_query_line=BlankQueryLine.KEEP
-    )
+    simulator.handler.signature = replace(simulator.handler.signature, blank_query_line=Form.KEEP)
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert "set signing.blank_query_line = true (now false)" in capsys.readouterr().out
@@ -396,7 +394,7 @@ def test_check_names_signing_switch_b_and_its_other_value(
     """Only timestamps with milliseconds are accepted: exit 0, and what to set."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
     assert simulator.handler.signature is not None
-    simulator.handler.signature = replace(simulator.handler.signature, millis=Millis.KEEP)
+    simulator.handler.signature = replace(simulator.handler.signature, millis=Form.KEEP)
 
     assert main(["check", "--vdn", "1234"]) == 0
     assert "set signing.millis = true (now false)" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_a_restore_that_was_killed_asks_for_a_look(desk: Desk) -> None:
     """Killed with a PUT in flight: what is not known is left off, until somebody has looked."""
     server = desk.serve()
     assert desk.run(f"pause {desk.list_of(1, 2)} --no-verify").code == 0
-    puts = server.ledger.puts(STUBBORN)
+    puts = server.ledger.puts[STUBBORN]
     server.handler.faults = FaultPlan(always={STUBBORN: HANG})
     process = desk.begin(f"{MODULE} restore last --yes {desk.connection}")
     until_stuck(server, more_than=puts)
@@ -93,7 +93,7 @@ def test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew(desk: Desk) ->
     server = desk.serve()
     assert desk.run(f"pause {desk.list_of(1, 2)} --no-verify").code == 0
     server.handler.faults = FaultPlan(always={STUBBORN: HANG})
-    puts = server.ledger.puts(STUBBORN)
+    puts = server.ledger.puts[STUBBORN]
     process = desk.begin(f"{MODULE} restore last --yes {desk.connection}")
     until_stuck(server, more_than=puts)
     process.send_signal(signal.SIGTERM)
@@ -111,7 +111,7 @@ def test_a_stop_that_was_restored_since_is_asked_for_anew(desk: Desk) -> None:
     """Interrupted and restored: `continue` is refused, `pause-all` lists what runs, and asks."""
     server = desk.serve()
     server.handler.faults = FaultPlan(always={STUBBORN: HANG})
-    puts = server.ledger.puts(STUBBORN)
+    puts = server.ledger.puts[STUBBORN]
     process = desk.begin(f"{MODULE} pause-all --vdn {DRILL_VDN} --yes {desk.connection}")
     until_stuck(server, more_than=puts)
     process.send_signal(signal.SIGTERM)

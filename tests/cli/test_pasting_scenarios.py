@@ -51,13 +51,13 @@ def test_what_failed_is_tried_again_and_nothing_else(desk: Desk) -> None:
     server = desk.serve(a_scenario(fault=BUSY))
     said = desk.run(f"pause {desk.list_of(1, 2, 3)} --no-verify")
     assert (said.code, names(said.commands)) == (1, ["pause"]), said.text
-    puts = server.ledger.puts(STUBBORN)
+    puts = server.ledger.puts[STUBBORN]
 
     again = desk.paste(said.commands[0])
 
     assert (again.code, names(again.commands)) == (1, ["pause"]), again.text
     assert "1 line: 0 stopped" in again.text
-    assert server.ledger.puts(STUBBORN) > puts
+    assert server.ledger.puts[STUBBORN] > puts
     assert not (desk.folder / "failed.csv").exists()
 
 

@@ -49,7 +49,7 @@ async def show(folder: Path) -> int:
                 say(f"{done} are paused; worker {pid[0]} has a chunk and is killed with -9")
         ended = await submitter.ended()
         say(f"exit {ended.code}: {ended.out.strip()}")
-        twice = sum(one > 1 for one in stage.simulator.ledger.puts_by_campaign().values())
+        twice = sum(one > 1 for one in stage.simulator.ledger.puts.values())
         say(f"at the server: {stage.running()} run, {twice} were sent a second PUT,"
             f" {stage.simulator.ledger.worst_1s} requests in the busiest second")  # fmt: skip
         return ended.code

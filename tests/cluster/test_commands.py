@@ -277,4 +277,4 @@ async def test_two_machines_that_restore_a_run_start_nothing_twice(
         assert "Nothing was sent" in away.err
         assert stage.running() == 20
         # each was paused once and started once
-        assert set(stage.simulator.ledger.puts_by_campaign().values()) == {2}
+        assert set(stage.simulator.ledger.puts.values()) == {2}

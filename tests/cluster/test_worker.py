@@ -90,7 +90,7 @@ class Stage:
 
     def puts(self) -> int:
         """Changes that arrived."""
-        return sum(self.simulator.ledger.puts_by_campaign().values())
+        return sum(self.simulator.ledger.puts.values())
 
     async def until_puts(self, number: int) -> None:
         """Wait until so many changes have arrived."""
@@ -119,7 +119,7 @@ class Stage:
         counts = self.simulator.world.counts()
         assert counts[Status.SUSPENDED] == self.campaigns
         assert all(one == 1 for one in self.simulator.ledger.effects.values())
-        again = [one for one in self.simulator.ledger.puts_by_campaign().values() if one > 1]
+        again = [one for one in self.simulator.ledger.puts.values() if one > 1]
         assert len(again) <= sent_twice
         assert worst(self.left()) <= RATE
         # the server shares a loop with this test, which may hold one request up for a moment

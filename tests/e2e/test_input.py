@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.errors import ManifestError
 from orchestrator.model import Status
-from orchestrator.simulator.faults import FaultPlan, ListingFaults
+from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
 from tests.e2e.makers import Stand, only_run, run_command, run_measured
 from tests.fakes import Stage

@@ -22,7 +22,7 @@ import pytest
 import orchestrator
 from orchestrator import PauseOptions
 from orchestrator.errors import StorageError
-from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.checks.tree import ROOT
@@ -77,7 +77,7 @@ def assert_nowhere(secret: str, folder: Path, *texts: str) -> None:
 async def test_the_secret_is_in_no_file_log_or_stream(tmp_path: Path, log_format: str) -> None:
     """[Z06] [Z07] -vv --debug in Python's developer mode, rich installed, faults of every kind."""
     check = SignatureCheck(AK, CANARY)
-    plan = FaultPlan(seed=3, rates=FaultRates.mixed(0.4))
+    plan = FaultPlan(seed=3, rates=mixed(0.4))
     environment_of(tmp_path, "", secret=CANARY)
     async with Stand(world=world_of(30), signature=check, faults=plan) as server:
         server.answers(reply(b"\x00\xff not json"), server.honest, campaign_id=1)
@@ -312,7 +312,7 @@ async def test_everything_on_the_wire_is_a_documented_request_of_visible_ascii(
     tmp_path: Path,
 ) -> None:
     """[Z16] [Z17] A run with faults: each target fits the documented form, each header is ASCII."""
-    plan = FaultPlan(seed=5, rates=FaultRates.mixed(0.3))
+    plan = FaultPlan(seed=5, rates=mixed(0.3))
     async with Stand(world=world_of(20), faults=plan) as server:
         await pause_through(server, tmp_path, refs_of(21), retry__patience_s=20)
 

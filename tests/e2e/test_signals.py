@@ -47,7 +47,7 @@ async def test_a_second_sigint_leaves_at_once_and_the_journal_is_whole(tmp_path:
         ref = stage.simulator.world.refs()[2]
         stage.simulator.handler.faults = FaultPlan(always={ref: HANG})
         child = await stage.begin(*stage.pause_words())
-        await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
+        await stage.until(lambda: stage.simulator.ledger.puts[ref] == 1)
         child.send(signal.SIGINT)
         await asyncio.sleep(0.2)
         still_there = child.process.returncode is None
@@ -71,7 +71,7 @@ async def test_two_signals_end_a_run_that_was_ending_for_another_reason(tmp_path
         ref = stage.simulator.world.refs()[0]
         stage.simulator.handler.faults = FaultPlan(always={ref: HANG})
         child = await stage.begin(*stage.pause_words("--deadline", "0.3"))
-        await stage.until(lambda: stage.simulator.ledger.puts(ref) == 1)
+        await stage.until(lambda: stage.simulator.ledger.puts[ref] == 1)
         await asyncio.sleep(0.5)
         child.send(signal.SIGINT)
         await asyncio.sleep(0.2)
@@ -112,7 +112,7 @@ async def test_an_emergency_that_is_continued_is_one(tmp_path: Path) -> None:
 
         assert (ended.code, stage.running()) == (0, 0), ended.err
         assert stage.summary()["verdict"] == "quiet"
-        assert stage.simulator.ledger.puts(stubborn) > 6
+        assert stage.simulator.ledger.puts[stubborn] > 6
 
 
 async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:

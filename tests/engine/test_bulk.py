@@ -10,14 +10,8 @@ import pytest
 from orchestrator.engine.options import FailureLimit
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import (
-    FaultPlan,
-    FaultRates,
-    ListingFaults,
-    Outage,
-    with_codes,
-    with_http,
-)
+from orchestrator.simulator.faults import FaultPlan, Outage, mixed, with_codes, with_http
+from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from tests.fakes import VDN, Stage, ref, several, started
@@ -265,7 +259,7 @@ async def test_the_pool_keeps_its_bounds(tmp_path: Path) -> None:
         rate_per_s=1_000,
         concurrency=16,
         # one in four succeeds, so the breaker stays closed
-        faults=FaultPlan(rates=FaultRates(database_error=0.75), max_consecutive=3, seed=1),
+        faults=FaultPlan(rates={"database_error": 0.75}, max_consecutive=3, seed=1),
         settings={"retry.backoff_base_s": 10.0, "retry.backoff_cap_s": 10.0},
     )
     result = await stage.pause()
@@ -309,7 +303,7 @@ async def test_a_million_shapes_of_the_same_thing_agree(tmp_path: Path) -> None:
             rate_per_s=rate_per_s,
             concurrency=concurrency,
             seed=number,
-            faults=FaultPlan(seed=5, rates=FaultRates.mixed(0.3)),
+            faults=FaultPlan(seed=5, rates=mixed(0.3)),
         )
         refs = world.refs() if number != 1 else list(reversed(world.refs()))
         result = await stage.pause(refs)
@@ -332,7 +326,7 @@ async def test_running_the_same_list_again_sends_no_put(tmp_path: Path) -> None:
 async def test_several_vdns_with_mixed_faults_reconcile(tmp_path: Path) -> None:
     """[S46] 30 % mixed faults, 600 campaigns, 4 VDNs: each effect is ours exactly once."""
     world = several({1: 150, 2: 150, 3: 150, 4: 150})
-    stage = Stage(tmp_path, world, faults=FaultPlan(seed=11, rates=FaultRates.mixed(0.3)))
+    stage = Stage(tmp_path, world, faults=FaultPlan(seed=11, rates=mixed(0.3)))
 
     result = await stage.pause()
 

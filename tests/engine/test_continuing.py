@@ -14,7 +14,8 @@ from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, ListingFaults, Outage
+from orchestrator.simulator.faults import FaultPlan, Outage
+from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.store import open_saved
 from orchestrator.store.sqlite import SqliteStore
@@ -161,7 +162,7 @@ async def test_a_stopped_run_is_continued_without_another_put_for_the_settled(
     result = await stage.continue_run(first.run_dir)
 
     assert result.exit_code == 0
-    assert max(stage.server.ledger.puts(one) for one in stage.world.refs()) == 1
+    assert max(stage.server.ledger.puts[one] for one in stage.world.refs()) == 1
 
 
 async def test_too_old_is_refused(tmp_path: Path) -> None:

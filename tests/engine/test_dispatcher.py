@@ -13,17 +13,10 @@ import pytest
 
 from orchestrator.settings.schema import SigningRules
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import (
-    Fault,
-    FaultPlan,
-    FaultRates,
-    ListingFaults,
-    Outage,
-    with_codes,
-    with_http,
-)
+from orchestrator.simulator.faults import Fault, FaultPlan, Outage, mixed, with_codes, with_http
+from orchestrator.simulator.reads import Asked, ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
-from orchestrator.simulator.signature import BlankQueryLine, Millis, SignatureCheck
+from orchestrator.simulator.signature import Form, SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
 
@@ -76,7 +69,7 @@ async def test_switch_b_is_healed_and_recorded(
     tmp_path: Path, work: str, *, we_begin_with: bool
 ) -> None:
     """The first request is refused, signed once with the other timestamp, kept, said, recorded."""
-    wants = Millis.OMIT if we_begin_with else Millis.KEEP
+    wants = Form.OMIT if we_begin_with else Form.KEEP
     stage = Stage(
         tmp_path,
         started(50),
@@ -101,9 +94,7 @@ async def test_switch_b_is_healed_and_recorded(
 
 async def test_switches_a_and_b_together_are_healed_by_a_run_that_lists(tmp_path: Path) -> None:
     """Milliseconds and a blank line wanted, neither configured: two refusals, all paused."""
-    signature = SignatureCheck(
-        ACCESS_KEY, SECRET_KEY, millis=Millis.KEEP, blank_query_line=BlankQueryLine.KEEP
-    )
+    signature = SignatureCheck(ACCESS_KEY, SECRET_KEY, millis=Form.KEEP, blank_query_line=Form.KEEP)
     stage = Stage(tmp_path, started(50), signature=signature)
 
     result = await stage.pause()
@@ -129,11 +120,11 @@ async def test_called_too_fast_slows_the_run_down_and_fails_nothing(tmp_path: Pa
     assert stage.events.counts["pace.slowed_down"] >= 2
 
 
-@pytest.mark.parametrize("server_wants", list(BlankQueryLine))
+@pytest.mark.parametrize("server_wants", list(Form))
 @pytest.mark.parametrize("we_begin_with", [True, False])
 @pytest.mark.parametrize("verify", [True, False])
 async def test_switch_a_is_healed_whichever_way_it_stands(
-    tmp_path: Path, server_wants: BlankQueryLine, *, we_begin_with: bool, verify: bool
+    tmp_path: Path, server_wants: Form, *, we_begin_with: bool, verify: bool
 ) -> None:
     """A listing accepted and a PUT refused: signed once in the other form, kept, said."""
     stage = Stage(
@@ -145,9 +136,7 @@ async def test_switch_a_is_healed_whichever_way_it_stands(
 
     result = await stage.pause(verify=verify)
 
-    wrong = server_wants is not BlankQueryLine.EITHER and we_begin_with != (
-        server_wants is BlankQueryLine.KEEP
-    )
+    wrong = server_wants is not Form.EITHER and we_begin_with != (server_wants is Form.KEEP)
     if wrong and not verify:
         # No listing was accepted before, so nothing tells a wrong switch from a wrong key.
         assert result.exit_code == 3
@@ -407,7 +396,7 @@ async def test_throttling_without_a_hint_cuts_the_pace(tmp_path: Path) -> None:
 
 async def test_a_brown_out_lowers_the_offered_load(tmp_path: Path) -> None:
     """[S45] 90 % 503 for 60 s: ≤ R/5 offered after a while, back within 10 s of health."""
-    plan = FaultPlan(rates=FaultRates(unavailable=0.9), max_consecutive=1_000, seed=3)
+    plan = FaultPlan(rates={"unavailable": 0.9}, max_consecutive=1_000, seed=3)
     stage = Stage(tmp_path, started(2_000), rate_per_s=100, faults=plan)
     loop_plan = {"bad": plan, "good": FaultPlan()}
 
@@ -449,7 +438,7 @@ async def test_no_second_holds_more_than_r_departures(tmp_path: Path, rate_per_s
         started(40),
         rate_per_s=rate_per_s,
         concurrency=16,
-        faults=FaultPlan(seed=1, rates=FaultRates.mixed(0.3)),
+        faults=FaultPlan(seed=1, rates=mixed(0.3)),
     )
 
     result = await stage.pause()
@@ -536,7 +525,7 @@ class Asleep(FaultPlan):
     FROM_S: ClassVar[float] = 3.0
     TO_S: ClassVar[float] = 33.0
 
-    def outage(self, asked: faults.Asked) -> Fault | None:
+    def outage(self, asked: Asked) -> Fault | None:
         """The true answer, when it is awake again."""
         if self.FROM_S <= asked.now_s < self.TO_S:
             return Fault("asleep", effect=True, wait_s=self.TO_S - asked.now_s)

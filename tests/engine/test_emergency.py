@@ -9,15 +9,8 @@ import pytest
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import (
-    FaultPlan,
-    FaultRates,
-    Lag,
-    ListingFaults,
-    Outage,
-    with_codes,
-    with_http,
-)
+from orchestrator.simulator.faults import FaultPlan, Outage, with_codes, with_http
+from orchestrator.simulator.reads import Lag, ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from orchestrator.store.registry import known_runs
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fakes import Sent
 
 _CHANGES = frozenset(CHANGES)
-_BUSY = FaultRates(database_error=0.05, answer_lost=0.01)
+_BUSY = {"database_error": 0.05, "answer_lost": 0.01}
 
 
 def clean_gap_s(stage: Stage) -> float:

@@ -16,7 +16,8 @@ from orchestrator.reports.sentences import next_step
 from orchestrator.reports.summary import Ended
 from orchestrator.reports.undo import undo_lines
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, FaultRates, ListingFaults
+from orchestrator.simulator.faults import FaultPlan, mixed
+from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store import MarkState
@@ -190,7 +191,7 @@ async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_
     assert len(left) <= 8
     assert {stage.world.status_of(one) for one in left} == {Status.SUSPENDED}
     assert len(tried) <= 30 - len(left)
-    assert {one: stage.server.ledger.puts(one) for one in stage.world.refs()} == {
+    assert {one: stage.server.ledger.puts[one] for one in stage.world.refs()} == {
         one: 1 + (one.campaign_id in resumed(stage)) for one in stage.world.refs()
     }
 
@@ -262,7 +263,7 @@ async def test_with_faults_each_is_started_once(tmp_path: Path) -> None:
     """[S46] 30 % mixed faults on the starts: all restored, each took effect once."""
     stage = Stage(tmp_path, started(60))
     run_dir = await paused(stage)
-    stage.server.handler.faults = FaultPlan(seed=4, rates=FaultRates.mixed(0.3))
+    stage.server.handler.faults = FaultPlan(seed=4, rates=mixed(0.3))
 
     result = await stage.restore(run_dir)
 
@@ -277,7 +278,7 @@ async def test_what_cannot_be_looked_at_is_left_as_it_is(tmp_path: Path) -> None
     run_dir = await paused(stage)
     stage.server.handler.faults = FaultPlan(
         listing_faults={VDN: ListingFaults(answered=0)},
-        read_rates=FaultRates(gateway_error=1.0),
+        read_rates={"gateway_error": 1.0},
         max_consecutive=10**6,
     )
 

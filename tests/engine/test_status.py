@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.engine.status import StatusResult, status
 from orchestrator.model import Status
-from orchestrator.simulator.faults import FaultPlan, ListingFaults
+from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, started

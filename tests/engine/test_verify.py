@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import FaultPlan, Lag, ListingFaults
+from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.reads import Lag, ListingFaults
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, ref, started
 

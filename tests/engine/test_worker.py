@@ -14,11 +14,11 @@ from orchestrator.simulator.faults import (
     PARAMETER_CODES,
     Fault,
     FaultPlan,
-    Lag,
     landed,
     with_codes,
     with_http,
 )
+from orchestrator.simulator.reads import Lag
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, ref, started
 

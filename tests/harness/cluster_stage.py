@@ -23,7 +23,7 @@ import psycopg
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.policy.decide import Outcome
-from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.ledger import fullest_window
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
@@ -344,7 +344,7 @@ async def a_cluster(
     world, lines, expected = _drawn(rng, campaigns)
     before = {ref: world.status_of(ref) or Status.STARTED for ref in world.refs()}
     (folder / "list.csv").write_text("\n".join(["vdn_id,campaign_id", *lines, ""]), "ascii")
-    faults = FaultPlan(rng.randrange(2**32), FaultRates.mixed(rng.choice((0.0, 0.1))))
+    faults = FaultPlan(rng.randrange(2**32), mixed(rng.choice((0.0, 0.1))))
     simulator = Simulator(world, faults=faults, signature=SignatureCheck(ACCESS_KEY, SECRET_KEY))
     url = (await asyncio.to_thread(server.make_bare_database)).reveal()
     async with simulator, Relay(server.port) as relay:

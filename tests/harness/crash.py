@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
-from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
@@ -243,12 +243,8 @@ class Trial:
         )
         # Left out: throttling, which costs time, and codes that disagree. Two of those in a row end
         # as `failed`, truthfully, and here every campaign must end suspended. soak.py has them.
-        rates = replace(
-            FaultRates.mixed(self.plan.fault_rate),
-            throttled=0.0,
-            unavailable=0.0,
-            codes_disagree=0.0,
-        )
+        rates = mixed(self.plan.fault_rate)
+        rates |= dict.fromkeys(("throttled", "unavailable", "codes_disagree"), 0.0)
         simulator = Simulator(
             world,
             faults=FaultPlan(seed=self.plan.fault_seed, rates=rates),

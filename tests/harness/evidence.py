@@ -25,18 +25,9 @@ from typing import TYPE_CHECKING
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import (
-    Fault,
-    FaultPlan,
-    FaultRates,
-    Lag,
-    ListingFaults,
-    Outage,
-    Read,
-    StatusFilter,
-    with_http,
-)
+from orchestrator.simulator.faults import Fault, FaultPlan, Outage, mixed, with_http
 from orchestrator.simulator.lies import Wrapping
+from orchestrator.simulator.reads import Lag, ListingFaults, Read, StatusFilter
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Drift, Forgetting, Order, World, WorldSettings
 from tests.fakes import Stage
@@ -189,7 +180,7 @@ def _out(draft: Draft, rng: random.Random, fault: Fault, kinds: Iterable[Kind]) 
 def _rates(draft: Draft, **rates: float) -> Begin:
     def begin(now_s: float) -> None:
         del now_s
-        draft.plan = replace(draft.plan, rates=replace(draft.plan.rates, **rates))
+        draft.plan = replace(draft.plan, rates={**draft.plan.rates, **rates})
 
     return begin
 
@@ -306,7 +297,7 @@ def _flapping(rng: random.Random, draft: Draft) -> Begin:
 
     def begin(now_s: float) -> None:
         del now_s
-        draft.plan = replace(draft.plan, read_rates=FaultRates.mixed(share))
+        draft.plan = replace(draft.plan, read_rates=mixed(share))
         draft.trouble(inf)
 
     return begin

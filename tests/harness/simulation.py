@@ -33,17 +33,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import (
-    Fault,
-    FaultPlan,
-    FaultRates,
-    ListingFaults,
-    Outage,
-    with_codes,
-    with_http,
-)
+from orchestrator.simulator.faults import Fault, FaultPlan, Outage, mixed, with_codes, with_http
+from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
-from orchestrator.simulator.signature import BlankQueryLine, SignatureCheck
+from orchestrator.simulator.signature import Form, SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Stage
 from tests.harness import evidence, judge
@@ -219,7 +212,7 @@ def _signature(rng: random.Random) -> tuple[SignatureCheck, str]:
     if chance < 0.1:
         return replace(check, clock_offset_s=rng.choice([-1_200.0, 3_000.0])), "clock"
     if chance < 0.2:
-        return replace(check, blank_query_line=BlankQueryLine.KEEP), "blank_query_line"
+        return replace(check, blank_query_line=Form.KEEP), "blank_query_line"
     return check, ""
 
 
@@ -227,14 +220,14 @@ def _plan(
     rng: random.Random, vdns: list[int], stubborn: set[CampaignRef], kind: str, *, lies: bool
 ) -> FaultPlan:
     share = rng.choice([0.0, 0.0, 0.1, 0.3])
-    rates = FaultRates.mixed(share)
+    rates = mixed(share)
     if rng.random() < 0.15:
-        rates = replace(rates, hang=0.03)
+        rates["hang"] = 0.03
     if rng.random() < 0.15:
-        rates = replace(rates, unknown_code=0.03)
+        rates["unknown_code"] = 0.03
     if lies:
-        rates = replace(rates, lie=0.1)
-    read_rates = FaultRates.mixed(rng.choice([0.0, 0.0, 0.1, 0.3]))
+        rates["lie"] = 0.1
+    read_rates = mixed(rng.choice([0.0, 0.0, 0.1, 0.3]))
     choices = [faults.DATABASE_ERROR, with_codes("02000007"), with_codes("0200011")]
     return FaultPlan(
         seed=rng.randrange(10**6),

@@ -25,12 +25,12 @@ import tempfile
 import time
 from array import array
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.model import Status
-from orchestrator.simulator.faults import FaultPlan, FaultRates
+from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, generated
 from orchestrator.simulator.server import Simulator
@@ -108,7 +108,7 @@ async def _serve(
     ready: socket.socket, counts: Path, campaigns: int, faults: float, seed: int
 ) -> None:
     scenario = generated(campaigns=campaigns, vdns=_VDNS, seed=seed, fault_rate=0.0)
-    rates = replace(FaultRates.mixed(faults), throttled=0.0, unavailable=0.0)
+    rates = mixed(faults) | {"throttled": 0.0, "unavailable": 0.0}
     ledger = Ledger(keep_entries=False)
     simulator = Simulator(
         scenario.world,
@@ -123,7 +123,7 @@ async def _serve(
         await stop.wait()
     zeros = [0] * (campaigns + 1)
     puts, effects, status = zeros[:], zeros[:], zeros[:]
-    for ref, number in ledger.puts_by_campaign().items():
+    for ref, number in ledger.puts.items():
         puts[ref.campaign_id] = number
     for ref, number in ledger.effects.items():
         effects[ref.campaign_id] = number

@@ -249,7 +249,7 @@ def test_the_ledger_counts_what_arrived_and_what_happened() -> None:
     ledger = seat.ledger
 
     assert (ledger.total, ledger.worst_1s) == (3, 2)
-    assert (ledger.puts_by_campaign(), ledger.puts(STARTED), ledger.puts(MISSING)) == (
+    assert (ledger.puts, ledger.puts[STARTED], ledger.puts[MISSING]) == (
         {STARTED: 2},
         2,
         0,

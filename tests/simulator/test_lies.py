@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import scenarios
-from orchestrator.simulator.faults import FaultPlan, Lag, Read
+from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.lies import with_lies
+from orchestrator.simulator.reads import Lag, Read
 from tests.simulator.makers import VDN, Seat, body, details_path, document, list_path, started
 
 #: started, and suspended, in the healthy drill

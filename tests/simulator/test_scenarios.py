@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import scenarios
-from orchestrator.simulator.faults import Asked
+from orchestrator.simulator.reads import Asked
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, named
 from tests.simulator.makers import Seat, body, list_path

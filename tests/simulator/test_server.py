@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Fault, FaultPlan, FaultRates, Outage
+from orchestrator.simulator.faults import Fault, FaultPlan, Outage, mixed
 from orchestrator.simulator.ledger import fullest_window
 from orchestrator.simulator.server import HOST, Simulator
 from tests.simulator.makers import (
@@ -126,7 +126,7 @@ async def test_new_connections_are_reset_while_refused() -> None:
 
 async def test_an_ordinary_client_survives_a_mixture() -> None:
     """200 campaigns at 30 % mixed faults: repeating until 0200000 or 0200011 suspends them all."""
-    plan = FaultPlan(seed=5, rates=FaultRates.mixed(0.3))
+    plan = FaultPlan(seed=5, rates=mixed(0.3))
     connector = aiohttp.TCPConnector(limit=8)
     async with (
         Simulator(started(200), faults=plan) as sim,
@@ -144,7 +144,7 @@ async def test_an_ordinary_client_survives_a_mixture() -> None:
 
     assert sim.world.counts(VDN)[Status.SUSPENDED] >= 190
     assert sum(sim.ledger.effects.values()) == sim.world.counts(VDN)[Status.SUSPENDED]
-    assert sum(sim.ledger.puts_by_campaign().values()) == sim.ledger.total
+    assert sum(sim.ledger.puts.values()) == sim.ledger.total
     times = sorted(entry.at_s for entry in sim.ledger.entries)
     assert fullest_window(times, 1.0) == sim.ledger.worst_1s
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.simulator.signature import (
-    BlankQueryLine,
-    Millis,
+    Form,
     SignatureCheck,
     canonical_query,
     signing_key,
@@ -39,7 +38,7 @@ def problem(vector: Vector, check: SignatureCheck = CHECK, *, wall_ms: int = AT_
 def check_of(vector: Vector) -> SignatureCheck:
     """A server with switch A in the form of the vector."""
     kept = vector.rules.blank_query_line
-    return replace(CHECK, blank_query_line=BlankQueryLine.KEEP if kept else BlankQueryLine.OMIT)
+    return replace(CHECK, blank_query_line=Form.KEEP if kept else Form.OMIT)
 
 
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS)
@@ -61,14 +60,12 @@ def test_nothing_signed_can_be_changed(vector: Vector, field: str) -> None:
 @pytest.mark.parametrize(
     ("form", "omitted", "kept"),
     [
-        (BlankQueryLine.OMIT, "", "signature differs"),
-        (BlankQueryLine.KEEP, "signature differs", ""),
-        (BlankQueryLine.EITHER, "", ""),
+        (Form.OMIT, "", "signature differs"),
+        (Form.KEEP, "signature differs", ""),
+        (Form.EITHER, "", ""),
     ],
 )
-def test_switch_a_decides_requests_without_a_query(
-    form: BlankQueryLine, omitted: str, kept: str
-) -> None:
+def test_switch_a_decides_requests_without_a_query(form: Form, omitted: str, kept: str) -> None:
     """V1 omits the blank line, V10 keeps it; V3 has a query and passes everywhere."""
     check = replace(CHECK, blank_query_line=form)
 
@@ -78,12 +75,12 @@ def test_switch_a_decides_requests_without_a_query(
 @pytest.mark.parametrize(
     ("form", "seconds", "millis"),
     [
-        (Millis.OMIT, "", "timestamp in the other form"),
-        (Millis.KEEP, "timestamp in the other form", ""),
-        (Millis.EITHER, "", ""),
+        (Form.OMIT, "", "timestamp in the other form"),
+        (Form.KEEP, "timestamp in the other form", ""),
+        (Form.EITHER, "", ""),
     ],
 )
-def test_switch_b_decides_timestamps(form: Millis, seconds: str, millis: str) -> None:
+def test_switch_b_decides_timestamps(form: Form, seconds: str, millis: str) -> None:
     """V1 has seconds, V9 milliseconds."""
     check = replace(CHECK, millis=form)
 
