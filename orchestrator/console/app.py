@@ -31,6 +31,7 @@ from orchestrator.console.auth import (
 )
 from orchestrator.console.orders import Orders
 from orchestrator.console.posts import ORDERS
+from orchestrator.console.render import error_page, page
 from orchestrator.console.rights import Place, Role, door_problem, place_of
 from orchestrator.console.site import SITE, VIEWER
 from orchestrator.errors import OrchestratorError, SettingsError, StorageError
@@ -87,16 +88,16 @@ def _explain(say: Callable[[str], None]) -> Callable[..., Awaitable[web.StreamRe
             heading = _HEADINGS.get(error.status, error.reason)
             # aiohttp's own words for an error are its status again
             text = error.text if error.text and not error.text.startswith(f"{error.status}") else ""
-            return views.error_page(request, error.status, heading, text or f"{heading}.")
+            return error_page(request, error.status, heading, text or f"{heading}.")
         except OrchestratorError as error:
             text = f"{error.sentence.rstrip('.')}."
             advice = f" {error.advice[0].upper()}{error.advice[1:]}." if error.advice else ""
-            return views.error_page(request, 409, "It was not done", text + advice)
+            return error_page(request, 409, "It was not done", text + advice)
         except Exception as error:  # noqa: BLE001 - one page is broken, the console is not
             what = f"{type(error).__name__}: {error}"
             say(f"a bug in the console: {request.method} {request.path}: {what}")
             text = "The console has met a bug of its own. A shell helps: orchestrator --help"
-            return views.error_page(request, 500, "A bug in the console", text)
+            return error_page(request, 500, "A bug in the console", text)
 
     return explain
 
@@ -153,7 +154,7 @@ async def _login_page(request: web.Request) -> web.StreamResponse:
     key = request.query.get("key", "")
     if not request.app[LINK].is_it(key):
         raise web.HTTPUnauthorized(text=_who_is_let_in(request))
-    return views.login_page(request, key)
+    return page(request, "login", key=key)
 
 
 async def _login(request: web.Request) -> web.StreamResponse:

@@ -19,13 +19,14 @@ from aiohttp import hdrs, web
 from orchestrator.console.order_files import own_folder
 from orchestrator.console.rights import (
     Place,
+    Role,
     Viewer,
     is_our_host,
     is_trusted,
     post_problem,
     roles_of,
 )
-from orchestrator.console.site import SITE, Role, viewer_of
+from orchestrator.console.site import SITE, open_plain, viewer_of
 from orchestrator.errors import StorageError
 from orchestrator.model import Refusal
 from orchestrator.settings import checks
@@ -107,9 +108,8 @@ def read_key(folder: Path) -> bytes:
     own_folder(folder)
     try:
         _make_key(path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
+        with open_plain(path) as file:
+            found = os.fstat(file.fileno())
             is_ours = found.st_uid in {os.geteuid(), 0} and not found.st_mode & 0o077
             key = file.read(_KEY_BYTES + 1)
     except OSError as error:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from orchestrator.console.site import find_run
+from orchestrator.console.site import find_run, open_plain
 from orchestrator.errors import OrchestratorError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import UNSTOPPED, RunKind
@@ -146,12 +144,8 @@ def _read(kept: _Kept, now_ms: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def read_live_file(folder: Path) -> dict[str, Any] | None:
     """The numbers that a live run leaves; None: it leaves none."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(folder / LIVE, flags)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
+        with open_plain(folder / LIVE) as file:
             told = json.loads(file.read(_BYTES_MAX))
     except (OSError, ValueError, RecursionError):
         return None

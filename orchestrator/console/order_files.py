@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.console.site import open_plain
 from orchestrator.errors import StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.store.run_dir import RunDirectory, is_locked, make_folders, take_lock
@@ -218,7 +219,7 @@ class OrderFolder:
     def words(self, order_id: str) -> str:
         """The last that the command of an order has said to people."""
         try:
-            with os.fdopen(os.open(self._file(order_id, "out"), _READ), "rb") as file:
+            with open_plain(self._file(order_id, "out")) as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
                 text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
         except OSError:
@@ -249,7 +250,7 @@ def _content(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is none.
     """
-    with os.fdopen(os.open(path, _READ), "rb") as file:
+    with open_plain(path) as file:
         return file.read(_ORDER_BYTES_MAX)
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.console.order_files import Order, OrderFolder, new_order_id
+from orchestrator.console.order_files import Order, OrderFolder
 from orchestrator.engine.begin import free_path
 from orchestrator.engine.run_list import is_finished
 from orchestrator.engine.saved import id_of
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from orchestrator.console.site import Site
     from orchestrator.store.run_dir import RunDirectory
-
-__all__ = ["Order", "Orders", "Stop", "StopGoesOnError", "new_order_id"]
 
 #: an emergency that was ordered so long ago is not taken up without a click
 _YOUNG_MS: Final = 3600 * 1000

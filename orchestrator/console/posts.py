@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, NoReturn, ParamSpec, TypeVar
 
 from aiohttp import web
 
-from orchestrator.console import views
 from orchestrator.console.auth import need
 from orchestrator.console.order_files import Order, is_order_id
 from orchestrator.console.orders import Orders, StopGoesOnError
-from orchestrator.console.site import SITE, Role, find_run, viewer_of
+from orchestrator.console.render import error_page
+from orchestrator.console.rights import Role
+from orchestrator.console.site import SITE, find_run, viewer_of
 from orchestrator.engine.saved import add_note_to
 from orchestrator.engine.stop_run import stop_run
 from orchestrator.engine.undone import vdns_of
@@ -29,7 +30,7 @@ from orchestrator.text import for_terminal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from orchestrator.console.site import Viewer
+    from orchestrator.console.rights import Viewer
     from orchestrator.store.run_dir import RunDirectory
 
 P = ParamSpec("P")
@@ -149,11 +150,11 @@ async def _order_page(request: web.Request) -> web.StreamResponse:
     what = f"`{order.command[0]}` ordered by {order.operator} at {iso_time(order.at_ms)[:19]}Z"
     if works:
         text = f"{what} is starting. {words}"
-        response = views.error_page(request, 200, "The order is starting", text)
+        response = error_page(request, 200, "The order is starting", text)
         response.headers["Refresh"] = "1"
         return response
     text = f"{what} came to nothing. {words or 'It left no word.'}"
-    return views.error_page(request, 409, "The order came to nothing", text, link="/", label="Home")
+    return error_page(request, 409, "The order came to nothing", text, link="/", label="Home")
 
 
 async def _in_thread(
@@ -176,7 +177,7 @@ async def _place(request: web.Request, order: Order) -> web.StreamResponse:
         placed = await _in_thread(request, orders.place, order)
     except StopGoesOnError as error:
         stop = error.stop
-        return views.error_page(
+        return error_page(
             request,
             409,
             f"A stop of VDN {error.vdn_id} goes on",

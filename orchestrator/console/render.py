@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import web
 
-from orchestrator.console.site import SITE, VIEWER, Role
+from orchestrator.console.rights import Role
+from orchestrator.console.site import SITE, VIEWER
 from orchestrator.policy.plan import spoken_s
 from orchestrator.reports.page import environment_of
 from orchestrator.settings.server_url import ServerUrl, is_loopback, read_base_url
@@ -21,7 +22,7 @@ from orchestrator.settings.server_url import ServerUrl, is_loopback, read_base_u
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from orchestrator.console.site import Viewer
+    from orchestrator.console.rights import Viewer
     from orchestrator.settings.schema import ServerSettings
 
 #: `test` as a word of its own: not in "latest" or "contest"
@@ -93,11 +94,6 @@ def error_page(  # noqa: PLR0913 - what stands on it
         label: the words of the link.
     """
     return page(request, "error", status=status, heading=heading, text=text, link=link, label=label)
-
-
-def login_page(request: web.Request, key: str) -> web.Response:
-    """The page behind the one-time link: a form that posts `key` to /login, and its button."""
-    return page(request, "login", key=key)
 
 
 @cache

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from orchestrator import api
 from orchestrator.console.auth import form_token
-from orchestrator.console.orders import new_order_id
+from orchestrator.console.order_files import new_order_id
 from orchestrator.console.render import error_page, page
+from orchestrator.console.rights import Role
 from orchestrator.console.run_reader import (
     FILES,
     NOT_STOPPED,
@@ -23,7 +24,7 @@ from orchestrator.console.run_reader import (
     open_file,
 )
 from orchestrator.console.shared import list_entry, page_number
-from orchestrator.console.site import Role, find_run, viewer_of
+from orchestrator.console.site import find_run, viewer_of
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.reports.rows import RunKind

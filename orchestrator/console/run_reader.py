@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
+from orchestrator.console.site import open_plain
 from orchestrator.engine.begin import OLD_MS, last_written_ms
 from orchestrator.engine.pages import PAGE, WORKBOOK, tell
 from orchestrator.engine.run_list import is_finished
@@ -47,9 +47,8 @@ FILES: Final = {
     SUMMARY: "application/json",
     WORKBOOK: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-#: runs and pages of rows that are kept
+#: runs that are kept
 _RUNS_MAX: Final = 8
-_PAGES_MAX: Final = 64
 #: check passes of each end that are shown
 _PASSES: Final = 6
 _READ_WITH: Final = (JOURNAL, f"{JOURNAL}-wal", "notes.jsonl", "marks.jsonl", *FILES)
@@ -108,7 +107,6 @@ class RunReader:
     """Runs as they were read."""
 
     _views: dict[str, tuple[object, RunView]] = field(default_factory=dict)
-    _pages: dict[tuple[object, ...], RowPage] = field(default_factory=dict)
 
     def view(self, directory: RunDirectory, *, now_ms: int) -> RunView:
         """A run that nobody works on.
@@ -121,7 +119,10 @@ class RunReader:
         if view is None or kept != mark:
             with open_saved(directory.journal) as saved:
                 view = _view(directory, saved, now_ms)
-        _keep(self._views, key, (mark, view), _RUNS_MAX)
+        self._views[key] = mark, view
+        while len(self._views) > _RUNS_MAX:
+            with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # a thread did it
+                del self._views[next(iter(self._views))]
         return view
 
     def rows(self, directory: RunDirectory, chosen: str, number: int, *, live: bool) -> RowPage:
@@ -130,27 +131,10 @@ class RunReader:
         Raises:
             OrchestratorError: its journal cannot be read.
         """
-        key = (str(directory.path), _mark(directory), chosen, number)
-        page = None if live else self._pages.pop(key, None)
-        if page is None:
-            with open_saved(directory.journal) as saved:
-                page = _rows(saved, chosen, number, self._known_filters(directory, live=live))
-        if not live:
-            _keep(self._pages, key, page, _PAGES_MAX)
-        return page
-
-    def _known_filters(
-        self, directory: RunDirectory, *, live: bool
-    ) -> tuple[tuple[str, int], ...] | None:
         kept, view = self._views.get(str(directory.path), (None, None))
-        return view.filters if view and not live and kept == _mark(directory) else None
-
-
-def _keep(kept: dict[Any, Any], key: object, value: object, most: int) -> None:
-    kept[key] = value
-    while len(kept) > most:
-        with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread did it
-            del kept[next(iter(kept))]
+        is_known = view is not None and not live and kept == _mark(directory)
+        with open_saved(directory.journal) as saved:
+            return _rows(saved, chosen, number, view.filters if view and is_known else None)
 
 
 def _mark(directory: RunDirectory) -> tuple[tuple[int, int] | None, ...]:
@@ -255,16 +239,11 @@ def open_file(directory: RunDirectory, name: str) -> tuple[BinaryIO, int] | None
     """A file of a run that may be downloaded, and its size; None: there is none of this name."""
     if name not in FILES:
         return None
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(directory.path / name, flags)
+        file = open_plain(directory.path / name)
     except OSError:
         return None
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        return None
-    return cast("BinaryIO", os.fdopen(descriptor, "rb")), found.st_size
+    return file, os.fstat(file.fileno()).st_size
 
 
 def chosen_campaigns(texts: Iterable[str], preview: RestorePreview) -> frozenset[tuple[int, int]]:

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from orchestrator.console import exposition
 from orchestrator.console.auth import form_token
-from orchestrator.console.orders import new_order_id
-from orchestrator.console.render import error_page, login_page, page, static_file, templates
+from orchestrator.console.order_files import new_order_id
+from orchestrator.console.render import error_page, page, static_file, templates
 from orchestrator.console.run_pages import RunPages
 from orchestrator.console.shared import Shared, list_entry, page_number, stop_of
 from orchestrator.model import Refusal, read_vdn_id
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from orchestrator.console.readings import Reading
     from orchestrator.console.site import Site
     from orchestrator.engine.run_list import RunLine
-
-__all__ = ["error_page", "login_page", "routes"]
 
 #: seconds that the order form waits for the server's answer
 _ORDER_WAIT_S: Final = 1.5
