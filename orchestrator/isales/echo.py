@@ -38,7 +38,6 @@ class EchoMask:
         self._heads = {head, head.replace("+", " ")}
         self._bare = {one.replace("\\", "") for one in self._heads} - {""}
         self._codes = _codes(text) if self._plain else ()
-        self._pattern: re.Pattern[str] | None = None
         self._text = text
 
     def __repr__(self) -> str:
@@ -95,9 +94,7 @@ class EchoMask:
         return value
 
     def _without(self, text: str) -> str:
-        if self._pattern is None:
-            self._pattern = _pattern(self._text, self._codes)
-        text = self._pattern.sub(MASK, text)
+        text = _pattern(self._text, self._codes).sub(MASK, text)
         return MASK if self._holds(text) else text
 
 

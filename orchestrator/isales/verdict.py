@@ -99,41 +99,32 @@ class Consequence(NamedTuple):
     health: Health
 
 
+#: a definite answer
+_FINAL = Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL)
+#: nothing was done
+_NOT_NOW = Consequence(in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL)
+#: something may have been done
+_UNKNOWN = Consequence(in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL)
+
 CONSEQUENCES: dict[Kind, Consequence] = {
-    Kind.ACCEPTED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
-    Kind.WRONG_STATE: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
-    Kind.NOT_FOUND: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
-    Kind.REJECTED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.WELL),
-    Kind.CODE_UNKNOWN: Consequence(in_doubt=True, repeat=Repeat.NEVER, health=Health.WELL),
-    Kind.DATABASE_ERROR: Consequence(
-        in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
-    Kind.CODES_DISAGREE: Consequence(in_doubt=True, repeat=Repeat.ONCE, health=Health.WELL),
-    Kind.UNREADABLE: Consequence(
-        in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
-    Kind.SERVER_ERROR: Consequence(
-        in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
-    Kind.THROTTLED: Consequence(
-        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
-    Kind.BROKEN: Consequence(in_doubt=True, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL),
-    Kind.UNREACHABLE: Consequence(
-        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
-    Kind.TLS_REFUSED: Consequence(in_doubt=False, repeat=Repeat.NEVER, health=Health.SILENT),
+    Kind.ACCEPTED: _FINAL,
+    Kind.WRONG_STATE: _FINAL,
+    Kind.NOT_FOUND: _FINAL,
+    Kind.REJECTED: _FINAL,
+    Kind.CODE_UNKNOWN: _FINAL._replace(in_doubt=True),
+    Kind.CODES_DISAGREE: _FINAL._replace(in_doubt=True, repeat=Repeat.ONCE),
+    Kind.DATABASE_ERROR: _UNKNOWN,
+    Kind.UNREADABLE: _UNKNOWN,
+    Kind.SERVER_ERROR: _UNKNOWN,
+    Kind.BROKEN: _UNKNOWN,
+    Kind.THROTTLED: _NOT_NOW,
+    Kind.UNREACHABLE: _NOT_NOW,
     # One answer is about one thing: a firewall refuses a request, a gateway is gone for a second.
-    Kind.UNAUTHORIZED: Consequence(
-        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
+    Kind.UNAUTHORIZED: _NOT_NOW,
+    Kind.NOT_THE_API: _NOT_NOW,
     # Whether it says anything of the server is known by a read of the same VDN only.
-    Kind.FORBIDDEN: Consequence(
-        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.SILENT
-    ),
-    Kind.NOT_THE_API: Consequence(
-        in_doubt=False, repeat=Repeat.WHILE_ATTEMPTS_LAST, health=Health.ILL
-    ),
+    Kind.FORBIDDEN: _NOT_NOW._replace(health=Health.SILENT),
+    Kind.TLS_REFUSED: _FINAL._replace(health=Health.SILENT),
 }
 
 #: what a code's meaning makes of an answer, and the reason in words
@@ -253,7 +244,8 @@ def _judge_ok(answer: Answer, *, reads: bool) -> Verdict:
             return told
         shown = _shown(answer.body)
         reason = f"HTTP 200 without a readable answer: {error}" + (f": {shown}" if shown else "")
-        return _verdict(Kind.UNREADABLE, answer, reason, foreign=_looks_like_markup(answer.body))
+        is_markup = answer.body.lstrip()[:1] == b"<"
+        return _verdict(Kind.UNREADABLE, answer, reason, foreign=is_markup)
     return _judge_codes(answer, codes)
 
 
@@ -369,10 +361,6 @@ def _verdict(  # noqa: PLR0913 - one constructor, so that every field is filled 
         flaw=codes.flaw if codes else "",
         document=codes.document if codes else None,
     )
-
-
-def _looks_like_markup(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"<"
 
 
 def _quoted(text: str) -> str:
