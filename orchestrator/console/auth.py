@@ -213,11 +213,7 @@ def peer_of(request: web.Request) -> str:
 
 
 def identify(request: web.Request) -> Viewer | None:
-    """Who is asking; None: nobody whom we know.
-
-    Raises:
-        HTTPForbidden: the request was meant for another server, or came past the proxy.
-    """
+    """Who is asking; None: nobody whom we know, or whom the proxy has not let in."""
     console = request.app[SITE].settings.console
     if console.user_header:
         return _by_header(request) if is_trusted(peer_of(request), console) else None
@@ -262,7 +258,13 @@ async def fields_of(request: web.Request) -> MultiDictProxy[Any]:
         HTTPForbidden: it is from elsewhere.
         HTTPBadRequest: no form of ours is written like this.
     """
-    check_origin(request)
+    problem = post_problem(
+        fetch_site=request.headers.get("Sec-Fetch-Site", ""),
+        origin=request.headers.get("Origin", ""),
+        host=request.host,
+    )
+    if problem:
+        raise web.HTTPForbidden(text=f"The form was not taken: {problem}. Nothing was done.")
     is_plain = (request.charset or "utf-8").lower() == "utf-8" and (
         hdrs.CONTENT_ENCODING not in request.headers
     )
@@ -272,21 +274,6 @@ async def fields_of(request: web.Request) -> MultiDictProxy[Any]:
     except ValueError as error:
         raise web.HTTPBadRequest(text="The form is not UTF-8. Nothing was done.") from error
     raise web.HTTPBadRequest(text="The form is written in a way that no browser uses here.")
-
-
-def check_origin(request: web.Request) -> None:
-    """Refuse what a page of others has sent.
-
-    Raises:
-        HTTPForbidden: with the reason.
-    """
-    problem = post_problem(
-        fetch_site=request.headers.get("Sec-Fetch-Site", ""),
-        origin=request.headers.get("Origin", ""),
-        host=request.host,
-    )
-    if problem:
-        raise web.HTTPForbidden(text=f"The form was not taken: {problem}. Nothing was done.")
 
 
 def need(request: web.Request, role: Role) -> Viewer:
