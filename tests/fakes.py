@@ -38,9 +38,9 @@ from orchestrator.log import Events, Level
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.simulator.faults import Ending, FaultPlan
-from orchestrator.simulator.handler import Handler, Received
+from orchestrator.simulator.handler import Handler
 from orchestrator.simulator.ledger import Ledger, fullest_window
-from orchestrator.simulator.routes import CHANGES, Kind, read_call
+from orchestrator.simulator.routes import CHANGES, Kind, Received, read_call
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory

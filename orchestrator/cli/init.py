@@ -43,7 +43,7 @@ from orchestrator.settings.writing import changes, toml_text, write_whole
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from orchestrator.isales.certificate import Presented
+    from orchestrator.isales.probe import Presented
     from orchestrator.settings.secret import Secret
 
 _NOTHING = "Nothing was written"
@@ -229,7 +229,7 @@ def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> _
 
 def _find_trust(given: Namespace, target: _Target, questions: Questions, url: ServerUrl) -> _Trust:
     """Trust what is trusted already; else the certificate that somebody says is the right one."""
-    from orchestrator.isales.certificate import look_at_certificate  # noqa: PLC0415 - aiohttp
+    from orchestrator.isales.probe import look_at_certificate  # noqa: PLC0415 - aiohttp
 
     found = None
     if given.trust_sha256:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import os
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
-from orchestrator.console.order_files import own_folder
+from orchestrator.console.disk import make_file, open_plain, own_folder
 from orchestrator.console.rights import (
     Place,
     Role,
@@ -26,7 +27,7 @@ from orchestrator.console.rights import (
     post_problem,
     roles_of,
 )
-from orchestrator.console.site import SITE, open_plain, viewer_of
+from orchestrator.console.site import SITE, viewer_of
 from orchestrator.errors import StorageError
 from orchestrator.model import Refusal
 from orchestrator.settings import checks
@@ -107,7 +108,9 @@ def read_key(folder: Path) -> bytes:
     path = folder / _KEY_FILE
     own_folder(folder)
     try:
-        _make_key(path)
+        if not os.path.lexists(path):
+            with contextlib.suppress(FileExistsError):
+                make_file(path, secrets.token_bytes(_KEY_BYTES))
         with open_plain(path) as file:
             found = os.fstat(file.fileno())
             is_ours = found.st_uid in {os.geteuid(), 0} and not found.st_mode & 0o077
@@ -120,24 +123,6 @@ def read_key(folder: Path) -> bytes:
             advice=f"rm {path}: the console makes a new one, and everybody logs in again",
         )
     return key
-
-
-def _make_key(path: Path) -> None:
-    """Make it whole or not at all; whoever was quicker has made it for us too."""
-    if os.path.lexists(path):
-        return
-    temporary = path.with_name(f".{_KEY_FILE}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(_KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink()
 
 
 def _sign(key: bytes, *words: str) -> str:

@@ -13,7 +13,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from orchestrator.console.site import find_run, open_plain
+from orchestrator.console.disk import open_plain
+from orchestrator.console.site import find_run
 from orchestrator.errors import OrchestratorError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import UNSTOPPED, RunKind

@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.console.site import open_plain
+from orchestrator.console.disk import make_file, open_plain, own_folder
 from orchestrator.errors import StorageError
 from orchestrator.reports.rows import RunKind
-from orchestrator.store.run_dir import RunDirectory, is_locked, make_folders, take_lock
+from orchestrator.store.run_dir import RunDirectory, is_locked, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,27 +75,6 @@ def new_order_id() -> str:
 def is_order_id(text: str) -> bool:
     """Whether this could be the id of an order."""
     return len(text) == 2 * _ID_BYTES and set(text) <= _HEX
-
-
-def own_folder(path: Path) -> None:
-    """Make a folder that is ours alone: what lies in it is started, also where runs are shared.
-
-    Raises:
-        StorageError: it cannot be made, or is somebody else's.
-    """
-    try:
-        make_folders(path)
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-            path.chmod(0o700)
-            return
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
-    raise StorageError(
-        f"{path} belongs to another user (uid {found.st_uid}), or is no directory",
-        advice="one user runs the console of a state directory;"
-        " ORCHESTRATOR_STATE_DIR names another directory",
-    )
 
 
 class OrderFolder:
@@ -178,17 +156,7 @@ class OrderFolder:
         Raises:
             OSError: it is not.
         """
-        temporary = self._file(order.order, "part")
-        temporary.unlink(missing_ok=True)
-        try:
-            descriptor = os.open(temporary, _MAKE | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(json.dumps(asdict(order)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, self._file(order.order, "json"))
-        finally:
-            temporary.unlink(missing_ok=True)
+        make_file(self._file(order.order, "json"), json.dumps(asdict(order)).encode("ascii"))
         folder = self._open_folder()
         try:
             os.fsync(folder)

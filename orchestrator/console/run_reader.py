@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
-from orchestrator.console.site import open_plain
+from orchestrator.console.disk import open_plain
 from orchestrator.engine.begin import OLD_MS, last_written_ms
 from orchestrator.engine.pages import PAGE, WORKBOOK, tell
 from orchestrator.engine.run_list import is_finished

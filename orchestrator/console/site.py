@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +14,6 @@ from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import BinaryIO
 
     from orchestrator.clock import Clock
     from orchestrator.settings.load import Settings
@@ -57,21 +53,6 @@ def fingerprint_of(base_url: str) -> str:
 def viewer_of(request: web.Request) -> Viewer:
     """Who is asking."""
     return request[VIEWER]
-
-
-def open_plain(path: Path) -> BinaryIO:
-    """Open a file to read it; a link in its place is not followed, a pipe not waited for.
-
-    Raises:
-        OSError: it cannot be opened, or is no file.
-    """
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is no file", str(path))
-    return file
 
 
 def find_run(state_dir: Path, run_id: str) -> RunDirectory | None:

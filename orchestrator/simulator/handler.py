@@ -20,19 +20,9 @@ from orchestrator.simulator.world import NOT_FOUND, SUCCESS, Row
 if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
     from orchestrator.simulator.ledger import Ledger
+    from orchestrator.simulator.routes import Received
     from orchestrator.simulator.signature import SignatureCheck
     from orchestrator.simulator.world import World
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One request as the wire brought it."""
-
-    method: str
-    #: path and query exactly as sent
-    target: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +88,7 @@ class Handler:
         if call.kind is Kind.CALLS:
             call = cms.with_body(call, received.body)
         number = self.ledger.arrived(call.kind, call.ref, at_s=now_s)
-        problem = self._signature_problem(received, wall_ms)
+        problem = self.signature.problem(received, wall_ms=wall_ms) if self.signature else ""
         asked = self._request(call, number, now_s, authorised=not problem)
         fault = self.faults.outage(asked) if problem else self.faults.decide(asked)
         took_effect = False
@@ -127,17 +117,6 @@ class Handler:
         asked = Asked(kind=Kind.OTHER, nth=1, now_s=now_s, request_number=self.ledger.total + 1)
         fault = self.faults.outage(asked)
         return fault is not None and fault.ending is Ending.REFUSE
-
-    def _signature_problem(self, received: Received, wall_ms: int) -> str:
-        if self.signature is None:
-            return ""
-        return self.signature.problem(
-            method=received.method,
-            target=received.target,
-            headers=received.headers,
-            body=received.body,
-            wall_ms=wall_ms,
-        )
 
     def _request(self, call: Call, number: int, now_s: float, *, authorised: bool) -> Asked:
         family = "change" if call.kind in CHANGES else call.kind.value

@@ -61,6 +61,17 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 # -- requests ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as the wire brought it."""
+
+    method: str
+    #: path and query exactly as sent
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
 class Kind(StrEnum):
     """Which call a request is."""
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from orchestrator.simulator.faults import Ending, FaultPlan
-from orchestrator.simulator.handler import Handler, Received
+from orchestrator.simulator.handler import Handler
 from orchestrator.simulator.ledger import Ledger
+from orchestrator.simulator.routes import Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable

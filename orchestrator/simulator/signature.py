@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+    from orchestrator.simulator.routes import Received
 
 #: "assumed": no public source gives the window of C2
 ASSUMED_WINDOW_S = 900
@@ -52,29 +54,18 @@ class SignatureCheck:
     def __repr__(self) -> str:
         return f"SignatureCheck(access_key={self.access_key!r}, secret_key='***')"
 
-    def problem(
-        self,
-        *,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        wall_ms: int,
-    ) -> str:
+    def problem(self, request: Received, *, wall_ms: int) -> str:
         """Say what is wrong with a request's signature.
 
         Args:
-            method: the HTTP method.
-            target: path and query exactly as sent.
-            headers: names and values as they arrived, names in any case.
-            body: the entity, b"" when there is none.
+            request: as it arrived.
             wall_ms: the true wall clock, in milliseconds since the epoch.
 
         Returns:
             "" when it is in order, else a few words for the ledger. The client gets none of them.
         """
         found: dict[str, list[str]] = {}
-        for name, value in headers:
+        for name, value in request.headers:
             found.setdefault(name.lower(), []).append(value.strip())
         values = found.get("authorization", [])
         if len(values) != 1:
@@ -90,17 +81,17 @@ class SignatureCheck:
         problem = self._time_problem(timestamp, wall_ms) or _names_problem(signed_headers, found)
         if problem:
             return problem
-        path, _, query_string = target.partition("?")
+        path, _, query_string = request.target.partition("?")
         query = canonical_query(query_string)
         names = signed_headers.split(";")
         lines = sorted(f"{escape(name)}:{escape(found[name][0])}" for name in names)
-        rest = [signed_headers, *lines, quote(body, safe="")]
+        rest = [signed_headers, *lines, quote(request.body, safe="")]
         forms = [[query]] if query else [[], [""]]
         if not query and self.blank_query_line is not Form.EITHER:
             forms = [[]] if self.blank_query_line is Form.OMIT else [[""]]
         key = signing_key(self.secret_key, prefix).encode()
         for query_line in forms:
-            text = "\n".join([method, path, *query_line, *rest])
+            text = "\n".join([request.method, path, *query_line, *rest])
             wanted = hmac.digest(key, text.encode(), "sha256").hex()
             if hmac.compare_digest(wanted.encode(), signature.encode()):
                 return ""

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import orchestrator
 from orchestrator.model import CampaignRef
 from orchestrator.simulator.faults import Ending, FaultPlan
-from orchestrator.simulator.handler import Handler, Received
+from orchestrator.simulator.handler import Handler
 from orchestrator.simulator.ledger import Ledger
+from orchestrator.simulator.routes import Received
 from orchestrator.simulator.world import Campaign, World
 from tests.checks.tree import ROOT
 from tests.fault_server import Exchange, FaultServer, Script, Seen

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan
-from orchestrator.simulator.handler import Handler, Played, Received
+from orchestrator.simulator.handler import Handler, Played
 from orchestrator.simulator.ledger import Ledger
-from orchestrator.simulator.routes import CAMPAIGNS_PATH
+from orchestrator.simulator.routes import CAMPAIGNS_PATH, Received
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
 
 if TYPE_CHECKING:

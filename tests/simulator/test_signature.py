@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.simulator.routes import Received
 from orchestrator.simulator.signature import (
     Form,
     SignatureCheck,
@@ -26,13 +27,9 @@ V1, V3, V9, V10 = (
 def problem(vector: Vector, check: SignatureCheck = CHECK, *, wall_ms: int = AT_MS) -> str:
     """What a server says of a signed request."""
     query = f"?{vector.query_string}" if vector.query_string else ""
-    return check.problem(
-        method=vector.method,
-        target=vector.path + query,
-        headers=(*vector.headers.items(), ("Authorization", f"{vector.prefix}/{vector.mac}")),
-        body=vector.body.encode(),
-        wall_ms=wall_ms,
-    )
+    headers = (*vector.headers.items(), ("Authorization", f"{vector.prefix}/{vector.mac}"))
+    request = Received(vector.method, vector.path + query, headers, vector.body.encode())
+    return check.problem(request, wall_ms=wall_ms)
 
 
 def check_of(vector: Vector) -> SignatureCheck:
@@ -129,11 +126,9 @@ def test_what_is_no_signature_is_refused_with_its_reason(
     """Each shape that is wrong gets its own words in the ledger."""
     headers = (("Host", HOST), *(("Authorization", value) for value in authorization))
 
-    found = CHECK.problem(
-        method="PUT", target=f"{BASE}/12/146/pause", headers=headers, body=b"", wall_ms=AT_MS
-    )
+    request = Received("PUT", f"{BASE}/12/146/pause", headers)
 
-    assert found == wanted
+    assert CHECK.problem(request, wall_ms=AT_MS) == wanted
 
 
 def test_a_query_is_read_as_a_server_reads_it() -> None:

@@ -1,0 +1,71 @@
+"""Files and folders of a console, whatever may stand in their place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import StorageError
+from orchestrator.store.run_dir import make_folders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder that is ours alone: what lies in it is started, also where runs are shared.
+
+    Raises:
+        StorageError: it cannot be made, or is somebody else's.
+    """
+    try:
+        make_folders(path)
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            path.chmod(0o700)
+            return
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    raise StorageError(
+        f"{path} belongs to another user (uid {found.st_uid}), or is no directory",
+        advice="one user runs the console of a state directory;"
+        " ORCHESTRATOR_STATE_DIR names another directory",
+    )
+
+
+def make_file(path: Path, content: bytes) -> None:
+    """Make a file that only we can read: whole, and once, whoever else makes it too.
+
+    Raises:
+        FileExistsError: somebody was quicker.
+        OSError: it cannot be made.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file to read it; a link in its place is not followed, a pipe not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    file = os.fdopen(
+        os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+    )
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return file
