@@ -174,16 +174,11 @@ class Verdict:
 class Codes(NamedTuple):
     """The codes and the first description of one JSON answer."""
 
-    result: str | None
-    returned: str | None
+    #: resultCode and returnCode, as far as they are there
+    present: tuple[str, ...]
     desc: str
     document: dict[str, object]
     flaw: str = ""
-
-    @property
-    def present(self) -> tuple[str, ...]:
-        """The codes that are there, in reading order."""
-        return tuple(code for code in (self.result, self.returned) if code is not None)
 
 
 def judge(answer: Answer, *, reads: bool = False) -> Verdict:
@@ -221,18 +216,9 @@ def read_codes(answer: Answer, *, reads: bool = False) -> Codes:
     read = read_listing_document if reads else read_document
     document, flaw = read(answer.body, content_encoding=answer.content_encoding)
     desc = document.get("resultDesc") or document.get("returnDesc") or ""
-    return Codes(
-        result=_code_in(document, "resultCode"),
-        returned=_code_in(document, "returnCode"),
-        desc=storable(str(desc)[:_DESC_LIMIT]),
-        document=document,
-        flaw=flaw,
-    )
-
-
-def _code_in(document: dict[str, object], key: str) -> str | None:
-    value = document.get(key)
-    return None if value is None else read_code(value)
+    told = [document.get(name) for name in ("resultCode", "returnCode")]
+    present = tuple(read_code(one) for one in told if one is not None)
+    return Codes(present, storable(str(desc)[:_DESC_LIMIT]), document, flaw)
 
 
 def _judge_ok(answer: Answer, *, reads: bool) -> Verdict:
@@ -260,7 +246,7 @@ def _told_by_pattern(answer: Answer) -> Verdict | None:
     present = codes_by_pattern(answer.body, content_encoding=answer.content_encoding)
     if len(present) != 1:
         return None
-    verdict = _judge_codes(answer, Codes(present[0], None, "", {}))
+    verdict = _judge_codes(answer, Codes(present, "", {}))
     return verdict if verdict.kind in _TOLD_BY_PATTERN else None
 
 
