@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
 
 from orchestrator.isales.answer import CA_ADVICE, Fault, certificate_fault
+from orchestrator.text import for_terminal
 
 #: characters of a header value or a cause that are kept
 MAX_TEXT = 300
@@ -147,10 +148,5 @@ def _os_words(exc: BaseException) -> str:
 
 def printable(text: str) -> str:
     """One line, bounded, every character visible; the rest escaped."""
-    line = " ".join(text.split())[:MAX_TEXT]
-    if line.isprintable():
-        return line
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in line
-    )
+    # an escape has ten characters at most: nothing is cut a second time
+    return for_terminal(" ".join(text.split())[:MAX_TEXT], limit=10 * MAX_TEXT)
