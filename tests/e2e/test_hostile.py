@@ -11,7 +11,6 @@ import pytest
 
 from orchestrator.model import Status
 from tests.e2e.makers import (
-    Ended,
     Stand,
     only_run,
     pause_through,
@@ -25,6 +24,8 @@ from tests.fault_server import SUCCESS, FaultServer, Script, endless, http, raw,
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.cli.makers import Ended
 
 pytestmark = pytest.mark.sockets
 

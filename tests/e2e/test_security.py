@@ -26,11 +26,11 @@ from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.checks.tree import ROOT
+from tests.cli.makers import ended, until
 from tests.e2e.makers import (
     AK,
     VDN,
     Stand,
-    ended,
     environment_of,
     only_run,
     pause_through,
@@ -38,7 +38,6 @@ from tests.e2e.makers import (
     run_command,
     settings_of,
     start_command,
-    until,
     world_of,
     write_list,
 )

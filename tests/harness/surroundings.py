@@ -30,7 +30,7 @@ from tests.harness.arguments import Arguments
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.e2e.stage import Ended
+    from tests.cli.makers import Ended
 
 CAMPAIGNS = 12
 #: KiB of room: nothing, and each place where something else no longer fits
