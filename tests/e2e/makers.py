@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
 import sqlite3
 import time
@@ -24,6 +23,7 @@ from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import Received
 from orchestrator.simulator.world import Campaign, World
 from tests.cli.makers import Ended, ended, environment, start
+from tests.fakes import read_rows
 from tests.fault_server import Exchange, FaultServer, Script, Seen
 
 if TYPE_CHECKING:
@@ -173,12 +173,6 @@ class Told:
         """Outcome, evidence and changed of one campaign."""
         row = self.rows[campaign_id]
         return row["outcome"], row["evidence"], row["changed"]
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a report file."""
-    with path.open(newline="", encoding="utf-8-sig") as source:
-        return list(csv.DictReader(source))
 
 
 def told_of(result: RunResult) -> Told:

@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.cli import makers
+from tests.fakes import read_rows
 
 if TYPE_CHECKING:
     import asyncio
@@ -142,15 +143,11 @@ class Stage:
 
     def rows(self) -> list[dict[str, str]]:
         """results.csv of the run."""
-        with (self.run_dir / "results.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(self.run_dir / "results.csv")
 
     def outcomes(self) -> dict[str, int]:
         """Outcomes in results.csv and their numbers."""
-        found: dict[str, int] = {}
-        for row in self.rows():
-            found[row["outcome"]] = found.get(row["outcome"], 0) + 1
-        return found
+        return dict(Counter(row["outcome"] for row in self.rows()))
 
     def summary(self) -> dict[str, object]:
         """summary.json of the run."""

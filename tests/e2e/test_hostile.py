@@ -14,12 +14,12 @@ from tests.e2e.makers import (
     Stand,
     only_run,
     pause_through,
-    read_rows,
     refs_of,
     run_measured,
     world_of,
     write_list,
 )
+from tests.fakes import read_rows
 from tests.fault_server import SUCCESS, FaultServer, Script, endless, http, raw, reply
 
 if TYPE_CHECKING:
