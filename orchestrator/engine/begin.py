@@ -6,7 +6,8 @@ processes add to them and never change them.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
@@ -22,7 +23,7 @@ from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.settings.schema import DATABASE_URL, SECRET_KEY, SECRET_KEY_FILE, SETTINGS
 from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import RunRecord, open_to_continue
+from orchestrator.store import PlanWriter, RunRecord, open_to_continue
 from orchestrator.store.registry import register
 from orchestrator.store.run_dir import (
     RUNS,
@@ -38,7 +39,7 @@ from orchestrator.text import as_sentence
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -82,6 +83,8 @@ class Opened(NamedTuple):
     directory: RunDirectory
     journal: Journal
     record: RunRecord
+    #: when an earlier process last wrote to it, wall-clock milliseconds
+    written_ms: int = 0
 
 
 def new_directory(
@@ -177,6 +180,23 @@ def give_up(directory: RunDirectory | None) -> None:
         # removed while it is held: the next starter's files must not be taken for ours
         directory.remove_if_empty()
         directory.release()
+
+
+@contextmanager
+def new_plan(
+    directory: RunDirectory, *, is_unwanted: Callable[[], bool] = lambda: False
+) -> Iterator[PlanWriter]:
+    """The plan of a new run, to be written and finished; what fails leaves nothing behind."""
+    try:
+        writer = PlanWriter(directory.journal, is_unwanted=is_unwanted)
+        try:
+            yield writer
+        except BaseException:
+            writer.discard()
+            raise
+    except BaseException:
+        give_up(directory)
+        raise
 
 
 def new_record(  # noqa: PLR0913 - the facts of a run are many
@@ -280,12 +300,30 @@ def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
         JournalMismatchError: another version wrote it.
         NotBegunError: a stop came meanwhile.
     """
+    written_ms = last_written_ms(directory)
     try:
         journal = open_to_continue(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     except BaseException:
         check_wanted(stopping)
         raise
-    return Opened(directory, journal, journal.record())
+    return Opened(directory, journal, journal.record(), written_ms)
+
+
+@asynccontextmanager
+async def held_run(environment: Environment, directory: RunDirectory) -> AsyncIterator[Opened]:
+    """An existing run, held and open; in the end its journal is closed, whoever worked with it.
+
+    Raises:
+        RefusedError: another process works there.
+        OrchestratorError: as `open_run`.
+    """
+    hold(environment, directory)
+    try:
+        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
+        with closing(opened.journal):
+            yield opened
+    finally:
+        directory.release()
 
 
 def with_server_of(settings: Settings, record: RunRecord) -> Settings:

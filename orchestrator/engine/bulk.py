@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.engine.looks import look_first
+from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import (
     decide_by_state,
@@ -20,6 +21,7 @@ from orchestrator.engine.reconcile import (
     standing_of,
     was_perhaps_sent,
 )
+from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.stop import StoppedError
 from orchestrator.engine.verify import verify_vdn
 from orchestrator.engine.worker import complete_campaign, last_attempt_number
@@ -35,14 +37,19 @@ from orchestrator.policy.decide import (
     Outcome,
     decide_seen,
 )
+from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from orchestrator.engine.begin import Opened
     from orchestrator.engine.context import RunContext
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
     from orchestrator.policy.plan import Planned
+    from orchestrator.settings.load import Settings
 
 _CHUNK = 500
 #: VDNs that are looked at at a time
@@ -54,17 +61,39 @@ _PHASES = {Action.PAUSE: "pausing", Action.RESUME: "restoring"}
 class BulkPlan(NamedTuple):
     """How a list is worked through."""
 
-    #: look first and verify
-    verify: bool
     #: campaigns tried by earlier processes exist: look at them before they are sent again
     continued: bool
     #: others look at its VDN before, and verify it after
     is_part: bool = False
 
 
+async def pause_list(
+    environment: Environment,
+    opened: Opened,
+    settings: Settings,
+    *,
+    deadline_s: float | None,
+    continued: bool,
+) -> RunResult:
+    """Be one process of the run of a list, from its journal to its report."""
+
+    async def work(context: RunContext) -> None:
+        await run_bulk(context, BulkPlan(continued=continued))
+
+    limit = opened.record.max_failures
+    spec = RunSpec(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        journal=opened.journal,
+        directory=opened.directory,
+        deadline_s=deadline_s,
+        max_failures=FailureLimit(*limit) if limit else None,
+    )
+    return await live(environment, spec, work)
+
+
 async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
     """Work through every campaign of the plan that has no final outcome."""
-    context.verifies = plan.verify
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
     async with _Checks(context, plan) as checks:
@@ -88,7 +117,6 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
 
 async def look_only(context: RunContext) -> None:
     """Record the state of each campaign; others send."""
-    context.verifies = True
     context.progress.phase = "looking"
     for count in await context.journal.open_vdn_counts():
         await _look_at(context, count)
@@ -96,7 +124,6 @@ async def look_only(context: RunContext) -> None:
 
 async def verify_only(context: RunContext) -> None:
     """Verify what others have sent."""
-    context.verifies = True
     context.progress.phase = "checking"
     for count in await context.journal.vdn_counts():
         await verify_vdn(context, count)
@@ -163,7 +190,7 @@ class _Checks:
         """
         if self._plan.is_part:
             return
-        if not self._plan.verify:
+        if not self._context.verifies:
             try:
                 async for planned in _undecided(self._context, Standing.NEEDS_READ):
                     await decide_by_state(self._context, planned)
@@ -178,7 +205,7 @@ class _Checks:
     def _begin(self, count: VdnCount, *, is_last: bool) -> None:
         context = self._context
         is_called_off = context.stopping.is_stopping or count.vdn_id in context.access.closed
-        verifies = self._plan.verify and not self._plan.is_part
+        verifies = context.verifies and not self._plan.is_part
         if not verifies or is_called_off or count.vdn_id in self._checked:
             return
         self._checked.add(count.vdn_id)
@@ -284,7 +311,7 @@ async def _look_at_all(
 ) -> None:
     async def looker(counts: Iterator[VdnCount]) -> None:
         for count in counts:
-            if plan.continued or (plan.verify and not plan.is_part):
+            if plan.continued or (context.verifies and not plan.is_part):
                 await _look_at(context, count)
             await ready.put(count)
 

@@ -46,10 +46,9 @@ class RunContext:
     events: Events
     #: None: as often as it takes
     max_attempts: int | None
-    #: read the state at once when only it can decide (pause-all, --no-verify)
-    decide_by_reading: bool
-    #: what counts as done is confirmed by a later look before it stands
-    verifies: bool = False
+    #: what counts as done is confirmed by a later look before it stands; else (pause-all,
+    #: --no-verify) a state is read at once when only it can decide
+    verifies: bool
     #: how far the listings lag behind, as far as this run has seen it
     lag: LagMeter = field(default_factory=LagMeter)
     #: restore: a campaign that is listed as started before this instant may be one that the undone

@@ -9,15 +9,15 @@ again (docs/spec/evidence.md, rule 9).
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
     Opened,
-    give_up,
     last_written_ms,
     new_directory,
+    new_plan,
     new_record,
     refuse_if_old,
     unbegun,
@@ -47,24 +47,18 @@ from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import undo_lines
-from orchestrator.store import (
-    Gap,
-    Mark,
-    MarkState,
-    OutcomeRecord,
-    PlanWriter,
-    Standing,
-    gap_of,
-)
+from orchestrator.store import Gap, Mark, MarkState, OutcomeRecord, Standing, gap_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, RestoreOptions
     from orchestrator.engine.run import Environment
     from orchestrator.model import CampaignRef
     from orchestrator.reports.undo import UndoFacts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, Restorable
+    from orchestrator.store import Restorable
     from orchestrator.store.marks import MarkFile
     from orchestrator.store.run_dir import RunDirectory
 
@@ -106,9 +100,7 @@ async def restore(
         )
         settings = with_server_of(settings, undone.record)
         warn_of_strangers(options, undone, environment)
-        off_again = await asyncio.to_thread(stopped_again, undone, settings.state_dir)
-        choice = choose(options, undone, off_again)
-        facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
+        choice, facts = await asyncio.to_thread(_decide, options, undone, settings.state_dir)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, choice, facts)
         result = await _begin(settings, options, environment, undone, choice, written_ms)
@@ -147,9 +139,7 @@ async def preview(
         refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")
     except RefusedError as error:
         too_old = error.sentence
-    off_again = await asyncio.to_thread(stopped_again, undone, settings.state_dir)
-    choice = choose(options, undone, off_again)
-    facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
+    choice, facts = await asyncio.to_thread(_decide, options, undone, settings.state_dir)
     vdns = {one.ref.vdn_id for one in undone.candidates}
     return RestorePreview(
         facts=facts,
@@ -160,6 +150,11 @@ async def preview(
     )
 
 
+def _decide(options: RestoreOptions, undone: Undone, state_dir: Path) -> tuple[Choice, UndoFacts]:
+    choice = choose(options, undone, stopped_again(undone, state_dir))
+    return choice, undo_facts(undone, choice, state_dir)
+
+
 async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
     settings: Settings,
     options: RestoreOptions,
@@ -168,35 +163,36 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
     choice: Choice,
     written_ms: int,
 ) -> RunResult:
-    marks = None if options.dry_run else open_marks(undone)
-    try:
+    async with AsyncExitStack() as held:
+        marks = None
+        if not options.dry_run:
+            marks = open_marks(undone)
+            held.push_async_callback(marks.close)
         with unbegun():
             directory = new_directory(environment, settings.state_dir, options.run_dir)
-        try:
-            with unbegun():
-                journal = _plan(
-                    settings,
-                    options,
-                    environment,
-                    directory=directory,
-                    undone=undone,
-                    choice=choice,
-                    written_ms=written_ms,
-                )
-        except BaseException:
-            give_up(directory)
-            raise
-        try:
-            if marks is None:
-                with closing(journal):
-                    return tell(journal, directory.path, fallback=environment.fallback)
-            opened = Opened(directory, journal, journal.record())
-            return await _live(opened, settings, environment, undone, marks, deadline_s=None)
-        finally:
-            directory.release()
-    finally:
-        if marks is not None:
-            await marks.close()
+        held.callback(directory.release)
+        with unbegun(), new_plan(directory) as writer:
+            record = new_record(
+                environment,
+                settings,
+                kind=RunKind.RESTORE,
+                directory=directory,
+                reason=options.reason,
+                dry_run=options.dry_run,
+                source_run=undone.record.run_id,
+                source_dir=str(undone.directory.path),
+                source_written_ms=written_ms,
+                selection=selection_document(options),
+                restored_before=choice.restored_before,
+            )
+            now_ms = environment.clock.wall_ms()
+            writer.take_restorable(undone.candidates, choice.reasons, at_ms=now_ms)
+            journal = writer.finish(record)
+        held.callback(journal.close)
+        if marks is None:
+            return tell(journal, directory.path, fallback=environment.fallback)
+        opened = Opened(directory, journal, journal.record())
+        return await _live(opened, settings, environment, undone, marks, deadline_s=None)
 
 
 async def continue_restore(
@@ -234,42 +230,6 @@ async def _ask(confirm: Confirm, settings: Settings, choice: Choice, facts: Undo
         raise RefusedError(
             "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
         )
-
-
-# -- the plan ---------------------------------------------------------------------------------
-
-
-def _plan(  # noqa: PLR0913 - a plan is made of all of these
-    settings: Settings,
-    options: RestoreOptions,
-    environment: Environment,
-    *,
-    directory: RunDirectory,
-    undone: Undone,
-    choice: Choice,
-    written_ms: int,
-) -> Journal:
-    record = new_record(
-        environment,
-        settings,
-        kind=RunKind.RESTORE,
-        directory=directory,
-        reason=options.reason,
-        dry_run=options.dry_run,
-        source_run=undone.record.run_id,
-        source_dir=str(undone.directory.path),
-        source_written_ms=written_ms,
-        selection=selection_document(options),
-        restored_before=choice.restored_before,
-    )
-    writer = PlanWriter(directory.journal)
-    try:
-        now_ms = environment.clock.wall_ms()
-        writer.take_restorable(undone.candidates, choice.reasons, at_ms=now_ms)
-        return writer.finish(record)
-    except BaseException:
-        writer.discard()
-        raise
 
 
 # -- the process ------------------------------------------------------------------------------
@@ -311,7 +271,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         # A stop so young may be hidden by a lag that nobody has seen yet.
         stopped_ms = min(opened.record.source_written_ms, context.clock.wall_ms())
         context.doubted_until_ms = stopped_ms + round(GAP_MAX_S * 1000)
-        await run_bulk(context, BulkPlan(verify=True, continued=True))
+        await run_bulk(context, BulkPlan(continued=True))
 
     async def remember(context: RunContext) -> None:
         """Record beside the undone run's journal what came of each start."""

@@ -232,7 +232,6 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
         ended = Ended.FINISHED
     elif last is not None and last.ended is not None:
         ended = last.ended
-    is_verified = record.verify or record.kind is RunKind.RESTORE
     return RunFacts(
         run_id=record.run_id,
         kind=record.kind,
@@ -268,7 +267,7 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
             ProcessFacts(one.started_at_ms, one.ended_at_ms, one.ended, one.pid, one.host)
             for one in past
         ),
-        unverified=saved.unverified() if is_verified else 0,
+        unverified=saved.unverified() if record.is_verified else 0,
         calls=record.calls,
         confirmed=record.may_change,
     )

@@ -130,7 +130,6 @@ class RunSpec(NamedTuple):
     #: None: there is no place on the disk (pause-all only)
     directory: RunDirectory | None
     deadline_s: float | None = None
-    decide_by_reading: bool = False
     max_failures: FailureLimit | None = None
     #: why there is no directory
     storage_problem: StorageError | None = None
@@ -411,7 +410,7 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         clock=clock,
         events=environment.events,
         max_attempts=settings.retry.max_attempts,
-        decide_by_reading=spec.decide_by_reading,
+        verifies=not emergency and spec.journal.record().is_verified,
         access=VdnAccess(emergency=emergency),
         patience_s=patience_s,
     )

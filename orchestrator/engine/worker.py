@@ -389,7 +389,7 @@ async def _record(context: RunContext, case: _Case, intent: Intent, exchange: Ex
     outcome_record = None
     if not _is_repeated(context, case, verdict):
         decision = decide_unseen(context.action, _history(case, verdict))
-        if not (decision.needs_state and context.decide_by_reading):
+        if not (decision.needs_state and not context.verifies):
             outcome_record = _unseen_record(context, case, verdict, decision)
     # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
@@ -461,7 +461,7 @@ def _unseen_record(
 
 def _needs_reading(context: RunContext, case: _Case, verdict: Verdict) -> bool:
     """Whether the state must be read at once for this verdict."""
-    if not context.decide_by_reading:
+    if context.verifies:
         return False
     return decide_unseen(context.action, _history(case, verdict)).needs_state
 
@@ -471,7 +471,7 @@ async def _run_out(context: RunContext, case: _Case, verdict: Verdict, *, last_r
     decision = decide_unseen(context.action, _history(case, verdict))
     if case.sent == 0:
         decision = Decision(Outcome.FAILED)
-    if last_round and decision.needs_state and context.decide_by_reading:
+    if last_round and decision.needs_state and not context.verifies:
         await _conclude_by_reading(context, case, verdict)
         return
     standing = None if last_round else Standing.RETRY_LATER

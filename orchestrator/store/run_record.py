@@ -117,6 +117,11 @@ class RunRecord(NamedTuple):
         return self.server_name or (url.host if isinstance(url, ServerUrl) else "")
 
     @property
+    def is_verified(self) -> bool:
+        """Whether what counts as done is confirmed by a later look."""
+        return self.verify or self.kind is RunKind.RESTORE
+
+    @property
     def may_change(self) -> bool:
         """Whether campaigns may be changed in its name."""
         return self.confirmed or not self.asks
