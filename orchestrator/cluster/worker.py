@@ -378,7 +378,7 @@ class Worker:
     def _share(self, dispatcher: Dispatcher, held: _Held) -> SharedPace:
         dispatcher.work_limit = held.work_limit = WorkLimit(
             dispatcher.concurrency,
-            is_paced=lambda: dispatcher.departures.is_limited,
+            is_paced=lambda: dispatcher.departures.waiting > 0,
             beside=self._work_limit,
         )
         own = Ask(dispatcher.pacer.ceiling_per_s, emergency=False, wanted=1)

@@ -1,23 +1,32 @@
-"""The queue of requests for the rate limit, and what a server that sleeps may still wake up to."""
+"""Requests as they leave: the queue for the rate limit, the signature, and what is still out.
+
+A server that sleeps may wake up to all that it was sent meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.isales.answer import Answer, Fault
+from orchestrator.isales.signing import authorization
 from orchestrator.policy.pacer import SendRecord
 from orchestrator.policy.quiet import PASS_SHARE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.dispatcher import Dispatcher
+    from orchestrator.engine.permits import Permit
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.stop import Alarm, Stopping
+    from orchestrator.policy.auth import AuthState
     from orchestrator.policy.ceiling import Turn
     from orchestrator.policy.pacer import Pacer
+    from orchestrator.settings.schema import CredentialSettings
 
 #: seconds between requests to a server that was sent nearly R + C and has answered none
 _ASLEEP_AGAIN_S = 15.0
@@ -74,11 +83,6 @@ class Departures:
         self._out = 0
         #: requests that were given up since the last answer
         self._unanswered = 0
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether requests wait for the rate limit."""
-        return self._waiting > 0
 
     @property
     def waiting(self) -> int:
@@ -171,3 +175,61 @@ class Departures:
                 self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
                 self._unanswered = 0
             self.pacer.record_response(sent, now_s=now_s)
+
+
+@dataclass(slots=True)
+class Signer:
+    """Signs what is about to be sent, by what was learnt about signing."""
+
+    credentials: CredentialSettings
+    auth_state: AuthState
+    clock: Clock
+    #: of the request; only CC-CMS is sent one
+    body: str = ""
+
+    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
+        """Make the value of the Authorization header."""
+        secret = self.credentials.secret_key
+        return authorization(
+            access_key=self.credentials.access_key,
+            secret_key=secret.reveal() if secret else "",
+            method=method,
+            path=path,
+            query_string=query_string,
+            headers=headers,
+            body=self.body,
+            at_ms=self.clock.wall_ms() + self.auth_state.offset_ms,
+            rules=self.auth_state.rules,
+        )
+
+
+class Departing:
+    """One request that is to leave: the client asks it when, and for the signature."""
+
+    __slots__ = ("_dispatcher", "_permit", "generation", "sent", "sent_at_ms", "sign")
+
+    def __init__(self, dispatcher: Dispatcher, permit: Permit) -> None:
+        self._dispatcher = dispatcher
+        self._permit = permit
+        self.sign = dispatcher.signer.sign
+        #: of what was learnt about signing, when it was signed
+        self.generation = 0
+        #: the pacer's note of it; None: it has not left
+        self.sent: SendRecord | None = None
+        #: wall-clock milliseconds
+        self.sent_at_ms: int | None = None
+
+    async def slot(self) -> None:
+        dispatcher, permit = self._dispatcher, self._permit
+        is_change = permit.breaker is dispatcher.breakers.changes
+        sent = await dispatcher.departures.acquire(
+            change=is_change, check=lambda: dispatcher.check(permit)
+        )
+        dispatcher.progress.requests += 1
+        dispatcher.has_sent_a_change = dispatcher.has_sent_a_change or is_change
+        if self.sent is None:
+            dispatcher.departures.note_sent()
+        self.sent = sent
+        self.sent_at_ms = dispatcher.clock.wall_ms()
+        # it is signed as soon as this returns
+        self.generation = dispatcher.auth_state.generation

@@ -12,14 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orchestrator.engine.departures import Departures
+from orchestrator.engine.departures import Departing, Departures, Signer
 from orchestrator.engine.permits import Breakers, Permit
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.stop import Alarm, StoppedError
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.echo import EchoMask
-from orchestrator.isales.signing import authorization
 from orchestrator.isales.verdict import Health, Kind, Verdict, judge
 from orchestrator.policy.auth import Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
@@ -29,7 +28,7 @@ from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
     from orchestrator.policy.auth import AuthState
     from orchestrator.policy.breaker import Breaker
-    from orchestrator.policy.pacer import Pacer, SendRecord
+    from orchestrator.policy.pacer import Pacer
     from orchestrator.settings.schema import CredentialSettings, RetrySettings
 
 #: answers among which a second 503 means that the server is too busy
@@ -96,6 +95,7 @@ class Dispatcher:
     has_sent_a_change: bool = False
     breakers: Breakers = field(init=False)
     departures: Departures = field(init=False)
+    signer: Signer = field(init=False)
     contact: FirstContact = field(init=False)
     unreadable: Unreadable = field(default_factory=Unreadable)
     server_clock: ServerClock = field(default_factory=ServerClock)
@@ -111,6 +111,7 @@ class Dispatcher:
     def __post_init__(self, changes: Breaker, reads: Breaker) -> None:
         """Let a stop wake whoever waits here."""
         self._echo = EchoMask(self.credentials.secret_key)
+        self.signer = Signer(self.credentials, self.auth_state, self.clock)
         self.contact = FirstContact(emergency=self.emergency, patience_s=changes.patience_s)
         self.departures = Departures(
             self.pacer, self.clock, self.alarm, self.progress, concurrency=self.concurrency
@@ -119,7 +120,7 @@ class Dispatcher:
             changes, reads, self.clock, self.stopping, self.progress, self.events,
             self.alarm, emergency=self.emergency, patience_s=self.retry.patience_s,
         )  # fmt: skip
-        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.is_limited)
+        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.waiting > 0)
         self.stopping.on_stop(self.alarm.ring)
 
     def begin_anew(self, stopping: Stopping) -> None:
@@ -196,7 +197,7 @@ class Dispatcher:
         Raises:
             NotSentError: it was called off before it left.
         """
-        departure = _Departure(self, permit)
+        departure = Departing(self, permit)
         self.progress.in_flight += 1
         limit = asyncio.timeout(None)
         self._limits.add(limit)
@@ -356,71 +357,3 @@ def _is_throttled(verdict: Verdict, answer: Answer, lately: Iterable[bool]) -> b
     """A code, a 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
     is_said = bool(verdict.code) or answer.http_status == 429 or answer.retry_after is not None
     return verdict.kind is Kind.THROTTLED and (is_said or any(lately))
-
-
-class _Departure:
-    """One request that is to leave: the client asks it when, and for the signature."""
-
-    __slots__ = ("_dispatcher", "_permit", "generation", "sent", "sent_at_ms")
-
-    def __init__(self, dispatcher: Dispatcher, permit: Permit) -> None:
-        self._dispatcher = dispatcher
-        self._permit = permit
-        self.generation = 0
-        #: the pacer's note of it; None: it has not left
-        self.sent: SendRecord | None = None
-        #: wall-clock milliseconds
-        self.sent_at_ms: int | None = None
-
-    async def slot(self) -> None:
-        dispatcher, permit = self._dispatcher, self._permit
-        is_change = permit.breaker is dispatcher.breakers.changes
-        sent = await dispatcher.departures.acquire(
-            change=is_change, check=lambda: dispatcher.check(permit)
-        )
-        dispatcher.progress.requests += 1
-        dispatcher.has_sent_a_change = dispatcher.has_sent_a_change or is_change
-        if self.sent is None:
-            dispatcher.departures.note_sent()
-        self.sent = sent
-        self.sent_at_ms = dispatcher.clock.wall_ms()
-
-    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        dispatcher = self._dispatcher
-        auth_state = dispatcher.auth_state
-        self.generation = auth_state.generation
-        return sign_as(
-            dispatcher.credentials,
-            auth_state,
-            dispatcher.clock,
-            method=method,
-            path=path,
-            query_string=query_string,
-            headers=headers,
-        )
-
-
-def sign_as(  # noqa: PLR0913 - who signs, and what
-    credentials: CredentialSettings,
-    auth_state: AuthState,
-    clock: Clock,
-    *,
-    method: str,
-    path: str,
-    query_string: str,
-    headers: Mapping[str, str],
-    body: str = "",
-) -> str:
-    """The Authorization value of what is about to be sent, by what was learnt about signing."""
-    secret = credentials.secret_key
-    return authorization(
-        access_key=credentials.access_key,
-        secret_key=secret.reveal() if secret else "",
-        method=method,
-        path=path,
-        query_string=query_string,
-        headers=headers,
-        body=body,
-        at_ms=clock.wall_ms() + auth_state.offset_ms,
-        rules=auth_state.rules,
-    )

@@ -18,7 +18,7 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.status import VdnStatus, status_exit_code
 from orchestrator.reports.summary import Ended
 from orchestrator.store import PlanWriter, ProcessRecord
-from orchestrator.store.rate_file import FOLDER
+from orchestrator.store.rate_file import has_shared_rate
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
@@ -57,9 +57,8 @@ async def status(
     """
     settings = replace(settings, retry=replace(settings.retry, patience_s=_PATIENCE_S))
     # Nothing is left behind; where no run has ever sent, there is no rate to share.
-    is_there = settings.cluster.database_url is not None or (settings.state_dir / FOLDER).is_dir()
-    shared = environment.shares_rate and is_there
-    environment = replace(environment, shares_rate=shared)
+    shares_rate = environment.shares_rate and has_shared_rate(settings)
+    environment = replace(environment, shares_rate=shares_rate)
     record = new_record(
         environment, settings, kind=RunKind.PAUSE_ALL, directory=None, reason="", dry_run=True,
         vdns=vdns,
