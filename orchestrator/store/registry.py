@@ -38,6 +38,8 @@ REGISTRY = "runs.jsonl"
 _BYTES_MAX = 1 << 28
 #: some hundred lines
 _TAIL_BYTES = 1 << 16
+#: other runs that are looked into
+RUNS_READ = 200
 
 
 class KnownRun(NamedTuple):
@@ -124,7 +126,7 @@ def _registered(state_dir: Path) -> Iterator[KnownRun]:
         yield KnownRun(run_id, path)
 
 
-def newest_runs(state_dir: Path, number: int) -> tuple[KnownRun, ...]:
+def newest_runs(state_dir: Path, number: int = RUNS_READ) -> tuple[KnownRun, ...]:
     """The first of `known_runs`, from the end of the register alone where that has so many."""
     found: list[KnownRun] = []
     ids: set[str] = set()

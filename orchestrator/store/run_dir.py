@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.reports.files import without_waiting
+from orchestrator.store.mounts import refuse_network_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,16 +45,10 @@ LEFTOVER = re.compile(
 REPORT_FILES = r"(results|failed)\.csv|summary\.json|report\.(html|xlsx)"
 #: what a run without remarks consists of
 _OWN_FILE = re.compile(rf"{re.escape(JOURNAL)}(-wal|-shm)?|{REPORT_FILES}", re.ASCII)
-#: how the kernel writes white space and backslashes in a mount point
-_OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
 #: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
 _LOCK_TRIES = 10
 _LOCK_TRY_S = 0.02
 _ADVICE = "give --run-dir an empty or a new directory"
-_MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"}
-)
 
 
 class Holder(NamedTuple):
@@ -312,43 +307,6 @@ def whole_path(given: Path | str) -> Path:
             f"{path} is relative, and the working directory has been removed. Nothing was sent.",
             advice="give the whole path, beginning with /, or change to a directory that exists",
         ) from error
-
-
-def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
-    """Refuse a place where a lock does not hold between hosts.
-
-    Raises:
-        SettingsError: it is on a network file system.
-    """
-    kind = file_system_of(path, mounts=mounts)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        raise SettingsError(
-            f"{path} is on a network file system ({kind}), where two hosts could work on one run."
-            " Nothing was sent.",
-            key="state.dir",
-            advice="put the state directory on a local disk",
-        )
-
-
-def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
-    """The kind of file system that a path is (or would be) on; empty where that is unknown."""
-    try:
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return ""
-    whole = os.path.realpath(path)
-    best = ""
-    kind = ""
-    for line in lines:
-        fields, _, after = line.partition(" - ")
-        parts = fields.split(" ")
-        if len(parts) < 5 or not after:
-            continue
-        mount = _OCTAL.sub(lambda found: chr(int(found[1], 8)), parts[4])
-        inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, after.split(" ")[0]
-    return kind
 
 
 def own_runs(state_dir: Path) -> Iterator[str]:

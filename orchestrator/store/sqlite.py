@@ -17,6 +17,7 @@ from orchestrator.errors import StorageError
 from orchestrator.model import Action
 from orchestrator.reports.rows import RunKind
 from orchestrator.store import queries
+from orchestrator.store.report_rows import report_rows
 from orchestrator.store.run_record import Notes, from_meta, noted
 from orchestrator.store.tables import (
     STEPS_BETWEEN_LOOKS,
@@ -82,7 +83,7 @@ class SqliteJournal:
     def rows(self) -> Iterator[ReportRow]:
         record = self.record()
         action = Action.RESUME if record.kind is RunKind.RESTORE else Action.PAUSE
-        return queries.report_rows(
+        return report_rows(
             self.connection, action=action, run_id=record.run_id, planned_only=record.dry_run
         )
 
