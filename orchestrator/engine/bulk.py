@@ -24,7 +24,7 @@ from orchestrator.engine.reconcile import (
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.stop import StoppedError
 from orchestrator.engine.verify import verify_vdn
-from orchestrator.engine.worker import complete_campaign, last_attempt_number
+from orchestrator.engine.worker import complete_campaign
 from orchestrator.errors import StorageError
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action
@@ -234,18 +234,14 @@ def _completer(
     context: RunContext, plan: BulkPlan, *, last_round: bool = False
 ) -> Callable[[Planned], Awaitable[None]]:
     async def complete(planned: Planned) -> None:
-        before = 0
-        if plan.continued or last_round:
-            before = await last_attempt_number(context, planned)
         if context.look_is_required and not await _is_startable(context, planned):
             return
         await complete_campaign(
             context,
             planned,
-            attempts_before=before,
+            is_new=not (plan.continued or last_round),
             last_round=last_round,
             budget=1 if last_round and context.max_attempts is not None else None,
-            is_open=not last_round,
         )
 
     return complete

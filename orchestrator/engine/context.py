@@ -6,23 +6,38 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.engine.dispatcher import Dispatcher
 from orchestrator.log import Level
-from orchestrator.policy.auth import VdnAccess
+from orchestrator.model import Action, CampaignRef
+from orchestrator.policy.auth import AuthState, VdnAccess
+from orchestrator.policy.breaker import Breaker
 from orchestrator.policy.decide import Outcome
+from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.quiet import LagMeter, gap_between_s
+from orchestrator.reports.rows import UNSTOPPED, RunKind
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.store import Standing
+from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from orchestrator.clock import Clock
-    from orchestrator.engine.dispatcher import Dispatcher
+    from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.progress import Progress
+    from orchestrator.engine.run import Environment, RunSpec
     from orchestrator.engine.stop import Stopping
     from orchestrator.isales.verdict import Verdict
     from orchestrator.log import Events
-    from orchestrator.model import Action, CampaignRef
     from orchestrator.store import OutcomeRecord, Store
+
+
+#: the middle of this range is the breaker's first probe: 0.25 s
+_PROBE_BASE_S = 0.5
+#: the longest range between probes; its middle is what a recovery may go unnoticed
+_PROBE_CAP_S = 6.0
+#: seconds that answers get after a signal; with the last look and the report it is 9 at most
+_DRAIN_S = 3.0
 
 
 class RanOut(NamedTuple):
@@ -125,3 +140,87 @@ class RunContext:
                 )
         if self.after_settled is not None:
             self.after_settled(outcome_record)
+
+
+def build_context(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+    """Make the parts of a run."""
+    settings, clock = spec.settings, environment.clock
+    progress, stopping = environment.progress, environment.stopping
+    progress.ceiling_per_s = settings.pace.rate_per_s
+    progress.concurrency = settings.pace.concurrency
+    emergency = spec.kind is RunKind.PAUSE_ALL
+    patience_s = math.inf if emergency else settings.retry.patience_s
+    cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
+    dispatcher = Dispatcher(
+        transport=environment.make_transport(settings),
+        clock=clock,
+        pacer=Pacer(settings.pace.rate_per_s),
+        auth_state=AuthState(settings.signing),
+        credentials=settings.credentials,
+        retry=settings.retry,
+        stopping=stopping,
+        progress=progress,
+        events=environment.events,
+        changes=_breaker(cap_s, patience_s),
+        reads=_breaker(cap_s, patience_s),
+        emergency=emergency,
+        concurrency=settings.pace.concurrency,
+    )
+    if environment.shared_rate is not None:
+        dispatcher.departures.shared = environment.shared_rate(dispatcher)
+    elif environment.shares_rate:
+        dispatcher.departures.shared = share_rate(
+            settings,
+            clock,
+            emergency=emergency,
+            warn=lambda reason: environment.events.warning("rate.not_shared", reason=reason),
+        )
+    context = RunContext(
+        action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
+        dispatcher=dispatcher,
+        journal=journal,
+        stopping=stopping,
+        progress=progress,
+        clock=clock,
+        events=environment.events,
+        max_attempts=settings.retry.max_attempts,
+        verifies=not emergency and spec.journal.record().is_verified,
+        access=VdnAccess(emergency=emergency),
+        patience_s=patience_s,
+    )
+    stopping.on_stop(lambda: _note_stop(context))
+    dispatcher.is_pointless = lambda key: (
+        isinstance(key, CampaignRef)
+        and (key.vdn_id in context.access.closed or context.is_pointless(key))
+    )
+    if spec.max_failures is not None:
+        context.after_settled = _failure_watch(context, spec.max_failures)
+    return context
+
+
+def _note_stop(context: RunContext) -> None:
+    """After a signal answers are not waited for as long as usual."""
+    context.progress.ending = context.stopping.why
+    if context.stopping.ended in SIGNAL_EXIT_CODES:
+        context.dispatcher.drain_within(_DRAIN_S)
+
+
+def _breaker(cap_s: float, patience_s: float) -> Breaker:
+    return Breaker(probe_base_s=_PROBE_BASE_S, probe_cap_s=cap_s, patience_s=patience_s)
+
+
+def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:
+    failures = 0
+
+    def watch(outcome_record: OutcomeRecord) -> None:
+        nonlocal failures
+        if (
+            outcome_record.standing != Standing.FINAL
+            or outcome_record.decision.outcome not in UNSTOPPED
+        ):
+            return
+        failures += 1
+        if limit.reached(failures=failures, campaigns=context.progress.campaigns):
+            context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
+
+    return watch

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import new_record
+from orchestrator.engine.context import build_context
 from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.passes import make_pass
-from orchestrator.engine.run import RunSpec, build_context, perform
+from orchestrator.engine.run import RunSpec, perform
 from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.status import VdnStatus, status_exit_code

@@ -26,7 +26,7 @@ from orchestrator.engine.reconcile import (
     reconcile,
     was_perhaps_sent,
 )
-from orchestrator.engine.worker import complete_campaign, last_attempt_number
+from orchestrator.engine.worker import complete_campaign
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action, CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import COURSES, Changed, Decision, Evidence, Outcome
@@ -359,8 +359,7 @@ class _Verification:
                 await context.complete(_outdated_record(context, now), confirms=True)
 
     async def _put_once_more(self, planned: Planned) -> None:
-        number = await last_attempt_number(self.context, planned)
-        await complete_campaign(self.context, planned, attempts_before=number, last_round=True)
+        await complete_campaign(self.context, planned)
 
 
 async def verify_vdn(context: RunContext, count: VdnCount) -> None:
