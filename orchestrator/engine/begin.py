@@ -277,12 +277,8 @@ def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
 def check_wanted(stopping: Stopping, *, otherwise: str = "nothing has changed") -> None:
     """Give up before the run has begun when a stop came: there is nothing to finish.
 
-    Args:
-        stopping: whether one came.
-        otherwise: what is so now.
-
     Raises:
-        NotBegunError: it did.
+        NotBegunError: one came; it also says what is so `otherwise`.
     """
     if stopping.is_stopping:
         raise NotBegunError(
@@ -296,8 +292,7 @@ def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
     """Open the journal of an existing run, checked from end to end.
 
     Raises:
-        StorageError: it is damaged or cannot be opened.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: it is damaged or cannot be opened.
         NotBegunError: a stop came meanwhile.
     """
     written_ms = last_written_ms(directory)
@@ -374,11 +369,8 @@ def last_written_ms(directory: RunDirectory) -> int:
 
 def _run_id(clock: Clock) -> str:
     now_ms = clock.wall_ms()
-    return new_run_id(second=_compact(now_ms), ms=now_ms % 1000, chance=clock.chance())
-
-
-def _compact(at_ms: int) -> str:
-    return _utc_text(at_ms).replace("-", "").replace(":", "")
+    second = _utc_text(now_ms).replace("-", "").replace(":", "")
+    return new_run_id(second=second, ms=now_ms % 1000, chance=clock.chance())
 
 
 def _utc_text(at_ms: int) -> str:

@@ -19,6 +19,7 @@ from orchestrator.engine.reconcile import (
     perhaps_sent_record,
     read_state,
     standing_of,
+    unseen_record,
     was_perhaps_sent,
 )
 from orchestrator.engine.run import RunSpec, live
@@ -39,7 +40,7 @@ from orchestrator.policy.decide import (
 )
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.store import OutcomeRecord, Standing, VdnCount
+from orchestrator.store import Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.policy.plan import Planned
     from orchestrator.settings.load import Settings
+    from orchestrator.store import OutcomeRecord
 
 _CHUNK = 500
 #: VDNs that are looked at at a time
@@ -289,14 +291,8 @@ def _unread(
     decision = Decision(Outcome.NOT_FOUND if verdict.kind is Kind.NOT_FOUND else Outcome.FAILED)
     if perhaps_sent:
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return OutcomeRecord(
-        seq=planned.seq,
-        ref=planned.ref,
-        decision=decision,
-        standing=Standing.FINAL,
-        settled_at_ms=context.clock.wall_ms(),
-        error=f"its state could not be read, so nothing was sent to it: {verdict.reason}",
-    )
+    error = f"its state could not be read, so nothing was sent to it: {verdict.reason}"
+    return unseen_record(context, planned, decision, Standing.FINAL, error)
 
 
 # -- look and pause ---------------------------------------------------------------------------

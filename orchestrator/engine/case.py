@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.reconcile import known_campaign, standing_of
+from orchestrator.engine.reconcile import known_campaign, standing_of, unseen_record
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import SUCCESSES, History, Outcome, decide_unseen
-from orchestrator.store import OutcomeRecord, Standing
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
     from orchestrator.isales.verdict import Verdict
     from orchestrator.policy.decide import Decision
     from orchestrator.policy.plan import Planned
+    from orchestrator.store import OutcomeRecord
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class Case:
             return False
         return decide_unseen(context.action, self.history(verdict)).needs_state
 
-    def unseen_record(
+    def record(
         self,
         context: RunContext,
         verdict: Verdict,
@@ -101,17 +102,15 @@ class Case:
         standing: Standing | None = None,
     ) -> OutcomeRecord:
         """The record of a decision that no look stands behind."""
-        reason = "" if decision.outcome in SUCCESSES else verdict.reason
         if decision.outcome is Outcome.DENIED:
             # Nothing is known of the campaign: with the right key, `continue` takes it up again.
             standing = Standing.RETRY_LATER
-        # It came to rest with the answer that accepted it, not with the one that says so again.
-        at_rest_ms = self.accepted_at_ms if self._is_old_listing(verdict) else None
-        return OutcomeRecord(
-            seq=self.planned.seq,
-            ref=self.planned.ref,
-            decision=decision,
-            standing=standing or standing_of(context, decision),
-            settled_at_ms=context.clock.wall_ms() if at_rest_ms is None else at_rest_ms,
-            error=reason,
+        return unseen_record(
+            context,
+            self.planned,
+            decision,
+            standing or standing_of(context, decision),
+            "" if decision.outcome in SUCCESSES else verdict.reason,
+            # It came to rest with the answer that accepted it, not with one that says so again.
+            self.accepted_at_ms if self._is_old_listing(verdict) else None,
         )

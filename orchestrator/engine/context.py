@@ -111,12 +111,7 @@ class RunContext:
         self.dispatcher.begin_anew(stopping)
 
     async def complete(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
-        """Put outcomes on record, then count them.
-
-        Args:
-            outcome_records: the outcomes.
-            confirms: the campaigns have been counted before.
-        """
+        """Put outcomes on record, then count them; what a look `confirms` was counted before."""
         if outcome_records:
             await self.journal.complete(outcome_records)
             for one in outcome_records:

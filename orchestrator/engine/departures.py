@@ -54,15 +54,7 @@ class Departures:
     def __init__(
         self, pacer: Pacer, clock: Clock, alarm: Alarm, progress: Progress, *, concurrency: int
     ) -> None:
-        """Nobody waits.
-
-        Args:
-            pacer: the rate limit.
-            clock: the present.
-            alarm: wakes who waits, when something has changed.
-            progress: what people see.
-            concurrency: requests in flight at most.
-        """
+        """Nobody waits; of `concurrency` requests at most, all may be in flight."""
         self.pacer = pacer
         self._clock = clock
         self._alarm = alarm
@@ -92,9 +84,7 @@ class Departures:
     async def acquire(self, *, change: bool, check: Callable[[], None]) -> SendRecord:
         """Wait in line; returns when the request must leave at once.
 
-        Args:
-            change: it is a PUT.
-            check: raises when the request has lost its sense.
+        `change`: it is a PUT. `check` raises when the request has lost its sense.
         """
         sent = 0.0 if self._waiting else self._try(check)
         if not isinstance(sent, SendRecord):

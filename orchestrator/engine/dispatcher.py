@@ -189,10 +189,7 @@ class Dispatcher:
     ) -> Exchange:
         """Send one request and learn from its answer.
 
-        Args:
-            request: what to send.
-            permit: from `permit`.
-            campaign_specific: a failure of this one would say nothing about the server.
+        `campaign_specific`: a failure of this one would say nothing about the server.
 
         Raises:
             NotSentError: it was called off before it left.
@@ -286,11 +283,7 @@ class Dispatcher:
             self.progress.breaker = "answers cannot be read"
 
     def note_unreadable_states(self, done: Collection[CampaignRef]) -> None:
-        """The states of campaigns whose answers could not be read have been looked at.
-
-        Args:
-            done: those whose change took effect.
-        """
+        """Where answers could not be read, states were looked at: these changes took effect."""
         self.unreadable.note_states(done)
         if self.unreadable.trusts_states:
             self.breakers.change_worked_s = self.clock.now_s()

@@ -25,6 +25,7 @@ from orchestrator.engine.begin import (
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.pausing_all import Confirm, Findings
+from orchestrator.engine.reconcile import unseen_record
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.stopped_since import name_newer_stops, stopped_again
@@ -47,7 +48,7 @@ from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import undo_lines
-from orchestrator.store import Gap, Mark, MarkState, OutcomeRecord, Standing, gap_of
+from orchestrator.store import Gap, Mark, MarkState, Standing, gap_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -306,17 +307,12 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
 async def _settle_perhaps_started(context: RunContext, undone: Undone) -> None:
     """What a killed restore may have started, and two listings show started, was its doing."""
     perhaps = {ref for ref, mark in undone.marks.items() if mark.state is MarkState.INTENDED}
+    decision = Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES)
     for vdn_id in {ref.vdn_id for ref in perhaps}:
         ours = [
-            OutcomeRecord(
-                seq=known.seq,
-                ref=known.ref,
-                decision=Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES),
-                standing=Standing.FINAL,
-                settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
-                state_after=Status.STARTED,
-                seen_at_ms=known.settled_at_ms,
-            )
+            unseen_record(
+                context, known, decision, Standing.FINAL, "", known.settled_at_ms
+            )._replace(state_after=Status.STARTED, seen_at_ms=known.settled_at_ms)
             for known in await context.journal.known_of_vdn(vdn_id)
             if known.ref in perhaps
             and known.outcome is Outcome.ALREADY_RUNNING
@@ -334,13 +330,12 @@ async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> N
     }
     for vdn_id in {ref.vdn_id for ref in others}:
         left = [
-            OutcomeRecord(
-                seq=known.seq,
-                ref=known.ref,
-                decision=Decision(Outcome.LEFT_ALONE),
-                standing=Standing.FINAL,
-                settled_at_ms=context.clock.wall_ms(),
-                error=f"restored before by run {others[known.ref].run_id}",
+            unseen_record(
+                context,
+                known,
+                Decision(Outcome.LEFT_ALONE),
+                Standing.FINAL,
+                f"restored before by run {others[known.ref].run_id}",
             )
             for known in await context.journal.known_of_vdn(vdn_id)
             if known.ref in others

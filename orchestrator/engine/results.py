@@ -131,13 +131,9 @@ def make_report(
     storage_failed: bool,
     fallback: BinaryIO | None,
 ) -> Stored:
-    """Write the report files of a run from its journal; to `fallback` when that fails.
+    """Write the report files of a run from its journal, to `folder` if there is one.
 
-    Args:
-        saved: the run on record.
-        folder: the run directory; None when there is none.
-        storage_failed: the journal itself could not be kept on the disk.
-        fallback: where the rows go when files cannot be written; None: nowhere.
+    When that fails, or the journal is not on the disk any more, the rows go to `fallback`.
     """
     facts = read_facts(saved, folder)
     failure: StorageError | None = None

@@ -134,14 +134,7 @@ async def live(
     *,
     before_report: Callable[[RunContext], Awaitable[None]] | None = None,
 ) -> RunResult:
-    """Do the work of one process and report.
-
-    Args:
-        environment: the process around it.
-        spec: what is to be done, and where it is recorded.
-        work: what to do with the parts.
-        before_report: called when the work has ended, to put last facts on record.
-    """
+    """Do the work of one process and report; `before_report` puts last facts on record."""
     keep_going = spec.kind is RunKind.PAUSE_ALL
     if spec.directory is not None:
         environment.progress.run_id = spec.journal.record().run_id
@@ -174,12 +167,7 @@ async def work_on_record(
 ) -> Ended:
     """Do the work of one process, with its beginning and its end on record; returns why it ended.
 
-    Args:
-        environment: the process around it.
-        spec: what is to be done.
-        journal: where it is recorded; stays open.
-        work: what to do with the parts.
-        before_report: called when the work has ended, to put last facts on record.
+    The journal stays open.
     """
     clock = environment.clock
     process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)

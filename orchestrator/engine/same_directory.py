@@ -48,11 +48,7 @@ class Dated(NamedTuple):
 
 
 def with_date(given: str, today: str) -> Dated:
-    """Put the date into the name of a directory.
-
-    Args:
-        given: the name as it was given.
-        today: the machine's date, YYYY-MM-DD.
+    """Put the machine's date, YYYY-MM-DD, into the name of a directory.
 
     Raises:
         UsageError: there are other braces in it.

@@ -118,8 +118,7 @@ def other_stop_of(source: RunDirectory, pairs: Collection[tuple[int, int]], stat
         state_dir: whose runs.
 
     Raises:
-        StorageError: the journal of `source` cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: the journal of `source` cannot be read.
     """
     with open_saved(source.journal) as saved:
         fingerprint = saved.record().fingerprint

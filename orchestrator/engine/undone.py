@@ -87,8 +87,7 @@ async def read_undone(directory: RunDirectory, environment: Environment) -> Undo
     """Read the run that is to be undone, checked from end to end.
 
     Raises:
-        StorageError: its journal or its marks cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal or its marks cannot be read.
         NotBegunError: a stop came meanwhile.
         UsageError: there is nothing to undo in a run of its kind.
     """
@@ -115,8 +114,7 @@ async def look_at_undone(directory: RunDirectory) -> Undone:
     """Read the run for a preview: quicker, because whoever starts something checks it first.
 
     Raises:
-        StorageError: its journal or its marks cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal or its marks cannot be read.
         UsageError: there is nothing to undo in a run of its kind.
     """
 
@@ -224,8 +222,7 @@ def vdns_of(directory: RunDirectory) -> tuple[int, ...]:
     """The VDNs in which a run turned something off; of one that did not, those it was for.
 
     Raises:
-        StorageError: its journal cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal cannot be read.
     """
     with open_saved(directory.journal) as saved:
         found = {one.ref.vdn_id for one in saved.restorable()}
@@ -233,13 +230,7 @@ def vdns_of(directory: RunDirectory) -> tuple[int, ...]:
 
 
 def read_stop(directory: RunDirectory, fingerprint: str, *, since_ms: int = 0) -> Undone | None:
-    """A run that turned something off on this server; None: it did not, or `runs` says what it is.
-
-    Args:
-        directory: the run's.
-        fingerprint: the server's.
-        since_ms: one that began earlier is none, wall-clock milliseconds.
-    """
+    """A run that turned something off there, since then; None: it did not, or cannot be read."""
     with suppress(OrchestratorError), open_saved(directory.journal) as saved:
         record = saved.record()
         is_stop = record.kind is not RunKind.RESTORE and not record.dry_run
@@ -253,8 +244,7 @@ def turned_off(directory: RunDirectory) -> frozenset[tuple[int, int]]:
     """What a run turned off, as VDN and campaign id.
 
     Raises:
-        StorageError: its journal cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal cannot be read.
     """
     with open_saved(directory.journal) as saved:
         return frozenset((one.ref.vdn_id, one.ref.campaign_id) for one in saved.restorable())
@@ -268,10 +258,7 @@ def choose(
 ) -> Choice:
     """Decide what starts again; for what was perhaps started, say what is known.
 
-    Args:
-        options: what is wanted.
-        undone: the run that is undone.
-        stopped_again: what a newer run has turned off since a restore started it, and that run.
+    `stopped_again` names the newer run that turned a campaign off since a restore started it.
     """
     reasons: dict[CampaignRef, Reason] = {}
     wanted: list[Restorable] = []

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from orchestrator.engine.case import Case
 from orchestrator.engine.causes import is_one_of_the_last, look_into
 from orchestrator.engine.context import RanOut
-from orchestrator.engine.reconcile import look_record, read_state
+from orchestrator.engine.reconcile import look_record, read_state, unseen_record
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.requests import change
@@ -28,7 +28,7 @@ from orchestrator.policy.decide import (
     decide_unseen,
 )
 from orchestrator.policy.retry import last_wait_s
-from orchestrator.store import Intent, OutcomeRecord, Standing
+from orchestrator.store import Intent, Standing
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -88,7 +88,7 @@ async def complete_campaign(
             await _conclude_by_reading(context, case, verdict)
         elif verdict.kind is Kind.UNREADABLE and not case.settled:
             decision = decide_unseen(context.action, case.history(verdict))
-            await context.complete(case.unseen_record(context, verdict, decision))
+            await context.complete(case.record(context, verdict, decision))
     except StoppedError:
         ref = planned.ref
         context.events.debug(
@@ -277,7 +277,7 @@ async def _record(context: RunContext, case: Case, intent: Intent, exchange: Exc
     if not _is_repeated(context, case, verdict):
         decision = decide_unseen(context.action, case.history(verdict))
         if not (decision.needs_state and not context.verifies):
-            outcome_record = case.unseen_record(context, verdict, decision)
+            outcome_record = case.record(context, verdict, decision)
     # Before the record is awaited: what waits for the pacer meanwhile must not leave.
     _note_access(context, case.planned.ref, verdict)
     await context.journal.record_answer(
@@ -319,7 +319,7 @@ async def _run_out(context: RunContext, case: Case, verdict: Verdict, *, last_ro
     if not last_round:
         now_s = context.clock.now_s()
         context.ran_out[case.planned.seq] = RanOut(now_s, case.useful_before or 0)
-    await context.complete(case.unseen_record(context, verdict, decision, standing=standing))
+    await context.complete(case.record(context, verdict, decision, standing=standing))
 
 
 async def _conclude_by_reading(context: RunContext, case: Case, verdict: Verdict) -> None:
@@ -337,17 +337,9 @@ async def _conclude_by_reading(context: RunContext, case: Case, verdict: Verdict
         decision = decide_unseen(context.action, history)
         if seen.kind is Kind.NOT_FOUND:
             decision = Decision(Outcome.NOT_FOUND)
+        standing = Standing.NEEDS_READ if decision.needs_state else Standing.FINAL
         reason = f"{verdict.reason}; its state could not be read: {seen.reason}"
-        await context.complete(
-            OutcomeRecord(
-                seq=case.planned.seq,
-                ref=case.planned.ref,
-                decision=decision,
-                standing=Standing.NEEDS_READ if decision.needs_state else Standing.FINAL,
-                settled_at_ms=context.clock.wall_ms(),
-                error=reason,
-            )
-        )
+        await context.complete(unseen_record(context, case.planned, decision, standing, reason))
         return
     history = history._replace(accepted=case.accepted or case.accepted_before)
     decision = decide_seen(context.action, history, seen.status, Evidence.READ)

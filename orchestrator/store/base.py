@@ -288,10 +288,7 @@ class Journal(Saved, Protocol):
     """A run on record that nobody works on yet."""
 
     def start(self, *, keep_going: bool) -> Store:
-        """Let this process work on it.
-
-        Args:
-            keep_going: go on in memory when the disk fails.
+        """Let this process work on it; with `keep_going`, in memory when the disk fails.
 
         Raises:
             StorageError: it cannot be read.

@@ -80,9 +80,7 @@ class PlanWriter:
     ) -> None:
         """Begin a part next to `path` (the journal to be), or in memory when there is no disk.
 
-        Args:
-            path: None: in memory.
-            is_unwanted: asked now and then; true ends what is being done with a StorageError.
+        `is_unwanted` is asked now and then; true ends what is being done with a StorageError.
 
         Raises:
             StorageError: the part cannot be created.

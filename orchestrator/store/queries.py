@@ -311,14 +311,9 @@ def lines(connection: sqlite3.Connection) -> int:
 
 
 def _known(connection: sqlite3.Connection, chosen: str, arguments: Sequence[object]) -> list[Known]:
-    """What the journal knows of chosen campaigns, in order: two questions for all of them.
+    """What the journal knows of the campaigns that a SELECT gives with seq, vdn_id and campaign_id.
 
-    One by one they were half of what a campaign costs the journal.
-
-    Args:
-        connection: the journal.
-        chosen: a SELECT that gives seq, vdn_id and campaign_id of each.
-        arguments: what stands for its question marks.
+    In order, by two questions for all of them: one by one they were half of what a campaign costs.
     """
     found = connection.execute(
         "SELECT p.seq, p.vdn_id, p.campaign_id, l.status, l.seq,"  # noqa: S608 - our own text

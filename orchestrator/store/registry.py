@@ -212,9 +212,7 @@ def _check_ours(found: os.stat_result, path: Path) -> None:
 def _entries(state_dir: Path, *, last: int = _BYTES_MAX) -> Iterator[tuple[str, str, bool]]:
     """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone".
 
-    Args:
-        state_dir: whose.
-        last: so many bytes of the end are read; a line that is cut is passed over.
+    `last` bytes of the end are read; a line that is cut is passed over.
     """
     path = state_dir / REGISTRY
     try:

@@ -144,12 +144,7 @@ def to_meta(record: RunRecord) -> dict[str, str]:
 
 
 def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
-    """Notes as they go on record.
-
-    Args:
-        notes: what is new.
-        before: what is on record.
-    """
+    """Notes as they go on record, after what is there before."""
     texts: dict[str, str] = {}
     for name, value in notes.items():
         key = _KEYS.get(name, name)

@@ -148,9 +148,7 @@ def _as_old_as_before(path: Path) -> Iterator[None]:
 def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJournal:
     """An existing journal, checked from end to end, for a process that goes on with it.
 
-    Args:
-        path: its file.
-        is_unwanted: asked now and then; true ends the check with a StorageError.
+    `is_unwanted` is asked now and then; true ends the check with a StorageError.
 
     Raises:
         StorageError: it is damaged or cannot be opened.
@@ -179,8 +177,15 @@ def _asks(
     return ask
 
 
-class _Reading:
-    """What a process asks."""
+class SqliteStore:
+    """The store of the process that works on a run."""
+
+    def __init__(self, writer: Writer, path: Path | None = None) -> None:
+        self._writer = writer
+        self._path = path
+        self.process = 1
+
+    # -- what it asks -------------------------------------------------------------------------
 
     pending = _asks(queries.pending)
     undecided = _asks(queries.undecided)
@@ -196,14 +201,14 @@ class _Reading:
     refs = _asks(queries.refs)
     restorable = _asks(queries.restorable)
 
+    def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Ask in order with the writes before."""
+        return self._writer.read(query)
 
-class _Recording:
-    """What a process writes down."""
+    def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
+        return self.ask(lambda connection: operation(SqliteJournal(connection)))
 
-    def __init__(self, writer: Writer, path: Path | None = None) -> None:
-        self._writer = writer
-        self._path = path
-        self.process = 1
+    # -- what it writes down ------------------------------------------------------------------
 
     def begin_process(self, begun: ProcessRecord) -> asyncio.Future[int]:
         def begin(connection: sqlite3.Connection) -> int:
@@ -314,20 +319,11 @@ class _Recording:
     def _put(self, table: str, row: Row) -> asyncio.Future[None]:
         return self._writer.submit(Rows(((table, row),)))
 
-
-class SqliteStore(_Recording, _Reading):
-    """The store of the process that works on a run."""
+    # -- around it ----------------------------------------------------------------------------
 
     @property
     def failure(self) -> StorageError | None:
         return self._writer.failure
-
-    def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Ask in order with the writes before."""
-        return self._writer.read(query)
-
-    def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
-        return self.ask(lambda connection: operation(SqliteJournal(connection)))
 
     def find_damage(self) -> asyncio.Future[StorageError | None]:
         return self.ask(partial(find_damage, path=self._path, process=self.process))

@@ -268,12 +268,8 @@ def find_damage(
 ) -> StorageError | None:
     """Read the journal back from its file, as somebody would who opens it tomorrow.
 
-    The write-ahead log goes into the file first: a hole in the log shows only there.
-
-    Args:
-        connection: the one that wrote it; what it knows should be in the file.
-        path: the file; None: there is none to be damaged.
-        process: the number of this process.
+    The write-ahead log goes into the file first: a hole in the log shows only there. This
+    connection wrote it, in the process of this number; without a path there is no file.
 
     Returns:
         What is wrong with it; None when its pages hold together and numbers and last rows are

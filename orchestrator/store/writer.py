@@ -135,7 +135,6 @@ class SqliteKeeper:
         self._file = _file_at(self._path)
 
     def apply(self, operations: Operations) -> list[Any]:
-        """Apply all in one commit; an exception takes the place of a result that failed."""
         results = self._apply_to_disk(operations)
         if self._memory is None:
             return results
@@ -163,7 +162,6 @@ class SqliteKeeper:
             self._is_durable = wanted
 
     def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Read outside of any commit; an exception takes the place of the result."""
         try:
             return operation(self._disk if self._memory is None else self._memory)
         except sqlite3.Error as error:
@@ -172,7 +170,6 @@ class SqliteKeeper:
             return error
 
     def close(self) -> None:
-        """Let go of the database."""
         for connection in (self._disk, self._memory):
             # What was committed is on the disk; closing only tidies the log up.
             with contextlib.suppress(sqlite3.Error):
@@ -284,15 +281,12 @@ class ThreadWriter:
 
     @property
     def failure(self) -> StorageError | None:
-        """The first error of the disk, None while all is well."""
         return self._keeper.failure
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation in the next group; the future is done when it is durable."""
         return self._enqueue(operation, reads=False)
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read in the order of submission, outside of any commit."""
         return self._enqueue(operation, reads=True)
 
     def _enqueue(
@@ -306,7 +300,6 @@ class ThreadWriter:
         return future
 
     async def close(self) -> None:
-        """Finish what was submitted, end the thread, close the database."""
         self._closed = True
         self._closing.set()
         self._queue.put(None)
@@ -344,23 +337,19 @@ class InlineWriter:
 
     @property
     def failure(self) -> StorageError | None:
-        """The first error of the disk, None while all is well."""
         return self._keeper.failure
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation at once."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         _resolve([(future, result) for result in self._keeper.apply([operation])])
         return future
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read at once."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         _resolve([(future, self._keeper.read(operation))])
         return future
 
     async def close(self) -> None:
-        """Close the database."""
         self._keeper.close()
 
 
