@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import (
     JournalMismatchError,
@@ -39,15 +39,14 @@ from orchestrator.text import as_sentence
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
-    from orchestrator.policy.decide import Outcome
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, Manifest
+    from orchestrator.store import Journal
 
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
@@ -56,25 +55,6 @@ _NOTHING = "Nothing was sent."
 _ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
 OLD_MS = 24 * 3600 * 1000
-
-
-class _More(TypedDict, total=False):
-    """What only some runs have on record."""
-
-    verify: bool
-    accept: frozenset[Outcome]
-    manifest: Manifest
-    vdns: tuple[int, ...]
-    source_run: str
-    source_dir: str
-    source_written_ms: int
-    max_failures: tuple[float, bool] | None
-    hold_s: float
-    selection: Mapping[str, object]
-    restored_before: int
-    parent_run: str
-    asks: bool
-    cluster: bool
 
 
 class Opened(NamedTuple):
@@ -199,7 +179,7 @@ def new_plan(
         raise
 
 
-def new_record(  # noqa: PLR0913 - the facts of a run are many
+def new_record(  # noqa: PLR0913 - the facts that every run has
     environment: Environment,
     settings: Settings,
     *,
@@ -207,7 +187,6 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
     directory: RunDirectory | None,
     reason: str,
     dry_run: bool,
-    **more: Unpack[_More],
 ) -> RunRecord:
     """What a new run is, as it goes on record; where it is goes into the registry."""
     base_url = settings.server.base_url
@@ -230,7 +209,6 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
         started_at_ms=environment.clock.wall_ms(),
         dry_run=dry_run,
         secret_key_file=_secret_key_file(settings),
-        **more,
     )
 
 

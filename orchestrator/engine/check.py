@@ -82,14 +82,10 @@ def exit_code_of(steps: list[Step]) -> int:
 async def check(
     load: Callable[[], Settings], *, vdn: int | None, clock: Clock, tell: Callable[[Step], None]
 ) -> list[Step]:
-    """Try everything that an emergency needs.
+    """Try everything that an emergency needs; `tell` is called with each step at once.
 
-    Args:
-        load: loads the settings, or raises SettingsError.
-        vdn: whose campaigns are listed; None: those of server.vdns, and where there is none, what
-            needs a VDN is left out.
-        clock: the time.
-        tell: called with each step as soon as it is known.
+    `load` loads the settings, or raises SettingsError. Without a VDN those of server.vdns are
+    listed; where there is none, what needs one is left out.
     """
     drill = _Drill(clock, tell)
     began_s = clock.now_s()

@@ -151,10 +151,7 @@ def _journal(
         directory=directory,
         reason=options.reason,
         dry_run=options.dry_run,
-        vdns=options.vdns,
-        hold_s=options.hold_s,
-        asks=asks,
-    )
+    )._replace(vdns=options.vdns, hold_s=options.hold_s, asks=asks)
     try:
         return writer.finish(record)
     except StorageError:

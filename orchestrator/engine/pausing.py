@@ -138,6 +138,7 @@ async def _plan(
                 directory=directory,
                 reason=options.reason,
                 dry_run=options.dry_run,
+            )._replace(
                 verify=options.verify,
                 accept=frozenset(options.accept),
                 manifest=Manifest(listed.path, listed.sha256),

@@ -180,6 +180,7 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
                 directory=directory,
                 reason=options.reason,
                 dry_run=options.dry_run,
+            )._replace(
                 source_run=undone.record.run_id,
                 source_dir=str(undone.directory.path),
                 source_written_ms=written_ms,

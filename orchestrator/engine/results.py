@@ -150,20 +150,19 @@ def make_report(
             failure = error
     if tally is None or storage_failed:
         tally = _print_rows(saved, facts.kind, fallback)
+    tally.check(saved.lines())
     if storage_failed and facts.ended is Ended.KILLED:
         facts = facts._replace(ended=Ended.STORAGE)  # its end could not be put on record
-    facts = facts._replace(storage_failed=storage_failed or failure is not None or folder is None)
-    tally.check(saved.lines())
+    facts = facts._replace(storage_failed=storage_failed)
     if folder is not None and failure is None:
         try:
             write_summary(folder, summary_document(facts, tally))
-        except StorageError as error:
-            failure = error
-            facts = facts._replace(storage_failed=True)
-        else:
             if not is_stored(folder):
                 failure = StorageError(f"the report in {folder} is gone")
-                facts = facts._replace(storage_failed=True)
+        except StorageError as error:
+            failure = error
+    if folder is None or failure is not None:
+        facts = facts._replace(storage_failed=True)
     return Stored(facts, tally, failure or unread)
 
 

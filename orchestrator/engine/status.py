@@ -61,9 +61,8 @@ async def status(
     shares_rate = environment.shares_rate and has_shared_rate(settings)
     environment = replace(environment, shares_rate=shares_rate)
     record = new_record(
-        environment, settings, kind=RunKind.PAUSE_ALL, directory=None, reason="", dry_run=True,
-        vdns=vdns,
-    )  # fmt: skip
+        environment, settings, kind=RunKind.PAUSE_ALL, directory=None, reason="", dry_run=True
+    )._replace(vdns=vdns)
     in_memory = PlanWriter(None).finish(record)
     # As a list: an emergency would take the rate first, and never give up.
     spec = RunSpec(kind=RunKind.PAUSE, settings=settings, journal=in_memory, directory=None)

@@ -101,7 +101,7 @@ class RunDirectory:
             raise StorageError(f"{self.path}: {error.strerror}") from error
         if not take_lock(descriptor):
             os.close(descriptor)
-            raise self._taken()
+            raise self.refusal()
         if not _is_still(self.path, descriptor):
             os.close(descriptor)
             raise StorageError(
@@ -109,7 +109,14 @@ class RunDirectory:
             )
         self._descriptor = descriptor
         self._holder = Holder(os.getpid(), host, since)
-        self._tell_holder(self._holder)
+        try:
+            self._write_holder(self._holder)
+        except OSError as error:
+            self.release()
+            raise StorageError(
+                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
+                advice="make room there, or correct the rights",
+            ) from error
 
     def note_ending(self, why: str) -> None:
         """Say that the process that works here is ending: a second signal would cut it off."""
@@ -132,26 +139,22 @@ class RunDirectory:
         try:
             with open(self.path / HOLDER, "rb", opener=without_waiting) as file:
                 told = json.loads(file.read())
-            return Holder(
-                int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40]
-            )._replace(ending=str(told.get("ending", ""))[:200])
+            host, since, ending = str(told["host"]), str(told["since"]), str(told.get("ending", ""))
+            return Holder(int(told["pid"]), host[:80], since[:40], ending[:200])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def _taken(self) -> RefusedError:
-        holder = self.holder()
-        who = str(holder) if holder else "another process"
-        return RefusedError(
-            f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
-            advice=f"wait for it, or end it as Ctrl-C would: `orchestrator stop {self._called()}`",
-        )
-
-    def _called(self) -> str:
-        """How a command names this run: by its id, or by its directory if that is no id."""
+    def refusal(self) -> RefusedError:
+        """Why nobody else can work here; a command names the run by its id, or its directory."""
         import shlex  # noqa: PLC0415 - for a refusal
 
         name = self.path.name
-        return name if _RUN_ID.fullmatch(name) else shlex.quote(str(self.path))
+        called = name if is_run_id(name) else shlex.quote(str(self.path))
+        return RefusedError(
+            f"run {name} is being worked on by {self.holder() or 'another process'}."
+            " Nothing was sent.",
+            advice=f"wait for it, or end it as Ctrl-C would: `orchestrator stop {called}`",
+        )
 
     @property
     def is_live(self) -> bool:
@@ -176,16 +179,6 @@ class RunDirectory:
                 if _OWN_FILE.fullmatch(child.name):
                     child.unlink(missing_ok=True)
         self.remove_if_empty()
-
-    def _tell_holder(self, holder: Holder) -> None:
-        try:
-            self._write_holder(holder)
-        except OSError as error:
-            self.release()
-            raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
-                advice="make room there, or correct the rights",
-            ) from error
 
     def _write_holder(self, holder: Holder) -> None:
         temporary = self.path / _NEXT_HOLDER
@@ -362,7 +355,7 @@ def _check_empty(path: Path) -> None:
         rival = RunDirectory(path)
         if rival.is_live:
             # the same command, started at the same moment, was quicker
-            raise rival._taken()  # noqa: SLF001 - the same words for the same refusal
+            raise rival.refusal()
         raise UsageError(
             f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
             advice=_ADVICE,
