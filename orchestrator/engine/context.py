@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator.engine.dispatcher import Dispatcher
 from orchestrator.log import Level
 from orchestrator.model import Action, CampaignRef
-from orchestrator.policy.auth import AuthState, VdnAccess
-from orchestrator.policy.breaker import Breaker
+from orchestrator.policy.auth import VdnAccess
 from orchestrator.policy.decide import Outcome
-from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.quiet import LagMeter, gap_between_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
     from orchestrator.store import OutcomeRecord, Store
 
 
-#: the middle of this range is the breaker's first probe: 0.25 s
-_PROBE_BASE_S = 0.5
-#: the longest range between probes; its middle is what a recovery may go unnoticed
-_PROBE_CAP_S = 6.0
 #: seconds that answers get after a signal; with the last look and the report it is 9 at most
 _DRAIN_S = 3.0
 
@@ -144,22 +138,14 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
     progress.ceiling_per_s = settings.pace.rate_per_s
     progress.concurrency = settings.pace.concurrency
     emergency = spec.kind is RunKind.PAUSE_ALL
-    patience_s = math.inf if emergency else settings.retry.patience_s
-    cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
     dispatcher = Dispatcher(
-        transport=environment.make_transport(settings),
-        clock=clock,
-        pacer=Pacer(settings.pace.rate_per_s),
-        auth_state=AuthState(settings.signing),
-        credentials=settings.credentials,
-        retry=settings.retry,
-        stopping=stopping,
-        progress=progress,
-        events=environment.events,
-        changes=_breaker(cap_s, patience_s),
-        reads=_breaker(cap_s, patience_s),
+        environment.make_transport(settings),
+        settings,
+        clock,
+        stopping,
+        progress,
+        environment.events,
         emergency=emergency,
-        concurrency=settings.pace.concurrency,
     )
     if environment.shared_rate is not None:
         dispatcher.departures.shared = environment.shared_rate(dispatcher)
@@ -181,7 +167,7 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         max_attempts=settings.retry.max_attempts,
         verifies=not emergency and spec.journal.record().is_verified,
         access=VdnAccess(emergency=emergency),
-        patience_s=patience_s,
+        patience_s=math.inf if emergency else settings.retry.patience_s,
     )
     stopping.on_stop(lambda: _note_stop(context))
     dispatcher.is_pointless = lambda key: (
@@ -198,10 +184,6 @@ def _note_stop(context: RunContext) -> None:
     context.progress.ending = context.stopping.why
     if context.stopping.ended in SIGNAL_EXIT_CODES:
         context.dispatcher.drain_within(_DRAIN_S)
-
-
-def _breaker(cap_s: float, patience_s: float) -> Breaker:
-    return Breaker(probe_base_s=_PROBE_BASE_S, probe_cap_s=cap_s, patience_s=patience_s)
 
 
 def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:

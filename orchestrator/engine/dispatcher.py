@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.engine.departures import Departing, Departures, Signer
@@ -20,8 +20,9 @@ from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.verdict import Health, Kind, Verdict, judge
-from orchestrator.policy.auth import Recovery
+from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
+from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.retry import backoff_s, retry_after_s
 from orchestrator.policy.server_clock import ServerClock
 from orchestrator.policy.unreadable import Unreadable
@@ -37,10 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
     from orchestrator.model import CampaignRef
-    from orchestrator.policy.auth import AuthState
-    from orchestrator.policy.breaker import Breaker
-    from orchestrator.policy.pacer import Pacer
-    from orchestrator.settings.schema import CredentialSettings, RetrySettings
+    from orchestrator.settings.load import Settings
 
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
@@ -73,26 +71,22 @@ class Dispatcher:
     """The one way to the server."""
 
     transport: Transport
+    settings: Settings
     clock: Clock
-    pacer: Pacer
-    auth_state: AuthState
-    credentials: CredentialSettings
-    retry: RetrySettings
     stopping: Stopping
     progress: Progress
     events: Events
-    #: for changes, and for reads: the two of `breakers`
-    changes: InitVar[Breaker]
-    reads: InitVar[Breaker]
     #: nothing is given up for what may be an outage
     emergency: bool
-    #: requests in flight at most
-    concurrency: int
     #: rings when a breaker closes, the first answer is in, or the run ends
     alarm: Alarm = field(default_factory=Alarm)
     #: changes that have lost their sense since they were asked for: their VDN refuses us
     is_pointless: Callable[[Hashable], bool] = lambda _: False
     has_sent_a_change: bool = False
+    #: requests in flight at most
+    concurrency: int = field(init=False)
+    pacer: Pacer = field(init=False)
+    auth_state: AuthState = field(init=False)
     breakers: Breakers = field(init=False)
     departures: Departures = field(init=False)
     signer: Signer = field(init=False)
@@ -108,18 +102,28 @@ class Dispatcher:
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _echo: EchoMask = field(init=False)
 
-    def __post_init__(self, changes: Breaker, reads: Breaker) -> None:
-        """Let a stop wake whoever waits here."""
-        self._echo = EchoMask(self.credentials.secret_key)
-        self.signer = Signer(self.credentials, self.auth_state, self.clock)
-        self.contact = FirstContact(emergency=self.emergency, patience_s=changes.patience_s)
+    def __post_init__(self) -> None:
+        """Make the parts; let a stop wake whoever waits here."""
+        settings = self.settings
+        self.concurrency = settings.pace.concurrency
+        self.pacer = Pacer(settings.pace.rate_per_s)
+        self.auth_state = AuthState(settings.signing)
+        self._echo = EchoMask(settings.credentials.secret_key)
+        self.signer = Signer(settings.credentials, self.auth_state, self.clock)
         self.departures = Departures(
             self.pacer, self.clock, self.alarm, self.progress, concurrency=self.concurrency
         )
         self.breakers = Breakers(
-            changes, reads, self.clock, self.stopping, self.progress, self.events,
-            self.alarm, emergency=self.emergency, patience_s=self.retry.patience_s,
-        )  # fmt: skip
+            settings.retry,
+            self.clock,
+            self.stopping,
+            self.progress,
+            self.events,
+            self.alarm,
+            self.emergency,
+        )
+        patience_s = self.breakers.changes.patience_s
+        self.contact = FirstContact(emergency=self.emergency, patience_s=patience_s)
         self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.waiting > 0)
         self.stopping.on_stop(self.alarm.ring)
 
@@ -340,8 +344,8 @@ class Dispatcher:
         """Seconds before the next repeat, with full jitter."""
         return backoff_s(
             repeats=repeats,
-            base_s=self.retry.backoff_base_s,
-            cap_s=self.retry.backoff_cap_s,
+            base_s=self.settings.retry.backoff_base_s,
+            cap_s=self.settings.retry.backoff_cap_s,
             chance=self.clock.chance(),
         )
 
