@@ -72,7 +72,7 @@ class Departures:
         #: when a read that yields was last let through, monotonic seconds
         self._yielded_s = -math.inf
         #: requests that have left and may still be answered
-        self._out = 0
+        self.out = 0
         #: requests that were given up since the last answer
         self._unanswered = 0
 
@@ -127,7 +127,7 @@ class Departures:
 
         The last of them is kept for the one that asks, in a sleep of half a minute, again.
         """
-        if not self._unanswered or self._unanswered + self._out < self._may_wake_to - 1:
+        if not self._unanswered or self._unanswered + self.out < self._may_wake_to - 1:
             return 0.0
         assert self.pacer.last_s is not None
         return max(0.0, self.pacer.last_s + _ASLEEP_AGAIN_S - now_s)
@@ -135,7 +135,7 @@ class Departures:
     async def let_changes_pass(self, stopping: Stopping) -> None:
         """Return when a read may be sent beside the PUTs that wait: they leave it PASS_SHARE."""
         async with self._yielding:
-            while self._are_changes_waiting() and not stopping.is_stopping:
+            while (self._changes_waiting or self.are_changes_queued()) and not stopping.is_stopping:
                 due_s = self._yielded_s + 1 / (PASS_SHARE * self.pacer.ceiling_per_s)
                 wait_s = due_s - self._clock.now_s()
                 if wait_s <= 0:
@@ -143,18 +143,7 @@ class Departures:
                 await self._alarm.sleep(wait_s)
             self._yielded_s = self._clock.now_s()
 
-    def _are_changes_waiting(self) -> bool:
-        return self._changes_waiting > 0 or self.are_changes_queued()
-
     # -- what has left ------------------------------------------------------------------------
-
-    def note_sent(self) -> None:
-        """One request more has left."""
-        self._out += 1
-
-    def note_returned(self) -> None:
-        """It is answered, or nobody waits for its answer any more."""
-        self._out -= 1
 
     def note_answer(self, answer: Answer, sent: SendRecord, *, now_s: float) -> None:
         """A server that is silent for long may be asleep: what it was sent arrives as it wakes."""
@@ -162,7 +151,7 @@ class Departures:
             self._unanswered += 1
         elif answer.http_status is not None:
             if self._unanswered:
-                self.pacer.surfaced(self._unanswered + self._out + 1, now_s=now_s)
+                self.pacer.surfaced(self._unanswered + self.out + 1, now_s=now_s)
                 self._unanswered = 0
             self.pacer.record_response(sent, now_s=now_s)
 
@@ -218,7 +207,7 @@ class Departing:
         dispatcher.progress.requests += 1
         dispatcher.has_sent_a_change = dispatcher.has_sent_a_change or is_change
         if self.sent is None:
-            dispatcher.departures.note_sent()
+            dispatcher.departures.out += 1
         self.sent = sent
         self.sent_at_ms = dispatcher.clock.wall_ms()
         # it is signed as soon as this returns

@@ -214,7 +214,7 @@ class Dispatcher:
             self._limits.discard(limit)
             self.progress.in_flight -= 1
             if departure.sent is not None:
-                self.departures.note_returned()
+                self.departures.out -= 1
         answer = self._echo.masked(answer)
         self.server_clock.note(
             answer.date, sent_ms=departure.sent_at_ms, now_ms=self.clock.wall_ms()

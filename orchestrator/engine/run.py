@@ -11,7 +11,6 @@ import math
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.engine.context import build_context
@@ -145,7 +144,9 @@ async def live(
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
     if spec.directory is not None:
-        environment.stopping.on_stop(partial(_note_ending_in, spec.directory, environment.stopping))
+        # for `stop` in another terminal, which must not send a second signal
+        note_ending, stopping = spec.directory.note_ending, environment.stopping
+        stopping.on_stop(lambda: note_ending(stopping.why))
     try:
         await work_on_record(environment, spec, journal, work, before_report=before_report)
         result = await _report(environment, spec, journal)
@@ -333,11 +334,6 @@ async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None
         if refusal is not None and not context.dispatcher.auth_state.accepted:
             why = f"{why}; {refusal.reason}"
         context.stopping.stop(Ended.DEADLINE, why)
-
-
-def _note_ending_in(directory: RunDirectory, stopping: Stopping) -> None:
-    """For `stop` in another terminal, which must not send a second signal."""
-    directory.note_ending(stopping.why)
 
 
 def _real_client(settings: Settings, clock: Clock) -> Transport:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import new_record
@@ -92,12 +93,10 @@ class _Looking:
         context.progress.phase = "reading"
         each = self.emergency.each
         vdns = self.emergency.vdns
-        await each(self._prove if self.proves else self._pass, vdns.by_id.values())
+        look = self._prove if self.proves else partial(make_pass, self.emergency)
+        await each(look, vdns.by_id.values())
         if self.proves and all(vdns.is_quiet(vdn) for vdn in vdns.by_id.values()):
             await self.emergency.prove_together(until_s=context.clock.now_s())
-
-    async def _pass(self, vdn: Vdn) -> None:
-        await make_pass(self.emergency, vdn)
 
     async def _prove(self, vdn: Vdn) -> None:
         context = self.emergency.context

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
@@ -351,7 +352,7 @@ class _Verification:
         context.progress.reopened += len(again)
         source = COURSES[context.action].source
         wanted = [Planned(one.seq, one.ref, source) for one in again]
-        await run_pool(context, _each(wanted), self._put_once_more)
+        await run_pool(context, _each(wanted), partial(complete_campaign, context))
         accepted = {one.ref for one in again if one.history.accepted}
         for one in wanted:
             now = await known_campaign(context, one.ref)
@@ -363,9 +364,6 @@ class _Verification:
                     context, now, decision, Standing.UNCHECKED, "", now.accepted_at_ms
                 )
                 await context.complete(made, confirms=True)
-
-    async def _put_once_more(self, planned: Planned) -> None:
-        await complete_campaign(self.context, planned)
 
 
 async def verify_vdn(context: RunContext, count: VdnCount) -> None:
