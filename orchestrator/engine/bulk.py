@@ -1,6 +1,6 @@
 """A whole list: look, pause, give one more attempt, verify; each VDN as soon as it is ready.
 
-When the run is ending, nothing is verified any more; last_look.py reads what is in doubt.
+When the run is ending, nothing is verified any more; looks.py reads what is in doubt.
 """
 
 from __future__ import annotations
@@ -334,10 +334,9 @@ async def _from_ready(
 ) -> AsyncIterator[Planned]:
     while (count := await ready.get()) is not None:
         context.progress.phase = _PHASES[context.action]
-        after = 0
-        while True:
-            chunk = await context.journal.pending(vdn_id=count.vdn_id, after=after, limit=_CHUNK)
-            if not chunk or context.stopping.is_stopping or count.vdn_id in context.access.closed:
+        vdn_id, after = count.vdn_id, 0
+        while chunk := await context.journal.pending(vdn_id=vdn_id, after=after, limit=_CHUNK):
+            if context.stopping.is_stopping or vdn_id in context.access.closed:
                 break
             for planned in chunk:
                 checks.handed_out(planned)
@@ -348,10 +347,7 @@ async def _from_ready(
 
 async def _undecided(context: RunContext, standing: Standing) -> AsyncIterator[Planned]:
     after = 0
-    while True:
-        chunk = await context.journal.undecided(standing, after=after, limit=_CHUNK)
-        if not chunk:
-            return
+    while chunk := await context.journal.undecided(standing, after=after, limit=_CHUNK):
         for planned in chunk:
             yield planned
         after = chunk[-1].seq

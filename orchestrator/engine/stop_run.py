@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.saved import id_of, read_again
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.rows import iso_time
-from orchestrator.store.lock_owner import holds_lock, is_frozen
+from orchestrator.store.kernel import holds_lock, is_frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

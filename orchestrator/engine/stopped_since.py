@@ -10,7 +10,7 @@ import asyncio
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.reconcile import changed_by
+from orchestrator.engine.reconcile import changed_by, unseen_record
 from orchestrator.engine.undone import find_undone, read_stop, shortened, vdns_of
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.isales.verdict import Kind
@@ -18,7 +18,7 @@ from orchestrator.model import Status
 from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.policy.quiet import LagMeter
 from orchestrator.reports.rows import RunKind
-from orchestrator.store import OutcomeRecord, Standing, open_saved
+from orchestrator.store import Standing, open_saved
 from orchestrator.store.registry import newest_runs
 
 if TYPE_CHECKING:
@@ -144,16 +144,14 @@ async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path)
         lambda: (list(_stops_since(record, state_dir)), list(_live_stops_before(record, state_dir)))
     )
     named = [
-        OutcomeRecord(
-            seq=known.seq,
-            ref=known.ref,
-            decision=Decision(Outcome.FAILED, known.evidence, changed_by(known)),
-            standing=known.standing or Standing.FINAL,
-            settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
-            state_after=Status.SUSPENDED,
-            seen_at_ms=known.settled_at_ms,
-            error=f"stopped again by {_words(stop.record)}",
-        )
+        unseen_record(
+            context,
+            known,
+            Decision(Outcome.FAILED, known.evidence, changed_by(known)),
+            known.standing or Standing.FINAL,
+            f"stopped again by {_words(stop.record)}",
+            known.settled_at_ms,
+        )._replace(state_after=Status.SUSPENDED, seen_at_ms=known.settled_at_ms)
         for known in overtaken
         if (stop := _stopped_by(known, newer, older))
     ]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
-from orchestrator.engine.case import Case
-from orchestrator.engine.causes import is_one_of_the_last, look_into
+from orchestrator.engine.case import Case, is_one_of_the_last, look_into
 from orchestrator.engine.context import RanOut
 from orchestrator.engine.reconcile import look_record, read_state, unseen_record
 from orchestrator.engine.stop import StoppedError

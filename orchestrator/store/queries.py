@@ -11,15 +11,6 @@ from orchestrator.policy.decide import SUCCESSES, Evidence
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.rows import SweepRecord
 from orchestrator.reports.summary import Ended
-from orchestrator.store.attempts import (
-    ATTEMPT_COLUMNS,
-    EVIDENCES,
-    OUTCOMES,
-    STATUSES,
-    Attempt,
-    by_campaign,
-    history_of,
-)
 from orchestrator.store.base import (
     Known,
     Mark,
@@ -28,6 +19,15 @@ from orchestrator.store.base import (
     Restorable,
     Standing,
     VdnCount,
+)
+from orchestrator.store.histories import (
+    ATTEMPT_COLUMNS,
+    EVIDENCES,
+    OUTCOMES,
+    STATUSES,
+    Attempt,
+    by_campaign,
+    history_of,
 )
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.reports.files import without_waiting
-from orchestrator.store.mounts import refuse_network_file_system
+from orchestrator.store.kernel import refuse_network_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

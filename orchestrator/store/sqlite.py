@@ -17,10 +17,9 @@ from orchestrator.errors import StorageError
 from orchestrator.model import Action
 from orchestrator.reports.rows import RunKind
 from orchestrator.store import queries
-from orchestrator.store.report_rows import report_rows
+from orchestrator.store.histories import report_rows
 from orchestrator.store.run_record import Notes, from_meta, noted
 from orchestrator.store.tables import (
-    STEPS_BETWEEN_LOOKS,
     Row,
     check_whole,
     connect,
@@ -120,9 +119,7 @@ def open_saved(
     """
     with _as_old_as_before(path), contextlib.closing(connect_to_read(path)) as connection:
         if whole:
-            connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
-            check_whole(connection, path)
-            connection.set_progress_handler(None, 0)
+            check_whole(connection, path, is_unwanted=is_unwanted)
         try:
             yield SqliteJournal(connection, path)
         except sqlite3.Error as error:
@@ -156,9 +153,7 @@ def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJo
     """
     connection = connect(path)
     try:
-        connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
-        check_whole(connection, path)
-        connection.set_progress_handler(None, 0)
+        check_whole(connection, path, is_unwanted=is_unwanted)
         set_durable(connection)
     except BaseException:
         connection.close()

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.store import run_dir as run_directory
-from orchestrator.store.mounts import file_system_of, refuse_network_file_system
+from orchestrator.store.kernel import file_system_of, refuse_network_file_system
 from orchestrator.store.run_dir import (
     JOURNAL,
     Holder,

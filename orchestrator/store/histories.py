@@ -1,28 +1,28 @@
-"""The rows of the report, from the journal.
+"""What was tried of each campaign, as a journal has it: its history, and its row of the report.
 
-What has no outcome on record gets the one that its history supports, and no better.
+An intent without an answer from an earlier process is an attempt in doubt. What has no outcome on
+record gets the one that its history supports, and no better.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import itertools
+import operator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.isales.codes import name_of
 from orchestrator.isales.verdict import CONSEQUENCES, Kind, Repeat
-from orchestrator.model import STATUS_NAMES
-from orchestrator.policy.decide import SUCCESSES, Changed, Evidence, Outcome, decide_unseen
-from orchestrator.reports.rows import ReportRow
-from orchestrator.store.attempts import (
-    ATTEMPT_COLUMNS,
-    CHANGES,
-    EVIDENCES,
-    KINDS,
-    OUTCOMES,
-    STATUSES,
-    Attempt,
-    by_campaign,
-    history_of,
+from orchestrator.model import STATUS_NAMES, Status
+from orchestrator.policy.decide import (
+    SUCCESSES,
+    Changed,
+    Evidence,
+    History,
+    Outcome,
+    decide_unseen,
 )
+from orchestrator.reports.rows import ReportRow
 from orchestrator.store.base import Standing
 
 if TYPE_CHECKING:
@@ -30,9 +30,79 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.model import Action
-    from orchestrator.policy.decide import History
 
+#: of `attempts`, in the order of `Attempt`
+ATTEMPT_COLUMNS = (
+    "seq, number, before, state, sent_at_ms, kind, in_doubt, code, descr, http_status, reason,"
+    " life, answered_at_ms, intent_at_ms"
+)
+#: by what the journal holds; a table is quicker than the enum itself, and a report asks four times
+#: a row
+STATUSES: dict[int | None, Status] = {int(status): status for status in Status}
+OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+EVIDENCES = {evidence.value: evidence for evidence in Evidence}
+_CHANGES = {changed.value: changed for changed in Changed}
+_KINDS = {kind.value: kind for kind in Kind}
 _STATE_NAMES = {int(status): name for status, name in STATUS_NAMES.items()}
+
+
+class Attempt(NamedTuple):
+    """One attempt on a campaign."""
+
+    seq: int
+    number: int
+    before: int | None
+    state: str
+    sent_at_ms: int | None
+    kind: str | None
+    in_doubt: int | None
+    code: str | None
+    descr: str | None
+    http_status: int | None
+    reason: str | None
+    process: int
+    answered_at_ms: int | None
+    intent_at_ms: int
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether nobody knows what came of it."""
+        return bool(self.in_doubt) or self.state == "intended"
+
+
+#: `Attempt(*row)` without a Python call in between: 0.2 against 0.9 µs
+_to_attempt = functools.partial(tuple.__new__, Attempt)
+
+
+def by_campaign(
+    rows: Iterable[tuple[Any, ...]],
+) -> Iterator[tuple[int, list[Attempt]]]:
+    """Attempts that come in the order of their campaigns, campaign by campaign."""
+    for seq, group in itertools.groupby(map(_to_attempt, rows), key=operator.itemgetter(0)):
+        yield seq, list(group)
+
+
+def history_of(attempts: Sequence[Attempt], before: Status | None) -> History:
+    """What its attempts say of a campaign; `before` is what a look showed."""
+    if not attempts:
+        return History(before)
+    sent, doubted, accepted = 0, False, False
+    last: str | None = None
+    known_before: Status | None = None
+    for one in attempts:
+        if one.state == "not_sent":
+            continue
+        sent += 1
+        if one.doubtful:
+            doubted = True
+            known_before = STATUSES.get(one.before)
+        if one.kind is not None:
+            last = one.kind
+            accepted = accepted or last == Kind.ACCEPTED
+    return History(known_before or before, sent, doubted, accepted, _KINDS[last] if last else None)
+
+
+# -- the report -------------------------------------------------------------------------------
 
 
 def report_rows(
@@ -78,7 +148,7 @@ def _report_row(
     elif planned_only and outcome is None:
         ending = (Outcome.PLANNED, Evidence.NONE, Changed.NO, "")
     elif outcome is not None and not _is_outdated(standing, changed, settled_at_ms, attempts):
-        ending = (OUTCOMES[outcome], EVIDENCES[evidence], CHANGES[changed], error or "")
+        ending = (OUTCOMES[outcome], EVIDENCES[evidence], _CHANGES[changed], error or "")
     else:
         history = history_of(attempts, STATUSES.get(status))
         ending = _without_outcome(action, history, _last_answered(attempts))
@@ -105,7 +175,7 @@ def _report_row(
         duplicate_of=first_line,
         run_id=run_id,
         error=ending[3],
-        cause=KINDS[last.kind] if last and last.kind else None,
+        cause=_KINDS[last.kind] if last and last.kind else None,
     )
 
 
