@@ -68,7 +68,7 @@ class RunContext:
     #: ends the watch for the deadline, which bounds only the time until quiet
     lift_deadline: Callable[[], object] = lambda: None
     #: called before an intent is recorded: a restore marks the undone run's journal
-    before_intent: Callable[[int], Awaitable[None]] | None = None
+    before_intent: Callable[[CampaignRef], Awaitable[None]] | None = None
     #: called with every outcome on record
     after_settled: Callable[[OutcomeRecord], None] | None = None
     #: called with every answer to a PUT, once it is on record

@@ -9,7 +9,7 @@ again (docs/spec/evidence.md, rule 9).
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ from orchestrator.engine.undone import (
     undo_facts,
     warn_of_strangers,
 )
-from orchestrator.errors import BugError, RefusedError
+from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
@@ -51,6 +51,7 @@ from orchestrator.reports.undo import undo_lines
 from orchestrator.store import Gap, Mark, MarkState, Standing, gap_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from orchestrator.engine.context import RunContext
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
     from orchestrator.reports.undo import UndoFacts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Restorable
+    from orchestrator.store import Known, Restorable
     from orchestrator.store.marks import MarkFile
     from orchestrator.store.run_dir import RunDirectory
 
@@ -88,10 +89,7 @@ async def restore(
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
     written_ms = last_written_ms(source)
-    hold_undone(environment, source)
-    try:
-        _warn_of_gap(source, environment)
-        undone = await read_undone(source, environment)
+    async with _held_undone(environment, source) as undone:
         refuse_if_old(
             environment,
             undone.record,
@@ -106,8 +104,6 @@ async def restore(
             await _ask(confirm, settings, choice, facts)
         result = await _begin(settings, options, environment, undone, choice, written_ms)
         return replace(result, undo=facts)
-    finally:
-        source.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +198,7 @@ async def continue_restore(
 ) -> RunResult:
     """One more process for an interrupted restore."""
     source = find_undone(opened.record, settings.state_dir)
-    hold_undone(environment, source)
-    try:
-        _warn_of_gap(source, environment)
-        undone = await read_undone(source, environment)
+    async with _held_undone(environment, source) as undone:
         marks = open_marks(undone)
         try:
             return await _live(
@@ -213,17 +206,22 @@ async def continue_restore(
             )
         finally:
             await marks.close()
+
+
+@asynccontextmanager
+async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncIterator[Undone]:
+    """The run that is undone, held until the block ends."""
+    hold_undone(environment, source)
+    try:
+        if gap_of(source.journal) is Gap.LOST:
+            environment.events.warning(
+                "journal.incomplete",
+                run_id=source.path.name,
+                reason="its disk failed; what it paused after that will not be started",
+            )
+        yield await read_undone(source, environment)
     finally:
         source.release()
-
-
-def _warn_of_gap(source: RunDirectory, environment: Environment) -> None:
-    if gap_of(source.journal) is Gap.LOST:
-        environment.events.warning(
-            "journal.incomplete",
-            run_id=source.path.name,
-            reason="its disk failed; what it paused after that will not be started",
-        )
 
 
 async def _ask(confirm: Confirm, settings: Settings, choice: Choice, facts: UndoFacts) -> None:
@@ -258,12 +256,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         await marks.add(found, at_ms=environment.clock.wall_ms())
 
     async def work(context: RunContext) -> None:
-        refs = await context.journal.refs()
-
-        async def before_intent(seq: int) -> None:
-            ref = refs.get(seq)
-            if ref is None:
-                raise BugError(f"row {seq} of the restore has no campaign")
+        async def before_intent(ref: CampaignRef) -> None:
             intended.add(ref)
             await mark([(ref, Mark(MarkState.INTENDED, run_id))])
 
@@ -278,20 +271,14 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
     async def remember(context: RunContext) -> None:
         """Record beside the undone run's journal what came of each start."""
         await _settle_perhaps_started(context, undone)
-        found: list[tuple[CampaignRef, Mark]] = []
-        for vdn_id in {one.ref.vdn_id for one in undone.candidates}:
-            for known in await context.journal.known_of_vdn(vdn_id):
-                started = known.history.accepted or known.outcome is Outcome.RESTORED
-                if known.history.attempts or started:
-                    state = (
-                        MarkState.RESTORED
-                        if started
-                        else _unstarted(known.history.doubted, known.outcome)
-                    )
-                    found.append((known.ref, Mark(state, run_id)))
-                elif known.ref in intended:
-                    found.append((known.ref, Mark(MarkState.CLEARED, run_id)))  # it never left
-        await mark(found)
+        await mark(
+            [
+                (known.ref, Mark(state, run_id))
+                for vdn_id in {one.ref.vdn_id for one in undone.candidates}
+                for known in await context.journal.known_of_vdn(vdn_id)
+                if (state := _came_of(known, was_meant=known.ref in intended))
+            ]
+        )
         await name_newer_stops(context, undone, settings.state_dir)
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
@@ -346,7 +333,11 @@ async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> N
         await context.complete(*left)
 
 
-def _unstarted(doubted: bool, outcome: Outcome | None) -> MarkState:  # noqa: FBT001 - a pair of facts
-    if doubted and outcome in {None, Outcome.UNKNOWN}:
+def _came_of(known: Known, *, was_meant: bool) -> MarkState | None:
+    """What became of a start; None: it was never meant."""
+    history = known.history
+    if history.accepted or known.outcome is Outcome.RESTORED:
+        return MarkState.RESTORED
+    if history.attempts and history.doubted and known.outcome in {None, Outcome.UNKNOWN}:
         return MarkState.INTENDED
-    return MarkState.CLEARED
+    return MarkState.CLEARED if history.attempts or was_meant else None

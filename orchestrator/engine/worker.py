@@ -233,7 +233,7 @@ async def _try_to_send(context: RunContext, case: Case) -> Verdict | None:
     ref = case.planned.ref
     async with dispatcher.permit(ref, change=True) as permit:
         if context.before_intent is not None:
-            await context.before_intent(case.planned.seq)
+            await context.before_intent(ref)
         case.number += 1
         planned = case.planned
         now_ms = context.clock.wall_ms()

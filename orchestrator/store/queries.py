@@ -133,12 +133,6 @@ def known_of_vdn(connection: sqlite3.Connection, vdn_id: int) -> list[Known]:
     )
 
 
-def refs(connection: sqlite3.Connection) -> dict[int, CampaignRef]:
-    """Place → campaign of a whole plan; for a restore, whose plan is short."""
-    rows = connection.execute("SELECT seq, vdn_id, campaign_id FROM plan WHERE problem = ''")
-    return {seq: CampaignRef(vdn_id, campaign_id) for seq, vdn_id, campaign_id in rows}
-
-
 def restorable(connection: sqlite3.Connection) -> list[Restorable]:
     """The campaigns that this run changed, in order.
 

@@ -193,7 +193,6 @@ class SqliteStore:
     has_retries = _asks(queries.has_retries)
     vdn_counts = _asks(queries.vdn_counts)
     open_vdn_counts = _asks(queries.open_vdn_counts)
-    refs = _asks(queries.refs)
     restorable = _asks(queries.restorable)
 
     def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
