@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.options import PauseAllOptions, PauseOptions, RestoreOptions
     from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
     from orchestrator.settings.load import Settings
@@ -179,16 +180,14 @@ def new_plan(
         raise
 
 
-def new_record(  # noqa: PLR0913 - the facts that every run has
+def new_record(
     environment: Environment,
     settings: Settings,
-    *,
     kind: RunKind,
     directory: RunDirectory | None,
-    reason: str,
-    dry_run: bool,
+    options: PauseOptions | PauseAllOptions | RestoreOptions,
 ) -> RunRecord:
-    """What a new run is, as it goes on record; where it is goes into the registry."""
+    """What every new run is, as it goes on record; where it is goes into the registry."""
     base_url = settings.server.base_url
     run_id = run_id_of(environment, directory)
     if directory is not None:
@@ -196,7 +195,7 @@ def new_record(  # noqa: PLR0913 - the facts that every run has
     return RunRecord(
         run_id=run_id,
         kind=kind,
-        reason=reason,
+        reason=options.reason,
         operator=settings.operator.name,
         host=environment.host,
         version=VERSION,
@@ -207,7 +206,7 @@ def new_record(  # noqa: PLR0913 - the facts that every run has
         rate_per_s=settings.pace.rate_per_s,
         concurrency=settings.pace.concurrency,
         started_at_ms=environment.clock.wall_ms(),
-        dry_run=dry_run,
+        dry_run=options.dry_run,
         secret_key_file=_secret_key_file(settings),
     )
 

@@ -131,14 +131,8 @@ async def _plan(
             _tell_skipped(str(manifest or "standard input"), listed.refused, environment)
             _check_size(listed.counts, options)
             limit = options.max_failures
-            record = new_record(
-                environment,
-                settings,
-                kind=RunKind.PAUSE,
-                directory=directory,
-                reason=options.reason,
-                dry_run=options.dry_run,
-            )._replace(
+            record = new_record(environment, settings, RunKind.PAUSE, directory, options)
+            record = record._replace(
                 verify=options.verify,
                 accept=frozenset(options.accept),
                 manifest=Manifest(listed.path, listed.sha256),

@@ -277,7 +277,7 @@ def unseen_record(  # noqa: PLR0913, PLR0917 - the parts of a record
     one: Known | Planned,
     decision: Decision,
     standing: Standing,
-    error: str = "",
+    error: str,
     at_ms: int | None = None,
 ) -> OutcomeRecord:
     """The record of a decision that no look stands behind; of now, unless it was at rest before."""

@@ -169,14 +169,8 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
             directory = new_directory(environment, settings.state_dir, options.run_dir)
         held.callback(directory.release)
         with unbegun(), new_plan(directory) as writer:
-            record = new_record(
-                environment,
-                settings,
-                kind=RunKind.RESTORE,
-                directory=directory,
-                reason=options.reason,
-                dry_run=options.dry_run,
-            )._replace(
+            record = new_record(environment, settings, RunKind.RESTORE, directory, options)
+            record = record._replace(
                 source_run=undone.record.run_id,
                 source_dir=str(undone.directory.path),
                 source_written_ms=written_ms,

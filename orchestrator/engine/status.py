@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.begin import new_record
 from orchestrator.engine.context import build_context
 from orchestrator.engine.emergency import Emergency
+from orchestrator.engine.options import PauseAllOptions
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.run import RunSpec, perform
 from orchestrator.engine.vdns import End, Vdn, Vdns
@@ -61,10 +62,9 @@ async def status(
     # Nothing is left behind; where no run has ever sent, there is no rate to share.
     shares_rate = environment.shares_rate and has_shared_rate(settings)
     environment = replace(environment, shares_rate=shares_rate)
-    record = new_record(
-        environment, settings, kind=RunKind.PAUSE_ALL, directory=None, reason="", dry_run=True
-    )._replace(vdns=vdns)
-    in_memory = PlanWriter(None).finish(record)
+    options = PauseAllOptions(vdns, dry_run=True)
+    record = new_record(environment, settings, RunKind.PAUSE_ALL, None, options)
+    in_memory = PlanWriter(None).finish(record._replace(vdns=vdns))
     # As a list: an emergency would take the rate first, and never give up.
     spec = RunSpec(kind=RunKind.PAUSE, settings=settings, journal=in_memory, directory=None)
     journal = environment.make_store(in_memory, keep_going=True)
