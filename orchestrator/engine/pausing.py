@@ -9,6 +9,7 @@ import asyncio
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engine.begin import (
@@ -39,11 +40,9 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import Manifest, open_saved
 from orchestrator.store.registry import find_by_id
-from orchestrator.store.run_dir import RunDirectory, is_run_id
+from orchestrator.store.run_dir import is_run_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.engine.options import PauseOptions
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from orchestrator.policy.plan import PlanCounts
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, PlanWriter, Refused
+    from orchestrator.store.run_dir import RunDirectory
 
 
 class _List(NamedTuple):
@@ -88,13 +88,12 @@ async def pause(
         OrchestratorError: the run could not begin; nothing was sent.
     """
     if options.run_dir is not None:
-        from orchestrator.engine import same_directory  # noqa: PLC0415 - with --run-dir only
+        from orchestrator.engine.same_directory import pause_again  # noqa: PLC0415 - for it only
 
-        place = await same_directory.place_of(manifest, settings, options, environment)
-        options = replace(options, run_dir=place)
-        in_use = RunDirectory(place).has_journal
-        if in_use and not same_directory.clear(place, settings, options, environment):
-            return await same_directory.take_up(place, manifest, settings, options, environment)
+        found = await pause_again(manifest, settings, options, environment)
+        if not isinstance(found, Path):
+            return found
+        options = replace(options, run_dir=found)
     with unbegun():
         directory = new_directory(environment, settings.state_dir, options.run_dir)
     try:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,7 +62,17 @@ def with_date(given: str, today: str) -> Dated:
     return Dated(given.replace(_DATE, today), given.replace(_DATE, before))
 
 
-async def place_of(
+async def pause_again(
+    manifest: Path | None, settings: Settings, options: PauseOptions, environment: Environment
+) -> RunResult | Path:
+    """What the run in --run-dir came to; where none is to go on, the place for a new one."""
+    place = await _place_of(manifest, settings, options, environment)
+    if not RunDirectory(place).has_journal or _clear(place, settings, options, environment):
+        return place
+    return await _take_up(place, manifest, settings, options, environment)
+
+
+async def _place_of(
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
@@ -86,14 +95,16 @@ async def place_of(
             record, is_over = saved.record(), is_finished(saved)
     except OrchestratorError:
         return today.path
-    sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
+    sha256 = await asyncio.to_thread(_sha256_of, manifest, environment.stopping)
     base_url = settings.server.base_url
     is_same = not base_url or server_fingerprint(base_url) == record.fingerprint
     goes_on = is_same and not is_over and not _difference(record, sha256, options)
     return before.path if goes_on else today.path
 
 
-def clear(place: Path, settings: Settings, options: PauseOptions, environment: Environment) -> bool:
+def _clear(
+    place: Path, settings: Settings, options: PauseOptions, environment: Environment
+) -> bool:
     """Take away what must not keep the real run from its directory; False: it is another matter.
 
     A dry run, which its own advice says to repeat without --dry-run; and a run that has sent
@@ -119,7 +130,7 @@ def clear(place: Path, settings: Settings, options: PauseOptions, environment: E
     return True
 
 
-async def take_up(
+async def _take_up(
     place: Path,
     manifest: Path | None,
     settings: Settings,
@@ -128,7 +139,7 @@ async def take_up(
 ) -> RunResult:
     """Continue an unfinished run of the same list and server, or show a finished one's result."""
     async with held_run(environment, RunDirectory(place)) as opened:
-        sha256 = await asyncio.to_thread(_fingerprint, manifest, environment.stopping)
+        sha256 = await asyncio.to_thread(_sha256_of, manifest, environment.stopping)
         _check_same(opened, sha256, settings, options)
         is_over = is_finished(opened.journal)
         if is_over:
@@ -154,14 +165,13 @@ def _is_given(settings: Settings, key: str) -> bool:
     return settings.origins[key] == SPECS[key].origin_of_call
 
 
-def _fingerprint(manifest: Path | None, stopping: Stopping) -> str:
-    digest = hashlib.sha256()
+def _sha256_of(manifest: Path | None, stopping: Stopping) -> str:
     check = partial(check_wanted, stopping)
     opened = open_manifest(manifest, check=check) if manifest else open_stdin(check=check)
     with opened as source:
-        for chunk in source.chunks():
-            digest.update(chunk)
-    return digest.hexdigest()
+        for _ in source.chunks():
+            pass  # it is hashed as it is read
+        return source.sha256
 
 
 def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseOptions) -> None:
