@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.reports.rows import ReportRow, SweepRecord
     from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord, Saved
     from orchestrator.store.run_record import RunRecord
-    from orchestrator.store.writer import Keeper, Writer
+    from orchestrator.store.writer import Keeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class SqliteJournal:
 
     def start(self, *, keep_going: bool) -> SqliteStore:
         keeper = self._keeper(keep_going=keep_going)
-        writer: Writer
+        writer: InlineWriter
         try:
             writer = ThreadWriter(keeper)
         except RuntimeError:  # no thread can be started
@@ -175,7 +175,7 @@ def _asks(
 class SqliteStore:
     """The store of the process that works on a run."""
 
-    def __init__(self, writer: Writer, path: Path | None = None) -> None:
+    def __init__(self, writer: InlineWriter, path: Path | None = None) -> None:
         self._writer = writer
         self._path = path
         self.process = 1

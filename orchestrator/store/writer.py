@@ -73,23 +73,6 @@ class Unsynced:
 Operations = list["Callable[[sqlite3.Connection], Any]"]
 
 
-class Writer(Protocol):
-    """What the journal needs of its writer."""
-
-    @property
-    def failure(self) -> StorageError | None:
-        """The first error of the disk, None while all is well."""
-
-    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation; the future is done when it is durable."""
-
-    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read, after everything submitted before; possible also when the disk has failed."""
-
-    async def close(self) -> None:
-        """Finish what was submitted and let go of the database."""
-
-
 @dataclass(slots=True)
 class _Submitted:
     operation: Callable[[sqlite3.Connection], Any]
@@ -263,8 +246,36 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-class ThreadWriter:
-    """The real writer: one thread, group commit."""
+class InlineWriter:
+    """A writer where no thread can be started, or in virtual time: a commit for each operation."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    @property
+    def failure(self) -> StorageError | None:
+        """The first error of the disk, None while all is well."""
+        return self._keeper.failure
+
+    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Apply an operation; the future is done when it is durable."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _resolve([(future, result) for result in self._keeper.apply([operation])])
+        return future
+
+    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Read, after everything submitted before; possible also when the disk has failed."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _resolve([(future, self._keeper.read(operation))])
+        return future
+
+    async def close(self) -> None:
+        """Finish what was submitted and let go of the database."""
+        self._keeper.close()
+
+
+class ThreadWriter(InlineWriter):
+    """The usual writer: one thread, and the operations of many in one commit."""
 
     def __init__(self, keeper: Keeper) -> None:
         """Start the thread.
@@ -272,16 +283,12 @@ class ThreadWriter:
         Raises:
             RuntimeError: none can be started; the keeper is as it was.
         """
-        self._keeper = keeper
+        super().__init__(keeper)
         self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
-
-    @property
-    def failure(self) -> StorageError | None:
-        return self._keeper.failure
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         return self._enqueue(operation, reads=False)
@@ -327,30 +334,6 @@ class ThreadWriter:
             if one.reads or len(group) >= _GROUP or self._queue.empty():
                 return group, True
         return group, False
-
-
-class InlineWriter:
-    """A writer where no thread can be started, or in virtual time: a commit for each operation."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-
-    @property
-    def failure(self) -> StorageError | None:
-        return self._keeper.failure
-
-    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, result) for result in self._keeper.apply([operation])])
-        return future
-
-    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, self._keeper.read(operation))])
-        return future
-
-    async def close(self) -> None:
-        self._keeper.close()
 
 
 def _deliver(group: list[_Submitted], results: list[Any]) -> None:
