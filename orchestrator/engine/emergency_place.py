@@ -144,17 +144,8 @@ def _journal(
     asks: bool,
 ) -> Journal:
     writer = PlanWriter(directory.journal if directory else None)
-    record = new_record(
-        environment,
-        settings,
-        kind=RunKind.PAUSE_ALL,
-        directory=directory,
-        reason=options.reason,
-        dry_run=options.dry_run,
-        vdns=options.vdns,
-        hold_s=options.hold_s,
-        asks=asks,
-    )
+    record = new_record(environment, settings, RunKind.PAUSE_ALL, directory, options)
+    record = record._replace(vdns=options.vdns, hold_s=options.hold_s, asks=asks)
     try:
         return writer.finish(record)
     except StorageError:

@@ -99,7 +99,7 @@ async def test_the_secret_is_in_no_file_log_or_stream(tmp_path: Path, log_format
 #: the command line with a bug planted in its way; --debug shows where it came from
 BUGGY = """
 import sys
-import orchestrator.engine.dispatcher as sending
+import orchestrator.engine.departures as sending
 
 def broken(**named):
     secret_key = named["secret_key"]
