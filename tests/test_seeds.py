@@ -26,6 +26,7 @@ FOUND = {
     212295: "a hold was stopped after the first listing of a look had shown starts: exit 0, quiet",
     211751: "a restore: the page that asked whether reads work had shown starts without effect",
     212636: "a doubt that two looks left open was not read again when the run ended later",
+    408959: "started again 0.2 s after each pause, in two groups by turns: 35 requests a second",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

@@ -219,6 +219,8 @@ def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) 
     if ref not in vdn.open:
         if tries.listing_is_old and emergency.vdns.is_lately_accepted(vdn, ref):
             return  # the next listing may be an older one again
+        if emergency.context.clock.now_s() - tries.accepted_s < emergency.context.gap_s:
+            return  # so short a rest may be one between two starts
         del vdn.tries[ref]
         vdn.accepted_before.discard(ref)
     elif tries.unheard >= STALLED:
