@@ -27,6 +27,7 @@ FOUND = {
     211751: "a restore: the page that asked whether reads work had shown starts without effect",
     212636: "a doubt that two looks left open was not read again when the run ended later",
     408959: "started again 0.2 s after each pause, in two groups by turns: 35 requests a second",
+    309814: "0200011 after a PUT in doubt called the listing old, and no later look counted",
     60329: "accepted without effect, shown by the one page that came later: `paused`",
 }
 

@@ -31,7 +31,7 @@ from orchestrator.engine.reconcile import (
 from orchestrator.engine.worker import complete_campaign
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action, CampaignRef, ObservedState, Status
-from orchestrator.policy.decide import COURSES, Changed, Decision, Evidence, Outcome
+from orchestrator.policy.decide import COURSES, Changed, Decision, Evidence, History, Outcome
 from orchestrator.policy.plan import Planned
 from orchestrator.store import Standing
 
@@ -353,10 +353,9 @@ class _Verification:
         source = COURSES[context.action].source
         wanted = [Planned(one.seq, one.ref, source) for one in again]
         await run_pool(context, _each(wanted), partial(complete_campaign, context))
-        accepted = {one.ref for one in again if one.history.accepted}
-        for one in wanted:
+        for one in again:
             now = await known_campaign(context, one.ref)
-            if now and one.ref in accepted and now.history.last is Kind.WRONG_STATE:
+            if now and _is_outdated(one.history, now.history):
                 self.outdated.add(one.ref)
                 # It is suspended: the server says so; only the listing does not know yet.
                 decision = Decision(COURSES[context.action].done, Evidence.ACCEPTED, Changed.YES)
@@ -364,6 +363,16 @@ class _Verification:
                     context, now, decision, Standing.UNCHECKED, "", now.accepted_at_ms
                 )
                 await context.complete(made, confirms=True)
+
+
+def _is_outdated(before: History, now: History) -> bool:
+    """Whether 0200011 to the PUT more says that the listing is older than our acceptance.
+
+    It does not where a PUT in doubt came before it: that one may have suspended it just now.
+    """
+    if not before.accepted or now.last is not Kind.WRONG_STATE:
+        return False
+    return now.attempts == before.attempts + 1 or not now.doubted
 
 
 async def verify_vdn(context: RunContext, count: VdnCount) -> None:
