@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.cli import output
+from orchestrator.cli.commands import check
 from orchestrator.cli.live import is_terminal
 from orchestrator.cli.questions import Questions, explain
 from orchestrator.errors import (
@@ -366,8 +367,6 @@ def _write(
 
 def _check(given: Namespace, file: Path) -> int:
     """Try what was written, and nothing that came from flags."""
-    from orchestrator.cli.commands import check  # noqa: PLC0415 - it calls us
-
     output.say("")
     nothing = dict.fromkeys(SPECS) | {"vdn": None, "json": False, "config": str(file)}
     return check(Namespace(**{**vars(given), **nothing}))

@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
@@ -21,6 +22,7 @@ from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from orchestrator.cli.pasting import Calling
@@ -29,6 +31,27 @@ INTERRUPTED = 130
 #: the name of a thread of notify.py, which may be left behind
 _TELLING = "notify"
 _CA_FILE = "server.ca_file"
+#: a command of table.py → the module in this folder and the function that are its own
+_HOMES = {
+    "init": "init.init",
+    "pause": "sending.pause",
+    "pause-all": "sending.pause_all",
+    "continue": "sending.continue_",
+    "restore": "sending.restore",
+    "runs": "runs.runs",
+    "report": "runs.report",
+    "note": "runs.note",
+    "stop": "runs.stop",
+    "check": "commands.check",
+    "status": "commands.status",
+    "console": "commands.console",
+    "config show": "commands.config_show",
+    "completion": "commands.completion",
+    "cluster init": "cluster.init",
+    "worker": "cluster.worker",
+    "simulate": "rehearsal.simulate",
+    "demo": "rehearsal.demo",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,9 +110,14 @@ def _run(tokens: list[str]) -> int:
     if given is None or given.help:  # the latter as in -vh
         output.give_help(reader.format_help().rstrip("\n"))
         return 0
-    from orchestrator.cli import commands, endings  # noqa: PLC0415 - a refused line does not wait
+    from orchestrator.cli import endings  # noqa: PLC0415 - a refused line does not wait
 
-    return endings.run(name, commands.COMMANDS[name], given, lambda error: _complain(error, whole))
+    def command(given: Namespace) -> int:
+        home, _, function = _HOMES[name].partition(".")
+        code: int = getattr(import_module(f"orchestrator.cli.{home}"), function)(given)
+        return code
+
+    return endings.run(name, command, given, lambda error: _complain(error, whole))
 
 
 def _refused(name: str, error: UsageError, whole: list[str]) -> int:

@@ -25,7 +25,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "cli/commands: check --vdn {}",
     ),
     "test_a_run_that_does_not_end_at_once_is_looked_up": (
-        "cli/commands: runs",
+        "cli/runs: runs",
         "engine/stop_run: stop {}",
     ),
     "test_a_newcomer_is_led_to_init_and_to_the_emergency": (
@@ -120,8 +120,8 @@ NOT_PASTED: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "cli/cluster: continue {}",
-            "cli/commands: continue {}",
-            "cli/commands: pause-all {}",
+            "cli/runs: continue {}",
+            "cli/sending: pause-all {}",
             "cluster/following: continue {}",
             "engine/undone: continue {}",
             "store/database: cluster init",
