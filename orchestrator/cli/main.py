@@ -143,32 +143,9 @@ def _complain(error: Exception, tokens: list[str]) -> OrchestratorError:
 
 
 def _calling(tokens: list[str], *, is_called: bool) -> Calling:
-    """How the next command is to be called, from how this one was."""
-    from orchestrator.cli import pasting  # noqa: PLC0415 - for a message
-    from orchestrator.cli.table import COMMANDS, SHARED  # noqa: PLC0415 - for a message
+    from orchestrator.cli.pasting import calling_of  # noqa: PLC0415 - for a message
 
-    program = pasting.PROGRAM
-    if is_called:
-        folders = os.environ.get("PATH", "").split(":")
-        found = (f"{folder}/{pasting.PROGRAM}" for folder in folders if folder)
-        on_path = next((one for one in found if os.access(one, os.X_OK)), "")
-        wrapper = os.environ.get("DO_CALLED_AS", "")
-        program = pasting.program_of(
-            sys.argv[0], sys.orig_argv[0], wrapper=wrapper, on_path=on_path
-        )
-    commands = {
-        name: {flag.name: bool(flag.value) for flag in (*command.flags, *SHARED)}
-        for name, command in COMMANDS.items()
-    }
-    words = next((n for n in (2, 1) if " ".join(tokens[:n]) in COMMANDS), 0)
-    name = " ".join(tokens[:words])
-    once = {
-        command
-        for command, one in COMMANDS.items()
-        if any(flag.name == "--vdn" and flag.action != "append" for flag in one.flags)
-    }
-    given = pasting.flags_in(tokens[words:], commands[name]) if name else ()
-    return pasting.Calling(program, name, given, commands, frozenset(once))
+    return calling_of(tokens, is_called=is_called)
 
 
 def _uncaught(error: Exception) -> OrchestratorError:
