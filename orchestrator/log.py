@@ -52,14 +52,8 @@ class Events:
     ) -> None:
         """Show events of `level` and above on `stream` (stderr unless given).
 
-        Args:
-            level: the least level that is shown.
-            as_json: one JSON object a line instead of text for people.
-            stream: where to; a file that was opened for appending, or stderr.
-            secrets: what must never appear, by value.
-            traceback: show where an exception came from (`--debug`), without local variables.
-            sentence: makes a line for people of an event; empty: it is not shown; None, from it or
-                in its place: the event is shown as it is.
+        `secrets` never appear, by value; `traceback` shows where an exception came from. `sentence`
+        makes a line for people; empty: it is not shown; None, from it or in its place: as it is.
         """
         self._level = level
         self._as_json = as_json

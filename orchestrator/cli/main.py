@@ -55,14 +55,7 @@ _HOMES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line.
-
-    Args:
-        arguments: without the program's name; None takes those of this process.
-
-    Returns:
-        The exit code (docs/spec/contracts.md).
-    """
+    """Run one command line, without the program's name (None: this process's); the exit code."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -52,14 +52,6 @@ _KINDS = {
 def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKind.PAUSE) -> Tally:
     """Write results.csv and failed.csv in one pass over the rows; no failed.csv of no rows.
 
-    Args:
-        folder: the run directory; it must exist.
-        rows: one per line of the list, in order.
-        kind: what the run was for; it decides what `stopped` says.
-
-    Returns:
-        The rows, counted.
-
     Raises:
         StorageError: a file could not be written; it names it and says why. What was there before
             is still there.
@@ -95,10 +87,6 @@ def write_summary(folder: Path, document: Mapping[str, object]) -> None:
 
 def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
     """Write a file of any name: whole, or what was there before is still there.
-
-    Args:
-        path: the file; its folder must exist.
-        make: writes it into an open file.
 
     Raises:
         StorageError: it could not be written.
@@ -161,12 +149,7 @@ _SUMMARIES_READ = 300
 
 
 def earlier_lag_s(state_dir: Path, base_url: str) -> float:
-    """The largest lag that earlier runs saw of this server, seconds; 0 where none is known.
-
-    Args:
-        state_dir: whose runs; a summary that cannot be read says nothing.
-        base_url: of the server.
-    """
+    """The largest lag that earlier runs saw of this server, seconds; 0 where none is known."""
     wanted = server_fingerprint(base_url)
     try:
         runs = sorted((state_dir / "runs").iterdir(), reverse=True)[:_SUMMARIES_READ]

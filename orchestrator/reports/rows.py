@@ -250,12 +250,7 @@ _CAUSES = {
 
 
 def main_reason(outcome: Outcome, cause: Kind | None) -> str:
-    """Say in two words why this outcome came about; empty when the outcome says it.
-
-    Args:
-        outcome: how the campaign ended.
-        cause: what its last answer was; None without one.
-    """
+    """Say in two words why this outcome came about; empty when the outcome says it."""
     if outcome is Outcome.FAILED and cause is Kind.ACCEPTED:
         return STOPPED_AGAIN
     return "" if cause is None or outcome not in _UNEXPLAINED else _CAUSES[cause]

@@ -112,12 +112,7 @@ _WITH_NOBODY_TO_ASK = (
 
 
 def verdict_line(facts: RunFacts, tally: Tally) -> str:
-    """Say how the run ended, in one line; `next_step` says what to do.
-
-    Args:
-        facts: what is known of the run; clock times of the operator are in its proofs.
-        tally: its rows, counted.
-    """
+    """Say how the run ended, in one line; `next_step` says what to do."""
     if facts.kind is RunKind.PAUSE_ALL:
         return _emergency_line(facts, tally)
     ended = _ended_words(facts)
@@ -134,11 +129,7 @@ def verdict_line(facts: RunFacts, tally: Tally) -> str:
 
 
 def begun_line(begun: Mapping[str, Any]) -> str:
-    """Say that a run has begun, in one line.
-
-    Args:
-        begun: what `summary.json` will hold, as far as it is known, and `vdns`.
-    """
+    """Say that a run has begun, by what its summary.json will hold, and `vdns`."""
     vdns, manifest = begun["vdns"], begun["manifest"]
     is_file = manifest and manifest["path"] != "-"
     what = {
@@ -421,12 +412,7 @@ def certificate_advice(ended: Ended) -> str:
 
 
 def correct_the_url(server: str, origin: str) -> str:
-    """What to do about a URL at which nothing answers.
-
-    Args:
-        server: the URL.
-        origin: where it was found, such as --base-url.
-    """
+    """What to do about a URL at which nothing answers; its origin is such as --base-url."""
     return f"correct the URL {for_terminal(server)} (from {origin}) and give the same command again"
 
 
@@ -440,12 +426,8 @@ def advice(
 ) -> str:
     """What to do about what cut the run short; empty when nothing did.
 
-    Args:
-        facts: what is known of the run.
-        tally: its rows, counted.
-        keys: where access key and secret key were found, as a sentence without its stop.
-        url_from: where the server's URL was found; empty: in the journal.
-        failed_path: where failed.csv lies.
+    `keys` says where access key and secret key were found, `url_from` where the URL was; empty: in
+    the journal.
     """
     if facts.ended not in EARLY:
         return ""
@@ -475,12 +457,8 @@ def next_step(
 ) -> str:
     """Say which command comes next, as a sentence; empty when there is nothing to do.
 
-    Args:
-        facts: what is known of the run.
-        tally: its rows, counted.
-        failed_path: where failed.csv lies, as people should type it.
-        is_limited: a restore that was to start a number of campaigns at most.
-        url_from: where the server's URL was found; empty: in the journal.
+    `is_limited`: a restore that was to start a number of campaigns at most. For `url_from` see
+    `advice`.
     """
     if facts.dry_run:
         return "Next: the same command without --dry-run"

@@ -98,9 +98,7 @@ def _started_before(number: int) -> Iterator[str]:
 def other_lines(facts: UndoFacts, *, is_last: bool = False) -> list[str]:
     """Say which other runs turned off more in these VDNs: a stop may have been made in several.
 
-    Args:
-        facts: with these runs.
-        is_last: nothing is asked any more, so say what comes next.
+    `is_last`: nothing is asked any more, so say what comes next.
     """
     lines = [
         f"{one.campaigns:,} more {'was' if one.campaigns == 1 else 'were'} turned off by run"

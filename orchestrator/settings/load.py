@@ -94,8 +94,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     Args:
         flags: TOML key to the value of its flag; None for a flag that was not given.
         environ: the environment.
-        config: what --config says: a file, or the NAME of one beside the usual file; None to
-            look in the usual places.
+        config: a file, or the NAME of one beside the usual file; None: the usual places.
         emergency: use pause-all's defaults where nothing was given.
         need_credentials: ask for and insist on access key and secret key.
         need_server: insist on a base URL, and on a CA file that can be used.

@@ -48,15 +48,7 @@ def read_notices(
     identity: Identity | None = None,
     system_file: Path = SYSTEM_FILE,
 ) -> Notices:
-    """Read the settings of notices alone; what cannot be used counts as not given.
-
-    Args:
-        environ: the environment.
-        config: what --config says.
-        ca_file: what --ca-file says.
-        identity: who runs us; None asks the operating system.
-        system_file: the settings file that everybody on this machine shares.
-    """
+    """Read the settings of notices alone; what cannot be used counts as not given."""
     identity = identity or Identity.current()
     here = files.working_directory()
     layers = [flag_layer({_CA_FILE: ca_file}, here), environment_layer(environ, here)]
