@@ -178,33 +178,33 @@ class _Search:
             self.layers.append(file_layer(document, file=file, base=(here / file).parent))
             self.looked_in = [file]
             if config:
-                self._say_what_beats(file)
+                for key, winner in self._winners_over(self.layers[-1]):
+                    self.warn(f"{winner.origin} wins over {key} in {file}")
             return
         if config:
             raise _no_such_file(config, self.looked_in)
 
-    def _say_what_beats(self, config: Path) -> None:
-        flags, variables, in_file = self.layers
-        for key, given in in_file.items():
+    def _winners_over(self, layer: Mapping[str, Given]) -> Iterator[tuple[str, Given]]:
+        """The variables that say something else than a lower layer, with the keys they beat."""
+        flags, variables = self.layers[:2]
+        for key, given in layer.items():
             other = SECRET_KEY if key == SECRET_KEY_FILE and key not in variables else key
             winner = variables.get(other)
-            if winner and key not in flags and str(winner.value) != str(given.value):
-                self.warn(f"{winner.origin} wins over {key} in {config}")
+            if winner and key not in flags and not _is_same(key, winner, given):
+                yield key, winner
 
     def remember(self, run: Remembered) -> None:
         """Take what a run was made with where nobody says anything else; say what beats it."""
-        flags, variables = self.layers[:2]
         layer = {
             key: Given(value, f"run {run.run_id}", Path("/"))
             for key, value in run.values.items()
             if value
         }
-        beating: list[str] = []
-        for key, given in layer.items():
-            other = SECRET_KEY if key == SECRET_KEY_FILE and key not in variables else key
-            winner = variables.get(other)
-            if winner and key not in flags and not _is_same(key, winner, given):
-                beating.append(winner.origin)
+        beating = [
+            winner.origin
+            for key, winner in self._winners_over(layer)
+            if key != "server.base_url"  # another server is refused, not warned about
+        ]
         if beating:
             wins = "wins" if len(beating) == 1 else "win"
             self.warn(f"{' and '.join(beating)} {wins} over what run {run.run_id} was made with")
@@ -290,16 +290,9 @@ class _Search:
         """Insist on access key and secret key; read that from its file, or ask for it."""
         if not self.values["credentials.access_key"]:
             raise self._missing("credentials.access_key", "access key", "add --access-key AK")
+        secret: Any = None
         key, given = self._chosen_secret()
-        if given is None:
-            if ask is None:
-                advice = "put it in a file that only you can read, and add --secret-key-file FILE"
-                raise self._missing(SECRET_KEY_FILE, "secret key", advice)
-            key, given = SECRET_KEY, self._typed(ask)
-        self.origins[SECRET_KEY] = given.origin
-        if key == SECRET_KEY:
-            self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], given)
-        else:
+        if given and key == SECRET_KEY_FILE:
             file = self.values[SECRET_KEY_FILE]
             try:
                 secret = secret_file.read(file, origin=given.origin, identity=self.identity)
@@ -308,14 +301,16 @@ class _Search:
                     raise
                 # It was another machine's, or a colleague's: who is here may know the key.
                 self.warn(f"{error.sentence}; type the key")
-                typed = self._typed(ask)
-                self.origins[SECRET_KEY] = typed.origin
-                self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], typed)
-            else:
-                self.values[SECRET_KEY] = secret
-        found = self.values[SECRET_KEY]
-        if not found.is_masked:
-            number = len(found.reveal())
+                given = None
+        if given is None:
+            if ask is None:
+                advice = "put it in a file that only you can read, and add --secret-key-file FILE"
+                raise self._missing(SECRET_KEY_FILE, "secret key", advice)
+            given = self._typed(ask)
+        secret = secret or self._checked(SPECS[SECRET_KEY], given)
+        self.values[SECRET_KEY], self.origins[SECRET_KEY] = secret, given.origin
+        if not secret.is_masked:
+            number = len(secret.reveal())
             self.warn(
                 f"the secret key has {number} character{'' if number == 1 else 's'}: is that all of"
                 " it? So short a text is not masked in messages"
@@ -418,9 +413,7 @@ def _no_such_file(config: Path | str, looked_in: Sequence[Path]) -> SettingsErro
 
 
 def _is_same(key: str, one: Given, other: Given) -> bool:
-    """Whether two texts of a setting say the same; another server is refused, not warned about."""
-    if key == "server.base_url":
-        return True
+    """Whether two texts of a setting say the same."""
     if SPECS[key].is_path:
         return one.base / str(one.value) == other.base / str(other.value)
     return str(one.value) == str(other.value)
