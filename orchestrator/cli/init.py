@@ -31,13 +31,8 @@ from orchestrator.loading import load_aiohttp
 from orchestrator.model import Refusal
 from orchestrator.settings import files, secret_file
 from orchestrator.settings.checks import read_secret
-from orchestrator.settings.load import (
-    SYSTEM_FILE,
-    file_layer,
-    files_named,
-    usual_files,
-    usual_state_dir,
-)
+from orchestrator.settings.layers import SYSTEM_FILE, file_layer, files_named, usual_files
+from orchestrator.settings.load import usual_state_dir
 from orchestrator.settings.schema import SECRET_KEY_FILE, SPECS
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.writing import changes, toml_text, write_whole

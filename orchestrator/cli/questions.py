@@ -21,7 +21,7 @@ from orchestrator.settings.schema import SPECS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.settings.schema import Setting
+    from orchestrator.settings.setting import Setting
 
 _ANSWER_MAX_BYTES = 4096
 

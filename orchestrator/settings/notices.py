@@ -9,7 +9,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.model import Refusal
 from orchestrator.settings import files
 from orchestrator.settings.files import Identity
-from orchestrator.settings.load import (
+from orchestrator.settings.layers import (
     SYSTEM_FILE,
     environment_layer,
     file_layer,

@@ -33,7 +33,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "cli/init: init",
         "cli/init: init{}",
         "settings/load: init",
-        "settings/load: init --config {}",
+        "settings/layers: init --config {}",
     ),
     "test_a_bug_is_followed_by_the_runs_that_are_on_record": (
         "cli/main: runs",
