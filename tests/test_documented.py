@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cli.flags import EXIT_CODES, SHARED
 from orchestrator.cli.parser import Parser, find_command
-from orchestrator.cli.table import COMMANDS, EXIT_CODES, SHARED
+from orchestrator.cli.table import COMMANDS
 from orchestrator.isales.codes import RESULT_CODES
 from orchestrator.policy.decide import Evidence, Outcome
 from orchestrator.reports.rows import COLUMNS, RunKind, SweepRecord, Tally

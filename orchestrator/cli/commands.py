@@ -141,7 +141,7 @@ def console(given: Namespace) -> int:
 
 def _connection(given: Namespace) -> tuple[str, ...]:
     """The flags of this call that say which server and whose key, for every command started."""
-    from orchestrator.cli.table import SHARED  # noqa: PLC0415
+    from orchestrator.cli.flags import SHARED  # noqa: PLC0415
 
     values_of = vars(given)
     named = ((flag.name, values_of.get(flag.dest)) for flag in SHARED if "." in flag.dest)

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.cli import usage, values
-from orchestrator.cli.table import COMMANDS, EXAMPLES, EXIT_CODES, SHARED, Flag
+from orchestrator.cli.flags import EXIT_CODES, SHARED, Flag
+from orchestrator.cli.table import COMMANDS, EXAMPLES
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.cli.table import COMMANDS, SHARED
+from orchestrator.cli.flags import SHARED
+from orchestrator.cli.table import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.cli.table import Flag
+    from orchestrator.cli.flags import Flag
 
 PROGRAM = "orchestrator"
 #: flags that say which server, who, and where settings are; none of them takes a secret

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cli.flags import EXIT_CODES, SHARED
 from orchestrator.cli.main import main
-from orchestrator.cli.table import COMMANDS, EXIT_CODES, SHARED
+from orchestrator.cli.table import COMMANDS
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
