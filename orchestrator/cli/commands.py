@@ -94,7 +94,7 @@ def status(given: Namespace) -> int:
         )
     load_aiohttp()
     from orchestrator.engine.status import status as start  # noqa: PLC0415
-    from orchestrator.reports.sentences import (  # noqa: PLC0415
+    from orchestrator.reports.next_steps import (  # noqa: PLC0415
         certificate_advice,
         correct_the_url,
     )

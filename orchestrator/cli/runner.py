@@ -343,7 +343,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     import shlex  # noqa: PLC0415 - at the end
 
-    from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
+    from orchestrator.reports.next_steps import advice, next_step  # noqa: PLC0415 - at the end
 
     failed_path = (
         shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"

@@ -18,8 +18,8 @@ from orchestrator.engine.run_list import list_runs
 from orchestrator.engine.saved import add_note_to, id_of, report_again
 from orchestrator.engine.stop_run import Reaction, stop_run
 from orchestrator.errors import OrchestratorError
+from orchestrator.reports.next_steps import next_step
 from orchestrator.reports.rows import iso_time
-from orchestrator.reports.sentences import next_step
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
