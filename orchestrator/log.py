@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO
@@ -165,8 +166,6 @@ def open_log(path: Path) -> TextIO:
         OSError: it cannot be opened.
         ValueError: there can be no file of this name.
     """
-    import os  # noqa: PLC0415 - only with --log-file
-
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)

@@ -34,23 +34,10 @@ _REASON_LIMIT = 200
 #: so many campaigns of one reason get a line each, more of them one line
 _NAMED_ALIKE = 3
 
-_WORDS = {
-    Outcome.PAUSED: "paused",
+_WORDS = {outcome: outcome.value.replace("_", " ") for outcome in Outcome} | {
     Outcome.ALREADY_PAUSED: "already",
-    Outcome.NOT_RUNNING: "not running",
-    Outcome.NOT_FOUND: "not found",
-    Outcome.REJECTED: "rejected",
-    Outcome.DENIED: "denied",
-    Outcome.FAILED: "failed",
-    Outcome.UNKNOWN: "unknown",
-    Outcome.STILL_RUNNING: "still running",
-    Outcome.UNATTEMPTED: "not attempted",
-    Outcome.INVALID: "invalid",
-    Outcome.DUPLICATE: "duplicate",
-    Outcome.PLANNED: "planned",
-    Outcome.RESTORED: "restored",
     Outcome.ALREADY_RUNNING: "already",
-    Outcome.LEFT_ALONE: "left alone",
+    Outcome.UNATTEMPTED: "not attempted",
 }
 
 _NOT_MEASURED = " Since nothing was paused, the age of these listings was not measured."

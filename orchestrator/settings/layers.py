@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.settings.files import Identity
+    from orchestrator.settings.setting import Setting
 
 ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 SYSTEM_FILE: Final = Path("/etc/orchestrator/config.toml")
@@ -76,7 +77,15 @@ def no_such_file(config: Path | str, looked_in: Sequence[Path]) -> SettingsError
     )
 
 
-def whole_path(text: str, base: Path, own_home: Path | None) -> Path | Refusal:
+def read_value(row: Setting, given: Given, own_home: Path | None) -> object:
+    """Check a value, and make a path whole; a Refusal where it cannot be used."""
+    value = row.read(given.value, is_text=given.is_text)
+    if row.is_path and isinstance(value, str):
+        return _whole_path(value, given.base, own_home)
+    return value
+
+
+def _whole_path(text: str, base: Path, own_home: Path | None) -> Path | Refusal:
     """Make a path absolute: from `base`, or from a home directory where `~` stands for it."""
     if not text.startswith("~"):
         found = base / text

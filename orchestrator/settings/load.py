@@ -23,8 +23,8 @@ from orchestrator.settings.layers import (
     flag_layer,
     ignored_proxy,
     no_such_file,
+    read_value,
     usual_files,
-    whole_path,
 )
 from orchestrator.settings.schema import (
     SECRET_KEY,
@@ -237,9 +237,7 @@ class _Search:
             self.values["operator.name"], self.origins["operator.name"] = found, "default"
 
     def _checked(self, row: Setting, given: Given) -> object:
-        value = row.read(given.value, is_text=given.is_text)
-        if row.is_path and isinstance(value, str):
-            value = whole_path(value, given.base, self.home)
+        value = read_value(row, given, self.home)
         if isinstance(value, Refusal):
             raise refused(row.key, given.origin, value.reason)
         return value

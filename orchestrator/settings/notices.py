@@ -15,8 +15,8 @@ from orchestrator.settings.layers import (
     file_layer,
     files_named,
     flag_layer,
+    read_value,
     usual_files,
-    whole_path,
 )
 from orchestrator.settings.schema import SPECS, NotifySettings
 
@@ -70,8 +70,6 @@ def read_notices(
     for key in (_CA_FILE, *(key for key, row in SPECS.items() if row.section == "notify")):
         row = SPECS[key]
         given = next((layer[key] for layer in layers if key in layer), None)
-        value = row.default if given is None else row.read(given.value, is_text=given.is_text)
-        if given is not None and row.is_path and isinstance(value, str):
-            value = whole_path(value, given.base, home)
+        value = row.default if given is None else read_value(row, given, home)
         values[row.name] = row.default if isinstance(value, Refusal) else value
     return Notices(ca_file=values.pop("ca_file"), settings=NotifySettings(**values))
