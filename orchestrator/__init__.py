@@ -14,12 +14,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import (
+    CredentialsError,
+    JournalMismatchError,
+    ManifestError,
+    OrchestratorError,
+    RefusedError,
+    ServerError,
+    SettingsError,
+    StorageError,
+    UsageError,
+)
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
     from orchestrator.api import (
+        Changed,
         ContinueOptions,
+        Evidence,
         FailureLimit,
+        Format,
+        Outcome,
         PauseAllOptions,
         PauseOptions,
         RestoreOptions,
@@ -35,54 +50,8 @@ if TYPE_CHECKING:
         restore,
         status,
     )
-    from orchestrator.errors import (
-        CredentialsError,
-        JournalMismatchError,
-        ManifestError,
-        OrchestratorError,
-        RefusedError,
-        ServerError,
-        SettingsError,
-        StorageError,
-        UsageError,
-    )
-    from orchestrator.manifest.formats import Format
-    from orchestrator.policy.decide import Changed, Evidence, Outcome
 
 __version__ = VERSION
-
-#: public name → where it lives; loaded on first use, because `--help` needs none of it
-_HOMES = {
-    "Changed": "policy.decide",
-    "Evidence": "policy.decide",
-    "Format": "manifest.formats",
-    "Outcome": "policy.decide",
-    "CredentialsError": "errors",
-    "JournalMismatchError": "errors",
-    "ManifestError": "errors",
-    "OrchestratorError": "errors",
-    "RefusedError": "errors",
-    "ServerError": "errors",
-    "SettingsError": "errors",
-    "StorageError": "errors",
-    "UsageError": "errors",
-    "ContinueOptions": "api",
-    "FailureLimit": "api",
-    "PauseAllOptions": "api",
-    "PauseOptions": "api",
-    "RestoreOptions": "api",
-    "RunResult": "api",
-    "Settings": "api",
-    "StatusResult": "api",
-    "continue_run": "api",
-    "load_settings": "api",
-    "note": "api",
-    "pause": "api",
-    "pause_all": "api",
-    "report": "api",
-    "restore": "api",
-    "status": "api",
-}
 
 __all__ = [
     "Changed",
@@ -119,6 +88,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.api"), name)  # loaded late: `--help` needs none of it

@@ -28,6 +28,8 @@ from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
 from orchestrator.engine.status import StatusResult
 from orchestrator.log import Events
+from orchestrator.manifest.formats import Format
+from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.settings.load import Settings
 from orchestrator.settings.load import load_settings as _load_settings
 
@@ -37,9 +39,13 @@ if TYPE_CHECKING:
     from orchestrator.store.run_dir import RunDirectory
 
 __all__ = [
+    "Changed",
     "ContinueOptions",
     "Environment",
+    "Evidence",
     "FailureLimit",
+    "Format",
+    "Outcome",
     "PauseAllOptions",
     "PauseOptions",
     "RestoreOptions",

@@ -74,15 +74,6 @@ class ManifestError(OrchestratorError):
         skippable: bool = False,
         advice: str = "correct the list",
     ) -> None:
-        """Make it.
-
-        Args:
-            path: of the list.
-            problems: the first ones, in order, at least one.
-            total: how many there are.
-            skippable: other lines of the list are good.
-            advice: what to do.
-        """
         first = problems[0]
         more = f" ({total:,} problems in all)" if total > 1 else ""
         super().__init__(

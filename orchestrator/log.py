@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TextIO
@@ -52,14 +53,8 @@ class Events:
     ) -> None:
         """Show events of `level` and above on `stream` (stderr unless given).
 
-        Args:
-            level: the least level that is shown.
-            as_json: one JSON object a line instead of text for people.
-            stream: where to; a file that was opened for appending, or stderr.
-            secrets: what must never appear, by value.
-            traceback: show where an exception came from (`--debug`), without local variables.
-            sentence: makes a line for people of an event; empty: it is not shown; None, from it or
-                in its place: the event is shown as it is.
+        `secrets` never appear, by value; `traceback` shows where an exception came from. `sentence`
+        makes a line for people; empty: it is not shown; None, from it or in its place: as it is.
         """
         self._level = level
         self._as_json = as_json
@@ -171,8 +166,6 @@ def open_log(path: Path) -> TextIO:
         OSError: it cannot be opened.
         ValueError: there can be no file of this name.
     """
-    import os  # noqa: PLC0415 - only with --log-file
-
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)

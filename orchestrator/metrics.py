@@ -53,12 +53,7 @@ class Ending(NamedTuple):
 
 
 def merged(text: str, ending: Ending) -> str:
-    """The file after a command has ended.
-
-    Args:
-        text: the file before; lines that are not ours are dropped.
-        ending: how it ended.
-    """
+    """The file after a command has ended; lines that are not ours are dropped."""
     samples = samples_of(text)
     own = f'command="{ending.command}"'
     for name, labels in tuple(samples):

@@ -78,12 +78,7 @@ class Status(IntEnum):
 
 
 #: how people read a status
-STATUS_NAMES = {
-    Status.NOT_STARTED: "not_started",
-    Status.STARTED: "started",
-    Status.SUSPENDED: "suspended",
-    Status.COMPLETED: "completed",
-}
+STATUS_NAMES = {status: status.name.lower() for status in Status}
 
 
 #: how a status may stand in JSON; a table is quicker than the enum itself

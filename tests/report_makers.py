@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Changed, Evidence, Outcome
+from orchestrator.reports.document import summary_document
 from orchestrator.reports.page import Rows, Told
 from orchestrator.reports.rows import ReportRow, RunKind, SweepRecord, Tally
 from orchestrator.reports.sentences import verdict_line
-from orchestrator.reports.summary import Ended, RunFacts, VdnProof, summary_document
+from orchestrator.reports.summary import Ended, RunFacts, VdnProof
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cli.flags import EXIT_CODES, SHARED
 from orchestrator.cli.parser import Parser, find_command
-from orchestrator.cli.table import COMMANDS, EXIT_CODES, SHARED
+from orchestrator.cli.table import COMMANDS
 from orchestrator.isales.codes import RESULT_CODES
 from orchestrator.policy.decide import Evidence, Outcome
+from orchestrator.reports.document import summary_document
 from orchestrator.reports.rows import COLUMNS, RunKind, SweepRecord, Tally
 from orchestrator.reports.summary import (
     CallCount,
@@ -23,7 +25,6 @@ from orchestrator.reports.summary import (
     Ended,
     RunFacts,
     RunVerdict,
-    summary_document,
 )
 from orchestrator.simulator.scenarios import SCENARIOS
 from tests.checks.tree import files, place

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from orchestrator.store.run_dir import RunDirectory
     from orchestrator.store.shared_marks import SharedMarks
 
+    Follow = Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]]
+
 _NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
 
 
@@ -59,9 +61,7 @@ def database(settings: Settings) -> Secret:
     return url
 
 
-def follower(
-    settings: Settings,
-) -> Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]]:
+def follower(settings: Settings) -> Follow:
     """Who follows a run of the cluster; a run that is not the cluster's never asks for it."""
 
     async def follow(

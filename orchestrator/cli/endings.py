@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.cli import output
 from orchestrator.clock import SystemClock
+from orchestrator.reports.rows import iso_time
 from orchestrator.settings.schema import SPECS
 from orchestrator.text import for_terminal
 
@@ -40,14 +41,7 @@ def run(
     given: Namespace,
     complain: Callable[[Exception], OrchestratorError],
 ) -> int:
-    """Run a command and tell how it ended; returns its exit code.
-
-    Args:
-        name: of the command.
-        command: runs it.
-        given: what was given.
-        complain: prints an error.
-    """
+    """Run a command and tell how it ended; returns its exit code. `complain` prints an error."""
     refusal = ""
     try:
         code = command(given)
@@ -117,10 +111,10 @@ def announcer(given: Namespace) -> Callable[[Announcement], None] | None:
         told: list[Told] = []
 
         def work() -> None:
-            from orchestrator.notify import Told  # noqa: PLC0415 - in its thread
+            from orchestrator.notify import Told, tell  # noqa: PLC0415 - in its thread
 
             try:
-                told.extend(_told(notices, _announced(one)))
+                told.extend(tell(notices, _announced(one)))
             except Exception as error:  # noqa: BLE001 - the run goes on without it
                 told.append(Told("somebody", type(error).__name__))
 
@@ -134,7 +128,6 @@ def announcer(given: Namespace) -> Callable[[Announcement], None] | None:
 
 def _announced(one: Announcement) -> Message:
     from orchestrator.notify import Message  # noqa: PLC0415 - in its thread
-    from orchestrator.reports.rows import iso_time  # noqa: PLC0415 - as above
 
     kind = {"start": "run.started", "quiet": "run.quiet"}[one.word]
     title = f"orchestrator {one.summary['action']}: {_WHAT[one.word]} (run {one.run_id})"
@@ -154,8 +147,10 @@ def _notify(name: str, given: Namespace, code: int, refusal: str) -> None:
         notices = _notices(given)
         on = notices.settings.on
         if notices.is_wanted and ("end" in on or ("bad" in on and code)):
+            from orchestrator.notify import tell  # noqa: PLC0415 - as above
+
             message = _message(name, code, vars(given).get("result"), refusal)
-            _warn("how it ended", _told(notices, message))
+            _warn("how it ended", tell(notices, message))
         for one in vars(given).get("tellings", ()):
             _warn(f"that it {one.what}", _awaited(one))
     except KeyboardInterrupt:
@@ -182,15 +177,11 @@ def _warn(what: str, told: list[Told]) -> None:
 
 def try_notices(given: Namespace) -> list[Told]:
     """Send a test message to everybody who is told; empty when there is nobody."""
-    from orchestrator.notify import Message  # noqa: PLC0415 - as above
+    from orchestrator.notify import Message, tell  # noqa: PLC0415 - as above
 
-    notices = _notices(given)
-    if not notices.is_wanted:
-        return []
     line = "This is a test of `orchestrator check --notify`; nothing has happened."
-    return _told(
-        notices, Message("test", "orchestrator: test", line, is_bad=False, at=_now(), summary={})
-    )
+    message = Message("test", "orchestrator: test", line, is_bad=False, at=_now(), summary={})
+    return tell(_notices(given), message)
 
 
 def _notices(given: Namespace) -> Notices:
@@ -200,12 +191,6 @@ def _notices(given: Namespace) -> Notices:
     from orchestrator.settings.notices import read_notices  # noqa: PLC0415 - at the end
 
     return read_notices(os.environ, given.config, vars(given).get("server.ca_file"))
-
-
-def _told(notices: Notices, message: Message) -> list[Told]:
-    from orchestrator.notify import tell  # noqa: PLC0415 - as above
-
-    return tell(notices, message)
 
 
 def _message(name: str, code: int, result: RunResult | None, refusal: str) -> Message:
@@ -237,6 +222,4 @@ def _message(name: str, code: int, result: RunResult | None, refusal: str) -> Me
 
 
 def _now() -> str:
-    from orchestrator.reports.rows import iso_time  # noqa: PLC0415 - as above
-
     return iso_time(SystemClock().wall_ms())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.cli import output
+from orchestrator.cli.commands import check
 from orchestrator.cli.live import is_terminal
 from orchestrator.cli.questions import Questions, explain
 from orchestrator.errors import (
@@ -30,13 +31,8 @@ from orchestrator.loading import load_aiohttp
 from orchestrator.model import Refusal
 from orchestrator.settings import files, secret_file
 from orchestrator.settings.checks import read_secret
-from orchestrator.settings.load import (
-    SYSTEM_FILE,
-    file_layer,
-    files_named,
-    usual_files,
-    usual_state_dir,
-)
+from orchestrator.settings.layers import SYSTEM_FILE, file_layer, files_named, usual_files
+from orchestrator.settings.load import usual_state_dir
 from orchestrator.settings.schema import SECRET_KEY_FILE, SPECS
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.writing import changes, toml_text, write_whole
@@ -366,8 +362,6 @@ def _write(
 
 def _check(given: Namespace, file: Path) -> int:
     """Try what was written, and nothing that came from flags."""
-    from orchestrator.cli.commands import check  # noqa: PLC0415 - it calls us
-
     output.say("")
     nothing = dict.fromkeys(SPECS) | {"vdn": None, "json": False, "config": str(file)}
     return check(Namespace(**{**vars(given), **nothing}))

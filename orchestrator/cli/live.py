@@ -96,11 +96,6 @@ class Screen:
             live.start()
             self._live = live
 
-    @property
-    def width(self) -> int:
-        """Columns of the terminal at this moment."""
-        return _columns()
-
     def paint(self, line: str) -> None:
         """Show this as the live line; wide characters may still have to be cut."""
         if self._live is None:
@@ -153,7 +148,7 @@ async def _show_live(progress: Progress, pulse: Pulse, screen: Screen, clock: Cl
         if is_due and not screen.question:
             if not screen.is_open:
                 await screen.open()
-            screen.paint(progress_line(progress, pulse, now_s=now_s, width=screen.width))
+            screen.paint(progress_line(progress, pulse, now_s=now_s, width=_columns()))
         await clock.sleep(LIVE_EVERY_S)
 
 

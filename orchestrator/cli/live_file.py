@@ -35,15 +35,7 @@ SCHEMA = 1
 def live_document(
     progress: Progress, pulse: Pulse, *, seq: int, now_s: float, at_ms: int
 ) -> dict[str, Any]:
-    """The numbers of this moment, as live.json has them.
-
-    Args:
-        progress: the run's.
-        pulse: how fast it is.
-        seq: counts the versions of this process's file, from 1.
-        now_s: monotonic seconds.
-        at_ms: wall-clock milliseconds.
-    """
+    """The numbers of this moment, as live.json has them; `seq` counts the versions from 1."""
     doubtful = progress.outcomes[Outcome.UNKNOWN]
     return {
         "schema": SCHEMA,

@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
@@ -21,6 +22,7 @@ from orchestrator.streams import raise_descriptor_limit
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from orchestrator.cli.pasting import Calling
@@ -29,17 +31,31 @@ INTERRUPTED = 130
 #: the name of a thread of notify.py, which may be left behind
 _TELLING = "notify"
 _CA_FILE = "server.ca_file"
+#: a command of table.py → the module in this folder and the function that are its own
+_HOMES = {
+    "init": "init.init",
+    "pause": "sending.pause",
+    "pause-all": "sending.pause_all",
+    "continue": "sending.continue_",
+    "restore": "sending.restore",
+    "runs": "runs.runs",
+    "report": "runs.report",
+    "note": "runs.note",
+    "stop": "runs.stop",
+    "check": "commands.check",
+    "status": "commands.status",
+    "console": "commands.console",
+    "config show": "commands.config_show",
+    "completion": "commands.completion",
+    "cluster init": "cluster.init",
+    "worker": "cluster.worker",
+    "simulate": "rehearsal.simulate",
+    "demo": "rehearsal.demo",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line.
-
-    Args:
-        arguments: without the program's name; None takes those of this process.
-
-    Returns:
-        The exit code (docs/spec/contracts.md).
-    """
+    """Run one command line, without the program's name (None: this process's); the exit code."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -87,9 +103,14 @@ def _run(tokens: list[str]) -> int:
     if given is None or given.help:  # the latter as in -vh
         output.give_help(reader.format_help().rstrip("\n"))
         return 0
-    from orchestrator.cli import commands, endings  # noqa: PLC0415 - a refused line does not wait
+    from orchestrator.cli import endings  # noqa: PLC0415 - a refused line does not wait
 
-    return endings.run(name, commands.COMMANDS[name], given, lambda error: _complain(error, whole))
+    def command(given: Namespace) -> int:
+        home, _, function = _HOMES[name].partition(".")
+        code: int = getattr(import_module(f"orchestrator.cli.{home}"), function)(given)
+        return code
+
+    return endings.run(name, command, given, lambda error: _complain(error, whole))
 
 
 def _refused(name: str, error: UsageError, whole: list[str]) -> int:
@@ -115,32 +136,9 @@ def _complain(error: Exception, tokens: list[str]) -> OrchestratorError:
 
 
 def _calling(tokens: list[str], *, is_called: bool) -> Calling:
-    """How the next command is to be called, from how this one was."""
-    from orchestrator.cli import pasting  # noqa: PLC0415 - for a message
-    from orchestrator.cli.table import COMMANDS, SHARED  # noqa: PLC0415 - for a message
+    from orchestrator.cli.pasting import calling_of  # noqa: PLC0415 - for a message
 
-    program = pasting.PROGRAM
-    if is_called:
-        folders = os.environ.get("PATH", "").split(":")
-        found = (f"{folder}/{pasting.PROGRAM}" for folder in folders if folder)
-        on_path = next((one for one in found if os.access(one, os.X_OK)), "")
-        wrapper = os.environ.get("DO_CALLED_AS", "")
-        program = pasting.program_of(
-            sys.argv[0], sys.orig_argv[0], wrapper=wrapper, on_path=on_path
-        )
-    commands = {
-        name: {flag.name: bool(flag.value) for flag in (*command.flags, *SHARED)}
-        for name, command in COMMANDS.items()
-    }
-    words = next((n for n in (2, 1) if " ".join(tokens[:n]) in COMMANDS), 0)
-    name = " ".join(tokens[:words])
-    once = {
-        command
-        for command, one in COMMANDS.items()
-        if any(flag.name == "--vdn" and flag.action != "append" for flag in one.flags)
-    }
-    given = pasting.flags_in(tokens[words:], commands[name]) if name else ()
-    return pasting.Calling(program, name, given, commands, frozenset(once))
+    return calling_of(tokens, is_called=is_called)
 
 
 def _uncaught(error: Exception) -> OrchestratorError:

@@ -108,9 +108,7 @@ def prepare_streams() -> None:
 def give(text: str, *, paged: bool = False) -> None:
     """Print one line of results on stdout; a stdout that is gone is said once on stderr.
 
-    Args:
-        text: the line.
-        paged: there may be more lines than a pipe holds, and somebody who turns pages.
+    With `paged` there may be more lines than a pipe holds, and somebody who turns pages.
     """
     _write_out(masked(text) + "\n", math.inf if paged else RESULT_PATIENCE_S)
 

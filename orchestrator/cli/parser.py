@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.cli import usage, values
-from orchestrator.cli.table import COMMANDS, EXAMPLES, EXIT_CODES, SHARED, Flag
+from orchestrator.cli.flags import EXIT_CODES, SHARED, Flag
+from orchestrator.cli.table import COMMANDS, EXAMPLES
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,11 +99,10 @@ def find_command(tokens: Sequence[str]) -> tuple[str, Sequence[str]]:
         return two, tokens[2:]
     if tokens[0] in COMMANDS:
         return tokens[0], tokens[1:]
-    if tokens[0] == "cluster" and (len(tokens) == 1 or tokens[1] in HELP_FLAGS):
-        return "cluster init", ["--help"]
-    if tokens[0] == "config" and (len(tokens) == 1 or tokens[1] in HELP_FLAGS):
-        return "config show", ["--help"]
-    raise usage.unknown_command([two] if tokens[0] in {"cluster", "config"} else tokens, COMMANDS)
+    of_two = next((name for name in COMMANDS if name.startswith(f"{tokens[0]} ")), "")
+    if of_two and (len(tokens) == 1 or tokens[1] in HELP_FLAGS):
+        return of_two, ["--help"]
+    raise usage.unknown_command([two] if of_two else tokens, COMMANDS)
 
 
 def main_help() -> str:
@@ -129,12 +129,13 @@ The secret key itself has no flag: --secret-key-file names a file that holds it.
 def whole_parser() -> argparse.ArgumentParser:
     """A parser of all commands, for shell completion."""
     whole = argparse.ArgumentParser(prog="orchestrator", add_help=False)
-    commands = whole.add_subparsers()
-    config = commands.add_parser("config", help="settings", add_help=False).add_subparsers()
+    places = {"": whole.add_subparsers()}
+    for first, words in {"config": "settings", "cluster": "runs on many machines"}.items():
+        parser = places[""].add_parser(first, help=words, add_help=False)
+        places[first] = parser.add_subparsers()
     for name, command in COMMANDS.items():
-        first, _, second = name.partition(" ")
-        into = config if second else commands
-        one = into.add_parser(second or first, help=command.does, add_help=False)
+        group, _, last = name.rpartition(" ")
+        one = places[group].add_parser(last, help=command.does, add_help=False)
         _fill(one, name, for_completion=True)
     return whole
 

@@ -7,12 +7,20 @@ the flags of this call that say which server and whose key. Text of others is no
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.cli.flags import SHARED
+from orchestrator.cli.table import COMMANDS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from orchestrator.cli.flags import Flag
 
 PROGRAM = "orchestrator"
 #: flags that say which server, who, and where settings are; none of them takes a secret
@@ -44,10 +52,20 @@ class Calling(NamedTuple):
     command: str = ""
     #: its flags as they were given, in order; the value of one that takes none is None
     given: tuple[tuple[str, str | None], ...] = ()
-    #: command → its flags, and whether each takes a value; a flag is repeatable or it is not
-    commands: Mapping[str, Mapping[str, bool]] = {}
-    #: commands that take --vdn once
-    one_vdn: frozenset[str] = frozenset()
+
+
+def calling_of(tokens: Sequence[str], *, is_called: bool) -> Calling:
+    """How this process was called; `is_called`: as a program of its own, not by a test."""
+    program = PROGRAM
+    if is_called:
+        program = program_of(
+            sys.argv[0],
+            sys.orig_argv[0],
+            wrapper=os.environ.get("DO_CALLED_AS", ""),
+            on_path=shutil.which(PROGRAM) or "",
+        )
+    name = _command_in(tokens)
+    return Calling(program, name, flags_in(tokens[len(name.split()) :], name))
 
 
 def program_of(first: str, python: str, *, wrapper: str, on_path: str) -> str:
@@ -70,25 +88,29 @@ def program_of(first: str, python: str, *, wrapper: str, on_path: str) -> str:
     return PROGRAM
 
 
-def flags_in(
-    tokens: Sequence[str], takes_value: Mapping[str, bool]
-) -> tuple[tuple[str, str | None], ...]:
-    """The flags of a line that the next command may need, as they were given.
+def _command_in(tokens: Sequence[str]) -> str:
+    """The command that a line begins with; empty: none."""
+    return next((one for one in (" ".join(tokens[:2]), *tokens[:1]) if one in COMMANDS), "")
 
-    Args:
-        tokens: the line after the name of its command.
-        takes_value: each flag of the command, and whether it takes a value.
-    """
+
+def _flags_of(command: str) -> dict[str, Flag]:
+    return {flag.name: flag for flag in (*COMMANDS[command].flags, *SHARED)} if command else {}
+
+
+def flags_in(tokens: Sequence[str], command: str) -> tuple[tuple[str, str | None], ...]:
+    """The flags of a line that the next command may need; `tokens` stand after its command."""
+    takes = _flags_of(command)
     found: list[tuple[str, str | None]] = []
     rest = iter(tokens)
     for token in rest:
         if token == "--":  # noqa: S105 - no password
             break
         flag, is_given, value = token.partition("=")
-        taken = (value if is_given else next(rest, "")) if takes_value.get(flag) else None
+        takes_value = flag in takes and takes[flag].value
+        taken = (value if is_given else next(rest, "")) if takes_value else None
         # whoever writes a password into a URL is refused, and it is not shown
         is_open = not (flag == "--base-url" and "@" in (taken or ""))
-        if flag in (*_CONNECTION, *_SELECTION) and flag in takes_value and is_open:
+        if flag in (*_CONNECTION, *_SELECTION) and flag in takes and is_open:
             found.append((flag, taken))
     return tuple(found)
 
@@ -101,7 +123,7 @@ def pasted(text: str, calling: Calling) -> str:
 
 def named(text: str, calling: Calling) -> str:
     """A help text with the program as it was called; its examples get no flags."""
-    known = "|".join(sorted({name.split()[0] for name in calling.commands} | {"help", "COMMAND"}))
+    known = "|".join(sorted({name.split()[0] for name in COMMANDS} | {"help", "COMMAND"}))
     return re.sub(rf"\b{PROGRAM} (?=(?:{known})\b|--)", lambda _found: f"{calling.program} ", text)
 
 
@@ -111,11 +133,11 @@ def _completed(line: str, calling: Calling) -> str:
         tokens = shlex.split(line)
     except ValueError:
         return whole
-    name = next((one for one in (" ".join(tokens[:2]), *tokens[:1]) if one in calling.commands), "")
+    name = _command_in(tokens)
     if not name or "--help" in tokens:
         return whole
     present = {token.partition("=")[0] for token in tokens}
-    takes = calling.commands[name]
+    takes = _flags_of(name)
     foreign = _CHOSEN if _LOOK in present else ()
     needed = _WRITTEN_BY_INIT if calling.command == "init" else _CONNECTION
     more = []
@@ -123,7 +145,7 @@ def _completed(line: str, calling: Calling) -> str:
         is_wanted = flag in needed or (name == calling.command and flag not in foreign)
         if flag in present or flag not in takes or not is_wanted:
             continue
-        if flag == "--vdn" and name in calling.one_vdn:
+        if flag == "--vdn" and takes[flag].action != "append":
             present.add(flag)
         more.append(flag if value is None else f"{flag} {shlex.quote(value)}")
     return " ".join([whole, *more])

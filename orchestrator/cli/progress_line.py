@@ -55,16 +55,10 @@ class Pulse:
 
 
 def progress_line(progress: Progress, pulse: Pulse, *, now_s: float, width: int = WIDE) -> str:
-    """Say in one line how far a run is.
+    """Say in one line of at most `width` characters how far a run is.
 
     "pausing 1,204/3,000 · about 3 min left · 39 not stopped · 9.8/s of 10 · limited by --rate
     · 1,100 paused, 104 already paused · 12 repeats"
-
-    Args:
-        progress: the numbers.
-        pulse: how fast they grow.
-        now_s: monotonic seconds, for what is waited for.
-        width: the most characters that it may have.
     """
     head, bare = _done(progress)
     outlook = expected(progress, pulse, now_s)

@@ -53,18 +53,11 @@ def is_confirmed(answer: str, vdns: tuple[int, ...]) -> bool:
 class Question:
     """Asks for the VDN numbers at the terminal, once; `await question(findings)` is the answer.
 
-    The question stays the last line: whatever is said meanwhile goes above it.
+    `aim` is what is about to happen, such as "pause all of it"; `otherwise` what is so while
+    nobody has confirmed. The question stays the last line: what is said meanwhile goes above it.
     """
 
     def __init__(self, aim: str, screen: Screen, stopping: Stopping, *, otherwise: str) -> None:
-        """Prepare to ask.
-
-        Args:
-            aim: what is about to happen, such as "pause all of it".
-            screen: told not to paint while somebody types.
-            stopping: a signal ends the question.
-            otherwise: what is so while nobody has confirmed, as a sentence.
-        """
         self._aim = aim
         self._screen = screen
         self._stopping = stopping

@@ -21,24 +21,17 @@ from orchestrator.settings.schema import SPECS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.settings.schema import Setting
+    from orchestrator.settings.setting import Setting
 
 _ANSWER_MAX_BYTES = 4096
 
 
 class Questions:
-    """What is asked, and what came of it."""
+    """What is asked, and what came of it; flags, and the settings before, are known by TOML key."""
 
     def __init__(
         self, flags: Mapping[str, object], before: Mapping[str, object], *, can_ask: bool
     ) -> None:
-        """Prepare to ask.
-
-        Args:
-            flags: TOML key to the value of its flag.
-            before: the values of the settings file that is there already.
-            can_ask: there is a terminal, and no --yes.
-        """
         self.can_ask = can_ask
         #: flags without which nobody can go on
         self.missing: list[str] = []
@@ -50,12 +43,7 @@ class Questions:
     ) -> object:
         """One setting: from its flag, an answer, or what is known; None: it is left out.
 
-        Args:
-            key: the setting.
-            label: what people are asked for.
-            flag: its flag, where it is no setting's.
-            usual: what is in force where it is left out.
-            needed: nothing is in force then.
+        `usual` is in force where it is left out; with `needed` nothing is, and it may not be.
         """
         row = SPECS[key]
         flag = flag or row.flag

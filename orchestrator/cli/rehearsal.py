@@ -112,17 +112,15 @@ def demo(given: Namespace) -> int:
         writer.writerow(("vdn_id", "campaign_id"))
         writer.writerows((ref.vdn_id, ref.campaign_id) for ref in scenario.sample)
     output.say(f"a simulated server, and a list of {len(scenario.sample)} campaigns: {manifest}")
-    seen: list[RunResult] = []
     with _served(scenario) as ready:
         settings = _demo_settings(ready, folder)
         command = f"orchestrator pause {manifest} --base-url {ready.base_url}"
         line = f"what runs now: `{command} --rate {_DEMO_RATE_PER_S}`"
         output.say(output.with_commands(line))
         Stage(given).perform(
-            lambda environment: pause(manifest, settings, PauseOptions(), environment),
-            and_then=seen.append,
+            lambda environment: pause(manifest, settings, PauseOptions(), environment)
         )
-    agrees, lines = _compare(seen[0], scenario)
+    agrees, lines = _compare(given.result, scenario)
     for line in ("", *lines):
         output.give(line)
     return 0 if agrees else 1

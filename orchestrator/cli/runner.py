@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
-    from orchestrator.settings.load import Remembered, Settings
+    from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
 
 T = TypeVar("T")
@@ -79,18 +79,9 @@ class Stage:
         start: Callable[[Environment], Awaitable[RunResult]],
         *,
         hangup_ends: bool = True,
-        and_then: Callable[[RunResult], None] | None = None,
     ) -> int:
-        """Run something from its beginning to its last lines; returns the exit code.
-
-        Args:
-            start: begins it.
-            hangup_ends: whether a lost terminal ends it.
-            and_then: called with the result, before it is shown.
-        """
+        """Run something from its beginning to its last lines; returns the exit code."""
         result = self.run(start, hangup_ends=hangup_ends)
-        if and_then is not None:
-            and_then(result)
         show_result(result, self.given)
         vars(self.given)["result"] = result  # for what machines are told
         leave_page(result)
@@ -210,17 +201,20 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
 ) -> Settings:
     """Load the settings of a command from its flags, the environment, the file, and its run."""
     _check_log_file(given, reads)
-    settings = load_settings(
-        flags=_flags(given),
-        environ=os.environ,
-        config=given.config,
+    remembered = None
+    if run is not None:
+        from orchestrator.engine.saved import remembered as told  # noqa: PLC0415 - another process
+
+        remembered = told(run)
+    settings = _loaded(
+        given,
         emergency=emergency,
         need_server=need_server,
         need_credentials=need_credentials,
         ask_secret=terminal_prompt() if need_credentials and asks else None,
         warn=(lambda _text: None) if given.quiet else output.warn,
         consequence=consequence,
-        remembered=None if run is None else _remembered(run),
+        remembered=remembered,
     )
     output.never_show(settings.credentials.secret_key)
     vars(given)["textfile"] = settings.metrics.textfile
@@ -230,9 +224,9 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     return settings
 
 
-def _flags(given: Namespace) -> dict[str, object]:
-    """The flags that are settings, by key."""
-    return {key: value for key, value in vars(given).items() if key in SPECS}
+def _loaded(given: Namespace, **how: Any) -> Settings:
+    flags = {key: value for key, value in vars(given).items() if key in SPECS}
+    return load_settings(flags=flags, environ=os.environ, config=given.config, **how)
 
 
 def _where_keys_are(settings: Settings) -> str:
@@ -252,10 +246,8 @@ def load_offline(given: Namespace) -> Settings:
 
 def settings_so_far(given: Namespace) -> Settings:
     """What is known before the run is found; what is odd about it is said when it is loaded."""
-    return load_settings(
-        flags=_flags(given),
-        environ=os.environ,
-        config=given.config,
+    return _loaded(
+        given,
         emergency=False,
         need_server=False,
         need_credentials=False,
@@ -263,12 +255,6 @@ def settings_so_far(given: Namespace) -> Settings:
         warn=lambda _text: None,
         consequence="Nothing was sent.",
     )
-
-
-def _remembered(run: RunDirectory) -> Remembered:
-    from orchestrator.engine.saved import remembered  # noqa: PLC0415 - only for another process
-
-    return remembered(run)
 
 
 def _check_log_file(given: Namespace, reads: Path | None) -> None:
@@ -357,7 +343,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     import shlex  # noqa: PLC0415 - at the end
 
-    from orchestrator.reports.sentences import advice, next_step  # noqa: PLC0415 - at the end
+    from orchestrator.reports.next_steps import advice, next_step  # noqa: PLC0415 - at the end
 
     failed_path = (
         shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"

@@ -1,35 +1,21 @@
 """Every command: what it does, its flags, examples and exit codes, in the order of need.
 
-Help, the parser, shell completion and the tests of the documents read this table. A flag that is a
-setting has its words from settings/schema.py.
+Help, the parser, shell completion and the tests of the documents read this table.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.cli import values
-from orchestrator.settings.schema import SPECS
+from orchestrator.cli import flags, values
+from orchestrator.cli.flags import EXIT_CODES, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 #: runs that `runs` shows where nobody says how many
 RUNS_SHOWN = 50
 
-#: docs/spec/contracts.md, "Exit codes"
-EXIT_CODES = {
-    "0": "every campaign is stopped (or accepted by --accept); pause-all: quiet is proven",
-    "1": "some campaigns are not stopped, bad lines were skipped, or --deadline has passed",
-    "2": "usage, settings or list refused, or not the run's server or list; nothing was sent",
-    "3": "ended early: credentials refused",
-    "4": "ended early: server unreachable or failing beyond patience, TLS, or --max-failures",
-    "5": "the journal or the report could not be stored",
-    "6": "quiet not proven, or something still runs (pause-all, status --prove)",
-    "7": "refused: not confirmed, run locked by another process, over --max-campaigns, too old",
-    "70": "a bug in the orchestrator (the report is still written)",
-    "129/130/143": "interrupted by SIGHUP/SIGINT/SIGTERM; `orchestrator continue RUN` finishes it",
-}
 #: of the most urgent commands
 EXAMPLES = (
     "orchestrator pause-all --vdn 1234 --reason 'wrong list'",
@@ -38,31 +24,6 @@ EXAMPLES = (
     "orchestrator restore last --except guilty.csv",
     "orchestrator demo",
 )
-
-
-class Flag(NamedTuple):
-    """A flag of a command; a name without dashes is an argument."""
-
-    name: str
-    #: what stands for its value, or the values that there are: a|b; empty: it takes none
-    value: str
-    help: str
-    #: reads the text of its value; gets the name of the flag too
-    read: Callable[[str, str], object] = values.text
-    #: what the value is called in the result, where that is not the flag's own name
-    dest: str = ""
-    #: what argparse does with it, where that is not to store one value
-    action: str = ""
-
-    @property
-    def is_argument(self) -> bool:
-        """Whether it is known by its place, not by a name."""
-        return not self.name.startswith("-")
-
-    @property
-    def called(self) -> str:
-        """What it is called in help and messages: --vdn, RUN."""
-        return self.name.upper() if self.is_argument else self.name
 
 
 class Command(NamedTuple):
@@ -74,67 +35,6 @@ class Command(NamedTuple):
     codes: Mapping[str, str]
     note: str = ""
 
-
-def _setting(key: str, default: str = "") -> Flag:
-    """Make the flag of a setting: its text is checked with the other settings."""
-    row = SPECS[key]
-    words = f"{row.words}; default: {default}" if default else row.help
-    return Flag(row.flag, row.metavar, words, dest=key)
-
-
-_RUN = Flag("run", "RUN", "a run directory, a run id, a unique end of one, or `last`", values.word)
-_RUN_DIR = Flag("--run-dir", "DIR", "the run directory itself; default: a new one", values.path)
-_RATE = _setting("pace.rate_per_s")
-_CONCURRENCY = _setting("pace.concurrency")
-_DEADLINE = Flag("--deadline", "S", "seconds after which nothing new is sent", values.seconds)
-_REASON = Flag("--reason", "TEXT", "why, for the report; never required")
-_OPERATOR = _setting("operator.name")
-_JSON = Flag("--json", "", "one JSON document on one line, last on stdout")
-_DRY_RUN = Flag("--dry-run", "", "show what would be done; change nothing")
-_YES = Flag("--yes", "", "do not ask for the VDN number(s); no variable replaces this flag")
-_OLD = Flag("--even-if-old", "", "although RUN was last written over 24 h ago")
-_ACCEPT = Flag("--accept", "OUTCOME", "counts as success; repeatable", values.outcome, "", "append")
-_VDNS = Flag("--vdn", "N", "the VDN (tenant), 1 to 9999; repeatable", values.vdn, action="append")
-
-#: SIGHUP does not end it
-_EMERGENCY_CODES = {
-    **{code: why for code, why in EXIT_CODES.items() if "/" not in code},
-    "130/143": "interrupted by SIGINT/SIGTERM; `orchestrator continue RUN` finishes it",
-}
-
-#: of a restore, in its own sense
-_RESTORE_CODES = {
-    **{code: why for code, why in EXIT_CODES.items() if code != "6"},
-    "0": "every campaign that was to run again runs, or another restore had started it before",
-    "1": "some campaigns do not run again, or it is not known whether they do",
-    "2": "usage or settings refused, another server, or RUN cannot be undone; nothing was sent",
-    "4": "ended early: server unreachable or failing beyond patience, or TLS",
-    "5": "the journal, the report, or the marks in RUN's directory could not be stored",
-    "7": "refused: not confirmed, RUN locked by another process, or too old",
-}
-
-#: of commands that send nothing
-_DONE = {"0": "done"} | {code: EXIT_CODES[code] for code in ("2", "70")}
-
-#: what every command takes, after its name
-SHARED = (
-    Flag("-v", "", "say more; -vv: say everything", dest="verbose", action="count"),
-    Flag("-q", "", "say only errors and results", dest="quiet"),
-    Flag("--debug", "", "show where an error came from"),
-    Flag("--log-format", "console|json", "how events are written; default: console"),
-    Flag("--log-file", "FILE", "log into this file, not to stderr; -vv: everything", values.path),
-    Flag("--config", "FILE", "the settings file, or NAME: NAME.toml beside the usual", values.word),
-    _setting("server.base_url"),
-    _setting("credentials.access_key"),
-    Flag(
-        "--secret-key-file",
-        "FILE",
-        "the secret key alone on one line, readable by you only",
-        dest="credentials.secret_key_file",
-    ),
-    _setting("server.ca_file"),
-    Flag("--help", "", "show this, as `orchestrator help COMMAND` does"),
-)
 
 _BASH_COMPLETIONS = "~/.local/share/bash-completion/completions"
 
@@ -150,7 +50,7 @@ COMMANDS = {
                 "trust the certificate with this fingerprint",
                 values.fingerprint,
             ),
-            _OPERATOR,
+            flags.OPERATOR,
             Flag("--state-dir", "DIR", "the directory of all runs", dest="state.dir"),
             Flag("--vdn", "N", "a VDN that matters; repeatable", values.vdn, action="append"),
             Flag("--yes", "", "ask nothing: flags, the settings that are there, defaults"),
@@ -189,22 +89,22 @@ COMMANDS = {
                 "the run directory itself, {date} in it is today's; default: a new one",
                 values.path,
             ),
-            _RATE,
-            _CONCURRENCY,
-            _DRY_RUN,
+            flags.RATE,
+            flags.CONCURRENCY,
+            flags.DRY_RUN,
             Flag("--skip-invalid", "", "pause the rest; bad lines are rows (exit 1)"),
             Flag("--max-campaigns", "N", "refuse a longer list", values.count),
             Flag(
                 "--max-failures", "N", "end early at N failures; N%: of all", values.failure_limit
             ),
-            _DEADLINE,
-            _setting("retry.patience_s"),
+            flags.DEADLINE,
+            flags.setting("retry.patience_s"),
             Flag("--no-verify", "", "skip the listings before and after the PUTs"),
             Flag("--cluster", "", "let the workers of the cluster do it, and follow them"),
-            _ACCEPT,
-            _REASON,
-            _OPERATOR,
-            _JSON,
+            flags.ACCEPT,
+            flags.REASON,
+            flags.OPERATOR,
+            flags.JSON,
         ),
         (
             "orchestrator pause campaigns.csv",
@@ -221,18 +121,18 @@ COMMANDS = {
     "pause-all": Command(
         "the emergency: stop everything in one or several VDNs, and prove quiet",
         (
-            _VDNS,
-            _YES,
-            _DRY_RUN,
+            flags.VDNS,
+            flags.YES,
+            flags.DRY_RUN,
             Flag("--hold", "S", "keep watching, pause again whatever starts", values.seconds),
             Flag("--deadline", "S", "seconds for all of it; default: 1800", values.seconds),
             Flag("--cluster", "", "refused: an emergency waits for no other machine"),
-            _RUN_DIR,
-            _RATE,
-            _CONCURRENCY,
-            _REASON,
-            _OPERATOR,
-            _JSON,
+            flags.RUN_DIR,
+            flags.RATE,
+            flags.CONCURRENCY,
+            flags.REASON,
+            flags.OPERATOR,
+            flags.JSON,
         ),
         (
             "orchestrator pause-all --vdn 1234",
@@ -240,7 +140,7 @@ COMMANDS = {
             "orchestrator pause-all --vdn 1234 --hold 600",
             "orchestrator pause-all --vdn 1234 --dry-run",
         ),
-        _EMERGENCY_CODES,
+        flags.EMERGENCY_CODES,
         "It lists what runs, asks for the VDN number(s) to be typed (separated by spaces), pauses,"
         " catches what starts meanwhile, and ends with proof: two complete listings that show"
         " nothing started. Without a terminal --yes is needed. A terminal that is closed (SIGHUP)"
@@ -253,8 +153,8 @@ COMMANDS = {
                 "--vdn", "N", "the VDN; repeatable; default: server.vdns", values.vdn, "", "append"
             ),
             Flag("--prove", "", "look twice, as pause-all does: quiet (exit 0) or not (exit 6)"),
-            _RATE,
-            _JSON,
+            flags.RATE,
+            flags.JSON,
         ),
         (
             "orchestrator status --vdn 1234",
@@ -274,12 +174,12 @@ COMMANDS = {
     "continue": Command(
         "finish a run that was interrupted",
         (
-            _RUN,
-            _setting("pace.rate_per_s", "the run's"),
-            _setting("pace.concurrency", "the run's"),
-            _DEADLINE,
-            _OLD,
-            _JSON,
+            flags.RUN,
+            flags.setting("pace.rate_per_s", "the run's"),
+            flags.setting("pace.concurrency", "the run's"),
+            flags.DEADLINE,
+            flags.OLD,
+            flags.JSON,
         ),
         ("orchestrator continue last", "orchestrator continue 7f3a --rate 20"),
         EXIT_CODES,
@@ -289,8 +189,8 @@ COMMANDS = {
     "restore": Command(
         "start again exactly the campaigns that a run turned off",
         (
-            _RUN,
-            _YES,
+            flags.RUN,
+            flags.YES,
             Flag("--only", "LIST", "1005,1017 or a list; start these and no others", values.word),
             Flag(
                 "--except",
@@ -300,16 +200,16 @@ COMMANDS = {
                 "except_",
             ),
             Flag("--vdn", "N", "these VDNs only; repeatable", values.vdn, action="append"),
-            _DRY_RUN,
+            flags.DRY_RUN,
             Flag("--limit", "N", "start at most so many campaigns", values.count),
             Flag("--include-inferred", "", "also campaigns that RUN probably paused"),
-            _OLD,
-            _RUN_DIR,
-            _RATE,
-            _CONCURRENCY,
-            _REASON,
-            _OPERATOR,
-            _JSON,
+            flags.OLD,
+            flags.RUN_DIR,
+            flags.RATE,
+            flags.CONCURRENCY,
+            flags.REASON,
+            flags.OPERATOR,
+            flags.JSON,
         ),
         (
             "orchestrator restore last --dry-run",
@@ -317,14 +217,14 @@ COMMANDS = {
             "orchestrator restore last --except guilty.csv",
             "orchestrator restore 7f3a --vdn 1234 --limit 10 --yes",
         ),
-        _RESTORE_CODES,
+        flags.RESTORE_CODES,
         "`last` is the newest run that turned something off. It asks for the VDN number(s) of the"
         " run, separated by spaces, as pause-all does.",
     ),
     "report": Command(
         "make the report files again from a run's journal",
         (
-            _RUN,
+            flags.RUN,
             Flag("--html", "FILE", "write the page of the run there too", values.path),
             Flag("--xlsx", "FILE", "write its rows as a workbook", values.path),
             Flag(
@@ -335,7 +235,7 @@ COMMANDS = {
                 "with_",
                 "append",
             ),
-            _JSON,
+            flags.JSON,
         ),
         (
             "orchestrator report last",
@@ -347,7 +247,7 @@ COMMANDS = {
     ),
     "note": Command(
         "add a reason or a remark to a run afterwards",
-        (_RUN, Flag("text", "TEXT", "the remark; earlier ones stay"), _JSON),
+        (flags.RUN, Flag("text", "TEXT", "the remark; earlier ones stay"), flags.JSON),
         (
             "orchestrator note last 'the list of 26 November was loaded twice'",
             "orchestrator note 7f3a 'ticket 4711' --json",
@@ -364,20 +264,20 @@ COMMANDS = {
             Flag("--prune", "", "show which old runs could be deleted"),
             Flag("--older-than", "DAYS", "with --prune: since the end of the run", values.count),
             Flag("--yes", "", "with --prune: delete them"),
-            _JSON,
+            flags.JSON,
         ),
         (
             "orchestrator runs",
             "orchestrator runs --vdn 1234 --limit 10 --json",
             "orchestrator runs --prune --older-than 90",
         ),
-        _DONE,
+        flags.DONE,
         "--prune never deletes a live or unfinished run, a stop that was not restored completely,"
         " or a directory with files that are not a run's.",
     ),
     "stop": Command(
         "end a live run from another terminal, as Ctrl-C in its own would",
-        (_RUN,),
+        (flags.RUN,),
         ("orchestrator stop last", "orchestrator stop 7f3a"),
         {
             "0": "the run has ended",
@@ -391,7 +291,7 @@ COMMANDS = {
     ),
     "console": Command(
         "the red button in a browser, for people without a shell",
-        (_setting("console.listen"), _OPERATOR),
+        (flags.setting("console.listen"), flags.OPERATOR),
         (
             "orchestrator console",
             "orchestrator console --listen 127.0.0.1:9000 --config production",
@@ -410,7 +310,7 @@ COMMANDS = {
         (
             Flag("--vdn", "N", "the VDN to list; without it less is tried", values.vdn),
             Flag("--notify", "", "also send a test message to everybody whom notify.* names"),
-            _JSON,
+            flags.JSON,
         ),
         ("orchestrator check --vdn 1234", "orchestrator check --vdn 1234 --json"),
         {
@@ -427,9 +327,9 @@ COMMANDS = {
     ),
     "config show": Command(
         "effective settings, with the origin of each",
-        (_JSON,),
+        (flags.JSON,),
         ("orchestrator config show", "orchestrator config show --json"),
-        _DONE,
+        flags.DONE,
     ),
     "cluster init": Command(
         "make the cluster's tables in cluster.database_url, or bring them up to date",
@@ -441,7 +341,7 @@ COMMANDS = {
     ),
     "worker": Command(
         "work on runs of the cluster until a signal; start as many as you like, on any machines",
-        (_CONCURRENCY,),
+        (flags.CONCURRENCY,),
         ("orchestrator worker", "orchestrator worker --concurrency 16"),
         {
             "0": "ended by a signal",
@@ -464,13 +364,13 @@ COMMANDS = {
             Flag("--campaigns", "N", "so many made-up campaigns, no scenario", values.count),
             Flag("--vdns", "N", "VDNs of the made-up campaigns; default: 1", values.vdn),
             Flag("--faults", "SHARE", "of its changes that fail, 0 to 1; default: 0", values.share),
-            _JSON,
+            flags.JSON,
         ),
         (
             "orchestrator simulate --scenario emergency",
             "orchestrator simulate --campaigns 10000 --vdns 40 --faults 0.1 --seed 7",
         ),
-        _DONE,
+        flags.DONE,
         "It serves plain http on 127.0.0.1 until Ctrl-C; its keys are invented and public.",
     ),
     "demo": Command(
@@ -491,6 +391,6 @@ COMMANDS = {
             'orchestrator completion zsh > "${fpath[1]}/_orchestrator"',
             "orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish",
         ),
-        _DONE,
+        flags.DONE,
     ),
 }

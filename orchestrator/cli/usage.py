@@ -95,11 +95,7 @@ def wrong_line(
 ) -> UsageError:
     """Make the error for a line of one command.
 
-    Args:
-        said: what the parser met first; with advice it is a refused value, and says enough.
-        command: its name.
-        tokens: the line after the name.
-        takes_value: each flag of the command, and whether it takes a value.
+    `said` is what the parser met first; with advice it is a refused value, and says enough.
     """
     refuse_secrets(tokens)
     vdn = re.search(r"(?:^|\0)--vdns?[=\0]([1-9][0-9]{0,3})(?:\0|$)", "\0".join(tokens))

@@ -145,11 +145,8 @@ def campaigns(
 ) -> frozenset[tuple[int, int]]:
     """Read --only or --except: `1005,1017`, `7/1005`, or a list; all of it must be usable.
 
-    Args:
-        flag: its name.
-        given: the ids, or the name of a file.
-        vdns: what --vdn says.
-        run_vdns: where the run turned something off; if it is one VDN, ids alone are of that one.
+    `vdns` is what --vdn says. Ids alone are of that one VDN, or of the only one in which the run
+    turned something off (`run_vdns`).
     """
     file = path(flag, given)
     is_typed = are_typed(given)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.results import read_facts
 from orchestrator.errors import UsageError
+from orchestrator.reports.document import summary_document
 from orchestrator.reports.files import RESULTS, sha256_of, write_file
 from orchestrator.reports.page import Rows, Told, render
 from orchestrator.reports.sentences import verdict_line
-from orchestrator.reports.summary import summary_document
 from orchestrator.reports.workbook import write_workbook
 from orchestrator.store import open_saved
 from orchestrator.store.notes import read_notes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from orchestrator.errors import StorageError
 from orchestrator.policy.decide import Outcome
+from orchestrator.reports.document import summary_document
 from orchestrator.reports.files import is_stored, write_rows, write_summary, write_to_stream
 from orchestrator.reports.rows import RunKind, Tally, iso_time
 from orchestrator.reports.sentences import begun_line, unstopped_lines, verdict_line
@@ -22,7 +23,6 @@ from orchestrator.reports.summary import (
     ProcessFacts,
     RunFacts,
     run_verdict,
-    summary_document,
 )
 from orchestrator.store import Gap, gap_of
 from orchestrator.store.notes import read_notes

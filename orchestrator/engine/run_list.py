@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.reports.document import SCHEMA
 from orchestrator.reports.files import SUMMARY
 from orchestrator.reports.rows import NO_VDN, RunKind
-from orchestrator.reports.summary import SCHEMA, Ended, RunVerdict
+from orchestrator.reports.summary import Ended, RunVerdict
 from orchestrator.store import open_saved
 from orchestrator.store.registry import known_runs
 from orchestrator.store.run_dir import JOURNAL

@@ -76,11 +76,7 @@ class _Records:
 
 
 def read_csv(lines: Iterator[tuple[int, str]], reader: LineReader) -> Iterator[ManifestLine]:
-    """Read a CSV list.
-
-    Args:
-        lines: of the list, numbered from 1, with their ends.
-        reader: judges the entries.
+    """Read a CSV list from its lines, numbered from 1, with their ends.
 
     Raises:
         ManifestUnreadableError: no usable header, a quote left open, a cell too long.

@@ -74,10 +74,6 @@ class _NotStrictError(json.JSONDecodeError):
 def read_json_list(text: TextIO, reader: LineReader) -> Iterator[ManifestLine]:
     """Read a JSON list; entries are numbered 1, 2, 3 … and placed by their JSON path.
 
-    Args:
-        text: the list, line ends untranslated.
-        reader: judges the entries.
-
     Raises:
         ManifestUnreadableError: no strict JSON, none of the accepted forms, or over a bound.
     """
@@ -92,12 +88,7 @@ def read_json_list(text: TextIO, reader: LineReader) -> Iterator[ManifestLine]:
 
 
 def read_json_lines(lines: Iterable[tuple[int, str]], reader: LineReader) -> Iterator[ManifestLine]:
-    """Read JSON Lines; a line that is no JSON is a bad entry like any other.
-
-    Args:
-        lines: of the list, numbered from 1.
-        reader: judges the entries.
-    """
+    """Read JSON Lines; a line that is no JSON is a bad entry like any other."""
     for number, line in lines:
         text = line.strip(" \t\r\n")
         if not text:

@@ -110,11 +110,7 @@ class ManifestSource:
 def open_manifest(
     path: Path, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[ManifestSource]:
-    """Open a list by its name; closed when the context ends.
-
-    Args:
-        path: of the list.
-        check: called now and then; raises when the reading is not wanted any more.
+    """Open a list by its name; `check` is called now and then, and raises when nobody wants it.
 
     Raises:
         UsageError: missing, not permitted, or anything but a regular file.
@@ -144,11 +140,7 @@ def open_manifest(
 def open_stdin(
     fd: int = _STDIN, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[ManifestSource]:
-    """Take the list from stdin, which stays open.
-
-    Args:
-        fd: its descriptor.
-        check: called now and then; raises when the reading is not wanted any more.
+    """Take the list from stdin, which stays open; `check` as above.
 
     Raises:
         UsageError: stdin is a terminal, or closed.

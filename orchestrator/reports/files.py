@@ -8,6 +8,7 @@ lock are removed. tests/faults.md, P06, P17, P21, Z12.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import errno
@@ -18,7 +19,7 @@ import json
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.rows import COLUMNS, UNSTOPPED, RunKind, Tally, cells, is_unstopped
@@ -51,14 +52,6 @@ _KINDS = {
 
 def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKind.PAUSE) -> Tally:
     """Write results.csv and failed.csv in one pass over the rows; no failed.csv of no rows.
-
-    Args:
-        folder: the run directory; it must exist.
-        rows: one per line of the list, in order.
-        kind: what the run was for; it decides what `stopped` says.
-
-    Returns:
-        The rows, counted.
 
     Raises:
         StorageError: a file could not be written; it names it and says why. What was there before
@@ -95,10 +88,6 @@ def write_summary(folder: Path, document: Mapping[str, object]) -> None:
 
 def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
     """Write a file of any name: whole, or what was there before is still there.
-
-    Args:
-        path: the file; its folder must exist.
-        make: writes it into an open file.
 
     Raises:
         StorageError: it could not be written.
@@ -149,7 +138,8 @@ def write_to_stream(
         StorageError: the stream cannot be written either.
     """
     try:
-        tally = _write_csv(rows, _Utf8(stream), None, kind)
+        # unlike a TextIOWrapper it never closes or keeps back anything
+        tally = _write_csv(rows, codecs.getwriter("utf-8")(stream), None, kind)
         stream.flush()
     except OSError as error:
         raise StorageError(f"cannot print the results: {_in_words(error)}") from error
@@ -161,12 +151,7 @@ _SUMMARIES_READ = 300
 
 
 def earlier_lag_s(state_dir: Path, base_url: str) -> float:
-    """The largest lag that earlier runs saw of this server, seconds; 0 where none is known.
-
-    Args:
-        state_dir: whose runs; a summary that cannot be read says nothing.
-        base_url: of the server.
-    """
+    """The largest lag that earlier runs saw of this server, seconds; 0 where none is known."""
     wanted = server_fingerprint(base_url)
     try:
         runs = sorted((state_dir / "runs").iterdir(), reverse=True)[:_SUMMARIES_READ]
@@ -205,22 +190,11 @@ def check_folder(folder: Path) -> None:
             probe.flush()  # the journal, in the same folder, is fsynced soon enough
 
 
-class _Sink(Protocol):
-    def write(self, text: str, /) -> object: ...
-
-
-class _Utf8:
-    """Text for a stream of bytes; unlike a TextIOWrapper it never closes or keeps back anything."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        self._stream.write(text.encode())
-
-
 def _write_csv(
-    rows: Iterable[ReportRow], results: _Sink, failed: _Sink | None, kind: RunKind
+    rows: Iterable[ReportRow],
+    results: TextIO | codecs.StreamWriter,
+    failed: TextIO | None,
+    kind: RunKind,
 ) -> Tally:
     everything = csv.writer(results, quoting=csv.QUOTE_ALL, lineterminator="\n")
     unstopped = csv.writer(failed, quoting=csv.QUOTE_ALL, lineterminator="\n") if failed else None

@@ -132,12 +132,7 @@ class Told(NamedTuple):
 
 
 def render(runs: Sequence[Told], *, made_at_ms: int) -> Iterator[str]:
-    """Make the page, piece by piece.
-
-    Args:
-        runs: the run, then what belongs to it: its restore, or its repeats.
-        made_at_ms: now, wall-clock milliseconds.
-    """
+    """Make the page, piece by piece: of a run, then of what belongs to it (a restore, repeats)."""
     pieces: Iterator[str] = _template().generate(
         runs=[view_of(told) for told in runs],
         timeline=_timeline(runs),

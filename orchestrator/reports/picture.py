@@ -92,16 +92,10 @@ def draw(  # noqa: PLR0913 - a run is drawn of all of these
     ceiling_per_s: float,
     looks: Sequence[Look],
 ) -> Picture:
-    """Draw one run.
+    """Draw one run, of which `first` campaigns ran at its beginning.
 
-    Args:
-        began_ms: of the run.
-        ended_ms: of the run.
-        first: campaigns that run at its beginning.
-        changes: moments at which one stops (-1) or starts (+1), in any order.
-        sent: seconds since the epoch to the PUTs that left in it.
-        ceiling_per_s: the rate limit.
-        looks: the check passes.
+    `changes` are moments at which one stops (-1) or starts (+1), in any order; `sent` has the PUTs
+    of each second since the epoch.
     """
     span_ms = max(_LEAST_MS, ended_ms - began_ms)
 

@@ -187,7 +187,7 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
     may come from the list or the server is, always. An enum member is a str, so no `.value`.
     """
     return [
-        _repeated(row.vdn_id),
+        for_spreadsheet(row.vdn_id),
         for_spreadsheet(row.campaign_id),
         for_spreadsheet(row.campaign_name),
         row.outcome,
@@ -199,9 +199,9 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
         row.state_after,
         iso_time(row.state_seen_at_ms),
         str(row.attempts),
-        _repeated(row.result_code),
-        _repeated(row.result_name),
-        _repeated(row.result_desc),
+        for_spreadsheet(row.result_code),
+        for_spreadsheet(row.result_name),
+        for_spreadsheet(row.result_desc),
         _number(row.http_status),
         iso_time(row.first_sent_at_ms),
         iso_time(row.settled_at_ms),
@@ -209,12 +209,8 @@ def cells(row: ReportRow, kind: RunKind = RunKind.PAUSE) -> list[str]:
         _number(row.line),
         _number(row.duplicate_of),
         row.run_id,
-        _repeated(row.error),
+        for_spreadsheet(row.error),
     ]
-
-
-#: for texts that most rows have in common
-_repeated = lru_cache(maxsize=64)(for_spreadsheet)
 
 
 def _number(value: int | None) -> str:
@@ -250,12 +246,7 @@ _CAUSES = {
 
 
 def main_reason(outcome: Outcome, cause: Kind | None) -> str:
-    """Say in two words why this outcome came about; empty when the outcome says it.
-
-    Args:
-        outcome: how the campaign ended.
-        cause: what its last answer was; None without one.
-    """
+    """Say in two words why this outcome came about; empty when the outcome says it."""
     if outcome is Outcome.FAILED and cause is Kind.ACCEPTED:
         return STOPPED_AGAIN
     return "" if cause is None or outcome not in _UNEXPLAINED else _CAUSES[cause]

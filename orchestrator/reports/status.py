@@ -105,11 +105,8 @@ def status_line(vdn: VdnStatus) -> str:
     if vdn.no_campaigns:
         said = "is NOT PROVEN quiet: it has no campaigns" if vdn.proves else "has no campaigns"
         return f"{name} {said} at all: is {vdn.vdn_id} the right VDN?"
-    if vdn.proves and vdn.started:
-        return f"{name} is NOT quiet: {_read(vdn)}"
-    if vdn.proves:
-        return f"{name} is NOT PROVEN quiet: {_read(vdn)}"
-    return f"{name}: {_read(vdn)}"
+    verdict = (" is NOT quiet" if vdn.started else " is NOT PROVEN quiet") if vdn.proves else ""
+    return f"{name}{verdict}: {_read(vdn)}"
 
 
 def _read(vdn: VdnStatus) -> str:
@@ -160,7 +157,7 @@ def status_document(vdn: VdnStatus) -> dict[str, object]:
     """Make one VDN's part of `status --json`."""
     return {
         "vdn_id": vdn.vdn_id,
-        "read_at": None if vdn.read_at_ms is None else iso_time(vdn.read_at_ms),
+        "read_at": iso_time(vdn.read_at_ms) or None,
         "complete": vdn.is_complete,
         **{key: number if vdn.is_seen else None for key, number in vdn.numbers().items()},
         "may_start": vdn.may_start,
@@ -172,10 +169,6 @@ def status_document(vdn: VdnStatus) -> dict[str, object]:
             for row in vdn.started[:NAMES_SHOWN]
         ],
         "quiet": vdn.is_quiet if vdn.proves else None,
-        "quiet_since": _moment(vdn.quiet_since_ms),
-        "again_at": _moment(vdn.again_at_ms),
+        "quiet_since": iso_time(vdn.quiet_since_ms) or None,
+        "again_at": iso_time(vdn.again_at_ms) or None,
     }
-
-
-def _moment(at_ms: int | None) -> str | None:
-    return None if at_ms is None else iso_time(at_ms)

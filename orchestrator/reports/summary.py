@@ -1,4 +1,4 @@
-"""How a run as a whole ended: verdict, exit code, and summary.json.
+"""How a run as a whole ended: what is known of it, verdict, exit code.
 
 The exit code is a function of the outcomes and of why the run ended. When several reasons apply,
 the first of 70, 5, 3, a signal, 4, 1 counts; for pause-all the first of 70, 3, a signal before
@@ -7,19 +7,16 @@ quiet, 6, 5. A dry run that came to its end exits 0. docs/spec/contracts.md, "Ex
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord, iso_time
+from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord
 
 if TYPE_CHECKING:
-    from orchestrator.reports.rows import Tally
+    from collections.abc import Mapping
 
-#: the version of summary.json; a new key is compatible, a changed one is not
-SCHEMA = 1
+    from orchestrator.reports.rows import Tally
 
 #: what a quiet VDN may still be doing; `not_covered` says it every time
 _CALLS = "calls already in progress"
@@ -269,7 +266,7 @@ def _applying(facts: RunFacts, tally: Tally) -> set[int]:
     codes = {_EXIT_CODES.get(facts.ended, 0)}
     if facts.storage_failed or facts.journal_incomplete:
         codes.add(5)
-    if _is_whole_dry_run(facts):
+    if is_whole_dry_run(facts):
         return codes
     if facts.kind is not RunKind.PAUSE_ALL:
         falls_short = _falls_short(tally, facts.accept) or facts.unverified > 0
@@ -277,7 +274,8 @@ def _applying(facts: RunFacts, tally: Tally) -> set[int]:
     return codes - set(SIGNAL_EXIT_CODES.values()) if facts.quiet else codes | {6}
 
 
-def _is_whole_dry_run(facts: RunFacts) -> bool:
+def is_whole_dry_run(facts: RunFacts) -> bool:
+    """Whether it was to change nothing, and came to its end."""
     return facts.dry_run and facts.ended is Ended.FINISHED
 
 
@@ -287,7 +285,7 @@ def _falls_short(tally: Tally, accept: frozenset[Outcome]) -> bool:
 
 def run_verdict(facts: RunFacts, tally: Tally) -> RunVerdict:
     """Say in one word how the run ended."""
-    if _is_whole_dry_run(facts):
+    if is_whole_dry_run(facts):
         return RunVerdict.PLANNED
     if facts.kind is RunKind.PAUSE_ALL:
         return _emergency_verdict(facts)
@@ -327,49 +325,6 @@ def rerun_may_help(facts: RunFacts, tally: Tally) -> bool:
     return facts.unverified > 0 or any(tally.counts[outcome] for outcome in MAY_PASS - facts.accept)
 
 
-def summary_document(facts: RunFacts, tally: Tally) -> dict[str, object]:
-    """Make summary.json: plain values, keys in the order of docs/reference.md."""
-    document: dict[str, object] = {
-        "schema": SCHEMA,
-        "run_id": facts.run_id,
-        "action": facts.kind.value,
-        "verdict": run_verdict(facts, tally).value,
-        "exit_code": exit_code(facts, tally),
-        "reason": facts.reason,
-        "operator": facts.operator,
-        "host": facts.host,
-        "version": facts.version,
-        "server": facts.server,
-        "server_name": facts.server_name,
-        "settings": _plain(facts.settings),
-        "manifest": _manifest(facts),
-        "started_at": _moment(facts.started_at_ms),
-        "ended_at": _moment(facts.ended_at_ms),
-        "counts": _counts(tally.counts),
-        "by_vdn": _by_vdn(facts, tally),
-        "rate": {
-            "ceiling_per_s": _plain(facts.rate_ceiling_per_s),
-            "worst_1s": facts.worst_1s,
-            "mean_per_s": _plain(facts.mean_per_s),
-        },
-        "lag_s": _plain(facts.lag_s),
-        "rerun_may_help": rerun_may_help(facts, tally),
-        "notes": [note._asdict() for note in facts.notes],
-    }
-    if facts.kind is RunKind.RESTORE:
-        document["source_run"] = facts.source_run
-        document["selection"] = _plain(facts.selection)
-    if facts.parent_run:
-        document["parent_run"] = facts.parent_run
-    if facts.kind is RunKind.PAUSE_ALL:
-        document["sweeps"] = [_sweep(record) for record in facts.sweeps]
-        document["not_covered"] = list(not_covered(facts))
-        document |= _calls(facts.calls)
-    document["clock_offset_s"] = _plain(facts.clock_offset_s)
-    document["processes"] = [_process(one) for one in facts.processes]
-    return document
-
-
 def not_covered(facts: RunFacts) -> tuple[str, ...]:
     """What a quiet VDN may still be doing."""
     calls = facts.calls
@@ -380,82 +335,3 @@ def not_covered(facts: RunFacts) -> tuple[str, ...]:
         campaigns = "1 campaign" if calls.unread == 1 else f"{calls.unread:,} campaigns"
         left.append(f"calls of {campaigns} without a number")
     return (*left, _APPOINTMENTS)
-
-
-def _calls(calls: CallsRecord | None) -> dict[str, object]:
-    """The countdown of the calls in progress, where they were counted."""
-    if calls is None:
-        return {}
-    counts = [
-        {"at": iso_time(one.at_ms), "vdn_id": one.vdn_id, "in_progress": one.in_progress}
-        for one in calls.counts
-    ]
-    return {"calls": counts, "silent_at": _moment(calls.silent_at_ms)}
-
-
-def _by_vdn(facts: RunFacts, tally: Tally) -> dict[str, dict[str, object]]:
-    """Outcomes by VDN; for pause-all with its verdict, also where no campaign was found."""
-    verdicts = {str(proof.vdn_id): proof.verdict.value for proof in facts.proofs}
-    if facts.kind is not RunKind.PAUSE_ALL or _is_whole_dry_run(facts):
-        verdicts = {}
-    found: dict[str, dict[str, object]] = {}
-    for vdn in sorted({*tally.by_vdn, *verdicts}, key=lambda vdn: (len(vdn), vdn)):
-        found[vdn] = dict(_counts(tally.by_vdn.get(vdn, {})))
-        if vdn in verdicts:
-            found[vdn]["verdict"] = verdicts[vdn]
-    return found
-
-
-def _manifest(facts: RunFacts) -> dict[str, object] | None:
-    if facts.manifest_path is None:
-        return None
-    return {
-        "path": facts.manifest_path,
-        "sha256": facts.manifest_sha256,
-        "lines": facts.manifest_lines,
-    }
-
-
-def _moment(at_ms: int | None) -> str | None:
-    return None if at_ms is None else iso_time(at_ms)
-
-
-def _counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
-    return {outcome.value: counts[outcome] for outcome in Outcome if counts.get(outcome)}
-
-
-def _process(process: ProcessFacts) -> dict[str, object]:
-    return {
-        "started_at": iso_time(process.started_at_ms),
-        "ended_at": _moment(process.ended_at_ms),
-        "ended": None if process.ended is None else process.ended.value,
-        "pid": process.pid,
-        "host": process.host,
-    }
-
-
-def _sweep(record: SweepRecord) -> dict[str, object]:
-    return {
-        "vdn_id": record.vdn_id,
-        "started_at": iso_time(record.started_at_ms),
-        "ended_at": iso_time(record.ended_at_ms),
-        "pages": record.pages,
-        "rows": record.rows,
-        "total_size": record.total_size,
-        "started": record.started,
-        "complete": record.complete,
-        "problem": record.problem,
-    }
-
-
-def _plain(value: object) -> object:
-    """Turn a value into what JSON can hold; what it cannot becomes its str(): a Secret is `***`."""
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return round(value, 3) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value)

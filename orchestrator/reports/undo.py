@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: characters of a name, and of a reason or another text that somebody has written
 _NAME_LIMIT = 60
@@ -54,10 +51,18 @@ def undo_lines(facts: UndoFacts) -> list[str]:
     reason = for_terminal(facts.reason, limit=_TEXT_LIMIT)
     by = for_terminal(f"{facts.operator} on {facts.host}", limit=_TEXT_LIMIT)
     why = f"; reason: {reason}" if reason else "; no reason was given"
+    starts = "nothing will start"
+    if number := facts.will_start:
+        campaigns = "1 campaign" if number == 1 else f"{number:,} campaigns"
+        starts = f"{campaigns} will start{_names(facts.first_names, number)}"
+    before = []
+    if number := facts.started_before:
+        were = "was" if number == 1 else "were"
+        before = [f"{number:,} {were} started again before, by another restore"]
     return [
         f"run {facts.run_id}: {facts.kind.value} at {_time(facts.started_at_ms)} by {by}{why}",
-        *_starting(facts),
-        *_started_before(facts.started_before),
+        starts,
+        *before,
         *(
             f"{number:,} {'stays' if number == 1 else 'stay'} off:"
             f" {for_terminal(why_not, limit=_TEXT_LIMIT)}{_names(names, number)}"
@@ -67,40 +72,16 @@ def undo_lines(facts: UndoFacts) -> list[str]:
     ]
 
 
-def _again_lines(facts: UndoFacts) -> list[str]:
-    """Say how to start what was stopped again: that is another run's work to undo."""
-    return [
-        f"`orchestrator restore {run_id}` starts again what run {run_id} turned off"
-        for run_id in facts.stopped_again_by[-_FIRST:]
-    ]
-
-
-def _starting(facts: UndoFacts) -> Iterator[str]:
-    if not facts.will_start:
-        yield "nothing will start"
-        return
-    shown = _names(facts.first_names, facts.will_start)
-    yield f"{_campaigns(facts.will_start)} will start{shown}"
-
-
 def _names(first: tuple[str, ...], number: int) -> str:
     names = [for_terminal(name, limit=_NAME_LIMIT) for name in first[:_FIRST]]
     more = ", …" if number > len(names) else ""
     return f" ({', '.join(names)}{more})" if names else ""
 
 
-def _started_before(number: int) -> Iterator[str]:
-    if number:
-        were = "was" if number == 1 else "were"
-        yield f"{number:,} {were} started again before, by another restore"
-
-
 def other_lines(facts: UndoFacts, *, is_last: bool = False) -> list[str]:
     """Say which other runs turned off more in these VDNs: a stop may have been made in several.
 
-    Args:
-        facts: with these runs.
-        is_last: nothing is asked any more, so say what comes next.
+    `is_last`: nothing is asked any more, so say what comes next.
     """
     lines = [
         f"{one.campaigns:,} more {'was' if one.campaigns == 1 else 'were'} turned off by run"
@@ -112,11 +93,12 @@ def other_lines(facts: UndoFacts, *, is_last: bool = False) -> list[str]:
     rest = facts.others[_FIRST:]
     if rest:
         lines.append(f"{sum(one.campaigns for one in rest):,} more by {len(rest)} other runs")
-    return lines + _again_lines(facts)
-
-
-def _campaigns(number: int) -> str:
-    return "1 campaign" if number == 1 else f"{number:,} campaigns"
+    # what was stopped again is another run's work to undo
+    lines += [
+        f"`orchestrator restore {run_id}` starts again what run {run_id} turned off"
+        for run_id in facts.stopped_again_by[-_FIRST:]
+    ]
+    return lines
 
 
 def _time(at_ms: int) -> str:

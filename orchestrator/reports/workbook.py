@@ -33,14 +33,7 @@ def write_workbook(
     line: str,
     summary: Mapping[str, Any],
 ) -> None:
-    """Write the workbook.
-
-    Args:
-        file: where; open for bytes.
-        rows: of results.csv, in order; streamed.
-        kind: what the run was for.
-        line: the sentence that can be read out.
-        summary: what summary.json holds.
+    """Write the workbook; the rows are streamed.
 
     Raises:
         UsageError: XlsxWriter is not installed.

@@ -6,8 +6,6 @@ the origin: a flag, a variable, or file:key. The secret key is read last.
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,29 +13,36 @@ from orchestrator.errors import SettingsError
 from orchestrator.model import Refusal
 from orchestrator.settings import files, secret_file
 from orchestrator.settings.files import Identity, refused
+from orchestrator.settings.layers import (
+    SYSTEM_FILE,
+    Given,
+    environment_layer,
+    environment_warnings,
+    file_layer,
+    files_named,
+    flag_layer,
+    ignored_proxy,
+    no_such_file,
+    read_value,
+    usual_files,
+)
 from orchestrator.settings.schema import (
-    DATABASE_URL,
-    ENVIRONMENT_PREFIX,
-    NOTHING,
-    OPERATOR_NAME,
     SECRET_KEY,
     SECRET_KEY_FILE,
     SECTIONS,
-    SERVER_NAME,
     SETTINGS,
     SPECS,
-    STATE_DIR,
     WEBHOOK_SECRET_FILE,
-    Setting,
     Settings,
 )
 from orchestrator.settings.secret import MASK, Secret
 from orchestrator.settings.secret_file import terminal_prompt
 from orchestrator.settings.server_url import ServerUrl, read_base_url
+from orchestrator.settings.setting import NOTHING, Setting
 from orchestrator.text import as_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "STILL_DIALLING",
@@ -48,7 +53,6 @@ __all__ = [
     "terminal_prompt",
 ]
 
-SYSTEM_FILE: Final = Path("/etc/orchestrator/config.toml")
 #: how an error ends where campaigns were to be paused
 STILL_DIALLING: Final = "Nothing was sent; campaigns are still dialling."
 NOT_SET: Final = "not set"
@@ -60,18 +64,6 @@ class Remembered(NamedTuple):
     run_id: str
     #: TOML key to text; never the secret
     values: Mapping[str, str]
-
-
-class Given(NamedTuple):
-    """One value as it was given, unchecked."""
-
-    value: object
-    #: a flag, a variable or file:key, in the words people see
-    origin: str
-    #: where a relative path starts
-    base: Path
-    #: from a command line or the environment, where every value is text
-    is_text: bool = False
 
 
 def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
@@ -94,8 +86,7 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
     Args:
         flags: TOML key to the value of its flag; None for a flag that was not given.
         environ: the environment.
-        config: what --config says: a file, or the NAME of one beside the usual file; None to
-            look in the usual places.
+        config: a file, or the NAME of one beside the usual file; None: the usual places.
         emergency: use pause-all's defaults where nothing was given.
         need_credentials: ask for and insist on access key and secret key.
         need_server: insist on a base URL, and on a CA file that can be used.
@@ -179,33 +170,33 @@ class _Search:
             self.layers.append(file_layer(document, file=file, base=(here / file).parent))
             self.looked_in = [file]
             if config:
-                self._say_what_beats(file)
+                for key, winner in self._winners_over(self.layers[-1]):
+                    self.warn(f"{winner.origin} wins over {key} in {file}")
             return
         if config:
-            raise _no_such_file(config, self.looked_in)
+            raise no_such_file(config, self.looked_in)
 
-    def _say_what_beats(self, config: Path) -> None:
-        flags, variables, in_file = self.layers
-        for key, given in in_file.items():
+    def _winners_over(self, layer: Mapping[str, Given]) -> Iterator[tuple[str, Given]]:
+        """The variables that say something else than a lower layer, with the keys they beat."""
+        flags, variables = self.layers[:2]
+        for key, given in layer.items():
             other = SECRET_KEY if key == SECRET_KEY_FILE and key not in variables else key
             winner = variables.get(other)
-            if winner and key not in flags and str(winner.value) != str(given.value):
-                self.warn(f"{winner.origin} wins over {key} in {config}")
+            if winner and key not in flags and not _is_same(key, winner, given):
+                yield key, winner
 
     def remember(self, run: Remembered) -> None:
         """Take what a run was made with where nobody says anything else; say what beats it."""
-        flags, variables = self.layers[:2]
         layer = {
             key: Given(value, f"run {run.run_id}", Path("/"))
             for key, value in run.values.items()
             if value
         }
-        beating: list[str] = []
-        for key, given in layer.items():
-            other = SECRET_KEY if key == SECRET_KEY_FILE and key not in variables else key
-            winner = variables.get(other)
-            if winner and key not in flags and not _is_same(key, winner, given):
-                beating.append(winner.origin)
+        beating = [
+            winner.origin
+            for key, winner in self._winners_over(layer)
+            if key != "server.base_url"  # another server is refused, not warned about
+        ]
         if beating:
             wins = "wins" if len(beating) == 1 else "win"
             self.warn(f"{' and '.join(beating)} {wins} over what run {run.run_id} was made with")
@@ -223,9 +214,9 @@ class _Search:
                 origin = origin if value == row.default else "default of pause-all"
             self.values[row.key], self.origins[row.key] = value, origin
         self._fit_backoff()
-        if self.values[STATE_DIR] is None:
+        if self.values["state.dir"] is None:
             usual = usual_state_dir(self.environ, self.identity, self.warn)
-            self.values[STATE_DIR], self.origins[STATE_DIR] = usual, "default"
+            self.values["state.dir"], self.origins["state.dir"] = usual, "default"
         self._name_server_and_operator()
         _, secret = self._chosen_secret()
         self.origins[SECRET_KEY] = secret.origin if secret else NOT_SET
@@ -234,21 +225,19 @@ class _Search:
         """The host stands for a server without a name, the login name for who is at work."""
         url = read_base_url(self.values["server.base_url"])
         in_file = self.layers[-1] if len(self.layers) > 2 else {}
-        named, placed = in_file.get(SERVER_NAME), in_file.get("server.base_url")
+        named, placed = in_file.get("server.name"), in_file.get("server.base_url")
         is_beaten = placed and self.origins["server.base_url"] != placed.origin
-        if named and is_beaten and self.origins[SERVER_NAME] == named.origin:
+        if named and is_beaten and self.origins["server.name"] == named.origin:
             # the file names its own server, and another one was given
-            self.values[SERVER_NAME], self.origins[SERVER_NAME] = "", "default"
-        if not self.values[SERVER_NAME] and isinstance(url, ServerUrl):
-            self.values[SERVER_NAME], self.origins[SERVER_NAME] = url.host, "default"
-        if not self.values[OPERATOR_NAME]:
+            self.values["server.name"], self.origins["server.name"] = "", "default"
+        if not self.values["server.name"] and isinstance(url, ServerUrl):
+            self.values["server.name"], self.origins["server.name"] = url.host, "default"
+        if not self.values["operator.name"]:
             found = files.login_name(self.environ, self.identity)
-            self.values[OPERATOR_NAME], self.origins[OPERATOR_NAME] = found, "default"
+            self.values["operator.name"], self.origins["operator.name"] = found, "default"
 
     def _checked(self, row: Setting, given: Given) -> object:
-        value = row.read(given.value, is_text=given.is_text)
-        if row.is_path and isinstance(value, str):
-            value = whole_path(value, given.base, self.home)
+        value = read_value(row, given, self.home)
         if isinstance(value, Refusal):
             raise refused(row.key, given.origin, value.reason)
         return value
@@ -291,16 +280,9 @@ class _Search:
         """Insist on access key and secret key; read that from its file, or ask for it."""
         if not self.values["credentials.access_key"]:
             raise self._missing("credentials.access_key", "access key", "add --access-key AK")
+        secret: Any = None
         key, given = self._chosen_secret()
-        if given is None:
-            if ask is None:
-                advice = "put it in a file that only you can read, and add --secret-key-file FILE"
-                raise self._missing(SECRET_KEY_FILE, "secret key", advice)
-            key, given = SECRET_KEY, self._typed(ask)
-        self.origins[SECRET_KEY] = given.origin
-        if key == SECRET_KEY:
-            self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], given)
-        else:
+        if given and key == SECRET_KEY_FILE:
             file = self.values[SECRET_KEY_FILE]
             try:
                 secret = secret_file.read(file, origin=given.origin, identity=self.identity)
@@ -309,14 +291,16 @@ class _Search:
                     raise
                 # It was another machine's, or a colleague's: who is here may know the key.
                 self.warn(f"{error.sentence}; type the key")
-                typed = self._typed(ask)
-                self.origins[SECRET_KEY] = typed.origin
-                self.values[SECRET_KEY] = self._checked(SPECS[SECRET_KEY], typed)
-            else:
-                self.values[SECRET_KEY] = secret
-        found = self.values[SECRET_KEY]
-        if not found.is_masked:
-            number = len(found.reveal())
+                given = None
+        if given is None:
+            if ask is None:
+                advice = "put it in a file that only you can read, and add --secret-key-file FILE"
+                raise self._missing(SECRET_KEY_FILE, "secret key", advice)
+            given = self._typed(ask)
+        secret = secret or self._checked(SPECS[SECRET_KEY], given)
+        self.values[SECRET_KEY], self.origins[SECRET_KEY] = secret, given.origin
+        if not secret.is_masked:
+            number = len(secret.reveal())
             self.warn(
                 f"the secret key has {number} character{'' if number == 1 else 's'}: is that all of"
                 " it? So short a text is not masked in messages"
@@ -358,20 +342,6 @@ class _Search:
         return Settings(**parts, origins=self.origins)
 
 
-def whole_path(text: str, base: Path, own_home: Path | None) -> Path | Refusal:
-    """Make a path absolute: from `base`, or from a home directory where `~` stands for it."""
-    if not text.startswith("~"):
-        found = base / text
-        why = "it is relative, and the working directory has been removed"
-        return found if found.is_absolute() else Refusal(f"{why}: write the whole path")
-    user, _, rest = text[1:].partition("/")
-    home = files.home_of(user) if user else own_home
-    # Not echoed: the secret key itself may stand where the name of its file belongs.
-    whose = "the user after ~" if user else "~"
-    why = f"there is no home directory for {whose}"
-    return home / rest if home else Refusal(f"{why}: write the whole path")
-
-
 def usual_state_dir(
     environ: Mapping[str, str], identity: Identity, warn: Callable[[str], None]
 ) -> Path:
@@ -387,156 +357,8 @@ def usual_state_dir(
     return fallback
 
 
-def usual_files(
-    environ: Mapping[str, str], identity: Identity, system_file: Path = SYSTEM_FILE
-) -> list[Path]:
-    """The settings files that are looked for, the first that is there counts."""
-    home = files.home_directory(environ, identity)
-    base = files.below_home("XDG_CONFIG_HOME", ".config", environ, home)
-    return [base / "orchestrator" / "config.toml", system_file] if base else [system_file]
-
-
-def files_named(config: Path | str, usual: Iterable[Path]) -> list[Path]:
-    """What --config says: a file, or a NAME, which means NAME.toml beside a usual file."""
-    if isinstance(config, Path) or "/" in config or config.endswith(".toml"):
-        return [Path(config)]
-    return [file.parent / f"{config}.toml" for file in usual]
-
-
-def _no_such_file(config: Path | str, looked_in: Sequence[Path]) -> SettingsError:
-    name = _printable(str(config))
-    if len(looked_in) == 1 and looked_in[0] == Path(config):
-        return SettingsError(
-            f"--config: {name}: there is no such file",
-            advice="correct the path; configs/example.toml has every key",
-        )
-    there = sorted({one.stem for file in looked_in for one in files.beside(file)})
-    known = f"there is {', '.join(map(_printable, there))}" if there else "there is no other either"
-    return SettingsError(
-        f"--config: there is no {' and no '.join(map(str, looked_in))} ({known})",
-        advice=f"correct the name, or make it: `orchestrator init --config {shlex.quote(name)}`",
-    )
-
-
 def _is_same(key: str, one: Given, other: Given) -> bool:
-    """Whether two texts of a setting say the same; another server is refused, not warned about."""
-    if key == "server.base_url":
-        return True
+    """Whether two texts of a setting say the same."""
     if SPECS[key].is_path:
         return one.base / str(one.value) == other.base / str(other.value)
     return str(one.value) == str(other.value)
-
-
-def flag_layer(flags: Mapping[str, object], base: Path) -> dict[str, Given]:
-    """Read the flags given: TOML key to value, None for a flag that was not given.
-
-    Raises:
-        SettingsError: a key that is no setting, from a library caller. Its value is not shown.
-    """
-    layer = {}
-    for key, given in flags.items():
-        if key not in SPECS:
-            raise _unknown_key(key, "overrides")
-        value = os.fspath(given) if isinstance(given, Path) else given
-        if value is not None:
-            layer[key] = Given(value, SPECS[key].origin_of_call, base, isinstance(value, str))
-    return layer
-
-
-def environment_layer(environ: Mapping[str, str], base: Path) -> dict[str, Given]:
-    """Read our variables; an empty one counts as not set."""
-    layer = {}
-    for row in SETTINGS:
-        text = environ.get(row.variable)
-        if text:
-            # Wrapped at once, so that no later repr or traceback can show it.
-            value = Secret(text) if row.key in {SECRET_KEY, DATABASE_URL} else text
-            layer[row.key] = Given(value, row.variable, base, is_text=True)
-    return layer
-
-
-def file_layer(document: Mapping[str, object], *, file: Path, base: Path) -> dict[str, Given]:
-    """Read a parsed TOML document.
-
-    Raises:
-        SettingsError: a key that is no setting. Its value is not shown: it may be a secret.
-    """
-    layer = {}
-    for section, inner in document.items():
-        pairs = inner.items() if isinstance(inner, dict) else [("", inner)]
-        for name, value in pairs:
-            key = f"{section}.{name}" if name else section
-            if key not in SPECS or not SPECS[key].in_file:
-                raise _unknown_key(key, str(file))
-            layer[key] = Given(value, f"{file}:{key}", base)
-    return layer
-
-
-def _unknown_key(key: str, where: str) -> SettingsError:
-    if key == SECRET_KEY:
-        hint = f" (a secret key is not kept in here: name its file in {SECRET_KEY_FILE})"
-    elif key in SECTIONS:
-        hint = f" (it is a section: write [{key}])"
-    else:
-        hint = _did_you_mean(key, [row.key for row in SETTINGS if row.in_file])
-    return SettingsError(
-        f"{where}:{_printable(key)}: unknown key{hint}",
-        key=key,
-        advice="correct or remove it; configs/example.toml has every key",
-    )
-
-
-def _did_you_mean(name: str, known: Collection[str], *, prefix: str = "") -> str:
-    import difflib  # noqa: PLC0415 - a run whose settings are in order does not wait for it
-
-    # A key under the wrong section, or under none, is found by its last part; the first one counts.
-    by_last_part: dict[str, str] = {}
-    for candidate in known:
-        by_last_part.setdefault(candidate.rpartition(".")[2], candidate)
-    last_part = name.rpartition(".")[2]
-    near = difflib.get_close_matches(
-        name, known if "." in name else by_last_part.values(), n=1
-    ) or [
-        by_last_part[last]
-        # `rate` for `rate_per_s` should be near enough.
-        for last in difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=0.5)
-    ]
-    return f" (did you mean {prefix}{near[0]}?)" if near else ""
-
-
-def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
-    """Say what is odd about our variables, without their values."""
-    known = [row.variable.removeprefix(ENVIRONMENT_PREFIX) for row in SETTINGS if row.variable]
-    for variable in sorted(one for one in environ if one.startswith(ENVIRONMENT_PREFIX)):
-        # Without the prefix, which makes every name look like every other.
-        name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name == "YES":
-            yield (
-                "ORCHESTRATOR_YES has no effect: an emergency is confirmed by --yes"
-                " or by typing the VDN number"
-            )
-        elif name not in known:
-            hint = _did_you_mean(name, known, prefix=ENVIRONMENT_PREFIX)
-            yield f"{_printable(variable)} is not a known variable and is ignored{hint}"
-        elif not environ[variable]:
-            yield f"{variable} is empty and counts as not set"
-    if environ.get("ORCHESTRATOR_SECRET_KEY") and environ.get("ORCHESTRATOR_SECRET_KEY_FILE"):
-        yield "ORCHESTRATOR_SECRET_KEY_FILE is used, ORCHESTRATOR_SECRET_KEY is ignored"
-
-
-def ignored_proxy(environ: Mapping[str, str], *, host: str) -> str:
-    """Say that a proxy of the environment is not used for this host; "" when none would be."""
-    ours = {name.lower(): name for name in environ if environ[name]}
-    name = ours.get("https_proxy") or ours.get("all_proxy")
-    if name is None:
-        return ""
-    exempt = environ[ours["no_proxy"]].replace(" ", "").lower() if "no_proxy" in ours else ""
-    for one in filter(None, exempt.split(",")):
-        suffix = one.removeprefix("*").removeprefix(".").partition(":")[0]
-        if not suffix or host == suffix or host.endswith(f".{suffix}"):
-            return ""
-    return f"{_printable(name)} is set but not used: {host} is reached directly, never by a proxy"
-
-
-def _printable(name: str) -> str:
-    return ascii(name)[1:-1][:80]

@@ -9,14 +9,14 @@ from orchestrator.errors import SettingsError
 from orchestrator.model import Refusal
 from orchestrator.settings import files
 from orchestrator.settings.files import Identity
-from orchestrator.settings.load import (
+from orchestrator.settings.layers import (
     SYSTEM_FILE,
     environment_layer,
     file_layer,
     files_named,
     flag_layer,
+    read_value,
     usual_files,
-    whole_path,
 )
 from orchestrator.settings.schema import SPECS, NotifySettings
 
@@ -48,15 +48,7 @@ def read_notices(
     identity: Identity | None = None,
     system_file: Path = SYSTEM_FILE,
 ) -> Notices:
-    """Read the settings of notices alone; what cannot be used counts as not given.
-
-    Args:
-        environ: the environment.
-        config: what --config says.
-        ca_file: what --ca-file says.
-        identity: who runs us; None asks the operating system.
-        system_file: the settings file that everybody on this machine shares.
-    """
+    """Read the settings of notices alone; what cannot be used counts as not given."""
     identity = identity or Identity.current()
     here = files.working_directory()
     layers = [flag_layer({_CA_FILE: ca_file}, here), environment_layer(environ, here)]
@@ -78,8 +70,6 @@ def read_notices(
     for key in (_CA_FILE, *(key for key, row in SPECS.items() if row.section == "notify")):
         row = SPECS[key]
         given = next((layer[key] for layer in layers if key in layer), None)
-        value = row.default if given is None else row.read(given.value, is_text=given.is_text)
-        if given is not None and row.is_path and isinstance(value, str):
-            value = whole_path(value, given.base, home)
+        value = row.default if given is None else read_value(row, given, home)
         values[row.name] = row.default if isinstance(value, Refusal) else value
     return Notices(ca_file=values.pop("ca_file"), settings=NotifySettings(**values))

@@ -1,19 +1,19 @@
 """Every setting there is, once: a field of a section, with all that is known about it.
 
 The checks, `config show`, the help of the flags, configs/example.toml and the table in
-docs/reference.md are made from it (`./do docs` writes the two files).
-Nothing here can confirm an emergency or turn TLS verification off. The secret key has no flag,
-because a command line is public. tests/faults.md, C01 to C14, has the bounds.
+docs/reference.md are made from it (`./do docs`). Nothing here confirms an emergency or turns TLS
+verification off; no flag takes the secret key. tests/faults.md, C01 to C14, has the bounds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.settings import checks
 from orchestrator.settings.checks import count, number
 from orchestrator.settings.server_url import ServerUrl, read_base_url
+from orchestrator.settings.setting import Setting, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,125 +21,15 @@ if TYPE_CHECKING:
 
     from orchestrator.settings.secret import Secret
 
-ENVIRONMENT_PREFIX: Final = "ORCHESTRATOR_"
 #: the names of settings; none of them is a secret
 SECRET_KEY: Final = "credentials.secret_key"  # noqa: S105
 SECRET_KEY_FILE: Final = "credentials.secret_key_file"  # noqa: S105
 WEBHOOK_SECRET_FILE: Final = "notify.webhook_secret_file"  # noqa: S105
-STATE_DIR: Final = "state.dir"
 #: may hold a password
 DATABASE_URL: Final = "cluster.database_url"
-SERVER_NAME: Final = "server.name"
-OPERATOR_NAME: Final = "operator.name"
-#: the values that stand for "not given"
-NOTHING: Final = frozenset({None, "", ()})
 
 _TIMEOUT_MAX_S: Final = 3_600
 _PATIENCE_MAX_S: Final = 7 * 24 * 3_600
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One row of the table: what people and programs are told about a setting.
-
-    A command line offers it, and hands it on, like this:
-
-        row = SPECS["pace.rate_per_s"]
-        parser.add_argument(row.flag, dest=row.key, metavar=row.metavar, help=row.help)
-        load_settings(flags={row.key: vars(arguments)[row.key]}, …)
-
-    Every value stays the text it is, and None says that the flag was not given. Where a command
-    has a default of its own, it makes its help from `words`.
-    """
-
-    #: in lower case and without a full stop
-    meaning: str
-    check: checks.Check
-    #: one of NOTHING: nothing is assumed
-    default: Any = None
-    #: the default of pause-all, which has less time
-    emergency_default: Any = None
-    #: the environment variable, or ""
-    variable: str = ""
-    #: with two dashes, or ""
-    flag: str = ""
-    #: what its help calls the flag's value
-    metavar: str = ""
-    #: a correct value, as people write it; "": the default is one
-    example: str | int = ""
-    #: how None is shown
-    none: str = "-"
-    #: a sentence or two that only the documents have
-    note: str = ""
-    #: False: refused in a file
-    in_file: bool = True
-    #: section.name, as in the TOML file
-    key: str = ""
-
-    @property
-    def section(self) -> str:
-        """The table of the TOML file, and the field of `Settings`."""
-        return self.key.partition(".")[0]
-
-    @property
-    def name(self) -> str:
-        """The key within its section."""
-        return self.key.partition(".")[2]
-
-    @property
-    def origin_of_call(self) -> str:
-        """The origin of a value that the call itself gives: its flag, or a library's argument."""
-        return self.flag or f"argument {self.key}"
-
-    @property
-    def is_path(self) -> bool:
-        """Whether its value becomes a whole `Path`."""
-        return self.check is checks.path
-
-    @property
-    def bounds(self) -> str:
-        """The numbers it may be, in words; "" for what is no number."""
-        return self.check.bounds if isinstance(self.check, checks.Range) else ""
-
-    @property
-    def words(self) -> str:
-        """Meaning and bounds."""
-        return ", ".join(filter(None, (self.meaning, self.bounds)))
-
-    @property
-    def help(self) -> str:
-        """The text of its flag."""
-        default = "" if self.default in NOTHING else f"default: {self.shown(self.default)}"
-        return "; ".join(filter(None, (self.words, default)))
-
-    def read(self, value: object, *, is_text: bool) -> object:
-        """Check a value; `is_text`: it comes from where a number can only be text."""
-        if is_text and isinstance(self.check, checks.Range):
-            in_text = checks.whole_in_text if self.check.whole else checks.decimal_in_text
-            return self.check(in_text(str(value)))
-        return self.check(value)
-
-    def shown(self, value: object) -> str:
-        """Show a checked value to people."""
-        match value:
-            case None | "" | ():
-                return self.none
-            case bool():
-                return "true" if value else "false"
-            case float():
-                return f"{value:.15g}"
-            case tuple() | list():
-                return ", ".join(map(str, value))
-            case _:
-                return str(value)
-
-
-def _setting(meaning: str, check: checks.Check, default: Any, **more: Any) -> Any:
-    """A field of a section; `flag="--rate R"` names flag and metavar, `emergency` is a default."""
-    flag, _, metavar = more.pop("flag", "").partition(" ")
-    emergency = more.pop("emergency", default)
-    row = Setting(meaning, check, default, emergency, flag=flag, metavar=metavar, **more)
-    return field(default=default, metadata={"row": row})
 
 
 @dataclass(frozen=True)
@@ -147,7 +37,7 @@ class ServerSettings:
     """Where the server is and how long to wait for it."""
 
     #: normalised; "" for a command that needs no server and was given none
-    base_url: str = _setting(
+    base_url: str = setting(
         "the server; https, or plain http to a loopback address",
         checks.base_url,
         "",
@@ -155,8 +45,7 @@ class ServerSettings:
         flag="--base-url URL",
         example="https://isales.example.com:28080",
     )
-    #: None: the system's certificate authorities
-    ca_file: Path | None = _setting(
+    ca_file: Path | None = setting(
         "certificates (PEM) of a private authority",
         checks.path,
         None,
@@ -166,8 +55,7 @@ class ServerSettings:
         none="system",
         note="Left out: the system's authorities. No switch turns verification off.",
     )
-    #: the host of base_url where nothing was given
-    name: str = _setting(
+    name: str = setting(
         "what people call the server, shown in prompts and reports",
         checks.name,
         "",
@@ -175,17 +63,17 @@ class ServerSettings:
         example="production",
         none="host of base_url",
     )
-    vdns: tuple[int, ...] = _setting(
+    vdns: tuple[int, ...] = setting(
         "the VDNs that matter, which `check` tries without --vdn",
         checks.vdn_ids,
         (),
         example="[1201, 1202]",
         none="none",
     )
-    connect_timeout_s: float = _setting(
+    connect_timeout_s: float = setting(
         "seconds for one connection to be made", number(most=_TIMEOUT_MAX_S), 5.0, emergency=3.0
     )
-    attempt_timeout_s: float = _setting(
+    attempt_timeout_s: float = setting(
         "seconds for one attempt, from the moment it may be sent to the end of its answer",
         number(most=_TIMEOUT_MAX_S),
         15.0,
@@ -205,7 +93,7 @@ class CredentialSettings:
     """Who we are to the server."""
 
     #: "" for a command that needs no credentials and was given none
-    access_key: str = _setting(
+    access_key: str = setting(
         "the access key (AK)",
         checks.access_key,
         "",
@@ -214,7 +102,7 @@ class CredentialSettings:
         example="AKEXAMPLE0001",
     )
     #: as it was given; the secret itself is in `secret_key`
-    secret_key_file: Path | None = _setting(
+    secret_key_file: Path | None = setting(
         "file with the secret key (SK) alone on one line, readable by its owner only,"
         " or root's and 0640 for a group of yours",
         checks.path,
@@ -226,7 +114,7 @@ class CredentialSettings:
         " The secret key itself is refused in a file of settings.",
     )
     #: None for a command that needs no credentials
-    secret_key: Secret | None = _setting(
+    secret_key: Secret | None = setting(
         "the secret key (SK) itself; second choice, never in a file of settings",
         checks.secret_key,
         None,
@@ -240,8 +128,7 @@ class CredentialSettings:
 class OperatorSettings:
     """Who is at work."""
 
-    #: the login name where nothing was given
-    name: str = _setting(
+    name: str = setting(
         "who is at work, for every report",
         checks.name,
         "",
@@ -257,14 +144,14 @@ class OperatorSettings:
 class PaceSettings:
     """How much the server is asked to bear."""
 
-    rate_per_s: float = _setting(
+    rate_per_s: float = setting(
         "requests of every kind in any one second, all runs together",
         number(most=100_000),
         10.0,
         variable="ORCHESTRATOR_RATE_PER_S",
         flag="--rate R",
     )
-    concurrency: int = _setting(
+    concurrency: int = setting(
         "requests in flight at once",
         count(most=1_024),
         8,
@@ -277,25 +164,25 @@ class PaceSettings:
 class RetrySettings:
     """How long to go on asking."""
 
-    max_attempts: int | None = _setting(
+    max_attempts: int | None = setting(
         "attempts for one campaign, the first included",
         count(most=1_000),
         5,
         emergency=None,
         none="no maximum",
     )
-    backoff_base_s: float = _setting(
+    backoff_base_s: float = setting(
         "longest wait before the second attempt in seconds (it doubles from there)",
         number(most=_TIMEOUT_MAX_S, zero=True),
         0.2,
     )
-    backoff_cap_s: float = _setting(
+    backoff_cap_s: float = setting(
         "longest wait before any attempt in seconds (at least backoff_base_s)",
         number(most=_TIMEOUT_MAX_S, zero=True),
         10.0,
         emergency=1.0,
     )
-    patience_s: float = _setting(
+    patience_s: float = setting(
         "seconds the run waits for a failing server before it stops",
         number(most=_PATIENCE_MAX_S, zero=True),
         1800.0,
@@ -307,15 +194,15 @@ class RetrySettings:
 class SigningRules:
     """The three switches of docs/spec/interface.md, "Signing"."""
 
-    blank_query_line: bool = _setting(
+    blank_query_line: bool = setting(
         "sign an empty line where a request has no query",
         checks.switch,
         default=False,
         note="`orchestrator check` says when this or the next two have to be changed.",
     )
-    millis: bool = _setting("sign times with milliseconds", checks.switch, default=False)
+    millis: bool = setting("sign times with milliseconds", checks.switch, default=False)
     #: lower-case names; `host` is signed even if it is not named
-    signed_headers: tuple[str, ...] = _setting(
+    signed_headers: tuple[str, ...] = setting(
         "headers covered by the signature: host, and perhaps content-type and content-length",
         checks.header_names,
         ("host",),
@@ -327,7 +214,7 @@ class SigningRules:
 class StateSettings:
     """What is kept on this machine."""
 
-    dir: Path = _setting(
+    dir: Path = setting(
         "the directory of all run directories",
         checks.path,
         None,
@@ -343,8 +230,8 @@ class StateSettings:
 class CmsSettings:
     """The CC-CMS interface, which counts calls in progress."""
 
-    #: normalised; "": calls are not counted
-    base_url: str = _setting(
+    #: normalised
+    base_url: str = setting(
         "the CC-CMS interface, for calls in progress after a pause-all; https, or plain http to a"
         " loopback address",
         checks.base_url,
@@ -353,7 +240,7 @@ class CmsSettings:
         note="Left out: calls in progress are not counted. Certificates and credentials are the"
         " server's.",
     )
-    cc_id: int | None = _setting(
+    cc_id: int | None = setting(
         "the call centre's number there, where CC-CMS needs it",
         count(most=65_535),
         None,
@@ -365,8 +252,7 @@ class CmsSettings:
 class MetricsSettings:
     """Numbers for a collector of text files."""
 
-    #: None: none are written
-    textfile: Path | None = _setting(
+    textfile: Path | None = setting(
         "file of metrics (Prometheus text format) that every command brings up to date",
         checks.path,
         None,
@@ -379,26 +265,26 @@ class MetricsSettings:
 class NotifySettings:
     """Who is told what of a run."""
 
-    on: tuple[str, ...] = _setting(
+    on: tuple[str, ...] = setting(
         "what is told: `bad` (exit code not 0, refusals included), `end` (every end), `start` (a"
         " run has begun), `quiet` (an emergency is quiet, before its hold)",
         checks.notices,
         ("bad",),
     )
-    webhook_url: Secret | None = _setting(
+    webhook_url: Secret | None = setting(
         "a webhook that gets one CloudEvents object; https, or plain http to a loopback address",
         checks.webhook_url,
         None,
         example="https://hooks.example.com/TOKEN",
         note="It may hold a token, so it is masked wherever it is shown.",
     )
-    webhook_secret_file: Path | None = _setting(
+    webhook_secret_file: Path | None = setting(
         "file with the secret that signs it, alone on one line, rights as of the secret key's file",
         checks.path,
         None,
         example="/etc/orchestrator/webhook_secret",
     )
-    urls: tuple[Secret, ...] = _setting(
+    urls: tuple[Secret, ...] = setting(
         "addresses in the form of apprise, told too (needs the extra `notify`)",
         checks.apprise_urls,
         (),
@@ -408,60 +294,49 @@ class NotifySettings:
     )
 
 
+def _people(meaning: str, none: str) -> Any:
+    return setting(meaning, checks.names, (), example='["Jane Doe"]', none=none)
+
+
 @dataclass(frozen=True)
 class ConsoleSettings:
     """The console: where it is, and who may do what."""
 
-    listen: str = _setting(
+    listen: str = setting(
         "where the console listens: ADDRESS:PORT, or unix:/PATH",
         checks.listen_address,
         "127.0.0.1:8580",
         flag="--listen ADDRESS",
         note="An address that other machines reach needs user_header and trusted_peers.",
     )
-    user_header: str = _setting(
+    user_header: str = setting(
         "the header in which a proxy says who is asking; it replaces the one-time link",
         checks.header_name,
         "",
         example="X-Remote-User",
         none="none",
     )
-    trusted_peers: tuple[str, ...] = _setting(
+    trusted_peers: tuple[str, ...] = setting(
         "who may say it: addresses or networks of the proxy, `unix` for a unix socket",
         checks.peers,
         (),
         example='["10.0.0.5"]',
         none="none",
     )
-    viewers: tuple[str, ...] = _setting(
-        "who may look; stoppers and restorers may anyway",
-        checks.names,
-        (),
-        example='["Jane Doe"]',
-        none="everybody who is let in",
+    viewers: tuple[str, ...] = _people(
+        "who may look; stoppers and restorers may anyway", "everybody who is let in"
     )
-    stoppers: tuple[str, ...] = _setting(
-        "who may stop",
-        checks.names,
-        (),
-        example='["Jane Doe"]',
-        none="everybody who is let in, unless viewers are named",
+    stoppers: tuple[str, ...] = _people(
+        "who may stop", "everybody who is let in, unless viewers are named"
     )
-    restorers: tuple[str, ...] = _setting(
-        "who may start again what a run stopped",
-        checks.names,
-        (),
-        example='["Jane Doe"]',
-        none="nobody",
-    )
+    restorers: tuple[str, ...] = _people("who may start again what a run stopped", "nobody")
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
     """Where runs of many machines are kept."""
 
-    #: None: there is no cluster
-    database_url: Secret | None = _setting(
+    database_url: Secret | None = setting(
         "PostgreSQL of the cluster, as postgresql://user@host:5432/database (needs the extra"
         " `cluster`)",
         checks.database_url,

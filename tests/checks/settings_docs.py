@@ -9,7 +9,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from orchestrator.settings.schema import NOTHING, SECTIONS, SETTINGS, Setting
+from orchestrator.settings.schema import SECTIONS, SETTINGS
+from orchestrator.settings.setting import NOTHING, Setting
 from tests.checks.tree import ROOT
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "cli/commands: check --vdn {}",
     ),
     "test_a_run_that_does_not_end_at_once_is_looked_up": (
-        "cli/commands: runs",
+        "cli/runs: runs",
         "engine/stop_run: stop {}",
     ),
     "test_a_newcomer_is_led_to_init_and_to_the_emergency": (
@@ -33,7 +33,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "cli/init: init",
         "cli/init: init{}",
         "settings/load: init",
-        "settings/load: init --config {}",
+        "settings/layers: init --config {}",
     ),
     "test_a_bug_is_followed_by_the_runs_that_are_on_record": (
         "cli/main: runs",
@@ -76,18 +76,20 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "engine/stopped_since: pause-all {}",
     ),
     "test_an_untrusted_certificate_is_trusted_with_the_flag_that_is_named": (
-        "reports/sentences: init",
+        "reports/next_steps: init",
     ),
     "test_a_list_that_nobody_types_is_piped_in": ("manifest/source: pause - --format csv",),
     "test_a_report_that_cannot_be_written_is_made_again": ("reports/files: report {}",),
-    "test_refused_credentials_lead_to_a_check_and_on": ("reports/sentences: check{}",),
-    "test_a_server_that_is_away_leads_to_a_check_and_on": ("reports/sentences: check{} #2",),
+    "test_refused_credentials_lead_to_a_check_and_on": ("reports/next_steps: check{}",),
+    "test_a_server_that_is_away_leads_to_a_check_and_on": ("reports/next_steps: check{} #2",),
     "test_a_page_without_relatives_leads_to_the_list_of_runs": ("engine/finding: runs",),
     "test_an_old_stop_leads_to_the_newer_one": ("reports/undo: restore {}",),
-    "test_a_restore_that_was_killed_asks_for_a_look": ("reports/sentences: {} --include-inferred",),
-    "test_what_failed_is_tried_again_and_nothing_else": ("reports/sentences: {}",),
-    "test_a_list_that_ran_out_of_time_is_continued": ("reports/sentences: continue {}",),
-    "test_an_emergency_without_a_journal_is_begun_anew": ("reports/sentences: pause-all",),
+    "test_a_restore_that_was_killed_asks_for_a_look": (
+        "reports/next_steps: {} --include-inferred",
+    ),
+    "test_what_failed_is_tried_again_and_nothing_else": ("reports/next_steps: {}",),
+    "test_a_list_that_ran_out_of_time_is_continued": ("reports/next_steps: continue {}",),
+    "test_an_emergency_without_a_journal_is_begun_anew": ("reports/next_steps: pause-all",),
     "test_another_run_that_stopped_more_is_shown_whatever_was_excepted": (
         "reports/undo: restore {} --dry-run",
     ),
@@ -120,8 +122,8 @@ NOT_PASTED: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "cli/cluster: continue {}",
-            "cli/commands: continue {}",
-            "cli/commands: pause-all {}",
+            "cli/runs: continue {}",
+            "cli/sending: pause-all {}",
             "cluster/following: continue {}",
             "engine/undone: continue {}",
             "store/database: cluster init",

@@ -16,7 +16,7 @@ from orchestrator.errors import SettingsError
 #: what a run of one machine imports
 _LOCAL = """
 import sys
-import orchestrator.api, orchestrator.cli.commands, orchestrator.cli.run_table
+import orchestrator.api, orchestrator.cli.commands, orchestrator.cli.runs, orchestrator.cli.sending
 import orchestrator.engine.results
 print([name for name in ("psycopg", "psycopg_pool", "procrastinate") if name in sys.modules])
 """

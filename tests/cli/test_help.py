@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cli.flags import EXIT_CODES, SHARED
 from orchestrator.cli.main import main
-from orchestrator.cli.table import COMMANDS, EXIT_CODES, SHARED
+from orchestrator.cli.table import COMMANDS
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -82,20 +83,25 @@ def test_completion_knows_the_commands_and_their_flags(
     assert "max-failures" in out
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("pause-all --y", "--yes"), ("cluster i", "init"), ("config s", "show"), ("config i", "")],
+)
 def test_the_completion_of_bash_completes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    typed: str, offered: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`pause-all --y` + TAB is `--yes`, in a real shell."""
+    """A flag, and the second word of a command of two, in a real shell."""
+    before, _, word = typed.rpartition(" ")
     main(["completion", "bash"])
     script = tmp_path / "completion"
     script.write_text(capsys.readouterr().out, encoding="utf-8")
     ask = f""". {script}
-        COMP_WORDS=(orchestrator pause-all --y) COMP_CWORD=2
-        _shtab_orchestrator orchestrator --y pause-all
+        COMP_WORDS=(orchestrator {typed}) COMP_CWORD=2
+        _shtab_orchestrator orchestrator {word} {before}
         echo "${{COMPREPLY[@]}}" """
 
     done = subprocess.run(
         ["bash", "-c", ask], check=True, capture_output=True, text=True, timeout=60
     )
 
-    assert done.stdout.split() == ["--yes"]
+    assert done.stdout.strip() == offered

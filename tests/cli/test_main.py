@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import commands, output, runner
+from orchestrator.cli import output, runner, runs
 from orchestrator.cli.main import main
 from orchestrator.settings.secret import Secret
 
@@ -46,7 +46,7 @@ def test_debug_shows_where_it_came_from_without_secrets(
 
     err = capsys.readouterr().err
     assert "Traceback" in err
-    assert commands.__file__ in err
+    assert runs.__file__ in err
     assert "sk-hidden" not in err
 
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli import usage
+from orchestrator.cli.flags import SHARED
 from orchestrator.cli.main import main
 from orchestrator.cli.parser import Parser
-from orchestrator.cli.table import COMMANDS, SHARED
+from orchestrator.cli.table import COMMANDS
 from orchestrator.errors import UsageError
 from orchestrator.settings.schema import SPECS
 

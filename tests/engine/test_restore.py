@@ -12,7 +12,7 @@ from orchestrator.engine import pausing_all
 from orchestrator.engine.options import PauseAllOptions
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
-from orchestrator.reports.sentences import next_step
+from orchestrator.reports.next_steps import next_step
 from orchestrator.reports.summary import Ended
 from orchestrator.reports.undo import undo_lines
 from orchestrator.simulator import faults

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     from orchestrator.cli.main import main as command
 
     # what every start would import late is imported before the forks
-    for name in ("orchestrator.api", "orchestrator.cli.parser", "orchestrator.cli.commands"):
+    for name in ("orchestrator.api", "orchestrator.cli.parser", "orchestrator.cli.sending"):
         importlib.import_module(name)
 
     number, words = int(argv[0]), list(argv[1:])

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from orchestrator.errors import UsageError
+from orchestrator.reports.document import summary_document
 from orchestrator.reports.rows import COLUMNS, ReportRow, RunKind, Tally
-from orchestrator.reports.summary import summary_document
 from orchestrator.reports.workbook import write_workbook
 from tests.report_makers import HOSTILE, make_facts, make_row
 

@@ -1,4 +1,4 @@
-"""Promises of settings/load.py: layers, origins, places, and what is missing."""
+"""Promises of settings/load.py and layers.py: layers, origins, places, and what is missing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.files import Identity
-from orchestrator.settings.load import (
-    config_show,
+from orchestrator.settings.layers import (
     environment_layer,
     environment_warnings,
     file_layer,
     ignored_proxy,
 )
+from orchestrator.settings.load import config_show
 from orchestrator.settings.schema import SETTINGS
 from orchestrator.settings.secret import Secret
 from tests.settings.makers import (

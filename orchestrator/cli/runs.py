@@ -1,4 +1,4 @@
-"""Runs as people see them: the table of `runs`, what `--prune` does, and what `last` was."""
+"""The commands about runs that there are: `runs`, `report`, `note`, `stop`; which one `last` is."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import output, runner
+from orchestrator.cli import cluster, output, runner
 from orchestrator.cli.table import RUNS_SHOWN
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
-from orchestrator.engine.finding import Last, find_run
+from orchestrator.engine import pages
+from orchestrator.engine.finding import Last, find_belonging, find_run
+from orchestrator.engine.pruning import prune
 from orchestrator.engine.run_list import list_runs
+from orchestrator.engine.saved import add_note_to, id_of, report_again
+from orchestrator.engine.stop_run import Reaction, stop_run
 from orchestrator.errors import OrchestratorError
+from orchestrator.reports.next_steps import next_step
 from orchestrator.reports.rows import iso_time
 from orchestrator.text import for_terminal
 
@@ -58,10 +63,8 @@ def bring_here(settings: Settings, text: str) -> None:
     """Bring runs of the cluster here; where that fails, what is here is all there is."""
     if settings.cluster.database_url is None:
         return
-    from orchestrator.cli.cluster import bring  # noqa: PLC0415 - for the cluster only
-
     try:
-        bring(settings, text)
+        cluster.bring(settings, text)
     except OrchestratorError as error:
         output.warn(f"runs of the cluster may be missing here: {error}")
 
@@ -75,8 +78,12 @@ def _named(line: RunLine) -> str:
     return f"run {line.run_id} ({line.kind}, {vdns}{when})"
 
 
-def show(given: Namespace) -> int:
-    """`runs`."""
+def runs(given: Namespace) -> int:
+    """`runs`, and `runs --prune`."""
+    return _prune(given) if given.prune else _show(given)
+
+
+def _show(given: Namespace) -> int:
     if given.older_than is not None or given.yes:
         flag = "--yes" if given.yes else "--older-than"
         raise refuse(flag, "it belongs to --prune", advice="add --prune")
@@ -161,17 +168,14 @@ def _started(line: RunLine) -> str:
     return "" if line.started_at_ms is None else iso_time(line.started_at_ms)[:19] + "Z"
 
 
-def prune(given: Namespace) -> int:
-    """`runs --prune`."""
-    from orchestrator.engine.pruning import prune as start  # noqa: PLC0415
-
+def _prune(given: Namespace) -> int:
     if given.older_than is None:
         raise refuse("--prune", "needs --older-than DAYS", advice="such as --older-than 90")
     for flag, is_given in (("--vdn", given.vdn), ("--limit", given.limit), ("--all", given.all)):
         if is_given:
             raise refuse(flag, "it does not belong to --prune", advice=f"leave out {flag}")
     settings = runner.load_offline(given)
-    done = start(
+    done = prune(
         settings.state_dir,
         older_than_days=given.older_than,
         now_ms=SystemClock().wall_ms(),
@@ -218,3 +222,82 @@ def _prune_line(done: Pruned, given: Namespace) -> str:
         for why, times in reasons.items()
     )
     return f"{first}.{stay}"
+
+
+def note(given: Namespace) -> int:
+    """`note RUN TEXT`."""
+    settings = runner.load_offline(given)
+    directory = find(given, settings, Last.REAL)
+    added = add_note_to(
+        directory, given.text, operator=settings.operator.name, at_ms=SystemClock().wall_ms()
+    )
+    if not directory.is_live:
+        runner.make_page(directory.path)
+    run_id = id_of(directory)
+    if given.json:
+        document = {"run_id": run_id, "run_dir": str(directory.path), **added._asdict()}
+        output.give(json.dumps(document))
+    else:
+        output.give(f"run {run_id}: noted at {added.at} by {for_terminal(added.operator)}")
+    return 0
+
+
+def report(given: Namespace) -> int:
+    """`report RUN`."""
+    for target in filter(None, (given.html, given.xlsx)):
+        pages.refuse_evidence(target.absolute())
+    if given.with_ and given.html is None:
+        raise refuse("--with", "it belongs to --html", advice="add --html FILE")
+    settings = runner.load_offline(given)
+    run = find(given, settings, Last.REAL)
+    others = find_belonging(settings.state_dir, run, given.with_ or ())
+    result = report_again(run, fallback=output.raw_stdout())
+    clock = SystemClock()
+    pages.write_page([run], run.path / pages.PAGE, clock)
+    if given.html is not None:
+        pages.write_page([run, *others], given.html, clock)
+        output.say(f"page: {given.html}")
+    if given.xlsx is not None:
+        pages.write_workbook_of(run, given.xlsx)
+        output.say(f"workbook: {given.xlsx}")
+    runner.show_result(result, given)
+    return result.exit_code
+
+
+def stop(given: Namespace) -> int:
+    """`stop RUN`: as Ctrl-C in its own terminal would."""
+    settings = runner.load_offline(given)
+    directory = find(given, settings, Last.LIVE)
+    if run_id := cluster.stop(settings, directory):
+        ending = (
+            "ends within seconds: its workers settle what is in flight, and begin nothing more."
+        )
+        output.give(
+            output.with_commands(
+                f"run {run_id} {ending} `orchestrator continue {run_id}` goes on with it"
+            )
+        )
+        return 0
+    halt = stop_run(directory)
+    if halt.was_ending:
+        why = for_terminal(halt.was_ending, limit=200)
+        output.say(f"run {halt.run_id} was ending already ({why}), so no signal was sent")
+    if halt.reaction is Reaction.FROZEN:
+        output.give(
+            f"run {halt.run_id} does not react: its process {halt.pid} is suspended."
+            f" `kill -CONT {halt.pid}` wakes it; then it ends."
+        )
+        return 1
+    if halt.reaction is Reaction.STILL_ENDING:
+        ending = f"run {halt.run_id} is still ending. `orchestrator runs` shows when it is over."
+        output.give(output.with_commands(ending))
+        return 1
+    result = halt.result
+    if result is None:
+        output.give(f"run {halt.run_id} has ended, and its journal cannot be read.")
+        return 0
+    output.say(f"run {halt.run_id} has ended")
+    failed_path = str(directory.path / "failed.csv")
+    following = next_step(result.facts, result.tally, failed_path=failed_path)
+    output.give(output.with_commands(f"{result.line} {following}".rstrip()))
+    return 0
