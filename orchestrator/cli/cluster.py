@@ -23,17 +23,15 @@ from orchestrator.store import open_saved
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Environment
+    from orchestrator.engine.run import Environment, Follow
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
     from orchestrator.store.shared_marks import SharedMarks
-
-    Follow = Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]]
 
 _NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
 
@@ -65,12 +63,16 @@ def follower(settings: Settings) -> Follow:
     """Who follows a run of the cluster; a run that is not the cluster's never asks for it."""
 
     async def follow(
-        journal: Journal, directory: RunDirectory, environment: Environment
+        journal: Journal,
+        directory: RunDirectory,
+        environment: Environment,
+        *,
+        deadline_s: float | None = None,
     ) -> RunResult:
         url = database(settings)
         from orchestrator.cluster.following import follow as start  # noqa: PLC0415 - psycopg
 
-        return await start(url, journal, directory, environment)
+        return await start(url, journal, directory, environment, deadline_s=deadline_s)
 
     return follow
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
-    from orchestrator.cli.cluster import Follow
+    from orchestrator.engine.run import Follow
     from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
 
@@ -50,8 +50,6 @@ def pause(given: Namespace) -> int:
         reason=given.reason or "",
         cluster=given.cluster,
     )
-    if given.cluster:
-        _refuse_beside_cluster(given)
     is_real = not given.dry_run
     settings = runner.load(
         given,
@@ -69,15 +67,6 @@ def pause(given: Namespace) -> int:
             given.list, settings, options, replace(environment, follow=follow)
         )
     )
-
-
-def _refuse_beside_cluster(given: Namespace) -> None:
-    """What counts over a whole run is nothing that a worker with a part of it could keep."""
-    for flag, value in (("--max-failures", given.max_failures), ("--deadline", given.deadline)):
-        if value is not None:
-            raise values.refuse(
-                flag, "the workers of a cluster do not keep it yet", advice=f"leave out {flag}"
-            )
 
 
 def _follower(settings: Settings, *, needed: bool = False) -> Follow | None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.engine.begin import check_wanted
+from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.results import make_report, result_of
 from orchestrator.errors import NotBegunError, StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.store import open_to_continue
-from orchestrator.store.chunks import go_on, is_over, outcomes, unrung
+from orchestrator.store.chunks import Limits, end_overdue, go_on, is_over, outcomes, unrung
 from orchestrator.store.database import migrate, opened
 from orchestrator.store.postgres import add_run, find_run, save_run
 from orchestrator.store.sqlite import SqliteJournal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.settings.secret import Secret
-    from orchestrator.store import Journal
+    from orchestrator.store import Journal, RunRecord
     from orchestrator.store.run_dir import RunDirectory
 
 #: campaigns of a chunk; each is of one VDN
@@ -35,6 +36,8 @@ CHUNK = 500
 _LOOK_S = 0.5
 #: how many times as long as a look has taken it is left alone, so that it costs the others little
 _LEFT_ALONE = 9
+#: a deadline that is further away than this is none, also for the arithmetic of PostgreSQL
+_FOR_EVER_S = 1e9
 #: chunks that are rung for at once; workers ring for the others
 _RUNG = 500
 
@@ -52,7 +55,12 @@ def make_cluster(url: Secret) -> int:
 
 
 async def follow(
-    url: Secret, journal: Journal, directory: RunDirectory, environment: Environment
+    url: Secret,
+    journal: Journal,
+    directory: RunDirectory,
+    environment: Environment,
+    *,
+    deadline_s: float | None = None,
 ) -> RunResult:
     """Put a run into the cluster, unless it is there, and follow it to its end.
 
@@ -61,6 +69,7 @@ async def follow(
         journal: the run's plan; it is closed.
         directory: where it is kept here.
         environment: the process around it.
+        deadline_s: seconds after which nothing new is sent, by whichever worker.
 
     Raises:
         StorageError: the database cannot be reached at the beginning, or the copy not be written.
@@ -69,8 +78,10 @@ async def follow(
     assert isinstance(journal, SqliteJournal)
     with contextlib.closing(journal):
         check_wanted(environment.stopping)
-        run_id = journal.record().run_id
-        run = await asyncio.to_thread(_put_in, url, journal, run_id)
+        record = journal.record()
+        run_id = record.run_id
+        limits = _limits(record, deadline_s)
+        run = await asyncio.to_thread(_put_in, url, journal, run_id, limits)
     environment.progress.run_id = run_id
     with contextlib.suppress(Exception):  # a ring that is lost is missed by a worker
         await _ring_first(url)
@@ -78,13 +89,23 @@ async def follow(
     return await _copied(url, run, directory, environment)
 
 
-def _put_in(url: Secret, journal: SqliteJournal, run_id: str) -> int:
+def _limits(record: RunRecord, deadline_s: float | None) -> Limits:
+    """What ends the run early; who counts is whoever works on it."""
+    if deadline_s is not None and deadline_s > _FOR_EVER_S:
+        deadline_s = None
+    if record.max_failures is None:
+        return Limits(deadline_s)
+    number, is_percent = record.max_failures
+    return Limits(deadline_s, FailureLimit(number, is_percent=is_percent).least)
+
+
+def _put_in(url: Secret, journal: SqliteJournal, run_id: str, limits: Limits) -> int:
     with opened(url) as connection:
         run = find_run(connection, run_id)
         if run is not None:
-            go_on(connection, run)
+            go_on(connection, run, limits)
     if run is None:
-        run = add_run(url, journal, chunk_size=CHUNK, emergency=False)
+        run = add_run(url, journal, chunk_size=CHUNK, emergency=False, limits=limits)
     return run
 
 
@@ -129,6 +150,7 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
 
 def _look(url: Secret, run: int) -> tuple[bool, dict[str, int]]:
     with opened(url) as connection:
+        end_overdue(connection)  # it may be that no worker is there to see it
         return is_over(connection, run), outcomes(connection, run)
 
 

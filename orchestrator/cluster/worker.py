@@ -14,6 +14,7 @@ import contextlib
 import os
 import secrets
 import threading
+from asyncio import FIRST_COMPLETED
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -37,8 +38,10 @@ from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import (
     AFTER_FAILURE_S,
     claim,
+    courses,
     drop_dead_rings,
     end_lease,
+    end_overdue,
     end_run,
     finish,
     hand_back,
@@ -70,6 +73,9 @@ ABREAST = 4
 _WITH_RESCUED = 3 * ABREAST
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
+#: seconds between two looks whether a run that we work on goes on, while its failures count; at
+#: least so many pass in any case
+_FAILURES_S, _SHORTLY_S = 0.25, 0.02
 #: whose heart has not beaten for so long in the queue is gone; it beats every ten seconds
 _GONE_AFTER_S = 60.0
 #: chunks that are rung for again, and leases that are watched, at a time
@@ -84,8 +90,12 @@ _GONE_S = 4.8
 _DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
 #: what would end every chunk as it ended this one, with whatever worker
 _ENDS_THE_RUN = frozenset({Ended.BUG, Ended.SERVER})
+#: what ends a chunk without a fault of its own, so that it need not rest
+_UNHURT = frozenset({Ended.SIGNAL_TERM, Ended.SIGNAL_INT, Ended.DEADLINE, Ended.MAX_FAILURES})
 #: what keeps this worker from the server as a whole: its keys, a firewall, a certificate
 _HOPELESS = frozenset({Ended.CREDENTIALS, Ended.DENIED, Ended.UNTRUSTED})
+#: of a worker that ends for one of these reasons; 0 for a signal
+_EXIT_CODES = {Ended.CREDENTIALS: 3, Ended.DENIED: 3, Ended.UNTRUSTED: 4, Ended.BUG: 70}
 #: seconds until the same trouble is said again
 _SAID_AGAIN_S = 60.0
 
@@ -97,7 +107,7 @@ def leave_in_time(stopping: Stopping) -> None:
     """
 
     def begin() -> None:
-        code = {Ended.CREDENTIALS: 3, Ended.DENIED: 3, Ended.UNTRUSTED: 4}.get(stopping.ended, 0)
+        code = _EXIT_CODES.get(stopping.ended, 0)
         timer = threading.Timer(_GONE_S, os._exit, (code,))
         timer.daemon = True
         timer.start()
@@ -203,16 +213,30 @@ class Worker:
     async def run(self) -> None:
         """Work until `stopping` says that it is enough."""
         listening = asyncio.create_task(self._listen())
+        watching = asyncio.create_task(self._watch_courses())
+        stopped = asyncio.create_task(self._environment.stopping.sleep(None))
         try:
-            await self._environment.stopping.sleep(None)
+            # the other two end by a bug alone
+            ended, _ = await asyncio.wait(
+                {stopped, listening, watching}, return_when=FIRST_COMPLETED
+            )
+            for task in ended - {stopped}:
+                # said at once: our time is limited from now on
+                where, error = "the worker; it ends", repr(task.exception())
+                self._environment.events.error("run.bug", where=where, error=error)
+                self._environment.stopping.stop(Ended.BUG, error)
         finally:
             await self._drain()
-            listening.cancel()
-            await asyncio.wait({listening})
+            for task in (listening, watching, stopped):
+                task.cancel()
+            await asyncio.wait({listening, watching, stopped})
             for share in self._shares.values():
                 share.close()
             await self._giver.close()
             await self._desk.close()
+        for task in (listening, watching):
+            if not task.cancelled():
+                task.result()
 
     async def _drain(self) -> None:
         for held in self._held.values():
@@ -255,6 +279,27 @@ class Worker:
             await ring(app, found)
             await self._more.sleep(_RECONCILE_S)
 
+    async def _watch_courses(self) -> None:
+        """End runs that are out of time, or of failures; heed the end of those at work here."""
+        while True:
+            wait_s = _RECONCILE_S
+            with contextlib.suppress(OrchestratorError):  # nothing leaves while it is away
+                await self._desk.do(end_overdue)
+                runs = {held.part.run for held in self._held.values()}
+                for course in await self._desk.do(courses, runs) if runs else ():
+                    if course.ended is not None:
+                        self._end_all(course.run, Ended(course.ended), course.why)
+                    elif course.left_s is not None:
+                        wait_s = min(wait_s, course.left_s)
+                    if course.counts:
+                        wait_s = min(wait_s, _FAILURES_S)
+            await self._clock.sleep(max(wait_s, _SHORTLY_S))
+
+    def _end_all(self, run: int, ended: Ended, why: str) -> None:
+        for held in self._held.values():
+            if held.part.run == run:
+                held.end(ended, why)
+
     async def _heard(self, run: int, lo: int) -> None:
         """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
         if (work := self._begin(run, lo)) is not None:
@@ -289,7 +334,7 @@ class Worker:
                 self._more.ring()  # another part may have its turn now
                 return
             await self._heed(held, ended)
-            if ended is Ended.SIGNAL_TERM:
+            if ended in _UNHURT:
                 after_s = 0.0
         except Exception as error:  # noqa: BLE001 - one chunk's bug must not stop the others
             await self._note_bug(run, error)
@@ -311,12 +356,13 @@ class Worker:
             self._environment.stopping.stop(ended, held.stopping.why)
 
     async def _note_bug(self, run: int, error: Exception) -> None:
-        if self._is_news("chunk"):
-            self._environment.events.warning("cluster.chunk_failed", reason=str(error))
         if isinstance(error, OrchestratorError):
+            if self._is_news("chunk"):
+                self._environment.events.warning("cluster.chunk_failed", reason=str(error))
             return
+        why = f"a bug: {type(error).__name__}: {error}"
+        self._environment.events.error("run.bug", where="a chunk; its run ends", error=why)
         with contextlib.suppress(OrchestratorError):
-            why = f"a bug: {type(error).__name__}: {error}"
             await self._desk.do(end_run, run, Ended.BUG, why=why)
 
     async def _renew(self, held: _Held) -> None:
@@ -329,7 +375,7 @@ class Worker:
                 continue  # nothing leaves once the lease has run out by our own clock
             if not is_ours:
                 held.until_s = -1.0
-                held.end(Ended.STORAGE, "its run has ended, or another worker has it")
+                held.end(Ended.STORAGE, "another worker has it")
                 return
             held.until_s = asked_s + LEASE_S
 

@@ -65,7 +65,9 @@ async def continue_held(
     record = opened.record
     settings = with_server_of(settings, record)
     if record.cluster:
-        return await follow_cluster(environment, opened.journal, opened.directory)
+        return await follow_cluster(
+            environment, opened.journal, opened.directory, deadline_s=options.deadline_s
+        )
     if record.may_change:
         _announce(opened, environment)
     pace = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,12 @@ class FailureLimit:
 
     def reached(self, *, failures: int, campaigns: int) -> bool:
         """Whether so many failures are enough."""
+        return failures >= self.least(campaigns)
+
+    def least(self, campaigns: int) -> int:
+        """How many failures are enough, in a plan of so many campaigns."""
         limit = self.number * campaigns / 100 if self.is_percent else self.number
-        return failures > 0 and failures >= limit
+        return max(1, math.ceil(limit))
 
 
 @dataclass(frozen=True)

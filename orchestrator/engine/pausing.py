@@ -105,7 +105,9 @@ async def pause(
 
                 return tell(journal, directory.path, fallback=environment.fallback)
             if options.cluster:
-                return await follow_cluster(environment, journal, directory)
+                return await follow_cluster(
+                    environment, journal, directory, deadline_s=options.deadline_s
+                )
             opened = Opened(directory, journal, journal.record())
             return await pause_list(
                 environment, opened, settings, deadline_s=options.deadline_s, continued=False

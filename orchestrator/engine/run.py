@@ -11,7 +11,7 @@ import math
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from orchestrator.engine.context import build_context
 from orchestrator.engine.looks import look_at_doubts
@@ -48,6 +48,19 @@ if TYPE_CHECKING:
 _KEPT_FREE = 4
 
 
+class Follow(Protocol):
+    """Follows a run that the cluster works on; the deadline is that of all workers."""
+
+    def __call__(
+        self,
+        journal: Journal,
+        directory: RunDirectory,
+        environment: Environment,
+        *,
+        deadline_s: float | None = None,
+    ) -> Awaitable[RunResult]: ...
+
+
 @dataclass(slots=True)
 class Environment:
     """What a run needs of the process it lives in; a library caller may replace any of it."""
@@ -71,7 +84,7 @@ class Environment:
     shared_rate: Callable[[Dispatcher], SharedRate] | None = None
 
     #: follows a run that the cluster works on to its end; None: there is no cluster
-    follow: Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]] | None = None
+    follow: Follow | None = None
     #: what restores on all machines have started of a run of the cluster; None: there is no cluster
     shared_marks: Callable[[str], SharedMarks] | None = None
 
@@ -94,7 +107,11 @@ class Environment:
 
 
 async def follow_cluster(
-    environment: Environment, journal: Journal, directory: RunDirectory
+    environment: Environment,
+    journal: Journal,
+    directory: RunDirectory,
+    *,
+    deadline_s: float | None = None,
 ) -> RunResult:
     """Follow a run that the cluster works on; nothing is sent from here.
 
@@ -109,7 +126,7 @@ async def follow_cluster(
             key=DATABASE_URL,
             advice="set it, or ORCHESTRATOR_DATABASE_URL",
         )
-    return await environment.follow(journal, directory, environment)
+    return await environment.follow(journal, directory, environment, deadline_s=deadline_s)
 
 
 class RunSpec(NamedTuple):

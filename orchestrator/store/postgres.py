@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from orchestrator.errors import FencedError, RefusedError, StorageError
+from orchestrator.store.chunks import limit_run
 from orchestrator.store.database import connect, failure_of, opened
 from orchestrator.store.sqlite import SqliteJournal
 from orchestrator.store.transfer import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from orchestrator.settings.secret import Secret
     from orchestrator.store.base import Saved
+    from orchestrator.store.chunks import Limits
     from orchestrator.store.writer import Operations
 
 #: seconds before a database that was away is tried again: the first time, and at most
@@ -150,7 +152,14 @@ class PostgresJournal(SqliteJournal):
             keeper.give_up()
 
 
-def add_run(url: Secret, journal: SqliteJournal, *, chunk_size: int, emergency: bool) -> int:
+def add_run(
+    url: Secret,
+    journal: SqliteJournal,
+    *,
+    chunk_size: int,
+    emergency: bool,
+    limits: Limits | None = None,
+) -> int:
     """Put a new run into PostgreSQL, cut into chunks; all or nothing. Returns its number.
 
     Args:
@@ -158,6 +167,7 @@ def add_run(url: Secret, journal: SqliteJournal, *, chunk_size: int, emergency: 
         journal: the run with its plan.
         chunk_size: campaigns in a chunk, at most; each is of one VDN.
         emergency: its chunks go before those of lists.
+        limits: what ends it before it is through; a deadline counts from now.
 
     Raises:
         StorageError, JournalMismatchError: the database.
@@ -199,6 +209,8 @@ def add_run(url: Secret, journal: SqliteJournal, *, chunk_size: int, emergency: 
                     " GROUP BY run, vdn HAVING count(*) > 1".encode(),
                     {"run": run, "step": step << STEP_BITS},
                 )
+        if limits is not None:
+            limit_run(connection, run, limits)
     return int(run)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,17 +11,24 @@ import pytest
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.errors import FencedError
 from orchestrator.model import CampaignRef
+from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.reports.summary import Ended
+from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import (
+    FAILING,
+    Limits,
     claim,
+    courses,
     drop_dead_rings,
     end_lease,
+    end_overdue,
     end_run,
     finish,
     go_on,
     hand_back,
     is_over,
     leases,
+    limit_run,
     open_chunks,
     renew,
     unrung,
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
 
 pytestmark = pytest.mark.sockets
+_NOT_FOUND = Decision(Outcome.NOT_FOUND)
 ONE, TWO = CampaignRef(1234, 101), CampaignRef(1234, 102)
 
 
@@ -229,24 +238,117 @@ async def test_a_vdn_of_several_chunks_is_looked_at_and_verified_once(database: 
 
 
 def test_a_run_that_has_ended_early_is_worked_on_no_more(database: Secret) -> None:
-    """Its chunks are neither claimed nor renewed; over when nobody has one; until it goes on."""
+    """None of its chunks is claimed; over when nobody has one any more; until it goes on.
+
+    Whoever has one is told by `courses`, and keeps it as long as it looks at what is in doubt.
+    """
     run, other = add(database), add(database, run_id="20261123T230501Z-0001")
     with connect(database) as connection:
         part = claimed(connection, run, 1)
         end_run(connection, run, Ended.SERVER, why="no useful answer")
         end_run(connection, run, Ended.BUG, why="too late")
-        refused = [claim(connection, run, 2, holder="b"), renew(connection, part, holder="a")]
+        refused = claim(connection, run, 2, holder="b")
+        kept = renew(connection, part, holder="a")
+        told = [(one.run, one.ended, one.why) for one in courses(connection, [run, other])]
         over = [is_over(connection, one) for one in (run, other)]
         hand_back(connection, part, holder="a", after_s=15.0)
         over.append(is_over(connection, run))
         with open_saved_run(database, run) as saved:
             last, why = saved.processes()[-1], saved.record().why
-        go_on(connection, run)
+        go_on(connection, run, Limits())
         again = claim(connection, run, 2, holder="b")
 
-    assert (refused, over) == ([None, False], [False, False, True])
+    assert (refused, kept, over) == (None, True, [False, False, True])
+    assert sorted(told) == [(run, "server", "no useful answer"), (other, None, "")]
     assert (last.ended, why) == (Ended.SERVER, "no useful answer")
     assert again is not None
+
+
+def test_a_deadline_ends_a_run(database: Secret) -> None:
+    """Over by the database's clock: nothing is claimed, whoever looks first ends it, once."""
+    run, other = add(database), add(database, run_id="20261123T230501Z-0001")
+    with connect(database) as connection:
+        limit_run(connection, run, Limits(deadline_s=0))
+        limit_run(connection, other, Limits(deadline_s=3600))
+        refused = claim(connection, run, 1, holder="a")
+        end_overdue(connection)
+        end_overdue(connection)
+        told = {one.run: one for one in courses(connection, [run, other])}
+        over = is_over(connection, run)
+        go_on(connection, run, Limits())
+        end_overdue(connection)
+        (again,) = courses(connection, [run])
+
+    assert refused is None
+    assert (told[run].ended, told[run].why) == ("deadline", "the deadline of 0 s is over")
+    assert (over, told[other].ended, again.ended, again.left_s) == (True, None, None, None)
+    assert 3590 < (told[other].left_s or 0) <= 3600
+
+
+def test_a_run_that_goes_on_keeps_its_limits(database: Secret) -> None:
+    """Whoever follows it again changes its deadline by a new one alone."""
+    run = add(database)
+    with connect(database) as connection:
+        limit_run(connection, run, Limits(3600, lambda campaigns: campaigns))
+        go_on(connection, run, Limits())
+        (kept,) = courses(connection, [run])
+        go_on(connection, run, Limits(60, lambda campaigns: campaigns))
+        (newer,) = courses(connection, [run])
+
+    assert (kept.left_s or 0) > 3000
+    assert 50 < (newer.left_s or 0) <= 60
+    assert kept.counts
+    assert newer.counts
+
+
+async def test_failures_that_are_enough_end_a_run(database: Secret) -> None:
+    """Two of the five that are open, what is final alone; then two more of the three left."""
+    run = add(database)
+    seen = list[int]()
+
+    def two_of(campaigns: int) -> int:
+        seen.append(campaigns)
+        return 2
+
+    with connect(database) as connection:
+        limit_run(connection, run, Limits(failures=two_of))
+        store = store_of(database, claimed(connection, run, 1))
+        ended = []
+        for seq, standing in ((1, Standing.RETRY_LATER), (3, Standing.FINAL), (1, Standing.FINAL)):
+            ref = ONE if seq == 1 else TWO
+            await store.complete([OutcomeRecord(seq, ref, _NOT_FOUND, standing, 1_090)])
+            end_overdue(connection)
+            ended += [(one.ended, one.why) for one in courses(connection, [run])]
+        go_on(connection, run, Limits(failures=two_of))
+        end_overdue(connection)
+        ended += [(one.ended, one.why) for one in courses(connection, [run])]
+        await store.close()
+
+    nothing = (None, "")
+    assert ended == [nothing, nothing, ("max_failures", "2 campaigns failed"), nothing]
+    assert seen == [5, 3]
+
+
+def test_a_run_that_is_through_is_ended_by_no_limit(database: Secret) -> None:
+    """Its deadline may be over by then: it has ended well."""
+    run = add(database, [])
+    with connect(database) as connection:
+        limit_run(connection, run, Limits(deadline_s=0))
+        end_overdue(connection)
+        (course,) = courses(connection, [run])
+
+    assert course.ended is None
+
+
+def test_the_index_counts_what_the_rules_call_a_failure(database: Secret) -> None:
+    """An outcome that is new in the rules must get its place in the tables."""
+    with connect(database) as connection:
+        found = connection.execute(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = 'outcomes_failed'"
+        ).fetchone()
+
+    assert found is not None
+    assert set(re.findall(r"'(\w+)'::text", found[0])) == {*FAILING, Standing.FINAL.value}
 
 
 # -- fencing --------------------------------------------------------------------------------------

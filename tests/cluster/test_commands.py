@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.cluster.following import make_cluster
-from orchestrator.model import Status
+from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.secret import Secret
-from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_http
+from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_codes, with_http
+from orchestrator.store.chunks import open_chunks
 from orchestrator.store.database import connect
-from tests.e2e.stage import SHORT_GAP, Stage, a_stage
+from tests.e2e.stage import SHORT_GAP, VDN, Stage, a_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,22 +138,62 @@ async def test_ctrl_c_ends_the_following_alone(env: dict[str, str], tmp_path: Pa
         assert "continue" in ended.err
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [(("--cluster",), "cluster.database_url is not set"),
-     (("--cluster", "--deadline", "5"), "--deadline"),
-     (("--cluster", "--max-failures", "5"), "--max-failures")],
-)  # fmt: skip
-async def test_what_the_cluster_cannot_do_is_refused(
-    words: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
-    """Before the list is read: no database, or a limit over the whole run."""
+async def test_without_a_database_there_is_no_cluster(tmp_path: Path) -> None:
+    """Refused before the list is read, and the setting that is missing is named."""
     async with a_stage(tmp_path, campaigns=1) as stage:
-        ended = await stage.run(*stage.pause_words(*words))
+        ended = await stage.run(*stage.pause_words("--cluster"))
 
         assert ended.code == 2
-        assert said in ended.err
+        assert "cluster.database_url is not set" in ended.err
         assert stage.simulator.ledger.total == 0
+
+
+async def test_a_deadline_holds_for_all_workers(env: dict[str, str], tmp_path: Path) -> None:
+    """Two workers at 10 a second, 3 s: as on one machine exit 1, the rest unattempted, then on."""
+    async with a_stage(tmp_path, campaigns=120) as stage:
+        await stage.run("cluster", "init", env=env)
+        for _ in range(2):
+            await stage.begin("worker", env=env)
+        words = stage.pause_words("--cluster", "--rate", "10", "--deadline", "3", "--no-verify")
+        ended = await stage.run(*words, env=env)
+        arrived, report = stage.puts(), stage.outcomes()
+        done = await stage.run("continue", "last", "--rate", "100", env=env)
+
+        assert ended.code == 1
+        assert "Out of time" in ended.out
+        assert 0 < report["paused"] == arrived <= 31
+        assert report["paused"] + report["unattempted"] == 120
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
+
+
+async def test_a_deadline_needs_no_worker(env: dict[str, str], tmp_path: Path) -> None:
+    """Nobody is there to send or to count: whoever follows ends it."""
+    async with a_stage(tmp_path, campaigns=5) as stage:
+        await stage.run("cluster", "init", env=env)
+        ended = await stage.run(*stage.pause_words("--cluster", "--deadline", "1"), env=env)
+
+        assert (ended.code, stage.outcomes(), stage.puts()) == (1, {"unattempted": 5}, 0)
+
+
+@pytest.mark.parametrize("limit", ["8", "4%"])
+async def test_failures_count_over_all_workers(
+    limit: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    """[S14] Eight of 200 by two workers: exit 4, a second's worth more at most, a sentence."""
+    refused = {CampaignRef(VDN, one): with_codes("0200001") for one in range(1, 201)}
+    faults = FaultPlan(always=refused)
+    async with a_stage(tmp_path, campaigns=200, faults=faults) as stage:
+        await stage.run("cluster", "init", env=env)
+        for _ in range(2):
+            await stage.begin("worker", env=env)
+        words = stage.pause_words("--cluster", "--rate", "40", "--max-failures", limit)
+        ended = await stage.run(*words, env=env)
+        report = stage.outcomes()
+
+        assert ended.code == 4
+        assert "Ended early" in ended.out
+        assert 8 <= report["rejected"] <= 8 + 40
+        assert report["rejected"] + report["unattempted"] == 200
 
 
 async def test_a_worker_whose_keys_are_refused_ends(env: dict[str, str], tmp_path: Path) -> None:
@@ -194,6 +235,56 @@ async def test_a_server_that_fails_for_too_long_ends_the_run(
         assert "no useful answer for 1 s" in followed.err
 
 
+async def test_a_bug_in_a_chunk_ends_the_run(env: dict[str, str], tmp_path: Path) -> None:
+    """No worker could get further: exit 70 with what it was; a worker without it goes on."""
+    bug = broken("orchestrator.cluster.worker", "open_part")
+    async with a_stage(tmp_path, campaigns=10) as stage:
+        await stage.run("cluster", "init", env=env)
+        worker = await stage.begin("worker", env=env, program=bug)
+        followed = await stage.run(*cluster_words(stage), env=env)
+        why, report = stage.summary()["verdict"], stage.outcomes()
+        worker.send(signal.SIGTERM)
+        ended = await worker.ended()
+        await stage.begin("worker", env=env)
+        done = await stage.run("continue", "last", env=env)
+
+        assert (followed.code, why, report) == (70, "ended_early", {"unattempted": 10})
+        assert "RuntimeError: it is odd" in ended.err
+        assert ended.code == 0
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
+
+
+async def test_a_bug_of_a_worker_is_its_end(env: dict[str, str], tmp_path: Path) -> None:
+    """It does not stay half alive: exit 70, what it was; another worker does the work."""
+    bug = broken("orchestrator.cluster.worker", "end_overdue")
+    async with a_stage(tmp_path, campaigns=10) as stage:
+        await stage.run("cluster", "init", env=env)
+        ended = await stage.run("worker", env=env, program=bug)
+        await stage.begin("worker", env=env)
+        followed = await stage.run(*cluster_words(stage), env=env)
+
+        assert ended.code == 70
+        assert "it is odd" in ended.err
+        assert (followed.code, stage.outcomes()) == (0, {"paused": 10})
+
+
+async def test_a_bug_of_whoever_follows_loses_nothing(env: dict[str, str], tmp_path: Path) -> None:
+    """Exit 70; the cluster goes on, and `report` has all of it in the end."""
+    bug = broken("orchestrator.cluster.following", "outcomes")
+    async with a_stage(tmp_path, campaigns=10) as stage:
+        await stage.run("cluster", "init", env=env)
+        await stage.begin("worker", env=env)
+        followed = await stage.run(*cluster_words(stage), env=env, program=bug)
+        await stage.until(lambda: stage.running() == 0)
+        database = connect_to(env)
+        await stage.until(lambda: is_through(database))
+        done = await stage.run("report", "last", env=env)
+
+        assert followed.code == 70
+        assert "it is odd" in followed.err
+        assert (done.code, stage.outcomes(), stage.effects()) == (0, {"paused": 10}, 1)
+
+
 async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Path) -> None:
     """In the middle: its follower reports what was done, exit 130; `continue` does the rest."""
     async with a_stage(tmp_path, campaigns=60) as stage:
@@ -227,6 +318,17 @@ async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
         assert stage.running() == 0
 
 
+def broken(module: str, name: str) -> str:
+    """A program in which a function that this module calls has a bug."""
+    return f"""
+from {module} import __name__ as module
+import sys
+def odd(*_, **__):
+    raise RuntimeError("it is odd")
+vars(sys.modules[module])["{name}"] = odd
+"""
+
+
 def connect_to(env: dict[str, str]) -> Secret:
     """The database, for a look."""
     return Secret(env["ORCHESTRATOR_DATABASE_URL"])
@@ -237,6 +339,12 @@ def has_chunks(database: Secret) -> bool:
     with connect(database) as connection:
         found = connection.execute("SELECT count(*) FROM orchestrator.chunk").fetchone()
     return found is not None and found[0] > 1
+
+
+def is_through(database: Secret) -> bool:
+    """Whether no chunk is open."""
+    with connect(database) as connection:
+        return open_chunks(connection, 1) == 0
 
 
 async def test_an_emergency_does_not_need_the_database(tmp_path: Path) -> None:
