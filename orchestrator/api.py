@@ -36,6 +36,8 @@ from orchestrator.settings.load import load_settings as _load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator.model import CampaignRef
+    from orchestrator.store import Mark
     from orchestrator.store.run_dir import RunDirectory
 
 __all__ = [
@@ -160,12 +162,23 @@ def _find(run: str | Path, settings: Settings, meaning: Last) -> RunDirectory:
 
 
 async def preview_restore(
-    run: str | Path, settings: Settings, options: RestoreOptions | None = None
+    run: str | Path,
+    settings: Settings,
+    options: RestoreOptions | None = None,
+    *,
+    elsewhere: Mapping[CampaignRef, Mark] | None = None,
 ) -> RestorePreview:
-    """What `restore` would start and leave off by now; nothing is sent, and no run is made."""
+    """What `restore` would start and leave off by now; nothing is sent, and no run is made.
+
+    Args:
+        run: the run that would be undone.
+        settings: where it is.
+        options: what of it.
+        elsewhere: what restores on other machines have started of a run of the cluster.
+    """
     directory = _find(run, settings, Last.UNDOABLE)
     return await restoring.preview(
-        directory, settings, options or RestoreOptions(), _masking(settings)
+        directory, settings, options or RestoreOptions(), _masking(settings), elsewhere or {}
     )
 
 

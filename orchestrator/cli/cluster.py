@@ -11,7 +11,6 @@ from orchestrator.clock import SystemClock
 from orchestrator.errors import (
     CredentialsError,
     OrchestratorError,
-    RefusedError,
     ServerError,
     SettingsError,
 )
@@ -118,18 +117,9 @@ def stop(settings: Settings, directory: RunDirectory) -> str:
     if not record.cluster:
         return ""
     url = database(settings)
-    from orchestrator.store.chunks import end_run, is_over  # noqa: PLC0415 - psycopg
-    from orchestrator.store.database import opened  # noqa: PLC0415 - psycopg
-    from orchestrator.store.postgres import find_run  # noqa: PLC0415 - psycopg
+    from orchestrator.cluster.fetching import end  # noqa: PLC0415 - psycopg
 
-    with opened(url) as connection:
-        run = find_run(connection, record.run_id)
-        if run is None or is_over(connection, run):
-            raise RefusedError(
-                f"the cluster does not work on run {record.run_id}. Nothing was stopped.",
-                advice=f"`orchestrator continue {record.run_id}` shows how it ended, or goes on",
-            )
-        end_run(connection, run, Ended.SIGNAL_INT, why="stopped by `stop`")
+    end(url, record.run_id, why="stopped by `stop`")
     return record.run_id
 
 

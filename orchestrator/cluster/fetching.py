@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engine.run_list import is_finished
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, RefusedError
+from orchestrator.reports.summary import Ended
 from orchestrator.store import open_saved
-from orchestrator.store.chunks import newest_runs
+from orchestrator.store.chunks import end_run, is_over, newest_runs, newest_seen
 from orchestrator.store.database import opened
-from orchestrator.store.postgres import save_run
+from orchestrator.store.postgres import find_run, save_run
 from orchestrator.store.registry import known_runs, register
 from orchestrator.store.run_dir import RunDirectory, is_run_id, make_run_directory
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.settings.secret import Secret
+    from orchestrator.store.chunks import Seen
 
 #: the newest runs of the cluster that `runs` and `last` know of
 _NEWEST = 20
@@ -63,6 +65,33 @@ def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -
             place.directory.release()
         if not place.is_here:
             register(state_dir, place.run_id, place.directory.path, durable=True)
+
+
+def look(url: Secret) -> list[Seen]:
+    """How the newest runs of the cluster stand.
+
+    Raises:
+        OrchestratorError: the database cannot be asked.
+    """
+    with opened(url) as connection:
+        return newest_seen(connection, limit=_NEWEST)
+
+
+def end(url: Secret, run_id: str, *, why: str) -> None:
+    """End a run that the cluster works on, as Ctrl-C would on one machine.
+
+    Raises:
+        RefusedError: it does not work on it.
+        OrchestratorError: the database cannot be asked.
+    """
+    with opened(url) as connection:
+        run = find_run(connection, run_id)
+        if run is None or is_over(connection, run):
+            raise RefusedError(
+                f"the cluster does not work on run {run_id}. Nothing was stopped.",
+                advice=f"`orchestrator continue {run_id}` shows how it ended, or goes on",
+            )
+        end_run(connection, run, Ended.SIGNAL_INT, why=why)
 
 
 def _places(state_dir: Path, found: list[tuple[int, str]]) -> Iterator[_Place]:

@@ -29,6 +29,7 @@ from orchestrator.console.auth import (
     let_in,
     read_key,
 )
+from orchestrator.console.cluster import CLUSTER, ClusterRuns
 from orchestrator.console.orders import Orders
 from orchestrator.console.posts import ORDERS
 from orchestrator.console.render import error_page, page
@@ -71,7 +72,9 @@ def make_app(site: Site, place: Place, say: Callable[[str], None]) -> web.Applic
     app.on_response_prepare.append(guard_response)
     app.add_routes(posts.routes())
     app.add_routes([web.get("/login", _login_page), web.post("/login", _login)])
-    app.add_routes(views.routes(site))
+    app[CLUSTER] = ClusterRuns(site)
+    app.on_cleanup.append(app[CLUSTER].close)
+    app.add_routes(views.routes(site, app[CLUSTER]))
     return app
 
 

@@ -56,21 +56,27 @@ class RunBook:
     _mark: _Mark = ()
     _kept: dict[KnownRun, tuple[_Mark | None, RunLine]] = field(default_factory=dict)
 
-    def newest(self, number: int) -> tuple[RunLine, ...]:
-        """The live ones among the newest runs, then so many others."""
+    def newest(self, number: int, elsewhere: frozenset[str] = frozenset()) -> tuple[RunLine, ...]:
+        """The live ones among the newest runs, then so many others.
+
+        Args:
+            number: of the others.
+            elsewhere: runs that other machines work on.
+        """
         lines = [
             line
             for run in newest_runs(self.state_dir, _NEWEST)
             if (line := self._line(run, is_sure=False))
         ]
-        lines.sort(key=lambda line: not line.live)
-        live = sum(line.live for line in lines)
+        is_live = [line.live or line.run_id in elsewhere for line in lines]
+        lines.sort(key=lambda line: not (line.live or line.run_id in elsewhere))
+        live = sum(is_live)
         others = [line for line in lines[live:] if not line.dry_run]
         return (*lines[:live], *others[:number])
 
-    def live(self) -> tuple[RunLine, ...]:
+    def live(self, elsewhere: frozenset[str] = frozenset()) -> tuple[RunLine, ...]:
         """The live ones among the newest runs."""
-        return tuple(line for line in self.newest(0) if line.live)
+        return self.newest(0, elsewhere)
 
     def search(self, *, vdn: int | None, text: str, number: int) -> Chapter:
         """One page of the runs that had to do with a VDN and have these words.

@@ -1,7 +1,7 @@
 """How far live runs are: one small document for all viewers of a run, made twice a second at most.
 
-The command that runs leaves its numbers in live.json. Where there are none, as of a run that a
-Python program made, the journal says what is on record.
+The command that runs leaves its numbers in live.json, the cluster has those of its runs. Where
+there are none, as of a run that a Python program made, the journal says what is on record.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from orchestrator.console.disk import open_plain
 from orchestrator.console.site import find_run
 from orchestrator.errors import OrchestratorError
 from orchestrator.policy.decide import Outcome
+from orchestrator.policy.plan import spoken_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.store import open_saved
 from orchestrator.store.run_dir import LIVE
@@ -25,6 +26,7 @@ from orchestrator.text import for_terminal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.console.cluster import ClusterRun, ClusterRuns
     from orchestrator.console.site import Site
     from orchestrator.store import RunRecord
     from orchestrator.store.run_dir import RunDirectory
@@ -35,6 +37,8 @@ _KEPT_S: Final = 0.5
 _RUNS_MAX: Final = 200
 #: numbers that are older, seconds, are said to be old
 _STALE_S: Final = 3.0
+#: the same of the cluster, which is asked less often
+_STALE_CLUSTER_S: Final = 6.0
 #: live.json has about a thousand bytes
 _BYTES_MAX: Final = 1 << 16
 
@@ -46,6 +50,7 @@ _DOING: Final = {
 #: what the terminal's line proposes, and what it calls by its flag
 _HINT: Final = re.compile(r"; `--rate [0-9.e+]+` would take [0-9]+ (?:s|min|h [0-9]+ min)")
 _FLAG: Final = re.compile(r"--(rate|concurrency)")
+_NOT_YET: Final = "not known yet"
 _NO_NUMBERS: Final = "not known: this run leaves no numbers"
 
 
@@ -83,11 +88,14 @@ class LiveRuns:
     """The live runs that somebody looks at."""
 
     site: Site
+    cluster: ClusterRuns | None = None
     _kept: dict[str, _Kept] = field(default_factory=dict)
     _seq: int = 0
 
     async def look(self, run_id: str) -> LiveView | None:
         """How far a run is; None: there is no such run."""
+        if self.cluster is not None:
+            await self.cluster.refreshed()
         kept = self._kept.get(run_id)
         if kept is None:
             kept = await asyncio.to_thread(_open, self.site.state_dir, run_id)
@@ -99,13 +107,14 @@ class LiveRuns:
         if kept.view is not None and self.site.clock.now_s() - kept.made_s < _KEPT_S:
             return kept.view
         if kept.making is None:
-            kept.making = asyncio.create_task(self._make(kept))
+            kept.making = asyncio.create_task(self._make(kept, run_id))
         return await asyncio.shield(kept.making)
 
-    async def _make(self, kept: _Kept) -> LiveView:
+    async def _make(self, kept: _Kept, run_id: str) -> LiveView:
         try:
             now_ms = self.site.clock.wall_ms()
-            shown, numbers = await asyncio.to_thread(_read, kept, now_ms)
+            found = self.cluster.run(run_id) if self.cluster is not None else None
+            shown, numbers = await asyncio.to_thread(_read, kept, now_ms, found)
             if kept.view is None or shown != kept.view.shown:
                 # never the number of another document, not even after a restart of the console
                 self._seq = max(self._seq + 1, now_ms)
@@ -123,15 +132,19 @@ def _open(state_dir: Path, run_id: str) -> _Kept | None:
     return None if directory is None else _Kept(directory, None)
 
 
-def _read(kept: _Kept, now_ms: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(
+    kept: _Kept, now_ms: int, found: ClusterRun | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is shown at this moment, and the numbers behind it."""
     directory = kept.directory
-    if not directory.is_live:
+    if found is None and not directory.is_live:
         return {"live": False}, {}
     try:
         if kept.record is None:
             with open_saved(directory.journal) as saved:
                 kept.record, kept.lines = saved.record(), saved.lines()
+        if found is not None:
+            return _by_cluster(kept, found, now_ms), {}
         told = read_live_file(directory.path)
         if told is not None:
             try:
@@ -205,6 +218,32 @@ def _by_journal(kept: _Kept, now_ms: int) -> dict[str, Any]:
         line=_counts(counts),
         ending="",
         age_s=0,
+    )
+
+
+def _by_cluster(kept: _Kept, found: ClusterRun, now_ms: int) -> dict[str, Any]:
+    """What the cluster has on record of a run."""
+    assert kept.record is not None
+    counts = Counter({Outcome(one): number for one, number in found.seen.counts.items()})
+    done, doubtful = counts.total(), counts[Outcome.UNKNOWN]
+    rate, time_left = _NOT_YET, _NOT_YET
+    if found.per_s:
+        rate = f"{found.per_s:.1f} campaigns, at {kept.record.rate_per_s:g} requests a second"
+        time_left = f"about {spoken_s((kept.lines - done) / found.per_s)}"
+    age_s = (now_ms - found.at_ms) / 1000
+    return _document(
+        kept.record,
+        phase=found.who,
+        done=done,
+        total=kept.lines,
+        left=kept.lines - done + doubtful,
+        failed=sum(counts[one] for one in UNSTOPPED) - doubtful,
+        rate=rate,
+        breaker="each worker has its own",
+        time_left=time_left,
+        line=_counts(counts),
+        ending="",
+        age_s=age_s if age_s > _STALE_CLUSTER_S else 0,
     )
 
 

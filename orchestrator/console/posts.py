@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, ParamSpec, TypeVar
 from aiohttp import web
 
 from orchestrator.console.auth import need
+from orchestrator.console.cluster import CLUSTER
 from orchestrator.console.order_files import Order, is_order_id
 from orchestrator.console.orders import Orders, StopGoesOnError
 from orchestrator.console.render import error_page
@@ -19,7 +20,7 @@ from orchestrator.console.site import SITE, find_run, viewer_of
 from orchestrator.engine.saved import add_note_to
 from orchestrator.engine.stop_run import stop_run
 from orchestrator.engine.undone import vdns_of
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import Note
@@ -113,9 +114,19 @@ async def _end(request: web.Request) -> web.StreamResponse:
     directory = await _run(request)
     kind, _ = await _in_thread(request, _what, directory)
     viewer = need(request, _role_of(kind))
-    if directory.is_live:
+    cluster, run_id = request.app[CLUSTER], request.match_info["run_id"]
+    if directory.is_live or cluster.run(run_id) is not None:
         await _tell(request, directory, viewer, "end: ordered at the console")
-    await _in_thread(request, stop_run, directory, wait_s=_ENDS_S)
+    # whoever follows a run of the cluster here is no part of it
+    if not await cluster.end(run_id, viewer.name):
+        is_elsewhere = await _in_thread(request, _is_elsewhere, directory)
+        if cluster.problem and is_elsewhere:
+            raise StorageError(
+                f"nobody works on run {run_id} here, and the cluster cannot be asked:"
+                f" {cluster.problem}. Nothing was stopped.",
+                advice="order it again when the database answers",
+            )
+        await _in_thread(request, stop_run, directory, wait_s=_ENDS_S)
     return _see(f"/runs/{request.match_info['run_id']}")
 
 
@@ -243,6 +254,12 @@ def _what(directory: RunDirectory) -> tuple[RunKind, tuple[int, ...]]:
     with open_saved(directory.journal) as saved:
         record = saved.record()
         return record.kind, record.vdns or saved.vdns()
+
+
+def _is_elsewhere(directory: RunDirectory) -> bool:
+    """Whether the cluster alone may be at work on a run."""
+    with open_saved(directory.journal) as saved:
+        return saved.record().cluster and not directory.is_live
 
 
 def _role_of(kind: RunKind) -> Role:

@@ -26,7 +26,7 @@ from orchestrator.console.run_reader import (
 from orchestrator.console.shared import list_entry, page_number
 from orchestrator.console.site import find_run, viewer_of
 from orchestrator.engine.options import RestoreOptions
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.reports.rows import RunKind
 
 if TYPE_CHECKING:
@@ -73,9 +73,11 @@ class RunPages:
         record = view.record
         goes_on = Role.RESTORER if record.kind is RunKind.RESTORE else Role.STOPPER
         base, order = f"/runs/{run_id}", new_order_id()
+        notice = self.shared.cluster.notice() if record.cluster and view.is_unfinished else ""
         return page(
             request,
             "run",
+            notice=notice,
             run=view.told,
             view=view,
             rows=shown.first(_ROWS),
@@ -93,7 +95,8 @@ class RunPages:
     ) -> web.Response:
         run_id = request.match_info["run_id"]
         base = f"/runs/{run_id}"
-        holder = await asyncio.to_thread(directory.holder)
+        found = self.shared.cluster.run(run_id)
+        holder = found.who if found else await asyncio.to_thread(directory.holder)
         record = live.record
         is_restore = record is not None and record.kind is RunKind.RESTORE
         ends = Role.RESTORER if is_restore else Role.STOPPER
@@ -102,6 +105,8 @@ class RunPages:
             "live",
             run_id=run_id,
             base=base,
+            notice=self.shared.cluster.notice() if found else "",
+            of_cluster=found is not None,
             shown=live.shown,
             seq=live.seq,
             record=record,
@@ -131,6 +136,7 @@ class RunPages:
             request.query.get("outcome", ""),
             page_number(request.query.get("page", "")),
         )
+        await self.shared.cluster.copied(run_id)
         live = await asyncio.to_thread(lambda: directory.is_live)
         try:
             shown = await asyncio.to_thread(self.reader.rows, directory, chosen, number, live=live)
@@ -140,7 +146,7 @@ class RunPages:
             shown = shown._replace(filters=(*shown.filters, (chosen[:40], 0)))
         return page(
             request, "rows", rows=shown, chosen=chosen, base=f"/runs/{run_id}", run_id=run_id,
-            live=live,
+            live=live or self.shared.cluster.run(run_id) is not None,
         )  # fmt: skip
 
     async def file(self, request: web.Request) -> web.StreamResponse:
@@ -184,7 +190,12 @@ class RunPages:
         base, problem = f"/runs/{run_id}", ""
         off: frozenset[tuple[int, int]] = frozenset()
         try:
-            preview = await api.preview_restore(directory.path, self.shared.site.settings)
+            settings, elsewhere = self.shared.site.settings, await self.shared.cluster.marks(run_id)
+            if self.shared.cluster.run(run_id) is not None:
+                raise RefusedError(
+                    "The cluster works on this run: what it stops is known when it is through"
+                )
+            preview = await api.preview_restore(directory.path, settings, elsewhere=elsewhere)
             try:
                 off = chosen_campaigns(request.query.getall("except", []), preview)
             except UsageError as error:
@@ -192,7 +203,7 @@ class RunPages:
             if off:
                 options = RestoreOptions(except_=off, except_from="the console's form")
                 preview = await api.preview_restore(
-                    directory.path, self.shared.site.settings, options
+                    directory.path, settings, options, elsewhere=elsewhere
                 )
         except OrchestratorError as error:
             return error_page(

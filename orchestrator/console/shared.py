@@ -17,6 +17,7 @@ from orchestrator.reports.summary import RunVerdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.console.cluster import ClusterRuns
     from orchestrator.console.site import Site
     from orchestrator.engine.run_list import RunLine
 
@@ -29,6 +30,7 @@ class Shared:
     """What is read once for all viewers."""
 
     site: Site
+    cluster: ClusterRuns
     readings: Readings = field(init=False)
     live: LiveRuns = field(init=False)
     book: RunBook = field(init=False)
@@ -37,17 +39,23 @@ class Shared:
 
     def __post_init__(self) -> None:
         self.readings = Readings(self.site)
-        self.live = LiveRuns(self.site)
+        self.live = LiveRuns(self.site, self.cluster)
         self.book = RunBook(self.site.state_dir, self.site.clock)
 
     async def newest_runs(self) -> tuple[RunLine, ...]:
-        """The same for all viewers of one second."""
+        """The same for all viewers of one second; those of the cluster as it has them."""
+        await self.cluster.refreshed()
+        return self.cluster.shown(await self._newest_here())
+
+    async def _newest_here(self) -> tuple[RunLine, ...]:
         now_s = self.site.clock.now_s()
         made_s, lines = self._newest
         if now_s - made_s < 1:
             return lines
         if self._reading_runs is None:
-            self._reading_runs = asyncio.create_task(asyncio.to_thread(self.book.newest, _RECENT))
+            self._reading_runs = asyncio.create_task(
+                asyncio.to_thread(self.book.newest, _RECENT, self.cluster.live)
+            )
         reading = self._reading_runs
         try:
             lines = await asyncio.shield(reading)
@@ -97,6 +105,7 @@ def list_entry(line: RunLine) -> dict[str, Any]:
         "problem": line.problem,
         "live": line.live,
         "holder": line.holder,
+        "cluster": line.cluster,
     }
 
 

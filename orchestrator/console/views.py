@@ -21,6 +21,7 @@ from orchestrator.console.shared import Shared, list_entry, page_number, stop_of
 from orchestrator.model import Refusal, read_vdn_id
 
 if TYPE_CHECKING:
+    from orchestrator.console.cluster import ClusterRuns
     from orchestrator.console.readings import Reading
     from orchestrator.console.site import Site
     from orchestrator.engine.run_list import RunLine
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 _ORDER_WAIT_S: Final = 1.5
 
 
-def routes(site: Site) -> list[web.RouteDef]:
+def routes(site: Site, cluster: ClusterRuns) -> list[web.RouteDef]:
     """Every page that only shows something."""
-    shared = Shared(site)
+    shared = Shared(site, cluster)
     views, runs = Views(shared), RunPages(shared)
     templates()  # nobody waits for it at 3 a.m.
     return [
@@ -67,6 +68,7 @@ class Views:
             vdns=self._vdns(lines),
             live=[list_entry(one) for one in lines if one.live],
             recent=[list_entry(one) for one in lines if not one.live],
+            notice=self.shared.cluster.notice(),
             seq=0,
         )
 
@@ -74,9 +76,12 @@ class Views:
         """What of the home page changes, as JSON."""
         lines = await self.shared.newest_runs()
         shown = {f"vdn-{one['vdn']}": one["said"] for one in self._vdns(lines)}
-        live = [one.run_id for one in lines if one.live]
+        live = [list_entry(one) for one in lines if one.live]
+        shown |= {f"counts-{one['run_id']}": one["counts"] for one in live}
         del request
-        return web.json_response({"live": True, "runs": " ".join(live), **shown})
+        notice = self.shared.cluster.notice()
+        runs = " ".join(one["run_id"] for one in live)
+        return web.json_response({"live": True, "runs": runs, "cluster": notice, **shown})
 
     def _vdns(self, lines: tuple[RunLine, ...]) -> list[dict[str, Any]]:
         vdns = self.shared.site.settings.server.vdns
@@ -105,8 +110,9 @@ class Views:
             )  # fmt: skip
         reading, lines = await asyncio.gather(
             self.shared.readings.soon(vdn, wait_s=_ORDER_WAIT_S),
-            asyncio.to_thread(self.shared.book.live),
+            asyncio.to_thread(self.shared.book.live, self.shared.cluster.live),
         )
+        lines = self.shared.cluster.shown(lines)
         order = new_order_id()
         return page(
             request,
@@ -128,6 +134,7 @@ class Views:
     async def history(self, request: web.Request) -> web.Response:
         """All runs, filtered, a page at a time."""
         query = request.query
+        await self.shared.cluster.refreshed()
         typed, text = query.get("vdn", "").strip(), query.get("q", "").strip()[:200]
         vdn = read_vdn_id(typed) if typed else None
         problem = f"{typed[:40]} is no VDN" if isinstance(vdn, Refusal) else ""
@@ -140,7 +147,8 @@ class Views:
         return page(
             request,
             "runs",
-            lines=[list_entry(one) for one in chapter.lines],
+            lines=[list_entry(one) for one in self.shared.cluster.shown(chapter.lines)],
+            notice=self.shared.cluster.notice(),
             chapter=chapter,
             vdn=typed,
             text=text,

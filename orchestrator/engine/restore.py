@@ -51,7 +51,7 @@ from orchestrator.reports.undo import undo_lines
 from orchestrator.store import Gap, Mark, MarkState, Standing, gap_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from orchestrator.engine.context import RunContext
@@ -122,15 +122,27 @@ class RestorePreview:
 
 
 async def preview(
-    source: RunDirectory, settings: Settings, options: RestoreOptions, environment: Environment
+    source: RunDirectory,
+    settings: Settings,
+    options: RestoreOptions,
+    environment: Environment,
+    elsewhere: Mapping[CampaignRef, Mark],
 ) -> RestorePreview:
     """Find out what a restore would start; nothing is sent, held or written.
+
+    Args:
+        source: the run that would be undone.
+        settings: where runs are.
+        options: what of it.
+        environment: the process.
+        elsewhere: what restores on other machines have started, where the cluster says so.
 
     Raises:
         OrchestratorError: there is nothing to undo, or the run cannot be read.
     """
     written_ms = last_written_ms(source)
     undone = await look_at_undone(source)
+    undone = replace(undone, marks=undone.marks | dict(elsewhere))
     too_old = ""
     try:
         refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")

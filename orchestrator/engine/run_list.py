@@ -68,6 +68,8 @@ class RunLine(NamedTuple):
     is_over: bool | None = None
     #: why the journal cannot be read
     problem: str = ""
+    #: the cluster works, or worked, on it; summaries do not say
+    cluster: bool = False
 
     @property
     def path(self) -> Path:
@@ -173,6 +175,7 @@ def _by_journal(run: KnownRun) -> RunLine:
         dry_run=record.dry_run,
         may_change=record.may_change and not record.dry_run,
         is_over=is_over,
+        cluster=record.cluster,
     )
 
 

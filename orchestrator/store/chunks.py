@@ -22,7 +22,7 @@ from orchestrator.store.base import Standing
 from orchestrator.store.transfer import STEP_BITS, Part, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import psycopg
 
@@ -335,6 +335,35 @@ def newest_runs(
         " %(ending)s ORDER BY run DESC LIMIT %(limit)s",
         {"ending": ending, "limit": limit},
     ).fetchall()
+
+
+class Seen(NamedTuple):
+    """How a run of the cluster stands."""
+
+    run: int
+    run_id: str
+    #: somebody works on it, or is to
+    goes_on: bool
+    #: workers that have a part of it
+    workers: int
+    #: outcome → number, while it goes on
+    counts: Mapping[str, int]
+
+
+def newest_seen(connection: psycopg.Connection[Any], *, limit: int) -> list[Seen]:
+    """How the newest runs stand; what is through is not counted."""
+    found = connection.execute(
+        "SELECT r.run, r.run_id, f.opened > 0 AND (r.ended IS NULL OR f.held > 0), f.held"
+        " FROM (SELECT * FROM orchestrator.run ORDER BY run DESC LIMIT %s) r CROSS JOIN LATERAL"
+        " (SELECT count(*) AS opened, count(DISTINCT c.holder) FILTER"
+        " (WHERE c.lease_until > clock_timestamp()) AS held FROM orchestrator.chunk c"
+        " WHERE c.run = r.run AND c.lo > 0 AND c.done_at IS NULL) f ORDER BY r.run DESC",
+        (limit,),
+    ).fetchall()
+    return [
+        Seen(run, run_id, goes_on, held, outcomes(connection, run) if goes_on else {})
+        for run, run_id, goes_on, held in found
+    ]
 
 
 def outcomes(connection: psycopg.Connection[Any], run: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ let leaving = false;
 function show(key, text) {
   for (const one of document.querySelectorAll(`[data-live="${key}"]`)) {
     if (one.textContent !== text) one.textContent = text;
-    if (key === "age") one.hidden = text === "";
+    if (key === "age" || key === "cluster") one.hidden = text === "";
   }
 }
 
