@@ -51,9 +51,10 @@ _GOES_ON = (
     "NOT EXISTS (SELECT FROM orchestrator.run r WHERE r.run = c.run"
     " AND (r.ended IS NOT NULL OR r.deadline_at <= clock_timestamp()))"
 )
+#: in the order of an index, of which one entry is enough
 _IS_OPEN = (
-    "EXISTS (SELECT FROM orchestrator.chunk c"
-    " WHERE c.run = r.run AND c.lo > 0 AND c.done_at IS NULL)"
+    "(SELECT c.lo FROM orchestrator.chunk c WHERE c.run = r.run AND c.lo > 0"
+    " AND c.done_at IS NULL ORDER BY c.lo LIMIT 1) IS NOT NULL"
 )
 #: what --max-failures counts; the index outcomes_failed is for it
 FAILING = tuple(sorted(one.value for one in UNSTOPPED))
@@ -195,23 +196,38 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     """Chunks that anybody may claim and no ring in Procrastinate's queue is for.
 
     Their rings were lost with the submitter, have been heard by a worker that is gone, or are not
-    made yet: of lists, no more are wanted while so many ring already. What a pass costs depends on
-    the limit, not on how many chunks there are. Of emergencies first, then of the oldest run.
+    made yet: of lists, no more are wanted while half as many as the limit ring already. Of
+    emergencies first, then of the oldest run; what has been begun is finished first.
     """
     found = connection.execute(
-        "WITH rung AS MATERIALIZED (SELECT (args->>'run')::bigint, (args->>'lo')::bigint"  # noqa: S608
-        " FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %(task)s)"
-        " SELECT r.run, w.lo, r.emergency FROM orchestrator.run r CROSS JOIN LATERAL"
-        f" (SELECT c.lo FROM orchestrator.chunk c WHERE c.run = r.run AND c.lo > 0 AND {_IS_FREE}"
-        f" AND {_IS_ITS_TURN} AND (c.run, c.lo) NOT IN (SELECT * FROM rung)"
-        # what has been begun is finished first
-        f" ORDER BY {_STEP} = {Step.LOOK}, c.lo LIMIT %(limit)s) w"
-        " WHERE r.ended IS NULL AND (r.emergency OR (SELECT count(*) FROM rung) < %(limit)s)"
-        f" ORDER BY NOT r.emergency, r.run, w.lo >> {STEP_BITS} = {Step.LOOK}, w.lo"
-        " LIMIT %(limit)s".encode(),
-        {"task": task, "limit": limit},
+        _UNRUNG.encode(), {"task": task, "limit": limit, "enough": max(1, limit // 2)}
     )
     return [Waiting(*row) for row in found]
+
+
+def _waiting(step: Step, its_turn: str) -> str:
+    """The first parts of a step that nobody has, in the order of an index."""
+    return (
+        "(SELECT c.lo FROM orchestrator.chunk c WHERE c.run = r.run"  # noqa: S608 - ours
+        f" AND c.lo > {max(0, (step << STEP_BITS) - 1)} AND c.lo < {(step + 1) << STEP_BITS}"
+        f" AND {_IS_FREE} AND {its_turn} AND (c.run, c.lo) NOT IN (SELECT * FROM rung)"
+        " ORDER BY c.lo LIMIT %(limit)s)"
+    )
+
+
+#: Whose turn it is as in _IS_ITS_TURN, but asked once for all parts: of a run of 200,000 parts none
+#: of which has been looked at, each would be asked for in vain.
+_UNRUNG = (
+    "WITH rung AS MATERIALIZED (SELECT (args->>'run')::bigint, (args->>'lo')::bigint"  # noqa: S608 - ours
+    " FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %(task)s),"
+    " looks AS MATERIALIZED (SELECT b.run, b.vdn FROM orchestrator.chunk b WHERE b.done_at IS NULL"
+    f" AND b.lo >= {Step.LOOK << STEP_BITS} AND b.lo < {(Step.LOOK + 1) << STEP_BITS})"
+    " SELECT r.run, w.lo, r.emergency FROM orchestrator.run r CROSS JOIN LATERAL ("
+    f"{_waiting(Step.SEND, '(c.run, c.vdn) NOT IN (SELECT * FROM looks)')}"
+    f" UNION ALL {_waiting(Step.VERIFY, _IS_ITS_TURN)} UNION ALL {_waiting(Step.LOOK, 'true')}"
+    ") w WHERE r.ended IS NULL AND (r.emergency OR (SELECT count(*) FROM rung) < %(enough)s)"
+    f" ORDER BY NOT r.emergency, r.run, w.lo >> {STEP_BITS} = {Step.LOOK}, w.lo LIMIT %(limit)s"
+)
 
 
 def drop_dead_rings(connection: psycopg.Connection[Any], *, task: str, after_s: float) -> int:
@@ -353,11 +369,11 @@ class Seen(NamedTuple):
 def newest_seen(connection: psycopg.Connection[Any], *, limit: int) -> list[Seen]:
     """How the newest runs stand; what is through is not counted."""
     found = connection.execute(
-        "SELECT r.run, r.run_id, f.opened > 0 AND (r.ended IS NULL OR f.held > 0), f.held"
+        f"SELECT r.run, r.run_id, {_IS_OPEN} AND (r.ended IS NULL OR f.held > 0), f.held"  # noqa: S608 - ours
         " FROM (SELECT * FROM orchestrator.run ORDER BY run DESC LIMIT %s) r CROSS JOIN LATERAL"
-        " (SELECT count(*) AS opened, count(DISTINCT c.holder) FILTER"
-        " (WHERE c.lease_until > clock_timestamp()) AS held FROM orchestrator.chunk c"
-        " WHERE c.run = r.run AND c.lo > 0 AND c.done_at IS NULL) f ORDER BY r.run DESC",
+        " (SELECT count(DISTINCT c.holder) FILTER (WHERE c.lease_until > clock_timestamp()) AS held"
+        " FROM orchestrator.chunk c WHERE c.run = r.run AND c.lo > 0 AND c.done_at IS NULL"
+        " AND c.holder IS NOT NULL) f ORDER BY r.run DESC".encode(),
         (limit,),
     ).fetchall()
     return [

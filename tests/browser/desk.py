@@ -45,6 +45,8 @@ class Desk:
     #: VDN → campaigns
     sizes: Mapping[int, int]
     port: int = 0
+    #: variables on top of the usual ones, for all its commands
+    more: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     _used: list[str] = field(default_factory=list)
 
@@ -72,13 +74,18 @@ class Desk:
         entries = list(self.simulator.ledger.entries)
         return sum(one.is_change and one.vdn_id == vdn for one in entries)
 
-    def command(self, *words: str) -> subprocess.Popen[bytes]:
-        """The product's command, as somebody at a shell of this machine gives it."""
+    def command(self, *words: str, **more: str) -> subprocess.Popen[bytes]:
+        """The product's command, as somebody at a shell of this machine gives it.
+
+        Args:
+            words: of the command line.
+            more: variables of this command alone.
+        """
         with (self.folder / "console.err").open("ab") as told:
             return subprocess.Popen(
                 [sys.executable, "-m", "orchestrator", *words,
                  "--config", str(self.folder / "config.toml")],
-                env=self._environment(), cwd=self.folder, stdin=subprocess.DEVNULL,
+                env={**self._environment(), **more}, cwd=self.folder, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=told,
             )  # fmt: skip
 
@@ -105,12 +112,18 @@ class Desk:
         given = environment(self.folder, ORCHESTRATOR_RATE_PER_S=RATE)
         for name in ("BASE_URL", "ACCESS_KEY", "SECRET_KEY", "STATE_DIR"):
             del given[f"ORCHESTRATOR_{name}"]  # the settings file says it
-        return given
+        return {**given, **self.more}
 
 
 @contextmanager
-def desk_for(folder: Path, sizes: Mapping[int, int]) -> Iterator[Desk]:
-    """A console and its server, VDNs by their sizes; what they have started ends with them."""
+def desk_for(folder: Path, sizes: Mapping[int, int], **more: str) -> Iterator[Desk]:
+    """A console and its server, VDNs by their sizes; what they have started ends with them.
+
+    Args:
+        folder: for all of it.
+        sizes: VDN → campaigns.
+        more: variables of all its commands.
+    """
     world = World({
         vdn: [Campaign(campaign_of(vdn, one), name=f"offer {one}") for one in range(1, size + 1)]
         for vdn, size in sizes.items()
@@ -119,7 +132,7 @@ def desk_for(folder: Path, sizes: Mapping[int, int]) -> Iterator[Desk]:
         simulator = server.enter_context(served(Scenario("desk", world, FaultPlan())))
         ready = Ready(simulator.base_url, ACCESS_KEY, SECRET_KEY)
         settings_file(folder, ready, list(sizes))
-        desk = Desk(folder, simulator, server, sizes)
+        desk = Desk(folder, simulator, server, sizes, more=more)
         try:
             desk.start()
             yield desk

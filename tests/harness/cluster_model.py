@@ -312,6 +312,8 @@ class ModelDesk:
                 return [Waiting(_RUN, lo, emergency=False) for lo in found]
             if name == "drop_dead_rings":
                 return 0
+            if name in {"end_overdue", "courses"}:
+                return []  # no run of the model ends early
             if name == "leases":
                 return tables.leases()
             if name == "end_lease":
