@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Store
+    from orchestrator.store.chunks import Course
     from orchestrator.store.postgres import PostgresJournal
 
 P = ParamSpec("P")
@@ -285,20 +286,23 @@ class Worker:
             wait_s = _RECONCILE_S
             with contextlib.suppress(OrchestratorError):  # nothing leaves while it is away
                 await self._desk.do(end_overdue)
-                runs = {held.part.run for held in self._held.values()}
-                for course in await self._desk.do(courses, runs) if runs else ():
-                    if course.ended is not None:
-                        self._end_all(course.run, Ended(course.ended), course.why)
-                    elif course.left_s is not None:
+                for course in await self._heed_courses(
+                    {one.part.run for one in self._held.values()}
+                ):
+                    if course.left_s is not None:
                         wait_s = min(wait_s, course.left_s)
                     if course.counts:
                         wait_s = min(wait_s, _FAILURES_S)
             await self._clock.sleep(max(wait_s, _SHORTLY_S))
 
-    def _end_all(self, run: int, ended: Ended, why: str) -> None:
-        for held in self._held.values():
-            if held.part.run == run:
-                held.end(ended, why)
+    async def _heed_courses(self, runs: set[int]) -> list[Course]:
+        """Let parts at work here end with their runs; returns the runs that go on."""
+        found = await self._desk.do(courses, runs) if runs else []
+        for course in found:
+            for held in self._held.values():
+                if course.ended is not None and held.part.run == course.run:
+                    held.end(course.ended, course.why)
+        return [one for one in found if one.ended is None]
 
     async def _heard(self, run: int, lo: int) -> None:
         """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
@@ -378,6 +382,8 @@ class Worker:
                 held.end(Ended.STORAGE, "another worker has it")
                 return
             held.until_s = asked_s + LEASE_S
+            # nobody may watch over all that is held here
+            await self._heed_courses({held.part.run})
 
     async def _work_on(self, held: _Held) -> Ended:
         """Let the engine work on a chunk.

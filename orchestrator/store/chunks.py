@@ -76,7 +76,7 @@ class Course(NamedTuple):
 
     run: int
     #: why it has ended before it was through; None: it goes on, or is through
-    ended: str | None
+    ended: Ended | None
     why: str
     #: seconds until its deadline; None: it has none
     left_s: float | None
@@ -205,11 +205,13 @@ def unrung(connection: psycopg.Connection[Any], *, task: str, limit: int) -> lis
     return [Waiting(*row) for row in found]
 
 
-def _waiting(step: Step, its_turn: str) -> str:
+def _waiting(step: int, its_turn: str) -> str:
     """The first parts of a step that nobody has, in the order of an index."""
+    # what comes after the steps of a list waits for none of them
+    behind = step + 1 if step <= Step.VERIFY else 1 << 20
     return (
         "(SELECT c.lo FROM orchestrator.chunk c WHERE c.run = r.run"  # noqa: S608 - ours
-        f" AND c.lo > {max(0, (step << STEP_BITS) - 1)} AND c.lo < {(step + 1) << STEP_BITS}"
+        f" AND c.lo >= {max(1, step << STEP_BITS)} AND c.lo < {behind << STEP_BITS}"
         f" AND {_IS_FREE} AND {its_turn} AND (c.run, c.lo) NOT IN (SELECT * FROM rung)"
         " ORDER BY c.lo LIMIT %(limit)s)"
     )
@@ -225,6 +227,7 @@ _UNRUNG = (
     " SELECT r.run, w.lo, r.emergency FROM orchestrator.run r CROSS JOIN LATERAL ("
     f"{_waiting(Step.SEND, '(c.run, c.vdn) NOT IN (SELECT * FROM looks)')}"
     f" UNION ALL {_waiting(Step.VERIFY, _IS_ITS_TURN)} UNION ALL {_waiting(Step.LOOK, 'true')}"
+    f" UNION ALL {_waiting(Step.VERIFY + 1, 'true')}"
     ") w WHERE r.ended IS NULL AND (r.emergency OR (SELECT count(*) FROM rung) < %(enough)s)"
     f" ORDER BY NOT r.emergency, r.run, w.lo >> {STEP_BITS} = {Step.LOOK}, w.lo LIMIT %(limit)s"
 )
@@ -318,7 +321,7 @@ def courses(connection: psycopg.Connection[Any], runs: Iterable[int]) -> list[Co
         " FROM orchestrator.run WHERE run = ANY(%s)",
         (list(runs),),
     )
-    return [Course(*row) for row in found]
+    return [Course(run, Ended(ended) if ended else None, *rest) for run, ended, *rest in found]
 
 
 def is_over(connection: psycopg.Connection[Any], run: int) -> bool:
