@@ -168,7 +168,7 @@ async def test_a_run_of_the_cluster_is_noted_and_undone_from_any_machine(
         assert elsewhere.code == 0
         assert "15 campaigns" in preview
         assert restored.status == 303
-        assert set(scene.stage.simulator.ledger.puts_by_campaign().values()) == {2}
+        assert set(scene.stage.simulator.ledger.puts.values()) == {2}
 
 
 async def test_the_red_button_needs_no_database(own_server: PostgresServer, tmp_path: Path) -> None:
