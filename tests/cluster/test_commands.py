@@ -151,7 +151,6 @@ async def test_without_a_database_there_is_no_cluster(tmp_path: Path) -> None:
 async def test_a_deadline_holds_for_all_workers(env: dict[str, str], tmp_path: Path) -> None:
     """Two workers at 10 a second, 3 s: as on one machine exit 1, the rest unattempted, then on."""
     async with a_stage(tmp_path, campaigns=70) as stage:
-        await stage.run("cluster", "init", env=env)
         for _ in range(2):
             await stage.begin("worker", env=env)
         words = stage.pause_words("--cluster", "--rate", "10", "--deadline", "3", "--no-verify")
@@ -169,7 +168,6 @@ async def test_a_deadline_holds_for_all_workers(env: dict[str, str], tmp_path: P
 async def test_a_deadline_needs_no_worker(env: dict[str, str], tmp_path: Path) -> None:
     """Nobody is there to send or to count: whoever follows ends it."""
     async with a_stage(tmp_path, campaigns=5) as stage:
-        await stage.run("cluster", "init", env=env)
         ended = await stage.run(*stage.pause_words("--cluster", "--deadline", "1"), env=env)
 
         assert (ended.code, stage.outcomes(), stage.puts()) == (1, {"unattempted": 5}, 0)
@@ -183,7 +181,6 @@ async def test_failures_count_over_all_workers(
     refused = {CampaignRef(VDN, one): with_codes("0200001") for one in range(1, 201)}
     faults = FaultPlan(always=refused)
     async with a_stage(tmp_path, campaigns=200, faults=faults) as stage:
-        await stage.run("cluster", "init", env=env)
         for _ in range(2):
             await stage.begin("worker", env=env)
         words = stage.pause_words("--cluster", "--rate", "40", "--max-failures", limit)
@@ -239,7 +236,6 @@ async def test_a_bug_in_a_chunk_ends_the_run(env: dict[str, str], tmp_path: Path
     """No worker could get further: exit 70 with what it was; a worker without it goes on."""
     bug = broken("orchestrator.cluster.worker", "open_part")
     async with a_stage(tmp_path, campaigns=10) as stage:
-        await stage.run("cluster", "init", env=env)
         worker = await stage.begin("worker", env=env, program=bug)
         followed = await stage.run(*cluster_words(stage), env=env)
         why, report = stage.summary()["verdict"], stage.outcomes()
@@ -258,7 +254,6 @@ async def test_a_bug_of_a_worker_is_its_end(env: dict[str, str], tmp_path: Path)
     """It does not stay half alive: exit 70, what it was; another worker does the work."""
     bug = broken("orchestrator.cluster.worker", "end_overdue")
     async with a_stage(tmp_path, campaigns=10) as stage:
-        await stage.run("cluster", "init", env=env)
         ended = await stage.run("worker", env=env, program=bug)
         await stage.begin("worker", env=env)
         followed = await stage.run(*cluster_words(stage), env=env)
@@ -272,7 +267,6 @@ async def test_a_bug_of_whoever_follows_loses_nothing(env: dict[str, str], tmp_p
     """Exit 70; the cluster goes on, and `report` has all of it in the end."""
     bug = broken("orchestrator.cluster.following", "outcomes")
     async with a_stage(tmp_path, campaigns=10) as stage:
-        await stage.run("cluster", "init", env=env)
         await stage.begin("worker", env=env)
         followed = await stage.run(*cluster_words(stage), env=env, program=bug)
         await stage.until(lambda: stage.running() == 0)
