@@ -74,6 +74,7 @@ class _More(TypedDict, total=False):
     parent_run: str
     asks: bool
     cluster: bool
+    deadline_s: float | None
 
 
 class Opened(NamedTuple):

@@ -72,6 +72,7 @@ def _is_same(opened: Opened, settings: Settings, options: PauseAllOptions) -> bo
     return (
         record.kind is RunKind.PAUSE_ALL
         and record.may_change
+        and record.cluster is options.cluster
         and set(record.vdns) == set(options.vdns)
         and record.fingerprint == server_fingerprint(settings.server.base_url)
         and not (is_proven or is_finished(opened.journal))
@@ -154,6 +155,8 @@ def _journal(
         vdns=options.vdns,
         hold_s=options.hold_s,
         asks=asks,
+        cluster=options.cluster,
+        deadline_s=options.deadline_s if options.cluster else None,
     )
     try:
         return writer.finish(record)

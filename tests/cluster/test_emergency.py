@@ -1,0 +1,263 @@
+"""`pause-all --cluster`, as people type it: whoever dies, somebody goes on, and quiet is quiet."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.model import CampaignRef, Status
+from orchestrator.settings.secret import Secret
+from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
+from orchestrator.simulator.server import Simulator
+from orchestrator.simulator.signature import SignatureCheck
+from orchestrator.simulator.world import Campaign, World
+from orchestrator.store.database import connect
+from orchestrator.store.transfer import EMERGENCY_LO
+from tests.e2e.stage import SHORT_GAP, VDN, Child, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.postgres import PostgresServer
+
+pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+OTHER = 9
+#: seconds in which another has what a killed process had
+_TAKEOVER_S = 10.0
+
+
+@pytest.fixture
+def env(server: PostgresServer) -> dict[str, str]:
+    """Where the cluster is."""
+    return {"ORCHESTRATOR_DATABASE_URL": server.make_bare_database().reveal()}
+
+
+@asynccontextmanager
+async def a_stage(
+    folder: Path, env: dict[str, str], *, campaigns: int, workers: int
+) -> AsyncIterator[Stage]:
+    """Two VDNs that dial, a cluster, its workers."""
+    members = {vdn: [Campaign(one) for one in range(1, campaigns + 1)] for vdn in (VDN, OTHER)}
+    members[VDN].append(Campaign(1000, Status.SUSPENDED))
+    simulator = Simulator(World(members), signature=SignatureCheck(ACCESS_KEY, SECRET_KEY))
+    async with simulator:
+        stage = Stage(folder, simulator)
+        try:
+            made = await stage.run("cluster", "init", env=env)
+            assert made.code == 0, made.err
+            for number in range(workers):
+                await a_worker(stage, env, number)
+            yield stage
+        finally:
+            for child in stage.children:
+                if child.process.returncode is None:
+                    child.process.kill()
+                    await child.process.communicate()
+
+
+async def a_worker(stage: Stage, env: dict[str, str], number: int) -> Child:
+    """One more worker, on a machine of its own, that waits for chunks."""
+    log = stage.folder / f"worker-{number}.log"
+    state = {"ORCHESTRATOR_STATE_DIR": str(stage.folder / f"worker-{number}")}
+    with log.open("wb") as file:
+        words = {"stdout": file.fileno(), "stderr": file.fileno()}
+        worker = await stage.begin("worker", env=env | state, program=SHORT_GAP, **words)
+    await stage.until(lambda: "waiting for chunks" in log.read_text("utf-8"))
+    return worker
+
+
+def words(stage: Stage, *more: str) -> tuple[str, ...]:
+    """`pause-all --cluster` of both VDNs."""
+    return stage.pause_all_words("--vdn", str(OTHER), "--cluster", *more)
+
+
+def holder_of(env: dict[str, str]) -> str:
+    """Who has the emergency; empty: nobody, or it is over."""
+    with connect(Secret(env["ORCHESTRATOR_DATABASE_URL"])) as connection:
+        found = connection.execute(
+            "SELECT holder FROM orchestrator.chunk WHERE lo = %s AND done_at IS NULL",
+            (EMERGENCY_LO,),
+        ).fetchone()
+    return str(found[0] or "") if found else ""
+
+
+async def until_taken_over(stage: Stage, env: dict[str, str], dead: Child) -> Child:
+    """Another process has what this one had; returns it."""
+    began_s = time.monotonic()
+    pid = f":{dead.process.pid}:"
+    await stage.until(lambda: bool(holder := holder_of(env)) and pid not in holder)
+    assert time.monotonic() - began_s <= _TAKEOVER_S
+    return next(one for one in stage.children if f":{one.process.pid}:" in holder_of(env))
+
+
+async def test_two_vdns_are_stopped_proven_and_undone_from_any_machine(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """Two workers stand by. Quiet for both, one process; listed, noted, undone elsewhere."""
+    async with a_stage(tmp_path, env, campaigns=20, workers=2) as stage:
+        ended = await stage.run(*words(stage, "--reason", "drill"), env=env, program=SHORT_GAP)
+        running, rows = stage.running(), stage.rows()
+        there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
+        listed = await stage.run("runs", "--json", env=there)
+        reported = await stage.run("report", "last", "--json", env=there)
+        noted = await stage.run("note", "last", "found it", env=there)
+        restored = await stage.run("restore", "last", "--yes", env=there)
+
+        assert (ended.code, running) == (0, 0), ended.err
+        assert f"VDN {VDN} is quiet" in ended.out
+        assert f"VDN {OTHER} is quiet" in ended.out
+        assert {row["outcome"] for row in rows} == {"paused"}
+        assert [row["line"] for row in rows] == [str(one) for one in range(1, 41)]
+        summary = stage.summary()
+        assert summary["verdict"] == "quiet"
+        assert isinstance(processes := summary["processes"], list)
+        assert [one["ended"] for one in processes] == ["finished"]
+        [line] = json.loads(listed.out)
+        assert (line["verdict"], line["exit_code"], line["reason"]) == ("quiet", 0, "drill")
+        told = json.loads(reported.out)
+        for key in ("sweeps", "by_vdn", "counts", "verdict", "processes", "not_covered"):
+            assert told[key] == summary[key]
+        assert (noted.code, restored.code) == (0, 0)
+        world = stage.simulator.world
+        assert stage.running() == 40
+        assert world.status_of(CampaignRef(VDN, 1000)) is Status.SUSPENDED
+
+
+async def test_whoever_gave_it_and_who_went_on_may_both_be_killed(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """Kill -9 twice, each in the middle: within 10 s another goes on; nothing is paused twice."""
+    async with a_stage(tmp_path, env, campaigns=60, workers=2) as stage:
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        given.send(signal.SIGKILL)
+        await given.ended()
+        second = await until_taken_over(stage, env, given)
+        await stage.until_puts(60)
+        second.send(signal.SIGKILL)
+        await second.process.wait()
+        third = await until_taken_over(stage, env, second)
+        followed = await stage.run("continue", "last", env=env, program=SHORT_GAP)
+
+        assert third.process.returncode is None
+        assert (followed.code, stage.running(), stage.outcomes()) == (0, 0, {"paused": 120})
+        assert stage.effects() == 1
+        assert stage.summary()["verdict"] == "quiet"
+        puts = stage.simulator.ledger.puts_by_campaign().values()
+        assert sum(puts) <= 120 + 2 * 8  # at most what was in flight is repeated
+
+
+async def test_it_waits_for_no_worker(env: dict[str, str], tmp_path: Path) -> None:
+    """There is none, and there never was: as quick and as quiet as on one machine."""
+    async with a_stage(tmp_path, env, campaigns=10, workers=0) as stage:
+        ended = await stage.run(*words(stage), env=env, program=SHORT_GAP)
+
+        assert (ended.code, stage.running(), stage.outcomes()) == (0, 0, {"paused": 20})
+
+
+async def test_without_any_worker_continue_goes_on_after_a_kill(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """Kill -9 to the only process, from another machine `continue`: it takes it over itself."""
+    async with a_stage(tmp_path, env, campaigns=30, workers=0) as stage:
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        given.send(signal.SIGKILL)
+        await given.ended()
+        there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
+        early = await stage.run("restore", "last", "--yes", env=there)
+        done = await stage.run("continue", "last", env=there, program=SHORT_GAP)
+
+        assert (early.code, "the cluster works on run" in early.err) == (7, True)
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
+        assert f"VDN {OTHER} is quiet" in done.out
+
+
+async def test_ctrl_c_ends_it_for_all(env: dict[str, str], tmp_path: Path) -> None:
+    """SIGINT while a worker stands by: exit 130, no worker goes on; `continue` does."""
+    async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        given.send(signal.SIGINT)
+        ended = await given.ended()
+        left, holder = stage.running(), holder_of(env)
+        done = await stage.run("continue", "last", env=env, program=SHORT_GAP)
+
+        assert (ended.code, holder) == (130, "")
+        assert 0 < left < 80
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
+
+
+async def test_what_was_ended_early_can_be_undone(env: dict[str, str], tmp_path: Path) -> None:
+    """`stop` from another machine, then `restore` there: exactly what had been paused by then."""
+    async with a_stage(tmp_path, env, campaigns=60, workers=1) as stage:
+        given = await stage.begin(*words(stage, "--rate", "8"), env=env, program=SHORT_GAP)
+        await stage.until_puts(10)
+        there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
+        run_id = json.loads((await stage.run("runs", "--json", env=there)).out)[0]["run_id"]
+        stopped = await stage.run("stop", run_id, env=there)
+        ended = await given.ended()
+        left = stage.running()
+        restored = await stage.run("restore", run_id, "--yes", env=there)
+
+        assert (stopped.code, ended.code) == (0, 130)
+        assert 0 < left < 120
+        assert restored.code == 0, restored.err
+        assert stage.running() == 120
+
+
+async def test_a_machine_that_stands_still_is_passed_over_and_follows(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """SIGSTOP for longer than its lease: a worker has it; awake again it sends nothing, reports."""
+    async with a_stage(tmp_path, env, campaigns=60, workers=1) as stage:
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        given.send(signal.SIGSTOP)
+        await until_taken_over(stage, env, given)
+        given.send(signal.SIGCONT)
+        ended = await given.ended()
+
+        assert (ended.code, stage.running(), stage.effects()) == (0, 0, 1), ended.err
+        assert stage.summary()["verdict"] == "quiet"
+
+
+async def test_postgresql_may_be_away_for_a_while(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """It crashes for 3 s: nothing leaves meanwhile, then it is stopped and proven as ever."""
+    env = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
+    async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        own_server.stop()
+        await stage.until(lambda: True)
+        own_server.start()
+        ended = await given.ended()
+
+        assert (ended.code, stage.running(), stage.effects()) == (0, 0, 1), ended.err
+
+
+@pytest.mark.parametrize("database", ["postgresql://t@127.0.0.1:1/x", "", "no tables"])
+async def test_without_a_database_it_says_how_to_stop_all_the_same(
+    database: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    """Nobody listens, none is set, it was never made: nothing is sent, and what works is named."""
+    url = env["ORCHESTRATOR_DATABASE_URL"] if database == "no tables" else database
+    simulator = Simulator(World({VDN: [Campaign(1)]}))
+    async with simulator:
+        stage = Stage(tmp_path, simulator)
+        ended = await stage.run(*words(stage), env={"ORCHESTRATOR_DATABASE_URL": url})
+
+        assert ended.code == (5 if "t@" in database else 2)
+        assert "Nothing was sent; campaigns are still dialling." in ended.err
+        assert f"pause-all --vdn {VDN} --vdn {OTHER}" in ended.err
+        assert "--cluster" not in ended.err
+        assert stage.simulator.ledger.total == 0
+        assert not stage.run_dir.exists()
