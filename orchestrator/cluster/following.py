@@ -91,6 +91,7 @@ async def follow(  # noqa: PLR0913 - whose run it is, and what is around it
         if record.kind is RunKind.PAUSE_ALL:
             leader = Leader(url, settings, environment, confirm=confirm)
         check_wanted(environment.stopping)
+        asked_s = environment.clock.now_s()
         try:
             run, is_new = await asyncio.to_thread(_put_in, url, journal, record.run_id, leader)
         except OrchestratorError as error:
@@ -99,7 +100,8 @@ async def follow(  # noqa: PLR0913 - whose run it is, and what is around it
     if leader is not None:
         environment.progress.folder = directory.path if directory else None
         try:
-            await leader.lead(run, record.run_id, is_new=is_new)
+            since_s = asked_s if is_new else None
+            await leader.lead(run, record.run_id, ours_since_s=since_s)
         finally:
             environment.progress.folder = None
         result = await _copied(url, run, directory, environment)

@@ -65,24 +65,23 @@ class Leader(Worker):
         """Why the operator has not confirmed."""
         return self._part.course.refusal if self._part else None
 
-    async def lead(self, run: int, run_id: str, *, is_new: bool) -> None:
+    async def lead(self, run: int, run_id: str, *, ours_since_s: float | None) -> None:
         """Work on it until it is over, or follow whoever has it.
 
         Args:
             run: its number.
             run_id: for people.
-            is_new: it was added in our name just now.
+            ours_since_s: when we began to add it in our own name; None: it was there.
 
         Raises:
             NotBegunError: a stop came while the database was away: a worker may go on with it.
         """
         stopping, watch = self._environment.stopping, Watch()
         stopping.on_stop(self._end_what_is_held)
-        if is_new:
-            ours = self._work_through(emergency_part(run), self._clock.now_s())
-            work: asyncio.Task[None] | None = asyncio.create_task(ours)
-        else:
+        if ours_since_s is None:
             work = self._begin(run, EMERGENCY_LO)
+        else:
+            work = asyncio.create_task(self._work_through(emergency_part(run), ours_since_s))
         try:
             while True:
                 if work is not None:

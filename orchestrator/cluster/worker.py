@@ -86,6 +86,8 @@ _GONE_S = 4.8
 _DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
 #: what ends an emergency, whoever has it: `continue` goes on with it
 _ENDS_AN_EMERGENCY = frozenset({Ended.BUG, Ended.DEADLINE, Ended.DENIED})
+#: seconds until an emergency whose work failed is tried again, by whoever comes first
+_EMERGENCY_AGAIN_S = 1.0
 #: what would end every chunk as it ended this one, with whatever worker
 _ENDS_THE_RUN = frozenset({Ended.BUG, Ended.SERVER})
 #: what keeps this worker from the server as a whole: its keys, a firewall, a certificate
@@ -293,7 +295,7 @@ class Worker:
         if self._environment.stopping.is_stopping:
             held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
         renewing = asyncio.create_task(self._renew(held))
-        after_s = AFTER_FAILURE_S
+        after_s = AFTER_FAILURE_S if lo != EMERGENCY_LO else _EMERGENCY_AGAIN_S
         try:
             ended = await self._work_on(held)
             is_decided = ended in (_DECIDED if lo != EMERGENCY_LO else {Ended.FINISHED})
