@@ -123,6 +123,8 @@ NOT_PASTED: Mapping[str, str] = {
             "cli/commands: continue {}",
             "cli/commands: pause-all {}",
             "cluster/following: continue {}",
+            "cluster/leading: stop {}",
+            "engine/emergency_part: pause-all {}",
             "engine/undone: continue {}",
             "store/database: cluster init",
             "store/database: cluster init #2",
