@@ -4,7 +4,7 @@ Rule 1: it waits for no worker. It has the run from the beginning, asks the oper
         proves as on one machine; workers are who goes on when it dies, and until then do nothing.
 Rule 2: what has gone to a worker is followed, and taken back when that one dies.
 Rule 3: a stop here ends the run, whoever has it, and says so to the database before anything else:
-        nobody goes on with what an operator has ended.
+        nobody goes on with what an operator has ended. Who has only followed leaves it alone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 #: seconds between two looks at who has it and how far it is
 _LOOK_S = 0.5
+_FOLLOWING = "a worker of the cluster works"
 #: seconds that settling takes after a stop while the database answers, and while it does not
 _SETTLED_S, _PATIENCE_S = 8.0, 3.5
 
@@ -59,6 +60,8 @@ class Leader(Worker):
         super().__init__(url, settings, environment)
         self._confirm = confirm
         self._part: EmergencyPart | None = None
+        #: it was given here, or we have worked on it
+        self._is_ours = False
 
     @property
     def refusal(self) -> RefusedError | None:
@@ -81,6 +84,7 @@ class Leader(Worker):
         if ours_since_s is None:
             work = self._begin(run, EMERGENCY_LO)
         else:
+            self._is_ours = True
             work = asyncio.create_task(self._work_through(emergency_part(run), ours_since_s))
         try:
             while True:
@@ -101,7 +105,7 @@ class Leader(Worker):
         told = asyncio.create_task(self._environment.stopping.sleep(None))
         await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
-        if work.done():
+        if work.done() or not self._is_ours:
             return
         with contextlib.suppress(OrchestratorError):  # it is tried again, and then it is said
             await self._end_run(run)
@@ -114,9 +118,16 @@ class Leader(Worker):
         """Look whether anybody still has it, and how far it is; a dead one's lease is ended.
 
         Raises:
-            NotBegunError: we are told to end it, and the database is away.
+            NotBegunError: we are told to end, and it is not ours, or the database is away.
         """
         stopping, progress = self._environment.stopping, self._environment.progress
+        if stopping.is_stopping and not self._is_ours:
+            raise NotBegunError(
+                f"{stopping.why}: run {run_id} is not followed here any more; whoever has it goes"
+                " on with it",
+                exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
+                advice=f"`orchestrator stop {run_id}` ends it",
+            )
         try:
             if stopping.is_stopping:
                 await self._end_run(run)
@@ -139,7 +150,9 @@ class Leader(Worker):
             if self._is_news("away"):
                 self._environment.events.warning("cluster.away", reason=str(error))
             return False
-        progress.phase = "a worker of the cluster works"
+        if progress.phase != _FOLLOWING:
+            self._environment.events.warning("cluster.emergency_followed", run_id=run_id)
+        progress.phase = _FOLLOWING
         progress.outcomes.clear()
         progress.outcomes.update({Outcome(one): number for one, number in counts.items()})
         return False
@@ -169,6 +182,7 @@ class Leader(Worker):
         self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
     ) -> EmergencyPart:
         continued = held.part.epoch > 1
+        self._is_ours = True
         self._part = EmergencyPart(
             settings,
             environment,

@@ -27,7 +27,7 @@ from orchestrator.engine.emergency_part import EmergencyPart
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.run import Environment, RunSpec, work_on_record
 from orchestrator.engine.stop import Alarm, Stopping
-from orchestrator.errors import OrchestratorError, RefusedError
+from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError
 from orchestrator.model import Action
 from orchestrator.policy.decide import Decision, Outcome, decide_unseen
 from orchestrator.policy.leases import LEASE_S, RENEW_S, Watch
@@ -203,6 +203,8 @@ class Worker:
         self._works: set[asyncio.Task[None]] = set()
         #: chunks that are being claimed or worked on; two rings for one may be heard at once
         self._busy: set[tuple[int, int]] = set()
+        #: emergencies of a server that is not ours: whoever can do it must not wait behind us
+        self._foreign: set[int] = set()
         #: event → when it was last said
         self._said_s: dict[str, float] = {}
 
@@ -270,7 +272,8 @@ class Worker:
             await asyncio.shield(work)
 
     def _begin(self, run: int, lo: int) -> asyncio.Task[None] | None:
-        if (run, lo) in self._busy or self._environment.stopping.is_stopping:
+        is_foreign = lo == EMERGENCY_LO and run in self._foreign
+        if is_foreign or (run, lo) in self._busy or self._environment.stopping.is_stopping:
             return None
         self._busy.add((run, lo))
         work = asyncio.create_task(self._take(run, lo))
@@ -306,6 +309,8 @@ class Worker:
             if ended is Ended.SIGNAL_TERM:
                 after_s = 0.0
         except Exception as error:  # noqa: BLE001 - one chunk's bug must not stop the others
+            if isinstance(error, JournalMismatchError):
+                self._foreign.add(run)
             await self._note_bug(run, error)
         finally:
             renewing.cancel()
@@ -407,6 +412,9 @@ class Worker:
             journal.close()
             await self._desk.do(end_run, held.part.run, Ended.KILLED, why=str(error))
             return Ended.KILLED
+        if held.part.epoch > 1:
+            run_id = journal.record().run_id
+            self._environment.events.warning("cluster.emergency_taken", run_id=run_id)
         store = journal.start(keep_going=False)
         try:
             return await part.work(store)

@@ -66,12 +66,13 @@ class EmergencyPart:
         if confirm is None and not record.may_change:
             raise never_confirmed(record)
         self._environment = environment
+        deadline_s = EMERGENCY_DEADLINE_S if record.deadline_s is None else record.deadline_s
         self._spec = RunSpec(
             kind=RunKind.PAUSE_ALL,
             settings=settings,
             journal=journal,
             directory=None,
-            deadline_s=record.deadline_s or EMERGENCY_DEADLINE_S,
+            deadline_s=deadline_s,
             decide_by_reading=True,
         )
         self.course = Course(

@@ -62,12 +62,14 @@ async def a_stage(
 
 
 async def a_worker(stage: Stage, env: dict[str, str], number: int) -> Child:
-    """One more worker, on a machine of its own, that waits for chunks."""
+    """One more worker, with a state directory of its own, that waits for chunks."""
     log = stage.folder / f"worker-{number}.log"
     state = {"ORCHESTRATOR_STATE_DIR": str(stage.folder / f"worker-{number}")}
     with log.open("wb") as file:
-        words = {"stdout": file.fileno(), "stderr": file.fileno()}
-        worker = await stage.begin("worker", env=env | state, program=SHORT_GAP, **words)
+        out = file.fileno()
+        worker = await stage.begin(
+            "worker", env=env | state, program=SHORT_GAP, stdout=out, stderr=out
+        )
     await stage.until(lambda: "waiting for chunks" in log.read_text("utf-8"))
     return worker
 
@@ -153,6 +155,27 @@ async def test_whoever_gave_it_and_who_went_on_may_both_be_killed(
         assert sum(puts) <= 120 + 2 * 8  # at most what was in flight is repeated
 
 
+async def test_workers_of_another_server_leave_it_to_those_of_its_own(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """Three of another server and one of ours, kill -9 where it was given: taken over all the same.
+
+    Without more it went from one of the three to the next.
+    """
+    other = env | {"ORCHESTRATOR_BASE_URL": "https://other.example:28080"}
+    async with a_stage(tmp_path, env, campaigns=30, workers=1) as stage:
+        for number in range(1, 4):
+            await a_worker(stage, other, number)
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        given.send(signal.SIGKILL)
+        await given.ended()
+        await stage.until(lambda: stage.running() == 0)
+        followed = await stage.run("continue", "last", env=env, program=SHORT_GAP)
+
+        assert (followed.code, stage.effects()) == (0, 1)
+
+
 async def test_it_waits_for_no_worker(env: dict[str, str], tmp_path: Path) -> None:
     """There is none, and there never was: as quick and as quiet as on one machine."""
     async with a_stage(tmp_path, env, campaigns=10, workers=0) as stage:
@@ -177,6 +200,27 @@ async def test_without_any_worker_continue_goes_on_after_a_kill(
         assert (early.code, "the cluster works on run" in early.err) == (7, True)
         assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
         assert f"VDN {OTHER} is quiet" in done.out
+
+
+async def test_ctrl_c_of_who_only_follows_stops_nothing(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """`continue` on another machine while it is at work: exit 130, how to end it; it goes on."""
+    async with a_stage(tmp_path, env, campaigns=60, workers=0) as stage:
+        given = await stage.begin(*words(stage, "--rate", "12"), env=env, program=SHORT_GAP)
+        await stage.until_puts(5)
+        there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
+        # a terminal would show what it does; the first sign of it here is a line after 10 s
+        follower = await stage.begin("continue", "last", env=there)
+        await stage.until(lambda: bool(list((tmp_path / "elsewhere" / "runs").glob("*/live.json"))))
+        follower.send(signal.SIGINT)
+        left = await follower.ended()
+        ended = await given.ended()
+
+        assert left.code == 130
+        assert "goes on with it" in left.err
+        assert "orchestrator stop 2" in left.err
+        assert (ended.code, stage.running(), stage.effects()) == (0, 0, 1)
 
 
 async def test_ctrl_c_ends_it_for_all(env: dict[str, str], tmp_path: Path) -> None:
@@ -226,6 +270,8 @@ async def test_a_machine_that_stands_still_is_passed_over_and_follows(
 
         assert (ended.code, stage.running(), stage.effects()) == (0, 0, 1), ended.err
         assert stage.summary()["verdict"] == "quiet"
+        assert "following it" in ended.err
+        assert "going on with run" in (tmp_path / "worker-0.log").read_text("utf-8")
 
 
 async def test_postgresql_may_be_away_for_a_while(
@@ -242,6 +288,38 @@ async def test_postgresql_may_be_away_for_a_while(
         ended = await given.ended()
 
         assert (ended.code, stage.running(), stage.effects()) == (0, 0, 1), ended.err
+
+
+async def test_ctrl_c_while_postgresql_is_away_says_that_a_worker_may_go_on(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Gone within 12 s, exit 130, and how to end it; it is as it says: a worker goes on."""
+    env = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
+    async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
+        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+        await stage.until_puts(20)
+        own_server.stop()
+        given.send(signal.SIGINT)
+        began_s = time.monotonic()
+        ended = await given.ended()
+        took_s = time.monotonic() - began_s
+        own_server.start()
+        await stage.until(lambda: stage.running() == 0)
+
+        assert (ended.code, took_s < 12.0) == (130, True)
+        assert "a worker may go on with it" in ended.err
+        assert "orchestrator stop 2" in ended.err
+
+
+async def test_a_dry_run_needs_no_cluster(tmp_path: Path) -> None:
+    """It lists, and asks no database."""
+    async with Simulator(World({VDN: [Campaign(1)], OTHER: []})) as simulator:
+        stage = Stage(tmp_path, simulator)
+        nowhere = {"ORCHESTRATOR_DATABASE_URL": "postgresql://t@127.0.0.1:1/x"}
+        ended = await stage.run(*words(stage, "--dry-run"), env=nowhere)
+
+        assert ended.code == 0, ended.err
+        assert stage.outcomes() == {"planned": 1}
 
 
 @pytest.mark.parametrize("database", ["postgresql://t@127.0.0.1:1/x", "", "no tables"])

@@ -1,4 +1,4 @@
-"""An emergency of the cluster in the process that was given it: the question, stops, lost leases."""
+"""An emergency of the cluster where it was given: the question, stops, lost leases."""
 
 from __future__ import annotations
 
