@@ -145,7 +145,7 @@ async def test_whoever_gave_it_and_who_went_on_may_both_be_killed(
         second.send(signal.SIGKILL)
         await second.process.wait()
         third = await until_taken_over(stage, env, second)
-        followed = await stage.run("continue", "last", env=env, program=SHORT_GAP)
+        followed = await stage.run("continue", str(stage.run_dir), env=env, program=SHORT_GAP)
 
         assert third.process.returncode is None
         assert (followed.code, stage.running(), stage.outcomes()) == (0, 0, {"paused": 120})
@@ -171,7 +171,7 @@ async def test_workers_of_another_server_leave_it_to_those_of_its_own(
         given.send(signal.SIGKILL)
         await given.ended()
         await stage.until(lambda: stage.running() == 0)
-        followed = await stage.run("continue", "last", env=env, program=SHORT_GAP)
+        followed = await stage.run("continue", str(stage.run_dir), env=env, program=SHORT_GAP)
 
         assert (followed.code, stage.effects()) == (0, 1)
 
@@ -231,7 +231,7 @@ async def test_ctrl_c_ends_it_for_all(env: dict[str, str], tmp_path: Path) -> No
         given.send(signal.SIGINT)
         ended = await given.ended()
         left, holder = stage.running(), holder_of(env)
-        done = await stage.run("continue", "last", env=env, program=SHORT_GAP)
+        done = await stage.run("continue", str(stage.run_dir), env=env, program=SHORT_GAP)
 
         assert (ended.code, holder) == (130, "")
         assert 0 < left < 80
