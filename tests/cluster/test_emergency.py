@@ -176,6 +176,44 @@ async def test_workers_of_another_server_leave_it_to_those_of_its_own(
         assert (followed.code, stage.effects()) == (0, 1)
 
 
+async def test_a_worker_that_is_full_of_lists_takes_it_over_all_the_same(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """The one worker has four chunks of a list at work and more wait: taken over within 10 s.
+
+    The list gets little of the rate meanwhile, and all of it is done afterwards.
+    """
+    async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
+        world = stage.simulator.world
+        lists = range(1, 7)
+        for vdn_id in lists:
+            for number in range(1, 21):
+                world.add(vdn_id, Campaign(number))
+        lines = [f"{vdn_id},{number}" for vdn_id in lists for number in range(1, 21)]
+        stage.manifest.write_text("\n".join(["vdn_id,campaign_id", *lines, ""]), "ascii")
+        list_dir = ("--run-dir", str(tmp_path / "list-run"), "--rate", "10")
+        submitted = await stage.begin(
+            "pause", str(stage.manifest), "--cluster", *list_dir, env=env, program=SHORT_GAP
+        )
+        await stage.until_puts(5)
+        given = await stage.begin(*words(stage, "--rate", "10"), env=env, program=SHORT_GAP)
+        await stage.until(lambda: stopped(stage) > 0)
+        given.send(signal.SIGKILL)
+        await given.ended()
+        await until_taken_over(stage, env, given)
+        await stage.until(lambda: stopped(stage) == 80)
+        left = stage.running()
+        done = await submitted.ended()
+
+        assert left > 60  # of 120
+        assert (done.code, stage.running(), stage.effects()) == (0, 0, 1)
+
+
+def stopped(stage: Stage) -> int:
+    """Campaigns that the emergency is about and that were changed."""
+    return sum(ref.vdn_id in (VDN, OTHER) for ref in stage.simulator.ledger.effects)
+
+
 async def test_it_waits_for_no_worker(env: dict[str, str], tmp_path: Path) -> None:
     """There is none, and there never was: as quick and as quiet as on one machine."""
     async with a_stage(tmp_path, env, campaigns=10, workers=0) as stage:
