@@ -124,6 +124,7 @@ NOT_PASTED: Mapping[str, str] = {
             "cli/commands: pause-all {}",
             "cluster/following: continue {}",
             "cluster/leading: stop {}",
+            "cluster/leading: stop {} #2",
             "engine/emergency_part: pause-all {}",
             "engine/undone: continue {}",
             "store/database: cluster init",

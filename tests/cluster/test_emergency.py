@@ -151,7 +151,7 @@ async def test_whoever_gave_it_and_who_went_on_may_both_be_killed(
         assert (followed.code, stage.running(), stage.outcomes()) == (0, 0, {"paused": 120})
         assert stage.effects() == 1
         assert stage.summary()["verdict"] == "quiet"
-        puts = stage.simulator.ledger.puts_by_campaign().values()
+        puts = stage.simulator.ledger.puts.values()
         assert sum(puts) <= 120 + 2 * 8  # at most what was in flight is repeated
 
 
