@@ -157,16 +157,12 @@ lint() {
 
 test_all() {
     pure=$(python -m tests.checks.own_coverage --tests)
-    # Two workers are quicker than one on two cores and steadier than four on any. Only the tests
-    # of the pure files are measured, which slows them: each file by its own tests.
+    # Only the tests of the pure files are measured, which slows them: each file by its own tests.
+    # They work all the time; the others wait for processes, servers and browsers most of it.
     python -m pytest -n 2 --dist worksteal --durations 5 $pure \
         --cov orchestrator --cov-context test --cov-report ''
     python -m tests.checks.own_coverage
-    # these wait for processes most of the time
-    waiting="tests/browser tests/cluster tests/console tests/cli/test_pasting_afterwards.py \
-        tests/cli/test_pasting_scenarios.py"
-    python -m pytest -n 4 --dist worksteal --durations 5 $(printf -- '--ignore %s ' $pure) $waiting
-    python -m pytest -n 2 --dist worksteal --durations 5 $(printf -- '--ignore %s ' $pure $waiting)
+    python -m pytest -n 4 --dist worksteal --durations 15 $(printf -- '--ignore %s ' $pure)
 }
 
 test_some() {

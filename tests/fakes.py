@@ -45,7 +45,7 @@ from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store.run_dir import RunDirectory
 from orchestrator.store.sqlite import SqliteJournal, SqliteStore
-from orchestrator.store.writer import SqliteKeeper
+from orchestrator.store.writer import InlineWriter, SqliteKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -184,14 +184,14 @@ class Disk:
         return self.fails_from is not None and self.commits + 1 >= self.fails_from
 
 
-class FakeWriter:
+class FakeWriter(InlineWriter):
     """The journal's writer in virtual time: in order, commits take a while, disks fill up."""
 
     def __init__(
         self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, process: Life
     ) -> None:
         connection.execute("PRAGMA synchronous = OFF")
-        self._store = SqliteKeeper(connection, keep_going=keep_going)
+        super().__init__(SqliteKeeper(connection, keep_going=keep_going))
         self._on_disk = connection
         self._disk = disk
         self._life = process
@@ -200,27 +200,23 @@ class FakeWriter:
         process.writers.append(self)
 
     @property
-    def failure(self) -> Any:
-        return self._store.failure
-
-    @property
     def connection(self) -> sqlite3.Connection:
         """Where the journal is now."""
-        found: sqlite3.Connection = self._store.read(lambda connection: connection)
+        found: sqlite3.Connection = self._keeper.read(lambda connection: connection)
         return found
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         return self._later(lambda: self._commit(operation))
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        return self._later(lambda: self._store.read(operation), reads=True)
+        return self._later(lambda: self._keeper.read(operation), reads=True)
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
         if not self._life.dead:
             await asyncio.sleep(max(0.0, self._due_s - loop.time()))
         self.closed = True
-        self._store.close()
+        self._keeper.close()
 
     def _commit(self, operation: Callable[[sqlite3.Connection], T]) -> Any:
         disk = self._disk
@@ -234,7 +230,7 @@ class FakeWriter:
                 raise sqlite3.OperationalError("database or disk is full")
             return operation(connection)
 
-        result = self._store.apply([written])[0]
+        result = self._keeper.apply([written])[0]
         disk.commits += 1
         if disk.after_commit is not None:
             disk.after_commit(disk.commits)

@@ -374,9 +374,8 @@ class Worker:
                 settings=settings,
                 journal=journal,
                 directory=None,
-                decide_by_reading=not record.verify,
             )
-            work = _work_of(held.part, verify=record.verify)
+            work = _work_of(held.part)
         except BaseException:
             journal.close()
             raise
@@ -433,7 +432,7 @@ class Worker:
         if not is_emergency:  # which waits for no place of a list
             dispatcher.work_limit = held.work_limit = WorkLimit(
                 dispatcher.concurrency,
-                is_paced=lambda: dispatcher.departures.is_limited,
+                is_paced=lambda: dispatcher.departures.waiting > 0,
                 beside=self._work_limit,
             )
         own = Ask(dispatcher.pacer.ceiling_per_s, emergency=is_emergency, wanted=1)
@@ -459,7 +458,7 @@ class Worker:
         return is_news
 
 
-def _work_of(part: Part, *, verify: bool) -> Callable[[RunContext], Awaitable[None]]:
+def _work_of(part: Part) -> Callable[[RunContext], Awaitable[None]]:
     """What is to be done with a part; what an earlier worker left is gone through as a whole."""
     continued = part.epoch > 1
     if part.step is Step.LOOK:
@@ -467,7 +466,7 @@ def _work_of(part: Part, *, verify: bool) -> Callable[[RunContext], Awaitable[No
     if part.step is Step.VERIFY and not continued:
         return verify_only
     is_part = part.is_of_many and part.step is Step.SEND
-    return partial(run_bulk, plan=BulkPlan(verify=verify, continued=continued, is_part=is_part))
+    return partial(run_bulk, plan=BulkPlan(continued=continued, is_part=is_part))
 
 
 async def _call_denied(store: Store, held: Held, *, at_ms: int) -> None:

@@ -6,9 +6,10 @@ processes add to them and never change them.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import (
     JournalMismatchError,
@@ -22,7 +23,7 @@ from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.settings.schema import DATABASE_URL, SECRET_KEY, SECRET_KEY_FILE, SETTINGS
 from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import RunRecord, open_to_continue
+from orchestrator.store import PlanWriter, RunRecord, open_to_continue
 from orchestrator.store.registry import register
 from orchestrator.store.run_dir import (
     RUNS,
@@ -38,15 +39,15 @@ from orchestrator.text import as_sentence
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.options import PauseAllOptions, PauseOptions, RestoreOptions
     from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
-    from orchestrator.policy.decide import Outcome
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, Manifest
+    from orchestrator.store import Journal
 
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
@@ -57,32 +58,14 @@ _ID_TRIES = 20
 OLD_MS = 24 * 3600 * 1000
 
 
-class _More(TypedDict, total=False):
-    """What only some runs have on record."""
-
-    verify: bool
-    accept: frozenset[Outcome]
-    manifest: Manifest
-    vdns: tuple[int, ...]
-    source_run: str
-    source_dir: str
-    source_written_ms: int
-    max_failures: tuple[float, bool] | None
-    hold_s: float
-    selection: Mapping[str, object]
-    restored_before: int
-    parent_run: str
-    asks: bool
-    cluster: bool
-    deadline_s: float | None
-
-
 class Opened(NamedTuple):
     """An existing run, its directory held and its journal open and checked."""
 
     directory: RunDirectory
     journal: Journal
     record: RunRecord
+    #: when an earlier process last wrote to it, wall-clock milliseconds
+    written_ms: int = 0
 
 
 def new_directory(
@@ -180,17 +163,31 @@ def give_up(directory: RunDirectory | None) -> None:
         directory.release()
 
 
-def new_record(  # noqa: PLR0913 - the facts of a run are many
+@contextmanager
+def new_plan(
+    directory: RunDirectory, *, is_unwanted: Callable[[], bool] = lambda: False
+) -> Iterator[PlanWriter]:
+    """The plan of a new run, to be written and finished; what fails leaves nothing behind."""
+    try:
+        writer = PlanWriter(directory.journal, is_unwanted=is_unwanted)
+        try:
+            yield writer
+        except BaseException:
+            writer.discard()
+            raise
+    except BaseException:
+        give_up(directory)
+        raise
+
+
+def new_record(
     environment: Environment,
     settings: Settings,
-    *,
     kind: RunKind,
     directory: RunDirectory | None,
-    reason: str,
-    dry_run: bool,
-    **more: Unpack[_More],
+    options: PauseOptions | PauseAllOptions | RestoreOptions,
 ) -> RunRecord:
-    """What a new run is, as it goes on record; where it is goes into the registry."""
+    """What every new run is, as it goes on record; where it is goes into the registry."""
     base_url = settings.server.base_url
     run_id = run_id_of(environment, directory)
     if directory is not None:
@@ -198,7 +195,7 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
     return RunRecord(
         run_id=run_id,
         kind=kind,
-        reason=reason,
+        reason=options.reason,
         operator=settings.operator.name,
         host=environment.host,
         version=VERSION,
@@ -209,9 +206,8 @@ def new_record(  # noqa: PLR0913 - the facts of a run are many
         rate_per_s=settings.pace.rate_per_s,
         concurrency=settings.pace.concurrency,
         started_at_ms=environment.clock.wall_ms(),
-        dry_run=dry_run,
+        dry_run=options.dry_run,
         secret_key_file=_secret_key_file(settings),
-        **more,
     )
 
 
@@ -258,12 +254,8 @@ def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
 def check_wanted(stopping: Stopping, *, otherwise: str = "nothing has changed") -> None:
     """Give up before the run has begun when a stop came: there is nothing to finish.
 
-    Args:
-        stopping: whether one came.
-        otherwise: what is so now.
-
     Raises:
-        NotBegunError: it did.
+        NotBegunError: one came; it also says what is so `otherwise`.
     """
     if stopping.is_stopping:
         raise NotBegunError(
@@ -277,16 +269,33 @@ def open_run(directory: RunDirectory, stopping: Stopping) -> Opened:
     """Open the journal of an existing run, checked from end to end.
 
     Raises:
-        StorageError: it is damaged or cannot be opened.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: it is damaged or cannot be opened.
         NotBegunError: a stop came meanwhile.
     """
+    written_ms = last_written_ms(directory)
     try:
         journal = open_to_continue(directory.journal, is_unwanted=lambda: stopping.is_stopping)
     except BaseException:
         check_wanted(stopping)
         raise
-    return Opened(directory, journal, journal.record())
+    return Opened(directory, journal, journal.record(), written_ms)
+
+
+@asynccontextmanager
+async def held_run(environment: Environment, directory: RunDirectory) -> AsyncIterator[Opened]:
+    """An existing run, held and open; in the end its journal is closed, whoever worked with it.
+
+    Raises:
+        RefusedError: another process works there.
+        OrchestratorError: as `open_run`.
+    """
+    hold(environment, directory)
+    try:
+        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
+        with closing(opened.journal):
+            yield opened
+    finally:
+        directory.release()
 
 
 def with_server_of(settings: Settings, record: RunRecord) -> Settings:
@@ -337,11 +346,8 @@ def last_written_ms(directory: RunDirectory) -> int:
 
 def _run_id(clock: Clock) -> str:
     now_ms = clock.wall_ms()
-    return new_run_id(second=_compact(now_ms), ms=now_ms % 1000, chance=clock.chance())
-
-
-def _compact(at_ms: int) -> str:
-    return _utc_text(at_ms).replace("-", "").replace(":", "")
+    second = _utc_text(now_ms).replace("-", "").replace(":", "")
+    return new_run_id(second=second, ms=now_ms % 1000, chance=clock.chance())
 
 
 def _utc_text(at_ms: int) -> str:

@@ -1,6 +1,6 @@
 """A whole list: look, pause, give one more attempt, verify; each VDN as soon as it is ready.
 
-When the run is ending, nothing is verified any more; last_look.py reads what is in doubt.
+When the run is ending, nothing is verified any more; looks.py reads what is in doubt.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.engine.looks import look_first
+from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import (
     decide_by_state,
@@ -18,11 +19,13 @@ from orchestrator.engine.reconcile import (
     perhaps_sent_record,
     read_state,
     standing_of,
+    unseen_record,
     was_perhaps_sent,
 )
+from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.stop import StoppedError
 from orchestrator.engine.verify import verify_vdn
-from orchestrator.engine.worker import complete_campaign, last_attempt_number
+from orchestrator.engine.worker import complete_campaign
 from orchestrator.errors import StorageError
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action
@@ -35,14 +38,20 @@ from orchestrator.policy.decide import (
     Outcome,
     decide_seen,
 )
+from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.store import OutcomeRecord, Standing, VdnCount
+from orchestrator.store import Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from orchestrator.engine.begin import Opened
     from orchestrator.engine.context import RunContext
+    from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
     from orchestrator.policy.plan import Planned
+    from orchestrator.settings.load import Settings
+    from orchestrator.store import OutcomeRecord
 
 _CHUNK = 500
 #: VDNs that are looked at at a time
@@ -54,17 +63,39 @@ _PHASES = {Action.PAUSE: "pausing", Action.RESUME: "restoring"}
 class BulkPlan(NamedTuple):
     """How a list is worked through."""
 
-    #: look first and verify
-    verify: bool
     #: campaigns tried by earlier processes exist: look at them before they are sent again
     continued: bool
     #: others look at its VDN before, and verify it after
     is_part: bool = False
 
 
+async def pause_list(
+    environment: Environment,
+    opened: Opened,
+    settings: Settings,
+    *,
+    deadline_s: float | None,
+    continued: bool,
+) -> RunResult:
+    """Be one process of the run of a list, from its journal to its report."""
+
+    async def work(context: RunContext) -> None:
+        await run_bulk(context, BulkPlan(continued=continued))
+
+    limit = opened.record.max_failures
+    spec = RunSpec(
+        kind=RunKind.PAUSE,
+        settings=settings,
+        journal=opened.journal,
+        directory=opened.directory,
+        deadline_s=deadline_s,
+        max_failures=FailureLimit(*limit) if limit else None,
+    )
+    return await live(environment, spec, work)
+
+
 async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
     """Work through every campaign of the plan that has no final outcome."""
-    context.verifies = plan.verify
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
     async with _Checks(context, plan) as checks:
@@ -88,7 +119,6 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
 
 async def look_only(context: RunContext) -> None:
     """Record the state of each campaign; others send."""
-    context.verifies = True
     context.progress.phase = "looking"
     for count in await context.journal.open_vdn_counts():
         await _look_at(context, count)
@@ -96,7 +126,6 @@ async def look_only(context: RunContext) -> None:
 
 async def verify_only(context: RunContext) -> None:
     """Verify what others have sent."""
-    context.verifies = True
     context.progress.phase = "checking"
     for count in await context.journal.vdn_counts():
         await verify_vdn(context, count)
@@ -163,7 +192,7 @@ class _Checks:
         """
         if self._plan.is_part:
             return
-        if not self._plan.verify:
+        if not self._context.verifies:
             try:
                 async for planned in _undecided(self._context, Standing.NEEDS_READ):
                     await decide_by_state(self._context, planned)
@@ -178,7 +207,7 @@ class _Checks:
     def _begin(self, count: VdnCount, *, is_last: bool) -> None:
         context = self._context
         is_called_off = context.stopping.is_stopping or count.vdn_id in context.access.closed
-        verifies = self._plan.verify and not self._plan.is_part
+        verifies = context.verifies and not self._plan.is_part
         if not verifies or is_called_off or count.vdn_id in self._checked:
             return
         self._checked.add(count.vdn_id)
@@ -207,18 +236,14 @@ def _completer(
     context: RunContext, plan: BulkPlan, *, last_round: bool = False
 ) -> Callable[[Planned], Awaitable[None]]:
     async def complete(planned: Planned) -> None:
-        before = 0
-        if plan.continued or last_round:
-            before = await last_attempt_number(context, planned)
         if context.look_is_required and not await _is_startable(context, planned):
             return
         await complete_campaign(
             context,
             planned,
-            attempts_before=before,
+            is_new=not (plan.continued or last_round),
             last_round=last_round,
             budget=1 if last_round and context.max_attempts is not None else None,
-            is_open=not last_round,
         )
 
     return complete
@@ -266,14 +291,8 @@ def _unread(
     decision = Decision(Outcome.NOT_FOUND if verdict.kind is Kind.NOT_FOUND else Outcome.FAILED)
     if perhaps_sent:
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
-    return OutcomeRecord(
-        seq=planned.seq,
-        ref=planned.ref,
-        decision=decision,
-        standing=Standing.FINAL,
-        settled_at_ms=context.clock.wall_ms(),
-        error=f"its state could not be read, so nothing was sent to it: {verdict.reason}",
-    )
+    error = f"its state could not be read, so nothing was sent to it: {verdict.reason}"
+    return unseen_record(context, planned, decision, Standing.FINAL, error)
 
 
 # -- look and pause ---------------------------------------------------------------------------
@@ -284,7 +303,7 @@ async def _look_at_all(
 ) -> None:
     async def looker(counts: Iterator[VdnCount]) -> None:
         for count in counts:
-            if plan.continued or (plan.verify and not plan.is_part):
+            if plan.continued or (context.verifies and not plan.is_part):
                 await _look_at(context, count)
             await ready.put(count)
 
@@ -315,10 +334,9 @@ async def _from_ready(
 ) -> AsyncIterator[Planned]:
     while (count := await ready.get()) is not None:
         context.progress.phase = _PHASES[context.action]
-        after = 0
-        while True:
-            chunk = await context.journal.pending(vdn_id=count.vdn_id, after=after, limit=_CHUNK)
-            if not chunk or context.stopping.is_stopping or count.vdn_id in context.access.closed:
+        vdn_id, after = count.vdn_id, 0
+        while chunk := await context.journal.pending(vdn_id=vdn_id, after=after, limit=_CHUNK):
+            if context.stopping.is_stopping or vdn_id in context.access.closed:
                 break
             for planned in chunk:
                 checks.handed_out(planned)
@@ -329,10 +347,7 @@ async def _from_ready(
 
 async def _undecided(context: RunContext, standing: Standing) -> AsyncIterator[Planned]:
     after = 0
-    while True:
-        chunk = await context.journal.undecided(standing, after=after, limit=_CHUNK)
-        if not chunk:
-            return
+    while chunk := await context.journal.undecided(standing, after=after, limit=_CHUNK):
         for planned in chunk:
             yield planned
         after = chunk[-1].seq

@@ -10,45 +10,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.engine.asker import Asker, client_of
 from orchestrator.engine.begin import check_descriptors, give_up
-from orchestrator.engine.dispatcher import sign_as
 from orchestrator.errors import SettingsError, StorageError
-from orchestrator.isales.client import IsalesClient, tls_context
-from orchestrator.isales.echo import EchoMask
+from orchestrator.isales.client import tls_context
 from orchestrator.isales.pages import Page, read_details, read_page
 from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_connection
-from orchestrator.isales.requests import ApiRequest, details, listing
-from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
+from orchestrator.isales.requests import details, listing
+from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import CampaignRef, Status
-from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.plan import feasibility
 from orchestrator.reports.files import check_folder
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store import try_out
-from orchestrator.store.rate_file import FOLDER, share_rate
+from orchestrator.store.rate_file import has_shared_rate, share_rate
 from orchestrator.store.run_dir import make_run_directory, secure_state_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.engine.departures import SharedRate
-    from orchestrator.isales.answer import Answer
     from orchestrator.settings.load import Settings
 
 #: a certificate that ends sooner is worth a warning, days
 CERTIFICATE_DAYS = 30
 #: a clock that is further off is worth a warning, seconds
 SKEW_S = 30
-#: a request that meets a busy database is tried so often
-_TRIES = 3
 _DAY_S = 86_400
 #: the server looked at the campaign id, so it had accepted the signature
 _SIGNATURE_TAKEN = frozenset(
@@ -89,14 +82,10 @@ def exit_code_of(steps: list[Step]) -> int:
 async def check(
     load: Callable[[], Settings], *, vdn: int | None, clock: Clock, tell: Callable[[Step], None]
 ) -> list[Step]:
-    """Try everything that an emergency needs.
+    """Try everything that an emergency needs; `tell` is called with each step at once.
 
-    Args:
-        load: loads the settings, or raises SettingsError.
-        vdn: whose campaigns are listed; None: those of server.vdns, and where there is none, what
-            needs a VDN is left out.
-        clock: the time.
-        tell: called with each step as soon as it is known.
+    `load` loads the settings, or raises SettingsError. Without a VDN those of server.vdns are
+    listed; where there is none, what needs one is left out.
     """
     drill = _Drill(clock, tell)
     began_s = clock.now_s()
@@ -109,14 +98,7 @@ async def check(
         return drill.steps
     drill.note("settings", Finding.OK, _settings_text(settings), began_s)
     began_s = clock.now_s()
-    origin = settings.origins.get(SECRET_KEY, "")
-    bare = origin == "ORCHESTRATOR_SECRET_KEY"
-    drill.note(
-        "secret key",
-        Finding.WARN if bare else Finding.OK,
-        _secret_text(origin),
-        began_s,
-    )
+    drill.note("secret key", *_secret(settings.origins.get(SECRET_KEY, "")), began_s)
     drill.check_state_dir(settings.state_dir)
     if await drill.knock(settings):
         await drill.ask(settings, settings.server.vdns if vdn is None else (vdn,))
@@ -194,17 +176,16 @@ class _Drill:
         except SettingsError as error:
             self.note(name, Finding.FAIL, error.sentence, began_s, code=2)
         except StorageError as error:
-            text = f"{error.sentence.removesuffix(' Nothing was sent.')}"
+            text = error.sentence.removesuffix(" Nothing was sent.")
             self.note(name, Finding.FAIL, f"{text}: a run could not be recorded there", began_s)
         else:
+            finding, text = Finding.OK, f"a journal can be written in {state_dir}"
             if open_to_all:
+                finding = Finding.WARN
                 text = (
                     f"everybody may write in {open_to_all[0]}, and replace what is recorded there"
                 )
-                self.note(name, Finding.WARN, text, began_s)
-            else:
-                text = f"a journal can be written in {state_dir}"
-                self.note(name, Finding.OK, text, began_s)
+            self.note(name, finding, text, began_s)
 
     # -- the way to the server ----------------------------------------------------------------
 
@@ -231,12 +212,7 @@ class _Drill:
             finding = Finding.WARN if days < CERTIFICATE_DAYS else Finding.OK
             return finding, f"the certificate is trusted and ends in {days} days"
 
-        doors: dict[str, Callable[[], Awaitable[tuple[Finding, str]]]] = {
-            "DNS": dns,
-            "TCP": tcp,
-            "TLS": tls,
-        }
-        for name, door in doors.items():
+        for name, door in (("DNS", dns), ("TCP", tcp), ("TLS", tls)):
             began_s = self._clock.now_s()
             try:
                 finding, text = await door()
@@ -257,13 +233,13 @@ class _Drill:
             names = ("calls",) if settings.cms.base_url else ()
             self.skip(_NO_VDN, "listing", "details", "clock", "campaigns", *names)
             return
-        client = _client_of(settings, settings.server.base_url, self._clock)
+        client = client_of(settings, settings.server.base_url, self._clock)
         shared = self._share(settings)
         async with contextlib.AsyncExitStack() as held:
             if shared is not None:
                 held.callback(shared.close)
             await held.enter_async_context(client)
-            asker = _Asker(client, settings, self._clock, shared)
+            asker = Asker(client, settings, self._clock, shared)
             first, *others = vdns
             running = await self._try_listing(asker, first)
             read = await self._try_details(asker, first)
@@ -282,22 +258,16 @@ class _Drill:
 
     def _share(self, settings: Settings) -> SharedRate | None:
         """Part in the runs' rate; where none has ever sent, nothing is made and left behind."""
+        if not has_shared_rate(settings):
+            return None
         began_s = self._clock.now_s()
-        try:
-            (settings.state_dir / FOLDER).stat()
-        except OSError:
-            if settings.cluster.database_url is None:
-                return None
-        return share_rate(
-            settings,
-            self._clock,
-            emergency=False,
-            warn=lambda reason: self.note(
-                "rate", Finding.WARN, f"not shared with other runs: {reason}", began_s
-            ),
-        )
 
-    async def _try_listing(self, asker: _Asker, vdn: int) -> int | None:
+        def warn(reason: str) -> None:
+            self.note("rate", Finding.WARN, f"not shared with other runs: {reason}", began_s)
+
+        return share_rate(settings, self._clock, emergency=False, warn=warn)
+
+    async def _try_listing(self, asker: Asker, vdn: int) -> int | None:
         began_s = self._clock.now_s()
         answer, verdict = await asker.send(listing(vdn, status=Status.STARTED, page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=Status.STARTED)
@@ -308,9 +278,8 @@ class _Drill:
             self.note("listing", Finding.FAIL, text, began_s, code=_code(verdict))
             return None
         if page.problem or page.total_size is None:
-            self.note(
-                "listing", Finding.FAIL, f"of VDN {vdn}: unusable: {page.problem}", began_s, code=4
-            )
+            text = f"of VDN {vdn}: unusable: {page.problem}"
+            self.note("listing", Finding.FAIL, text, began_s, code=4)
             return None
         asker.campaign = page.rows[0].ref if page.rows else None
         finding, text = Finding.OK, f"of VDN {vdn}: signed with a query, accepted"
@@ -320,7 +289,7 @@ class _Drill:
         self.note("listing", finding, text, began_s)
         return page.total_size
 
-    async def _try_details(self, asker: _Asker, vdn: int) -> bool:
+    async def _try_details(self, asker: Asker, vdn: int) -> bool:
         """Campaign 1 need not exist: `not found` proves the signature as well."""
         began_s = self._clock.now_s()
         ref = CampaignRef(vdn, 1)
@@ -336,19 +305,15 @@ class _Drill:
         self.note("details", Finding.FAIL, verdict.reason, began_s, code=_code(verdict))
         return False
 
-    def _compare(self, asker: _Asker, *, listed: bool, read: bool) -> None:
+    def _compare(self, asker: Asker, *, listed: bool, read: bool) -> None:
         """One was refused with 401 and the other accepted: that is what switch A looks like."""
         if listed == read or Kind.UNAUTHORIZED not in asker.kinds:
             return
         refused = "details call" if listed else "listing"
-        self.note(
-            "signing",
-            Finding.WARN,
-            f"only the {refused} was refused: {asker.corrected('blank_query_line')}",
-            self._clock.now_s(),
-        )
+        text = f"only the {refused} was refused: {asker.corrected('blank_query_line')}"
+        self.note("signing", Finding.WARN, text, self._clock.now_s())
 
-    def _note_clock(self, asker: _Asker) -> None:
+    def _note_clock(self, asker: Asker) -> None:
         skew_s = asker.skew_s
         began_s = self._clock.now_s()
         if skew_s is None:
@@ -358,12 +323,11 @@ class _Drill:
         if abs(skew_s) <= SKEW_S:
             self.note("clock", Finding.OK, text if skew_s else "the same as the server's", began_s)
             return
-        recovered = (
-            "; requests are signed with the corrected time" if asker.auth_state.offset_ms else ""
-        )
-        self.note("clock", Finding.WARN, f"{text}{recovered}: set this machine's clock", began_s)
+        if asker.auth_state.offset_ms:
+            text += "; requests are signed with the corrected time"
+        self.note("clock", Finding.WARN, f"{text}: set this machine's clock", began_s)
 
-    async def _note_campaigns(self, asker: _Asker, vdn: int, running: int) -> None:
+    async def _note_campaigns(self, asker: Asker, vdn: int, running: int) -> None:
         """How much there would be to stop; a VDN without campaigns is probably another one."""
         began_s = self._clock.now_s()
         if running:
@@ -375,9 +339,8 @@ class _Drill:
         page = read_page(answer, vdn_id=vdn, asked_status=0)
         asker.campaign = page.rows[0].ref if isinstance(page, Page) and page.rows else None
         if not isinstance(page, Page):
-            code = _code(verdict)
             text = f"of VDN {vdn}: {verdict.reason}"
-            self.note("campaigns", Finding.FAIL, text, began_s, code=code)
+            self.note("campaigns", Finding.FAIL, text, began_s, code=_code(verdict))
         elif page.total_size:
             text = f"none of the {page.total_size:,} campaigns of VDN {vdn} runs now"
             self.note("campaigns", Finding.OK, text, began_s)
@@ -385,7 +348,7 @@ class _Drill:
             text = f"VDN {vdn} has no campaigns at all: is it the right one? Quiet cannot be proven"
             self.note("campaigns", Finding.FAIL, text, began_s)
 
-    async def _try_calls(self, asker: _Asker, ref: CampaignRef) -> None:
+    async def _try_calls(self, asker: Asker, ref: CampaignRef) -> None:
         """Ask CC-CMS once; without it an emergency works as well, so its failure is a warning."""
         from orchestrator.isales.calls import (  # noqa: PLC0415 - few have CC-CMS
             MAX_CMS_VDN_ID,
@@ -400,7 +363,7 @@ class _Drill:
             self.note("calls", Finding.WARN, text, began_s)
             return
         cms = asker.settings.cms
-        async with _client_of(asker.settings, cms.base_url, self._clock) as client:
+        async with client_of(asker.settings, cms.base_url, self._clock) as client:
             answer = await asker.send_to(client, calls_request(ref, cc_id=cms.cc_id))
         calls = read_calls(answer)
         if calls.in_progress is None:
@@ -411,22 +374,12 @@ class _Drill:
         self.note("calls", Finding.OK, text, began_s)
 
 
-def _secret_text(origin: str) -> str:
+def _secret(origin: str) -> tuple[Finding, str]:
     if origin.startswith("typed"):
-        return origin
-    bare = origin == "ORCHESTRATOR_SECRET_KEY"
-    return f"from {origin}" + ("; a file is safer" if bare else ", with safe permissions")
-
-
-def _client_of(settings: Settings, base_url: str, clock: Clock) -> IsalesClient:
-    return IsalesClient(
-        base_url=base_url,
-        ca_file=settings.server.ca_file,
-        connect_timeout_s=settings.server.connect_timeout_s,
-        attempt_timeout_s=settings.server.attempt_timeout_s,
-        connections=1,
-        clock=clock,
-    )
+        return Finding.OK, origin
+    if origin == "ORCHESTRATOR_SECRET_KEY":
+        return Finding.WARN, f"from {origin}; a file is safer"
+    return Finding.OK, f"from {origin}, with safe permissions"
 
 
 def _causes_of_401(base_url: str) -> str:
@@ -444,102 +397,3 @@ def _causes_of_401(base_url: str) -> str:
 def _code(verdict: Verdict) -> int:
     """Credentials are 3, everything else about the server is 4."""
     return 3 if verdict.kind in {Kind.UNAUTHORIZED, Kind.FORBIDDEN} else 4
-
-
-class _Asker:
-    """Sends signed GETs one at a time, and corrects the signature after a 401 as a run would."""
-
-    def __init__(
-        self, client: IsalesClient, settings: Settings, clock: Clock, shared: SharedRate | None
-    ) -> None:
-        self.settings = settings
-        self.configured = settings.signing
-        self.auth_state = AuthState(settings.signing)
-        #: what the answers were, corrected ones included
-        self.kinds: set[Kind] = set()
-        #: how far the server's clock is ahead of ours, seconds; None: not known
-        self.skew_s: int | None = None
-        #: one of the VDN, as the listings showed it; None: they showed none
-        self.campaign: CampaignRef | None = None
-        self._body = ""
-        self._client = client
-        self._shared = shared
-        self._clock = clock
-        self._echo = EchoMask(settings.credentials.secret_key)
-        self._departed = False
-
-    def corrected(self, switch: Literal["blank_query_line", "millis"]) -> str:
-        """A switch of signing, and its other value."""
-        now = getattr(self.configured, switch)
-        return f"set signing.{switch} = {str(not now).lower()} (now {str(now).lower()})"
-
-    async def send(self, request: ApiRequest) -> tuple[Answer, Verdict]:
-        """Send a GET until it has a useful answer or is not worth repeating."""
-        tries = 0
-        while True:
-            generation = self.auth_state.generation
-            answer = self._echo.masked(await self._client.send(request, self))
-            verdict = judge(answer)
-            self.kinds.add(verdict.kind)
-            self._note_date(answer)
-            has_query = bool(request.query)
-            if verdict.kind is Kind.UNAUTHORIZED:
-                if self._recover(answer, has_query=has_query, generation=generation) is None:
-                    return answer, verdict
-                continue
-            if verdict.http_status == 200:
-                self.auth_state.note_accepted(has_query=has_query)
-            tries += 1
-            if verdict.repeat is Repeat.NEVER or tries >= _TRIES:
-                return answer, verdict
-
-    async def send_to(self, client: IsalesClient, request: ApiRequest) -> Answer:
-        """Send a request to another service once, signed as the server's are."""
-        self._body = request.body
-        try:
-            return self._echo.masked(await client.send(request, self))
-        finally:
-            self._body = ""
-
-    def _recover(self, answer: Answer, *, has_query: bool, generation: int) -> Recovery | None:
-        return self.auth_state.recover(
-            date=answer.date,
-            now_ms=self._clock.wall_ms(),
-            has_query=has_query,
-            generation=generation,
-        )
-
-    def _note_date(self, answer: Answer) -> None:
-        if answer.date is None:
-            return
-        try:
-            moment = parsedate_to_datetime(answer.date)
-        except ValueError:
-            return
-        if moment.tzinfo is not None:
-            now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
-            self.skew_s = round((moment - now).total_seconds())
-
-    # -- the client's departure ---------------------------------------------------------------
-
-    async def slot(self) -> None:
-        """Keep the pace: a whole interval between two requests."""
-        if self._departed:
-            await self._clock.sleep(1 / self.settings.pace.rate_per_s)
-        self._departed = True
-        shared = self._shared
-        while shared and (wait_s := shared.acquire(now_s=self._clock.now_s())) > 0:
-            await self._clock.sleep(wait_s)
-
-    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        """Sign as a run would."""
-        return sign_as(
-            self.settings.credentials,
-            self.auth_state,
-            self._clock,
-            method=method,
-            path=path,
-            query_string=query_string,
-            headers=headers,
-            body=self._body,
-        )

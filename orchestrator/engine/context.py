@@ -6,23 +6,32 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.engine.dispatcher import Dispatcher
 from orchestrator.log import Level
+from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.auth import VdnAccess
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.quiet import LagMeter, gap_between_s
+from orchestrator.reports.rows import UNSTOPPED, RunKind
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.store import Standing
+from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from orchestrator.clock import Clock
-    from orchestrator.engine.dispatcher import Dispatcher
+    from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.progress import Progress
+    from orchestrator.engine.run import Environment, RunSpec
     from orchestrator.engine.stop import Stopping
     from orchestrator.isales.verdict import Verdict
     from orchestrator.log import Events
-    from orchestrator.model import Action, CampaignRef
     from orchestrator.store import OutcomeRecord, Store
+
+
+#: seconds that answers get after a signal; with the last look and the report it is 9 at most
+_DRAIN_S = 3.0
 
 
 class RanOut(NamedTuple):
@@ -46,10 +55,9 @@ class RunContext:
     events: Events
     #: None: as often as it takes
     max_attempts: int | None
-    #: read the state at once when only it can decide (pause-all, --no-verify)
-    decide_by_reading: bool
-    #: what counts as done is confirmed by a later look before it stands
-    verifies: bool = False
+    #: what counts as done is confirmed by a later look before it stands; else (pause-all,
+    #: --no-verify) a state is read at once when only it can decide
+    verifies: bool
     #: how far the listings lag behind, as far as this run has seen it
     lag: LagMeter = field(default_factory=LagMeter)
     #: restore: a campaign that is listed as started before this instant may be one that the undone
@@ -60,7 +68,7 @@ class RunContext:
     #: ends the watch for the deadline, which bounds only the time until quiet
     lift_deadline: Callable[[], object] = lambda: None
     #: called before an intent is recorded: a restore marks the undone run's journal
-    before_intent: Callable[[int], Awaitable[None]] | None = None
+    before_intent: Callable[[CampaignRef], Awaitable[None]] | None = None
     #: called with every outcome on record
     after_settled: Callable[[OutcomeRecord], None] | None = None
     #: called with every answer to a PUT, once it is on record
@@ -97,12 +105,7 @@ class RunContext:
         self.dispatcher.begin_anew(stopping)
 
     async def complete(self, *outcome_records: OutcomeRecord, confirms: bool = False) -> None:
-        """Put outcomes on record, then count them.
-
-        Args:
-            outcome_records: the outcomes.
-            confirms: the campaigns have been counted before.
-        """
+        """Put outcomes on record, then count them; what a look `confirms` was counted before."""
         if outcome_records:
             await self.journal.complete(outcome_records)
             for one in outcome_records:
@@ -126,3 +129,75 @@ class RunContext:
                 )
         if self.after_settled is not None:
             self.after_settled(outcome_record)
+
+
+def build_context(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
+    """Make the parts of a run."""
+    settings, clock = spec.settings, environment.clock
+    progress, stopping = environment.progress, environment.stopping
+    progress.ceiling_per_s = settings.pace.rate_per_s
+    progress.concurrency = settings.pace.concurrency
+    emergency = spec.kind is RunKind.PAUSE_ALL
+    dispatcher = Dispatcher(
+        environment.make_transport(settings),
+        settings,
+        clock,
+        stopping,
+        progress,
+        environment.events,
+        emergency=emergency,
+    )
+    if environment.shared_rate is not None:
+        dispatcher.departures.shared = environment.shared_rate(dispatcher)
+    elif environment.shares_rate:
+        dispatcher.departures.shared = share_rate(
+            settings,
+            clock,
+            emergency=emergency,
+            warn=lambda reason: environment.events.warning("rate.not_shared", reason=reason),
+        )
+    context = RunContext(
+        action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
+        dispatcher=dispatcher,
+        journal=journal,
+        stopping=stopping,
+        progress=progress,
+        clock=clock,
+        events=environment.events,
+        max_attempts=settings.retry.max_attempts,
+        verifies=not emergency and spec.journal.record().is_verified,
+        access=VdnAccess(emergency=emergency),
+        patience_s=math.inf if emergency else settings.retry.patience_s,
+    )
+    stopping.on_stop(lambda: _note_stop(context))
+    dispatcher.is_pointless = lambda key: (
+        isinstance(key, CampaignRef)
+        and (key.vdn_id in context.access.closed or context.is_pointless(key))
+    )
+    if spec.max_failures is not None:
+        context.after_settled = _failure_watch(context, spec.max_failures)
+    return context
+
+
+def _note_stop(context: RunContext) -> None:
+    """After a signal answers are not waited for as long as usual."""
+    context.progress.ending = context.stopping.why
+    if context.stopping.ended in SIGNAL_EXIT_CODES:
+        context.dispatcher.drain_within(_DRAIN_S)
+
+
+def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:
+    failures = 0
+
+    def watch(outcome_record: OutcomeRecord) -> None:
+        nonlocal failures
+        if (
+            outcome_record.standing != Standing.FINAL
+            or outcome_record.decision.outcome not in UNSTOPPED
+        ):
+            return
+        failures += 1
+        if limit.reached(failures=failures, campaigns=context.progress.campaigns):
+            context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
+
+    return watch

@@ -6,31 +6,23 @@ what it left in doubt is looked at first.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.begin import (
-    Opened,
-    hold,
-    last_written_ms,
-    open_run,
-    refuse_if_old,
-    with_server_of,
-)
-from orchestrator.engine.bulk import BulkPlan, run_bulk
-from orchestrator.engine.options import FailureLimit
-from orchestrator.engine.results import RunResult, tell
-from orchestrator.engine.run import RunSpec, follow_cluster, live
+from orchestrator.engine.begin import held_run, refuse_if_old, with_server_of
+from orchestrator.engine.bulk import pause_list
+from orchestrator.engine.results import tell
+from orchestrator.engine.run import follow_cluster
 from orchestrator.engine.run_list import is_finished
 from orchestrator.engine.stopped_since import refuse_if_overtaken
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from orchestrator.engine.context import RunContext
+    from orchestrator.engine.begin import Opened
     from orchestrator.engine.options import ContinueOptions
     from orchestrator.engine.pausing_all import Confirm
+    from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
@@ -47,35 +39,18 @@ async def continue_run(
     Raises:
         OrchestratorError: it cannot be continued; nothing was sent.
     """
-    hold(environment, directory)
-    try:
-        written_ms = last_written_ms(directory)
-        opened = await asyncio.to_thread(open_run, directory, environment.stopping)
-        try:
-            if is_finished(opened.journal):
-                return tell_again(opened)
-            refuse_if_old(
-                environment,
-                opened.record,
-                written_ms,
-                even_if_old=options.even_if_old,
-                why=", and campaigns may have been started on purpose since",
-            )
-            refuse_if_overtaken(opened.record, settings.state_dir)
-            settings = with_server_of(settings, opened.record)
-        except BaseException:
-            opened.journal.close()
-            raise
+    async with held_run(environment, directory) as opened:
+        if is_finished(opened.journal):
+            return tell(opened.journal, directory.path, fallback=None, repeated=True)
+        refuse_if_old(
+            environment,
+            opened.record,
+            opened.written_ms,
+            even_if_old=options.even_if_old,
+            why=", and campaigns may have been started on purpose since",
+        )
+        refuse_if_overtaken(opened.record, settings.state_dir)
         return await continue_held(opened, settings, options, environment)
-    finally:
-        directory.release()
-
-
-def tell_again(opened: Opened) -> RunResult:
-    """Make the report of a finished run once more; closes its journal."""
-    result = tell(opened.journal, opened.directory.path, fallback=None, repeated=True)
-    opened.journal.close()
-    return result
 
 
 async def continue_held(
@@ -88,9 +63,9 @@ async def continue_held(
 ) -> RunResult:
     """Continue an opened run of any kind; `confirm` asks the operator of a pause-all."""
     record = opened.record
+    settings = with_server_of(settings, record)
     if record.cluster:
         return await follow_cluster(environment, opened.journal, opened.directory)
-    settings = with_server_of(settings, record)
     if record.may_change:
         _announce(opened, environment)
     pace = replace(
@@ -108,21 +83,9 @@ async def continue_held(
 
         return await continue_restore(opened, settings, options, environment)
 
-    async def work(context: RunContext) -> None:
-        await run_bulk(context, BulkPlan(verify=record.verify, continued=True))
-
-    number, is_percent = record.max_failures or (0.0, False)
-    limit = FailureLimit(number, is_percent=is_percent) if record.max_failures else None
-    spec = RunSpec(
-        kind=RunKind.PAUSE,
-        settings=settings,
-        journal=opened.journal,
-        directory=opened.directory,
-        deadline_s=options.deadline_s,
-        decide_by_reading=not record.verify,
-        max_failures=limit,
+    return await pause_list(
+        environment, opened, settings, deadline_s=options.deadline_s, continued=True
     )
-    return await live(environment, spec, work)
 
 
 def _announce(opened: Opened, environment: Environment) -> None:

@@ -105,10 +105,7 @@ class _WholeReading:
 async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False) -> Listing:
     """Read every campaign of a VDN; again, where only the count is wrong.
 
-    Args:
-        emergency: whose VDN it is.
-        vdn: whose campaigns.
-        discovers: nothing of this VDN was read before.
+    `discovers`: nothing of this VDN was read before.
     """
     clock = emergency.context.clock
     seen = Listing()
@@ -174,12 +171,8 @@ async def take_started(
 ) -> None:
     """Begin what a look shows as started, where a PUT is due.
 
-    Args:
-        emergency: whose VDN it is.
-        vdn: whose campaigns.
-        rows: what the look showed as started.
-        began_s: when it began: after an acceptance of ours since then no PUT is due.
-        asked_s: when their page was asked for: an acceptance of ours since then is newer.
+    After an acceptance of ours since the look `began_s` no PUT is due; one since the page of these
+    rows was asked for is newer than what they show.
     """
     if emergency.only_reads:
         return
@@ -201,14 +194,7 @@ async def take_started(
 
 
 def begin(emergency: Emergency, vdn: Vdn, row: ObservedState, *, is_new: bool = False) -> None:
-    """Let the pool pause one campaign, unless it is at it.
-
-    Args:
-        emergency: whose VDN it is.
-        vdn: whose campaign.
-        row: as it was seen.
-        is_new: it was found just now.
-    """
+    """Let the pool pause one campaign, unless it is at it; a new one was found just now."""
     if row.ref in vdn.open:
         return
     is_reopened = not is_new and row.ref not in vdn.left_open

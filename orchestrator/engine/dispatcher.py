@@ -9,27 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orchestrator.engine.departures import Departures
+from orchestrator.engine.departures import Departing, Departures, Signer
 from orchestrator.engine.permits import Breakers, Permit
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.stop import Alarm, StoppedError
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.echo import EchoMask
-from orchestrator.isales.signing import authorization
 from orchestrator.isales.verdict import Health, Kind, Verdict, judge
-from orchestrator.policy.auth import Recovery
+from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
+from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.retry import backoff_s, retry_after_s
 from orchestrator.policy.server_clock import ServerClock
 from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
@@ -38,10 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
     from orchestrator.model import CampaignRef
-    from orchestrator.policy.auth import AuthState
-    from orchestrator.policy.breaker import Breaker
-    from orchestrator.policy.pacer import Pacer, SendRecord
-    from orchestrator.settings.schema import CredentialSettings, RetrySettings
+    from orchestrator.settings.load import Settings
 
 #: answers among which a second 503 means that the server is too busy
 _RECENT = 10
@@ -74,28 +71,25 @@ class Dispatcher:
     """The one way to the server."""
 
     transport: Transport
+    settings: Settings
     clock: Clock
-    pacer: Pacer
-    auth_state: AuthState
-    credentials: CredentialSettings
-    retry: RetrySettings
     stopping: Stopping
     progress: Progress
     events: Events
-    #: for changes, and for reads: the two of `breakers`
-    changes: InitVar[Breaker]
-    reads: InitVar[Breaker]
     #: nothing is given up for what may be an outage
     emergency: bool
-    #: requests in flight at most
-    concurrency: int
     #: rings when a breaker closes, the first answer is in, or the run ends
     alarm: Alarm = field(default_factory=Alarm)
     #: changes that have lost their sense since they were asked for: their VDN refuses us
     is_pointless: Callable[[Hashable], bool] = lambda _: False
     has_sent_a_change: bool = False
+    #: requests in flight at most
+    concurrency: int = field(init=False)
+    pacer: Pacer = field(init=False)
+    auth_state: AuthState = field(init=False)
     breakers: Breakers = field(init=False)
     departures: Departures = field(init=False)
+    signer: Signer = field(init=False)
     contact: FirstContact = field(init=False)
     unreadable: Unreadable = field(default_factory=Unreadable)
     server_clock: ServerClock = field(default_factory=ServerClock)
@@ -108,18 +102,29 @@ class Dispatcher:
     _throttled: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _echo: EchoMask = field(init=False)
 
-    def __post_init__(self, changes: Breaker, reads: Breaker) -> None:
-        """Let a stop wake whoever waits here."""
-        self._echo = EchoMask(self.credentials.secret_key)
-        self.contact = FirstContact(emergency=self.emergency, patience_s=changes.patience_s)
+    def __post_init__(self) -> None:
+        """Make the parts; let a stop wake whoever waits here."""
+        settings = self.settings
+        self.concurrency = settings.pace.concurrency
+        self.pacer = Pacer(settings.pace.rate_per_s)
+        self.auth_state = AuthState(settings.signing)
+        self._echo = EchoMask(settings.credentials.secret_key)
+        self.signer = Signer(settings.credentials, self.auth_state, self.clock)
         self.departures = Departures(
             self.pacer, self.clock, self.alarm, self.progress, concurrency=self.concurrency
         )
         self.breakers = Breakers(
-            changes, reads, self.clock, self.stopping, self.progress, self.events,
-            self.alarm, emergency=self.emergency, patience_s=self.retry.patience_s,
-        )  # fmt: skip
-        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.is_limited)
+            settings.retry,
+            self.clock,
+            self.stopping,
+            self.progress,
+            self.events,
+            self.alarm,
+            self.emergency,
+        )
+        patience_s = self.breakers.changes.patience_s
+        self.contact = FirstContact(emergency=self.emergency, patience_s=patience_s)
+        self.work_limit = WorkLimit(self.concurrency, is_paced=lambda: self.departures.waiting > 0)
         self.stopping.on_stop(self.alarm.ring)
 
     def begin_anew(self, stopping: Stopping) -> None:
@@ -188,15 +193,12 @@ class Dispatcher:
     ) -> Exchange:
         """Send one request and learn from its answer.
 
-        Args:
-            request: what to send.
-            permit: from `permit`.
-            campaign_specific: a failure of this one would say nothing about the server.
+        `campaign_specific`: a failure of this one would say nothing about the server.
 
         Raises:
             NotSentError: it was called off before it left.
         """
-        departure = _Departure(self, permit)
+        departure = Departing(self, permit)
         self.progress.in_flight += 1
         limit = asyncio.timeout(None)
         self._limits.add(limit)
@@ -212,7 +214,7 @@ class Dispatcher:
             self._limits.discard(limit)
             self.progress.in_flight -= 1
             if departure.sent is not None:
-                self.departures.note_returned()
+                self.departures.out -= 1
         answer = self._echo.masked(answer)
         self.server_clock.note(
             answer.date, sent_ms=departure.sent_at_ms, now_ms=self.clock.wall_ms()
@@ -285,11 +287,7 @@ class Dispatcher:
             self.progress.breaker = "answers cannot be read"
 
     def note_unreadable_states(self, done: Collection[CampaignRef]) -> None:
-        """The states of campaigns whose answers could not be read have been looked at.
-
-        Args:
-            done: those whose change took effect.
-        """
+        """Where answers could not be read, states were looked at: these changes took effect."""
         self.unreadable.note_states(done)
         if self.unreadable.trusts_states:
             self.breakers.change_worked_s = self.clock.now_s()
@@ -346,8 +344,8 @@ class Dispatcher:
         """Seconds before the next repeat, with full jitter."""
         return backoff_s(
             repeats=repeats,
-            base_s=self.retry.backoff_base_s,
-            cap_s=self.retry.backoff_cap_s,
+            base_s=self.settings.retry.backoff_base_s,
+            cap_s=self.settings.retry.backoff_cap_s,
             chance=self.clock.chance(),
         )
 
@@ -356,71 +354,3 @@ def _is_throttled(verdict: Verdict, answer: Answer, lately: Iterable[bool]) -> b
     """A code, a 429 or a Retry-After says so; a lone 503 among good answers is only an error."""
     is_said = bool(verdict.code) or answer.http_status == 429 or answer.retry_after is not None
     return verdict.kind is Kind.THROTTLED and (is_said or any(lately))
-
-
-class _Departure:
-    """One request that is to leave: the client asks it when, and for the signature."""
-
-    __slots__ = ("_dispatcher", "_permit", "generation", "sent", "sent_at_ms")
-
-    def __init__(self, dispatcher: Dispatcher, permit: Permit) -> None:
-        self._dispatcher = dispatcher
-        self._permit = permit
-        self.generation = 0
-        #: the pacer's note of it; None: it has not left
-        self.sent: SendRecord | None = None
-        #: wall-clock milliseconds
-        self.sent_at_ms: int | None = None
-
-    async def slot(self) -> None:
-        dispatcher, permit = self._dispatcher, self._permit
-        is_change = permit.breaker is dispatcher.breakers.changes
-        sent = await dispatcher.departures.acquire(
-            change=is_change, check=lambda: dispatcher.check(permit)
-        )
-        dispatcher.progress.requests += 1
-        dispatcher.has_sent_a_change = dispatcher.has_sent_a_change or is_change
-        if self.sent is None:
-            dispatcher.departures.note_sent()
-        self.sent = sent
-        self.sent_at_ms = dispatcher.clock.wall_ms()
-
-    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        dispatcher = self._dispatcher
-        auth_state = dispatcher.auth_state
-        self.generation = auth_state.generation
-        return sign_as(
-            dispatcher.credentials,
-            auth_state,
-            dispatcher.clock,
-            method=method,
-            path=path,
-            query_string=query_string,
-            headers=headers,
-        )
-
-
-def sign_as(  # noqa: PLR0913 - who signs, and what
-    credentials: CredentialSettings,
-    auth_state: AuthState,
-    clock: Clock,
-    *,
-    method: str,
-    path: str,
-    query_string: str,
-    headers: Mapping[str, str],
-    body: str = "",
-) -> str:
-    """The Authorization value of what is about to be sent, by what was learnt about signing."""
-    secret = credentials.secret_key
-    return authorization(
-        access_key=credentials.access_key,
-        secret_key=secret.reveal() if secret else "",
-        method=method,
-        path=path,
-        query_string=query_string,
-        headers=headers,
-        body=body,
-        at_ms=clock.wall_ms() + auth_state.offset_ms,
-        rules=auth_state.rules,
-    )

@@ -21,10 +21,7 @@ from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import decide_by_state
 from orchestrator.engine.stop import Alarm, StoppedError
 from orchestrator.engine.vdns import End, Vdn, Vdns
-from orchestrator.engine.worker import (
-    complete_campaign,
-    last_attempt_number,
-)
+from orchestrator.engine.worker import complete_campaign
 from orchestrator.errors import StorageError
 from orchestrator.isales.listing import MAY_RUN
 from orchestrator.policy.plan import Planned
@@ -281,8 +278,7 @@ class Emergency:
         vdn = self.vdns.by_id[planned.ref.vdn_id]
         self.context.progress.phase = "pausing"
         try:
-            number = await last_attempt_number(self.context, planned)
-            await complete_campaign(self.context, planned, attempts_before=number, last_round=True)
+            await complete_campaign(self.context, planned)
             if planned.ref in vdn.called_off and not self.context.stopping.is_stopping:
                 await decide_by_state(self.context, planned)
         except StoppedError:

@@ -73,7 +73,6 @@ class EmergencyPart:
             journal=journal,
             directory=None,
             deadline_s=deadline_s,
-            decide_by_reading=True,
         )
         self.course = Course(
             settings,

@@ -145,19 +145,10 @@ def _journal(
     asks: bool,
 ) -> Journal:
     writer = PlanWriter(directory.journal if directory else None)
-    record = new_record(
-        environment,
-        settings,
-        kind=RunKind.PAUSE_ALL,
-        directory=directory,
-        reason=options.reason,
-        dry_run=options.dry_run,
-        vdns=options.vdns,
-        hold_s=options.hold_s,
-        asks=asks,
-        cluster=options.cluster,
-        deadline_s=options.deadline_s if options.cluster else None,
-    )
+    record = new_record(environment, settings, RunKind.PAUSE_ALL, directory, options)
+    record = record._replace(vdns=options.vdns, hold_s=options.hold_s, asks=asks)
+    if options.cluster:
+        record = record._replace(cluster=True, deadline_s=options.deadline_s)
     try:
         return writer.finish(record)
     except StorageError:

@@ -63,12 +63,8 @@ async def look_first(context: RunContext, count: VdnCount) -> str:
 
 
 async def _read_each(context: RunContext, count: VdnCount) -> str:
-    after = 0
-    problem = ""
-    while True:
-        chunk = await context.journal.pending(vdn_id=count.vdn_id, after=after, limit=_CHUNK)
-        if not chunk:
-            return problem
+    problem, vdn_id, after = "", count.vdn_id, 0
+    while chunk := await context.journal.pending(vdn_id=vdn_id, after=after, limit=_CHUNK):
         after = chunk[-1].seq
         found = await asyncio.gather(*(read_state(context, planned.ref) for planned in chunk))
         await _note_states(
@@ -77,6 +73,7 @@ async def _read_each(context: RunContext, count: VdnCount) -> str:
         for one in found:
             if isinstance(one, Verdict) and one.kind is not Kind.NOT_FOUND:
                 problem = one.reason
+    return problem
 
 
 async def _note_states(

@@ -41,13 +41,9 @@ READ_ATTEMPTS = 4
 async def ask(
     dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable, yields: bool = False
 ) -> Exchange:
-    """Send a reading request, again while that is worth it.
+    """Send a reading request, again while that is worth it; a failure would be that of `key`.
 
-    Args:
-        dispatcher: the way to the server.
-        request: what to send.
-        key: whose failure it would be.
-        yields: while a PUT waits, such requests get PASS_SHARE of the rate.
+    `yields`: while a PUT waits, such requests get PASS_SHARE of the rate.
 
     Raises:
         StoppedError: the run is ending.

@@ -42,12 +42,7 @@ def refuse_evidence(target: Path) -> None:
 
 
 def write_page(runs: Sequence[RunDirectory], target: Path, clock: Clock) -> None:
-    """Make one page of a run and what belongs to it: its restore, its repeats.
-
-    Args:
-        runs: the first has its report already.
-        target: the file.
-        clock: says when it was made.
+    """Make one page of a run, which has its report already, and of its restore and its repeats.
 
     Raises:
         StorageError: a journal cannot be read, or the page cannot be written.

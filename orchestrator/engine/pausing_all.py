@@ -282,7 +282,6 @@ async def pause_all(
         journal=journal,
         directory=directory,
         deadline_s=options.deadline_s,
-        decide_by_reading=True,
         storage_problem=problem,
     )
     try:
@@ -392,7 +391,6 @@ async def continue_pause_all(
         journal=opened.journal,
         directory=opened.directory,
         deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
-        decide_by_reading=True,
     )
     result = await live(environment, spec, course.work, before_report=course.conclude)
     if course.refusal is not None:  # the run stays, unfinished as it was

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.stop import Alarm, StoppedError
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.stop import Stopping
     from orchestrator.log import Events
+    from orchestrator.settings.schema import RetrySettings
 
+#: the middle of this range is the breaker's first probe: 0.25 s
+_PROBE_BASE_S = 0.5
+#: the longest range between probes; its middle is what a recovery may go unnoticed
+_PROBE_CAP_S = 6.0
 #: a list waits so long for reads that fail while nothing else does, seconds
 READS_WAIT_S = 600.0
 
@@ -46,8 +51,7 @@ class Permit:
 class Breakers:
     """Both breakers of a run, and what they say to people."""
 
-    changes: Breaker
-    reads: Breaker
+    retry: RetrySettings
     clock: Clock
     stopping: Stopping
     progress: Progress
@@ -56,14 +60,23 @@ class Breakers:
     alarm: Alarm
     #: nothing is given up for what may be an outage
     emergency: bool
-    #: for the last words: seconds that the server may fail
-    patience_s: float
+    changes: Breaker = field(init=False)
+    reads: Breaker = field(init=False)
     #: PUTs that wait at the breaker or in a backoff
     changes_waiting: int = 0
     #: when a PUT last had an answer that shows that the server works, monotonic seconds
     change_worked_s: float = -math.inf
     #: what made the run give up, for the last words
     refusal: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        """Both are closed."""
+        self.changes, self.reads = self._new_breaker(), self._new_breaker()
+
+    def _new_breaker(self) -> Breaker:
+        cap_s = min(_PROBE_CAP_S, 2 * self.retry.backoff_cap_s or _PROBE_CAP_S)
+        patience_s = math.inf if self.emergency else self.retry.patience_s
+        return Breaker(probe_base_s=_PROBE_BASE_S, probe_cap_s=cap_s, patience_s=patience_s)
 
     def begin_anew(self, stopping: Stopping) -> None:
         """Both are closed, and another reason ends what waits."""
@@ -137,7 +150,7 @@ class Breakers:
     def last_words(self) -> str:
         """Why the patience is over."""
         reason = f": {self.refusal.reason}" if self.refusal else ""
-        return f"no useful answer for {self.patience_s:g} s{reason}"
+        return f"no useful answer for {self.retry.patience_s:g} s{reason}"
 
     def give_back(self, permit: Permit) -> None:
         """A probe that was not sent, or showed nothing, lets another go."""

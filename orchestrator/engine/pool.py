@@ -134,8 +134,10 @@ async def run_pool(
     begun: set[asyncio.Task[None]] = set()
     try:
         async for planned in source:
-            if context.progress.backing_off >= MAX_BACKING_OFF:
-                await _room(context)
+            while (
+                context.progress.backing_off >= MAX_BACKING_OFF and not context.stopping.is_stopping
+            ):
+                await context.stopping.sleep(_ROOM_S)
             await context.dispatcher.work_limit.acquire()
             if context.stopping.is_stopping:
                 context.dispatcher.work_limit.release()
@@ -150,11 +152,6 @@ async def run_pool(
     finally:
         for one in begun:
             one.cancel()
-
-
-async def _room(context: RunContext) -> None:
-    while context.progress.backing_off >= MAX_BACKING_OFF and not context.stopping.is_stopping:
-        await context.stopping.sleep(_ROOM_S)
 
 
 async def _guarded(

@@ -89,13 +89,9 @@ class Progress:
     def waiting(
         self, key: Hashable, until_s: float, before: str, after: str = ""
     ) -> Iterator[None]:
-        """Let people know of a wait while it lasts.
+        """Let people know of a wait until `until_s`, monotonic, while it lasts.
 
-        Args:
-            key: whose wait it is.
-            until_s: its end, monotonic seconds.
-            before: what is said before the seconds that are left.
-            after: what is said after them.
+        What is left of it is said between `before` and `after`, in seconds.
         """
         self.waits[key] = Wait(until_s, before, after)
         try:

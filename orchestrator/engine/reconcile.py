@@ -87,16 +87,10 @@ async def known_rows(
 def reconcile(
     context: RunContext, known: Known, seen: ObservedState, evidence: Evidence, when: When
 ) -> OutcomeRecord | None:
-    """What goes on record after a look; None when the look changes nothing.
+    """What goes on record after a look, LISTED or READ; None when the look changes nothing.
 
-    Args:
-        context: the parts of the run.
-        known: the campaign as it is on record.
-        seen: as the look showed it.
-        evidence: how it was seen, LISTED or READ.
-        when: BEFORE decides what needs no PUT, and what an earlier process left in doubt; AFTER
-            confirms an outcome, or says that it is contradicted; AT_END decides what the end of
-            the run left in doubt.
+    BEFORE decides what needs no PUT, and what an earlier process left in doubt; AFTER confirms an
+    outcome, or says that it is contradicted; AT_END decides what the end of the run left in doubt.
     """
     if when is When.AFTER:
         return _confirmed(context, known, seen, evidence)
@@ -278,6 +272,19 @@ def standing_of(context: RunContext, decision: Decision) -> Standing:
     return Standing.UNCHECKED if context.verifies and is_done else Standing.FINAL
 
 
+def unseen_record(  # noqa: PLR0913, PLR0917 - the parts of a record
+    context: RunContext,
+    one: Known | Planned,
+    decision: Decision,
+    standing: Standing,
+    error: str,
+    at_ms: int | None = None,
+) -> OutcomeRecord:
+    """The record of a decision that no look stands behind; of now, unless it was at rest before."""
+    settled_at_ms = context.clock.wall_ms() if at_ms is None else at_ms
+    return OutcomeRecord(one.seq, one.ref, decision, standing, settled_at_ms, error=error)
+
+
 def look_record(  # noqa: PLR0913 - a decision and what it rests on
     context: RunContext,
     seq: int,
@@ -339,17 +346,8 @@ async def complete_unread(context: RunContext, known: Known, verdict: Verdict) -
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
         reason = f"{known.error.partition(_UNREAD)[0]}{_UNREAD}{verdict.reason}"
         standing = Standing.NEEDS_READ
-    await context.complete(
-        OutcomeRecord(
-            seq=known.seq,
-            ref=known.ref,
-            decision=decision,
-            standing=standing,
-            settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
-            error=reason,
-        ),
-        confirms=True,
-    )
+    made = unseen_record(context, known, decision, standing, reason, known.settled_at_ms)
+    await context.complete(made, confirms=True)
 
 
 async def decide_by_state(
@@ -357,11 +355,8 @@ async def decide_by_state(
 ) -> ObservedState | None:
     """Let a campaign's state decide what its attempts came to; returns what was seen, if anything.
 
-    Args:
-        context: the parts of the run.
-        planned: the campaign.
-        acted_on: in these states the caller goes on with it, and nothing is recorded: an outcome
-            on record would keep a later process from it if this one is killed now.
+    In the states `acted_on` the caller goes on with it, and nothing is recorded: an outcome on
+    record would keep a later process from it if this one is killed now.
 
     Raises:
         StoppedError: the run is ending.
@@ -384,12 +379,7 @@ async def note_state(
 ) -> None:
     """Let a state that was seen decide what the attempts came to, whatever was on record.
 
-    Args:
-        context: the parts of the run.
-        known: the campaign as it is on record; its own error counts before `reason`.
-        seen: as the look showed it.
-        evidence: how it was seen, LISTED or READ.
-        reason: what failed, where nothing is on record.
+    `reason` says what failed, where the record does not.
     """
     decision = decide_seen(context.action, known.history, seen.status, evidence)
     outcome_record = look_record(context, known.seq, decision, seen, known.error or reason)

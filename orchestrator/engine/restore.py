@@ -9,15 +9,15 @@ again (docs/spec/evidence.md, rule 9).
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
     Opened,
-    give_up,
     last_written_ms,
     new_directory,
+    new_plan,
     new_record,
     refuse_if_old,
     unbegun,
@@ -25,6 +25,7 @@ from orchestrator.engine.begin import (
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.pausing_all import Confirm, Findings
+from orchestrator.engine.reconcile import unseen_record
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.stopped_since import name_newer_stops, stopped_again
@@ -41,30 +42,25 @@ from orchestrator.engine.undone import (
     undo_facts,
     warn_of_strangers,
 )
-from orchestrator.errors import BugError, RefusedError
+from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
 from orchestrator.policy.quiet import GAP_MAX_S
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import undo_lines
-from orchestrator.store import (
-    Gap,
-    Mark,
-    MarkState,
-    OutcomeRecord,
-    PlanWriter,
-    Standing,
-    gap_of,
-)
+from orchestrator.store import Gap, Mark, MarkState, Standing, gap_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, RestoreOptions
     from orchestrator.engine.run import Environment
     from orchestrator.model import CampaignRef
     from orchestrator.reports.undo import UndoFacts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, Restorable
+    from orchestrator.store import Known, Restorable
     from orchestrator.store.marks import MarkFile
     from orchestrator.store.run_dir import RunDirectory
 
@@ -93,10 +89,7 @@ async def restore(
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
     written_ms = last_written_ms(source)
-    hold_undone(environment, source)
-    try:
-        _warn_of_gap(source, environment)
-        undone = await read_undone(source, environment)
+    async with _held_undone(environment, source) as undone:
         refuse_if_old(
             environment,
             undone.record,
@@ -106,15 +99,11 @@ async def restore(
         )
         settings = with_server_of(settings, undone.record)
         warn_of_strangers(options, undone, environment)
-        off_again = await asyncio.to_thread(stopped_again, undone, settings.state_dir)
-        choice = choose(options, undone, off_again)
-        facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
+        choice, facts = await asyncio.to_thread(_decide, options, undone, settings.state_dir)
         if confirm is not None and not options.dry_run:
             await _ask(confirm, settings, choice, facts)
         result = await _begin(settings, options, environment, undone, choice, written_ms)
         return replace(result, undo=facts)
-    finally:
-        source.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +136,7 @@ async def preview(
         refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")
     except RefusedError as error:
         too_old = error.sentence
-    off_again = await asyncio.to_thread(stopped_again, undone, settings.state_dir)
-    choice = choose(options, undone, off_again)
-    facts = await asyncio.to_thread(undo_facts, undone, choice, settings.state_dir)
+    choice, facts = await asyncio.to_thread(_decide, options, undone, settings.state_dir)
     vdns = {one.ref.vdn_id for one in undone.candidates}
     return RestorePreview(
         facts=facts,
@@ -160,6 +147,11 @@ async def preview(
     )
 
 
+def _decide(options: RestoreOptions, undone: Undone, state_dir: Path) -> tuple[Choice, UndoFacts]:
+    choice = choose(options, undone, stopped_again(undone, state_dir))
+    return choice, undo_facts(undone, choice, state_dir)
+
+
 async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
     settings: Settings,
     options: RestoreOptions,
@@ -168,35 +160,31 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
     choice: Choice,
     written_ms: int,
 ) -> RunResult:
-    marks = None if options.dry_run else open_marks(undone)
-    try:
+    async with AsyncExitStack() as held:
+        marks = None
+        if not options.dry_run:
+            marks = open_marks(undone)
+            held.push_async_callback(marks.close)
         with unbegun():
             directory = new_directory(environment, settings.state_dir, options.run_dir)
-        try:
-            with unbegun():
-                journal = _plan(
-                    settings,
-                    options,
-                    environment,
-                    directory=directory,
-                    undone=undone,
-                    choice=choice,
-                    written_ms=written_ms,
-                )
-        except BaseException:
-            give_up(directory)
-            raise
-        try:
-            if marks is None:
-                with closing(journal):
-                    return tell(journal, directory.path, fallback=environment.fallback)
-            opened = Opened(directory, journal, journal.record())
-            return await _live(opened, settings, environment, undone, marks, deadline_s=None)
-        finally:
-            directory.release()
-    finally:
-        if marks is not None:
-            await marks.close()
+        held.callback(directory.release)
+        with unbegun(), new_plan(directory) as writer:
+            record = new_record(environment, settings, RunKind.RESTORE, directory, options)
+            record = record._replace(
+                source_run=undone.record.run_id,
+                source_dir=str(undone.directory.path),
+                source_written_ms=written_ms,
+                selection=selection_document(options),
+                restored_before=choice.restored_before,
+            )
+            now_ms = environment.clock.wall_ms()
+            writer.take_restorable(undone.candidates, choice.reasons, at_ms=now_ms)
+            journal = writer.finish(record)
+        held.callback(journal.close)
+        if marks is None:
+            return tell(journal, directory.path, fallback=environment.fallback)
+        opened = Opened(directory, journal, journal.record())
+        return await _live(opened, settings, environment, undone, marks, deadline_s=None)
 
 
 async def continue_restore(
@@ -204,10 +192,7 @@ async def continue_restore(
 ) -> RunResult:
     """One more process for an interrupted restore."""
     source = find_undone(opened.record, settings.state_dir)
-    hold_undone(environment, source)
-    try:
-        _warn_of_gap(source, environment)
-        undone = await read_undone(source, environment)
+    async with _held_undone(environment, source) as undone:
         marks = open_marks(undone)
         try:
             return await _live(
@@ -215,17 +200,22 @@ async def continue_restore(
             )
         finally:
             await marks.close()
+
+
+@asynccontextmanager
+async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncIterator[Undone]:
+    """The run that is undone, held until the block ends."""
+    hold_undone(environment, source)
+    try:
+        if gap_of(source.journal) is Gap.LOST:
+            environment.events.warning(
+                "journal.incomplete",
+                run_id=source.path.name,
+                reason="its disk failed; what it paused after that will not be started",
+            )
+        yield await read_undone(source, environment)
     finally:
         source.release()
-
-
-def _warn_of_gap(source: RunDirectory, environment: Environment) -> None:
-    if gap_of(source.journal) is Gap.LOST:
-        environment.events.warning(
-            "journal.incomplete",
-            run_id=source.path.name,
-            reason="its disk failed; what it paused after that will not be started",
-        )
 
 
 async def _ask(confirm: Confirm, settings: Settings, choice: Choice, facts: UndoFacts) -> None:
@@ -234,42 +224,6 @@ async def _ask(confirm: Confirm, settings: Settings, choice: Choice, facts: Undo
         raise RefusedError(
             "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
         )
-
-
-# -- the plan ---------------------------------------------------------------------------------
-
-
-def _plan(  # noqa: PLR0913 - a plan is made of all of these
-    settings: Settings,
-    options: RestoreOptions,
-    environment: Environment,
-    *,
-    directory: RunDirectory,
-    undone: Undone,
-    choice: Choice,
-    written_ms: int,
-) -> Journal:
-    record = new_record(
-        environment,
-        settings,
-        kind=RunKind.RESTORE,
-        directory=directory,
-        reason=options.reason,
-        dry_run=options.dry_run,
-        source_run=undone.record.run_id,
-        source_dir=str(undone.directory.path),
-        source_written_ms=written_ms,
-        selection=selection_document(options),
-        restored_before=choice.restored_before,
-    )
-    writer = PlanWriter(directory.journal)
-    try:
-        now_ms = environment.clock.wall_ms()
-        writer.take_restorable(undone.candidates, choice.reasons, at_ms=now_ms)
-        return writer.finish(record)
-    except BaseException:
-        writer.discard()
-        raise
 
 
 # -- the process ------------------------------------------------------------------------------
@@ -296,12 +250,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         await marks.add(found, at_ms=environment.clock.wall_ms())
 
     async def work(context: RunContext) -> None:
-        refs = await context.journal.refs()
-
-        async def before_intent(seq: int) -> None:
-            ref = refs.get(seq)
-            if ref is None:
-                raise BugError(f"row {seq} of the restore has no campaign")
+        async def before_intent(ref: CampaignRef) -> None:
             intended.add(ref)
             await mark([(ref, Mark(MarkState.INTENDED, run_id))])
 
@@ -311,25 +260,19 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         # A stop so young may be hidden by a lag that nobody has seen yet.
         stopped_ms = min(opened.record.source_written_ms, context.clock.wall_ms())
         context.doubted_until_ms = stopped_ms + round(GAP_MAX_S * 1000)
-        await run_bulk(context, BulkPlan(verify=True, continued=True))
+        await run_bulk(context, BulkPlan(continued=True))
 
     async def remember(context: RunContext) -> None:
         """Record beside the undone run's journal what came of each start."""
         await _settle_perhaps_started(context, undone)
-        found: list[tuple[CampaignRef, Mark]] = []
-        for vdn_id in {one.ref.vdn_id for one in undone.candidates}:
-            for known in await context.journal.known_of_vdn(vdn_id):
-                started = known.history.accepted or known.outcome is Outcome.RESTORED
-                if known.history.attempts or started:
-                    state = (
-                        MarkState.RESTORED
-                        if started
-                        else _unstarted(known.history.doubted, known.outcome)
-                    )
-                    found.append((known.ref, Mark(state, run_id)))
-                elif known.ref in intended:
-                    found.append((known.ref, Mark(MarkState.CLEARED, run_id)))  # it never left
-        await mark(found)
+        await mark(
+            [
+                (known.ref, Mark(state, run_id))
+                for vdn_id in {one.ref.vdn_id for one in undone.candidates}
+                for known in await context.journal.known_of_vdn(vdn_id)
+                if (state := _came_of(known, was_meant=known.ref in intended))
+            ]
+        )
         await name_newer_stops(context, undone, settings.state_dir)
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
@@ -346,17 +289,12 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
 async def _settle_perhaps_started(context: RunContext, undone: Undone) -> None:
     """What a killed restore may have started, and two listings show started, was its doing."""
     perhaps = {ref for ref, mark in undone.marks.items() if mark.state is MarkState.INTENDED}
+    decision = Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES)
     for vdn_id in {ref.vdn_id for ref in perhaps}:
         ours = [
-            OutcomeRecord(
-                seq=known.seq,
-                ref=known.ref,
-                decision=Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES),
-                standing=Standing.FINAL,
-                settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
-                state_after=Status.STARTED,
-                seen_at_ms=known.settled_at_ms,
-            )
+            unseen_record(
+                context, known, decision, Standing.FINAL, "", known.settled_at_ms
+            )._replace(state_after=Status.STARTED, seen_at_ms=known.settled_at_ms)
             for known in await context.journal.known_of_vdn(vdn_id)
             if known.ref in perhaps
             and known.outcome is Outcome.ALREADY_RUNNING
@@ -374,13 +312,12 @@ async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> N
     }
     for vdn_id in {ref.vdn_id for ref in others}:
         left = [
-            OutcomeRecord(
-                seq=known.seq,
-                ref=known.ref,
-                decision=Decision(Outcome.LEFT_ALONE),
-                standing=Standing.FINAL,
-                settled_at_ms=context.clock.wall_ms(),
-                error=f"restored before by run {others[known.ref].run_id}",
+            unseen_record(
+                context,
+                known,
+                Decision(Outcome.LEFT_ALONE),
+                Standing.FINAL,
+                f"restored before by run {others[known.ref].run_id}",
             )
             for known in await context.journal.known_of_vdn(vdn_id)
             if known.ref in others
@@ -390,7 +327,11 @@ async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> N
         await context.complete(*left)
 
 
-def _unstarted(doubted: bool, outcome: Outcome | None) -> MarkState:  # noqa: FBT001 - a pair of facts
-    if doubted and outcome in {None, Outcome.UNKNOWN}:
+def _came_of(known: Known, *, was_meant: bool) -> MarkState | None:
+    """What became of a start; None: it was never meant."""
+    history = known.history
+    if history.accepted or known.outcome is Outcome.RESTORED:
+        return MarkState.RESTORED
+    if history.attempts and history.doubted and known.outcome in {None, Outcome.UNKNOWN}:
         return MarkState.INTENDED
-    return MarkState.CLEARED
+    return MarkState.CLEARED if history.attempts or was_meant else None

@@ -131,13 +131,9 @@ def make_report(
     storage_failed: bool,
     fallback: BinaryIO | None,
 ) -> Stored:
-    """Write the report files of a run from its journal; to `fallback` when that fails.
+    """Write the report files of a run from its journal, to `folder` if there is one.
 
-    Args:
-        saved: the run on record.
-        folder: the run directory; None when there is none.
-        storage_failed: the journal itself could not be kept on the disk.
-        fallback: where the rows go when files cannot be written; None: nowhere.
+    When that fails, or the journal is not on the disk any more, the rows go to `fallback`.
     """
     facts = read_facts(saved, folder)
     failure: StorageError | None = None
@@ -154,20 +150,19 @@ def make_report(
             failure = error
     if tally is None or storage_failed:
         tally = _print_rows(saved, facts.kind, fallback)
+    tally.check(saved.lines())
     if storage_failed and facts.ended is Ended.KILLED:
         facts = facts._replace(ended=Ended.STORAGE)  # its end could not be put on record
-    facts = facts._replace(storage_failed=storage_failed or failure is not None or folder is None)
-    tally.check(saved.lines())
+    facts = facts._replace(storage_failed=storage_failed)
     if folder is not None and failure is None:
         try:
             write_summary(folder, summary_document(facts, tally))
-        except StorageError as error:
-            failure = error
-            facts = facts._replace(storage_failed=True)
-        else:
             if not is_stored(folder):
                 failure = StorageError(f"the report in {folder} is gone")
-                facts = facts._replace(storage_failed=True)
+        except StorageError as error:
+            failure = error
+    if folder is None or failure is not None:
+        facts = facts._replace(storage_failed=True)
     return Stored(facts, tally, failure or unread)
 
 
@@ -232,7 +227,6 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
         ended = Ended.FINISHED
     elif last is not None and last.ended is not None:
         ended = last.ended
-    is_verified = record.verify or record.kind is RunKind.RESTORE
     return RunFacts(
         run_id=record.run_id,
         kind=record.kind,
@@ -268,7 +262,7 @@ def read_facts(saved: Saved, folder: Path | None) -> RunFacts:
             ProcessFacts(one.started_at_ms, one.ended_at_ms, one.ended, one.pid, one.host)
             for one in past
         ),
-        unverified=saved.unverified() if is_verified else 0,
+        unverified=saved.unverified() if record.is_verified else 0,
         calls=record.calls,
         confirmed=record.may_change,
     )

@@ -9,53 +9,44 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
-from orchestrator.engine.context import RunContext
-from orchestrator.engine.dispatcher import Dispatcher, Transport
+from orchestrator.engine.context import build_context
 from orchestrator.engine.looks import look_at_doubts
 from orchestrator.engine.pool import note_bug
 from orchestrator.engine.progress import Progress
 from orchestrator.engine.stop import StoppedError, Stopping
 from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import IsalesClient
-from orchestrator.model import Action, CampaignRef
-from orchestrator.policy.auth import AuthState, VdnAccess
-from orchestrator.policy.breaker import Breaker
-from orchestrator.policy.pacer import Pacer
 from orchestrator.reports.files import earlier_lag_s
-from orchestrator.reports.rows import UNSTOPPED, RunKind
-from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.reports.rows import RunKind
+from orchestrator.reports.summary import Ended
 from orchestrator.settings.schema import DATABASE_URL
-from orchestrator.store import Gap, ProcessRecord, Standing, begin_gap, end_gap, gap_of
-from orchestrator.store.rate_file import share_rate
+from orchestrator.store import Gap, ProcessRecord, begin_gap, end_gap, gap_of
 from orchestrator.streams import spare_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from orchestrator.clock import Clock
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.departures import SharedRate
+    from orchestrator.engine.dispatcher import Dispatcher, Transport
     from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.log import Events
+    from orchestrator.policy.auth import AuthState
+    from orchestrator.policy.pacer import Pacer
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, OutcomeRecord, RunRecord, Store
+    from orchestrator.store import Journal, RunRecord, Store
     from orchestrator.store.run_dir import RunDirectory
     from orchestrator.store.shared_marks import SharedMarks
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
 _KEPT_FREE = 4
-#: the middle of this range is the breaker's first probe: 0.25 s
-_PROBE_BASE_S = 0.5
-#: the longest range between probes; its middle is what a recovery may go unnoticed
-_PROBE_CAP_S = 6.0
-
-#: seconds that answers get after a signal; with the last look and the report it is 9 at most
-_DRAIN_S = 3.0
 
 
 class Follow(Protocol):
@@ -150,7 +141,6 @@ class RunSpec(NamedTuple):
     #: None: there is no place on the disk (pause-all only)
     directory: RunDirectory | None
     deadline_s: float | None = None
-    decide_by_reading: bool = False
     max_failures: FailureLimit | None = None
     #: why there is no directory
     storage_problem: StorageError | None = None
@@ -163,14 +153,7 @@ async def live(
     *,
     before_report: Callable[[RunContext], Awaitable[None]] | None = None,
 ) -> RunResult:
-    """Do the work of one process and report.
-
-    Args:
-        environment: the process around it.
-        spec: what is to be done, and where it is recorded.
-        work: what to do with the parts.
-        before_report: called when the work has ended, to put last facts on record.
-    """
+    """Do the work of one process and report; `before_report` puts last facts on record."""
     keep_going = spec.kind is RunKind.PAUSE_ALL
     if spec.directory is not None:
         environment.progress.run_id = spec.journal.record().run_id
@@ -181,7 +164,9 @@ async def live(
         _tell_gap(environment, gap_of(marked))
         begin_gap(marked)
     if spec.directory is not None:
-        environment.stopping.on_stop(partial(_note_ending_in, spec.directory, environment.stopping))
+        # for `stop` in another terminal, which must not send a second signal
+        note_ending, stopping = spec.directory.note_ending, environment.stopping
+        stopping.on_stop(lambda: note_ending(stopping.why))
     try:
         await work_on_record(environment, spec, journal, work, before_report=before_report)
         result = await _report(environment, spec, journal)
@@ -203,12 +188,7 @@ async def work_on_record(
 ) -> Ended:
     """Do the work of one process, with its beginning and its end on record; returns why it ended.
 
-    Args:
-        environment: the process around it.
-        spec: what is to be done.
-        journal: where it is recorded; stays open.
-        work: what to do with the parts.
-        before_report: called when the work has ended, to put last facts on record.
+    The journal stays open.
     """
     clock = environment.clock
     process = ProcessRecord(clock.wall_ms(), os.getpid(), environment.host)
@@ -326,11 +306,7 @@ async def perform(
     learning = asyncio.create_task(_learn_earlier_lag(context, spec.settings))
     transport = context.dispatcher.transport
     try:
-        if isinstance(transport, IsalesClient):
-            async with transport:
-                await _guarded(context, work)
-                await _guarded(context, look_at_doubts)
-        else:
+        async with transport if isinstance(transport, IsalesClient) else nullcontext():
             await _guarded(context, work)
             await _guarded(context, look_at_doubts)
     finally:
@@ -347,30 +323,21 @@ async def _guarded(context: RunContext, work: Callable[[RunContext], Awaitable[N
         await work(context)
     except StoppedError:
         context.events.debug("run.stopped", why=context.stopping.why)
-    except StorageError as error:
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the report is still made
+        _sort_out(context, error)
+
+
+def _sort_out(context: RunContext, error: BaseException) -> None:
+    """A disk failure ends the run; of errors that came together, stops are expected."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            _sort_out(context, one)
+    elif isinstance(error, StorageError):
         context.stopping.stop(Ended.STORAGE, str(error))
-    except BaseExceptionGroup as group:
-        _sort_out(context, group)
-    except Exception as error:  # noqa: BLE001 - reported as a bug, and the report is still made
+    elif isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise error
+    elif not isinstance(error, (StoppedError, asyncio.CancelledError)):
         note_bug(context, error, "the run")
-
-
-def _sort_out(context: RunContext, group: BaseExceptionGroup[BaseException]) -> None:
-    """Sort errors that came together: stops are expected, a disk failure ends the run."""
-    for error in _leaves(group):
-        if isinstance(error, StorageError):
-            context.stopping.stop(Ended.STORAGE, str(error))
-        elif isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        elif not isinstance(error, (StoppedError, asyncio.CancelledError)):
-            note_bug(context, error, "the run")
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
 
 
 async def _learn_earlier_lag(context: RunContext, settings: Settings) -> None:
@@ -389,82 +356,6 @@ async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None
         context.stopping.stop(Ended.DEADLINE, why)
 
 
-def build_context(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
-    """Make the parts of a run."""
-    settings, clock = spec.settings, environment.clock
-    progress, stopping = environment.progress, environment.stopping
-    progress.ceiling_per_s = settings.pace.rate_per_s
-    progress.concurrency = settings.pace.concurrency
-    emergency = spec.kind is RunKind.PAUSE_ALL
-    patience_s = math.inf if emergency else settings.retry.patience_s
-    cap_s = min(_PROBE_CAP_S, 2 * settings.retry.backoff_cap_s or _PROBE_CAP_S)
-    dispatcher = Dispatcher(
-        transport=environment.make_transport(settings),
-        clock=clock,
-        pacer=Pacer(settings.pace.rate_per_s),
-        auth_state=AuthState(settings.signing),
-        credentials=settings.credentials,
-        retry=settings.retry,
-        stopping=stopping,
-        progress=progress,
-        events=environment.events,
-        changes=_breaker(cap_s, patience_s),
-        reads=_breaker(cap_s, patience_s),
-        emergency=emergency,
-        concurrency=settings.pace.concurrency,
-    )
-    if environment.shared_rate is not None:
-        dispatcher.departures.shared = environment.shared_rate(dispatcher)
-    elif environment.shares_rate:
-        dispatcher.departures.shared = share_rate(
-            settings,
-            clock,
-            emergency=emergency,
-            warn=lambda reason: environment.events.warning("rate.not_shared", reason=reason),
-        )
-    context = RunContext(
-        action=Action.RESUME if spec.kind is RunKind.RESTORE else Action.PAUSE,
-        dispatcher=dispatcher,
-        journal=journal,
-        stopping=stopping,
-        progress=progress,
-        clock=clock,
-        events=environment.events,
-        max_attempts=settings.retry.max_attempts,
-        decide_by_reading=spec.decide_by_reading,
-        access=VdnAccess(emergency=emergency),
-        patience_s=patience_s,
-    )
-    stopping.on_stop(lambda: _note_ending(context))
-    stopping.on_stop(lambda: _drain(context))
-    dispatcher.is_pointless = lambda key: (
-        isinstance(key, CampaignRef)
-        and (key.vdn_id in context.access.closed or context.is_pointless(key))
-    )
-    if spec.max_failures is not None:
-        context.after_settled = _failure_watch(context, spec.max_failures)
-    return context
-
-
-def _note_ending_in(directory: RunDirectory, stopping: Stopping) -> None:
-    """For `stop` in another terminal, which must not send a second signal."""
-    directory.note_ending(stopping.why)
-
-
-def _note_ending(context: RunContext) -> None:
-    context.progress.ending = context.stopping.why
-
-
-def _drain(context: RunContext) -> None:
-    """After a signal answers are not waited for as long as usual."""
-    if context.stopping.ended in SIGNAL_EXIT_CODES:
-        context.dispatcher.drain_within(_DRAIN_S)
-
-
-def _breaker(cap_s: float, patience_s: float) -> Breaker:
-    return Breaker(probe_base_s=_PROBE_BASE_S, probe_cap_s=cap_s, patience_s=patience_s)
-
-
 def _real_client(settings: Settings, clock: Clock) -> Transport:
     return IsalesClient(
         base_url=settings.server.base_url,
@@ -479,20 +370,3 @@ def _real_client(settings: Settings, clock: Clock) -> Transport:
 def _connections(wanted: int) -> int:
     """How many connections may be open: as many as wanted, if so many files can be."""
     return max(1, min(wanted, spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE))
-
-
-def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:
-    failures = 0
-
-    def watch(outcome_record: OutcomeRecord) -> None:
-        nonlocal failures
-        if (
-            outcome_record.standing != Standing.FINAL
-            or outcome_record.decision.outcome not in UNSTOPPED
-        ):
-            return
-        failures += 1
-        if limit.reached(failures=failures, campaigns=context.progress.campaigns):
-            context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
-
-    return watch

@@ -109,9 +109,7 @@ def list_runs(
 def every_line(state_dir: Path, vdn: int | None = None) -> Iterator[RunLine]:
     """Every run of a state directory, newest first; each is read when it is asked for.
 
-    Args:
-        state_dir: whose runs.
-        vdn: what is read of a run that had nothing to do with this VDN does not matter.
+    Of a run that had nothing to do with `vdn`, what is read does not matter.
     """
     for run in known_runs(state_dir):
         if (line := line_of(run, vdn)) is not None:

@@ -51,8 +51,7 @@ def is_emergency(directory: RunDirectory) -> bool:
     """Whether a run is a pause-all, so that another process of it is one too.
 
     Raises:
-        StorageError: its journal cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal cannot be read.
     """
     refuse_foreign(directory.path)
     with open_saved(directory.journal) as saved:
@@ -63,8 +62,7 @@ def read_again(directory: RunDirectory) -> RunResult:
     """What a run came to, by its journal alone; no file is written.
 
     Raises:
-        StorageError: the journal is damaged.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: the journal is damaged.
     """
     tally = Tally()
     with open_saved(directory.journal, whole=True) as saved:
@@ -79,8 +77,7 @@ def remembered(directory: RunDirectory) -> Remembered:
 
     Raises:
         SettingsError: we are root, and it is another user's.
-        StorageError: its journal cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal cannot be read.
     """
     refuse_foreign(directory.path)
     with open_saved(directory.journal) as saved:

@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.dispatcher import sign_as
+from orchestrator.engine.departures import Signer
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.calls import MAX_CMS_VDN_ID, Calls, calls_request, read_calls
 from orchestrator.isales.client import IsalesClient, NotSentError
@@ -22,7 +22,7 @@ from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable
 
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.departures import SharedRate
@@ -176,6 +176,8 @@ class _Line:
         settings: Settings,
         transport: Transport,
         shared: SharedRate | None,
+        *,
+        is_same_server: bool,
     ) -> None:
         self._context = context
         self._settings = settings
@@ -183,8 +185,11 @@ class _Line:
         self._shared = shared
         self._pacer = Pacer(CALLS_SHARE * settings.pace.rate_per_s)
         self._echo = EchoMask(settings.credentials.secret_key)
-        self._is_same_server = _address(settings.cms.base_url) == _address(settings.server.base_url)
-        self._body = ""
+        self._is_same_server = is_same_server
+        # with what this run has learnt about the server's signature
+        dispatcher = context.dispatcher
+        self._signer = Signer(settings.credentials, dispatcher.auth_state, context.clock)
+        self.sign = self._signer.sign
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -207,7 +212,7 @@ class _Line:
                 held.callback(shared.close)
             if isinstance(transport, IsalesClient):
                 await held.enter_async_context(transport)
-            yield cls(context, settings, transport, shared)
+            yield cls(context, settings, transport, shared, is_same_server=is_same)
 
     async def ask(self, ref: CampaignRef) -> Calls:
         """Ask about one campaign, once.
@@ -216,7 +221,7 @@ class _Line:
             StoppedError: the run is ending.
         """
         request = calls_request(ref, cc_id=self._settings.cms.cc_id)
-        self._body = request.body
+        self._signer.body = request.body
         try:
             answer = await self._transport.send(request, self)
         except NotSentError:
@@ -245,19 +250,6 @@ class _Line:
     def _check(self) -> None:
         if self._context.stopping.is_stopping:
             raise NotSentError
-
-    def sign(self, method: str, path: str, query_string: str, headers: Mapping[str, str]) -> str:
-        """Sign with what this run has learnt about the server's signature."""
-        return sign_as(
-            self._settings.credentials,
-            self._context.dispatcher.auth_state,
-            self._context.clock,
-            method=method,
-            path=path,
-            query_string=query_string,
-            headers=headers,
-            body=self._body,
-        )
 
 
 def _address(base_url: str) -> tuple[str, str, int]:

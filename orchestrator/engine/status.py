@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import new_record
+from orchestrator.engine.context import build_context
 from orchestrator.engine.emergency import Emergency
+from orchestrator.engine.options import PauseAllOptions
 from orchestrator.engine.passes import make_pass
-from orchestrator.engine.run import RunSpec, build_context, perform
+from orchestrator.engine.run import RunSpec, perform
 from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.status import VdnStatus, status_exit_code
 from orchestrator.reports.summary import Ended
 from orchestrator.store import PlanWriter, ProcessRecord
-from orchestrator.store.rate_file import FOLDER
+from orchestrator.store.rate_file import has_shared_rate
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
@@ -57,14 +60,11 @@ async def status(
     """
     settings = replace(settings, retry=replace(settings.retry, patience_s=_PATIENCE_S))
     # Nothing is left behind; where no run has ever sent, there is no rate to share.
-    is_there = settings.cluster.database_url is not None or (settings.state_dir / FOLDER).is_dir()
-    shared = environment.shares_rate and is_there
-    environment = replace(environment, shares_rate=shared)
-    record = new_record(
-        environment, settings, kind=RunKind.PAUSE_ALL, directory=None, reason="", dry_run=True,
-        vdns=vdns,
-    )  # fmt: skip
-    in_memory = PlanWriter(None).finish(record)
+    shares_rate = environment.shares_rate and has_shared_rate(settings)
+    environment = replace(environment, shares_rate=shares_rate)
+    options = PauseAllOptions(vdns, dry_run=True)
+    record = new_record(environment, settings, RunKind.PAUSE_ALL, None, options)
+    in_memory = PlanWriter(None).finish(record._replace(vdns=vdns))
     # As a list: an emergency would take the rate first, and never give up.
     spec = RunSpec(kind=RunKind.PAUSE, settings=settings, journal=in_memory, directory=None)
     journal = environment.make_store(in_memory, keep_going=True)
@@ -93,12 +93,10 @@ class _Looking:
         context.progress.phase = "reading"
         each = self.emergency.each
         vdns = self.emergency.vdns
-        await each(self._prove if self.proves else self._pass, vdns.by_id.values())
+        look = self._prove if self.proves else partial(make_pass, self.emergency)
+        await each(look, vdns.by_id.values())
         if self.proves and all(vdns.is_quiet(vdn) for vdn in vdns.by_id.values()):
             await self.emergency.prove_together(until_s=context.clock.now_s())
-
-    async def _pass(self, vdn: Vdn) -> None:
-        await make_pass(self.emergency, vdn)
 
     async def _prove(self, vdn: Vdn) -> None:
         context = self.emergency.context

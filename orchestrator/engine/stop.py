@@ -147,14 +147,10 @@ def heed_signals(
         taken(number.name)
 
     for number in _SIGNALS:
-        if number is signal.SIGHUP and not hangup_ends:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, _ignore)
-            continue
         if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue
-        loop.add_signal_handler(number, on_signal, number)
-
-
-def _ignore() -> None:
-    """Do nothing: a dropped ssh connection does not stop an emergency."""
+        if number is signal.SIGHUP and not hangup_ends:
+            # a dropped ssh connection does not stop an emergency
+            loop.add_signal_handler(number, lambda: None)
+        else:
+            loop.add_signal_handler(number, on_signal, number)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.saved import id_of, read_again
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.rows import iso_time
-from orchestrator.store.lock_owner import holds_lock, is_frozen
+from orchestrator.store.kernel import holds_lock, is_frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def stop_run(directory: RunDirectory, *, wait_s: float = WAIT_S) -> Halt:
     """
     run_id = id_of(directory)
     with _only_one(directory) as is_alone, contextlib.ExitStack() as held:
-        holder = _holder(directory)
+        holder = _holder(directory, run_id)
         handle = _handle(holder, run_id)
         held.callback(os.close, handle)
         # The handle is that of whoever has the pid now; only then is it asked what it holds.
@@ -102,10 +102,10 @@ def _only_one(directory: RunDirectory) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _holder(directory: RunDirectory) -> Holder:
-    run_id, holder = id_of(directory), directory.holder()
+def _holder(directory: RunDirectory, run_id: str) -> Holder:
+    holder = directory.holder()
     if not directory.is_live:
-        raise _not_live(directory)
+        raise _not_live(directory, run_id)
     if holder is None:
         raise _uncertain(run_id, "it is not written there whose process that is")
     if holder.host != (host := os.uname().nodename):
@@ -117,8 +117,7 @@ def _holder(directory: RunDirectory) -> Holder:
     return holder
 
 
-def _not_live(directory: RunDirectory) -> RefusedError:
-    run_id = id_of(directory)
+def _not_live(directory: RunDirectory, run_id: str) -> RefusedError:
     try:
         facts = read_again(directory).facts
     except OrchestratorError as error:

@@ -7,20 +7,19 @@ says so.
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import takewhile
+from typing import TYPE_CHECKING
 
-from orchestrator.engine.reconcile import changed_by
-from orchestrator.engine.undone import find_undone, is_stop, shortened, vdns_of
+from orchestrator.engine.reconcile import changed_by, unseen_record
+from orchestrator.engine.undone import find_undone, read_stop, shortened, vdns_of
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.isales.verdict import Kind
 from orchestrator.model import Status
 from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.policy.quiet import LagMeter
 from orchestrator.reports.rows import RunKind
-from orchestrator.store import MarkState, OutcomeRecord, Standing, open_saved
-from orchestrator.store.marks import read_marks
-from orchestrator.store.registry import known_runs
+from orchestrator.store import Standing, open_saved
+from orchestrator.store.registry import newest_runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -32,20 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.store import Known, RunRecord
     from orchestrator.store.registry import KnownRun
     from orchestrator.store.run_dir import RunDirectory
-
-#: other runs that are looked into, the newest first
-_RUNS_READ = 200
-
-
-class Stop(NamedTuple):
-    """A run that turned something off."""
-
-    record: RunRecord
-    refs: frozenset[CampaignRef]
-    #: of these, what no restore has started again
-    off: frozenset[CampaignRef]
-    #: it began after the run in question
-    is_newer: bool
 
 
 def refuse_if_overtaken(record: RunRecord, state_dir: Path) -> None:
@@ -63,7 +48,7 @@ def refuse_if_overtaken(record: RunRecord, state_dir: Path) -> None:
 
 def _refuse_if_restored_since(record: RunRecord, state_dir: Path) -> None:
     """A stop finds anew what runs: it would pause all that was started again, and ask nobody."""
-    for run in islice(known_runs(state_dir), _RUNS_READ):
+    for run in newest_runs(state_dir):
         if run.run_id == record.run_id:
             return
         vdns = sorted(set(record.vdns) & _restored_in(run, record.fingerprint))
@@ -91,7 +76,7 @@ def _restored_in(run: KnownRun, fingerprint: str) -> set[int]:
 
 def _refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
     vdns = set(vdns_of(find_undone(record, state_dir)))
-    for stop in _stops_since(record.run_id, record.fingerprint, state_dir):
+    for stop in _stops_since(record, state_dir):
         stopped = vdns & {ref.vdn_id for ref in stop.refs}
         if stopped:
             named = " ".join(map(str, sorted(stopped)))
@@ -108,19 +93,19 @@ def stopped_again(undone: Undone, state_dir: Path) -> dict[CampaignRef, str]:
     restored = {
         ref: mark.run_id
         for ref, mark in undone.marks.items()
-        if mark.state is MarkState.RESTORED and mark.run_id
+        if undone.is_restored(ref) and mark.run_id
     }
     if not restored:
         return {}
-    order = [run.run_id for run in islice(known_runs(state_dir), _RUNS_READ)]
+    order = [run.run_id for run in newest_runs(state_dir)]
     newer = {restore: set(order[: order.index(restore)]) for restore in set(restored.values())
              if restore in order}  # fmt: skip
     found: dict[CampaignRef, str] = {}
-    for stop in _stops_since(undone.record.run_id, undone.record.fingerprint, state_dir):
+    for stop in _stops_since(undone.record, state_dir):
         for ref in stop.refs & restored.keys() - found.keys():
             # the newest run that turned it off says how it is
             is_since = stop.record.run_id in newer.get(restored[ref], ())
-            found[ref] = stop.record.run_id if is_since and ref in stop.off else ""
+            found[ref] = stop.record.run_id if is_since and not stop.is_restored(ref) else ""
     return {ref: run_id for ref, run_id in found.items() if run_id}
 
 
@@ -133,13 +118,12 @@ def other_stop_of(source: RunDirectory, pairs: Collection[tuple[int, int]], stat
         state_dir: whose runs.
 
     Raises:
-        StorageError: the journal of `source` cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: the journal of `source` cannot be read.
     """
     with open_saved(source.journal) as saved:
-        record = saved.record()
-    for run in islice(known_runs(state_dir), _RUNS_READ):
-        stop = _read(run, record.fingerprint, is_newer=False)
+        fingerprint = saved.record().fingerprint
+    for run in newest_runs(state_dir):
+        stop = read_stop(run.directory, fingerprint)
         if stop and set(pairs) <= {(ref.vdn_id, ref.campaign_id) for ref in stop.refs}:
             return run.run_id
     return ""
@@ -156,32 +140,30 @@ async def name_newer_stops(context: RunContext, undone: Undone, state_dir: Path)
     if not overtaken:
         return
     record = await context.journal.read(lambda saved: saved.record())
-    stops = await asyncio.to_thread(
-        lambda: list(_stops_since(record.run_id, record.fingerprint, state_dir, live_too=True))
+    newer, older = await asyncio.to_thread(
+        lambda: (list(_stops_since(record, state_dir)), list(_live_stops_before(record, state_dir)))
     )
     named = [
-        OutcomeRecord(
-            seq=known.seq,
-            ref=known.ref,
-            decision=Decision(Outcome.FAILED, known.evidence, changed_by(known)),
-            standing=known.standing or Standing.FINAL,
-            settled_at_ms=known.settled_at_ms or context.clock.wall_ms(),
-            state_after=Status.SUSPENDED,
-            seen_at_ms=known.settled_at_ms,
-            error=f"stopped again by {_words(stop.record)}",
-        )
+        unseen_record(
+            context,
+            known,
+            Decision(Outcome.FAILED, known.evidence, changed_by(known)),
+            known.standing or Standing.FINAL,
+            f"stopped again by {_words(stop.record)}",
+            known.settled_at_ms,
+        )._replace(state_after=Status.SUSPENDED, seen_at_ms=known.settled_at_ms)
         for known in overtaken
-        if (stop := next((one for one in stops if _is_undone_by(known, one)), None))
+        if (stop := _stopped_by(known, newer, older))
     ]
     if named:
         context.lag = LagMeter()  # a stop looks like a listing that is old
         await context.complete(*named, confirms=True)
 
 
-def _is_undone_by(known: Known, stop: Stop) -> bool:
-    """Whether this stop is why a campaign is suspended; an older one may be, in its hold."""
-    is_ours = stop.is_newer or known.history.last is Kind.ACCEPTED
-    return is_ours and known.ref in stop.refs
+def _stopped_by(known: Known, newer: list[Undone], older: list[Undone]) -> Undone | None:
+    """The stop that is why a campaign is suspended; an older one may be, in its hold."""
+    may_be = newer + older if known.history.last is Kind.ACCEPTED else newer
+    return next((stop for stop in may_be if known.ref in stop.refs), None)
 
 
 def _words(record: RunRecord) -> str:
@@ -191,38 +173,20 @@ def _words(record: RunRecord) -> str:
     )
 
 
-def _stops_since(
-    run_id: str, fingerprint: str, state_dir: Path, *, live_too: bool = False
-) -> Iterator[Stop]:
-    """The stops of this server that began after a run, the newest first.
-
-    Args:
-        run_id: the run.
-        fingerprint: the server.
-        state_dir: whose runs.
-        live_too: an older one that goes on counts as well: a hold pauses what is started.
-    """
-    is_older = False
-    for run in islice(known_runs(state_dir), _RUNS_READ):
-        if run.run_id == run_id:
-            is_older = True
-            if not live_too:
-                return
-        elif not is_older or run.directory.is_live:
-            stop = _read(run, fingerprint, is_newer=not is_older)
-            if stop is not None:
-                yield stop
+def _stops_since(record: RunRecord, state_dir: Path) -> Iterator[Undone]:
+    """The stops of this server that began after a run, the newest first."""
+    for run in newest_runs(state_dir):
+        if run.run_id == record.run_id:
+            return
+        if stop := read_stop(run.directory, record.fingerprint):
+            yield stop
 
 
-def _read(run: KnownRun, fingerprint: str, *, is_newer: bool) -> Stop | None:
-    try:
-        with open_saved(run.directory.journal) as saved:
-            record = saved.record()
-            if not (is_stop(record, fingerprint) and saved.may_have_changed()):
-                return None
-            refs = frozenset(one.ref for one in saved.restorable())
-            marks = read_marks(run.directory.path, saved.marks())
-    except OrchestratorError:
-        return None
-    started = {ref for ref, mark in marks.items() if mark.state is MarkState.RESTORED}
-    return Stop(record, refs, refs - started, is_newer)
+def _live_stops_before(record: RunRecord, state_dir: Path) -> Iterator[Undone]:
+    """The stops that began before a run and go on: a hold pauses what is started."""
+    runs = iter(newest_runs(state_dir))
+    for _ in takewhile(lambda run: run.run_id != record.run_id, runs):
+        pass
+    for run in runs:
+        if run.directory.is_live and (stop := read_stop(run.directory, record.fingerprint)):
+            yield stop

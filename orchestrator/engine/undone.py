@@ -6,8 +6,9 @@ Its journal is read and never written: what restores have done is in marks.jsonl
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import OLD_MS, check_wanted, hold
@@ -24,12 +25,11 @@ from orchestrator.reports.undo import OtherRun, UndoFacts
 from orchestrator.settings.schema import DATABASE_URL
 from orchestrator.store import MarkState, Reason, open_saved
 from orchestrator.store.marks import MarkFile, read_marks
-from orchestrator.store.registry import find_by_id, known_runs
+from orchestrator.store.registry import find_by_id, newest_runs
 from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from pathlib import Path
 
     from orchestrator.engine.options import RestoreOptions
     from orchestrator.engine.run import Environment
@@ -44,8 +44,6 @@ _NAMES = 5
 _IDS = 20
 #: letters of a list in a reason: it stands in many rows
 _LIST_LIMIT = 80
-#: other runs that are looked into, the newest first
-_RUNS_READ = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,16 @@ class Undone:
     marks: dict[CampaignRef, Mark]
     #: where restores on other machines see that; None: there are none
     shared: SharedMarks | None = None
+
+    @property
+    def refs(self) -> set[CampaignRef]:
+        """What it turned off."""
+        return {one.ref for one in self.candidates}
+
+    def is_restored(self, ref: CampaignRef) -> bool:
+        """Whether a restore has started a campaign again."""
+        mark = self.marks.get(ref)
+        return mark is not None and mark.state is MarkState.RESTORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +87,7 @@ async def read_undone(directory: RunDirectory, environment: Environment) -> Undo
     """Read the run that is to be undone, checked from end to end.
 
     Raises:
-        StorageError: its journal or its marks cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal or its marks cannot be read.
         NotBegunError: a stop came meanwhile.
         UsageError: there is nothing to undo in a run of its kind.
     """
@@ -107,8 +114,7 @@ async def look_at_undone(directory: RunDirectory) -> Undone:
     """Read the run for a preview: quicker, because whoever starts something checks it first.
 
     Raises:
-        StorageError: its journal or its marks cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal or its marks cannot be read.
         UsageError: there is nothing to undo in a run of its kind.
     """
 
@@ -123,17 +129,16 @@ async def look_at_undone(directory: RunDirectory) -> Undone:
 
 def _refuse_if_pointless(record: RunRecord) -> None:
     if record.kind is RunKind.RESTORE:
-        raise UsageError(
-            f"run {record.run_id} is a restore: there is nothing to turn back on."
-            " Nothing was sent.",
-            advice=f"it undid run {record.source_run}; `orchestrator runs` lists all runs",
-        )
-    if record.dry_run:
-        raise UsageError(
-            f"run {record.run_id} is a dry run: there is nothing to turn back on."
-            " Nothing was sent.",
-            advice="`orchestrator runs` lists the runs",
-        )
+        what = "a restore"
+        advice = f"it undid run {record.source_run}; `orchestrator runs` lists all runs"
+    elif record.dry_run:
+        what, advice = "a dry run", "`orchestrator runs` lists the runs"
+    else:
+        return
+    raise UsageError(
+        f"run {record.run_id} is {what}: there is nothing to turn back on. Nothing was sent.",
+        advice=advice,
+    )
 
 
 def _read_whole(directory: RunDirectory, stopping: Stopping) -> Undone:
@@ -206,7 +211,7 @@ def find_undone(record: RunRecord, state_dir: Path) -> RunDirectory:
     Raises:
         UsageError: it is gone.
     """
-    there = RunDirectory(_path_of(record))
+    there = RunDirectory(Path(record.source_dir))
     if there.has_journal:
         return there
     try:
@@ -220,39 +225,33 @@ def find_undone(record: RunRecord, state_dir: Path) -> RunDirectory:
         ) from error
 
 
-def _path_of(record: RunRecord) -> Path:
-    from pathlib import Path  # noqa: PLC0415 - only here
-
-    return Path(record.source_dir)
-
-
 def vdns_of(directory: RunDirectory) -> tuple[int, ...]:
     """The VDNs in which a run turned something off; of one that did not, those it was for.
 
     Raises:
-        StorageError: its journal cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal cannot be read.
     """
     with open_saved(directory.journal) as saved:
         found = {one.ref.vdn_id for one in saved.restorable()}
         return tuple(sorted(found)) or saved.record().vdns
 
 
-def is_stop(record: RunRecord, fingerprint: str) -> bool:
-    """Whether a run was to stop campaigns of this server."""
-    return (
-        record.kind is not RunKind.RESTORE
-        and not record.dry_run
-        and record.fingerprint == fingerprint
-    )
+def read_stop(directory: RunDirectory, fingerprint: str, *, since_ms: int = 0) -> Undone | None:
+    """A run that turned something off there, since then; None: it did not, or cannot be read."""
+    with suppress(OrchestratorError), open_saved(directory.journal) as saved:
+        record = saved.record()
+        is_stop = record.kind is not RunKind.RESTORE and not record.dry_run
+        is_meant = record.fingerprint == fingerprint and record.started_at_ms >= since_ms
+        if is_stop and is_meant and saved.may_have_changed():
+            return _undone(directory, saved)
+    return None
 
 
 def turned_off(directory: RunDirectory) -> frozenset[tuple[int, int]]:
     """What a run turned off, as VDN and campaign id.
 
     Raises:
-        StorageError: its journal cannot be read.
-        JournalMismatchError: another version wrote it.
+        StorageError, JournalMismatchError: its journal cannot be read.
     """
     with open_saved(directory.journal) as saved:
         return frozenset((one.ref.vdn_id, one.ref.campaign_id) for one in saved.restorable())
@@ -266,17 +265,14 @@ def choose(
 ) -> Choice:
     """Decide what starts again; for what was perhaps started, say what is known.
 
-    Args:
-        options: what is wanted.
-        undone: the run that is undone.
-        stopped_again: what a newer run has turned off since a restore started it, and that run.
+    `stopped_again` names the newer run that turned a campaign off since a restore started it.
     """
     reasons: dict[CampaignRef, Reason] = {}
     wanted: list[Restorable] = []
     restored_before = 0
     for one in undone.candidates:
         mark = undone.marks.get(one.ref)
-        if mark is not None and mark.state is MarkState.RESTORED:
+        if mark is not None and undone.is_restored(one.ref):
             newer = stopped_again.get(one.ref)
             since = f", stopped again since by run {newer}" if newer else ""
             restored_before += not newer
@@ -285,7 +281,11 @@ def choose(
         elif text := _reason(options, one, number_wanted=len(wanted)):
             reasons[one.ref] = Reason(text)
         elif mark is not None and mark.state is MarkState.INTENDED and not options.include_inferred:
-            reasons[one.ref] = Reason(_perhaps_started(mark), is_doubt=True)
+            text = (
+                f"restore {mark.run_id or 'before'} was interrupted and may have started it; it is"
+                " left alone, --include-inferred starts it too"
+            )
+            reasons[one.ref] = Reason(text, is_doubt=True)
         else:
             wanted.append(one)
     return Choice(wanted, reasons, restored_before, stopped_again)
@@ -304,13 +304,6 @@ def _reason(options: RestoreOptions, one: Restorable, *, number_wanted: int) -> 
     if options.limit is not None and number_wanted >= options.limit:
         return f"over --limit {options.limit}"
     return ""
-
-
-def _perhaps_started(mark: Mark) -> str:
-    return (
-        f"restore {mark.run_id or 'before'} was interrupted and may have started it; it is left"
-        " alone, --include-inferred starts it too"
-    )
 
 
 def shortened(text: str) -> str:
@@ -361,7 +354,7 @@ def undo_facts(undone: Undone, choice: Choice, state_dir: Path) -> UndoFacts:
     names: dict[str, list[str]] = {}
     for one in undone.candidates:
         reason = choice.reasons.get(one.ref)
-        is_on = _is_restored(undone.marks.get(one.ref)) and one.ref not in choice.stopped_again
+        is_on = undone.is_restored(one.ref) and one.ref not in choice.stopped_again
         if reason is not None and not is_on:
             names.setdefault(reason.text, []).append(one.name or str(one.ref.campaign_id))
     by_number = sorted(names.items(), key=lambda pair: -len(pair[1]))
@@ -386,37 +379,19 @@ def _others(undone: Undone, state_dir: Path) -> Iterable[OtherRun]:
 
     Of each campaign the newest run that turned it off counts, and only while it is not restored.
     """
-    told = {one.ref for one in undone.candidates}
+    record, told = undone.record, undone.refs
     vdns = {ref.vdn_id for ref in told}
-    for run in islice(known_runs(state_dir), _RUNS_READ):
-        if run.run_id == undone.record.run_id:
+    for run in newest_runs(state_dir):
+        if run.run_id == record.run_id:
             continue
-        try:
-            other = _if_near(run.directory, undone.record)
-        except OrchestratorError:
-            continue  # `runs` says of it that it cannot be read
+        since_ms = record.started_at_ms - OLD_MS
+        other = read_stop(run.directory, record.fingerprint, since_ms=since_ms)
         if other is None:
             continue
         more = {one.ref for one in other.candidates if one.ref.vdn_id in vdns and not one.inferred}
         more -= told
         told |= more
-        off = sum(not _is_restored(other.marks.get(ref)) for ref in more)
+        off = sum(not other.is_restored(ref) for ref in more)
         if off:
-            record = other.record
-            yield OtherRun(record.run_id, record.kind, record.operator, record.started_at_ms, off)
-
-
-def _is_restored(mark: Mark | None) -> bool:
-    return mark is not None and mark.state is MarkState.RESTORED
-
-
-def _if_near(directory: RunDirectory, undone: RunRecord) -> Undone | None:
-    with open_saved(directory.journal) as saved:
-        record = saved.record()
-        if (
-            not is_stop(record, undone.fingerprint)
-            or record.started_at_ms < undone.started_at_ms - OLD_MS
-            or not saved.may_have_changed()
-        ):
-            return None
-        return _undone(directory, saved)
+            by = other.record
+            yield OtherRun(by.run_id, by.kind, by.operator, by.started_at_ms, off)

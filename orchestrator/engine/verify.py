@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import few_of_many, read_listing
@@ -24,21 +25,22 @@ from orchestrator.engine.reconcile import (
     known_rows,
     read_state,
     reconcile,
+    unseen_record,
     was_perhaps_sent,
 )
-from orchestrator.engine.worker import complete_campaign, last_attempt_number
+from orchestrator.engine.worker import complete_campaign
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action, CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import COURSES, Changed, Decision, Evidence, Outcome
 from orchestrator.policy.plan import Planned
-from orchestrator.store import OutcomeRecord, Standing
+from orchestrator.store import Standing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from orchestrator.engine.context import RunContext
     from orchestrator.isales.listing import Listing
-    from orchestrator.store import Known, VdnCount
+    from orchestrator.store import Known, OutcomeRecord, VdnCount
 
 _CHUNK = 200
 #: seconds between the looks at what contradicts itself
@@ -350,17 +352,18 @@ class _Verification:
         context.progress.reopened += len(again)
         source = COURSES[context.action].source
         wanted = [Planned(one.seq, one.ref, source) for one in again]
-        await run_pool(context, _each(wanted), self._put_once_more)
+        await run_pool(context, _each(wanted), partial(complete_campaign, context))
         accepted = {one.ref for one in again if one.history.accepted}
         for one in wanted:
             now = await known_campaign(context, one.ref)
             if now and one.ref in accepted and now.history.last is Kind.WRONG_STATE:
                 self.outdated.add(one.ref)
-                await context.complete(_outdated_record(context, now), confirms=True)
-
-    async def _put_once_more(self, planned: Planned) -> None:
-        number = await last_attempt_number(self.context, planned)
-        await complete_campaign(self.context, planned, attempts_before=number, last_round=True)
+                # It is suspended: the server says so; only the listing does not know yet.
+                decision = Decision(COURSES[context.action].done, Evidence.ACCEPTED, Changed.YES)
+                made = unseen_record(
+                    context, now, decision, Standing.UNCHECKED, "", now.accepted_at_ms
+                )
+                await context.complete(made, confirms=True)
 
 
 async def verify_vdn(context: RunContext, count: VdnCount) -> None:
@@ -375,14 +378,3 @@ async def verify_vdn(context: RunContext, count: VdnCount) -> None:
 async def _each(campaigns: Iterable[Planned]) -> AsyncIterator[Planned]:
     for planned in campaigns:
         yield planned
-
-
-def _outdated_record(context: RunContext, known: Known) -> OutcomeRecord:
-    """It is suspended: the server says so; only the listing does not know yet."""
-    return OutcomeRecord(
-        seq=known.seq,
-        ref=known.ref,
-        decision=Decision(COURSES[context.action].done, Evidence.ACCEPTED, Changed.YES),
-        standing=Standing.UNCHECKED,
-        settled_at_ms=known.accepted_at_ms or context.clock.wall_ms(),
-    )

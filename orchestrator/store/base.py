@@ -181,9 +181,6 @@ class Reading(Protocol):
     def open_vdn_counts(self) -> Awaitable[list[VdnCount]]:
         """The VDNs of the plan that have something not final, and how much of it."""
 
-    def refs(self) -> Awaitable[dict[int, CampaignRef]]:
-        """Place → campaign of a whole plan; for a restore, whose plan is short."""
-
     def restorable(self) -> Awaitable[list[Restorable]]:
         """The campaigns that this run has changed so far, in order."""
 
@@ -288,10 +285,7 @@ class Journal(Saved, Protocol):
     """A run on record that nobody works on yet."""
 
     def start(self, *, keep_going: bool) -> Store:
-        """Let this process work on it.
-
-        Args:
-            keep_going: go on in memory when the disk fails.
+        """Let this process work on it; with `keep_going`, in memory when the disk fails.
 
         Raises:
             StorageError: it cannot be read.

@@ -67,15 +67,12 @@ class GrownFile:
             raise _failed(self._path, "written", error) from error
 
     def close(self) -> None:
-        """Let go of it."""
         os.close(self._descriptor)
 
     def __enter__(self) -> Self:
-        """It is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
         self.close()
 
 

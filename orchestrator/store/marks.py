@@ -35,11 +35,7 @@ _CUT = re.compile(r'\{"vdn_id": ([0-9]{1,4}), "campaign_id": ([0-9]{1,19}),', re
 
 
 def read_marks(folder: Path, older: Mapping[CampaignRef, Mark]) -> dict[CampaignRef, Mark]:
-    """What restores have done with each campaign of a run.
-
-    Args:
-        folder: the run's directory.
-        older: what is in its journal.
+    """What restores have done with each campaign of a run; `older` is what its journal says.
 
     Raises:
         StorageError: the file cannot be read.
@@ -78,11 +74,7 @@ class MarkFile:
     """The marks of a run, open for a restore that holds that run's directory."""
 
     def __init__(self, folder: Path, *, shared: SharedMarks | None = None) -> None:
-        """Open them.
-
-        Args:
-            folder: the run's directory.
-            shared: where other machines see them; what it refuses is not written here.
+        """Open them; what the `shared` ones of other machines refuse is not written here.
 
         Raises:
             StorageError: they cannot be written.

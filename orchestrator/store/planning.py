@@ -18,6 +18,7 @@ from orchestrator.isales.strict_json import storable
 from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.policy.plan import PlanCounts
 from orchestrator.store.base import Standing
+from orchestrator.store.run_dir import file_mode
 from orchestrator.store.run_record import to_meta
 from orchestrator.store.sqlite import SqliteJournal
 from orchestrator.store.tables import (
@@ -29,6 +30,7 @@ from orchestrator.store.tables import (
     put_many,
     set_durable,
 )
+from orchestrator.store.writer import memory_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,9 +82,7 @@ class PlanWriter:
     ) -> None:
         """Begin a part next to `path` (the journal to be), or in memory when there is no disk.
 
-        Args:
-            path: None: in memory.
-            is_unwanted: asked now and then; true ends what is being done with a StorageError.
+        `is_unwanted` is asked now and then; true ends what is being done with a StorageError.
 
         Raises:
             StorageError: the part cannot be created.
@@ -109,9 +109,9 @@ class PlanWriter:
 
     def _open(self) -> sqlite3.Connection:
         if self._part is None:
-            return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+            return memory_connection()
         self._part.unlink(missing_ok=True)
-        mode = 0o660 if self._part.parent.stat().st_mode & 0o2000 else 0o600
+        mode = file_mode(self._part.parent)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._part, flags, mode)
         try:

@@ -253,6 +253,12 @@ class RateFile:
         self.turn = Turn(0.0, -math.inf)
 
 
+def has_shared_rate(settings: Settings) -> bool:
+    """Whether a run of the state directory has ever sent, or there is a cluster."""
+    folder = settings.state_dir / FOLDER
+    return settings.cluster.database_url is not None or os.path.isdir(folder)  # noqa: PTH112 - False too where we may not look
+
+
 def share_rate(
     settings: Settings, clock: Clock, *, emergency: bool, warn: Callable[[str], None]
 ) -> RateFile | OwnOrSharedPace:

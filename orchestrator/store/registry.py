@@ -38,6 +38,8 @@ REGISTRY = "runs.jsonl"
 _BYTES_MAX = 1 << 28
 #: some hundred lines
 _TAIL_BYTES = 1 << 16
+#: other runs that are looked into
+RUNS_READ = 200
 
 
 class KnownRun(NamedTuple):
@@ -124,7 +126,7 @@ def _registered(state_dir: Path) -> Iterator[KnownRun]:
         yield KnownRun(run_id, path)
 
 
-def newest_runs(state_dir: Path, number: int) -> tuple[KnownRun, ...]:
+def newest_runs(state_dir: Path, number: int = RUNS_READ) -> tuple[KnownRun, ...]:
     """The first of `known_runs`, from the end of the register alone where that has so many."""
     found: list[KnownRun] = []
     ids: set[str] = set()
@@ -210,9 +212,7 @@ def _check_ours(found: os.stat_result, path: Path) -> None:
 def _entries(state_dir: Path, *, last: int = _BYTES_MAX) -> Iterator[tuple[str, str, bool]]:
     """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone".
 
-    Args:
-        state_dir: whose.
-        last: so many bytes of the end are read; a line that is cut is passed over.
+    `last` bytes of the end are read; a line that is cut is passed over.
     """
     path = state_dir / REGISTRY
     try:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.reports.files import without_waiting
+from orchestrator.store.kernel import refuse_network_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,16 +45,10 @@ LEFTOVER = re.compile(
 REPORT_FILES = r"(results|failed)\.csv|summary\.json|report\.(html|xlsx)"
 #: what a run without remarks consists of
 _OWN_FILE = re.compile(rf"{re.escape(JOURNAL)}(-wal|-shm)?|{REPORT_FILES}", re.ASCII)
-#: how the kernel writes white space and backslashes in a mount point
-_OCTAL = re.compile(r"\\([0-7]{3})", re.ASCII)
 #: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
 _LOCK_TRIES = 10
 _LOCK_TRY_S = 0.02
 _ADVICE = "give --run-dir an empty or a new directory"
-_MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"}
-)
 
 
 class Holder(NamedTuple):
@@ -106,7 +101,7 @@ class RunDirectory:
             raise StorageError(f"{self.path}: {error.strerror}") from error
         if not take_lock(descriptor):
             os.close(descriptor)
-            raise self._taken()
+            raise self.refusal()
         if not _is_still(self.path, descriptor):
             os.close(descriptor)
             raise StorageError(
@@ -114,7 +109,14 @@ class RunDirectory:
             )
         self._descriptor = descriptor
         self._holder = Holder(os.getpid(), host, since)
-        self._tell_holder(self._holder)
+        try:
+            self._write_holder(self._holder)
+        except OSError as error:
+            self.release()
+            raise StorageError(
+                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
+                advice="make room there, or correct the rights",
+            ) from error
 
     def note_ending(self, why: str) -> None:
         """Say that the process that works here is ending: a second signal would cut it off."""
@@ -137,26 +139,22 @@ class RunDirectory:
         try:
             with open(self.path / HOLDER, "rb", opener=without_waiting) as file:
                 told = json.loads(file.read())
-            return Holder(
-                int(told["pid"]), str(told["host"])[:80], str(told["since"])[:40]
-            )._replace(ending=str(told.get("ending", ""))[:200])
+            host, since, ending = str(told["host"]), str(told["since"]), str(told.get("ending", ""))
+            return Holder(int(told["pid"]), host[:80], since[:40], ending[:200])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def _taken(self) -> RefusedError:
-        holder = self.holder()
-        who = str(holder) if holder else "another process"
-        return RefusedError(
-            f"run {self.path.name} is being worked on by {who}. Nothing was sent.",
-            advice=f"wait for it, or end it as Ctrl-C would: `orchestrator stop {self._called()}`",
-        )
-
-    def _called(self) -> str:
-        """How a command names this run: by its id, or by its directory if that is no id."""
+    def refusal(self) -> RefusedError:
+        """Why nobody else can work here; a command names the run by its id, or its directory."""
         import shlex  # noqa: PLC0415 - for a refusal
 
         name = self.path.name
-        return name if _RUN_ID.fullmatch(name) else shlex.quote(str(self.path))
+        called = name if is_run_id(name) else shlex.quote(str(self.path))
+        return RefusedError(
+            f"run {name} is being worked on by {self.holder() or 'another process'}."
+            " Nothing was sent.",
+            advice=f"wait for it, or end it as Ctrl-C would: `orchestrator stop {called}`",
+        )
 
     @property
     def is_live(self) -> bool:
@@ -181,16 +179,6 @@ class RunDirectory:
                 if _OWN_FILE.fullmatch(child.name):
                     child.unlink(missing_ok=True)
         self.remove_if_empty()
-
-    def _tell_holder(self, holder: Holder) -> None:
-        try:
-            self._write_holder(holder)
-        except OSError as error:
-            self.release()
-            raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
-                advice="make room there, or correct the rights",
-            ) from error
 
     def _write_holder(self, holder: Holder) -> None:
         temporary = self.path / _NEXT_HOLDER
@@ -314,43 +302,6 @@ def whole_path(given: Path | str) -> Path:
         ) from error
 
 
-def refuse_network_file_system(path: Path, *, mounts: Path = _MOUNTS) -> None:
-    """Refuse a place where a lock does not hold between hosts.
-
-    Raises:
-        SettingsError: it is on a network file system.
-    """
-    kind = file_system_of(path, mounts=mounts)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        raise SettingsError(
-            f"{path} is on a network file system ({kind}), where two hosts could work on one run."
-            " Nothing was sent.",
-            key="state.dir",
-            advice="put the state directory on a local disk",
-        )
-
-
-def file_system_of(path: Path, *, mounts: Path = _MOUNTS) -> str:
-    """The kind of file system that a path is (or would be) on; empty where that is unknown."""
-    try:
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return ""
-    whole = os.path.realpath(path)
-    best = ""
-    kind = ""
-    for line in lines:
-        fields, _, after = line.partition(" - ")
-        parts = fields.split(" ")
-        if len(parts) < 5 or not after:
-            continue
-        mount = _OCTAL.sub(lambda found: chr(int(found[1], 8)), parts[4])
-        inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, after.split(" ")[0]
-    return kind
-
-
 def own_runs(state_dir: Path) -> Iterator[str]:
     """The names of the directories below a state directory that are run ids, in no order."""
     try:
@@ -404,7 +355,7 @@ def _check_empty(path: Path) -> None:
         rival = RunDirectory(path)
         if rival.is_live:
             # the same command, started at the same moment, was quicker
-            raise rival._taken()  # noqa: SLF001 - the same words for the same refusal
+            raise rival.refusal()
         raise UsageError(
             f"{path} holds something that is not a run ({foreign[0]}). Nothing was sent.",
             advice=_ADVICE,

@@ -119,6 +119,11 @@ class RunRecord(NamedTuple):
         return self.server_name or (url.host if isinstance(url, ServerUrl) else "")
 
     @property
+    def is_verified(self) -> bool:
+        """Whether what counts as done is confirmed by a later look."""
+        return self.verify or self.kind is RunKind.RESTORE
+
+    @property
     def may_change(self) -> bool:
         """Whether campaigns may be changed in its name."""
         return self.confirmed or not self.asks
@@ -141,12 +146,7 @@ def to_meta(record: RunRecord) -> dict[str, str]:
 
 
 def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
-    """Notes as they go on record.
-
-    Args:
-        notes: what is new.
-        before: what is on record.
-    """
+    """Notes as they go on record, after what is there before."""
     texts: dict[str, str] = {}
     for name, value in notes.items():
         key = _KEYS.get(name, name)

@@ -39,12 +39,7 @@ class SharedMarks:
     """The marks of one run in the cluster's database; used by one thread at a time."""
 
     def __init__(self, url: Secret, run_id: str) -> None:
-        """Nothing is connected yet.
-
-        Args:
-            url: `cluster.database_url`.
-            run_id: the run that is undone.
-        """
+        """Nothing is connected yet; `run_id` is the run that is undone."""
         self._url = url
         self._run_id = run_id
         self._connection: psycopg.Connection[Any] | None = None
@@ -101,7 +96,6 @@ class SharedMarks:
                 )
 
     def close(self) -> None:
-        """Let go of the database."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None

@@ -17,9 +17,9 @@ from orchestrator.errors import StorageError
 from orchestrator.model import Action
 from orchestrator.reports.rows import RunKind
 from orchestrator.store import queries
+from orchestrator.store.histories import report_rows
 from orchestrator.store.run_record import Notes, from_meta, noted
 from orchestrator.store.tables import (
-    STEPS_BETWEEN_LOOKS,
     Row,
     check_whole,
     connect,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.reports.rows import ReportRow, SweepRecord
     from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord, Saved
     from orchestrator.store.run_record import RunRecord
-    from orchestrator.store.writer import Keeper, Writer
+    from orchestrator.store.writer import Keeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,13 +82,13 @@ class SqliteJournal:
     def rows(self) -> Iterator[ReportRow]:
         record = self.record()
         action = Action.RESUME if record.kind is RunKind.RESTORE else Action.PAUSE
-        return queries.report_rows(
+        return report_rows(
             self.connection, action=action, run_id=record.run_id, planned_only=record.dry_run
         )
 
     def start(self, *, keep_going: bool) -> SqliteStore:
         keeper = self._keeper(keep_going=keep_going)
-        writer: Writer
+        writer: InlineWriter
         try:
             writer = ThreadWriter(keeper)
         except RuntimeError:  # no thread can be started
@@ -119,9 +119,7 @@ def open_saved(
     """
     with _as_old_as_before(path), contextlib.closing(connect_to_read(path)) as connection:
         if whole:
-            connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
-            check_whole(connection, path)
-            connection.set_progress_handler(None, 0)
+            check_whole(connection, path, is_unwanted=is_unwanted)
         try:
             yield SqliteJournal(connection, path)
         except sqlite3.Error as error:
@@ -147,9 +145,7 @@ def _as_old_as_before(path: Path) -> Iterator[None]:
 def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJournal:
     """An existing journal, checked from end to end, for a process that goes on with it.
 
-    Args:
-        path: its file.
-        is_unwanted: asked now and then; true ends the check with a StorageError.
+    `is_unwanted` is asked now and then; true ends the check with a StorageError.
 
     Raises:
         StorageError: it is damaged or cannot be opened.
@@ -157,9 +153,7 @@ def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJo
     """
     connection = connect(path)
     try:
-        connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
-        check_whole(connection, path)
-        connection.set_progress_handler(None, 0)
+        check_whole(connection, path, is_unwanted=is_unwanted)
         set_durable(connection)
     except BaseException:
         connection.close()
@@ -178,8 +172,15 @@ def _asks(
     return ask
 
 
-class _Reading:
-    """What a process asks."""
+class SqliteStore:
+    """The store of the process that works on a run."""
+
+    def __init__(self, writer: InlineWriter, path: Path | None = None) -> None:
+        self._writer = writer
+        self._path = path
+        self.process = 1
+
+    # -- what it asks -------------------------------------------------------------------------
 
     pending = _asks(queries.pending)
     undecided = _asks(queries.undecided)
@@ -192,17 +193,16 @@ class _Reading:
     has_retries = _asks(queries.has_retries)
     vdn_counts = _asks(queries.vdn_counts)
     open_vdn_counts = _asks(queries.open_vdn_counts)
-    refs = _asks(queries.refs)
     restorable = _asks(queries.restorable)
 
+    def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Ask in order with the writes before."""
+        return self._writer.read(query)
 
-class _Recording:
-    """What a process writes down."""
+    def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
+        return self.ask(lambda connection: operation(SqliteJournal(connection)))
 
-    def __init__(self, writer: Writer, path: Path | None = None) -> None:
-        self._writer = writer
-        self._path = path
-        self.process = 1
+    # -- what it writes down ------------------------------------------------------------------
 
     def begin_process(self, begun: ProcessRecord) -> asyncio.Future[int]:
         def begin(connection: sqlite3.Connection) -> int:
@@ -313,20 +313,11 @@ class _Recording:
     def _put(self, table: str, row: Row) -> asyncio.Future[None]:
         return self._writer.submit(Rows(((table, row),)))
 
-
-class SqliteStore(_Recording, _Reading):
-    """The store of the process that works on a run."""
+    # -- around it ----------------------------------------------------------------------------
 
     @property
     def failure(self) -> StorageError | None:
         return self._writer.failure
-
-    def ask(self, query: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Ask in order with the writes before."""
-        return self._writer.read(query)
-
-    def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
-        return self.ask(lambda connection: operation(SqliteJournal(connection)))
 
     def find_damage(self) -> asyncio.Future[StorageError | None]:
         return self.ask(partial(find_damage, path=self._path, process=self.process))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import JournalMismatchError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -23,92 +23,34 @@ SCHEMA_VERSION = 1
 #: "CPOJ": a SQLite file with another id is not a journal
 APPLICATION_ID = 0x43504F4A
 
-#: table → its columns, primary key first; the last column of each is the row's CRC
-TABLES: dict[str, tuple[str, ...]] = {
-    "meta": ("key TEXT PRIMARY KEY", "value TEXT"),
+_COLUMNS = {
+    "meta": "key TEXT PRIMARY KEY, value TEXT",
     # one row per manifest line, in order; pause-all adds one per campaign that it finds
-    "plan": (
-        "seq INTEGER PRIMARY KEY",
-        "line INTEGER",
-        "vdn_id INTEGER",
-        "campaign_id INTEGER",
-        "vdn_text TEXT",
-        "campaign_text TEXT",
-        "problem TEXT",
-    ),
-    "duplicates": ("seq INTEGER PRIMARY KEY", "first_line INTEGER"),
+    "plan": "seq INTEGER PRIMARY KEY, line INTEGER, vdn_id INTEGER, campaign_id INTEGER,"
+    " vdn_text TEXT, campaign_text TEXT, problem TEXT",
+    "duplicates": "seq INTEGER PRIMARY KEY, first_line INTEGER",
     # the state before our first intent; status NULL: only the name is known
-    "looks": (
-        "seq INTEGER PRIMARY KEY",
-        "status INTEGER",
-        "name TEXT",
-        "begin_time TEXT",
-        "seen_at_ms INTEGER",
-    ),
-    "attempts": (
-        "seq INTEGER",
-        "number INTEGER",
-        "life INTEGER",
-        # the status known just before this attempt
-        "before INTEGER",
-        "intent_at_ms INTEGER",
-        # intended, answered, not_sent
-        "state TEXT",
-        "sent_at_ms INTEGER",
-        "answered_at_ms INTEGER",
-        "kind TEXT",
-        "in_doubt INTEGER",
-        "code TEXT",
-        "descr TEXT",
-        "http_status INTEGER",
-        "reason TEXT",
-    ),
-    "outcomes": (
-        "seq INTEGER PRIMARY KEY",
-        "life INTEGER",
-        "outcome TEXT",
-        "evidence TEXT",
-        "changed TEXT",
-        # stands, unchecked (to be confirmed by a look), needs_state (only a look decides),
-        # exhausted (gets one more round)
-        "standing TEXT",
-        "state_after INTEGER",
-        "seen_at_ms INTEGER",
-        "settled_at_ms INTEGER",
-        "may_start TEXT",
-        "error TEXT",
-    ),
-    "sweeps": (
-        "number INTEGER PRIMARY KEY",
-        "vdn_id INTEGER",
-        "started_at_ms INTEGER",
-        "ended_at_ms INTEGER",
-        "pages INTEGER",
-        "rows INTEGER",
-        "total_size INTEGER",
-        "started INTEGER",
-        "complete INTEGER",
-        "problem TEXT",
-    ),
-    "lives": (
-        "life INTEGER PRIMARY KEY",
-        "started_at_ms INTEGER",
-        "ended_at_ms INTEGER",
-        "ended TEXT",
-        "pid INTEGER",
-        "host TEXT",
-        "departures INTEGER",
-        "worst_1s INTEGER",
-        "busy_ms INTEGER",
-    ),
+    "looks": "seq INTEGER PRIMARY KEY, status INTEGER, name TEXT, begin_time TEXT,"
+    " seen_at_ms INTEGER",
+    # before: the status known just before this attempt; state: intended, answered, not_sent
+    "attempts": "seq INTEGER, number INTEGER, life INTEGER, before INTEGER, intent_at_ms INTEGER,"
+    " state TEXT, sent_at_ms INTEGER, answered_at_ms INTEGER, kind TEXT, in_doubt INTEGER,"
+    " code TEXT, descr TEXT, http_status INTEGER, reason TEXT",
+    # standing: stands, unchecked (to be confirmed by a look), needs_state (only a look decides),
+    # exhausted (gets one more round)
+    "outcomes": "seq INTEGER PRIMARY KEY, life INTEGER, outcome TEXT, evidence TEXT, changed TEXT,"
+    " standing TEXT, state_after INTEGER, seen_at_ms INTEGER, settled_at_ms INTEGER,"
+    " may_start TEXT, error TEXT",
+    "sweeps": "number INTEGER PRIMARY KEY, vdn_id INTEGER, started_at_ms INTEGER,"
+    " ended_at_ms INTEGER, pages INTEGER, rows INTEGER, total_size INTEGER, started INTEGER,"
+    " complete INTEGER, problem TEXT",
+    "lives": "life INTEGER PRIMARY KEY, started_at_ms INTEGER, ended_at_ms INTEGER, ended TEXT,"
+    " pid INTEGER, host TEXT, departures INTEGER, worst_1s INTEGER, busy_ms INTEGER",
     # only in journals of earlier versions: what a restore of this run has started (marks.py)
-    "restored": (
-        "seq INTEGER PRIMARY KEY",
-        "run_id TEXT",
-        "state TEXT",
-        "at_ms INTEGER",
-    ),
+    "restored": "seq INTEGER PRIMARY KEY, run_id TEXT, state TEXT, at_ms INTEGER",
 }
+#: table → its columns, primary key first; the last column of each is the row's CRC
+TABLES = {name: tuple(columns.split(", ")) for name, columns in _COLUMNS.items()}
 
 #: rows of one statement, the largest first. SQLite is asked once for each statement, and each time
 #: the journal's thread lets go of the interpreter and has to get it back
@@ -194,30 +136,25 @@ def set_durable(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open an existing journal for reading and writing, refusing what is not one of ours.
-
-    Raises:
-        StorageError: it cannot be opened, or is damaged.
-        JournalMismatchError: not a journal, or one of another version.
-    """
-    return _connect(path, "mode=rw")
-
-
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open an existing journal for reading: one that has come to rest without a file beside it.
 
     Where there is a log, its run works or was killed, and what it holds belongs to the journal.
 
     Raises:
+        StorageError, JournalMismatchError: as `connect`.
+    """
+    at_rest = not path.with_name(f"{path.name}-wal").exists()
+    return connect(path, "mode=ro&immutable=1" if at_rest else "mode=rw")
+
+
+def connect(path: Path, how: str = "mode=rw") -> sqlite3.Connection:
+    """Open an existing journal, refusing what is not one of ours.
+
+    Raises:
         StorageError: it cannot be opened, or is damaged.
         JournalMismatchError: not a journal, or one of another version.
     """
-    at_rest = not path.with_name(f"{path.name}-wal").exists()
-    return _connect(path, "mode=ro&immutable=1" if at_rest else "mode=rw")
-
-
-def _connect(path: Path, how: str) -> sqlite3.Connection:
     with contextlib.ExitStack() as undo:
         try:
             connection = sqlite3.connect(
@@ -236,12 +173,15 @@ def _connect(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
-def check_whole(connection: sqlite3.Connection, path: Path) -> None:
+def check_whole(
+    connection: sqlite3.Connection, path: Path, *, is_unwanted: Callable[[], bool] = lambda: False
+) -> None:
     """Read everything once: SQLite's own check, then the checksum of every row.
 
     Raises:
-        StorageError: the journal is damaged; the text says where.
+        StorageError: the journal is damaged, and the text says where; or its check is unwanted.
     """
+    connection.set_progress_handler(is_unwanted, STEPS_BETWEEN_LOOKS)
     try:
         finding = _bad_page(connection)
         if finding:
@@ -256,6 +196,8 @@ def check_whole(connection: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path, str(error)) from error
     except UnicodeDecodeError as error:
         raise _damaged(path, "a text is not UTF-8") from error
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 #: rows of each table whose checksums are read back
@@ -268,12 +210,8 @@ def find_damage(
 ) -> StorageError | None:
     """Read the journal back from its file, as somebody would who opens it tomorrow.
 
-    The write-ahead log goes into the file first: a hole in the log shows only there.
-
-    Args:
-        connection: the one that wrote it; what it knows should be in the file.
-        path: the file; None: there is none to be damaged.
-        process: the number of this process.
+    The write-ahead log goes into the file first: a hole in the log shows only there. This
+    connection wrote it, in the process of this number; without a path there is no file.
 
     Returns:
         What is wrong with it; None when its pages hold together and numbers and last rows are

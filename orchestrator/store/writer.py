@@ -73,23 +73,6 @@ class Unsynced:
 Operations = list["Callable[[sqlite3.Connection], Any]"]
 
 
-class Writer(Protocol):
-    """What the journal needs of its writer."""
-
-    @property
-    def failure(self) -> StorageError | None:
-        """The first error of the disk, None while all is well."""
-
-    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation; the future is done when it is durable."""
-
-    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read, after everything submitted before; possible also when the disk has failed."""
-
-    async def close(self) -> None:
-        """Finish what was submitted and let go of the database."""
-
-
 @dataclass(slots=True)
 class _Submitted:
     operation: Callable[[sqlite3.Connection], Any]
@@ -135,7 +118,6 @@ class SqliteKeeper:
         self._file = _file_at(self._path)
 
     def apply(self, operations: Operations) -> list[Any]:
-        """Apply all in one commit; an exception takes the place of a result that failed."""
         results = self._apply_to_disk(operations)
         if self._memory is None:
             return results
@@ -163,7 +145,6 @@ class SqliteKeeper:
             self._is_durable = wanted
 
     def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Read outside of any commit; an exception takes the place of the result."""
         try:
             return operation(self._disk if self._memory is None else self._memory)
         except sqlite3.Error as error:
@@ -172,7 +153,6 @@ class SqliteKeeper:
             return error
 
     def close(self) -> None:
-        """Let go of the database."""
         for connection in (self._disk, self._memory):
             # What was committed is on the disk; closing only tidies the log up.
             with contextlib.suppress(sqlite3.Error):
@@ -266,21 +246,11 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-class ThreadWriter:
-    """The real writer: one thread, group commit."""
+class InlineWriter:
+    """A writer where no thread can be started, or in virtual time: a commit for each operation."""
 
     def __init__(self, keeper: Keeper) -> None:
-        """Start the thread.
-
-        Raises:
-            RuntimeError: none can be started; the keeper is as it was.
-        """
         self._keeper = keeper
-        self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
-        self._closed = False
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
-        self._thread.start()
 
     @property
     def failure(self) -> StorageError | None:
@@ -288,11 +258,42 @@ class ThreadWriter:
         return self._keeper.failure
 
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation in the next group; the future is done when it is durable."""
+        """Apply an operation; the future is done when it is durable."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _resolve([(future, result) for result in self._keeper.apply([operation])])
+        return future
+
+    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Read, after everything submitted before; possible also when the disk has failed."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        _resolve([(future, self._keeper.read(operation))])
+        return future
+
+    async def close(self) -> None:
+        """Finish what was submitted and let go of the database."""
+        self._keeper.close()
+
+
+class ThreadWriter(InlineWriter):
+    """The usual writer: one thread, and the operations of many in one commit."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: none can be started; the keeper is as it was.
+        """
+        super().__init__(keeper)
+        self._queue: queue.SimpleQueue[_Submitted | None] = queue.SimpleQueue()
+        self._closed = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         return self._enqueue(operation, reads=False)
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read in the order of submission, outside of any commit."""
         return self._enqueue(operation, reads=True)
 
     def _enqueue(
@@ -306,7 +307,6 @@ class ThreadWriter:
         return future
 
     async def close(self) -> None:
-        """Finish what was submitted, end the thread, close the database."""
         self._closed = True
         self._closing.set()
         self._queue.put(None)
@@ -334,34 +334,6 @@ class ThreadWriter:
             if one.reads or len(group) >= _GROUP or self._queue.empty():
                 return group, True
         return group, False
-
-
-class InlineWriter:
-    """A writer where no thread can be started, or in virtual time: a commit for each operation."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-
-    @property
-    def failure(self) -> StorageError | None:
-        """The first error of the disk, None while all is well."""
-        return self._keeper.failure
-
-    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Apply an operation at once."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, result) for result in self._keeper.apply([operation])])
-        return future
-
-    def read(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Read at once."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        _resolve([(future, self._keeper.read(operation))])
-        return future
-
-    async def close(self) -> None:
-        """Close the database."""
-        self._keeper.close()
 
 
 def _deliver(group: list[_Submitted], results: list[Any]) -> None:

@@ -78,6 +78,8 @@ _CAPITALS = re.compile(r"(?<![\w/.{'-])[A-Z]{1,8}2?(?![\w/.}'])")
 _PAINT = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: more are a circle
 _MOST_PASTES = 12
+#: what every process runs first: the proof of an emergency waits for less than its five seconds
+_START = "from orchestrator.policy import quiet\nquiet.GAP_S = 0.2\n"
 
 
 @dataclass
@@ -127,6 +129,9 @@ class Desk:
     #: what a user answers at a terminal
     answers: dict[str, str] = field(default_factory=lambda: {QUESTION: str(DRILL_VDN)})
     served: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.with_start("")
 
     @property
     def state(self) -> Path:
@@ -178,7 +183,7 @@ class Desk:
                 "HOME": str(self.folder),
                 # else `init` by root writes the settings of the whole machine
                 "XDG_CONFIG_HOME": str(self.folder / "config"),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": f"{self.folder / 'start'}:{ROOT}",
                 **self.environ,
             },
             stdin=subprocess.DEVNULL if terminal is None else terminal,
@@ -224,8 +229,7 @@ class Desk:
     def with_start(self, code: str) -> None:
         """Let every process run this before anything else."""
         (self.folder / "start").mkdir(exist_ok=True)
-        (self.folder / "start" / "sitecustomize.py").write_text(code)
-        self.environ = {**self.environ, "PYTHONPATH": f"{self.folder / 'start'}:{ROOT}"}
+        (self.folder / "start" / "sitecustomize.py").write_text(_START + code)
 
     def wait_hours(self, hours: int) -> None:
         """Let it be so many hours later."""

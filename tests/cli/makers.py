@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, Scenario, healthy
 from orchestrator.simulator.server import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,13 +66,52 @@ def environment(folder: Path, base_url: str = "", **more: str) -> dict[str, str]
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A child that has ended."""
 
     code: int
     out: str
     err: str
+    peak_kib: int = 0
+
+
+async def start(
+    *words: str,
+    env: Mapping[str, str],
+    python: tuple[str, ...] = ("-m", "orchestrator"),
+    **options: Any,
+) -> asyncio.subprocess.Process:
+    """Start the real command, its streams in pipes unless told otherwise."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *python, *words, env=dict(env), **(streams | options)
+    )
+
+
+async def ended(process: asyncio.subprocess.Process, *, within_s: float = 100.0) -> Ended:
+    """Wait for a child's end; one that does not end is killed, and what it has said is shown."""
+    try:
+        async with asyncio.timeout(within_s):
+            out, err = await process.communicate()
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+        _, err = await process.communicate()
+        error.add_note(f"it did not end: {(err or b'').decode()}")
+        raise
+    assert process.returncode is not None
+    return Ended(process.returncode, (out or b"").decode(), (err or b"").decode())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Look every few milliseconds, for a minute at most, until something holds.
+
+    For what happens in another process, which can set no event of ours.
+    """
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
 
 
 def child(*arguments: str, env: Mapping[str, str], stdin: str | None = None) -> Ended:

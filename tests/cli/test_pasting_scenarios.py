@@ -318,7 +318,7 @@ def test_a_mistyped_vdn_is_never_repeated(desk: Desk) -> None:
 def test_an_emergency_that_is_not_quiet_is_repeated_where_it_is_not(desk: Desk) -> None:
     """One campaign will not stop: the same VDN again, at a terminal, once the server is well."""
     server = desk.serve(a_scenario(fault=LIE))
-    said = desk.run(f"{EMERGENCY} --deadline 12")
+    said = desk.run(f"{EMERGENCY} --deadline 5")
     assert said.code == 6, said.text
     assert said.commands
     server.handler.faults = FaultPlan()

@@ -20,13 +20,20 @@ def server() -> postgres.PostgresServer:
     return postgres.shared()
 
 
-@pytest.fixture
-def own_server() -> Iterator[postgres.PostgresServer]:
-    """A PostgreSQL of one test, to be killed."""
+@pytest.fixture(scope="session")
+def _mortal() -> Iterator[postgres.PostgresServer]:
     postgres.need()
     made = postgres.PostgresServer()
     yield made
     made.close()
+
+
+@pytest.fixture
+def own_server(_mortal: postgres.PostgresServer) -> postgres.PostgresServer:
+    """A PostgreSQL to be killed; it runs when a test begins, whatever the one before has done."""
+    if not _mortal.runs:
+        _mortal.start()
+    return _mortal
 
 
 @pytest.fixture

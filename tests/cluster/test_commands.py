@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cluster.following import make_cluster
 from orchestrator.model import Status
 from orchestrator.settings.secret import Secret
 from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_http
@@ -25,8 +26,9 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 @pytest.fixture
 def env(server: PostgresServer) -> dict[str, str]:
-    """Where the cluster is."""
+    """Where the cluster is, as `cluster init` leaves it."""
     url = server.make_bare_database()
+    make_cluster(url)
     return {"ORCHESTRATOR_DATABASE_URL": url.reveal()}
 
 
@@ -36,9 +38,10 @@ def cluster_words(stage: Stage) -> tuple[str, ...]:
 
 
 async def test_a_list_is_paused_by_workers_and_restored_from_its_directory(
-    env: dict[str, str], tmp_path: Path
+    server: PostgresServer, tmp_path: Path
 ) -> None:
     """Init twice, two workers, a list, the same again, its exact undo; a worker ends by SIGTERM."""
+    env = {"ORCHESTRATOR_DATABASE_URL": server.make_bare_database().reveal()}
     async with a_stage(tmp_path, campaigns=40) as stage:
         made = [await stage.run("cluster", "init", env=env) for _ in range(2)]
         workers = [await stage.begin("worker", env=env) for _ in range(2)]
@@ -69,7 +72,6 @@ async def test_whoever_follows_may_be_killed(env: dict[str, str], tmp_path: Path
     Before it is through, nothing here pretends to know what it turned off.
     """
     async with a_stage(tmp_path, campaigns=30) as stage:
-        await stage.run("cluster", "init", env=env)
         submitter = await stage.begin(*cluster_words(stage), env=env)
         database = connect_to(env)
         await stage.until(lambda: has_chunks(database))
@@ -97,7 +99,6 @@ async def test_a_run_is_found_from_any_machine(env: dict[str, str], tmp_path: Pa
     With the database away what is here is shown, and that something may be missing.
     """
     async with a_stage(tmp_path, campaigns=20) as stage:
-        await stage.run("cluster", "init", env=env)
         submitter = await stage.begin(*cluster_words(stage), env=env)
         await stage.until(lambda: has_chunks(connect_to(env)))
         there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
@@ -125,7 +126,6 @@ async def test_a_run_is_found_from_any_machine(env: dict[str, str], tmp_path: Pa
 async def test_ctrl_c_ends_the_following_alone(env: dict[str, str], tmp_path: Path) -> None:
     """No worker: it waits. SIGINT: 130, and it is said that the cluster goes on."""
     async with a_stage(tmp_path, campaigns=5) as stage:
-        await stage.run("cluster", "init", env=env)
         follower = await stage.begin(*cluster_words(stage), env=env)
         database = connect_to(env)
         await stage.until(lambda: has_chunks(database))
@@ -158,7 +158,6 @@ async def test_what_the_cluster_cannot_do_is_refused(
 async def test_a_worker_whose_keys_are_refused_ends(env: dict[str, str], tmp_path: Path) -> None:
     """After a few requests, exit 3: a key that is tried for ever gets locked. Another goes on."""
     async with a_stage(tmp_path, campaigns=5) as stage:
-        await stage.run("cluster", "init", env=env)
         follower = await stage.begin(*cluster_words(stage), env=env)
         refused = await stage.run("worker", env=env | {"ORCHESTRATOR_SECRET_KEY": "other"})
         asked = stage.simulator.ledger.total
@@ -174,7 +173,6 @@ async def test_a_vdn_that_is_refused_ends_as_denied(env: dict[str, str], tmp_pat
     """403 for all of it but the first look: each campaign has its row, nobody tries for ever."""
     faults = FaultPlan(outages=(Outage(FORBIDDEN, first_request=2),))
     async with a_stage(tmp_path, campaigns=30, faults=faults) as stage:
-        await stage.run("cluster", "init", env=env)
         await stage.begin("worker", env=env)
         followed = await stage.run(*cluster_words(stage), env=env)
 
@@ -188,7 +186,6 @@ async def test_a_server_that_fails_for_too_long_ends_the_run(
     broken = FaultPlan(outages=(Outage(with_http(500)),))
     (tmp_path / "short.toml").write_text("[retry]\npatience_s = 1\n")
     async with a_stage(tmp_path, campaigns=10, faults=broken) as stage:
-        await stage.run("cluster", "init", env=env)
         worker = await stage.begin("worker", "--config", str(tmp_path / "short.toml"), env=env)
         followed = await stage.run(*cluster_words(stage), env=env)
         worker.process.kill()
@@ -200,7 +197,6 @@ async def test_a_server_that_fails_for_too_long_ends_the_run(
 async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Path) -> None:
     """In the middle: its follower reports what was done, exit 130; `continue` does the rest."""
     async with a_stage(tmp_path, campaigns=60) as stage:
-        await stage.run("cluster", "init", env=env)
         await stage.begin("worker", env=env)
         slowly = stage.pause_words("--cluster", "--rate", "10")
         follower = await stage.begin(*slowly, env=env)

@@ -8,12 +8,8 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -26,11 +22,12 @@ from orchestrator.simulator.handler import Handler
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import Received
 from orchestrator.simulator.world import Campaign, World
-from tests.checks.tree import ROOT
+from tests.cli.makers import Ended, ended, environment, start
+from tests.fakes import read_rows
 from tests.fault_server import Exchange, FaultServer, Script, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.api import PauseOptions, RunResult, Settings
@@ -178,12 +175,6 @@ class Told:
         return row["outcome"], row["evidence"], row["changed"]
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a report file."""
-    with path.open(newline="", encoding="utf-8-sig") as source:
-        return list(csv.DictReader(source))
-
-
 def told_of(result: RunResult) -> Told:
     """The run as its files tell it; they must agree with what was returned."""
     assert result.run_dir is not None
@@ -248,16 +239,6 @@ patience_s = 20
 """
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A child that has ended."""
-
-    code: int
-    out: str
-    err: str
-    peak_kib: int = 0
-
-
 def environment_of(folder: Path, base_url: str, *, secret: str = SK) -> dict[str, str]:
     """All that a child is given: short waits, a secret file, a state directory of its own."""
     config = folder / "config.toml"
@@ -267,16 +248,14 @@ def environment_of(folder: Path, base_url: str, *, secret: str = SK) -> dict[str
     if not secret_file.exists():
         secret_file.touch(mode=0o600)
         secret_file.write_text(secret + "\n")
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"}}
-    return {
-        **kept,
-        "HOME": str(folder),
-        "PYTHONPATH": str(ROOT),
-        "ORCHESTRATOR_BASE_URL": base_url,
-        "ORCHESTRATOR_ACCESS_KEY": AK,
-        "ORCHESTRATOR_SECRET_KEY_FILE": str(secret_file),
-        "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
-    }
+    given = environment(
+        folder,
+        base_url,
+        ORCHESTRATOR_ACCESS_KEY=AK,
+        ORCHESTRATOR_SECRET_KEY_FILE=str(secret_file),
+    )
+    del given["ORCHESTRATOR_SECRET_KEY"]  # it would win over the file
+    return given
 
 
 async def start_command(
@@ -290,45 +269,13 @@ async def start_command(
     """Start the real command as a child, its streams in pipes."""
     given = environment_of(folder, base_url) | dict(env or {})
     config = () if "--config" in arguments else ("--config", str(folder / "config.toml"))
-    streams: dict[str, Any] = {
-        "stdin": subprocess.DEVNULL,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-    }
-    return await asyncio.create_subprocess_exec(
-        sys.executable, *python, *arguments, *config, env=given, **(streams | options)
-    )
+    return await start(*arguments, *config, env=given, python=python, **options)
 
 
 async def run_command(folder: Path, base_url: str, *arguments: str, **options: Any) -> Ended:
     """Run the real command to its end."""
     child = await start_command(folder, base_url, *arguments, **options)
     return await ended(child)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Look every few milliseconds, for half a minute at most, until something holds.
-
-    For what happens in another process, which can set no event of ours.
-    """
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.01)
-
-
-async def ended(child: asyncio.subprocess.Process) -> Ended:
-    """Wait for a child's end."""
-    try:
-        # generous, for machines that are busy with other things; pytest has its own limit
-        async with asyncio.timeout(380):
-            out, err = await child.communicate()
-    except BaseException:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-        raise
-    assert child.returncode is not None
-    return Ended(child.returncode, out.decode(), (err or b"").decode())
 
 
 async def run_measured(folder: Path, base_url: str, *arguments: str) -> Ended:

@@ -6,14 +6,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import csv
 import json
-import os
-import sys
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.model import CampaignRef, Status
@@ -22,30 +18,24 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
+from tests.cli import makers
+from tests.fakes import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
     from orchestrator.simulator.faults import FaultPlan
+    from tests.cli.makers import Ended
 
-ROOT = Path(__file__).parents[2]
 VDN = 1234
 #: the two sweeps of an emergency follow each other at once: what is tested is something else
 SHORT_GAP = """
 from orchestrator.policy import quiet
 quiet.GAP_S = 0.2
 """
-#: seconds after which a child that should have ended is killed and the test fails
-_PATIENCE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a child ended."""
-
-    code: int
-    out: str
-    err: str
+_MAIN = "import sys\nfrom orchestrator.cli.main import main\nsys.exit(main())"
 
 
 @dataclass
@@ -60,15 +50,7 @@ class Child:
 
     async def ended(self) -> Ended:
         """Wait for its end."""
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                out, err = await self.process.communicate()
-        except TimeoutError:
-            self.process.kill()
-            out, err = await self.process.communicate()
-            raise AssertionError(f"it did not end: {err.decode()}") from None
-        assert self.process.returncode is not None
-        return Ended(self.process.returncode, (out or b"").decode(), err.decode())
+        return await makers.ended(self.process)
 
 
 @dataclass
@@ -94,11 +76,9 @@ class Stage:
         *words: str,
         program: str = "",
         python: tuple[str, ...] = (),
-        env: dict[str, str] | None = None,
-        stdout: int | None = None,
-        stderr: int | None = None,
-        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
         before: Callable[[], None] | None = None,
+        **streams: Any,
     ) -> Child:
         """Start a command.
 
@@ -107,32 +87,17 @@ class Stage:
             program: Python to run before `main`; empty: the module as it is.
             python: options of the interpreter.
             env: variables on top of the usual ones.
-            stdout: a descriptor instead of a pipe.
-            stderr: likewise.
-            cwd: its working directory.
             before: called in the child before it becomes Python.
+            streams: a descriptor as `stdout` or `stderr` instead of a pipe; `cwd`.
         """
-        code = f"{program}\nimport sys\nfrom orchestrator.cli.main import main\nsys.exit(main())"
-        start = ("-c", code) if program else ("-m", "orchestrator")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *(*python, *start, *words),
-            env={
-                "PATH": os.environ.get("PATH", ""),
-                "PYTHONPATH": str(ROOT),
-                "HOME": str(self.folder),
-                "ORCHESTRATOR_STATE_DIR": str(self.folder / "state"),
-                "ORCHESTRATOR_BASE_URL": self.simulator.base_url,
-                "ORCHESTRATOR_ACCESS_KEY": ACCESS_KEY,
-                "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
-                "ORCHESTRATOR_RATE_PER_S": "100",
-                **(env or {}),
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
-            stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
-            cwd=cwd or self.folder,
+        start = ("-c", f"{program}\n{_MAIN}") if program else ("-m", "orchestrator")
+        given = makers.environment(self.folder, self.simulator.base_url)
+        process = await makers.start(
+            *words,
+            env={**given, "ORCHESTRATOR_RATE_PER_S": "100", **(env or {})},
+            python=(*python, *start),
             preexec_fn=before,
+            **{"cwd": self.folder, **streams},
         )
         child = Child(process)
         self.children.append(child)
@@ -162,11 +127,9 @@ class Stage:
         """Wait until so many changes have arrived."""
         await self.until(lambda: self.puts() >= number)
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], object]) -> None:
         """Wait for something that the child will make true."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while not condition():  # noqa: ASYNC110 - another process makes it true
-                await asyncio.sleep(0.005)
+        await makers.until(condition)
 
     def running(self) -> int:
         """Campaigns that are started."""
@@ -180,15 +143,11 @@ class Stage:
 
     def rows(self) -> list[dict[str, str]]:
         """results.csv of the run."""
-        with (self.run_dir / "results.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(self.run_dir / "results.csv")
 
     def outcomes(self) -> dict[str, int]:
         """Outcomes in results.csv and their numbers."""
-        found: dict[str, int] = {}
-        for row in self.rows():
-            found[row["outcome"]] = found.get(row["outcome"], 0) + 1
-        return found
+        return dict(Counter(row["outcome"] for row in self.rows()))
 
     def summary(self) -> dict[str, object]:
         """summary.json of the run."""

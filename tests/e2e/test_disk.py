@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.stage import ROOT, SHORT_GAP, a_stage
+from tests.cli.makers import ROOT
+from tests.e2e.stage import SHORT_GAP, a_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

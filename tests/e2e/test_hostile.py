@@ -11,20 +11,21 @@ import pytest
 
 from orchestrator.model import Status
 from tests.e2e.makers import (
-    Ended,
     Stand,
     only_run,
     pause_through,
-    read_rows,
     refs_of,
     run_measured,
     world_of,
     write_list,
 )
+from tests.fakes import read_rows
 from tests.fault_server import SUCCESS, FaultServer, Script, endless, http, raw, reply
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.cli.makers import Ended
 
 pytestmark = pytest.mark.sockets
 

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.store.run_dir import make_run_directory
+from tests.cli.makers import ended, until
 from tests.e2e.makers import (
     SHORT,
     Stand,
-    ended,
     only_run,
     refs_of,
     run_command,
     start_command,
-    until,
     world_of,
     write_list,
 )

@@ -26,11 +26,11 @@ from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.checks.tree import ROOT
+from tests.cli.makers import ended, until
 from tests.e2e.makers import (
     AK,
     VDN,
     Stand,
-    ended,
     environment_of,
     only_run,
     pause_through,
@@ -38,7 +38,6 @@ from tests.e2e.makers import (
     run_command,
     settings_of,
     start_command,
-    until,
     world_of,
     write_list,
 )
@@ -100,7 +99,7 @@ async def test_the_secret_is_in_no_file_log_or_stream(tmp_path: Path, log_format
 #: the command line with a bug planted in its way; --debug shows where it came from
 BUGGY = """
 import sys
-import orchestrator.engine.dispatcher as sending
+import orchestrator.engine.departures as sending
 
 def broken(**named):
     secret_key = named["secret_key"]

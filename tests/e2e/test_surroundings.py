@@ -384,7 +384,7 @@ def signed(*rest, **more):
     if more["method"] == "PUT" and not os.path.exists("synced"):
         open("synced", "w").write(" ".join(synced))
     return real_signed(*rest, **more)
-import orchestrator.engine.dispatcher as sending
+import orchestrator.engine.departures as sending
 real_connect, sqlite3.connect = sqlite3.connect, connect
 real_fsync, os.fsync = os.fsync, fsync
 real_signed, sending.authorization = sending.authorization, signed

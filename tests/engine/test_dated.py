@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engine.dated import Dated, with_date
+from orchestrator.engine.same_directory import Dated, with_date
 from orchestrator.errors import UsageError
 
 NAMES = [

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests import postgres
-    from tests.e2e.stage import Child, Ended
+    from tests.cli.makers import Ended
+    from tests.e2e.stage import Child
 
     Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 

@@ -420,7 +420,7 @@ class ModelWorker(Worker):
         alarm = Alarm()
         dispatcher = SimpleNamespace(
             pacer=SimpleNamespace(ceiling_per_s=float(_RATE)),
-            departures=SimpleNamespace(waiting=0, is_limited=False),
+            departures=SimpleNamespace(waiting=0),
             concurrency=2,
             alarm=alarm,
         )

@@ -29,7 +29,8 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
-from tests.e2e.stage import Child, Ended, Stage
+from tests.cli.makers import Ended
+from tests.e2e.stage import Child, Stage
 
 if TYPE_CHECKING:
     import random

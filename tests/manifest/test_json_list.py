@@ -303,7 +303,8 @@ def test_entries_are_yielded_as_they_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "again"), [('["', "7"), ("[[1", ",1"), ("[1", " "), ("[1", "7"), ('[{"a":1', " ")]
+    ("start", "again"),
+    [('["', "7"), ("[[1", f",{10**17}"), ("[1", " "), ("[1", "7"), ('[{"a":1', " ")],
 )
 def test_an_element_without_end_is_refused_within_bounds(start: str, again: str) -> None:
     """Of one element 16 MiB are held, and the message knows a way out [I25]."""

@@ -202,7 +202,7 @@ def is_proven(happened: list[Pass | None], *, gap_s: float, is_large: bool) -> b
     return False
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(moments=MOMENTS, gap_s=GAPS, is_large=st.booleans())
 def test_quiet_is_never_said_unless_a_naive_reading_of_the_rule_says_so(
     moments: list[Moment], gap_s: float, *, is_large: bool
@@ -231,7 +231,7 @@ def test_quiet_is_never_said_unless_a_naive_reading_of_the_rule_says_so(
         assert proof.is_quiet(gap_s) is is_proven(happened, gap_s=gap_s, is_large=is_large)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     moments=MOMENTS,
     gap_s=GAPS,
@@ -414,7 +414,7 @@ def test_the_last_acceptance_counts_and_each_campaign_for_itself() -> None:
     assert look(meter, 15.0, REF) == 5.0
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     lag_s=st.floats(0, 60),
     accepted=st.dictionaries(

@@ -12,8 +12,6 @@ from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.settings.secret import MASK, Secret
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: letters that no mask, class name or piece of punctuation holds
-CANARIES = st.text(alphabet="qwxzQWXZ0123456789", min_size=8, max_size=40)
+CANARY = "qwXZ0918zQxW7"
 
 
 @dataclass(frozen=True)
@@ -76,23 +74,21 @@ REFUSING: dict[str, Callable[[Secret], object]] = {
 
 
 @pytest.mark.parametrize("route", SHOWING)
-@given(text=CANARIES)
-def test_showing_a_secret_gives_the_mask(route: str, text: str) -> None:
+def test_showing_a_secret_gives_the_mask(route: str) -> None:
     """[Z06] No piece of the secret comes out of any way to show it."""
-    shown = str(SHOWING[route](Secret(text)))
+    shown = str(SHOWING[route](Secret(CANARY)))
 
     assert MASK in shown
-    assert text not in shown
+    assert CANARY not in shown
 
 
 @pytest.mark.parametrize("route", REFUSING)
-@given(text=CANARIES)
-def test_storing_or_taking_apart_a_secret_is_refused(route: str, text: str) -> None:
+def test_storing_or_taking_apart_a_secret_is_refused(route: str) -> None:
     """[Z06] A secret is not pickled, not serialised, not read letter by letter."""
     with pytest.raises(TypeError) as caught:
-        REFUSING[route](Secret(text))
+        REFUSING[route](Secret(CANARY))
 
-    assert text not in str(caught.value)
+    assert CANARY not in str(caught.value)
 
 
 def test_reveal_is_the_way_out() -> None:

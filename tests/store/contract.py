@@ -353,7 +353,6 @@ async def test_vdns_come_in_the_order_of_the_list(story: Story) -> None:
 
     assert await story.store.open_vdn_counts() == [VdnCount(1234, 1)]
     assert await story.store.vdn_counts() == everything
-    assert await story.store.refs() == REFS | {3: REFS[1]}
 
 
 async def test_one_more_attempt_is_known_vdn_by_vdn(story: Story) -> None:

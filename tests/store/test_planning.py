@@ -16,7 +16,8 @@ from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.decide import Changed, Outcome
 from orchestrator.policy.plan import PlanCounts
 from orchestrator.store import PlanWriter, Reason, Restorable, Standing, planning
-from orchestrator.store.queries import pending, report_rows, undecided
+from orchestrator.store.histories import report_rows
+from orchestrator.store.queries import pending, undecided
 from orchestrator.store.run_record import to_meta
 from orchestrator.store.tables import check_whole, connect, read_meta
 from tests.store.journal_makers import bad_line, line, run_record

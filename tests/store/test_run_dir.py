@@ -13,16 +13,15 @@ import pytest
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.store import run_dir as run_directory
+from orchestrator.store.kernel import file_system_of, refuse_network_file_system
 from orchestrator.store.run_dir import (
     JOURNAL,
     Holder,
     RunDirectory,
     file_mode,
-    file_system_of,
     is_run_id,
     make_run_directory,
     new_run_id,
-    refuse_network_file_system,
     whole_path,
 )
 

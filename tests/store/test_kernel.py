@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.store.lock_owner import holds_lock, is_frozen
+from orchestrator.store.kernel import holds_lock, is_frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
