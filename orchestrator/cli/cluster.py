@@ -23,17 +23,17 @@ from orchestrator.store import open_saved
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
+    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Environment
+    from orchestrator.engine.run import Environment, Follow
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
     from orchestrator.store.shared_marks import SharedMarks
 
-    Follow = Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]]
 
 _NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
 
@@ -65,14 +65,36 @@ def follower(settings: Settings) -> Follow:
     """Who follows a run of the cluster; a run that is not the cluster's never asks for it."""
 
     async def follow(
-        journal: Journal, directory: RunDirectory, environment: Environment
+        journal: Journal,
+        directory: RunDirectory | None,
+        environment: Environment,
+        *,
+        confirm: Confirm | None,
     ) -> RunResult:
         url = database(settings)
         from orchestrator.cluster.following import follow as start  # noqa: PLC0415 - psycopg
 
-        return await start(url, journal, directory, environment)
+        return await start(url, settings, journal, directory, environment, confirm=confirm)
 
     return follow
+
+
+def reach(settings: Settings, vdns: tuple[int, ...]) -> None:
+    """See that an emergency can be put into the cluster, before anybody is asked.
+
+    Raises:
+        OrchestratorError: it cannot; it says how to stop what dials without the cluster.
+    """
+    from orchestrator.engine.emergency_part import still_dialling  # noqa: PLC0415 - aiohttp
+
+    try:
+        url = database(settings)
+        from orchestrator.store.database import opened  # noqa: PLC0415 - psycopg
+
+        with opened(url):
+            pass
+    except OrchestratorError as error:
+        raise still_dialling(error, vdns) from error
 
 
 def marks_of(settings: Settings) -> Callable[[str], SharedMarks] | None:

@@ -11,7 +11,7 @@ import math
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from orchestrator.engine.context import build_context
 from orchestrator.engine.looks import look_at_doubts
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.departures import SharedRate
     from orchestrator.engine.dispatcher import Dispatcher, Transport
     from orchestrator.engine.options import FailureLimit
+    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.log import Events
     from orchestrator.policy.auth import AuthState
@@ -46,6 +47,20 @@ if TYPE_CHECKING:
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
 _KEPT_FREE = 4
+
+
+class Follow(Protocol):
+    """Follows a run that the cluster works on to its end."""
+
+    def __call__(
+        self,
+        journal: Journal,
+        directory: RunDirectory | None,
+        environment: Environment,
+        *,
+        confirm: Confirm | None,
+    ) -> Awaitable[RunResult]:
+        """Follow it; the journal is closed, and None is a run without a place on the disk."""
 
 
 @dataclass(slots=True)
@@ -71,7 +86,7 @@ class Environment:
     shared_rate: Callable[[Dispatcher], SharedRate] | None = None
 
     #: follows a run that the cluster works on to its end; None: there is no cluster
-    follow: Callable[[Journal, RunDirectory, Environment], Awaitable[RunResult]] | None = None
+    follow: Follow | None = None
     #: what restores on all machines have started of a run of the cluster; None: there is no cluster
     shared_marks: Callable[[str], SharedMarks] | None = None
 
@@ -94,9 +109,14 @@ class Environment:
 
 
 async def follow_cluster(
-    environment: Environment, journal: Journal, directory: RunDirectory
+    environment: Environment,
+    journal: Journal,
+    directory: RunDirectory | None,
+    confirm: Confirm | None = None,
 ) -> RunResult:
-    """Follow a run that the cluster works on; nothing is sent from here.
+    """Follow a run that the cluster works on; of a list nothing is sent from here.
+
+    An emergency is worked on here, unless a worker is at it already; `confirm` asks the operator.
 
     Raises:
         SettingsError: there is no cluster in the settings.
@@ -109,7 +129,7 @@ async def follow_cluster(
             key=DATABASE_URL,
             advice="set it, or ORCHESTRATOR_DATABASE_URL",
         )
-    return await environment.follow(journal, directory, environment)
+    return await environment.follow(journal, directory, environment, confirm=confirm)
 
 
 class RunSpec(NamedTuple):
