@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
+    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment, Follow
     from orchestrator.settings.load import Settings
@@ -63,17 +64,44 @@ def follower(settings: Settings) -> Follow:
 
     async def follow(
         journal: Journal,
-        directory: RunDirectory,
+        directory: RunDirectory | None,
         environment: Environment,
         *,
-        deadline_s: float | None = None,
+        confirm: Confirm | None,
+        deadline_s: float | None,
     ) -> RunResult:
         url = database(settings)
         from orchestrator.cluster.following import follow as start  # noqa: PLC0415 - psycopg
 
-        return await start(url, journal, directory, environment, deadline_s=deadline_s)
+        return await start(
+            url,
+            settings,
+            journal,
+            directory,
+            environment,
+            confirm=confirm,
+            deadline_s=deadline_s,
+        )
 
     return follow
+
+
+def reach(settings: Settings, vdns: tuple[int, ...]) -> None:
+    """See that an emergency can be put into the cluster, before anybody is asked.
+
+    Raises:
+        OrchestratorError: it cannot; it says how to stop what dials without the cluster.
+    """
+    from orchestrator.engine.emergency_part import still_dialling  # noqa: PLC0415 - aiohttp
+
+    try:
+        url = database(settings)
+        from orchestrator.store.database import opened  # noqa: PLC0415 - psycopg
+
+        with opened(url):
+            pass
+    except OrchestratorError as error:
+        raise still_dialling(error, vdns) from error
 
 
 def marks_of(settings: Settings) -> Callable[[str], SharedMarks] | None:

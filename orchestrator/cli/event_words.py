@@ -28,6 +28,8 @@ _SENTENCES: Final = {
     "check.failed": "VDN {vdn_id}: its listing could not be checked: {reason}",
     "cluster.away": "the cluster's database is away ({reason}); waiting for it",
     "cluster.chunk_failed": "a chunk could not be worked on, and is tried again: {reason}",
+    "cluster.emergency_followed": "a worker of the cluster has {run} now; following it",
+    "cluster.emergency_taken": "going on with {run}, which nobody works on any more",
     "cluster.queue_lost": "the cluster's queue is away ({reason}); listening to it anew",
     "journal.damaged": "the journal is damaged: {error}",
     "journal.elsewhere": "{error}; so this run is recorded in {path}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import cluster, runner, values
+from orchestrator.cli import cluster, output, runner, values
 from orchestrator.cli.prompt import Question, refuse_without_terminal
 from orchestrator.engine.options import (
     EMERGENCY_DEADLINE_S,
@@ -85,13 +85,6 @@ def pause_all(given: Namespace) -> int:
             " campaigns are still dialling.",
             advice="add --vdn and the number of the VDN, once for each",
         )
-    if given.cluster:
-        alone = " ".join(f"--vdn {one}" for one in dict.fromkeys(given.vdn))
-        raise UsageError(
-            "pause-all: --cluster is for lists; an emergency runs on one machine, which needs no"
-            " database and no worker. Nothing was sent; campaigns are still dialling.",
-            advice=f"`orchestrator pause-all {alone}`",
-        )
     options = PauseAllOptions(
         vdns=tuple(dict.fromkeys(given.vdn)),
         run_dir=given.run_dir,
@@ -99,6 +92,7 @@ def pause_all(given: Namespace) -> int:
         hold_s=given.hold or 0.0,
         deadline_s=EMERGENCY_DEADLINE_S if given.deadline is None else given.deadline,
         reason=given.reason or "",
+        cluster=given.cluster and not given.dry_run,
     )
     confirmed = given.yes or given.dry_run
     settings = runner.load(given, emergency=True)
@@ -106,15 +100,33 @@ def pause_all(given: Namespace) -> int:
     load_aiohttp()
     from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415
 
+    follow = _leader(settings, options, quiet=given.quiet) if options.cluster else None
     around = runner.Stage(given)
     otherwise = "campaigns are still dialling"
     ask = Question("pause all of it", around.screen, around.stopping, otherwise=otherwise)
     return around.perform(
         lambda environment: start(
-            settings, options, environment, confirm=None if confirmed else ask
+            settings,
+            options,
+            replace(environment, follow=follow),
+            confirm=None if confirmed else ask,
         ),
         hangup_ends=False,
     )
+
+
+def _leader(settings: Settings, options: PauseAllOptions, *, quiet: bool) -> Follow:
+    """Who works on an emergency of the cluster; its database answers now, or it is not begun."""
+    cluster.reach(settings, options.vdns)
+    if not quiet:
+        alone = " ".join(f"--vdn {one}" for one in options.vdns)
+        output.say(
+            output.with_commands(
+                "in the cluster: nothing is sent while its database is away; if that lasts,"
+                f" Ctrl-C, then `orchestrator pause-all {alone}` goes on without it"
+            )
+        )
+    return cluster.follower(settings)
 
 
 def continue_(given: Namespace) -> int:

@@ -126,7 +126,7 @@ COMMANDS = {
             flags.DRY_RUN,
             Flag("--hold", "S", "keep watching, pause again whatever starts", values.seconds),
             Flag("--deadline", "S", "seconds for all of it; default: 1800", values.seconds),
-            Flag("--cluster", "", "refused: an emergency waits for no other machine"),
+            Flag("--cluster", "", "let a worker of the cluster go on with it if this machine dies"),
             flags.RUN_DIR,
             flags.RATE,
             flags.CONCURRENCY,

@@ -10,22 +10,37 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from orchestrator.cluster.leading import Leader
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.engine.begin import check_wanted
+from orchestrator.engine.emergency_part import still_dialling
 from orchestrator.engine.options import FailureLimit
+from orchestrator.engine.pausing_all import never_confirmed
 from orchestrator.engine.results import make_report, result_of
-from orchestrator.errors import NotBegunError, StorageError
+from orchestrator.errors import NotBegunError, OrchestratorError, StorageError
 from orchestrator.policy.decide import Outcome
+from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.store import open_to_continue
-from orchestrator.store.chunks import Limits, end_overdue, go_on, is_over, outcomes, unrung
+from orchestrator.store.chunks import (
+    Limits,
+    drop_run,
+    end_overdue,
+    go_on,
+    is_over,
+    outcomes,
+    unrung,
+)
 from orchestrator.store.database import migrate, opened
-from orchestrator.store.postgres import add_run, find_run, save_run
+from orchestrator.store.postgres import add_run, find_run, open_saved_run, save_run
+from orchestrator.store.registry import forget
 from orchestrator.store.sqlite import SqliteJournal
 
 if TYPE_CHECKING:
+    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
+    from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Journal, RunRecord
     from orchestrator.store.run_dir import RunDirectory
@@ -54,44 +69,74 @@ def make_cluster(url: Secret) -> int:
     return before
 
 
-async def follow(
+async def follow(  # noqa: PLR0913 - whose run it is, and what is around it
     url: Secret,
+    settings: Settings,
     journal: Journal,
-    directory: RunDirectory,
+    directory: RunDirectory | None,
     environment: Environment,
     *,
+    confirm: Confirm | None = None,
     deadline_s: float | None = None,
 ) -> RunResult:
     """Put a run into the cluster, unless it is there, and follow it to its end.
 
+    An emergency is worked on by this process, unless a worker has it.
+
     Args:
         url: the cluster's database.
+        settings: for an emergency, which is sent from here.
         journal: the run's plan; it is closed.
-        directory: where it is kept here.
+        directory: where it is kept here; None: nowhere (pause-all only).
         environment: the process around it.
-        deadline_s: seconds after which nothing new is sent, by whichever worker.
+        confirm: asks the operator of a pause-all; None: confirmed already.
+        deadline_s: seconds after which nothing new of a list is sent, by whichever worker.
 
     Raises:
         StorageError: the database cannot be reached at the beginning, or the copy not be written.
-        NotBegunError: a stop came; the cluster goes on.
+        RefusedError: the operator has not confirmed it; nothing stays of it.
+        NotBegunError: a stop came; the cluster goes on, or nobody had confirmed it.
     """
     assert isinstance(journal, SqliteJournal)
+    leader: Leader | None = None
     with contextlib.closing(journal):
-        check_wanted(environment.stopping)
         record = journal.record()
-        run_id = record.run_id
+        if record.kind is RunKind.PAUSE_ALL:
+            leader = Leader(url, settings, environment, confirm=confirm)
+        check_wanted(environment.stopping)
         limits = _limits(record, deadline_s)
-        run = await asyncio.to_thread(_put_in, url, journal, run_id, limits)
-    environment.progress.run_id = run_id
+        asked_s = environment.clock.now_s()
+        try:
+            run, is_new = await asyncio.to_thread(
+                _put_in, url, journal, record.run_id, limits, leader
+            )
+        except OrchestratorError as error:
+            raise still_dialling(error, record.vdns) if leader else error from None
+    environment.progress.run_id = record.run_id
+    if leader is not None:
+        environment.progress.folder = directory.path if directory else None
+        try:
+            since_s = asked_s if is_new else None
+            await leader.lead(run, record.run_id, ours_since_s=since_s)
+        finally:
+            environment.progress.folder = None
+        result = await _copied(url, run, directory, environment)
+        if not (result.facts.confirmed or result.facts.quiet):
+            _leave_nothing(url, run, settings, directory, record.run_id)
+            check_wanted(environment.stopping, otherwise="campaigns are still dialling")
+            raise leader.refusal or never_confirmed(record)
+        return result
+    assert directory is not None
     with contextlib.suppress(Exception):  # a ring that is lost is missed by a worker
         await _ring_first(url)
-    await _until_done(url, run, run_id, environment)
+    await _until_done(url, run, record.run_id, environment)
     return await _copied(url, run, directory, environment)
 
 
 def _limits(record: RunRecord, deadline_s: float | None) -> Limits:
     """What ends the run early; who counts is whoever works on it."""
-    if deadline_s is not None and deadline_s > _FOR_EVER_S:
+    is_for_ever = deadline_s is not None and deadline_s > _FOR_EVER_S
+    if is_for_ever or record.kind is RunKind.PAUSE_ALL:  # whoever has an emergency ends it
         deadline_s = None
     if record.max_failures is None:
         return Limits(deadline_s)
@@ -99,14 +144,32 @@ def _limits(record: RunRecord, deadline_s: float | None) -> Limits:
     return Limits(deadline_s, FailureLimit(number, is_percent=is_percent).least)
 
 
-def _put_in(url: Secret, journal: SqliteJournal, run_id: str, limits: Limits) -> int:
+def _put_in(
+    url: Secret, journal: SqliteJournal, run_id: str, limits: Limits, leader: Leader | None
+) -> tuple[int, bool]:
+    """Put it in, or let workers go on with it; returns its number, and whether it is new."""
     with opened(url) as connection:
         run = find_run(connection, run_id)
         if run is not None:
             go_on(connection, run, limits)
-    if run is None:
-        run = add_run(url, journal, chunk_size=CHUNK, emergency=False, limits=limits)
-    return run
+            return run, False
+    holder = leader.holder if leader else ""
+    run = add_run(
+        url, journal, chunk_size=CHUNK, emergency=bool(holder), limits=limits, holder=holder
+    )
+    return run, True
+
+
+def _leave_nothing(
+    url: Secret, run: int, settings: Settings, directory: RunDirectory | None, run_id: str
+) -> None:
+    """Of a run that nobody has confirmed nothing stays: there is nothing to continue."""
+    with opened(url) as connection:
+        drop_run(connection, run)
+    if directory is not None:
+        directory.discard()
+        with contextlib.suppress(OrchestratorError):
+            forget(settings.state_dir, run_id)
 
 
 async def _ring_first(url: Secret) -> None:
@@ -155,9 +218,11 @@ def _look(url: Secret, run: int) -> tuple[bool, dict[str, int]]:
 
 
 async def _copied(
-    url: Secret, run: int, directory: RunDirectory, environment: Environment
+    url: Secret, run: int, directory: RunDirectory | None, environment: Environment
 ) -> RunResult:
     """Copy what is on record into the run's directory, and report."""
+    if directory is None:
+        return await asyncio.to_thread(_told, url, run, environment)
     await asyncio.to_thread(save_run, url, run, directory.journal)
     journal = await asyncio.to_thread(
         lambda: open_to_continue(directory.journal, is_unwanted=lambda: False)
@@ -176,3 +241,10 @@ async def _copied(
     if stored.failure is not None:
         environment.events.error("report.failed", error=str(stored.failure))
     return result
+
+
+def _told(url: Secret, run: int, environment: Environment) -> RunResult:
+    """Report without a place on the disk: the rows go to the fallback stream."""
+    with open_saved_run(url, run) as saved:
+        stored = make_report(saved, None, storage_failed=True, fallback=environment.fallback)
+    return result_of(stored, None)

@@ -24,16 +24,18 @@ import psycopg
 from orchestrator.cluster.rings import TASK, listen, make_app, ring
 from orchestrator.engine.begin import with_server_of
 from orchestrator.engine.bulk import BulkPlan, look_only, run_bulk, verify_only
+from orchestrator.engine.emergency_part import EmergencyPart
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.run import Environment, RunSpec, work_on_record
 from orchestrator.engine.stop import Alarm, Stopping
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError
 from orchestrator.model import Action
 from orchestrator.policy.decide import Decision, Outcome, decide_unseen
 from orchestrator.policy.leases import LEASE_S, RENEW_S, Watch
 from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
+from orchestrator.settings.load import as_emergency
 from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import (
     AFTER_FAILURE_S,
@@ -52,7 +54,7 @@ from orchestrator.store.chunks import (
 from orchestrator.store.database import connect, failure_of
 from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
 from orchestrator.store.postgres import open_part
-from orchestrator.store.transfer import Part, Step
+from orchestrator.store.transfer import EMERGENCY_LO, Part, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,6 +91,10 @@ _DRAIN_S = 3.5
 _GONE_S = 4.8
 #: after these a chunk has an outcome for each campaign
 _DECIDED = frozenset({Ended.FINISHED, Ended.DENIED})
+#: what ends an emergency, whoever has it: `continue` goes on with it
+_ENDS_AN_EMERGENCY = frozenset({Ended.BUG, Ended.DEADLINE, Ended.DENIED})
+#: seconds until an emergency whose work failed is tried again, by whoever comes first
+_EMERGENCY_AGAIN_S = 1.0
 #: what would end every chunk as it ended this one, with whatever worker
 _ENDS_THE_RUN = frozenset({Ended.BUG, Ended.SERVER})
 #: what ends a chunk without a fault of its own, so that it need not rest
@@ -162,7 +168,7 @@ class Desk:
 
 
 @dataclass(slots=True)
-class _Held:
+class Held:
     """A chunk at work."""
 
     part: Part
@@ -204,10 +210,12 @@ class Worker:
         self._work_limit = WorkLimit(settings.pace.concurrency, is_paced=lambda: False)
         #: rings when there may be something to ring for
         self._more = Alarm()
-        self._held: dict[tuple[int, int], _Held] = {}
+        self._held: dict[tuple[int, int], Held] = {}
         self._works: set[asyncio.Task[None]] = set()
         #: chunks that are being claimed or worked on; two rings for one may be heard at once
         self._busy: set[tuple[int, int]] = set()
+        #: emergencies of a server that is not ours: whoever can do it must not wait behind us
+        self._foreign: set[int] = set()
         #: event → when it was last said
         self._said_s: dict[str, float] = {}
 
@@ -277,6 +285,9 @@ class Worker:
                 if ended and len(self._busy) < _WITH_RESCUED:
                     self._begin(lease.run, lease.lo)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
+            for one in found:
+                if one.lo == EMERGENCY_LO:  # it waits behind no list
+                    self._begin(one.run, one.lo)
             await ring(app, found)
             await self._more.sleep(_RECONCILE_S)
 
@@ -310,7 +321,8 @@ class Worker:
             await asyncio.shield(work)
 
     def _begin(self, run: int, lo: int) -> asyncio.Task[None] | None:
-        if (run, lo) in self._busy or self._environment.stopping.is_stopping:
+        is_foreign = lo == EMERGENCY_LO and run in self._foreign
+        if is_foreign or (run, lo) in self._busy or self._environment.stopping.is_stopping:
             return None
         self._busy.add((run, lo))
         work = asyncio.create_task(self._take(run, lo))
@@ -325,22 +337,29 @@ class Worker:
             part = await self._desk.do(claim, run, lo, holder=self.holder)
         except OrchestratorError:
             return  # the ring is lost, and will be missed
-        if part is None:
-            return
-        held = self._held[run, lo] = _Held(part, asked_s + LEASE_S)
+        if part is not None:
+            await self._work_through(part, asked_s)
+
+    async def _work_through(self, part: Part, asked_s: float) -> None:
+        """Work on a part that is ours since we asked for it."""
+        run, lo = part.run, part.lo
+        held = self._held[run, lo] = Held(part, asked_s + LEASE_S)
         if self._environment.stopping.is_stopping:
             held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
         renewing = asyncio.create_task(self._renew(held))
-        after_s = AFTER_FAILURE_S
+        after_s = AFTER_FAILURE_S if lo != EMERGENCY_LO else _EMERGENCY_AGAIN_S
         try:
             ended = await self._work_on(held)
-            if ended in _DECIDED and await self._desk.do(finish, part, holder=self.holder):
+            is_decided = ended in (_DECIDED if lo != EMERGENCY_LO else {Ended.FINISHED})
+            if is_decided and await self._desk.do(finish, part, holder=self.holder):
                 self._more.ring()  # another part may have its turn now
                 return
             await self._heed(held, ended)
             if ended in _UNHURT:
                 after_s = 0.0
         except Exception as error:  # noqa: BLE001 - one chunk's bug must not stop the others
+            if isinstance(error, JournalMismatchError):
+                self._foreign.add(run)
             await self._note_bug(run, error)
         finally:
             renewing.cancel()
@@ -350,9 +369,10 @@ class Worker:
         with contextlib.suppress(OrchestratorError):  # its lease runs out by itself
             await self._desk.do(hand_back, part, holder=self.holder, after_s=after_s)
 
-    async def _heed(self, held: _Held, ended: Ended) -> None:
+    async def _heed(self, held: Held, ended: Ended) -> None:
         """What the end of a chunk means for its run, and for this worker."""
-        if ended in _ENDS_THE_RUN:
+        ends = _ENDS_THE_RUN if held.part.lo != EMERGENCY_LO else _ENDS_AN_EMERGENCY
+        if ended in ends:
             why = held.stopping.why or "a worker met a bug; its log says which"
             await self._desk.do(end_run, held.part.run, ended, why=why)
         if held.stopping.ended in _HOPELESS:
@@ -369,7 +389,7 @@ class Worker:
         with contextlib.suppress(OrchestratorError):
             await self._desk.do(end_run, run, Ended.BUG, why=why)
 
-    async def _renew(self, held: _Held) -> None:
+    async def _renew(self, held: Held) -> None:
         while True:
             await self._clock.sleep(RENEW_S)
             asked_s = self._clock.now_s()
@@ -385,7 +405,7 @@ class Worker:
             # nobody may watch over all that is held here
             await self._heed_courses({held.part.run})
 
-    async def _work_on(self, held: _Held) -> Ended:
+    async def _work_on(self, held: Held) -> Ended:
         """Let the engine work on a chunk.
 
         Raises:
@@ -398,15 +418,9 @@ class Worker:
             settings = with_server_of(self._settings, record)
             pace = replace(settings.pace, rate_per_s=record.rate_per_s)
             settings = replace(settings, pace=pace)
-            around = self._environment
-            environment = Environment(
-                clock=around.clock,
-                events=around.events,
-                stopping=held.stopping,
-                transport=around.transport,
-                host=around.host,
-                shared_rate=lambda dispatcher: self._share(dispatcher, held),
-            )
+            environment = self._environment_of(held)
+            if held.part.lo == EMERGENCY_LO:
+                return await self._stop_all(held, journal, settings, environment)
             spec = RunSpec(
                 kind=RunKind.PAUSE,
                 settings=settings,
@@ -422,18 +436,58 @@ class Worker:
         try:
             ended = await work_on_record(environment, spec, store, work)
             if ended is Ended.DENIED and not held.stopping.is_stopping:
-                await _call_denied(store, held, at_ms=around.clock.wall_ms())
+                await _call_denied(store, held, at_ms=self._clock.wall_ms())
         finally:
             await store.close()
         return ended
 
-    def _share(self, dispatcher: Dispatcher, held: _Held) -> SharedPace:
-        dispatcher.work_limit = held.work_limit = WorkLimit(
-            dispatcher.concurrency,
-            is_paced=lambda: dispatcher.departures.waiting > 0,
-            beside=self._work_limit,
+    def _environment_of(self, held: Held) -> Environment:
+        """What the engine needs around a part of ours."""
+        around = self._environment
+        return Environment(
+            clock=around.clock,
+            events=around.events,
+            stopping=held.stopping,
+            transport=around.transport,
+            host=around.host,
+            shared_rate=lambda dispatcher: self._share(dispatcher, held),
         )
-        own = Ask(dispatcher.pacer.ceiling_per_s, emergency=False, wanted=1)
+
+    async def _stop_all(
+        self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
+    ) -> Ended:
+        """Work on an emergency; nobody is asked anything by a worker."""
+        try:
+            part = self._emergency(held, journal, settings, environment)
+        except RefusedError as error:
+            journal.close()
+            await self._desk.do(end_run, held.part.run, Ended.KILLED, why=str(error))
+            return Ended.KILLED
+        if held.part.epoch > 1:
+            run_id = journal.record().run_id
+            self._environment.events.warning("cluster.emergency_taken", run_id=run_id)
+        store = journal.start(keep_going=False)
+        try:
+            return await part.work(store)
+        finally:
+            await store.close()
+
+    def _emergency(
+        self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
+    ) -> EmergencyPart:
+        pace = replace(settings.pace, concurrency=journal.record().concurrency)
+        settings = as_emergency(replace(settings, pace=pace))
+        return EmergencyPart(settings, environment, journal, continued=held.part.epoch > 1)
+
+    def _share(self, dispatcher: Dispatcher, held: Held) -> SharedPace:
+        is_emergency = held.part.lo == EMERGENCY_LO
+        if not is_emergency:  # which waits for no place of a list
+            dispatcher.work_limit = held.work_limit = WorkLimit(
+                dispatcher.concurrency,
+                is_paced=lambda: dispatcher.departures.waiting > 0,
+                beside=self._work_limit,
+            )
+        own = Ask(dispatcher.pacer.ceiling_per_s, emergency=is_emergency, wanted=1)
         share = self._shares.setdefault(
             own, Share(self._giver, self._clock, own, warn=self._no_rate)
         )
@@ -467,7 +521,7 @@ def _work_of(part: Part) -> Callable[[RunContext], Awaitable[None]]:
     return partial(run_bulk, plan=BulkPlan(continued=continued, is_part=is_part))
 
 
-async def _call_denied(store: Store, held: _Held, *, at_ms: int) -> None:
+async def _call_denied(store: Store, held: Held, *, at_ms: int) -> None:
     """Give what is left of a VDN that the server keeps from us an outcome, as a report would."""
     assert held.part.vdn_id is not None
     left = [one for one in await store.known_of_vdn(held.part.vdn_id) if one.outcome is None]

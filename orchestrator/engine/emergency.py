@@ -22,12 +22,14 @@ from orchestrator.engine.reconcile import decide_by_state
 from orchestrator.engine.stop import Alarm, StoppedError
 from orchestrator.engine.vdns import End, Vdn, Vdns
 from orchestrator.engine.worker import complete_campaign
+from orchestrator.errors import StorageError
 from orchestrator.isales.listing import MAY_RUN
 from orchestrator.policy.plan import Planned
 from orchestrator.policy.quiet import (
     FRESH_S,
     REPASS_S,
 )
+from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -132,6 +134,9 @@ class Emergency:
             try:
                 await work(vdn)
             except StoppedError:
+                vdn.problem = vdn.problem or self.context.stopping.why
+            except StorageError as error:  # in a cluster: another worker has it now
+                self.context.stopping.stop(Ended.STORAGE, str(error))
                 vdn.problem = vdn.problem or self.context.stopping.why
             except Exception as error:  # noqa: BLE001 - it is reported, and the VDN is not proven
                 vdn.problem = f"{type(error).__name__}: {error}"

@@ -72,6 +72,7 @@ def _is_same(opened: Opened, settings: Settings, options: PauseAllOptions) -> bo
     return (
         record.kind is RunKind.PAUSE_ALL
         and record.may_change
+        and record.cluster is options.cluster
         and set(record.vdns) == set(options.vdns)
         and record.fingerprint == server_fingerprint(settings.server.base_url)
         and not (is_proven or is_finished(opened.journal))
@@ -146,6 +147,8 @@ def _journal(
     writer = PlanWriter(directory.journal if directory else None)
     record = new_record(environment, settings, RunKind.PAUSE_ALL, directory, options)
     record = record._replace(vdns=options.vdns, hold_s=options.hold_s, asks=asks)
+    if options.cluster:
+        record = record._replace(cluster=True, deadline_s=options.deadline_s)
     try:
         return writer.finish(record)
     except StorageError:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.stop import StoppedError
+from orchestrator.errors import StorageError
 from orchestrator.policy.quiet import REGAIN_S
+from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
     from orchestrator.engine.emergency import Emergency
@@ -67,7 +69,10 @@ def _call_off(counting: asyncio.Task[None]) -> None:
 async def _count(emergency: Emergency) -> None:
     assert emergency.count_calls is not None
     with contextlib.suppress(StoppedError):
-        await emergency.count_calls()
+        try:
+            await emergency.count_calls()
+        except StorageError as error:  # in a cluster: another worker has it now
+            emergency.context.stopping.stop(Ended.STORAGE, str(error))
 
 
 async def hold(emergency: Emergency) -> None:
@@ -94,7 +99,10 @@ async def hold(emergency: Emergency) -> None:
 
     async def count() -> None:
         while context.clock.now_s() < until_s and not context.stopping.is_stopping:
-            await context.journal.note(held_s=context.clock.now_s() - began_s)
+            try:
+                await context.journal.note(held_s=context.clock.now_s() - began_s)
+            except StorageError as error:  # in a cluster: another worker has it now
+                context.stopping.stop(Ended.STORAGE, str(error))
             await context.stopping.sleep(min(_HOLD_LOOK_S, until_s - context.clock.now_s()))
 
     counting = asyncio.create_task(count())

@@ -67,6 +67,8 @@ class PauseAllOptions:
     hold_s: float = 0.0
     deadline_s: float = EMERGENCY_DEADLINE_S
     reason: str = ""
+    #: its record is in the cluster's database, and a worker goes on with it when we die
+    cluster: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ from orchestrator.engine.begin import check_wanted
 from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.emergency_place import open_unfinished, place
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
-from orchestrator.engine.run import RunSpec, live
+from orchestrator.engine.run import RunSpec, follow_cluster, live
 from orchestrator.engine.vdns import End, Vdn, Vdns
-from orchestrator.errors import OrchestratorError, RefusedError
+from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, VdnProof
 from orchestrator.settings.server_url import server_fingerprint
@@ -65,8 +65,8 @@ Confirm = Callable[[Findings], Awaitable[bool]]
 
 
 @dataclass(slots=True)
-class _Course:
-    """One pause-all from its parts to its proof."""
+class Course:
+    """One process of a pause-all, from its parts to its proof."""
 
     settings: Settings
     environment: Environment
@@ -156,7 +156,10 @@ class _Course:
             self.refusal = asking.result()
             if self.refusal is None:
                 self._go(emergency)
-                await context.journal.note(confirmed=True)
+                try:  # handed in before the first intent
+                    await context.journal.note(confirmed=True)
+                except StorageError as error:  # in a cluster: it has been taken from us meanwhile
+                    context.stopping.stop(Ended.STORAGE, str(error))
             else:
                 context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
         asking.cancel()
@@ -250,13 +253,21 @@ async def pause_all(
     Raises:
         OrchestratorError: it could not begin, or was not confirmed; nothing was sent.
     """
+    if options.dry_run:
+        options = replace(options, cluster=False)
     asks = confirm is not None and not options.dry_run
     if options.run_dir is not None and not options.dry_run:
         unfinished = await open_unfinished(settings, options, environment)
         if unfinished is not None:
             return await _take_up(unfinished, settings, options, environment, confirm)
     directory, journal, problem = place(settings, options, environment, asks=asks)
-    course = _Course(
+    if journal.record().cluster:
+        try:
+            return await follow_cluster(environment, journal, directory, confirm)
+        finally:
+            if directory is not None:
+                directory.release()
+    course = Course(
         settings,
         environment,
         journal.record(),
@@ -282,7 +293,7 @@ async def pause_all(
     return result
 
 
-def _at_work(course: _Course, own_id: str) -> list[str]:
+def _at_work(course: Course, own_id: str) -> list[str]:
     """Which other runs work on these VDNs at this moment, and whose they are."""
     fingerprint = server_fingerprint(course.settings.server.base_url)
     found: list[tuple[RunRecord, set[int]]] = []
@@ -303,7 +314,7 @@ def _at_work(course: _Course, own_id: str) -> list[str]:
 
 
 def _refuse_unconfirmed(
-    course: _Course, result: RunResult, directory: RunDirectory | None, environment: Environment
+    course: Course, result: RunResult, directory: RunDirectory | None, environment: Environment
 ) -> None:
     """Of a run that nobody has confirmed nothing stays: there is nothing to continue.
 
@@ -361,13 +372,8 @@ async def continue_pause_all(
     record = opened.record
     if not record.may_change:
         opened.journal.close()
-        vdns = " ".join(f"--vdn {one}" for one in record.vdns)
-        raise RefusedError(
-            f"run {record.run_id} was never confirmed: nobody had typed the VDN number."
-            " Nothing was sent.",
-            advice=f"`orchestrator pause-all {vdns}` asks again",
-        )
-    course = _Course(
+        raise never_confirmed(record)
+    course = Course(
         settings,
         environment,
         record,
@@ -390,6 +396,16 @@ async def continue_pause_all(
     if course.refusal is not None:  # the run stays, unfinished as it was
         raise course.refusal
     return result
+
+
+def never_confirmed(record: RunRecord) -> RefusedError:
+    """Make the error for a run that nobody may go on with."""
+    vdns = " ".join(f"--vdn {one}" for one in record.vdns)
+    return RefusedError(
+        f"run {record.run_id} was never confirmed: nobody had typed the VDN number."
+        " Nothing was sent.",
+        advice=f"`orchestrator pause-all {vdns}` asks again",
+    )
 
 
 def _proof(vdn: Vdn, *, is_quiet: bool, hold_s: float) -> VdnProof:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.departures import SharedRate
     from orchestrator.engine.dispatcher import Dispatcher, Transport
     from orchestrator.engine.options import FailureLimit
+    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.log import Events
     from orchestrator.policy.auth import AuthState
@@ -49,16 +50,21 @@ _KEPT_FREE = 4
 
 
 class Follow(Protocol):
-    """Follows a run that the cluster works on; the deadline is that of all workers."""
+    """Follows a run that the cluster works on to its end."""
 
     def __call__(
         self,
         journal: Journal,
-        directory: RunDirectory,
+        directory: RunDirectory | None,
         environment: Environment,
         *,
-        deadline_s: float | None = None,
-    ) -> Awaitable[RunResult]: ...
+        confirm: Confirm | None,
+        deadline_s: float | None,
+    ) -> Awaitable[RunResult]:
+        """Follow it; the journal is closed, and None is a run without a place on the disk.
+
+        The deadline is that of all workers of a list.
+        """
 
 
 @dataclass(slots=True)
@@ -109,11 +115,14 @@ class Environment:
 async def follow_cluster(
     environment: Environment,
     journal: Journal,
-    directory: RunDirectory,
+    directory: RunDirectory | None,
+    confirm: Confirm | None = None,
     *,
     deadline_s: float | None = None,
 ) -> RunResult:
-    """Follow a run that the cluster works on; nothing is sent from here.
+    """Follow a run that the cluster works on; of a list nothing is sent from here.
+
+    An emergency is worked on here, unless a worker is at it already; `confirm` asks the operator.
 
     Raises:
         SettingsError: there is no cluster in the settings.
@@ -126,7 +135,9 @@ async def follow_cluster(
             key=DATABASE_URL,
             advice="set it, or ORCHESTRATOR_DATABASE_URL",
         )
-    return await environment.follow(journal, directory, environment, deadline_s=deadline_s)
+    return await environment.follow(
+        journal, directory, environment, confirm=confirm, deadline_s=deadline_s
+    )
 
 
 class RunSpec(NamedTuple):

@@ -147,7 +147,7 @@ def _read_whole(directory: RunDirectory, stopping: Stopping) -> Undone:
             directory.journal, whole=True, is_unwanted=lambda: stopping.is_stopping
         ) as saved:
             record = saved.record()
-            if record.cluster and not is_finished(saved):
+            if record.cluster and not _is_over(record, saved):
                 raise RefusedError(
                     f"the cluster works on run {record.run_id}, and what it turned off is not known"
                     " here yet. Nothing was sent.",
@@ -157,6 +157,13 @@ def _read_whole(directory: RunDirectory, stopping: Stopping) -> Undone:
     except StorageError as error:
         check_wanted(stopping)
         raise _nothing_sent(error) from error
+
+
+def _is_over(record: RunRecord, saved: Saved) -> bool:
+    """Whether the cluster works on it no more; an emergency may end without a proof."""
+    past = saved.processes()
+    has_ended = bool(past) and past[-1].ended is not None
+    return is_finished(saved) or (record.kind is RunKind.PAUSE_ALL and has_ended)
 
 
 def hold_undone(environment: Environment, directory: RunDirectory) -> None:

@@ -6,6 +6,7 @@ the origin: a flag, a variable, or file:key. The secret key is read last.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -48,6 +49,7 @@ __all__ = [
     "STILL_DIALLING",
     "Remembered",
     "Settings",
+    "as_emergency",
     "config_show",
     "load_settings",
     "terminal_prompt",
@@ -114,6 +116,24 @@ def load_settings(  # noqa: PLR0913 (every outside thing comes in by name)
         sentence = f"{as_sentence(error.sentence)} {consequence}"
         raise SettingsError(sentence, key=error.key, advice=error.advice) from error
     return search.settings(with_secret=need_credentials)
+
+
+def as_emergency(settings: Settings) -> Settings:
+    """The same with pause-all's defaults where nothing was given: for a worker, which does both."""
+    parts: dict[str, Any] = {}
+    for section in SECTIONS:
+        urgent = {
+            row.name: row.emergency_default
+            for row in SETTINGS
+            if row.section == section
+            and row.emergency_default != row.default
+            and settings.origins[row.key] in {NOT_SET, "default"}
+        }
+        parts[section] = replace(getattr(settings, section), **urgent)
+    retry = parts["retry"]
+    least_s = max(retry.backoff_cap_s, retry.backoff_base_s)
+    parts["retry"] = replace(retry, backoff_cap_s=least_s)
+    return replace(settings, **parts)
 
 
 def config_show(settings: Settings) -> list[tuple[str, str, str]]:

@@ -5,7 +5,7 @@ Rule 2: what a worker had is free again when it hands it back, or when another e
         (policy/leases.py says when). That raises the epoch too: transfer.py puts nothing in the
         name of an old one, whoever is awake or not.
 Rule 3: a part is done when every campaign of it has an outcome, and not before; a look, when it
-        has been had.
+        has been had; an emergency, when its engine has come to its end.
 Rule 4: a run that has ended early is claimed no more; who has a part of it finishes what is in
         flight, looks at what is in doubt, and hands it back.
 Rule 5: of a VDN of several chunks the look comes before them all, the verification after them all.
@@ -19,7 +19,7 @@ from orchestrator.policy.leases import LEASE_S, Lease
 from orchestrator.reports.rows import UNSTOPPED
 from orchestrator.reports.summary import Ended
 from orchestrator.store.base import Standing
-from orchestrator.store.transfer import STEP_BITS, Part, Step
+from orchestrator.store.transfer import STEP_BITS, TABLES_OF_RUN, Part, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -125,13 +125,22 @@ def renew(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> bo
     )
 
 
-def leases(connection: psycopg.Connection[Any], *, limit: int) -> list[Lease]:
-    """Leases that there are: what was renewed longest ago, and what a clock's step left ahead."""
+def leases(
+    connection: psycopg.Connection[Any], *, limit: int, run: int | None = None
+) -> list[Lease]:
+    """Leases that there are: what was renewed longest ago, and what a clock's step left ahead.
+
+    Args:
+        connection: to the database.
+        limit: so many at most.
+        run: of this run; None: of all.
+    """
     found = connection.execute(
         "SELECT run, lo, epoch, lease_until::text FROM orchestrator.chunk"
         " WHERE done_at IS NULL AND lo > 0 AND holder IS NOT NULL"
+        " AND run = coalesce(%s::bigint, run)"
         " ORDER BY abs(extract(epoch FROM lease_until - clock_timestamp()) - %s) DESC LIMIT %s",
-        (LEASE_S, limit),
+        (run, LEASE_S, limit),
     )
     return [Lease(*row) for row in found]
 
@@ -182,7 +191,8 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
         "epoch = epoch + 1, holder = NULL, lease_until = NULL, done_at = clock_timestamp()",
         part,
         holder,
-        f"(lo >> {STEP_BITS} = {Step.LOOK} OR NOT EXISTS (SELECT FROM orchestrator.plan p"  # noqa: S608 - ours
+        f"({_STEP} IN ({Step.LOOK}, {Step.EMERGENCY}) OR"  # noqa: S608 - ours
+        " NOT EXISTS (SELECT FROM orchestrator.plan p"
         " WHERE p.run = c.run AND p.vdn_id = c.vdn AND p.problem = ''"
         f" AND p.seq BETWEEN c.lo & {(1 << STEP_BITS) - 1} AND c.hi"
         " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
@@ -322,6 +332,16 @@ def courses(connection: psycopg.Connection[Any], runs: Iterable[int]) -> list[Co
         (list(runs),),
     )
     return [Course(run, Ended(ended) if ended else None, *rest) for run, ended, *rest in found]
+
+
+def drop_run(connection: psycopg.Connection[Any], run: int) -> None:
+    """Take a run that nobody has confirmed out of the database: it has changed nothing."""
+    with connection.transaction():
+        for table in ("chunk", *TABLES_OF_RUN, "run"):
+            connection.execute(
+                f"DELETE FROM orchestrator.{table} WHERE run = %s".encode(),  # noqa: S608 - ours
+                (run,),
+            )
 
 
 def is_over(connection: psycopg.Connection[Any], run: int) -> bool:

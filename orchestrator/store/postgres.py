@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from orchestrator.errors import FencedError, RefusedError, StorageError
+from orchestrator.policy.leases import LEASE_S
 from orchestrator.store.chunks import limit_run
 from orchestrator.store.database import connect, failure_of, opened
 from orchestrator.store.sqlite import SqliteJournal
 from orchestrator.store.transfer import (
+    EMERGENCY_LO,
+    NO_END,
     STEP_BITS,
     Part,
     Step,
@@ -48,9 +51,6 @@ if TYPE_CHECKING:
 
 #: seconds before a database that was away is tried again: the first time, and at most
 _AGAIN_S, _AGAIN_AT_MOST_S = 0.05, 1.0
-
-#: beyond every line of a list
-_NO_END = 2**62
 
 
 class PostgresKeeper:
@@ -152,13 +152,14 @@ class PostgresJournal(SqliteJournal):
             keeper.give_up()
 
 
-def add_run(
+def add_run(  # noqa: PLR0913 - what a run is put in with
     url: Secret,
     journal: SqliteJournal,
     *,
     chunk_size: int,
     emergency: bool,
     limits: Limits | None = None,
+    holder: str = "",
 ) -> int:
     """Put a new run into PostgreSQL, cut into chunks; all or nothing. Returns its number.
 
@@ -168,6 +169,7 @@ def add_run(
         chunk_size: campaigns in a chunk, at most; each is of one VDN.
         emergency: its chunks go before those of lists.
         limits: what ends it before it is through; a deadline counts from now.
+        holder: has all of it from the beginning: a pause-all, which is one part; else nobody.
 
     Raises:
         StorageError, JournalMismatchError: the database.
@@ -188,7 +190,7 @@ def add_run(
         (run,) = found
         copy_run(journal.connection, connection, run)
         connection.execute(
-            "INSERT INTO orchestrator.chunk (run, lo, hi) VALUES (%s, 0, %s)", (run, _NO_END)
+            "INSERT INTO orchestrator.chunk (run, lo, hi) VALUES (%s, 0, %s)", (run, NO_END)
         )
         connection.execute(
             "INSERT INTO orchestrator.chunk (run, lo, hi, vdn)"
@@ -199,6 +201,12 @@ def add_run(
             ") AS numbered GROUP BY vdn_id, part",
             {"run": run, "size": chunk_size},
         )
+        if holder:
+            connection.execute(
+                "INSERT INTO orchestrator.chunk (run, lo, hi, epoch, holder, lease_until) VALUES"
+                " (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))",
+                (*emergency_part(run)[:3], emergency_part(run).epoch, holder, LEASE_S),
+            )
         if journal.record().verify:
             # the look and the verification of a VDN belong to none of its chunks
             for step in (Step.LOOK, Step.VERIFY):
@@ -212,6 +220,11 @@ def add_run(
         if limits is not None:
             limit_run(connection, run, limits)
     return int(run)
+
+
+def emergency_part(run: int) -> Part:
+    """The one part of a pause-all, as who has added it has it."""
+    return Part(run, EMERGENCY_LO, NO_END, None, 1)
 
 
 def find_run(connection: psycopg.Connection[Any], run_id: str) -> int | None:
@@ -232,7 +245,7 @@ def open_saved_run(url: Secret, run: int) -> Iterator[Saved]:
     """
     with opened(url) as connection:
         # a file that SQLite removes itself: a long list need not fit into memory
-        copy = load(connection, Part(run, 0, _NO_END, None, 0), path="")
+        copy = load(connection, Part(run, 0, NO_END, None, 0), path="")
     with contextlib.closing(copy):
         yield SqliteJournal(copy)
 
@@ -252,7 +265,7 @@ def save_run(url: Secret, run: int, path: Path) -> None:
         os.fchmod(descriptor, mode)
         os.close(descriptor)
         with opened(url) as connection:
-            load(connection, Part(run, 0, _NO_END, None, 0), path=str(part)).close()
+            load(connection, Part(run, 0, NO_END, None, 0), path=str(part)).close()
         part.replace(path)
     except (OSError, sqlite3.Error) as error:
         part.unlink(missing_ok=True)

@@ -92,8 +92,10 @@ class RunRecord(NamedTuple):
     parent_run: str = ""
     #: pause-all: nothing may be paused before the operator has typed the VDN number
     asks: bool = False
-    #: the workers of a cluster send, not the process that was started for it
+    #: workers of a cluster send, not only the process that was started for it
     cluster: bool = False
+    #: pause-all in a cluster: seconds for whoever works on it; None in other runs
+    deadline_s: float | None = None
     # -- noted later
     why: str = ""
     recoveries: Mapping[str, object] = {}

@@ -34,6 +34,8 @@ _OF_LINE = {
     "outcomes": ("seq",),
 }
 _KEYS = _OF_CHUNK | _OF_LINE
+#: what is on record of a run, besides its parts
+TABLES_OF_RUN = tuple(_KEYS)
 #: rows that are fetched, copied or put at a time
 _AT_ONCE = 5_000
 
@@ -71,13 +73,6 @@ _DONE = (
 )
 
 
-#: when, how and why a run ended before it was through
-_EARLY_END = (
-    "SELECT (extract(epoch FROM ended_at) * 1000)::bigint, ended, why"
-    " FROM orchestrator.run WHERE run = %s"
-)
-
-
 class Step(IntEnum):
     """What a part does; of a VDN of several chunks they are done in this order."""
 
@@ -87,11 +82,29 @@ class Step(IntEnum):
     SEND = 0
     #: one verification of all of it
     VERIFY = 2
+    #: a pause-all, from its discovery to its proof: all its VDNs, because one mind proves them
+    EMERGENCY = 3
 
 
 #: above the number of a line: the step of a part
 STEP_BITS = 40
 _LINE = (1 << STEP_BITS) - 1
+#: beyond every line of a list
+NO_END = 2**62
+
+
+#: the one part of an emergency
+EMERGENCY_LO = Step.EMERGENCY << STEP_BITS
+
+
+#: When, how and why a run ended before it was through. An emergency is undone without being
+#: through, so it has not ended while somebody still settles what is in flight.
+_EARLY_END = (
+    "SELECT (extract(epoch FROM r.ended_at) * 1000)::bigint, CASE WHEN NOT EXISTS"  # noqa: S608
+    f" (SELECT FROM orchestrator.chunk c WHERE c.run = r.run AND c.lo = {EMERGENCY_LO}"
+    " AND c.done_at IS NULL AND c.holder IS NOT NULL AND c.lease_until > clock_timestamp())"
+    " THEN r.ended END, r.why FROM orchestrator.run r WHERE r.run = %s"
+)
 
 
 class Part(NamedTuple):
@@ -111,6 +124,11 @@ class Part(NamedTuple):
     def step(self) -> Step:
         """What is done with it."""
         return Step(self.lo >> STEP_BITS)
+
+    @property
+    def notes_lo(self) -> int:
+        """Whose notes and passes are its own: an emergency's are those of its run as a whole."""
+        return self.lo or EMERGENCY_LO
 
 
 def columns(table: str) -> list[str]:
@@ -250,7 +268,7 @@ def load(source: psycopg.Connection[Any], part: Part, *, path: str = ":memory:")
                 _load_lines(journal, table, _rows_of_lines(source, part, table))
             _load_notes(journal, source, part)
             _load_processes(journal, source, part)
-            for row in _rows_of_chunk(source, part, "sweeps"):
+            for row in _rows_of_chunk(source, part._replace(lo=part.notes_lo), "sweeps"):
                 put(journal, "sweeps", row[1:])
         journal.execute("COMMIT")
         index_plan(journal)
@@ -310,7 +328,7 @@ def _load_notes(journal: sqlite3.Connection, source: psycopg.Connection[Any], pa
     rows = _rows(
         source,
         "SELECT key, value FROM orchestrator.meta WHERE run = %s AND lo IN (0, %s) ORDER BY lo",
-        [part.run, part.lo],
+        [part.run, part.notes_lo],
     )
     for row in rows:
         put(journal, "meta", row)

@@ -59,7 +59,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "engine/stop_run: continue {}",
         "engine/stop_run: report {}",
     ),
-    "test_a_directory_of_another_night_leads_to_its_report": ("engine/pausing: report {}",),
+    "test_a_directory_of_another_night_leads_to_its_report": ("engine/same_directory: report {}",),
     "test_a_run_that_nobody_confirmed_asks_again": ("engine/pausing_all: pause-all {}",),
     "test_a_run_that_is_worked_on_can_be_ended": (
         "engine/saved: runs",
@@ -125,6 +125,9 @@ NOT_PASTED: Mapping[str, str] = {
             "cli/runs: continue {}",
             "cli/sending: pause-all {}",
             "cluster/following: continue {}",
+            "cluster/leading: stop {}",
+            "cluster/leading: stop {} #2",
+            "engine/emergency_part: pause-all {}",
             "engine/undone: continue {}",
             "store/database: cluster init",
             "store/database: cluster init #2",

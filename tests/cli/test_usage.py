@@ -44,7 +44,6 @@ REALISTIC = {
     ("pause", "x.csv", "--vdn"): "pause: --vdn needs a value",
     ("pause", "x.csv", "y.csv"): "pause: one argument too many: y.csv",
     ("pause-all",): "pause-all: --vdn is missing",
-    ("pause-all", "--vdn", "1234", "--cluster"): "an emergency runs on one machine",
     ("pause-all", "--vdn", "0", "--yes"): "--vdn: '0' is not a VDN",
     ("pause-all", "--vdn", "10000", "--yes"): "--vdn: '10000' is not a VDN",
     ("continue",): "continue: RUN is missing",

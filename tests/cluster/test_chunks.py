@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.errors import FencedError
-from orchestrator.model import CampaignRef
+from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Decision, Outcome
+from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.store import OutcomeRecord, Standing
+from orchestrator.store import OutcomeRecord, PlanWriter, Standing
 from orchestrator.store.chunks import (
     FAILING,
     Limits,
     claim,
     courses,
     drop_dead_rings,
+    drop_run,
     end_lease,
     end_overdue,
     end_run,
@@ -34,10 +37,16 @@ from orchestrator.store.chunks import (
     unrung,
 )
 from orchestrator.store.database import connect
-from orchestrator.store.postgres import open_saved_run
-from orchestrator.store.transfer import STEP_BITS, Step, put_rows
+from orchestrator.store.postgres import add_run, emergency_part, open_saved_run
+from orchestrator.store.transfer import (
+    EMERGENCY_LO,
+    STEP_BITS,
+    TABLES_OF_RUN,
+    Step,
+    put_rows,
+)
 from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
-from tests.store.journal_makers import bad_line, line
+from tests.store.journal_makers import bad_line, line, run_record
 
 if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
@@ -393,3 +402,54 @@ def test_a_write_on_its_way_is_before_the_claim_or_refused(database: Secret) -> 
                 lapse(b)
         lapse(b)
         assert not put_rows(a, part, row, synced=True)  # type: ignore[arg-type]
+
+
+async def test_an_emergency_is_done_when_its_engine_has_ended(database: Secret) -> None:
+    """It has what it found without an outcome, and is done; nobody claims it.
+
+    What it notes is the run's.
+    """
+    run = add_emergency(database, "here")
+    with connect(database) as connection:
+        part = emergency_part(run)
+        assert claim(connection, run, part.lo, holder="b") is None
+        store = store_of(database, part)
+        await store.discovered([ObservedState(ONE, Status.STARTED, "spring", "")], at_ms=1_000)
+        await store.note(held_s=2.0)
+        assert finish(connection, part, holder="here")
+        await store.close()
+        assert is_over(connection, run)
+        assert claim(connection, run, part.lo, holder="b") is None
+    with open_saved_run(database, run) as saved:
+        assert (saved.lines(), saved.record().held_s) == (1, 2.0)
+
+
+def test_leases_of_one_run_are_those_of_no_other(database: Secret) -> None:
+    """Who gave an emergency watches its lease, and ends nobody else's."""
+    lists, urgent = add(database), add_emergency(database, "here")
+    with connect(database) as connection:
+        claimed(connection, lists, 1)
+        found = leases(connection, limit=9, run=urgent)
+
+    assert [(one.run, one.lo) for one in found] == [(urgent, EMERGENCY_LO)]
+
+
+def test_of_a_run_that_nobody_has_confirmed_nothing_stays(database: Secret) -> None:
+    """Every row of it goes, and none of another run."""
+    kept, dropped = add(database), add_emergency(database, "here")
+    with connect(database) as connection:
+        drop_run(connection, dropped)
+        left = {
+            row[0]
+            for table in ("run", "chunk", *TABLES_OF_RUN)
+            for row in connection.execute(f"SELECT run FROM orchestrator.{table}".encode())  # noqa: S608
+        }
+
+    assert left == {kept}
+
+
+def add_emergency(url: Secret, holder: str) -> int:
+    """A pause-all that was given just now."""
+    facts = {"run_id": "20261123T230501Z-0033", "kind": RunKind.PAUSE_ALL, "vdns": (1234,)}
+    with closing(PlanWriter(None).finish(run_record(cluster=True, **facts))) as journal:
+        return add_run(url, journal, chunk_size=2, emergency=True, holder=holder)

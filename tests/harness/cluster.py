@@ -7,7 +7,8 @@
 
 A case is a list, three workers and a submitter as processes, PostgreSQL, and a server that keeps a
 ledger. Afterwards: each line has its row, in order; nothing that was settled was sent again; no
-second had more than R; the run's undo starts exactly what the run has stopped.
+second had more than R; the run's undo starts exactly what the run has stopped. Emergencies, with
+`only=emergency-kill` and others, are cases of their own (cluster_emergency.py).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from orchestrator.simulator.ledger import fullest_window
 from orchestrator.store.chunks import unrung
 from orchestrator.store.database import connect
 from tests import postgres
-from tests.harness import cluster_model
+from tests.harness import cluster_emergency, cluster_model
 from tests.harness.arguments import Arguments
 from tests.harness.cluster_stage import RATE, WORKERS, Cluster, a_cluster
 
@@ -50,7 +51,7 @@ _CAMPAIGNS = 240
 _TAKEOVER_S, _DRAIN_S = 10.0, 5.0
 #: bytes of the disk that is filled
 _DISK = "160m"
-_SHORT = ("kill", "drain", "crash3", "submitting", "cut", "clock")
+_SHORT = ("kill", "drain", "crash3", "submitting", "cut", "clock", "emergency-kill")
 
 
 # -- the faults: each is given the submitter, and gives back who follows instead of it
@@ -314,6 +315,9 @@ async def play(names: Sequence[str], number: int, seed: int) -> int:
     try:
         for place in range(number):
             name = names[place % len(names)]
+            if name in cluster_emergency.FAULTS:
+                wrong += bool(await cluster_emergency.case(server, name, seed + place))
+                continue
             if name != "full":
                 wrong += bool(await case(server, name, seed + place))
                 continue
@@ -357,10 +361,11 @@ def main(argv: Sequence[str]) -> int:
         print("!!! NOT TRIED: no PostgreSQL here (apt-get install postgresql) !!!")
         return 2
     short = given.whole("short", 0)
-    names = given.text("only").split(",") if given.text("only") else _SHORT if short else [*FAULTS]
-    unknown = set(names) - set(FAULTS)
+    known = [*FAULTS, *cluster_emergency.FAULTS]
+    names = given.text("only").split(",") if given.text("only") else _SHORT if short else known
+    unknown = set(names) - set(known)
     if unknown:
-        print(f"no fault {sorted(unknown)}; there is {', '.join(FAULTS)}")
+        print(f"no fault {sorted(unknown)}; there is {', '.join(known)}")
         return 2
     seed = given.seed()
     print(f"cluster-faults seed={seed}", flush=True)

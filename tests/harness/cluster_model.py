@@ -40,7 +40,7 @@ from tests.virtual_time import VirtualTimeLoop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-    from orchestrator.cluster.worker import _Held
+    from orchestrator.cluster.worker import Held
     from tests.harness.arguments import Arguments
 
 T = TypeVar("T")
@@ -412,7 +412,7 @@ class ModelWorker(Worker):
         self._giver: Any = ModelGiver(world, self.link)
         self.running = asyncio.create_task(self.run())
 
-    async def _work_on(self, held: _Held) -> Ended:
+    async def _work_on(self, held: Held) -> Ended:
         part, tables = held.part, self.world.tables
         waits = _Waits()
         held.journal = waits  # type: ignore[assignment]
@@ -464,7 +464,7 @@ class _Work:
     def __init__(
         self,
         worker: ModelWorker,
-        held: _Held,
+        held: Held,
         waits: _Waits,
         dispatcher: Any,
         pace: Any,

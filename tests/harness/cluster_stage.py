@@ -210,7 +210,10 @@ class Cluster:
 
     async def a_worker(self) -> Child:
         """One of them, as soon as it waits for chunks."""
-        chosen = self.rng.choice(self.alive())
+        return await self.a_worker_that(self.rng.choice(self.alive()))
+
+    async def a_worker_that(self, chosen: Child) -> Child:
+        """This one, as soon as it waits for chunks."""
         log = self.stage.folder / f"worker-{self.workers.index(chosen)}.log"
         async with asyncio.timeout(30.0):
             while "waiting for chunks" not in log.read_text("utf-8", "replace"):  # noqa: ASYNC110
@@ -223,6 +226,21 @@ class Cluster:
         return await self.stage.begin(
             *self.stage.pause_words(*words), program=_SMALL_CHUNKS, env=self.env()
         )
+
+    async def stop_all(self, *, relayed: bool = False) -> Child:
+        """An emergency in every VDN, by `pause-all --cluster`; what it lets go is noted too."""
+        vdns = sorted({ref.vdn_id for ref in self.before})
+        words = [word for vdn in vdns for word in ("--vdn", str(vdn))]
+        words += ["--yes", "--cluster", "--run-dir", str(self.stage.run_dir), "--rate", str(RATE)]
+        departures = {"TEST_DEPARTURES": str(self.stage.folder / "departures-lead")}
+        env = self.env(relayed=relayed) | departures
+        return await self.stage.begin("pause-all", *words, program=_NOTED, env=env)
+
+    async def follow(self) -> Child:
+        """`continue` of the run; it may have to work on it."""
+        departures = {"TEST_DEPARTURES": str(self.stage.folder / "departures-follow")}
+        words = ("continue", str(self.stage.run_dir))
+        return await self.stage.begin(*words, program=_NOTED, env=self.env() | departures)
 
     async def kill(self, worker: Child) -> None:
         """Kill -9, and see how long it takes until nothing of what it had waits."""
@@ -301,6 +319,10 @@ class Cluster:
             " GROUP BY p.vdn_id, p.campaign_id"
         )
         return {CampaignRef(int(one), int(two)): at_s - self._wall_s for one, two, at_s in found}
+
+    def wall_s(self, server_s: float) -> float:
+        """An instant of the server on the wall's clock."""
+        return self._wall_s + server_s
 
     def worst_arrivals(self) -> int:
         """The most requests that arrived in a second."""

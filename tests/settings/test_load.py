@@ -18,7 +18,7 @@ from orchestrator.settings.layers import (
     file_layer,
     ignored_proxy,
 )
-from orchestrator.settings.load import config_show
+from orchestrator.settings.load import as_emergency, config_show
 from orchestrator.settings.schema import SETTINGS
 from orchestrator.settings.secret import Secret
 from tests.settings.makers import (
@@ -89,6 +89,28 @@ def test_an_emergency_has_its_own_defaults(world: World) -> None:
     assert settings.origins["retry.max_attempts"] == "default of pause-all"
     assert settings.origins["pace.rate_per_s"] == "default"
     assert settings.origins["server.ca_file"] == "not set"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"retry.max_attempts": 3},
+        {"server.attempt_timeout_s": 30.0},
+        {"retry.backoff_base_s": 2.0},
+        {"retry.backoff_base_s": 15.0},
+        {"retry.backoff_cap_s": 4.0},
+    ],
+)
+def test_a_worker_has_the_defaults_of_an_emergency_for_its_emergencies(
+    world: World, flags: dict[str, object]
+) -> None:
+    """Whatever was given, its settings become those that pause-all would have loaded."""
+    usual, urgent = world.load(flags), world.load(flags, emergency=True)
+
+    made = as_emergency(usual)
+
+    assert (made.server, made.retry, made.pace) == (urgent.server, urgent.retry, urgent.pace)
 
 
 def test_a_value_that_was_given_outranks_the_emergency_default(world: World) -> None:
