@@ -121,7 +121,7 @@ NOT_PASTED: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "cli/cluster: continue {}",
+            "cluster/fetching: continue {}",
             "cli/runs: continue {}",
             "cli/sending: pause-all {}",
             "cluster/following: continue {}",
