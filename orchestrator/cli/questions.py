@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +111,6 @@ def ask(prompt: str) -> str:
         sys.stderr.write(output.masked(prompt))
         sys.stderr.flush()
     try:
-        _await_input(sys.stdin.fileno())
         typed = os.read(sys.stdin.fileno(), _ANSWER_MAX_BYTES)
     except OSError:
         typed = b""  # the terminal is gone
@@ -121,18 +118,6 @@ def ask(prompt: str) -> str:
         raise KeyboardInterrupt
     # what is no text is refused like every wrong answer
     return typed.decode("utf-8", "surrogateescape")
-
-
-def _await_input(descriptor: int) -> None:
-    """Wait for input or a signal; one that comes just before a read would not end that read."""
-    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    try:
-        select.select([descriptor, woken], [], [])
-    finally:
-        signal.set_wakeup_fd(before)
-        os.close(woken)
-        os.close(wake)
 
 
 def _kept(known: object, *, needed: bool) -> object:

@@ -168,8 +168,9 @@ def presented_by(url: str) -> str:
 
 
 def at_a_terminal() -> None:
-    """Make the terminal the one that /dev/tty stands for."""
+    """Make the terminal the one that /dev/tty stands for, with the signals of a shell."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.parametrize("kind", ["authority", "chain", "itself"])
