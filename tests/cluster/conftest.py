@@ -30,9 +30,9 @@ def _mortal() -> Iterator[postgres.PostgresServer]:
 
 @pytest.fixture
 def own_server(_mortal: postgres.PostgresServer) -> postgres.PostgresServer:
-    """A PostgreSQL to be killed; it runs when a test begins, whatever the one before has done."""
-    if not _mortal.runs:
-        _mortal.start()
+    """A PostgreSQL to be killed; it is ready when a test begins, whatever the one before has done."""
+    _mortal.stop()
+    _mortal.start()
     return _mortal
 
 
