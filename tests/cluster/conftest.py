@@ -30,7 +30,7 @@ def _mortal() -> Iterator[postgres.PostgresServer]:
 
 @pytest.fixture
 def own_server(_mortal: postgres.PostgresServer) -> postgres.PostgresServer:
-    """A PostgreSQL to be killed; it is ready when a test begins, whatever the one before has done."""
+    """A PostgreSQL to be killed; it is ready when a test begins, whatever was done before."""
     _mortal.stop()
     _mortal.start()
     return _mortal
