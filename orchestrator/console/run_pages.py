@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from aiohttp import web
 
@@ -26,6 +26,7 @@ from orchestrator.console.run_reader import (
 from orchestrator.console.shared import list_entry, page_number
 from orchestrator.console.site import find_run, viewer_of
 from orchestrator.engine.options import RestoreOptions
+from orchestrator.engine.pages import PAGE
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.reports.rows import RunKind
 
@@ -42,6 +43,8 @@ _BOXES: Final = 100
 _ROWS: Final = 20
 _FLAG: Final = re.compile(r"[;,] --include-inferred starts it too")
 _CHUNK: Final = 1 << 16
+#: seconds that somebody waits for the page of a run that has ended, and between two looks
+_PAGE_WAIT_S, _PAGE_LOOK_S = 5.0, 0.1
 #: the report page is shown, but can do nothing
 _REPORT_POLICY: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
@@ -153,9 +156,7 @@ class RunPages:
         """A report file."""
         directory = await self._find(request.match_info["run_id"])
         name = request.match_info["name"]
-        opened = None
-        if directory is not None:
-            opened = await asyncio.to_thread(open_file, directory, name)
+        opened = None if directory is None else await self._opened(directory, name)
         if opened is None:
             return error_page(
                 request, 404, "There is no such file",
@@ -177,6 +178,16 @@ class RunPages:
                 left -= len(chunk)
                 await response.write(chunk)
         return response
+
+    async def _opened(self, directory: RunDirectory, name: str) -> tuple[BinaryIO, int] | None:
+        """A report file; the page is made after a run has let go of its lock, and is waited for."""
+        clock = self.shared.site.clock
+        until_s = clock.now_s() + (_PAGE_WAIT_S if name == PAGE else 0.0)
+        while True:
+            opened = await asyncio.to_thread(open_file, directory, name)
+            if opened is not None or clock.now_s() >= until_s or directory.is_live:
+                return opened
+            await clock.sleep(_PAGE_LOOK_S)
 
     async def restore(self, request: web.Request) -> web.Response:
         """What a restore would start: first what stays off is chosen, then a form starts the rest.

@@ -49,6 +49,8 @@ FILES: Final = {
 }
 #: runs that are kept
 _RUNS_MAX: Final = 8
+#: a run that was written to so lately may still get its page
+_PAGE_WITHIN_MS: Final = 60_000
 #: check passes of each end that are shown
 _PASSES: Final = 6
 _READ_WITH: Final = (JOURNAL, f"{JOURNAL}-wal", "notes.jsonl", "marks.jsonl", *FILES)
@@ -161,7 +163,9 @@ def _view(directory: RunDirectory, saved: Saved, now_ms: int) -> RunView:
         record=record,
         told=told,
         filters=_filters(told["rows"].tally.counts),
-        files=_files(directory),
+        files=_files(
+            directory, has_just_ended=now_ms - last_written_ms(directory) < _PAGE_WITHIN_MS
+        ),
         passes=passes if few else (*passes[:_PASSES], *passes[-_PASSES:]),
         passes_left_out=0 if few else len(passes) - 2 * _PASSES,
         is_unfinished=not is_over,
@@ -230,9 +234,13 @@ def _rows(
     return RowPage(tuple(found), number, max(1, -(-number_of // ROWS)), filters, kind)
 
 
-def _files(directory: RunDirectory) -> tuple[tuple[str, int], ...]:
+def _files(directory: RunDirectory, *, has_just_ended: bool) -> tuple[tuple[str, int], ...]:
     found = ((name, _stamp(f"{directory.path}/{name}")) for name in FILES)
-    return tuple((name, stamp[1]) for name, stamp in found if stamp)
+    return tuple(
+        (name, stamp[1] if stamp else 0)
+        for name, stamp in found
+        if stamp or (name == PAGE and has_just_ended)
+    )
 
 
 def open_file(directory: RunDirectory, name: str) -> tuple[BinaryIO, int] | None:

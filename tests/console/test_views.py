@@ -287,6 +287,23 @@ async def test_the_page_of_a_run_is_its_sentence_and_leads_to_everything(folder:
     assert [one["action"] for one in shown.forms] == [f"{base}/note"]
 
 
+async def test_the_page_of_a_run_that_has_just_ended_is_waited_for(folder: Path) -> None:
+    """It is made after the lock is let go: the link is there before it, and waits a moment."""
+    result = stopped(folder, 1)
+    assert result.run_dir is not None
+    file = f"/runs/{result.run_id}/files/report.html"
+    async with console(site_of(folder)) as browser:
+        shown = page_of(await browser.get(f"/runs/{result.run_id}"))
+        asked = asyncio.create_task(browser.get(file))
+        while not asked.done():
+            await asyncio.sleep(0.2)
+            (result.run_dir / "report.html").write_text("how it ended")
+        answer = await asked
+
+    assert file in shown.links
+    assert (answer.status, answer.text) == (200, "how it ended")
+
+
 async def test_rows_are_filtered_and_paged_at_the_server(folder: Path) -> None:
     """A hundred a page; nonsense is the first page; an outcome that nobody has has no rows."""
     result = stopped(folder, 150)
