@@ -74,18 +74,7 @@ class EmergencyPart:
             directory=None,
             deadline_s=deadline_s,
         )
-        self.course = Course(
-            settings,
-            environment,
-            record,
-            record.vdns,
-            record.hold_s,
-            dry_run=False,
-            confirm=confirm,
-            continued=continued,
-            is_announced=continued,
-            held_s=record.held_s,
-        )
+        self.course = Course(settings, environment, record, confirm, continued=continued)
 
     async def work(self, store: Store) -> Ended:
         """Pause and prove, with verdict and exit code on record; returns why it ended.

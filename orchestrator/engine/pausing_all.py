@@ -71,15 +71,9 @@ class Course:
     settings: Settings
     environment: Environment
     record: RunRecord
-    vdns: tuple[int, ...]
-    hold_s: float
-    dry_run: bool
     confirm: Confirm | None
+    #: another process has had it before, and has told that it has begun
     continued: bool = False
-    #: somebody was told that it has begun, by this process or one before
-    is_announced: bool = False
-    #: so much of the hold is over already
-    held_s: float = 0.0
     emergency: Emergency | None = None
     #: of the calls in progress
     counter: CallCounter | None = None
@@ -87,14 +81,17 @@ class Course:
     refusal: RefusedError | None = None
     _start: asyncio.TimerHandle | None = None
     _quiet: asyncio.Task[None] | None = None
+    _is_announced: bool = False
 
     async def work(self, context: RunContext) -> None:
         emergency = Emergency(
-            context, Vdns(context, {one: Vdn(one) for one in self.vdns}), hold_s=self.hold_s
+            context,
+            Vdns(context, {one: Vdn(one) for one in self.record.vdns}),
+            hold_s=self.record.hold_s,
         )
-        emergency.held_s = self.held_s
+        emergency.held_s = self.record.held_s
         self.emergency = emergency
-        if self.environment.announce is not None and not self.dry_run:
+        if self.environment.announce is not None and not self.record.dry_run:
             self._announce_in(context, emergency)
         if self.settings.cms.base_url:
             emergency.count_calls = self._count_calls
@@ -102,7 +99,7 @@ class Course:
         if self.continued:
             for share in await context.journal.vdn_counts():
                 emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
-        if self.dry_run:
+        if self.record.dry_run:
             await emergency.list_only()
             return
         if self.confirm is None:
@@ -134,8 +131,8 @@ class Course:
         emergency.on_quiet = on_quiet
 
     def _announce_start(self) -> None:
-        if not self.is_announced:
-            self.is_announced = True
+        if not (self.continued or self._is_announced):
+            self._is_announced = True
             self.environment.announce_start(self.record)
 
     async def _announce_quiet(self, context: RunContext) -> None:
@@ -180,7 +177,7 @@ class Course:
         vdns = emergency.vdns.by_id.values()
         while context.clock.now_s() < until_s and not all(vdn.is_told for vdn in vdns):
             await context.clock.sleep(_LOOK_EVERY_S)
-        findings = Findings(self.settings.server.title, self.vdns, emergency.findings)
+        findings = Findings(self.settings.server.title, self.record.vdns, emergency.findings)
         emergency.findings += at_work
         unknown = [f"VDN {vdn.vdn_id}: not listed yet" for vdn in vdns if not vdn.is_told]
         emergency.findings += unknown
@@ -230,7 +227,7 @@ class Course:
     def _proofs(self) -> tuple[VdnProof, ...]:
         assert self.emergency is not None
         return tuple(
-            _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.hold_s)
+            _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.record.hold_s)
             for vdn in self.emergency.vdns.by_id.values()
         )
 
@@ -267,15 +264,7 @@ async def pause_all(
         finally:
             if directory is not None:
                 directory.release()
-    course = Course(
-        settings,
-        environment,
-        journal.record(),
-        options.vdns,
-        options.hold_s,
-        options.dry_run,
-        confirm,
-    )
+    course = Course(settings, environment, journal.record(), confirm)
     spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
@@ -309,7 +298,7 @@ def _at_work(course: Course, own_id: str) -> list[str]:
         f" {record.host}) is at work here"
         for record, vdns in found
         if record.run_id not in undone and record.fingerprint == fingerprint
-        for vdn_id in sorted(vdns & set(course.vdns))
+        for vdn_id in sorted(vdns & set(course.record.vdns))
     ]
 
 
@@ -373,18 +362,7 @@ async def continue_pause_all(
     if not record.may_change:
         opened.journal.close()
         raise never_confirmed(record)
-    course = Course(
-        settings,
-        environment,
-        record,
-        record.vdns,
-        record.hold_s,
-        dry_run=False,
-        confirm=confirm,
-        continued=True,
-        is_announced=True,
-        held_s=record.held_s,
-    )
+    course = Course(settings, environment, record, confirm, continued=True)
     spec = RunSpec(
         kind=RunKind.PAUSE_ALL,
         settings=settings,
