@@ -5,7 +5,8 @@ both cores, each with the local run's `--concurrency`. `--no-verify` on both sid
 has one VDN, and each chunk of a verified list reads all of its VDN by itself.
 
 - CPU is that of the three workers and their submitter, start and imports included; PostgreSQL's
-  stands beside it.
+  stands beside it. Five busy processes on two cores are dearer than the two of one local run,
+  whoever they are, so three local runs at once, a third of the list each, stand beside it too.
 - A takeover is counted from kill -9 until another worker has claimed all that the killed one had.
 - A reconciler's questions are asked of a table of 20 chunks for each of 9,999 VDNs, with their
   looks and verifications, none of them begun: for the next chunks, and while enough ring.
@@ -15,6 +16,7 @@ has one VDN, and each chunk of a verified list reads all of its VDN by itself.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -95,12 +97,13 @@ class _Bench:
 
     def cpu(self, campaigns: int, rounds: int) -> list[Figure]:
         """What a campaign costs, rate not limiting."""
-        local, workers, kept, wall = [list[float]() for _ in range(4)]
+        local, at_once, workers, kept, wall = [list[float]() for _ in range(5)]
         path = self._stage.list_of(range(1, campaigns + 1))
         with self._stage.server(tls=False, campaigns=campaigns) as server:
             for number in range(rounds):
                 alone = self._stage.orchestrator(server, *self._pause(path, 100_000, cluster=False))
                 local.append(alone.cpu_s / campaigns * 1e6)
+                at_once.append(self._local_at_once_s(server, campaigns) / campaigns * 1e6)
                 with self._workers(server) as running:
                     before_s = self._database_cpu_s()
                     words = self._pause(path, 100_000, cluster=True)
@@ -116,11 +119,30 @@ class _Bench:
                 say(f"cluster, round {number + 1}: {workers[-1]:.0f} µs, local {local[-1]:.0f} µs")
         return [
             Figure("local run: CPU per campaign", tuple(local), "µs"),
+            Figure("3 local runs at once: CPU per campaign", tuple(at_once), "µs"),
             Figure("3 workers and submitter: CPU per campaign", tuple(workers), "µs"),
             Figure("PostgreSQL: CPU per campaign", tuple(kept), "µs"),
             Figure("CPU, 3 workers ÷ local run", ratios(workers, local), "x", _CPU),
+            Figure("CPU, 3 workers ÷ 3 local runs at once", ratios(workers, at_once), "x"),
             Figure("wall, 3 workers ÷ local run", tuple(wall), "x"),
         ]
+
+    def _local_at_once_s(self, server: Server, campaigns: int) -> float:
+        """CPU seconds of as many local runs as there are workers, each with its part."""
+        server.reset()
+        shutil.rmtree(self._stage.state, ignore_errors=True)
+        with ExitStack() as running:
+            begun = []
+            for number in range(_WORKERS):
+                part = range(1 + number, campaigns + 1, _WORKERS)
+                path = self._stage.list_of(part, name=f"part-{number}.csv")
+                words = (*self._pause(path, 100_000, cluster=False), "-q")
+                begun.append(
+                    running.enter_context(
+                        self._stage.started("orchestrator", *words, server=server, everywhere=True)
+                    )
+                )
+            return sum(one.wait().cpu_s for one in begun)
 
     def _database_cpu_s(self) -> float:
         """User and system time of PostgreSQL and all its processes, ended ones included."""

@@ -247,9 +247,9 @@ class Stage:
         (found,) = (self.state / "runs").iterdir()
         return found
 
-    def list_of(self, campaign_ids: Iterable[int]) -> str:
+    def list_of(self, campaign_ids: Iterable[int], *, name: str = "list.csv") -> str:
         """A manifest of these campaigns of VDN 1."""
-        path = self.folder / "list.csv"
+        path = self.folder / name
         with path.open("w", encoding="ascii") as lines:
             lines.writelines(f"1,{campaign_id}\n" for campaign_id in campaign_ids)
         return str(path)

@@ -411,8 +411,10 @@ class Worker:
         Raises:
             OrchestratorError: it cannot be read, or belongs to another server.
         """
-        held.journal = await asyncio.to_thread(open_part, self._url, held.part)
-        journal = held.journal
+        concurrency = self._settings.pace.concurrency
+        held.journal = journal = await asyncio.to_thread(
+            open_part, self._url, held.part, concurrency=concurrency
+        )
         try:
             record = journal.record()
             settings = with_server_of(self._settings, record)

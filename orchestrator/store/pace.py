@@ -132,11 +132,8 @@ class Share:
         """Let a request leave now: 0.0; else seconds until it is worth asking again."""
         while self._left_s and self._left_s[0] < now_s - LATE_S:
             self._left_s.popleft()
-        # what left lately is what will be wanted by the time an answer is here
-        waiting = max(1, sum(part.waiting() for part in self.parts), len(self._left_s))
-        wanted = self._slots.wanted(now_s, waiting=waiting)
-        if wanted and self._asking is None:
-            self._asking = asyncio.create_task(self._ask(wanted))
+        if self._asking is None and self._slots.wanted(now_s, waiting=self._waiting()):
+            self._asking = asyncio.create_task(self._ask())
             self._asking.add_done_callback(self._asked)
         wait_s = self._slots.take(now_s)
         if wait_s == 0.0:
@@ -145,8 +142,14 @@ class Share:
             return _LOOK_AGAIN_S
         return wait_s
 
-    async def _ask(self, wanted: int) -> None:
+    def _waiting(self) -> int:
+        # what left lately is what will be wanted by the time an answer is here
+        return max(1, sum(part.waiting() for part in self.parts), len(self._left_s))
+
+    async def _ask(self) -> None:
         asked_s = self.asked_s = self._clock.now_s()
+        # by now all are in line that a commit has let go at once
+        wanted = max(1, self._slots.wanted(asked_s, waiting=self._waiting()))
         try:
             told = await self._giver.ask(self._own._replace(wanted=wanted))
         except ConnectionError as error:

@@ -56,9 +56,8 @@ _AGAIN_S, _AGAIN_AT_MOST_S = 0.05, 1.0
 class PostgresKeeper:
     """Puts into PostgreSQL what is put into a copy of a part."""
 
-    is_dear = True
-
-    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part) -> None:
+    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part, worth: int) -> None:
+        self.worth = worth
         self.failure: StorageError | None = None
         self._copy = copy
         self._url = url
@@ -134,16 +133,17 @@ class PostgresKeeper:
 class PostgresJournal(SqliteJournal):
     """A part of a run in PostgreSQL that this process has claimed."""
 
-    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part) -> None:
+    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part, worth: int) -> None:
         super().__init__(copy)
         self.part = part
+        self._worth = worth
         self._url = url
         self._keepers: list[PostgresKeeper] = []
 
     def _keeper(self, *, keep_going: bool) -> PostgresKeeper:
         # who is to go on without the database does not work in a cluster
         del keep_going
-        self._keepers.append(PostgresKeeper(self.connection, self._url, self.part))
+        self._keepers.append(PostgresKeeper(self.connection, self._url, self.part, self._worth))
         return self._keepers[-1]
 
     def give_up(self) -> None:
@@ -272,12 +272,17 @@ def save_run(url: Secret, run: int, path: Path) -> None:
         raise StorageError(f"the run cannot be copied to {path}: {error}") from error
 
 
-def open_part(url: Secret, part: Part) -> PostgresJournal:
+def open_part(url: Secret, part: Part, *, concurrency: int = 1) -> PostgresJournal:
     """A part that has been claimed, for the engine.
+
+    Args:
+        url: the database.
+        part: as it was claimed.
+        concurrency: requests in flight at once; when half of them wait for a commit, it is made.
 
     Raises:
         StorageError: the database cannot be reached, or a row is damaged.
         JournalMismatchError: its tables are missing, or of another version.
     """
     with opened(url) as connection:
-        return PostgresJournal(load(connection, part), url, part)
+        return PostgresJournal(load(connection, part), url, part, max(1, concurrency // 2))

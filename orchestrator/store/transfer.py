@@ -7,7 +7,7 @@ writes names its epoch, and the statement that puts the rows puts none when that
 from __future__ import annotations
 
 import functools
-import json
+import re
 import sqlite3
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,6 +42,8 @@ _AT_ONCE = 5_000
 _IS_PUT = [f"EXISTS (SELECT 1 FROM temp.put_{table})" for table in _KEYS]  # noqa: S608 - ours
 #: PostgreSQL keeps no NUL in a text, and names on a server may hold one
 _MARK = "\x1a"
+_MARKED_ESCAPES = {r"\u0000": r"\u001a0", r"\u001a": r"\u001a1"}
+_ESCAPED = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
 
 #: the processes that worked on chunks, who ended last at the end; one that was killed has no end
 _WORKERS = (
@@ -136,6 +138,17 @@ def columns(table: str) -> list[str]:
     return [one.split(" ", 1)[0] for one in TABLES[table]] + ["crc"]
 
 
+def _put_rows(table: str, keys: Sequence[str]) -> str:
+    pairs = ", ".join(f"'{name}', one.{name}" for name in columns(table))
+    return (
+        f"SELECT json_group_array(json_object({pairs}))"  # noqa: S608 - our own names
+        f" FROM temp.put_{table} JOIN main.{table} one USING ({', '.join(keys)})"
+    )
+
+
+_PUT_ROWS = {table: _put_rows(table, keys) for table, keys in _KEYS.items()}
+
+
 def _types(table: str) -> list[str]:
     kinds = [one.split(" ")[1] for one in TABLES[table]]
     return ["text" if kind == "TEXT" else "bigint" for kind in kinds] + ["bigint"]
@@ -145,6 +158,12 @@ def _marked(value: Any) -> Any:
     if isinstance(value, str) and ("\0" in value or _MARK in value):
         return value.replace(_MARK, f"{_MARK}1").replace("\0", f"{_MARK}0")
     return value
+
+
+def _marked_json(text: str) -> str:
+    if r"\u0000" not in text and r"\u001a" not in text:
+        return text
+    return _ESCAPED.sub(lambda found: _MARKED_ESCAPES.get(found[0], found[0]), text)
 
 
 def _unmarked(value: Any) -> Any:
@@ -181,18 +200,15 @@ def follow(journal: sqlite3.Connection) -> None:
         )
 
 
-def followed(journal: sqlite3.Connection) -> dict[str, list[Row]]:
-    """The rows that have been put since the last `forget`, as they are now."""
-    found = {}
-    # nearly always one or two of them
+def followed(journal: sqlite3.Connection) -> dict[str, str]:
+    """The rows that have been put since the last `forget`, as they are now, in JSON."""
+    # nearly always one or two tables
     is_put = journal.execute(f"SELECT {', '.join(_IS_PUT)}").fetchone()
-    for table, keys in (one for one, is_one in zip(_KEYS.items(), is_put, strict=True) if is_one):
-        names = ", ".join(columns(table))
-        rows = journal.execute(
-            f"SELECT {names} FROM temp.put_{table} JOIN main.{table} USING ({', '.join(keys)})"  # noqa: S608 - ours
-        ).fetchall()
-        found[table] = rows
-    return found
+    return {
+        table: journal.execute(_PUT_ROWS[table]).fetchone()[0]
+        for table, is_one in zip(_KEYS, is_put, strict=True)
+        if is_one
+    }
 
 
 def forget(journal: sqlite3.Connection, tables: Iterable[str]) -> None:
@@ -202,11 +218,12 @@ def forget(journal: sqlite3.Connection, tables: Iterable[str]) -> None:
 
 
 def put_rows(
-    to: psycopg.Connection[Any], part: Part, rows: dict[str, list[Row]], *, synced: bool
+    to: psycopg.Connection[Any], part: Part, rows: dict[str, str], *, synced: bool
 ) -> bool:
     """Put rows in one statement, which is one commit; repeated, it changes nothing.
 
-    One statement leaves no transaction open that a frozen worker could hold others up with.
+    One statement leaves no transaction open that a frozen worker could hold others up with. One
+    text for all rows of a table is half the work of an array for each column.
 
     Returns:
         False: a newer epoch has this part, and nothing was put.
@@ -214,11 +231,7 @@ def put_rows(
     arguments: list[Any] = [part.run, part.lo, part.epoch]
     for table, some in rows.items():
         arguments += [part.run, part.lo] if table in _OF_CHUNK else [part.run]
-        # one text for all of it: half the work of an array for each column
-        names = columns(table)
-        arguments.append(
-            json.dumps([dict(zip(names, map(_marked, row), strict=True)) for row in some])
-        )
+        arguments.append(_marked_json(some))
     found = to.execute(_statement(tuple(rows), synced), arguments).fetchone()
     return found is not None and found[0] == 1
 
@@ -287,6 +300,10 @@ def _load_lines(journal: sqlite3.Connection, table: str, rows: Iterator[Row]) ->
 
 
 def _checked(table: str, row: Row) -> Row:
+    if crc(row[:-1]) == row[-1]:
+        return row
+    # marked, or damaged: what is marked is rare, and to look at every text is dear
+    row = tuple(map(_unmarked, row))
     if crc(row[:-1]) != row[-1]:
         raise StorageError(
             f"the cluster's database is damaged: a row of {table} fails its checksum"
@@ -310,7 +327,7 @@ def _rows_of_lines(source: psycopg.Connection[Any], part: Part, table: str) -> I
             " WHERE d.run = p.run AND d.seq = p.seq)"
         )
         arguments += [part.vdn_id, part.lo & _LINE, part.hi]
-    return _rows(source, f"SELECT {names} FROM {chosen} ORDER BY {order}", arguments)  # noqa: S608
+    return _raw_rows(source, f"SELECT {names} FROM {chosen} ORDER BY {order}", arguments)  # noqa: S608
 
 
 def _rows_of_chunk(source: psycopg.Connection[Any], part: Part, table: str) -> Iterator[Row]:
@@ -371,8 +388,14 @@ def _load_processes(
 
 
 def _rows(source: psycopg.Connection[Any], query: str, arguments: Sequence[Any]) -> Iterator[Row]:
+    for row in _raw_rows(source, query, arguments):
+        yield tuple(map(_unmarked, row))
+
+
+def _raw_rows(
+    source: psycopg.Connection[Any], query: str, arguments: Sequence[Any]
+) -> Iterator[Row]:
     with source.cursor("rows", binary=True) as cursor:
         cursor.itersize = _AT_ONCE
         cursor.execute(query.encode(), arguments)
-        for row in cursor:
-            yield tuple(map(_unmarked, row))
+        yield from cursor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -392,16 +393,16 @@ async def test_whoever_lost_a_part_writes_nothing_more(database: Secret) -> None
 def test_a_write_on_its_way_is_before_the_claim_or_refused(database: Secret) -> None:
     """Whoever ends a lease waits for a write that has begun; a write that waits is refused."""
     run = add(database)
-    row = {"looks": [(1, 2, "n", "", 5, 0)]}
+    row = {"looks": json.dumps([{"seq": 1, "crc": 0}])}
     with connect(database) as a, connect(database) as b:
         part = claimed(a, run, 1)
         with a.transaction():
-            assert put_rows(a, part, row, synced=True)  # type: ignore[arg-type]
+            assert put_rows(a, part, row, synced=True)
             b.execute("SET lock_timeout = '50ms'")
             with pytest.raises(Exception, match="lock timeout"):
                 lapse(b)
         lapse(b)
-        assert not put_rows(a, part, row, synced=True)  # type: ignore[arg-type]
+        assert not put_rows(a, part, row, synced=True)
 
 
 async def test_an_emergency_is_done_when_its_engine_has_ended(database: Secret) -> None:

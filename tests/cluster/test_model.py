@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Ended
 from orchestrator.store import chunks
 from orchestrator.store.database import connect
-from orchestrator.store.transfer import columns, put_rows
+from orchestrator.store.transfer import put_rows
 from tests.cluster.makers import add
 from tests.harness import cluster_model
 from tests.harness.cluster_model import ModelWorker, Tables, World
@@ -89,8 +90,8 @@ def test_the_model_answers_as_postgresql(database: Secret, steps: list[Any]) -> 
                 part, twin, holder = parts[which]
                 if name == "settle":
                     seq = min(part.lo + more, part.hi)
-                    row = [seq, *[None] * (len(columns("outcomes")) - 2), 0]
-                    real = put_rows(connection, part, {"outcomes": [tuple(row)]}, synced=True)
+                    rows = {"outcomes": json.dumps([{"seq": seq, "crc": 0}])}
+                    real = put_rows(connection, part, rows, synced=True)
                     wanted = model.put(twin, outcome=seq)
                 else:
                     after = {"after_s": chunks.AFTER_FAILURE_S} if name == "fail" else {}
