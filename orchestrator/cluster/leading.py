@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from orchestrator.cluster.worker import Held, Worker
+from orchestrator.cluster.worker import Worker
 from orchestrator.engine.emergency_part import EmergencyPart
 from orchestrator.errors import NotBegunError, OrchestratorError
 from orchestrator.policy.decide import Outcome
@@ -24,6 +24,7 @@ from orchestrator.store.postgres import emergency_part
 from orchestrator.store.transfer import EMERGENCY_LO
 
 if TYPE_CHECKING:
+    from orchestrator.cluster.part_work import Held
     from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.run import Environment
     from orchestrator.errors import RefusedError

@@ -1,9 +1,7 @@
 """One worker: it hears of chunks, claims them, and lets the engine work on each as on a run.
 
-Rule 1: nothing leaves unless our lease still stands by our own clock: what was taken over while we
-        were frozen is sent nothing more.
-Rule 2: a worker that is told to end finishes what is in flight and hands the rest back.
-Rule 3: what is not renewed is taken from whoever had it, and what nobody has and nobody will be
+Rule 1: a worker that is told to end finishes what is in flight and hands the rest back.
+Rule 2: what is not renewed is taken from whoever had it, and what nobody has and nobody will be
         rung for is rung for again, by whoever sees it first.
 """
 
@@ -15,28 +13,14 @@ import os
 import secrets
 import threading
 from asyncio import FIRST_COMPLETED
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-
+from orchestrator.cluster.part_work import Held, PartWork
 from orchestrator.cluster.rings import TASK, listen, make_app, ring
-from orchestrator.engine.begin import with_server_of
-from orchestrator.engine.bulk import BulkPlan, look_only, run_bulk, verify_only
-from orchestrator.engine.emergency_part import EmergencyPart
-from orchestrator.engine.pool import WorkLimit
-from orchestrator.engine.run import Environment, RunSpec, work_on_record
 from orchestrator.engine.stop import Alarm, Stopping
-from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError
-from orchestrator.model import Action
-from orchestrator.policy.decide import Decision, Outcome, decide_unseen
+from orchestrator.errors import JournalMismatchError, OrchestratorError
 from orchestrator.policy.leases import LEASE_S, RENEW_S, Watch
-from orchestrator.policy.slices import Ask
-from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.settings.load import as_emergency
-from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.chunks import (
     AFTER_FAILURE_S,
     claim,
@@ -51,24 +35,14 @@ from orchestrator.store.chunks import (
     renew,
     unrung,
 )
-from orchestrator.store.database import connect, failure_of
-from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
-from orchestrator.store.postgres import open_part
-from orchestrator.store.transfer import EMERGENCY_LO, Part, Step
+from orchestrator.store.transfer import EMERGENCY_LO
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from orchestrator.engine.context import RunContext
-    from orchestrator.engine.dispatcher import Dispatcher
+    from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store import Store
     from orchestrator.store.chunks import Course
-    from orchestrator.store.postgres import PostgresJournal
-
-P = ParamSpec("P")
-T = TypeVar("T")
+    from orchestrator.store.transfer import Part
 
 #: chunks at work at a time: while one is verified, others send
 ABREAST = 4
@@ -83,8 +57,6 @@ _FAILURES_S, _SHORTLY_S = 0.25, 0.02
 _GONE_AFTER_S = 60.0
 #: chunks that are rung for again, and leases that are watched, at a time
 _RUNG_AT_ONCE, _WATCHED = 500, 64
-#: nothing leaves in the last so many seconds of a lease
-_LEASE_MARGIN_S = 0.5
 #: seconds that what is in flight gets at the end; the engine itself takes three of them
 _DRAIN_S = 3.5
 #: seconds after which a process that was told to end has ended
@@ -103,8 +75,6 @@ _UNHURT = frozenset({Ended.SIGNAL_TERM, Ended.SIGNAL_INT, Ended.DEADLINE, Ended.
 _HOPELESS = frozenset({Ended.CREDENTIALS, Ended.DENIED, Ended.UNTRUSTED})
 #: of a worker that ends for one of these reasons; 0 for a signal
 _EXIT_CODES = {Ended.CREDENTIALS: 3, Ended.DENIED: 3, Ended.UNTRUSTED: 4, Ended.BUG: 70}
-#: seconds until the same trouble is said again
-_SAID_AGAIN_S = 60.0
 
 
 def leave_in_time(stopping: Stopping) -> None:
@@ -122,73 +92,7 @@ def leave_in_time(stopping: Stopping) -> None:
     stopping.on_stop(begin)
 
 
-class Desk:
-    """The connection over which a worker claims, renews and hands back."""
-
-    def __init__(self, url: Secret) -> None:
-        self._url = url
-        self._connection: psycopg.Connection[Any] | None = None
-        self._turn = asyncio.Lock()
-
-    async def do(
-        self,
-        operation: Callable[Concatenate[psycopg.Connection[Any], P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Do something with the database, beside the loop.
-
-        Raises:
-            StorageError: it is away.
-        """
-        async with self._turn:
-            return await asyncio.to_thread(
-                self._do, lambda connection: operation(connection, *args, **kwargs)
-            )
-
-    def _do(self, operation: Callable[[psycopg.Connection[Any]], T]) -> T:
-        try:
-            if self._connection is None:
-                self._connection = connect(self._url)
-            return operation(self._connection)
-        except psycopg.Error as error:
-            self._drop()
-            raise failure_of(error) from error
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.close()
-        self._connection = None
-
-    async def close(self) -> None:
-        """Let go of it."""
-        async with self._turn:
-            self._drop()
-
-
-@dataclass(slots=True)
-class Held:
-    """A chunk at work."""
-
-    part: Part
-    #: until when the lease stands, by our own clock
-    until_s: float
-    stopping: Stopping = field(default_factory=Stopping)
-    journal: PostgresJournal | None = None
-    work_limit: WorkLimit | None = None
-
-    def end(self, ended: Ended, why: str) -> None:
-        """Let the engine finish what is in flight."""
-        self.stopping.stop(ended, why)
-
-    def give_up(self) -> None:
-        """Wait for the database no longer."""
-        if self.journal is not None:
-            self.journal.give_up()
-
-
-class Worker:
+class Worker(PartWork):
     """A worker, from its start to its end."""
 
     def __init__(self, url: Secret, settings: Settings, environment: Environment) -> None:
@@ -199,15 +103,8 @@ class Worker:
             settings: server, credentials, and how many requests may be in flight.
             environment: the process; its `stopping` ends the worker.
         """
-        self._url = url
-        self._settings = settings
-        self._environment = environment
-        self._clock = environment.clock
+        super().__init__(url, settings, environment)
         self.holder = f"{environment.host}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._desk = Desk(url)
-        self._giver = DatabaseGiver(url, settings.server.base_url)
-        self._shares: dict[Ask, Share] = {}
-        self._work_limit = WorkLimit(settings.pace.concurrency, is_paced=lambda: False)
         #: rings when there may be something to ring for
         self._more = Alarm()
         self._held: dict[tuple[int, int], Held] = {}
@@ -216,8 +113,6 @@ class Worker:
         self._busy: set[tuple[int, int]] = set()
         #: emergencies of a server that is not ours: whoever can do it must not wait behind us
         self._foreign: set[int] = set()
-        #: event → when it was last said
-        self._said_s: dict[str, float] = {}
 
     async def run(self) -> None:
         """Work until `stopping` says that it is enough."""
@@ -404,144 +299,6 @@ class Worker:
             held.until_s = asked_s + LEASE_S
             # nobody may watch over all that is held here
             await self._heed_courses({held.part.run})
-
-    async def _work_on(self, held: Held) -> Ended:
-        """Let the engine work on a chunk.
-
-        Raises:
-            OrchestratorError: it cannot be read, or belongs to another server.
-        """
-        concurrency = self._settings.pace.concurrency
-        held.journal = journal = await asyncio.to_thread(
-            open_part, self._url, held.part, concurrency=concurrency
-        )
-        try:
-            record = journal.record()
-            settings = with_server_of(self._settings, record)
-            pace = replace(settings.pace, rate_per_s=record.rate_per_s)
-            settings = replace(settings, pace=pace)
-            environment = self._environment_of(held)
-            if held.part.lo == EMERGENCY_LO:
-                return await self._stop_all(held, journal, settings, environment)
-            spec = RunSpec(
-                kind=RunKind.PAUSE,
-                settings=settings,
-                journal=journal,
-                directory=None,
-            )
-            work = _work_of(held.part)
-        except BaseException:
-            journal.close()
-            raise
-
-        store = journal.start(keep_going=False)
-        try:
-            ended = await work_on_record(environment, spec, store, work)
-            if ended is Ended.DENIED and not held.stopping.is_stopping:
-                await _call_denied(store, held, at_ms=self._clock.wall_ms())
-        finally:
-            await store.close()
-        return ended
-
-    def _environment_of(self, held: Held) -> Environment:
-        """What the engine needs around a part of ours."""
-        around = self._environment
-        return Environment(
-            clock=around.clock,
-            events=around.events,
-            stopping=held.stopping,
-            transport=around.transport,
-            host=around.host,
-            shared_rate=lambda dispatcher: self._share(dispatcher, held),
-        )
-
-    async def _stop_all(
-        self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
-    ) -> Ended:
-        """Work on an emergency; nobody is asked anything by a worker."""
-        try:
-            part = self._emergency(held, journal, settings, environment)
-        except RefusedError as error:
-            journal.close()
-            await self._desk.do(end_run, held.part.run, Ended.KILLED, why=str(error))
-            return Ended.KILLED
-        if held.part.epoch > 1:
-            run_id = journal.record().run_id
-            self._environment.events.warning("cluster.emergency_taken", run_id=run_id)
-        store = journal.start(keep_going=False)
-        try:
-            return await part.work(store)
-        finally:
-            await store.close()
-
-    def _emergency(
-        self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
-    ) -> EmergencyPart:
-        pace = replace(settings.pace, concurrency=journal.record().concurrency)
-        settings = as_emergency(replace(settings, pace=pace))
-        return EmergencyPart(settings, environment, journal, continued=held.part.epoch > 1)
-
-    def _share(self, dispatcher: Dispatcher, held: Held) -> SharedPace:
-        is_emergency = held.part.lo == EMERGENCY_LO
-        if not is_emergency:  # which waits for no place of a list
-            dispatcher.work_limit = held.work_limit = WorkLimit(
-                dispatcher.concurrency,
-                is_paced=lambda: dispatcher.departures.waiting > 0,
-                beside=self._work_limit,
-            )
-        own = Ask(dispatcher.pacer.ceiling_per_s, emergency=is_emergency, wanted=1)
-        share = self._shares.setdefault(
-            own, Share(self._giver, self._clock, own, warn=self._no_rate)
-        )
-        pace = SharedPace(share)
-        pace.waiting = lambda: dispatcher.departures.waiting
-        pace.wake = dispatcher.alarm.ring
-        pace.may_send = lambda now_s: now_s < held.until_s - _LEASE_MARGIN_S
-        return pace
-
-    def _no_rate(self, reason: str) -> None:
-        if self._is_news("rate"):
-            self._environment.events.warning("rate.not_given", reason=reason)
-
-    def _is_news(self, event: str) -> bool:
-        """Whether it has not been said in the last minute: all chunks meet the same trouble."""
-        now_s = self._clock.now_s()
-        is_news = now_s - self._said_s.get(event, -_SAID_AGAIN_S) >= _SAID_AGAIN_S
-        if is_news:
-            self._said_s[event] = now_s
-        return is_news
-
-
-def _work_of(part: Part) -> Callable[[RunContext], Awaitable[None]]:
-    """What is to be done with a part; what an earlier worker left is gone through as a whole."""
-    continued = part.epoch > 1
-    if part.step is Step.LOOK:
-        return look_only
-    if part.step is Step.VERIFY and not continued:
-        return verify_only
-    is_part = part.is_of_many and part.step is Step.SEND
-    return partial(run_bulk, plan=BulkPlan(continued=continued, is_part=is_part))
-
-
-async def _call_denied(store: Store, held: Held, *, at_ms: int) -> None:
-    """Give what is left of a VDN that the server keeps from us an outcome, as a report would."""
-    assert held.part.vdn_id is not None
-    left = [one for one in await store.known_of_vdn(held.part.vdn_id) if one.outcome is None]
-    await store.complete(
-        [
-            OutcomeRecord(
-                one.seq,
-                one.ref,
-                decide_unseen(Action.PAUSE, one.history)
-                if one.history.attempts
-                else Decision(Outcome.DENIED),
-                Standing.RETRY_LATER,
-                at_ms,
-                error=f"access to its VDN is refused: {held.stopping.why}",
-            )
-            for one in left
-        ]
-    )
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

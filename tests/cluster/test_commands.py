@@ -234,7 +234,7 @@ async def test_a_server_that_fails_for_too_long_ends_the_run(
 
 async def test_a_bug_in_a_chunk_ends_the_run(env: dict[str, str], tmp_path: Path) -> None:
     """No worker could get further: exit 70 with what it was; a worker without it goes on."""
-    bug = broken("orchestrator.cluster.worker", "open_part")
+    bug = broken("orchestrator.cluster.part_work", "open_part")
     async with a_stage(tmp_path, campaigns=10) as stage:
         worker = await stage.begin("worker", env=env, program=bug)
         followed = await stage.run(*cluster_words(stage), env=env)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.api import environment
+from orchestrator.cluster import part_work
 from orchestrator.cluster import worker as worker_module
 from orchestrator.engine.stop import heed_signals
 from orchestrator.settings.secret import Secret
@@ -29,7 +30,7 @@ class _Noted(SharedPace):
 
 
 _departures = Path(os.environ["TEST_DEPARTURES"]).open("a", buffering=1)  # noqa: SIM115 - to the end
-vars(worker_module)["SharedPace"] = _Noted
+vars(part_work)["SharedPace"] = _Noted
 
 
 async def work() -> None:

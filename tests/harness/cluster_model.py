@@ -40,7 +40,7 @@ from tests.virtual_time import VirtualTimeLoop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-    from orchestrator.cluster.worker import Held
+    from orchestrator.cluster.part_work import Held
     from tests.harness.arguments import Arguments
 
 T = TypeVar("T")
