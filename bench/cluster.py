@@ -233,7 +233,7 @@ class _Bench:
         """What each worker asks once a second, of a run that nobody has begun."""
         from orchestrator.cluster.rings import TASK  # noqa: PLC0415 - as above
         from orchestrator.settings.secret import Secret  # noqa: PLC0415
-        from orchestrator.store import chunks  # noqa: PLC0415
+        from orchestrator.store import chunks, cluster_runs  # noqa: PLC0415
         from orchestrator.store.database import connect  # noqa: PLC0415
 
         with self._stage.server(tls=False, campaigns=1) as server, self._workers(server):
@@ -243,7 +243,7 @@ class _Bench:
 
             def asked_ms() -> float:
                 began_s = time.perf_counter()
-                chunks.end_overdue(connection)
+                cluster_runs.end_overdue(connection)
                 chunks.leases(connection, limit=64)
                 chunks.unrung(connection, task=TASK, limit=500)
                 return (time.perf_counter() - began_s) * 1000

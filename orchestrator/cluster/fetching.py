@@ -12,7 +12,7 @@ from orchestrator.engine.run_list import is_finished
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.summary import Ended
 from orchestrator.store import open_saved
-from orchestrator.store.chunks import end_run, is_over, newest_runs, newest_seen
+from orchestrator.store.cluster_runs import end_run, is_over, newest_runs, newest_seen
 from orchestrator.store.database import opened
 from orchestrator.store.postgres import find_run, save_run
 from orchestrator.store.registry import known_runs, register
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.chunks import Seen
+    from orchestrator.store.cluster_runs import Seen
 
 #: the newest runs of the cluster that `runs` and `last` know of
 _NEWEST = 20

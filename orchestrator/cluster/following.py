@@ -22,15 +22,8 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
 from orchestrator.store import open_to_continue
-from orchestrator.store.chunks import (
-    Limits,
-    drop_run,
-    end_overdue,
-    go_on,
-    is_over,
-    outcomes,
-    unrung,
-)
+from orchestrator.store.chunks import unrung
+from orchestrator.store.cluster_runs import Limits, drop_run, end_overdue, go_on, is_over, outcomes
 from orchestrator.store.database import migrate, opened
 from orchestrator.store.postgres import add_run, find_run, open_saved_run, save_run
 from orchestrator.store.registry import forget

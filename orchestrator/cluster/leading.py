@@ -19,7 +19,8 @@ from orchestrator.errors import NotBegunError, OrchestratorError
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.leases import Watch
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.store.chunks import end_lease, end_run, is_over, leases, outcomes
+from orchestrator.store.chunks import end_lease, leases
+from orchestrator.store.cluster_runs import end_run, is_over, outcomes
 from orchestrator.store.postgres import emergency_part
 from orchestrator.store.transfer import EMERGENCY_LO
 

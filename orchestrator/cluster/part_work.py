@@ -28,7 +28,7 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.settings.load import as_emergency
 from orchestrator.store import OutcomeRecord, Standing
-from orchestrator.store.chunks import end_run
+from orchestrator.store.cluster_runs import end_run
 from orchestrator.store.database import connect, failure_of
 from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
 from orchestrator.store.postgres import open_part

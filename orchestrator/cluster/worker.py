@@ -24,24 +24,22 @@ from orchestrator.reports.summary import Ended
 from orchestrator.store.chunks import (
     AFTER_FAILURE_S,
     claim,
-    courses,
     drop_dead_rings,
     end_lease,
-    end_overdue,
-    end_run,
     finish,
     hand_back,
     leases,
     renew,
     unrung,
 )
+from orchestrator.store.cluster_runs import courses, end_overdue, end_run
 from orchestrator.store.transfer import EMERGENCY_LO
 
 if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.chunks import Course
+    from orchestrator.store.cluster_runs import Course
     from orchestrator.store.transfer import Part
 
 #: chunks at work at a time: while one is verified, others send

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from orchestrator.model import CampaignRef
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Mark
-    from orchestrator.store.chunks import Seen
+    from orchestrator.store.cluster_runs import Seen
 
 #: seconds for which a page waits for the database at most
 WAIT_S: Final = 1.0

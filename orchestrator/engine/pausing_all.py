@@ -7,7 +7,6 @@ go to the fallback stream, and the exit code says so.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,10 +18,10 @@ from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.emergency_place import open_unfinished, place
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
 from orchestrator.engine.run import RunSpec, follow_cluster, live
-from orchestrator.engine.vdns import End, Vdn, Vdns
+from orchestrator.engine.vdns import Vdn, Vdns
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, VdnProof
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.store import open_saved
 from orchestrator.store.registry import forget, known_runs
@@ -139,7 +138,8 @@ class Course:
         from orchestrator.engine.results import proven  # noqa: PLC0415 - few want it
 
         assert self.environment.announce is not None
-        proofs, at_ms = self._proofs(), context.clock.wall_ms()
+        assert self.emergency is not None
+        proofs, at_ms = self.emergency.vdns.proofs(self.record.hold_s), context.clock.wall_ms()
         found = await context.journal.read(lambda saved: proven(saved, proofs, at_ms))
         self.environment.announce(found)
 
@@ -222,14 +222,8 @@ class Course:
 
     async def _note_proof(self) -> None:
         assert self.emergency is not None
-        await self.emergency.context.journal.note(proofs=self._proofs())
-
-    def _proofs(self) -> tuple[VdnProof, ...]:
-        assert self.emergency is not None
-        return tuple(
-            _proof(vdn, is_quiet=self.emergency.vdns.is_quiet(vdn), hold_s=self.record.hold_s)
-            for vdn in self.emergency.vdns.by_id.values()
-        )
+        proofs = self.emergency.vdns.proofs(self.record.hold_s)
+        await self.emergency.context.journal.note(proofs=proofs)
 
 
 async def pause_all(
@@ -383,24 +377,4 @@ def never_confirmed(record: RunRecord) -> RefusedError:
         f"run {record.run_id} was never confirmed: nobody had typed the VDN number."
         " Nothing was sent.",
         advice=f"`orchestrator pause-all {vdns}` asks again",
-    )
-
-
-def _proof(vdn: Vdn, *, is_quiet: bool, hold_s: float) -> VdnProof:
-    first, newest, clean = vdn.proof.first, vdn.proof.newest, vdn.proof.clean
-    since_ms = first.ended_ms if is_quiet and first else None
-    moment_ms = newest.began_ms if newest else None
-    return VdnProof(
-        vdn_id=vdn.vdn_id,
-        quiet_since_ms=since_ms,
-        again_at_ms=clean.began_ms if is_quiet and clean else None,
-        started=0 if is_quiet else len(vdn.started),
-        seen_at_ms=newest.ended_ms if newest else None,
-        local_time=time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else "",
-        problem="" if is_quiet else vdn.problem,
-        no_campaigns=vdn.end is End.NO_CAMPAIGNS,
-        may_start=len(vdn.may_start),
-        first_start=min(vdn.may_start, default=""),
-        whole_at_ms=vdn.whole_ms,
-        longest_gap_s=vdn.proof.longest_gap_s if hold_s else 0.0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,7 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence
 from orchestrator.policy.quiet import Effect, QuietProof, Tries
+from orchestrator.reports.summary import VdnProof
 from orchestrator.store import Standing
 
 if TYPE_CHECKING:
@@ -132,6 +134,31 @@ class Vdns:
         now_s = self.context.clock.now_s()
         vdn.refused_since_s = now_s if vdn.refused_since_s is None else vdn.refused_since_s
         return now_s - vdn.refused_since_s >= CLOSED_AFTER_S
+
+    def proofs(self, hold_s: float) -> tuple[VdnProof, ...]:
+        """What is on record of each when the run ends; gaps count where it was held."""
+        return tuple(self._proof(vdn, hold_s) for vdn in self.by_id.values())
+
+    def _proof(self, vdn: Vdn, hold_s: float) -> VdnProof:
+        is_quiet = self.is_quiet(vdn)
+        first, newest, clean = vdn.proof.first, vdn.proof.newest, vdn.proof.clean
+        since_ms = first.ended_ms if is_quiet and first else None
+        moment_ms = newest.began_ms if newest else None
+        local = time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else ""
+        return VdnProof(
+            vdn_id=vdn.vdn_id,
+            quiet_since_ms=since_ms,
+            again_at_ms=clean.began_ms if is_quiet and clean else None,
+            started=0 if is_quiet else len(vdn.started),
+            seen_at_ms=newest.ended_ms if newest else None,
+            local_time=local,
+            problem="" if is_quiet else vdn.problem,
+            no_campaigns=vdn.end is End.NO_CAMPAIGNS,
+            may_start=len(vdn.may_start),
+            first_start=min(vdn.may_start, default=""),
+            whole_at_ms=vdn.whole_ms,
+            longest_gap_s=vdn.proof.longest_gap_s if hold_s else 0.0,
+        )
 
     def unproven(self) -> list[int]:
         """Where something of ours may run although it was paused."""

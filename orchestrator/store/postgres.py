@@ -22,7 +22,7 @@ import psycopg
 
 from orchestrator.errors import FencedError, RefusedError, StorageError
 from orchestrator.policy.leases import LEASE_S
-from orchestrator.store.chunks import limit_run
+from orchestrator.store.cluster_runs import limit_run
 from orchestrator.store.database import connect, failure_of, opened
 from orchestrator.store.sqlite import SqliteJournal
 from orchestrator.store.transfer import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from orchestrator.settings.secret import Secret
     from orchestrator.store.base import Saved
-    from orchestrator.store.chunks import Limits
+    from orchestrator.store.cluster_runs import Limits
     from orchestrator.store.writer import Operations
 
 #: seconds before a database that was away is tried again: the first time, and at most

@@ -69,3 +69,12 @@ def paused(seq: int, ref: CampaignRef) -> OutcomeRecord:
     """It is done."""
     decision = Decision(Outcome.PAUSED, Evidence.ACCEPTED, Changed.YES)
     return OutcomeRecord(seq, ref, decision, Standing.FINAL, 1_090)
+
+
+def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
+    """How many chunks of a run are not done."""
+    (number,) = connection.execute(
+        "SELECT count(*) FROM orchestrator.chunk WHERE run = %s AND lo > 0 AND done_at IS NULL",
+        (run,),
+    ).fetchone() or (0,)
+    return int(number)

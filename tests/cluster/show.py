@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.store.chunks import outcomes
+from orchestrator.store.cluster_runs import outcomes
 from orchestrator.store.database import connect
 from tests import postgres
 from tests.e2e.stage import Child, a_stage

@@ -18,24 +18,25 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
 from orchestrator.store import OutcomeRecord, PlanWriter, Standing
 from orchestrator.store.chunks import (
-    FAILING,
-    Limits,
     claim,
-    courses,
     drop_dead_rings,
-    drop_run,
     end_lease,
-    end_overdue,
-    end_run,
     finish,
-    go_on,
     hand_back,
-    is_over,
     leases,
-    limit_run,
-    open_chunks,
     renew,
     unrung,
+)
+from orchestrator.store.cluster_runs import (
+    FAILING,
+    Limits,
+    courses,
+    drop_run,
+    end_overdue,
+    end_run,
+    go_on,
+    is_over,
+    limit_run,
 )
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import add_run, emergency_part, open_saved_run
@@ -46,7 +47,7 @@ from orchestrator.store.transfer import (
     Step,
     put_rows,
 )
-from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
+from tests.cluster.makers import add, claimed, intent, lapse, open_chunks, paused, store_of
 from tests.store.journal_makers import bad_line, line, run_record
 
 if TYPE_CHECKING:

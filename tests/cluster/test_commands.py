@@ -13,8 +13,8 @@ from orchestrator.cluster.following import make_cluster
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.secret import Secret
 from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_codes, with_http
-from orchestrator.store.chunks import open_chunks
 from orchestrator.store.database import connect
+from tests.cluster.makers import open_chunks
 from tests.e2e.stage import SHORT_GAP, VDN, Stage, a_stage
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
-from orchestrator.store.chunks import claim, end_lease, end_run, hand_back, leases
+from orchestrator.store.chunks import claim, end_lease, hand_back, leases
+from orchestrator.store.cluster_runs import end_run
 from orchestrator.store.database import connect
 from orchestrator.store.registry import known_runs
 from orchestrator.store.transfer import EMERGENCY_LO, TABLES_OF_RUN

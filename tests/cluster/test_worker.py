@@ -19,11 +19,10 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
-from orchestrator.store.chunks import open_chunks
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import open_saved_run
 from tests.checks.tree import ROOT
-from tests.cluster.makers import add
+from tests.cluster.makers import add, open_chunks
 from tests.cluster.test_pace import worst
 from tests.store.journal_makers import line
 

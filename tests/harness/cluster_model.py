@@ -299,7 +299,7 @@ class ModelDesk:
         self._turn = asyncio.Lock()
 
     async def do(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As Desk.do; the operations are those of store/chunks.py."""
+        """As Desk.do; the operations are those of store/chunks.py and cluster_runs.py."""
         name, tables = operation.__name__, self._world.tables
 
         def apply(now_s: float) -> Any:
