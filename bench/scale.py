@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 TITLE = "what a line costs as lists grow"
 PLAN_LIMITS = Limits(required=15.0, goal=8.0)
-PLANNED_MB_LIMITS = Limits(required=120.0, goal=100.0)
-RUN_MB_LIMITS = Limits(required=120.0, goal=80.0)
+PLANNED_MB_LIMITS = Limits(required=120.0, goal=80.0)
+RUN_MB_LIMITS = Limits(required=100.0, goal=70.0)
 #: the list that the limit of a run's memory is for
 _LIMITED_RUN = 100_000
 
