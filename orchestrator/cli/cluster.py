@@ -131,6 +131,23 @@ def bring(settings: Settings, text: str) -> None:
     start(url, settings.state_dir, text, holder=os.uname().nodename, since=now)
 
 
+def share_notes(settings: Settings, directory: RunDirectory) -> None:
+    """Let other machines see what is noted about a run of the cluster; of others, do nothing.
+
+    Raises:
+        OrchestratorError: the database cannot be asked.
+    """
+    if settings.cluster.database_url is None:
+        return
+    with open_saved(directory.journal) as saved:
+        record = saved.record()
+    if record.cluster:
+        url = database(settings)
+        from orchestrator.store.shared_notes import share_notes as start  # noqa: PLC0415 - psycopg
+
+        start(url, {record.run_id: directory.path})
+
+
 def stop(settings: Settings, directory: RunDirectory) -> str:
     """End a run that the cluster works on; returns its id, empty if it is no such run.
 

@@ -231,6 +231,13 @@ def note(given: Namespace) -> int:
     added = add_note_to(
         directory, given.text, operator=settings.operator.name, at_ms=SystemClock().wall_ms()
     )
+    try:
+        cluster.share_notes(settings, directory)
+    except OrchestratorError as error:
+        output.warn(
+            "other machines see the note after the next command here that reaches the cluster's"
+            f" database: {error}"
+        )
     if not directory.is_live:
         runner.make_page(directory.path)
     run_id = id_of(directory)

@@ -17,6 +17,7 @@ from orchestrator.store.database import opened
 from orchestrator.store.postgres import find_run, save_run
 from orchestrator.store.registry import known_runs, register
 from orchestrator.store.run_dir import RunDirectory, is_run_id, make_run_directory
+from orchestrator.store.shared_notes import share_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,8 @@ class _Place(NamedTuple):
 def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -> None:
     """Copy runs of the cluster into the state directory, as far as they are not whole there.
 
+    What people have noted about them is the same here and there afterwards.
+
     Args:
         url: the cluster's database.
         state_dir: where runs are kept here.
@@ -53,7 +56,8 @@ def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -
     """
     with opened(url) as connection:
         found = newest_runs(connection, ending=text, limit=_NEWEST)
-    for place in _places(state_dir, found):
+    places = list(_places(state_dir, found))
+    for place in places:
         if place.is_here and (_is_whole(place.directory) or place.directory.is_live):
             continue
         if not place.is_here:
@@ -65,6 +69,7 @@ def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -
             place.directory.release()
         if not place.is_here:
             register(state_dir, place.run_id, place.directory.path, durable=True)
+    share_notes(url, {place.run_id: place.directory.path for place in places})
 
 
 def look(url: Secret) -> list[Seen]:

@@ -187,6 +187,11 @@ class ClusterRuns:
         copying = asyncio.create_task(self._copy_one(run_id))
         await asyncio.wait({copying}, timeout=WAIT_S)
 
+    def share_notes(self, run_id: str) -> None:
+        """Let notes on a run of the cluster be the same here and elsewhere; nobody waits for it."""
+        if self.is_there and run_id in self._known:
+            self._in_thread(_share_notes, self.site, run_id)
+
     async def _copy_one(self, run_id: str) -> None:
         if self._copying is None:
             self._copying = asyncio.current_task()
@@ -281,6 +286,14 @@ def _copy(site: Site, run_id: str, *, goes_on: bool) -> None:
         return
     report_again(directory, fallback=None)
     write_page([directory], directory.path / PAGE, site.clock)
+
+
+def _share_notes(site: Site, run_id: str) -> None:
+    url = _url(site)
+    from orchestrator.store.shared_notes import share_notes  # noqa: PLC0415 - psycopg
+
+    with suppress(OrchestratorError):  # the next look at the run tries again
+        share_notes(url, {run_id: find_by_id(site.state_dir, run_id).path})
 
 
 def _end(site: Site, run_id: str, *, why: str) -> None:

@@ -144,6 +144,7 @@ async def _note(request: web.Request) -> web.StreamResponse:
         operator=viewer.name,
         at_ms=request.app[SITE].clock.wall_ms(),
     )
+    request.app[CLUSTER].share_notes(request.match_info["run_id"])
     return _see(f"/runs/{request.match_info['run_id']}")
 
 
@@ -231,6 +232,7 @@ async def _tell(request: web.Request, directory: RunDirectory, viewer: Viewer, w
     at = iso_time(request.app[SITE].clock.wall_ms())
     with suppress(OrchestratorError):
         await _in_thread(request, add_note, directory.path, Note(at, viewer.name, what))
+    request.app[CLUSTER].share_notes(request.match_info["run_id"])
 
 
 def _see(place: str) -> web.Response:

@@ -65,6 +65,7 @@ class RunPages:
         live = await self.shared.live.look(run_id)
         if live is not None and live.is_live:
             return await self._live_page(request, directory, live)
+        self.shared.cluster.share_notes(run_id)
         now_ms = self.shared.site.clock.wall_ms()
         try:
             view = await asyncio.to_thread(self.reader.view, directory, now_ms=now_ms)

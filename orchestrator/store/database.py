@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
 
 #: by version, from 1; what has been released is never changed
-MIGRATIONS = ("postgres.sql", "postgres_2.sql", "postgres_3.sql")
+MIGRATIONS = ("postgres.sql", "postgres_2.sql", "postgres_3.sql", "postgres_4.sql")
 SCHEMA_VERSION = len(MIGRATIONS)
 
 #: who waits for a database longer than this waits for one that is away

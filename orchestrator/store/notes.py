@@ -28,7 +28,7 @@ def add_note(folder: Path, note: Note) -> None:
 
 
 def read_notes(folder: Path) -> tuple[Note, ...]:
-    """The remarks in the order in which they were made; a line that was cut off is none.
+    """The remarks by their times, each once; a line that was cut off is none.
 
     Raises:
         StorageError: they cannot be read.
@@ -38,4 +38,5 @@ def read_notes(folder: Path) -> tuple[Note, ...]:
         with suppress(ValueError, KeyError, TypeError):
             told = json.loads(line)
             found.append(Note(str(told["at"]), str(told["operator"]), str(told["text"])))
-    return tuple(found)
+    # those of other machines came later (shared_notes.py)
+    return tuple(dict.fromkeys(sorted(found, key=lambda note: note.at)))

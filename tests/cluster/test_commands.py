@@ -97,7 +97,8 @@ async def test_whoever_follows_may_be_killed(env: dict[str, str], tmp_path: Path
 async def test_a_run_is_found_from_any_machine(env: dict[str, str], tmp_path: Path) -> None:
     """Another state directory: listed while it waits, then reported, noted, and undone exactly.
 
-    With the database away what is here is shown, and that something may be missing.
+    The submitter reads the note, too. With the database away what is here is shown, and that
+    something may be missing.
     """
     async with a_stage(tmp_path, campaigns=20) as stage:
         submitter = await stage.begin(*cluster_words(stage), env=env)
@@ -111,10 +112,14 @@ async def test_a_run_is_found_from_any_machine(env: dict[str, str], tmp_path: Pa
         await worker.ended()
         reported = await stage.run("report", "last", "--json", env=there)
         noted = await stage.run("note", "last", "found it", env=there)
+        at_home = await stage.run("report", "last", "--json", env=env)
         restored = await stage.run("restore", "last", "--yes", env=there)
-        away = there | {"ORCHESTRATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-        listed = await stage.run("runs", "--json", env=away)
+        nowhere = {"ORCHESTRATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+        listed = await stage.run("runs", "--json", env=there | nowhere)
+        alone = await stage.run("note", "last", "later", env=env | nowhere)
 
+        assert [one["text"] for one in json.loads(at_home.out)["notes"]] == ["found it"]
+        assert (alone.code, "other machines see the note after" in alone.err) == (0, True)
         assert [one["counts"] for one in json.loads(waiting.out)] == [{}]
         assert (early.code, "the cluster works on run" in early.err) == (7, True)
         assert json.loads(reported.out)["counts"] == {"paused": 20}

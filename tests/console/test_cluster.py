@@ -6,6 +6,7 @@ The database is real, and so are the workers where something is sent.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -151,6 +152,9 @@ async def test_a_run_of_the_cluster_is_noted_and_undone_from_any_machine(
         with_note = page_of(await scene.browser.get(scene.base)).text
         there = {"ORCHESTRATOR_DATABASE_URL": scene.database}
         await scene.stage.run("continue", "last", env=there)
+        await scene.stage.run("note", scene.run_id, "seen by joe", env=there)
+        both = await scene.until_shown("seen by joe", scene.base)
+        told = json.loads((scene.stage.run_dir / "summary.json").read_text())["notes"]
         words = ("restore", scene.run_id, "--yes", "--limit", "5")
         elsewhere = await scene.stage.run(*words, env=there)
         preview = page_of(await scene.browser.get(f"{scene.base}/restore")).text
@@ -165,6 +169,8 @@ async def test_a_run_of_the_cluster_is_noted_and_undone_from_any_machine(
         assert "summary.json" in files
         assert noted.status == 303
         assert "ticket 4711" in with_note
+        assert "ticket 4711" in both
+        assert [one["text"] for one in told] == ["ticket 4711", "seen by joe"]
         assert elsewhere.code == 0
         assert "15 campaigns" in preview
         assert restored.status == 303
