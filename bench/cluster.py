@@ -1,8 +1,8 @@
 """The cluster beside one local run: CPU of a campaign, use of the rate, a takeover, a large list.
 
 PostgreSQL keeps its commits durable (fsync), and shares a core with the server; three workers have
-both cores, each with the local run's `--concurrency`. `--no-verify` on both sides: the target
-has one VDN, and each chunk of a verified list reads all of its VDN by itself.
+both cores, each with the local run's `--concurrency`. `--no-verify` on both sides: what is compared
+is the way of a PUT, without the listings.
 
 - CPU is that of the three workers and their submitter, start and imports included; PostgreSQL's
   stands beside it. Five busy processes on two cores are dearer than the two of one local run,
@@ -16,7 +16,6 @@ has one VDN, and each chunk of a verified list reads all of its VDN by itself.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -129,8 +128,7 @@ class _Bench:
 
     def _local_at_once_s(self, server: Server, campaigns: int) -> float:
         """CPU seconds of as many local runs as there are workers, each with its part."""
-        server.reset()
-        shutil.rmtree(self._stage.state, ignore_errors=True)
+        self._stage.begin_anew(server)
         with ExitStack() as running:
             begun = []
             for number in range(_WORKERS):

@@ -232,10 +232,14 @@ class Stage:
     @contextmanager
     def orchestrating(self, server: Server, *words: str) -> Iterator[Child]:
         """The product while it runs, with a state directory that is empty at first."""
-        shutil.rmtree(self.state, ignore_errors=True)
-        server.reset()
+        self.begin_anew(server)
         with self.started("orchestrator", *words, "-q", server=server) as child:
             yield child
+
+    def begin_anew(self, server: Server) -> None:
+        """Neither the product nor the server knows of an earlier run."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        server.reset()
 
     @property
     def state(self) -> Path:

@@ -69,7 +69,8 @@ def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -
             place.directory.release()
         if not place.is_here:
             register(state_dir, place.run_id, place.directory.path, durable=True)
-    share_notes(url, {place.run_id: place.directory.path for place in places})
+    if places:  # a run of this machine alone costs no second connection
+        share_notes(url, {place.run_id: place.directory.path for place in places})
 
 
 def look(url: Secret) -> list[Seen]:

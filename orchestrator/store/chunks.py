@@ -30,7 +30,6 @@ _IS_FREE = (
     f" OR c.lease_until > clock_timestamp() + make_interval(secs => {AFTER_FAILURE_S + 0.5}))"
 )
 
-
 _STEP = f"c.lo >> {STEP_BITS}"
 #: nothing of its VDN that comes before it is open
 _IS_ITS_TURN = (
@@ -38,7 +37,6 @@ _IS_ITS_TURN = (
     f" AND b.done_at IS NULL AND {_STEP} <> {Step.LOOK} AND b.lo >> {STEP_BITS} <> {_STEP}"
     f" AND ({_STEP} = {Step.VERIFY} OR b.lo >> {STEP_BITS} = {Step.LOOK}))"
 )
-
 
 _GOES_ON = (
     "NOT EXISTS (SELECT FROM orchestrator.run r WHERE r.run = c.run"

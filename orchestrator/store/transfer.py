@@ -94,10 +94,8 @@ _LINE = (1 << STEP_BITS) - 1
 #: beyond every line of a list
 NO_END = 2**62
 
-
 #: the one part of an emergency
 EMERGENCY_LO = Step.EMERGENCY << STEP_BITS
-
 
 #: When, how and why a run ended before it was through. An emergency is undone without being
 #: through, so it has not ended while somebody still settles what is in flight.
