@@ -50,7 +50,7 @@ def measure(stage: Stage, form: Form) -> list[Figure]:
     try:
         bench = _Bench(stage, database)
         figures = [
-            *bench.cpu(form.pick(usual=20_000, quick=1_000), form.pick(usual=3, quick=1)),
+            *bench.cpu(form.pick(usual=60_000, quick=1_000), form.pick(usual=3, quick=1)),
             *bench.share(form.pick(usual=8_000, quick=1_200), form.pick(usual=2, quick=1)),
             *bench.takeover(form.pick(usual=5, quick=1)),
             *bench.submit(form.pick(usual=1_000_000, quick=20_000)),

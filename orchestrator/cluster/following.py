@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cluster.leading import Leader
+from orchestrator.cluster.part_work import Desk
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.engine.begin import check_wanted
 from orchestrator.engine.emergency_part import still_dialling
@@ -30,6 +31,8 @@ from orchestrator.store.registry import forget
 from orchestrator.store.sqlite import SqliteJournal
 
 if TYPE_CHECKING:
+    import psycopg
+
     from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
@@ -182,21 +185,22 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
     progress.phase = "the cluster works"
     is_away = False
     loop = asyncio.get_running_loop()
-    while not stopping.is_stopping:
-        began_s = loop.time()
-        try:
-            has_ended, counts = await asyncio.to_thread(_look, url, run)
-        except StorageError as error:
-            if not is_away:
-                environment.events.warning("cluster.away", reason=str(error))
-            is_away = True
-        else:
-            is_away = False
-            progress.outcomes.clear()
-            progress.outcomes.update({Outcome(one): number for one, number in counts.items()})
-            if has_ended:
-                return
-        await stopping.sleep(max(_LOOK_S, _LEFT_ALONE * (loop.time() - began_s)))
+    async with contextlib.aclosing(Desk(url)) as desk:
+        while not stopping.is_stopping:
+            began_s = loop.time()
+            try:
+                has_ended, counts = await desk.do(_look, run)
+            except StorageError as error:
+                if not is_away:
+                    environment.events.warning("cluster.away", reason=str(error))
+                is_away = True
+            else:
+                is_away = False
+                progress.outcomes.clear()
+                progress.outcomes.update({Outcome(one): number for one, number in counts.items()})
+                if has_ended:
+                    return
+            await stopping.sleep(max(_LOOK_S, _LEFT_ALONE * (loop.time() - began_s)))
     raise NotBegunError(
         f"{stopping.why}: run {run_id} is not followed here any more; the cluster goes on with it",
         exit_code=SIGNAL_EXIT_CODES.get(stopping.ended, 1),
@@ -204,10 +208,9 @@ async def _until_done(url: Secret, run: int, run_id: str, environment: Environme
     )
 
 
-def _look(url: Secret, run: int) -> tuple[bool, dict[str, int]]:
-    with opened(url) as connection:
-        end_overdue(connection)  # it may be that no worker is there to see it
-        return is_over(connection, run), outcomes(connection, run)
+def _look(connection: psycopg.Connection[Any], run: int) -> tuple[bool, dict[str, int]]:
+    end_overdue(connection)  # it may be that no worker is there to see it
+    return is_over(connection, run), outcomes(connection, run)
 
 
 async def _copied(

@@ -100,7 +100,7 @@ class Leader(Worker):
             for share in self._shares.values():
                 share.close()
             await self._giver.close()
-            await self._desk.close()
+            await self._desk.aclose()
 
     async def _while_at_work(self, run: int, work: asyncio.Task[None]) -> None:
         """Wait for what we have; at a stop not for longer than settling takes."""

@@ -92,7 +92,7 @@ class Desk:
                 self._connection.close()
         self._connection = None
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Let go of it."""
         async with self._turn:
             self._drop()

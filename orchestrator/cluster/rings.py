@@ -75,11 +75,11 @@ async def ring(app: App, chunks: Iterable[Waiting]) -> None:
         await deferrer.batch_defer_async(*arguments)
 
 
-async def listen(app: App, *, abreast: int) -> None:
-    """Hear rings until it is cancelled, or the database has been away for too long for it."""
+async def listen(app: App) -> None:
+    """Hear one ring after another, until cancelled or the database has been away for too long."""
     await app.run_worker_async(
         queues=[_QUEUE],
-        concurrency=abreast,
+        concurrency=1,
         wait=True,
         fetch_job_polling_interval=_LOOK_S,
         listen_notify=True,

@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from orchestrator.store.cluster_runs import Course
     from orchestrator.store.transfer import Part
 
-#: chunks at work at a time: while one is verified, others send
-ABREAST = 4
-#: the same with those of workers that are gone, which wait for no place and in no queue
-_WITH_RESCUED = 3 * ABREAST
+#: chunks at work at a time, at most
+_MOST = 12
+#: seconds between two looks whether the chunks at work leave places idle, and how many of them in
+#: a row say so before it is true: a chunk that was just opened asks for none yet
+_ROOM_S, _ROOM_LOOKS = 0.01, 3
 #: seconds between two looks at what nobody has
 _RECONCILE_S = 1.0
 #: seconds between two looks whether a run that we work on goes on, while its failures count; at
@@ -135,7 +136,7 @@ class Worker(PartWork):
             for share in self._shares.values():
                 share.close()
             await self._giver.close()
-            await self._desk.close()
+            await self._desk.aclose()
         for task in (listening, watching):
             if not task.cancelled():
                 task.result()
@@ -157,7 +158,7 @@ class Worker(PartWork):
             app = make_app(self._url, self._heard)
             try:
                 async with app.open_async(), asyncio.TaskGroup() as both:
-                    both.create_task(listen(app, abreast=ABREAST))
+                    both.create_task(listen(app))
                     both.create_task(self._reconcile(app))
             except* Exception as group:  # noqa: BLE001 - whatever a queue raises: the truth is ours
                 if self._is_news("queue"):
@@ -175,7 +176,7 @@ class Worker(PartWork):
             held = await self._desk.do(leases, limit=_WATCHED)
             for lease in watch.lapsed(held, now_s=self._clock.now_s()):
                 ended = await self._desk.do(end_lease, lease)
-                if ended and len(self._busy) < _WITH_RESCUED:
+                if ended and len(self._busy) < _MOST:
                     self._begin(lease.run, lease.lo)
             found = await self._desk.do(unrung, task=TASK, limit=_RUNG_AT_ONCE)
             for one in found:
@@ -209,9 +210,18 @@ class Worker(PartWork):
         return [one for one in found if one.ended is None]
 
     async def _heard(self, run: int, lo: int) -> None:
-        """Work on a chunk if it is to be had; a queue that breaks off does not break it off."""
-        if (work := self._begin(run, lo)) is not None:
-            await asyncio.shield(work)
+        """Begin with a chunk if it is to be had; the next is heard when there is room for it.
+
+        There is when no campaign waits for a place: all of a chunk are at work, or it looks, or
+        they wait for a repeat. So a worker has as few chunks as keep it busy, and their
+        campaigns share their commits. A queue that breaks off breaks no work off.
+        """
+        work, idle = self._begin(run, lo), 0
+        while work is not None and not work.done() and idle < _ROOM_LOOKS:
+            await asyncio.wait({work}, timeout=_ROOM_S)
+            is_open = (run, lo) in self._held and self._held[run, lo].work_limit is not None
+            has_room = is_open and len(self._busy) < _MOST and not self._work_limit.is_waited_for
+            idle = idle + 1 if has_room else 0
 
     def _begin(self, run: int, lo: int) -> asyncio.Task[None] | None:
         is_foreign = lo == EMERGENCY_LO and run in self._foreign
@@ -286,17 +296,15 @@ class Worker(PartWork):
         while True:
             await self._clock.sleep(RENEW_S)
             asked_s = self._clock.now_s()
-            try:
-                is_ours = await self._desk.do(renew, held.part, holder=self.holder)
-            except OrchestratorError:
-                continue  # nothing leaves once the lease has run out by our own clock
-            if not is_ours:
-                held.until_s = -1.0
-                held.end(Ended.STORAGE, "another worker has it")
-                return
-            held.until_s = asked_s + LEASE_S
-            # nobody may watch over all that is held here
-            await self._heed_courses({held.part.run})
+            # while the database is away nothing leaves once the lease has run out by our own clock
+            with contextlib.suppress(OrchestratorError):
+                if not await self._desk.do(renew, held.part, holder=self.holder):
+                    held.until_s = -1.0
+                    held.end(Ended.STORAGE, "another worker has it")
+                    return
+                held.until_s = asked_s + LEASE_S
+                # nobody may watch over all that is held here
+                await self._heed_courses({held.part.run})
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:

@@ -85,6 +85,11 @@ class WorkLimit:
         """Give a place back."""
         self._give_back(1)
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a place, of whatever work."""
+        return any(not turn.done() for *_, turn, _ in self._places.waiting)
+
     def close(self) -> None:
         """Its work is over: what was not given back, by a bug or a stop, is free for the others."""
         self._give_back(self._own)

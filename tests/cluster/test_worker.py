@@ -47,25 +47,26 @@ class Stage:
     simulator: Simulator
     folder: Path
     campaigns: int
+    chunk_size: int = 20
     run: int = 0
     workers: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     async def submit(self) -> None:
-        """The list of all campaigns, in chunks of twenty."""
+        """The list of all campaigns, in chunks."""
         server = self.simulator.base_url
         self.run = await asyncio.to_thread(
             add,
             self.url,
             [line(one, one, vdn_id=1 + one % 2) for one in range(1, self.campaigns + 1)],
-            size=20,
+            size=self.chunk_size,
             server=server,
             fingerprint=server_fingerprint(server),
             rate_per_s=float(RATE),
             verify=True,
         )
 
-    async def worker(self) -> asyncio.subprocess.Process:
-        """One more worker, ready to hear."""
+    async def worker(self, **more: str) -> asyncio.subprocess.Process:
+        """One more worker, ready to hear; `more` goes into its environment."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.cluster.worker_process",
             env={
@@ -78,6 +79,7 @@ class Stage:
                 "ORCHESTRATOR_SECRET_KEY": SECRET_KEY,
                 "TEST_DATABASE_URL": self.url.reveal(),
                 "TEST_DEPARTURES": str(self.folder / f"departures-{len(self.workers)}"),
+                **more,
             },
             stdout=asyncio.subprocess.PIPE,
             cwd=self.folder,
@@ -135,7 +137,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def a_stage(url: Secret, folder: Path, *, campaigns: int) -> AsyncIterator[Stage]:
+async def a_stage(
+    url: Secret, folder: Path, *, campaigns: int, chunk_size: int = 20
+) -> AsyncIterator[Stage]:
     """All of it, with a run that waits."""
     refs = [CampaignRef(1 + one % 2, one) for one in range(1, campaigns + 1)]
     world = World(
@@ -146,7 +150,7 @@ async def a_stage(url: Secret, folder: Path, *, campaigns: int) -> AsyncIterator
     )
     await make_queue(url)
     async with Simulator(world, signature=SignatureCheck(ACCESS_KEY, SECRET_KEY)) as simulator:
-        stage = Stage(url, simulator, folder, campaigns)
+        stage = Stage(url, simulator, folder, campaigns, chunk_size)
         await stage.submit()
         try:
             yield stage
@@ -261,3 +265,16 @@ async def test_a_frozen_worker_sends_nothing_when_it_wakes(
         frozen.send_signal(signal.SIGCONT)
         await stage.until_done()
         stage.check(sent_twice=8)
+
+
+async def test_what_is_asked_beside_a_renewal_may_fail(database: Secret, tmp_path: Path) -> None:
+    """Whether the run goes on is never answered: leases are renewed, nothing is taken over."""
+    async with a_stage(database, tmp_path, campaigns=320, chunk_size=500) as stage:
+        await stage.worker(TEST_NO_COURSES="1")
+        await stage.until_done()
+        stage.check(sent_twice=0)
+        with connect(database) as connection:
+            epochs = connection.execute(
+                "SELECT DISTINCT epoch FROM orchestrator.chunk WHERE lo > 0"
+            ).fetchall()
+        assert epochs == [(2,)]  # claimed once and finished

@@ -1,6 +1,7 @@
 """A worker in a process of its own, with its settings from the environment.
 
 It writes down when each request leaves: the instants of all processes of a machine are comparable.
+With TEST_NO_COURSES it never learns whether a run goes on.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
 
 import orchestrator
 from orchestrator.api import environment
@@ -16,6 +20,9 @@ from orchestrator.cluster import worker as worker_module
 from orchestrator.engine.stop import heed_signals
 from orchestrator.settings.secret import Secret
 from orchestrator.store.pace import SharedPace
+
+if TYPE_CHECKING:
+    from orchestrator.store.cluster_runs import Course
 
 
 class _Noted(SharedPace):
@@ -31,6 +38,14 @@ class _Noted(SharedPace):
 
 _departures = Path(os.environ["TEST_DEPARTURES"]).open("a", buffering=1)  # noqa: SIM115 - to the end
 vars(part_work)["SharedPace"] = _Noted
+
+
+def _lost(*_: object) -> list[Course]:
+    raise psycopg.OperationalError("the answer is lost")
+
+
+if "TEST_NO_COURSES" in os.environ:
+    vars(worker_module)["courses"] = _lost
 
 
 async def work() -> None:

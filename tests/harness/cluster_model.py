@@ -327,7 +327,7 @@ class ModelDesk:
         async with self._turn:
             return await self._link.call(apply)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Nothing to do."""
 
 
@@ -378,21 +378,15 @@ async def _ring(app: ModelApp, chunks: list[Waiting]) -> None:
         await app.worker.link.call(lambda _: world.queue.extend(one.lo for one in chunks))
 
 
-async def _listen(app: ModelApp, *, abreast: int) -> None:
-    """Some at a time; it gives up on a database that is away, as Procrastinate does."""
+async def _listen(app: ModelApp) -> None:
+    """One at a time; it gives up on a database that is away, as Procrastinate does."""
     world = app.worker.world
-
-    async def hear() -> None:
-        while True:
-            lo = await app.worker.link.call(lambda _: world.queue.pop(0) if world.queue else 0)
-            if lo:
-                await app.heard(_RUN, lo)
-            else:
-                await app.worker.clock.sleep(1.0)
-
-    async with asyncio.TaskGroup() as all_of_them:
-        for _ in range(abreast):
-            all_of_them.create_task(hear())
+    while True:
+        lo = await app.worker.link.call(lambda _: world.queue.pop(0) if world.queue else 0)
+        if lo:
+            await app.heard(_RUN, lo)
+        else:
+            await app.worker.clock.sleep(1.0)
 
 
 class ModelWorker(Worker):
@@ -429,7 +423,8 @@ class ModelWorker(Worker):
         pace = self._share(dispatcher, held)  # type: ignore[arg-type]
         held.stopping.on_stop(alarm.ring)
         work = _Work(self, held, waits, dispatcher, pace, alarm)
-        places = asyncio.Semaphore(2)
+        places = held.work_limit
+        assert places is not None
 
         async def one(line: int) -> None:
             async with places:
