@@ -4,8 +4,8 @@ PostgreSQL keeps its commits durable (fsync), and shares a core with the server;
 both cores, each with the local run's `--concurrency`. `--no-verify` on both sides: what is compared
 is the way of a PUT, without the listings.
 
-- CPU is that of the three workers and their submitter, start and imports included, which is why the
-  list is long: a worker is started once, not for each list. PostgreSQL's stands beside it. Five busy
+- CPU is that of the three workers and their submitter, start and imports included, so the list is
+  long: a worker is started once, not for each list. PostgreSQL's stands beside it. Five busy
   processes on two cores are dearer than the two of one local run, whoever they are, so three local
   runs at once, a third of the list each, stand beside it too.
 - A takeover is counted from kill -9 until another worker has claimed all that the killed one had.

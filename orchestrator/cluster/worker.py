@@ -219,9 +219,14 @@ class Worker(PartWork):
         work, idle = self._begin(run, lo), 0
         while work is not None and not work.done() and idle < _ROOM_LOOKS:
             await asyncio.wait({work}, timeout=_ROOM_S)
-            is_open = (run, lo) in self._held and self._held[run, lo].work_limit is not None
-            has_room = is_open and len(self._busy) < _MOST and not self._work_limit.is_waited_for
-            idle = idle + 1 if has_room else 0
+            idle = idle + 1 if self._has_room_beside(run, lo) else 0
+
+    def _has_room_beside(self, run: int, lo: int) -> bool:
+        if (held := self._held.get((run, lo))) is None or len(self._busy) >= _MOST:
+            return False
+        if held.work_limit is None and lo != EMERGENCY_LO:  # which asks for no place
+            return False
+        return not self._work_limit.is_waited_for
 
     def _begin(self, run: int, lo: int) -> asyncio.Task[None] | None:
         is_foreign = lo == EMERGENCY_LO and run in self._foreign
