@@ -1,8 +1,9 @@
 """From the start of the process to its first PUT at the server, beside a lone signed PUT.
 
-The list has 1,000 lines, the VDN 1,000 campaigns, the rate is 100 a second, files are in the cache.
-`pause` looks before it pauses: with the listing's 10 pages in 1,000 campaigns that costs time of
-its own, which belongs to the measure.
+The list has 1,000 lines, the VDN 1,000 campaigns, the rate is 1,000 a second, files are in the
+cache. `pause` looks before it pauses: the listing's 10 pages of 100 campaigns cost time of their
+own, which belongs to the measure. What the pace costs does not, since no quicker program has less
+of it: at R = 100, which stands beside it, the ten pages alone take 90 ms.
 
 - The ways take turns; a first round is thrown away.
 - A process is killed as soon as its first PUT has come: what follows is not looked at.
@@ -38,9 +39,10 @@ def _measure(stage: Stage, form: Form, *, tls: bool) -> list[Figure]:
     scheme = "https" if tls else "http"
     list_path = stage.list_of(range(1, CAMPAIGNS + 1))
     ways = {
-        "pause": ("pause", list_path, "--rate", "100"),
-        "pause --no-verify": ("pause", list_path, "--rate", "100", "--no-verify"),
-        "pause-all --yes": ("pause-all", "--vdn", "1", "--yes", "--rate", "100"),
+        "pause": ("pause", list_path, "--rate", "1000"),
+        "pause --rate 100": ("pause", list_path, "--rate", "100"),
+        "pause --no-verify": ("pause", list_path, "--rate", "1000", "--no-verify"),
+        "pause-all --yes": ("pause-all", "--vdn", "1", "--yes", "--rate", "1000"),
     }
     found: dict[str, list[_Start]] = {_LONE: [], **{name: [] for name in ways}}
     with stage.server(tls=tls, campaigns=CAMPAIGNS) as server:

@@ -13,6 +13,7 @@ import os
 import secrets
 import threading
 from asyncio import FIRST_COMPLETED
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cluster.part_work import Held, PartWork
@@ -255,6 +256,7 @@ class Worker(PartWork):
         if self._environment.stopping.is_stopping:
             held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
         renewing = asyncio.create_task(self._renew(held))
+        renewing.add_done_callback(partial(self._end_on_bug, held))
         after_s = AFTER_FAILURE_S if lo != EMERGENCY_LO else _EMERGENCY_AGAIN_S
         try:
             ended = await self._work_on(held)
@@ -296,6 +298,13 @@ class Worker(PartWork):
         self._environment.events.error("run.bug", where="a chunk; its run ends", error=why)
         with contextlib.suppress(OrchestratorError):
             await self._desk.do(end_run, run, Ended.BUG, why=why)
+
+    def _end_on_bug(self, held: Held, renewing: asyncio.Task[None]) -> None:
+        """What is not renewed any more would wait for ever: nothing may leave."""
+        if not renewing.cancelled() and (error := renewing.exception()) is not None:
+            where, why = "renewing a chunk; its run ends", f"a bug: {error!r}"
+            self._environment.events.error("run.bug", where=where, error=why)
+            held.end(Ended.BUG, why)
 
     async def _renew(self, held: Held) -> None:
         while True:

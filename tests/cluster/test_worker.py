@@ -128,7 +128,7 @@ class Stage:
         assert worst(self.left()) <= RATE
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Wait for something that other processes make true."""
     async with asyncio.timeout(_PATIENCE_S):
         # in a thread: the server lives in this loop, and its clock is not to be held up
@@ -270,7 +270,7 @@ async def test_a_frozen_worker_sends_nothing_when_it_wakes(
 async def test_what_is_asked_beside_a_renewal_may_fail(database: Secret, tmp_path: Path) -> None:
     """Whether the run goes on is never answered: leases are renewed, nothing is taken over."""
     async with a_stage(database, tmp_path, campaigns=320, chunk_size=500) as stage:
-        await stage.worker(TEST_NO_COURSES="1")
+        await stage.worker(TEST_FAILS="courses")
         await stage.until_done()
         stage.check(sent_twice=0)
         with connect(database) as connection:
@@ -278,3 +278,18 @@ async def test_what_is_asked_beside_a_renewal_may_fail(database: Secret, tmp_pat
                 "SELECT DISTINCT epoch FROM orchestrator.chunk WHERE lo > 0"
             ).fetchall()
         assert epochs == [(2,)]  # claimed once and finished
+
+
+async def test_a_bug_in_renewing_ends_the_run(database: Secret, tmp_path: Path) -> None:
+    """Nothing may leave without a lease: its campaigns would wait for ever, and the worker too."""
+    async with a_stage(database, tmp_path, campaigns=320, chunk_size=500) as stage:
+        await stage.worker(TEST_FAILS="renew")
+        with connect(database) as connection:
+
+            def ended() -> tuple[str, str] | None:
+                return connection.execute(
+                    "SELECT ended, why FROM orchestrator.run WHERE ended IS NOT NULL"
+                ).fetchone()
+
+            await until(ended)
+            assert ended() == ("bug", "a bug: RuntimeError('a bug')")

@@ -1,7 +1,7 @@
 """A worker in a process of its own, with its settings from the environment.
 
 It writes down when each request leaves: the instants of all processes of a machine are comparable.
-With TEST_NO_COURSES it never learns whether a run goes on.
+TEST_FAILS names what it never gets done at the database.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -20,9 +19,6 @@ from orchestrator.cluster import worker as worker_module
 from orchestrator.engine.stop import heed_signals
 from orchestrator.settings.secret import Secret
 from orchestrator.store.pace import SharedPace
-
-if TYPE_CHECKING:
-    from orchestrator.store.cluster_runs import Course
 
 
 class _Noted(SharedPace):
@@ -40,12 +36,21 @@ _departures = Path(os.environ["TEST_DEPARTURES"]).open("a", buffering=1)  # noqa
 vars(part_work)["SharedPace"] = _Noted
 
 
-def _lost(*_: object) -> list[Course]:
-    raise psycopg.OperationalError("the answer is lost")
+_FAILURES: dict[str, Exception] = {
+    "courses": psycopg.OperationalError("the answer is lost"),
+    "renew": RuntimeError("a bug"),
+}
 
 
-if "TEST_NO_COURSES" in os.environ:
-    vars(worker_module)["courses"] = _lost
+def _fail(name: str) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise _FAILURES[name]
+
+    vars(worker_module)[name] = failing
+
+
+if "TEST_FAILS" in os.environ:
+    _fail(os.environ["TEST_FAILS"])
 
 
 async def work() -> None:
