@@ -10,6 +10,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+
 from orchestrator.engine.case import Case, is_one_of_the_last, look_into
 from orchestrator.engine.context import RanOut
 from orchestrator.engine.reconcile import look_record, read_state, unseen_record
@@ -29,8 +31,6 @@ from orchestrator.store import Intent, Standing
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-
-    from tenacity import RetryCallState
 
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Exchange
@@ -123,9 +123,6 @@ async def _wait_for_the_last(context: RunContext, case: Case, ran_out_s: float) 
 
 async def _repeat(context: RunContext, case: Case, first: Verdict) -> Verdict:
     """Drive the repeats; the first verdict stands in for the first call."""
-    # nobody waits for it before the first PUT
-    from tenacity import AsyncRetrying, retry_if_result  # noqa: PLC0415
-
     waiting: list[Verdict] = [first]
     last = first
 
