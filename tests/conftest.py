@@ -6,7 +6,8 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -15,9 +16,6 @@ from aioresponses import aioresponses
 from hypothesis import settings
 
 from tests.virtual_time import VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 
 def pytest_asyncio_loop_factories(

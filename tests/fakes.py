@@ -19,10 +19,13 @@ import random
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
+from orchestrator.clock import Clock
 from orchestrator.engine import continuing, pausing, pausing_all
 from orchestrator.engine import restore as restoring
 from orchestrator.engine.options import (
@@ -31,36 +34,27 @@ from orchestrator.engine.options import (
     PauseOptions,
     RestoreOptions,
 )
+from orchestrator.engine.pausing_all import Confirm
+from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
+from orchestrator.engine.stop import Stopping
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.client import CONTENT_TYPE, NotSentError
+from orchestrator.isales.client import CONTENT_TYPE, Departure, NotSentError
+from orchestrator.isales.requests import ApiRequest
 from orchestrator.log import Events, Level
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import Settings, load_settings
+from orchestrator.settings.schema import SigningRules
 from orchestrator.simulator.faults import Ending, FaultPlan
-from orchestrator.simulator.handler import Handler
-from orchestrator.simulator.ledger import Ledger, fullest_window
+from orchestrator.simulator.handler import Handler, Played
+from orchestrator.simulator.ledger import Entry, Ledger, fullest_window
 from orchestrator.simulator.routes import CHANGES, Kind, Received, read_call
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World, WorldSettings
+from orchestrator.store import Journal
 from orchestrator.store.run_dir import RunDirectory
 from orchestrator.store.sqlite import SqliteJournal, SqliteStore
 from orchestrator.store.writer import InlineWriter, SqliteKeeper
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-    from pathlib import Path
-
-    from orchestrator.clock import Clock
-    from orchestrator.engine.pausing_all import Confirm
-    from orchestrator.engine.results import RunResult
-    from orchestrator.engine.stop import Stopping
-    from orchestrator.isales.client import Departure
-    from orchestrator.isales.requests import ApiRequest
-    from orchestrator.settings.schema import SigningRules
-    from orchestrator.simulator.handler import Played
-    from orchestrator.simulator.ledger import Entry
-    from orchestrator.store import Journal
 
 T = TypeVar("T")
 

@@ -17,13 +17,11 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    import ssl
+from typing import Any, Self
 
 SUCCESS = b'{"resultCode":"0200000","resultDesc":"","returnCode":"0200000","returnDesc":""}'
 

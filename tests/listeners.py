@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterator
+from typing import NamedTuple
 
 
 class Heard(NamedTuple):

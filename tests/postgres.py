@@ -17,17 +17,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from orchestrator.settings.secret import Secret
 from orchestrator.store.database import connect, migrate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 #: where Debian and others keep what is not on the path; the newest version first
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")

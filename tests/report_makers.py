@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Changed, Evidence, Outcome
@@ -11,9 +12,6 @@ from orchestrator.reports.page import Rows, Told
 from orchestrator.reports.rows import ReportRow, RunKind, SweepRecord, Tally
 from orchestrator.reports.sentences import verdict_line
 from orchestrator.reports.summary import Ended, RunFacts, VdnProof
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 #: 2026-11-23T23:05:01.123Z
 AT_MS = 1_795_475_101_123

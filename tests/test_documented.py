@@ -7,8 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,9 +29,6 @@ from orchestrator.reports.summary import (
 from orchestrator.simulator.scenarios import SCENARIOS
 from tests.checks.tree import files, place
 from tests.cli.makers import environment, served, write_list
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,17 +6,15 @@ import io
 import json
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.log import Events, Level, open_log
 from orchestrator.settings.secret import Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 SECRET = 'S3cr=t/k+y"with\\odd\tones-ü'
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.metrics import Ending, merged, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMANDS = ("pause", "pause-all", "continue", "restore", "check")
 #: a line of the text format

@@ -7,7 +7,8 @@ import hmac
 import json
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -20,9 +21,6 @@ from orchestrator.settings.notices import Notices
 from orchestrator.settings.schema import NotifySettings
 from orchestrator.settings.secret import Secret
 from tests.listeners import listening
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # apprise looks for a module that is gone from Python 3.13 on
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

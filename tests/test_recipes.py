@@ -11,8 +11,9 @@ import ssl
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trustme
@@ -20,9 +21,6 @@ import trustme
 from orchestrator.simulator.scenarios import SECRET_KEY
 from tests.cli.makers import ROOT, environment, served, write_list
 from tests.e2e.makers import Stand, world_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
-from typing import TYPE_CHECKING
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
@@ -17,9 +17,6 @@ from packaging.utils import canonicalize_name
 
 from tests.checks.lock import problems
 from tests.checks.tree import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: a project that builds itself: what `pip install --editable` asks a build backend for
 _BACKEND = """

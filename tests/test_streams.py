@@ -6,7 +6,8 @@ import os
 import pty
 import resource
 import termios
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TextIO
 
 import pytest
 
@@ -15,10 +16,6 @@ from orchestrator.streams import (
     raise_descriptor_limit,
     spare_descriptors,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO
 
 
 @pytest.fixture

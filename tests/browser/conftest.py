@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from playwright.async_api import Browser, Page
-
-    Audit = Callable[[Page], Awaitable[list[str]]]
+Audit = Callable[[Page], Awaitable[list[str]]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

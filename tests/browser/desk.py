@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page
 
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, Scenario
-from orchestrator.simulator.server import Ready
+from orchestrator.simulator.server import Ready, Simulator
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store import open_saved
+from orchestrator.store.run_dir import RunDirectory
 from tests.cli.makers import environment, served
 from tests.console.consoles import end_all, runs_in, until
 from tests.harness.console_try import settings_file
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-    from pathlib import Path
-
-    from playwright.async_api import Browser, Page
-
-    from orchestrator.simulator.server import Simulator
-    from orchestrator.store.run_dir import RunDirectory
 
 #: requests a second of every run
 RATE = "20"

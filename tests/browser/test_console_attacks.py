@@ -6,22 +6,15 @@ import asyncio
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
-from tests.browser.desk import desk_for, ended, order_stop, visitor
+from tests.browser.desk import Desk, desk_for, ended, order_stop, visitor
 from tests.console.consoles import runs_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.async_api import Browser, Page
-
-    from tests.browser.desk import Desk
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
 from tests import postgres
-from tests.browser.desk import campaign_of, desk_for, ended, visitor
+from tests.browser.conftest import Audit
+from tests.browser.desk import Desk, campaign_of, desk_for, ended, visitor
 from tests.console.consoles import until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from playwright.async_api import Browser
-
-    from tests.browser.conftest import Audit
-    from tests.browser.desk import Desk
 
 pytestmark = [
     pytest.mark.sockets,

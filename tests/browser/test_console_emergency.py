@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.async_api import Browser, Locator, Page
 
 from orchestrator.engine.saved import read_again
 from orchestrator.model import CampaignRef, Status
-from tests.browser.desk import campaign_of, desk_for, ended, is_too_wide, visitor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.async_api import Browser, Locator, Page
-
-    from tests.browser.desk import Desk
+from tests.browser.desk import Desk, campaign_of, desk_for, ended, is_too_wide, visitor
 
 pytestmark = [
     pytest.mark.sockets,

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.async_api import Browser, Page
 
-from tests.browser.desk import desk_for, ended, fill_order, is_too_wide, order_stop, visitor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.async_api import Browser, Page
-
-    from tests.browser.conftest import Audit
-    from tests.browser.desk import Desk
+from tests.browser.conftest import Audit
+from tests.browser.desk import Desk, desk_for, ended, fill_order, is_too_wide, order_stop, visitor
 
 pytestmark = [
     pytest.mark.sockets,

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
+from playwright.async_api import Browser, Page, Request, Response, Route
 
 from orchestrator.engine.saved import read_again
-from tests.browser.desk import desk_for, ended, fill_order, order_stop, visitor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.async_api import Browser, Page, Request, Response, Route
-
-    from tests.browser.desk import Desk
+from tests.browser.desk import Desk, desk_for, ended, fill_order, order_stop, visitor
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, Page
 
 from orchestrator.engine.saved import read_again
 from orchestrator.simulator.faults import Ending, Fault, FaultPlan, Outage
 from tests.browser.desk import desk_for, ended, order_stop, visitor
 from tests.console.test_book import fill
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from playwright.async_api import Browser, Page
 
 pytestmark = [
     pytest.mark.sockets,

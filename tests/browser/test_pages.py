@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.async_api import Page
 
 from orchestrator.policy.decide import Changed, Evidence, Outcome
-from orchestrator.reports.page import ROWS_SHOWN, render
+from orchestrator.reports.page import ROWS_SHOWN, Told, render
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended, VdnProof
+from tests.browser.conftest import Audit
 from tests.report_makers import AT_MS, HOSTILE, database_failure, emergency, make_row, told
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from playwright.async_api import Page
-
-    from orchestrator.reports.page import Told
-    from tests.browser.conftest import Audit
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.checks.tree import ROOT, files, place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _CODE = ("", ".py", ".sh", ".toml")
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.checks.tree import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+]+)(?:\s*;.*)?")
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")

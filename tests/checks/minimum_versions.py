@@ -7,13 +7,10 @@ The lock must not be below it, nor may pyproject.toml allow less at run time.
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.checks.lock import floors, read_lock, version_key
 from tests.checks.tree import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: package -> (least version, why it matters here)
 MINIMUM_VERSIONS = {

@@ -13,15 +13,13 @@ import re
 import sys
 import tempfile
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coverage import Coverage
 
 from tests.checks.tree import ROOT, place
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 PACKAGE = ROOT / "orchestrator"
 #: classes of a sentence and a number; whoever raises them tests them

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.settings.schema import SECTIONS, SETTINGS
 from orchestrator.settings.setting import NOTHING, Setting
 from tests.checks.tree import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXAMPLE = ROOT / "configs" / "example.toml"
 REFERENCE = ROOT / "docs" / "reference.md"

@@ -16,25 +16,20 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.table import COMMANDS
 from orchestrator.model import CampaignRef
-from orchestrator.simulator.faults import FaultPlan
+from orchestrator.simulator.faults import Fault, FaultPlan
 from orchestrator.simulator.scenarios import ACCESS_KEY, DRILL_VDN, SECRET_KEY, Scenario
+from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.world import Campaign, World
 from tests.cli.makers import ROOT, served
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from orchestrator.simulator.faults import Fault
-    from orchestrator.simulator.server import Simulator
 
 PYTHON = shlex.quote(sys.executable)
 MODULE = f"{PYTHON} -m orchestrator"

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.cli.table import COMMANDS
 from tests.cli.makers import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 _HOLE = "\0"
 _NAMES = "|".join(sorted({one.split()[0] for one in COMMANDS}, key=len, reverse=True))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.simulator.faults import FaultPlan, Outage, with_http
 from orchestrator.simulator.routes import Kind
+from orchestrator.simulator.server import Simulator
 from tests.cli.makers import served
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

@@ -12,23 +12,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import HANG, FaultPlan
 from orchestrator.simulator.scenarios import DRILL_VDN, healthy
+from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.world import Campaign, World
 from tests.cli.makers import child, environment, served, write_list
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

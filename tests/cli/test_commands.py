@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +18,9 @@ from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, Outage, with_http
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
+from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import Form
 from tests.cli.makers import served, write_list
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from orchestrator.cli.flags import EXIT_CODES, SHARED
 from orchestrator.cli.main import main
 from orchestrator.cli.table import COMMANDS
 from orchestrator.version import VERSION
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("asking", [[], ["--help"], ["-h"], ["help"]])

@@ -15,10 +15,10 @@ import stat
 import termios
 import threading
 import tomllib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -30,13 +30,9 @@ from cryptography.x509.oid import NameOID
 from orchestrator.cli import values
 from orchestrator.errors import UsageError
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
+from orchestrator.simulator.server import Simulator
 from tests.cli.makers import child, environment, served, write_list
 from tests.cli.test_children import Terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+
+import pytest
 
 from orchestrator.cli.live import Screen, show
 from orchestrator.clock import SystemClock
 from tests.cli.test_progress_line import progress
-
-if TYPE_CHECKING:
-    import pytest
 
 
 async def test_off_a_terminal_a_plain_line_comes_every_ten_seconds(

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from orchestrator.cli.live_file import keep_live_file, live_document
 from orchestrator.cli.progress_line import Pulse
+from orchestrator.engine.progress import Progress
 from orchestrator.policy.decide import Outcome
 from orchestrator.store.run_dir import RunDirectory
 from tests.cli.test_progress_line import NOT_STOPPED, NOW_S, USUAL, progress
 from tests.fakes import VirtualClock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from orchestrator.engine.progress import Progress
 
 
 @asynccontextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import resource
-from typing import TYPE_CHECKING
+
+import pytest
 
 from orchestrator.cli import output, runner, runs
 from orchestrator.cli.main import main
 from orchestrator.settings.secret import Secret
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

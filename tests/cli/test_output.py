@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.cli.output import columns, complain
 from orchestrator.errors import ManifestError, Problem
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_first_twenty_problems_of_a_list_are_named_and_the_rest_counted(

@@ -14,9 +14,9 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -26,13 +26,8 @@ from orchestrator.simulator.lies import with_lies
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
 from orchestrator.simulator.world import Drift
-from tests.cli.desk import STUBBORN, a_scenario, names
+from tests.cli.desk import STUBBORN, Desk, a_scenario, names
 from tests.cli.makers import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.cli.desk import Desk
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,13 +14,8 @@ from orchestrator.cli.main import main
 from orchestrator.cli.table import COMMANDS
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.scenarios import DRILL_VDN
+from orchestrator.simulator.server import Simulator
 from tests.cli.makers import served, write_list
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

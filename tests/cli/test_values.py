@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from orchestrator.cli import values
 from orchestrator.engine.options import FailureLimit
 from orchestrator.errors import UsageError
 from orchestrator.policy.decide import Outcome
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_failure_limit_is_a_number_or_a_share() -> None:

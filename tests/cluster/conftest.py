@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.settings.secret import Secret
 from tests import postgres
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from orchestrator.settings.secret import Secret
 
 
 @pytest.fixture(scope="session")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
+
+from orchestrator.manifest.entry import ManifestLine
+from orchestrator.model import CampaignRef
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
-from orchestrator.store import Intent, OutcomeRecord, PlanWriter, Standing
+from orchestrator.settings.secret import Secret
+from orchestrator.store import Intent, OutcomeRecord, PlanWriter, Standing, Store
 from orchestrator.store.chunks import claim, end_lease, leases
 from orchestrator.store.postgres import add_run, open_part
+from orchestrator.store.transfer import Part
 from tests.store.journal_makers import line, run_record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import psycopg
-
-    from orchestrator.manifest.entry import ManifestLine
-    from orchestrator.model import CampaignRef
-    from orchestrator.settings.secret import Secret
-    from orchestrator.store import Store
-    from orchestrator.store.transfer import Part
 
 #: two chunks of VDN 1234, one of VDN 9, line by line in turn
 LINES = [line(1, 101), line(2, 201, vdn_id=9), line(3, 102), line(4, 103), line(5, 104)]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +15,7 @@ from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import Decision, Outcome
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
+from orchestrator.settings.secret import Secret
 from orchestrator.store import OutcomeRecord, PlanWriter, Standing
 from orchestrator.store.chunks import (
     claim,
@@ -49,9 +49,6 @@ from orchestrator.store.transfer import (
 )
 from tests.cluster.makers import add, claimed, intent, lapse, open_chunks, paused, store_of
 from tests.store.journal_makers import bad_line, line, run_record
-
-if TYPE_CHECKING:
-    from orchestrator.settings.secret import Secret
 
 pytestmark = pytest.mark.sockets
 _NOT_FOUND = Decision(Outcome.NOT_FOUND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +16,7 @@ from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_cod
 from orchestrator.store.database import connect
 from tests.cluster.makers import open_chunks
 from tests.e2e.stage import SHORT_GAP, VDN, Stage, a_stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +11,7 @@ from orchestrator.settings.secret import Secret
 from orchestrator.store import database as module
 from orchestrator.store.database import SCHEMA_VERSION, connect, migrate, opened, version_of
 from orchestrator.store.transfer import _KEYS, columns
-
-if TYPE_CHECKING:
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.sockets
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,7 @@ from orchestrator.simulator.world import Campaign, World
 from orchestrator.store.database import connect
 from orchestrator.store.transfer import EMERGENCY_LO
 from tests.e2e.stage import SHORT_GAP, VDN, Child, Stage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 OTHER = 9

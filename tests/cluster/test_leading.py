@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +15,15 @@ import orchestrator
 from orchestrator.cli.cluster import follower
 from orchestrator.clock import SystemClock
 from orchestrator.cluster.rings import make_queue
-from orchestrator.engine.pausing_all import pause_all
+from orchestrator.engine.pausing_all import Confirm, Findings, pause_all
+from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
 from orchestrator.errors import NotBegunError, RefusedError
 from orchestrator.log import Events
 from orchestrator.model import Status
 from orchestrator.policy import quiet
 from orchestrator.reports.summary import Ended
+from orchestrator.settings.secret import Secret
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
@@ -30,14 +33,6 @@ from orchestrator.store.cluster_runs import end_run
 from orchestrator.store.database import connect
 from orchestrator.store.registry import known_runs
 from orchestrator.store.transfer import EMERGENCY_LO, TABLES_OF_RUN
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from orchestrator.engine.pausing_all import Confirm, Findings
-    from orchestrator.engine.results import RunResult
-    from orchestrator.settings.secret import Secret
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 VDN = 1234

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.cluster.rings import TASK, make_queue
 from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Ended
+from orchestrator.settings.secret import Secret
 from orchestrator.store import chunks
 from orchestrator.store.database import connect
 from orchestrator.store.transfer import put_rows
@@ -22,9 +23,6 @@ from tests.cluster.makers import add
 from tests.harness import cluster_model
 from tests.harness.cluster_model import ModelWorker, Tables, World
 from tests.store.journal_makers import line
-
-if TYPE_CHECKING:
-    from orchestrator.settings.secret import Secret
 
 _FROM_S = 1_795_000_000.0
 #: a clock of the test's, before PostgreSQL's own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.clock import SystemClock
 from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.slices import Ask, Row, Slice, give, window_s
+from orchestrator.settings.secret import Secret
 from orchestrator.store.database import connect
 from orchestrator.store.pace import (
     ALONE_AFTER_S,
@@ -22,13 +23,7 @@ from orchestrator.store.pace import (
     SharedPace,
 )
 from orchestrator.store.rate_file import RateFile
-from tests.postgres import is_away
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.settings.secret import Secret
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, is_away
 
 SERVER = "https://cc.example.com/path"
 KEY = "https://cc.example.com:443"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,17 +11,14 @@ from orchestrator.isales.verdict import Kind
 from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.plan import Planned
 from orchestrator.reports.summary import Ended
+from orchestrator.settings.secret import Secret
 from orchestrator.store import ProcessRecord, VdnCount
 from orchestrator.store.chunks import finish, hand_back
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import find_run, open_part, open_saved_run
 from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
-from tests.postgres import is_away
+from tests.postgres import PostgresServer, is_away
 from tests.store.journal_makers import line, run_record, verdict
-
-if TYPE_CHECKING:
-    from orchestrator.settings.secret import Secret
-    from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.sockets
 ONE, TWO = CampaignRef(1234, 101), CampaignRef(1234, 102)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.cluster.part_work import Held
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.reports.summary import Ended
 from orchestrator.store.transfer import EMERGENCY_LO
 from tests.harness import cluster_model
 from tests.harness.cluster_model import ModelWorker, Tables, World
-
-if TYPE_CHECKING:
-    from orchestrator.cluster.part_work import Held
 
 
 class _Waiting(ModelWorker):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import StorageError
 from orchestrator.model import CampaignRef
+from orchestrator.settings.secret import Secret
 from orchestrator.store.base import Mark, MarkState
 from orchestrator.store.database import connect
 from orchestrator.store.marks import MarkFile, read_marks
 from orchestrator.store.shared_marks import SharedMarks
-from tests.postgres import is_away
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.settings.secret import Secret
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, is_away
 
 pytestmark = pytest.mark.sockets
 RUN = "20261123T104100Z-7f3a"

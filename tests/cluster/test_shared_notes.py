@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Note
+from orchestrator.settings.secret import Secret
 from orchestrator.store.notes import NOTES, add_note, read_notes
 from orchestrator.store.shared_notes import share_notes
-from tests.postgres import is_away
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.settings.secret import Secret
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, is_away
 
 pytestmark = pytest.mark.sockets
 RUN, OTHER = "20261123T104100Z-7f3a", "20261123T104100Z-0000"

@@ -6,14 +6,17 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cluster.rings import make_queue
 from orchestrator.model import CampaignRef, Status
+from orchestrator.reports.rows import ReportRow
+from orchestrator.settings.secret import Secret
 from orchestrator.settings.server_url import server_fingerprint
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
@@ -24,15 +27,8 @@ from orchestrator.store.postgres import open_saved_run
 from tests.checks.tree import ROOT
 from tests.cluster.makers import add, open_chunks
 from tests.cluster.test_pace import worst
+from tests.postgres import PostgresServer
 from tests.store.journal_makers import line
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    from orchestrator.reports.rows import ReportRow
-    from orchestrator.settings.secret import Secret
-    from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 _PATIENCE_S = 60.0

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrator.simulator.server import Simulator
 from tests.cli.makers import served
 from tests.console.consoles import end_all, place
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import unused_port
@@ -17,19 +18,15 @@ from orchestrator.clock import SystemClock
 from orchestrator.console import auth
 from orchestrator.console.app import make_app
 from orchestrator.console.order_files import new_order_id
+from orchestrator.console.orders import Orders
 from orchestrator.console.posts import ORDERS
 from orchestrator.console.rights import Place
 from orchestrator.console.site import Site
 from orchestrator.settings.load import load_settings
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.store.registry import known_runs
+from orchestrator.store.run_dir import RunDirectory
 from tests.cli.makers import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-
-    from orchestrator.console.orders import Orders
-    from orchestrator.store.run_dir import RunDirectory
 
 JANE = "Jane Doe"
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, TypeVar
 
+from orchestrator.engine.results import RunResult
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, after, both, started
 from tests.virtual_time import VirtualTimeLoop
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from pathlib import Path
-    from typing import Any, TypeVar
-
-    from orchestrator.engine.results import RunResult
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 
 def at_once(story: Coroutine[Any, Any, T]) -> T:

@@ -10,8 +10,9 @@ import socket
 import stat
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, UnixConnector
@@ -23,15 +24,10 @@ from orchestrator.console.order_files import OrderFolder, new_order_id
 from orchestrator.console.rights import Place
 from orchestrator.engine.saved import read_again
 from orchestrator.errors import StorageError
+from orchestrator.simulator.server import Simulator
 from tests.cli.makers import environment
 from tests.console.consoles import console, end_all, runs_in, site_of, until
 from tests.harness import console_kills
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

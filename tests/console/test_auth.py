@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from orchestrator.console import auth
 from orchestrator.console.order_files import new_order_id
 from orchestrator.errors import StorageError
 from tests.console.consoles import JANE, console, runs_in, site_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

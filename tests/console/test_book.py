@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from orchestrator.console import book
 from orchestrator.console.book import PAGE, RunBook
 from orchestrator.engine.run_list import RunLine, line_of
 from orchestrator.store.registry import KnownRun, register
 from tests.fakes import VDN, Stage, VirtualClock, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 
 def fill(state: Path, number: int, *, verdict: str = "complete") -> list[str]:

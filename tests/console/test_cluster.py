@@ -9,9 +9,11 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +25,7 @@ from tests import postgres
 from tests.console.consoles import JANE, Browser, console, place, site_of, until
 from tests.console.test_views import page_of
 from tests.e2e.stage import VDN, Child, Stage, a_stage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

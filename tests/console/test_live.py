@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +19,6 @@ from orchestrator.policy.decide import Outcome
 from orchestrator.store.run_dir import RunDirectory
 from tests.cli.test_progress_line import NOW_S, USUAL, progress
 from tests.fakes import VDN, Stage, VirtualClock, started
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 @dataclass

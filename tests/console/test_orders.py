@@ -13,7 +13,8 @@ import sys
 import threading
 from asyncio.subprocess import DEVNULL
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,17 +30,12 @@ from orchestrator.log import Events
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
+from orchestrator.simulator.server import Simulator
 from orchestrator.store.notes import read_notes
-from tests.console.consoles import JANE, console, end_all, runs_in, site_of, until, workers
+from orchestrator.store.run_dir import RunDirectory
+from tests.console.consoles import JANE, Browser, console, end_all, runs_in, site_of, until, workers
 from tests.console.recorded import cut_off
 from tests.fakes import HOST
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
-    from orchestrator.store.run_dir import RunDirectory
-    from tests.console.consoles import Browser
 
 pytestmark = pytest.mark.sockets
 

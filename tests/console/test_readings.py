@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from orchestrator.errors import ServerError
 from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.reports.status import VdnStatus
 from tests.fakes import START_MS, Stage, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Server:

@@ -8,11 +8,13 @@ import os
 import re
 import time
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.cli.live_file import live_document
+from orchestrator.simulator.server import Simulator
 from orchestrator.store import open_saved
 from orchestrator.store.run_dir import RunDirectory
 from tests.cli.test_progress_line import NOW_S, USUAL, progress
@@ -20,11 +22,6 @@ from tests.console.consoles import JANE, Answer, Browser, console, site_of
 from tests.console.recorded import cut_off, stopped, stopped_named
 from tests.fakes import HOST, VDN
 from tests.report_makers import HOSTILE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.simulator.server import Simulator
 
 pytestmark = pytest.mark.sockets
 

@@ -12,27 +12,23 @@ import json
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orchestrator
+from orchestrator.api import PauseOptions, RunResult, Settings
 from orchestrator.model import CampaignRef
 from orchestrator.simulator.faults import Ending, FaultPlan
-from orchestrator.simulator.handler import Handler
+from orchestrator.simulator.handler import Handler, Played
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import Received
+from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.cli.makers import Ended, ended, environment, start
 from tests.fakes import read_rows
 from tests.fault_server import Exchange, FaultServer, Script, Seen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from orchestrator.api import PauseOptions, RunResult, Settings
-    from orchestrator.simulator.handler import Played
-    from orchestrator.simulator.signature import SignatureCheck
 
 VDN = 12
 AK = "AKEXAMPLE0001"

@@ -6,28 +6,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from orchestrator.model import CampaignRef, Status
+from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.cli import makers
+from tests.cli.makers import Ended
 from tests.fakes import read_rows
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from pathlib import Path
-
-    from orchestrator.simulator.faults import FaultPlan
-    from tests.cli.makers import Ended
 
 VDN = 1234
 #: the two sweeps of an emergency follow each other at once: what is tested is something else

@@ -6,17 +6,12 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.cli.makers import ROOT
-from tests.e2e.stage import SHORT_GAP, a_stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.e2e.stage import Stage
+from tests.e2e.stage import SHORT_GAP, Stage, a_stage
 
 pytestmark = pytest.mark.sockets
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.model import Status
+from tests.cli.makers import Ended
 from tests.e2e.makers import (
     SHORT,
     Stand,
@@ -22,11 +23,6 @@ from tests.e2e.makers import (
 )
 from tests.fakes import read_rows
 from tests.fault_server import SUCCESS, FaultServer, Script, endless, http, raw, reply
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.cli.makers import Ended
 
 pytestmark = pytest.mark.sockets
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +13,6 @@ from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
 from tests.e2e.makers import Stand, only_run, run_command, run_measured
 from tests.fakes import Stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 VDN = 12
 #: the million of the issue is tests.acceptance's `million_dry`; this one keeps the slope in sight

@@ -10,17 +10,21 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 import pytest
 import trustme
 
 from orchestrator import PauseAllOptions, PauseOptions
-from orchestrator.clock import SystemClock
+from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import pausing, pausing_all
 from orchestrator.engine.run import Environment
+from orchestrator.isales.client import IsalesClient
 from orchestrator.log import Events
+from orchestrator.settings.load import Settings
 from tests.checks.tree import ROOT
 from tests.cli.makers import Ended, child, environment
 from tests.e2e.makers import (
@@ -33,16 +37,8 @@ from tests.e2e.makers import (
     world_of,
     write_list,
 )
+from tests.fault_server import Exchange
 from tests.isales.client_makers import Names, client_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from orchestrator.clock import Clock
-    from orchestrator.isales.client import IsalesClient
-    from orchestrator.settings.load import Settings
-    from tests.fault_server import Exchange
 
 pytestmark = pytest.mark.sockets
 

@@ -7,7 +7,8 @@ import hmac
 import json
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,6 @@ from tests.e2e.makers import (
     write_list,
 )
 from tests.listeners import Listener, listening
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

@@ -13,8 +13,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -42,9 +42,6 @@ from tests.e2e.makers import (
     write_list,
 )
 from tests.fault_server import FaultServer, reply, silence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.sockets
 

@@ -6,15 +6,12 @@ import asyncio
 import os
 import pty
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan
 from tests.e2e.stage import SHORT_GAP, a_stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

@@ -8,7 +8,8 @@ import os
 import resource
 import signal
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,6 @@ from tests.e2e.stage import SHORT_GAP, VDN, a_stage
 from tests.harness.surroundings import (
     disk,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

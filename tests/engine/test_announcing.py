@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from orchestrator.engine.pausing_all import Findings
+from orchestrator.engine.results import Announcement
+from orchestrator.engine.run import Environment
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator.faults import HANG, FaultPlan, Outage
 from orchestrator.simulator.world import Campaign, Drift, World
 from tests.fakes import VDN, Stage, after, both, ref, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.pausing_all import Findings
-    from orchestrator.engine.results import Announcement
-    from orchestrator.engine.run import Environment
 
 
 class Told:

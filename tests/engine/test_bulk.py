@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +14,7 @@ from orchestrator.simulator.faults import FaultPlan, Outage, mixed, with_codes, 
 from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
-from tests.fakes import VDN, Stage, ref, several, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.fakes import Sent
+from tests.fakes import VDN, Sent, Stage, ref, several, started
 
 ONE = ref(1)
 

@@ -6,10 +6,12 @@ import asyncio
 import os
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.engine.results import RunResult
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
@@ -19,13 +21,7 @@ from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.store import open_saved
 from orchestrator.store.sqlite import SqliteStore
-from tests.fakes import START_MS, VDN, Stage, ref, started, started_refs
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.results import RunResult
-    from tests.fakes import Sent
+from tests.fakes import START_MS, VDN, Sent, Stage, ref, started, started_refs
 
 ONE = ref(1)
 

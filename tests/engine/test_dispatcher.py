@@ -7,7 +7,8 @@ import sqlite3
 from bisect import bisect_left
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -19,9 +20,6 @@ from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import Form, SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage, ref, several, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _CHANGES = frozenset(CHANGES)
 WRONG_KEY = SignatureCheck(ACCESS_KEY, "another key")

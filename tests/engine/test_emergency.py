@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from orchestrator.engine.pausing_all import Findings
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.simulator import faults
@@ -14,13 +15,7 @@ from orchestrator.simulator.reads import Lag, ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
 from orchestrator.store.registry import known_runs
-from tests.fakes import VDN, Stage, ref, several, started, started_refs
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.pausing_all import Findings
-    from tests.fakes import Sent
+from tests.fakes import VDN, Sent, Stage, ref, several, started, started_refs
 
 _CHANGES = frozenset(CHANGES)
 _BUSY = {"database_error": 0.05, "answer_lost": 0.01}

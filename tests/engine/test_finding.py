@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.engine.finding import Last, find_belonging, find_run
+from orchestrator.engine.pausing_all import Findings
+from orchestrator.engine.results import RunResult
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.store.registry import known_runs, register
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import VDN, Stage, ref, several, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.pausing_all import Findings
-    from orchestrator.engine.results import RunResult
-    from tests.fakes import Sent
+from tests.fakes import VDN, Sent, Stage, ref, several, started
 
 
 def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +19,6 @@ from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.routes import Kind
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Sent, Stage, ref, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def killed_at(stage: Stage, number: int) -> Path:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.fakes import VDN, Sent, Stage, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _BROKEN = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.pruning import prune
+from orchestrator.engine.pruning import Pruned, prune
+from orchestrator.engine.results import RunResult
 from orchestrator.engine.run_list import list_runs
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.pruning import Pruned
-    from orchestrator.engine.results import RunResult
 
 NOW_MS = 1_790_000_000_000
 DAY_S = 24 * 3600

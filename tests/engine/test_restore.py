@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,7 @@ from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store import MarkState
 from orchestrator.store.marks import read_marks
-from tests.fakes import START_MS, VDN, Stage, ref, several, started, started_refs
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.fakes import Sent
+from tests.fakes import START_MS, VDN, Sent, Stage, ref, several, started, started_refs
 
 ONE = ref(1)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.fakes import VDN, Stage, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_the_summary_names_every_process_and_the_clock_of_the_server(tmp_path: Path) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.engine.results import RunResult
 from orchestrator.engine.run_list import RunLine, list_runs
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.results import RunResult
 
 
 @pytest.fixture

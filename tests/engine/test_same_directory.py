@@ -6,11 +6,12 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from orchestrator.engine.options import RestoreOptions
+from orchestrator.engine.pausing_all import Findings
 from orchestrator.engine.restore import restore
 from orchestrator.errors import JournalMismatchError, ManifestError, RefusedError, UsageError
 from orchestrator.policy.decide import Outcome
@@ -18,11 +19,6 @@ from orchestrator.reports.summary import Ended
 from orchestrator.store.registry import find_by_id, known_runs
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, several, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.pausing_all import Findings
 
 HOUR_MS = 3_600_000
 DATED = "night-{date}"

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.clock import Clock
+from orchestrator.engine.dispatcher import Transport
+from orchestrator.engine.run import Environment
+from orchestrator.isales.answer import Answer
+from orchestrator.isales.client import Departure
+from orchestrator.isales.requests import ApiRequest
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.rows import iso_time
 from orchestrator.reports.summary import Ended
+from orchestrator.settings.schema import Settings
 from orchestrator.simulator.cms import in_progress
-from orchestrator.simulator.faults import HANG, NO_CALLS, FaultPlan, Outage, with_codes, with_http
+from orchestrator.simulator.faults import (
+    HANG,
+    NO_CALLS,
+    Fault,
+    FaultPlan,
+    Outage,
+    with_codes,
+    with_http,
+)
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Drift, World, WorldSettings
 from tests.fakes import HOST, VDN, Stage, after, both, ref, several, started, started_refs
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.clock import Clock
-    from orchestrator.engine.dispatcher import Transport
-    from orchestrator.engine.run import Environment
-    from orchestrator.isales.answer import Answer
-    from orchestrator.isales.client import Departure
-    from orchestrator.isales.requests import ApiRequest
-    from orchestrator.settings.schema import Settings
-    from orchestrator.simulator.faults import Fault
 
 _CALLS = frozenset({Kind.CALLS})
 #: one call for each campaign, which ends 20 to 60 s after the pause

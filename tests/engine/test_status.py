@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def resting() -> World:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.engine.run import Environment
 from orchestrator.engine.stop import Alarm, StoppedError, Stopping
 from orchestrator.errors import NotBegunError
 from orchestrator.model import Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator.faults import DATABASE_ERROR, HANG, FaultPlan, Outage, slow, with_http
 from orchestrator.simulator.routes import CHANGES, Kind
-from tests.fakes import VDN, Stage, ref, several, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.run import Environment
-    from tests.fakes import Sent
+from tests.fakes import VDN, Sent, Stage, ref, several, started
 
 _CHANGES = frozenset(CHANGES)
 EXIT = {Ended.SIGNAL_INT: 130, Ended.SIGNAL_TERM: 143, Ended.SIGNAL_HUP: 129}

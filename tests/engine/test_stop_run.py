@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,6 @@ from orchestrator.store.run_dir import RunDirectory
 from orchestrator.streams import raise_descriptor_limit
 from tests.cli.makers import ROOT
 from tests.fakes import VDN, Stage, started
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.engine import restore as restoring
 from orchestrator.engine.options import RestoreOptions
+from orchestrator.engine.pausing_all import Findings
 from orchestrator.engine.saved import add_note_to, remembered, report_again
 from orchestrator.engine.undone import vdns_of
 from orchestrator.errors import RefusedError, StorageError, UsageError
@@ -23,11 +25,6 @@ from orchestrator.store.marks import MARKS, read_marks
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, several, started, started_refs
 from tests.store.test_formats import copied
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.engine.pausing_all import Findings
 
 EVIDENCE = ("journal.db", "results.csv")
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.model import Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.reads import Lag, ListingFaults
 from orchestrator.simulator.world import Campaign, World
-from tests.fakes import VDN, Stage, ref, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.fakes import Sent
+from tests.fakes import VDN, Sent, Stage, ref, started
 
 
 async def test_what_clears_is_confirmed_beside_what_never_takes_effect(tmp_path: Path) -> None:

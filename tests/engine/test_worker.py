@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,6 @@ from orchestrator.simulator.faults import (
 from orchestrator.simulator.reads import Lag
 from orchestrator.simulator.world import Campaign, World
 from tests.fakes import VDN, Stage, ref, started
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ONE = ref(1)
 

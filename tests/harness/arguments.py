@@ -6,10 +6,7 @@ Every harness prints its seed, and the same seed makes the same plan.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 
 class Arguments:

@@ -23,9 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.cluster.rings import TASK, make_app, ring
 from orchestrator.model import Status
@@ -35,16 +35,13 @@ from orchestrator.simulator.ledger import fullest_window
 from orchestrator.store.chunks import unrung
 from orchestrator.store.database import connect
 from tests import postgres
+from tests.e2e.stage import Child
 from tests.harness import cluster_emergency, cluster_model
 from tests.harness.arguments import Arguments
 from tests.harness.cluster_stage import RATE, WORKERS, Cluster, a_cluster
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 
-    from tests.e2e.stage import Child
-
-    Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 
 _CAMPAIGNS = 240
 #: seconds in which another has what a killed worker had, and a worker that is told to end is gone

@@ -16,25 +16,23 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.ledger import fullest_window
 from orchestrator.simulator.world import Campaign
 from orchestrator.store.transfer import EMERGENCY_LO
+from tests import postgres
+from tests.cli.makers import Ended
+from tests.e2e.stage import Child
 from tests.harness.cluster_stage import RATE, Cluster, a_cluster
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 
-    from tests import postgres
-    from tests.cli.makers import Ended
-    from tests.e2e.stage import Child
-
-    Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 
 _CAMPAIGNS = 240
 _NEWCOMERS = 5

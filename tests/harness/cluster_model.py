@@ -18,11 +18,13 @@ import contextlib
 import faulthandler
 import random
 import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.cluster import worker as worker_module
+from orchestrator.cluster.part_work import Held
 from orchestrator.cluster.worker import Worker
 from orchestrator.engine.run import Environment
 from orchestrator.engine.stop import Alarm
@@ -35,13 +37,8 @@ from orchestrator.simulator.ledger import fullest_window
 from orchestrator.store.chunks import AFTER_FAILURE_S, Waiting
 from orchestrator.store.transfer import Part
 from tests.fakes import RecordedEvents
+from tests.harness.arguments import Arguments
 from tests.virtual_time import VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
-
-    from orchestrator.cluster.part_work import Held
-    from tests.harness.arguments import Arguments
 
 T = TypeVar("T")
 

@@ -13,11 +13,14 @@ import asyncio
 import contextlib
 import csv
 import os
+import random
 import signal
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -31,13 +34,7 @@ from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
 from tests.cli.makers import Ended
 from tests.e2e.stage import Child, Stage
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer
 
 RATE = 60
 WORKERS = 3

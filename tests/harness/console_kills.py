@@ -26,24 +26,20 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.console.order_files import OrderFolder
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.scenarios import Scenario
+from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store.registry import known_runs
 from tests.cli.makers import environment, served
 from tests.harness.arguments import Arguments
 from tests.harness.judge import agree, proofs_hold, read_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.simulator.server import Simulator
 
 VDN = 1234
 #: in CI

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
 from orchestrator.cli.main import main as orchestrator
@@ -18,12 +18,8 @@ from orchestrator.cli.rehearsal import _served
 from orchestrator.engine.stop_run import stop_run
 from orchestrator.errors import OrchestratorError
 from orchestrator.simulator import scenarios
+from orchestrator.simulator.server import Ready
 from orchestrator.store.registry import known_runs
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.simulator.server import Ready
 
 #: who the console takes its user for, so that its one name may restore
 _NAME = "You"

@@ -23,10 +23,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan, mixed
@@ -42,9 +42,6 @@ from tests.harness import judge
 from tests.harness.arguments import Arguments
 from tests.harness.judge import MismatchError, Story, agree
 from tests.harness.mortal import INSTANTS, LIFE_S, Cradle, Death, Life
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
 
 #: deaths in CI
 CI_DEATHS = 100

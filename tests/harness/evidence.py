@@ -18,10 +18,12 @@ import asyncio
 import random
 import re
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from orchestrator.engine.results import RunResult
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
@@ -30,20 +32,14 @@ from orchestrator.simulator.lies import Wrapping
 from orchestrator.simulator.reads import Lag, ListingFaults, Read, StatusFilter
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, Drift, Forgetting, Order, World, WorldSettings
-from tests.fakes import Stage
+from tests.fakes import Sent, Stage
 from tests.harness import judge
 from tests.harness.judge import ref_of
 from tests.harness.player import Player
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+#: begins a lie at this time, in seconds since the start of the server
+Begin = Callable[[float], None]
 
-    from orchestrator.engine.results import RunResult
-    from tests.fakes import Sent
-
-    #: begins a lie at this time, in seconds since the start of the server
-    Begin = Callable[[float], None]
 
 READS = frozenset({Kind.LIST, Kind.DETAILS})
 #: rounding of sums of virtual time

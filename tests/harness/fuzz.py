@@ -29,9 +29,10 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.engine.saved import report_again
 from orchestrator.errors import OrchestratorError
@@ -43,15 +44,10 @@ from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.load import config_show, load_settings
 from orchestrator.store import PlanWriter
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import SECRET_KEY, Stage, started
+from tests.fakes import SECRET_KEY, Sent, Stage, started
 from tests.harness.arguments import Arguments
 from tests.harness.judge import read_rows, ref_of
 from tests.virtual_time import HungError, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.fakes import Sent
 
 #: resident memory may grow by so much over the whole run
 MEMORY_GROWTH_MB = 160

@@ -14,19 +14,15 @@ import json
 import shutil
 import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.model import CampaignRef
 from orchestrator.simulator.routes import Kind
 from orchestrator.store.tables import check_whole, connect
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from tests.fakes import Sent
+from tests.fakes import Sent
 
 #: outcomes that count as success, by what the run was for
 STOPPED = {"paused", "already_paused", "not_running"}

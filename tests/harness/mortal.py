@@ -21,10 +21,11 @@ import sys
 import time
 from asyncio import selector_events
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from orchestrator import api as library
 from orchestrator.engine.options import (
@@ -35,9 +36,6 @@ from orchestrator.engine.options import (
 )
 from orchestrator.errors import OrchestratorError
 from orchestrator.policy import quiet
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: seconds after which a process that should have ended counts as hanging
 LIFE_S = 60.0

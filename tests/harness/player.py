@@ -7,12 +7,9 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError
-
-if TYPE_CHECKING:
-    from tests.fakes import Stage
+from tests.fakes import Stage
 
 
 @dataclass

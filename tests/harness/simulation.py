@@ -26,32 +26,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from orchestrator.engine.results import RunResult
+from orchestrator.engine.run import Environment
 from orchestrator.model import CampaignRef, Status
 from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import Fault, FaultPlan, Outage, mixed, with_codes, with_http
+from orchestrator.simulator.ledger import Entry
 from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.signature import Form, SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
-from tests.fakes import ACCESS_KEY, SECRET_KEY, Stage
+from tests.fakes import ACCESS_KEY, SECRET_KEY, Sent, Stage
 from tests.harness import evidence, judge
 from tests.harness.arguments import Arguments
 from tests.harness.judge import ref_of
 from tests.harness.player import Player, Verdict
 from tests.virtual_time import HungError, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Environment
-    from orchestrator.simulator.ledger import Entry
-    from tests.fakes import Sent
 
 T = TypeVar("T")
 

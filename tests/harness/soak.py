@@ -24,10 +24,10 @@ import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.model import Status
 from orchestrator.simulator.faults import FaultPlan, mixed
@@ -37,9 +37,6 @@ from orchestrator.simulator.server import Simulator
 from orchestrator.store.tables import connect
 from tests.harness.arguments import Arguments
 from tests.harness.judge import agree, check_no_strays
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 #: campaigns in CI, and the share of answers that go wrong
 CI_CAMPAIGNS = 20_000

@@ -10,13 +10,10 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage
 
 
 async def start_together(stage: Stage, number: int, *words: str) -> tuple[list[int], list[str]]:

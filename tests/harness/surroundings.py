@@ -19,18 +19,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from tests.cli.makers import Ended
 from tests.e2e.stage import SHORT_GAP, VDN, a_stage
 from tests.harness.arguments import Arguments
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from tests.cli.makers import Ended
 
 CAMPAIGNS = 12
 #: KiB of room: nothing, and each place where something else no longer fits

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
@@ -16,9 +17,6 @@ from orchestrator.isales.requests import ApiRequest, change
 from orchestrator.isales.signing import authorization
 from orchestrator.model import Action, CampaignRef
 from orchestrator.settings.schema import SigningRules
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
 
 AK = "AKEXAMPLE0001"
 SK = "SKexample-0000-not-a-secret"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import selector_events
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import http_parser
+from aioresponses import aioresponses
 
 from orchestrator.clock import SystemClock
 from orchestrator.isales.answer import Answer, Fault
@@ -18,9 +19,6 @@ from orchestrator.model import CampaignRef
 from orchestrator.settings.schema import SigningRules
 from tests.fault_server import SUCCESS, Exchange, FaultServer, hang_up, http, reply, reset, surplus
 from tests.isales.client_makers import AK, Going, client_of, pause
-
-if TYPE_CHECKING:
-    from aioresponses import aioresponses
 
 PATH = "/rest/isales/v1/openapi/campaigns"
 V1_MAC = "d702f8790f8bdc324bd4cb6133a7c3d2ebc19655080f83c64131cd459bdd2159"

@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
-from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.isales.answer import Fault
+from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.heads import one_length
-from tests.fault_server import SUCCESS, FaultServer, endless, http, raw, reply
+from tests.fault_server import SUCCESS, FaultServer, Script, endless, http, raw, reply
 from tests.isales.client_makers import AK, Going, Names, client_of, pause
-
-if TYPE_CHECKING:
-    from orchestrator.isales.answer import Answer
-    from tests.fault_server import Script
 
 pytestmark = pytest.mark.sockets
 

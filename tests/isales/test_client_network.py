@@ -6,7 +6,9 @@ import asyncio
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +28,6 @@ from tests.fault_server import (
     silence,
 )
 from tests.isales.client_makers import Going, Names, client_of, pause
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

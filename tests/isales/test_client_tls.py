@@ -8,7 +8,8 @@ import datetime as dt
 import socket
 import ssl
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trustme
@@ -17,17 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from orchestrator.isales.answer import TLS_FAULTS, Fault
+from orchestrator.isales.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.isales.client import tls_context
 from orchestrator.isales.failures import unconnected
 from tests.fault_server import SUCCESS, FaultServer, hang_up, reply, reset, surplus
 from tests.isales.client_makers import Going, Names, client_of, pause
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from orchestrator.isales.answer import Answer
 
 pytestmark = pytest.mark.sockets
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import trustme
 
 from orchestrator.isales.client import tls_context
 from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_connection
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.sockets
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,9 +24,6 @@ from orchestrator.isales.verdict import (
     judge,
     read_codes,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SUCCESS = b'{"resultCode":"0200000","resultDesc":"success","returnCode":"0200000"}'
 

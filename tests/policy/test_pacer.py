@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.policy.pacer import GUARD_S, LEAST_GUARD_S, Pacer, SendRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: what the pacer forgives a clock's rounding, twice
 TICK_S = 2e-6

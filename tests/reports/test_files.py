@@ -15,9 +15,10 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,8 @@ from orchestrator.reports.files import (
     write_summary,
     write_to_stream,
 )
-from orchestrator.reports.rows import COLUMNS, RunKind, cells, is_unstopped
+from orchestrator.reports.rows import COLUMNS, ReportRow, RunKind, cells, is_unstopped
 from tests.report_makers import HOSTILE, database_failure, make_row
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from orchestrator.reports.rows import ReportRow
 
 ROWS = [
     make_row(),

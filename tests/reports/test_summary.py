@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,9 +26,6 @@ from orchestrator.reports.summary import (
     run_verdict,
 )
 from tests.report_makers import AT_MS, make_facts, make_row, tally_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 QUIET = VdnProof(1234, quiet_since_ms=AT_MS)
 RUNNING = VdnProof(1235, started=3, seen_at_ms=AT_MS)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.files import Identity
 from orchestrator.settings.load import Settings, load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CANARY = "SKcanary0123456789"
 HERE = Identity.current()

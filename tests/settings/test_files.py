@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -24,9 +24,6 @@ from tests.settings.makers import (
     needs_root,
     rights_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BAD_FILES: dict[str, tuple[bytes, str]] = {
     "no TOML": (b"[server\n", "is not TOML: syntax error (at line 1"),

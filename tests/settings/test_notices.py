@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.settings.notices import read_notices
 from orchestrator.settings.schema import NotifySettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_what_else_is_refused_is_in_nobodys_way(tmp_path: Path) -> None:

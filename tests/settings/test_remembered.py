@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.settings.load import Remembered
 from tests.settings.makers import CANARY, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: the world gives a server, an access key and a secret file unless it is told not to
 NOTHING: dict[str, object] = {"server.base_url": None, "credentials.access_key": None}

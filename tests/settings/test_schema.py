@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,9 +20,7 @@ from orchestrator.settings.schema import (
     StateSettings,
 )
 from orchestrator.settings.secret import Secret
-
-if TYPE_CHECKING:
-    from orchestrator.settings.setting import Setting
+from orchestrator.settings.setting import Setting
 
 #: written down a second time: key, variable, default, default of pause-all
 PROMISED: list[tuple[str, str, object, object]] = [

@@ -8,15 +8,12 @@ import logging
 import pickle
 import pprint
 import string
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.settings.secret import MASK, Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: letters that no mask, class name or piece of punctuation holds
 CANARY = "qwXZ0918zQxW7"

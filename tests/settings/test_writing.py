@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 from orchestrator.errors import StorageError
 from orchestrator.settings.schema import SETTINGS
 from orchestrator.settings.writing import changes, toml_text, write_whole
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXTS = st.text(st.characters(codec="utf-8"))
 VALUES = st.one_of(

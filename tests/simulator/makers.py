@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.handler import Handler, Played
 from orchestrator.simulator.ledger import Ledger
 from orchestrator.simulator.routes import CAMPAIGNS_PATH, Received
+from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, Order, World, WorldSettings
-
-if TYPE_CHECKING:
-    from orchestrator.simulator.signature import SignatureCheck
 
 VDN = 12
 #: one campaign of each status: its id ends in the status

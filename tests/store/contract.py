@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +32,6 @@ from orchestrator.store import (
 )
 from tests.store.implementations import IMPLEMENTATIONS
 from tests.store.journal_makers import bad_line, line, run_record, verdict
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
 #: two VDNs, a duplicate, a bad line, and a campaign of the same id elsewhere
 LINES = [line(2, 101), line(3, 102, vdn_id=9), line(4, 101), bad_line(5, "12e3"), line(6, 103),

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from orchestrator.store import PlanWriter
+from orchestrator.manifest.entry import ManifestLine
+from orchestrator.store import PlanWriter, RunRecord, Store
 from orchestrator.store.chunks import claim
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import add_run, open_part
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.writer import InlineWriter, SqliteKeeper
 from tests import postgres
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from orchestrator.manifest.entry import ManifestLine
-    from orchestrator.store import RunRecord, Store
 
 
 def on_disk(path: Path, lines: Iterable[ManifestLine], record: RunRecord) -> Store:

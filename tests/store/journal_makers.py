@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from orchestrator.isales.verdict import CONSEQUENCES, Kind, Verdict
 from orchestrator.manifest.entry import ManifestLine
@@ -10,11 +13,6 @@ from orchestrator.model import CampaignRef
 from orchestrator.reports.rows import RunKind
 from orchestrator.store import PlanWriter, RunRecord
 from orchestrator.store.tables import TABLES, put, set_durable
-
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable
-    from pathlib import Path
 
 #: one row for every table, without the checksum
 SAMPLES: dict[str, tuple[int | str | None, ...]] = {

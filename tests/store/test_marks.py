@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,9 +17,6 @@ from orchestrator.store import Mark, MarkState
 from orchestrator.store.grown_file import GrownFile
 from orchestrator.store.marks import MARKS, MarkFile, _line, read_marks
 from orchestrator.store.notes import NOTES, add_note, read_notes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 A, B = CampaignRef(7, 1), CampaignRef(7, 2)
 PERHAPS = Mark(MarkState.INTENDED, "r1")

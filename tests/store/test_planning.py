@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import Problem, RefusedError, StorageError
+from orchestrator.manifest.entry import ManifestLine
 from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.decide import Changed, Outcome
 from orchestrator.policy.plan import PlanCounts
@@ -21,12 +23,6 @@ from orchestrator.store.queries import pending, undecided
 from orchestrator.store.run_record import to_meta
 from orchestrator.store.tables import check_whole, connect, read_meta
 from tests.store.journal_makers import bad_line, line, run_record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from orchestrator.manifest.entry import ManifestLine
 
 
 @pytest.fixture

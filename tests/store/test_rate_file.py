@@ -7,9 +7,10 @@ import heapq
 import itertools
 import os
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +18,6 @@ from hypothesis import strategies as st
 
 from orchestrator.policy.pacer import Pacer
 from orchestrator.store.rate_file import SLOTS, RateFile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 URL = "https://cc.example:28080/api"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,9 +28,6 @@ from orchestrator.store.tables import (
     set_durable,
 )
 from tests.store.journal_makers import SAMPLES, dump, fill, line, make_journal, sample_journal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FLIPS = 300
 TAILS = 120

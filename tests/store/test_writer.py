@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,6 @@ from orchestrator.store import writer as writer_module
 from orchestrator.store.tables import connect, put, set_durable
 from orchestrator.store.writer import InlineWriter, Rows, SqliteKeeper, ThreadWriter
 from tests.store.journal_makers import make_journal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
 
 Make = Callable[..., Any]
 
