@@ -51,10 +51,9 @@ from orchestrator.simulator.ledger import Entry, Ledger, fullest_window
 from orchestrator.simulator.routes import CHANGES, Kind, Received, read_call
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World, WorldSettings
-from orchestrator.store import Journal
+from orchestrator.store import Journal, Store
 from orchestrator.store.run_dir import RunDirectory
-from orchestrator.store.sqlite import SqliteJournal, SqliteStore
-from orchestrator.store.writer import InlineWriter, SqliteKeeper
+from orchestrator.store.writer import InlineWriter, Keeper
 
 T = TypeVar("T")
 
@@ -185,7 +184,7 @@ class FakeWriter(InlineWriter):
         self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, process: Life
     ) -> None:
         connection.execute("PRAGMA synchronous = OFF")
-        super().__init__(SqliteKeeper(connection, keep_going=keep_going))
+        super().__init__(Keeper(connection, keep_going=keep_going))
         self._on_disk = connection
         self._disk = disk
         self._life = process
@@ -579,12 +578,11 @@ class Stage:
             made.before_put = lambda ref: self._check_intent(process, ref)
             return made
 
-        def store(journal: Journal, keep_going: bool) -> SqliteStore:  # noqa: FBT001
-            assert isinstance(journal, SqliteJournal)
+        def store(journal: Journal, keep_going: bool) -> Store:  # noqa: FBT001
             writer = FakeWriter(
                 journal.connection, keep_going=keep_going, disk=self.disk, process=process
             )
-            return SqliteStore(writer, journal.path)
+            return Store(writer, journal.path)
 
         environment = Environment(
             clock=self.clock,

@@ -28,7 +28,6 @@ from orchestrator.store.cluster_runs import Limits, drop_run, end_overdue, go_on
 from orchestrator.store.database import migrate, opened
 from orchestrator.store.postgres import add_run, find_run, open_saved_run, save_run
 from orchestrator.store.registry import forget
-from orchestrator.store.sqlite import SqliteJournal
 
 if TYPE_CHECKING:
     import psycopg
@@ -93,7 +92,6 @@ async def follow(  # noqa: PLR0913 - whose run it is, and what is around it
         RefusedError: the operator has not confirmed it; nothing stays of it.
         NotBegunError: a stop came; the cluster goes on, or nobody had confirmed it.
     """
-    assert isinstance(journal, SqliteJournal)
     leader: Leader | None = None
     with contextlib.closing(journal):
         record = journal.record()
@@ -141,7 +139,7 @@ def _limits(record: RunRecord, deadline_s: float | None) -> Limits:
 
 
 def _put_in(
-    url: Secret, journal: SqliteJournal, run_id: str, limits: Limits, leader: Leader | None
+    url: Secret, journal: Journal, run_id: str, limits: Limits, leader: Leader | None
 ) -> tuple[int, bool]:
     """Put it in, or let workers go on with it; returns its number, and whether it is new."""
     with opened(url) as connection:

@@ -1,27 +1,24 @@
 """The record of a run: the only truth, from which every report is made.
 
-`base` says what the engine needs of it, in records and enums; `sqlite` keeps it in a file. Nobody
+`base` has the records and enums that go in and out, `sqlite` what can be asked and written. Nobody
 above this folder sees a connection, a row or SQL.
 """
 
 from orchestrator.store.base import (
     Intent,
-    Journal,
     Known,
     Mark,
     MarkState,
     OutcomeRecord,
     ProcessRecord,
     Restorable,
-    Saved,
     Standing,
-    Store,
     VdnCount,
 )
 from orchestrator.store.gap import Gap, begin_gap, end_gap, gap_of
 from orchestrator.store.planning import PlanWriter, Reason, Refused, try_out
 from orchestrator.store.run_record import Manifest, RunRecord
-from orchestrator.store.sqlite import open_saved, open_to_continue
+from orchestrator.store.sqlite import Journal, Saved, Store, open_saved, open_to_continue
 
 __all__ = [
     "Gap",

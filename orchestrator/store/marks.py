@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.store.base import Saved
     from orchestrator.store.shared_marks import SharedMarks
+    from orchestrator.store.sqlite import Saved
 
 MARKS = "marks.jsonl"
 _Marked = tuple[CampaignRef, Mark]

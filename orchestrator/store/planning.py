@@ -20,7 +20,7 @@ from orchestrator.policy.plan import PlanCounts
 from orchestrator.store.base import Standing
 from orchestrator.store.run_dir import file_mode
 from orchestrator.store.run_record import to_meta
-from orchestrator.store.sqlite import SqliteJournal
+from orchestrator.store.sqlite import Journal
 from orchestrator.store.tables import (
     STEPS_BETWEEN_LOOKS,
     Row,
@@ -212,7 +212,7 @@ class PlanWriter:
         if self._part is not None:
             self._part.unlink(missing_ok=True)
 
-    def finish(self, record: RunRecord | None = None) -> SqliteJournal:
+    def finish(self, record: RunRecord | None = None) -> Journal:
         """Write down what the run is, make it durable, rename it; returns the open journal.
 
         Raises:
@@ -227,13 +227,13 @@ class PlanWriter:
             index_plan(self.connection)
             if self._part is None or self._path is None:
                 self.connection.set_progress_handler(None, 0)
-                return SqliteJournal(self.connection)
+                return Journal(self.connection)
             # in the part, so that the fsync below is the only one that this costs
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.close()
             _sync(self._part)
             self._part.rename(self._path)
-            return SqliteJournal(_open_for_commits(self._path, meta), self._path)
+            return Journal(_open_for_commits(self._path, meta), self._path)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the journal cannot be stored: {error}") from error
 

@@ -24,7 +24,7 @@ from orchestrator.errors import FencedError, RefusedError, StorageError
 from orchestrator.policy.leases import LEASE_S
 from orchestrator.store.cluster_runs import limit_run
 from orchestrator.store.database import connect, failure_of, opened
-from orchestrator.store.sqlite import SqliteJournal
+from orchestrator.store.sqlite import Journal, Saved
 from orchestrator.store.transfer import (
     EMERGENCY_LO,
     NO_END,
@@ -38,14 +38,13 @@ from orchestrator.store.transfer import (
     load,
     put_rows,
 )
-from orchestrator.store.writer import Unsynced, apply_all
+from orchestrator.store.writer import Keeper, Unsynced, apply_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.base import Saved
     from orchestrator.store.cluster_runs import Limits
     from orchestrator.store.writer import Operations
 
@@ -53,13 +52,12 @@ if TYPE_CHECKING:
 _AGAIN_S, _AGAIN_AT_MOST_S = 0.05, 1.0
 
 
-class PostgresKeeper:
+class PostgresKeeper(Keeper):
     """Puts into PostgreSQL what is put into a copy of a part."""
 
     def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part, worth: int) -> None:
+        super().__init__(copy)
         self.worth = worth
-        self.failure: StorageError | None = None
-        self._copy = copy
         self._url = url
         self._part = part
         self._database: psycopg.Connection[Any] | None = None
@@ -69,12 +67,12 @@ class PostgresKeeper:
     def apply(self, operations: Operations) -> list[Any]:
         if self.failure is None:
             try:
-                results = apply_all(self._copy, operations)
-                rows = followed(self._copy)
+                results = apply_all(self._disk, operations)
+                rows = followed(self._disk)
                 if rows:
                     synced = not all(isinstance(one, Unsynced) for one in operations)
                     self._put(rows, synced=synced)
-                    forget(self._copy, rows)
+                    forget(self._disk, rows)
             except sqlite3.Error as error:
                 self.failure = StorageError(f"the copy of the run failed: {error}")
             except StorageError as error:
@@ -111,14 +109,6 @@ class PostgresKeeper:
         """Wait for the database no longer."""
         self._given_up.set()
 
-    def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
-        try:
-            return operation(self._copy)
-        except sqlite3.Error as error:
-            return StorageError(f"the copy of the run cannot be read: {error}")
-        except Exception as error:  # noqa: BLE001 - goes to whoever awaits the operation
-            return error
-
     def _drop(self) -> None:
         if self._database is not None:
             with contextlib.suppress(psycopg.Error):
@@ -127,10 +117,10 @@ class PostgresKeeper:
 
     def close(self) -> None:
         self._drop()
-        self._copy.close()
+        super().close()
 
 
-class PostgresJournal(SqliteJournal):
+class PostgresJournal(Journal):
     """A part of a run in PostgreSQL that this process has claimed."""
 
     def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part, worth: int) -> None:
@@ -154,7 +144,7 @@ class PostgresJournal(SqliteJournal):
 
 def add_run(  # noqa: PLR0913 - what a run is put in with
     url: Secret,
-    journal: SqliteJournal,
+    journal: Journal,
     *,
     chunk_size: int,
     emergency: bool,
@@ -247,7 +237,7 @@ def open_saved_run(url: Secret, run: int) -> Iterator[Saved]:
         # a file that SQLite removes itself: a long list need not fit into memory
         copy = load(connection, Part(run, 0, NO_END, None, 0), path="")
     with contextlib.closing(copy):
-        yield SqliteJournal(copy)
+        yield Saved(copy)
 
 
 def save_run(url: Secret, run: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One run on SQLite: what `base` promises of a run on record, and of the one that goes on.
+"""One run on SQLite: on record, and as the process has it that works on it.
 
 The words of the format differ from the product's where the format is older: a process is a life, a
 check pass of a pause-all a sweep, the state before a look.
@@ -31,7 +31,7 @@ from orchestrator.store.tables import (
     reopen,
     set_durable,
 )
-from orchestrator.store.writer import InlineWriter, Rows, SqliteKeeper, ThreadWriter, Unsynced
+from orchestrator.store.writer import InlineWriter, Keeper, Rows, ThreadWriter, Unsynced
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,28 +41,30 @@ if TYPE_CHECKING:
     from orchestrator.isales.verdict import Verdict
     from orchestrator.model import CampaignRef, ObservedState
     from orchestrator.reports.rows import ReportRow, SweepRecord
-    from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord, Saved
+    from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord
     from orchestrator.store.run_record import RunRecord
-    from orchestrator.store.writer import Keeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _says(query: Callable[[sqlite3.Connection], T]) -> Callable[[SqliteJournal], T]:
+def _says(query: Callable[[sqlite3.Connection], T]) -> Callable[[Saved], T]:
     """A query as a method of a run on record."""
     return lambda self: query(self.connection)
 
 
-class SqliteJournal:
-    """An open journal: a run on record, until `start` makes it the store of a process."""
+class Saved:
+    """A run as it is on record, for reports; every method reads at once and may take a while."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        #: None: it is in memory
-        self.path = path
 
     def record(self) -> RunRecord:
+        """What is on record of the run as a whole.
+
+        Raises:
+            StorageError: it is not the record of a run.
+        """
         try:
             return from_meta(read_meta(self.connection))
         except (KeyError, TypeError, ValueError) as error:
@@ -80,23 +82,38 @@ class SqliteJournal:
     marks = _says(queries.marks)
 
     def rows(self) -> Iterator[ReportRow]:
+        """The report, one row per line of the list, in order; streamed."""
         record = self.record()
         action = Action.RESUME if record.kind is RunKind.RESTORE else Action.PAUSE
         return report_rows(
             self.connection, action=action, run_id=record.run_id, planned_only=record.dry_run
         )
 
-    def start(self, *, keep_going: bool) -> SqliteStore:
+
+class Journal(Saved):
+    """An open journal: a run on record, until `start` makes it the store of a process."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
+        super().__init__(connection)
+        #: None: it is in memory
+        self.path = path
+
+    def start(self, *, keep_going: bool) -> Store:
+        """Let this process work on it; with `keep_going`, in memory when the disk fails.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
         keeper = self._keeper(keep_going=keep_going)
         writer: InlineWriter
         try:
             writer = ThreadWriter(keeper)
         except RuntimeError:  # no thread can be started
             writer = InlineWriter(keeper)
-        return SqliteStore(writer, self.path)
+        return Store(writer, self.path)
 
     def _keeper(self, *, keep_going: bool) -> Keeper:
-        return SqliteKeeper(self.connection, keep_going=keep_going)
+        return Keeper(self.connection, keep_going=keep_going)
 
     def close(self) -> None:
         self.connection.close()
@@ -121,7 +138,7 @@ def open_saved(
         if whole:
             check_whole(connection, path, is_unwanted=is_unwanted)
         try:
-            yield SqliteJournal(connection, path)
+            yield Saved(connection)
         except sqlite3.Error as error:
             raise StorageError(f"the journal {path} cannot be read: {error}") from error
 
@@ -142,7 +159,7 @@ def _as_old_as_before(path: Path) -> Iterator[None]:
                 os.utime(path, ns=(written_ns, written_ns))
 
 
-def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJournal:
+def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> Journal:
     """An existing journal, checked from end to end, for a process that goes on with it.
 
     `is_unwanted` is asked now and then; true ends the check with a StorageError.
@@ -158,26 +175,27 @@ def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> SqliteJo
     except BaseException:
         connection.close()
         raise
-    return SqliteJournal(connection, path)
+    return Journal(connection, path)
 
 
 def _asks(
     query: Callable[Concatenate[sqlite3.Connection, P], T],
-) -> Callable[Concatenate[SqliteStore, P], asyncio.Future[T]]:
+) -> Callable[Concatenate[Store, P], asyncio.Future[T]]:
     """A query as a method that awaits its turn among the writes."""
 
-    def ask(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    def ask(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         return self.ask(lambda connection: query(connection, *args, **kwargs))
 
     return ask
 
 
-class SqliteStore:
+class Store:
     """The store of the process that works on a run."""
 
     def __init__(self, writer: InlineWriter, path: Path | None = None) -> None:
         self._writer = writer
         self._path = path
+        #: the number of the process that writes
         self.process = 1
 
     # -- what it asks -------------------------------------------------------------------------
@@ -200,11 +218,14 @@ class SqliteStore:
         return self._writer.read(query)
 
     def read(self, operation: Callable[[Saved], T]) -> asyncio.Future[T]:
-        return self.ask(lambda connection: operation(SqliteJournal(connection)))
+        """Make something of the whole record, such as a report, beside the loop."""
+        return self.ask(lambda connection: operation(Saved(connection)))
 
     # -- what it writes down ------------------------------------------------------------------
 
     def begin_process(self, begun: ProcessRecord) -> asyncio.Future[int]:
+        """Count this process as one more of the run; returns its number."""
+
         def begin(connection: sqlite3.Connection) -> int:
             (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
             self.process = int(last) + 1
@@ -214,6 +235,8 @@ class SqliteStore:
         return self._writer.submit(Unsynced(begin))
 
     def end_process(self, ended: ProcessRecord, **notes: Unpack[Notes]) -> asyncio.Future[None]:
+        """Record how this process ended, and what else is noted at the end."""
+
         def end(connection: sqlite3.Connection) -> None:
             put(connection, "lives", _life(self.process, ended))
             _note(connection, notes)
@@ -221,11 +244,13 @@ class SqliteStore:
         return self._writer.submit(end)
 
     def note(self, **notes: Unpack[Notes]) -> asyncio.Future[None]:
+        """Record facts about the run; of its rates the highest stays."""
         return self._writer.submit(partial(_note, notes=notes))
 
     def saw(
         self, observed_states: Sequence[tuple[int, ObservedState]], *, at_ms: int
     ) -> asyncio.Future[None]:
+        """Record states before: kept for campaigns without a look and without a PUT of ours."""
         rows = [
             (seq, int(seen.status) if seen.status else None, seen.name, seen.begin_time, at_ms)
             for seq, seen in observed_states
@@ -238,6 +263,8 @@ class SqliteStore:
         return self._writer.submit(Unsynced(keep_first))
 
     def named(self, names: Sequence[tuple[int, str]]) -> asyncio.Future[None]:
+        """Record names of campaigns that nobody looked at; their state before stays unknown."""
+
         def keep_first(connection: sqlite3.Connection) -> None:
             named = _named(connection, [seq for seq, _ in names])
             rows: list[Row] = [
@@ -250,6 +277,8 @@ class SqliteStore:
     def discovered(
         self, observed_states: Sequence[ObservedState], *, at_ms: int
     ) -> asyncio.Future[dict[CampaignRef, int]]:
+        """Add campaigns to the plan of a pause-all, with the state before; returns their places."""
+
         def add(connection: sqlite3.Connection) -> dict[CampaignRef, int]:
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM plan").fetchone()
             places: dict[CampaignRef, int] = {}
@@ -264,6 +293,10 @@ class SqliteStore:
         return self._writer.submit(Unsynced(add))
 
     def record_intent(self, intent: Intent) -> asyncio.Future[None]:
+        """Record that a PUT is about to leave; await this before it does.
+
+        An outcome that was final until now is so no longer: a kill leaves the campaign in doubt.
+        """
         attempt = _attempt(self.process, intent, "intended")
         if not intent.reopens:
             return self._put("attempts", attempt)
@@ -275,6 +308,7 @@ class SqliteStore:
         return self._writer.submit(begin)
 
     def not_sent(self, intent: Intent, verdict: Verdict | None = None) -> asyncio.Future[None]:
+        """Close an intent whose PUT never left; the verdict says why, if anything went wrong."""
         answer: Row = (None,) * 8
         if verdict is not None:
             answer = (None, None, verdict.kind.value, 0, "", "", None, verdict.reason)
@@ -289,6 +323,7 @@ class SqliteStore:
         answered_at_ms: int | None,
         outcome_record: OutcomeRecord | None = None,
     ) -> asyncio.Future[None]:
+        """Record an answer and, in the same commit, the outcome that it decides."""
         answer = (sent_at_ms, answered_at_ms, verdict.kind.value, int(verdict.in_doubt),
                   verdict.code, verdict.desc, verdict.http_status, verdict.reason)  # fmt: skip
         attempt = _attempt(self.process, intent, "answered", answer)
@@ -298,11 +333,14 @@ class SqliteStore:
         return self._writer.submit(Rows((("attempts", attempt), ("outcomes", outcome))))
 
     def complete(self, outcome_records: Sequence[OutcomeRecord]) -> asyncio.Future[None]:
+        """Record outcomes; the last one of a campaign counts."""
         return self._writer.submit(
             Rows(("outcomes", _outcome(self.process, one)) for one in outcome_records)
         )
 
     def record_pass(self, made: SweepRecord) -> asyncio.Future[None]:
+        """Record one check pass of a pause-all."""
+
         def add(connection: sqlite3.Connection) -> None:
             (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM sweeps").fetchone()
             row = (int(one) if isinstance(one, bool) else one for one in made)
@@ -317,9 +355,11 @@ class SqliteStore:
 
     @property
     def failure(self) -> StorageError | None:
+        """Why the run is not on the disk any more, None while it is."""
         return self._writer.failure
 
     def find_damage(self) -> asyncio.Future[StorageError | None]:
+        """Read back what was written, as somebody would who opens it tomorrow; None: all well."""
         return self.ask(partial(find_damage, path=self._path, process=self.process))
 
     async def close(self) -> None:

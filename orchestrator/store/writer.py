@@ -18,7 +18,7 @@ import queue
 import sqlite3
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import StorageError
 from orchestrator.store.gap import lose
@@ -82,30 +82,14 @@ class _Submitted:
     reads: bool
 
 
-class Keeper(Protocol):
-    """Where a writer puts things; no thread, no loop."""
+class Keeper:
+    """Where a writer puts things, and what happens when the disk fails; no thread, no loop."""
 
-    #: why nothing can be put any more, None while all is well
-    failure: StorageError | None
     #: operations that are worth a commit at once, so dear is it that fewer wait for more; 0: any
-    worth: int
-
-    def apply(self, operations: Operations) -> list[Any]:
-        """Apply all in one commit; an exception takes the place of a result that failed."""
-
-    def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Read outside of any commit; an exception takes the place of the result."""
-
-    def close(self) -> None:
-        """Let go of the database."""
-
-
-class SqliteKeeper:
-    """The connection and what happens when the disk fails."""
-
     worth = 0
 
     def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
+        #: why nothing can be put any more, None while all is well
         self.failure: StorageError | None = None
         self._disk = connection
         self._memory = memory_connection() if keep_going else None
@@ -120,6 +104,7 @@ class SqliteKeeper:
         self._file = _file_at(self._path)
 
     def apply(self, operations: Operations) -> list[Any]:
+        """Apply all in one commit; an exception takes the place of a result that failed."""
         results = self._apply_to_disk(operations)
         if self._memory is None:
             return results
@@ -147,6 +132,7 @@ class SqliteKeeper:
             self._is_durable = wanted
 
     def read(self, operation: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Read outside of any commit; an exception takes the place of the result."""
         try:
             return operation(self._disk if self._memory is None else self._memory)
         except sqlite3.Error as error:
@@ -155,6 +141,7 @@ class SqliteKeeper:
             return error
 
     def close(self) -> None:
+        """Let go of the database."""
         for connection in (self._disk, self._memory):
             # What was committed is on the disk; closing only tidies the log up.
             with contextlib.suppress(sqlite3.Error):

@@ -19,8 +19,7 @@ from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, Outage
 from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
-from orchestrator.store import open_saved
-from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store import Store, open_saved
 from tests.fakes import START_MS, VDN, Sent, Stage, ref, started, started_refs
 
 ONE = ref(1)
@@ -293,7 +292,7 @@ async def test_a_journal_that_cannot_be_read_ends_the_run_and_does_not_hang_it(
     def fail(*_: object) -> int:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(SqliteStore, "attempts_made", lambda store, _seq: store.ask(fail))
+    monkeypatch.setattr(Store, "attempts_made", lambda store, _seq: store.ask(fail))
     async with asyncio.timeout(3600):
         result = await stage.continue_run(run_dir)
 

@@ -13,8 +13,7 @@ from orchestrator.store import PlanWriter, RunRecord, Store
 from orchestrator.store.chunks import claim
 from orchestrator.store.database import connect
 from orchestrator.store.postgres import add_run, open_part
-from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.writer import InlineWriter, SqliteKeeper
+from orchestrator.store.writer import InlineWriter, Keeper
 from tests import postgres
 
 
@@ -29,7 +28,7 @@ def in_memory(_path: Path, lines: Iterable[ManifestLine], record: RunRecord) -> 
     """SQLite in memory, inline."""
     plan = PlanWriter(None)
     plan.take(lines)
-    return SqliteStore(InlineWriter(SqliteKeeper(plan.finish(record).connection)))
+    return Store(InlineWriter(Keeper(plan.finish(record).connection)))
 
 
 def in_postgres(_path: Path, lines: Iterable[ManifestLine], record: RunRecord) -> Store:

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import StorageError
 from orchestrator.store import writer as writer_module
 from orchestrator.store.tables import connect, put, set_durable
-from orchestrator.store.writer import InlineWriter, Rows, SqliteKeeper, ThreadWriter
+from orchestrator.store.writer import InlineWriter, Keeper, Rows, ThreadWriter
 from tests.store.journal_makers import make_journal
 
 Make = Callable[..., Any]
@@ -45,7 +45,7 @@ async def make(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Make
             # The disk is full soon: SQLite says so in the same words.
             (used,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {used + pages}")
-        made.append(request.param(SqliteKeeper(connection, keep_going=keep_going)))
+        made.append(request.param(Keeper(connection, keep_going=keep_going)))
         return made[-1]
 
     yield make_writer
@@ -306,7 +306,7 @@ def test_a_journal_that_cannot_be_copied_is_a_storage_error(
     monkeypatch.setattr(writer_module, "memory_connection", lambda: copy)
 
     with pytest.raises(StorageError, match="cannot be read"):
-        SqliteKeeper(connection, keep_going=True)
+        Keeper(connection, keep_going=True)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         copy.execute("SELECT 1")
 
@@ -331,7 +331,7 @@ async def busy(path: Path) -> AsyncIterator[tuple[ThreadWriter, Gate]]:
     """A thread writer that is busy until the gate opens."""
     connection = connect(path)
     set_durable(connection)
-    writer = ThreadWriter(SqliteKeeper(connection))
+    writer = ThreadWriter(Keeper(connection))
     gate = Gate()
     held = writer.submit(gate)
     await asyncio.to_thread(gate.reached.wait, 30)
@@ -403,7 +403,7 @@ async def test_closing_finishes_what_was_submitted(busy: Busy, path: Path) -> No
 
 async def test_a_closed_journal_says_so_instead_of_hanging(path: Path) -> None:
     """A write or a read after the end is refused at once."""
-    writer = ThreadWriter(SqliteKeeper(connect(path)))
+    writer = ThreadWriter(Keeper(connect(path)))
     await writer.close()
     await writer.close()
 
@@ -418,7 +418,7 @@ def test_a_loop_that_has_closed_loses_no_write(path: Path) -> None:
     gate = Gate()
 
     async def submit_and_leave() -> ThreadWriter:
-        writer = ThreadWriter(SqliteKeeper(connect(path)))
+        writer = ThreadWriter(Keeper(connect(path)))
         _ = writer.submit(gate), writer.submit(note("late"))
         return writer
 
