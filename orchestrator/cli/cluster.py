@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.secret import Secret
     from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
-    from orchestrator.store.shared_marks import SharedMarks
+    from orchestrator.store.shared import SharedMarks
 
 _NEEDED = ("procrastinate", "psycopg", "psycopg_pool")
 
@@ -111,7 +111,7 @@ def marks_of(settings: Settings) -> Callable[[str], SharedMarks] | None:
 
     def marks(run_id: str) -> SharedMarks:
         url = database(settings)
-        from orchestrator.store.shared_marks import SharedMarks as Marks  # noqa: PLC0415 - psycopg
+        from orchestrator.store.shared import SharedMarks as Marks  # noqa: PLC0415 - psycopg
 
         return Marks(url, run_id)
 
@@ -143,7 +143,7 @@ def share_notes(settings: Settings, directory: RunDirectory) -> None:
         record = saved.record()
     if record.cluster:
         url = database(settings)
-        from orchestrator.store.shared_notes import share_notes as start  # noqa: PLC0415 - psycopg
+        from orchestrator.store.shared import share_notes as start  # noqa: PLC0415 - psycopg
 
         start(url, {record.run_id: directory.path})
 

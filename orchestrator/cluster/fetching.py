@@ -17,7 +17,7 @@ from orchestrator.store.database import opened
 from orchestrator.store.postgres import find_run, save_run
 from orchestrator.store.registry import known_runs, register
 from orchestrator.store.run_dir import RunDirectory, is_run_id, make_run_directory
-from orchestrator.store.shared_notes import share_notes
+from orchestrator.store.shared import share_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

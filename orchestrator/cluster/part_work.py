@@ -7,7 +7,6 @@ Rule 1: nothing leaves unless our lease still stands by our own clock: what was 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -29,7 +28,7 @@ from orchestrator.reports.summary import Ended
 from orchestrator.settings.load import as_emergency
 from orchestrator.store import OutcomeRecord, Standing
 from orchestrator.store.cluster_runs import end_run
-from orchestrator.store.database import connect, failure_of
+from orchestrator.store.database import Kept, failure_of
 from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
 from orchestrator.store.postgres import open_part
 from orchestrator.store.transfer import EMERGENCY_LO, Part, Step
@@ -57,8 +56,7 @@ class Desk:
     """The connection over which a worker claims, renews and hands back."""
 
     def __init__(self, url: Secret) -> None:
-        self._url = url
-        self._connection: psycopg.Connection[Any] | None = None
+        self._kept = Kept(url)
         self._turn = asyncio.Lock()
 
     async def do(
@@ -73,29 +71,17 @@ class Desk:
             StorageError: it is away.
         """
         async with self._turn:
-            return await asyncio.to_thread(
-                self._do, lambda connection: operation(connection, *args, **kwargs)
-            )
-
-    def _do(self, operation: Callable[[psycopg.Connection[Any]], T]) -> T:
-        try:
-            if self._connection is None:
-                self._connection = connect(self._url)
-            return operation(self._connection)
-        except psycopg.Error as error:
-            self._drop()
-            raise failure_of(error) from error
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.close()
-        self._connection = None
+            try:
+                return await asyncio.to_thread(
+                    self._kept.do, lambda connection: operation(connection, *args, **kwargs)
+                )
+            except psycopg.Error as error:
+                raise failure_of(error) from error
 
     async def aclose(self) -> None:
         """Let go of it."""
         async with self._turn:
-            self._drop()
+            self._kept.close()
 
 
 @dataclass(slots=True)

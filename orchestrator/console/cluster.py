@@ -290,7 +290,7 @@ def _copy(site: Site, run_id: str, *, goes_on: bool) -> None:
 
 def _share_notes(site: Site, run_id: str) -> None:
     url = _url(site)
-    from orchestrator.store.shared_notes import share_notes  # noqa: PLC0415 - psycopg
+    from orchestrator.store.shared import share_notes  # noqa: PLC0415 - psycopg
 
     with suppress(OrchestratorError):  # the next look at the run tries again
         share_notes(url, {run_id: find_by_id(site.state_dir, run_id).path})
@@ -305,6 +305,6 @@ def _end(site: Site, run_id: str, *, why: str) -> None:
 
 def _marks(site: Site, run_id: str) -> Mapping[CampaignRef, Mark]:
     url = _url(site)
-    from orchestrator.store.shared_marks import SharedMarks  # noqa: PLC0415 - psycopg
+    from orchestrator.store.shared import SharedMarks  # noqa: PLC0415 - psycopg
 
     return SharedMarks(url, run_id).read()

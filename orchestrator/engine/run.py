@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, RunRecord, Store
     from orchestrator.store.run_dir import RunDirectory
-    from orchestrator.store.shared_marks import SharedMarks
+    from orchestrator.store.shared import SharedMarks
 
 #: descriptors for what is opened for a moment: a module, a name service, a report
 _KEPT_FREE = 4

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Stopping
     from orchestrator.model import CampaignRef
     from orchestrator.store import Mark, Restorable, RunRecord, Saved
-    from orchestrator.store.shared_marks import SharedMarks
+    from orchestrator.store.shared import SharedMarks
 
 #: first names that an operator is shown
 _NAMES = 5

@@ -108,12 +108,12 @@ def _write_whole(path: Path, make: Callable[[BinaryIO], object]) -> None:
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """Open a file for reading; a pipe in its place would keep us waiting for its writer.
+    """Open a file; a pipe in its place would keep us waiting for whoever is at its other end.
 
     Raises:
         OSError: it cannot be opened, or is no file.
     """
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no file")

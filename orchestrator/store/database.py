@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -12,9 +12,11 @@ from psycopg.conninfo import conninfo_to_dict
 from orchestrator.errors import JournalMismatchError, SettingsError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestrator.settings.secret import Secret
+
+T = TypeVar("T")
 
 #: by version, from 1; what has been released is never changed
 MIGRATIONS = ("postgres.sql", "postgres_2.sql", "postgres_3.sql", "postgres_4.sql")
@@ -74,6 +76,36 @@ def parameters(url: Secret) -> dict[str, Any]:
             key="cluster.database_url",
             advice="write it as postgresql://user@host:5432/database",
         ) from None
+
+
+class Kept:
+    """A connection that is kept, and made anew after trouble; for one thread at a time."""
+
+    def __init__(self, url: Secret) -> None:
+        """Nothing is connected yet."""
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def do(self, operation: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Do something with it.
+
+        Raises:
+            psycopg.Error: it did not work; the next time it is connected anew.
+        """
+        try:
+            if self._connection is None:
+                self._connection = connect(self._url)
+            return operation(self._connection)
+        except psycopg.Error:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+        self._connection = None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""A file of JSON lines that only grows, beside a journal that stays as it is.
+"""A file of JSON lines that only grows: a line is on the disk before anybody acts on it.
 
-A line is on the disk before anybody acts on it. One that a kill or a full disk has cut off stays
-where it is; the next begins on a line of its own. Readers decide what a cut line is worth.
+One that a kill or a full disk has cut off stays where it is; the next begins on a line of its own.
+Readers decide what a cut line is worth. Lines are added by one write, so nobody needs a lock.
 """
 
 from __future__ import annotations
@@ -11,43 +11,46 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from orchestrator.errors import StorageError
+from orchestrator.reports.files import without_waiting
 from orchestrator.store.run_dir import file_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-#: a line is some hundred bytes; a note may be long
-_READ_BYTES = 1 << 20
+#: a file that is longer was not made by us: a line has some hundred bytes
+_BYTES_MAX = 1 << 28
 
 
 class GrownFile:
     """Such a file, open for one more line."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         """Open it; made if it is missing, with the rights of its directory.
 
+        Args:
+            path: its place.
+            durable: its lines are to survive a power cut.
+
         Raises:
-            StorageError: it cannot be written, or is no file.
+            StorageError: it cannot be written, or is no file of ours.
         """
         self._path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._is_durable = durable
         try:
             is_new = not os.path.lexists(path)
-            self._descriptor = os.open(path, flags, 0o600)
+            self._descriptor = _without_following(str(path), os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise _failed(path, "written", error) from error
         try:
-            _refuse_what_is_no_file(path, self._descriptor)
-            if is_new:
-                os.fchmod(self._descriptor, file_mode(path.parent))
+            mode, found = file_mode(path.parent), os.fstat(self._descriptor)
+            if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != mode:
+                os.fchmod(self._descriptor, mode)  # the umask had its say
+            if is_new and durable:
                 _fsync_folder(path.parent)
         except OSError as error:
             self.close()
             raise _failed(path, "written", error) from error
-        except StorageError:
-            self.close()
-            raise
 
     def append(self, lines: Iterable[str]) -> None:
         """Add these lines; they are on the disk when this returns.
@@ -62,7 +65,8 @@ class GrownFile:
                 data = b"\n" + data
             while data:
                 data = data[os.write(self._descriptor, data) :]
-            os.fsync(self._descriptor)
+            if self._is_durable:
+                os.fsync(self._descriptor)
         except OSError as error:
             raise _failed(self._path, "written", error) from error
 
@@ -83,26 +87,17 @@ def read_lines(path: Path) -> list[str]:
         StorageError: it cannot be read, or is no file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_without_following) as file:
+            text = file.read(_BYTES_MAX).decode("ascii", "replace")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise _failed(path, "read", error) from error
-    try:
-        _refuse_what_is_no_file(path, descriptor)
-        chunks: list[bytes] = []
-        while chunk := os.read(descriptor, _READ_BYTES):
-            chunks.append(chunk)
-    except OSError as error:
-        raise _failed(path, "read", error) from error
-    finally:
-        os.close(descriptor)
-    return [line for line in b"".join(chunks).decode("ascii", "replace").split("\n") if line]
+    return [line for line in text.split("\n") if line]
 
 
-def _refuse_what_is_no_file(path: Path, descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise StorageError(f"{path} is not a file; it was not touched")
+def _without_following(path: str, flags: int) -> int:
+    return without_waiting(path, flags | os.O_NOFOLLOW)
 
 
 def _fsync_folder(folder: Path) -> None:

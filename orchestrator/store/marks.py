@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from orchestrator.store.shared_marks import SharedMarks
+    from orchestrator.store.shared import SharedMarks
     from orchestrator.store.sqlite import Saved
 
 MARKS = "marks.jsonl"

@@ -38,5 +38,5 @@ def read_notes(folder: Path) -> tuple[Note, ...]:
         with suppress(ValueError, KeyError, TypeError):
             told = json.loads(line)
             found.append(Note(str(told["at"]), str(told["operator"]), str(told["text"])))
-    # those of other machines came later (shared_notes.py)
+    # those of other machines came later (shared.py)
     return tuple(dict.fromkeys(sorted(found, key=lambda note: note.at)))

@@ -23,7 +23,7 @@ import psycopg
 from orchestrator.errors import FencedError, RefusedError, StorageError
 from orchestrator.policy.leases import LEASE_S
 from orchestrator.store.cluster_runs import limit_run
-from orchestrator.store.database import connect, failure_of, opened
+from orchestrator.store.database import Kept, failure_of, opened
 from orchestrator.store.sqlite import Journal, Saved
 from orchestrator.store.transfer import (
     EMERGENCY_LO,
@@ -55,13 +55,19 @@ _AGAIN_S, _AGAIN_AT_MOST_S = 0.05, 1.0
 class PostgresKeeper(Keeper):
     """Puts into PostgreSQL what is put into a copy of a part."""
 
-    def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part, worth: int) -> None:
+    def __init__(
+        self,
+        copy: sqlite3.Connection,
+        database: Kept,
+        part: Part,
+        worth: int,
+        given_up: threading.Event,
+    ) -> None:
         super().__init__(copy)
         self.worth = worth
-        self._url = url
+        self._database = database
         self._part = part
-        self._database: psycopg.Connection[Any] | None = None
-        self._given_up = threading.Event()
+        self._given_up = given_up
         follow(copy)
 
     def apply(self, operations: Operations) -> list[Any]:
@@ -91,12 +97,11 @@ class PostgresKeeper(Keeper):
         wait_s = _AGAIN_S
         while True:
             try:
-                if self._database is None:
-                    self._database = connect(self._url)
-                if not put_rows(self._database, self._part, rows, synced=synced):
+                if not self._database.do(
+                    lambda database: put_rows(database, self._part, rows, synced=synced)
+                ):
                     raise FencedError
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                self._drop()
                 if self._given_up.wait(wait_s):
                     raise failure_of(error) from error
                 wait_s = min(2 * wait_s, _AGAIN_AT_MOST_S)
@@ -105,18 +110,8 @@ class PostgresKeeper(Keeper):
             else:
                 return
 
-    def give_up(self) -> None:
-        """Wait for the database no longer."""
-        self._given_up.set()
-
-    def _drop(self) -> None:
-        if self._database is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._database.close()
-        self._database = None
-
     def close(self) -> None:
-        self._drop()
+        self._database.close()
         super().close()
 
 
@@ -127,19 +122,19 @@ class PostgresJournal(Journal):
         super().__init__(copy)
         self.part = part
         self._worth = worth
-        self._url = url
-        self._keepers: list[PostgresKeeper] = []
+        self._database = Kept(url)
+        self._given_up = threading.Event()
 
     def _keeper(self, *, keep_going: bool) -> PostgresKeeper:
         # who is to go on without the database does not work in a cluster
         del keep_going
-        self._keepers.append(PostgresKeeper(self.connection, self._url, self.part, self._worth))
-        return self._keepers[-1]
+        return PostgresKeeper(
+            self.connection, self._database, self.part, self._worth, self._given_up
+        )
 
     def give_up(self) -> None:
         """Wait for the database no longer: what is not on record by now fails."""
-        for keeper in self._keepers:
-            keeper.give_up()
+        self._given_up.set()
 
 
 def add_run(  # noqa: PLR0913 - what a run is put in with

@@ -1,9 +1,8 @@
 """Which runs there are, wherever their directories lie, in the order in which they began.
 
 `runs.jsonl` in the state directory gets one line for each run as it begins. Its order counts, since
-clocks jump. Runs of earlier versions have no line: they come before all others, sorted by id. A
-line is one write at the end of the file, so several processes need no lock; what is torn or foreign
-in it is passed over, and a directory that is gone is no run any more.
+clocks jump. Runs of earlier versions have no line: they come before all others, sorted by id. What
+is torn or foreign in it is passed over, and a directory that is gone is no run any more.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import OrchestratorError, StorageError, UsageError
+from orchestrator.store.grown_file import GrownFile, read_lines
 from orchestrator.store.run_dir import (
     JOURNAL,
     RUNS,
     RunDirectory,
-    file_mode,
     is_run_id,
     make_folders,
     own_runs,
@@ -31,13 +30,9 @@ from orchestrator.store.run_dir import (
 from orchestrator.store.sqlite import open_saved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 REGISTRY = "runs.jsonl"
-#: a file that is longer was not made by us: a line has some hundred bytes
-_BYTES_MAX = 1 << 28
-#: some hundred lines
-_TAIL_BYTES = 1 << 16
 #: other runs that are looked into
 RUNS_READ = 200
 
@@ -69,13 +64,7 @@ def register(state_dir: Path, run_id: str, path: Path, *, durable: bool) -> None
     told = {"run_id": run_id}
     if path != whole_path(state_dir) / RUNS / run_id:
         told["run_dir"] = str(path)
-    try:
-        make_folders(state_dir)
-        secure_state_dir(state_dir)
-        _append(state_dir / REGISTRY, json.dumps(told), durable=durable)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no file can have this name"
-        raise StorageError(f"{state_dir / REGISTRY}: {why}") from error
+    _append(state_dir, told, durable=durable)
 
 
 def forget(state_dir: Path, run_id: str) -> None:
@@ -84,10 +73,7 @@ def forget(state_dir: Path, run_id: str) -> None:
     Raises:
         StorageError: it cannot be noted.
     """
-    try:
-        _append(state_dir / REGISTRY, json.dumps({"run_id": run_id, "gone": True}), durable=False)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{state_dir / REGISTRY}: {error}") from error
+    _append(state_dir, {"run_id": run_id, "gone": True}, durable=False)
 
 
 def known_runs(state_dir: Path) -> Iterator[KnownRun]:
@@ -127,22 +113,7 @@ def _registered(state_dir: Path) -> Iterator[KnownRun]:
 
 
 def newest_runs(state_dir: Path, number: int = RUNS_READ) -> tuple[KnownRun, ...]:
-    """The first of `known_runs`, from the end of the register alone where that has so many."""
-    found: list[KnownRun] = []
-    ids: set[str] = set()
-    paths: set[str] = set()
-    for run_id, place, is_gone in reversed(list(_entries(state_dir, last=_TAIL_BYTES))):
-        own = f"{state_dir / RUNS}/{run_id}"
-        path = own if os.path.isdir(own) else place  # noqa: PTH112 - as texts
-        is_older = run_id in ids or path in paths
-        ids.add(run_id)
-        if not path or is_gone or is_older:
-            continue
-        paths.add(path)
-        if _is_file(f"{path}/{JOURNAL}"):
-            found.append(KnownRun(run_id, path))
-            if len(found) == number:
-                return tuple(found)
+    """The first of `known_runs`."""
     return tuple(islice(known_runs(state_dir), number))
 
 
@@ -182,47 +153,36 @@ def _is_it(run: KnownRun) -> bool:
         return True  # whoever opens it says what is wrong with it
 
 
-def _append(path: Path, line: str, *, durable: bool) -> None:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    mode = file_mode(path.parent)
-    descriptor = os.open(path, flags, mode)
-    try:
-        found = os.fstat(descriptor)
-        _check_ours(found, path)
-        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != mode:
-            os.fchmod(descriptor, mode)  # the umask had its say, or others could read it
-        is_torn = found.st_size > 0 and os.pread(descriptor, 1, found.st_size - 1) != b"\n"
-        text = f"\n{line}\n" if is_torn else f"{line}\n"
-        if os.write(descriptor, text.encode("ascii")) < len(text):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _append(state_dir: Path, told: Mapping[str, object], *, durable: bool) -> None:
+    """Add a line.
 
-
-def _check_ours(found: os.stat_result, path: Path) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is not a file")
-    is_shared = path.parent.stat().st_mode & stat.S_ISGID
-    if found.st_uid not in {os.geteuid(), 0} and not is_shared:
-        raise OSError(errno.EPERM, "it belongs to another user")
-
-
-def _entries(state_dir: Path, *, last: int = _BYTES_MAX) -> Iterator[tuple[str, str, bool]]:
-    """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone".
-
-    `last` bytes of the end are read; a line that is cut is passed over.
+    Raises:
+        StorageError: it cannot be added.
     """
     path = state_dir / REGISTRY
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            _check_ours(found, path)
-            file.seek(max(0, found.st_size - last) if last < _BYTES_MAX else 0)
-            lines = file.read(last).decode("ascii", "replace").split("\n")
-    except (OSError, ValueError):
+        make_folders(state_dir)
+        secure_state_dir(state_dir)
+        _check_ours(path)
+        with GrownFile(path, durable=durable) as file:
+            file.append([json.dumps(told)])
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no file can have this name"
+        raise StorageError(f"{path}: {why}") from error
+
+
+def _check_ours(path: Path) -> None:
+    is_shared = path.parent.stat().st_mode & stat.S_ISGID
+    if path.exists() and path.stat().st_uid not in {os.geteuid(), 0} and not is_shared:
+        raise OSError(errno.EPERM, "it belongs to another user")
+
+
+def _entries(state_dir: Path) -> Iterator[tuple[str, str, bool]]:
+    """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone"."""
+    try:
+        _check_ours(state_dir / REGISTRY)
+        lines = read_lines(state_dir / REGISTRY)
+    except (OSError, ValueError, StorageError):
         return
     for line in lines:
         try:

@@ -13,7 +13,7 @@ from orchestrator.settings.secret import Secret
 from orchestrator.store.base import Mark, MarkState
 from orchestrator.store.database import connect
 from orchestrator.store.marks import MarkFile, read_marks
-from orchestrator.store.shared_marks import SharedMarks
+from orchestrator.store.shared import SharedMarks
 from tests.postgres import PostgresServer, is_away
 
 pytestmark = pytest.mark.sockets

@@ -10,7 +10,7 @@ from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Note
 from orchestrator.settings.secret import Secret
 from orchestrator.store.notes import NOTES, add_note, read_notes
-from orchestrator.store.shared_notes import share_notes
+from orchestrator.store.shared import share_notes
 from tests.postgres import PostgresServer, is_away
 
 pytestmark = pytest.mark.sockets

@@ -1,4 +1,4 @@
-"""What restores have done with a run of the cluster, for restores on several machines.
+"""What restores and people leave beside a run of the cluster: marks and notes, for every machine.
 
 Rule 1: as in marks.py, a mark is on record before its start is sent; here it is a commit.
 Rule 2: a mark is taken only while the campaign's mark is what this restore has read, or its own: of
@@ -7,6 +7,7 @@ Rule 2: a mark is taken only while the campaign's mark is what this restore has 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,19 @@ import psycopg
 
 from orchestrator.errors import StorageError
 from orchestrator.model import CampaignRef
+from orchestrator.reports.summary import Note
 from orchestrator.store.base import Mark, MarkState
-from orchestrator.store.database import connect, failure_of, opened
+from orchestrator.store.database import Kept, failure_of, opened
+from orchestrator.store.notes import add_note, read_notes
+from orchestrator.store.run_dir import refuse_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from orchestrator.settings.secret import Secret
 
-_PUT = (
+_PUT_MARKS = (
     b"INSERT INTO orchestrator.marks AS m (run_id, vdn_id, campaign_id, state, by_run)"
     b" SELECT %s, new.vdn_id, new.campaign_id, new.state, new.by_run FROM json_to_recordset(%s)"
     b" AS new(vdn_id bigint, campaign_id bigint, state text, by_run text)"
@@ -34,6 +39,14 @@ _PUT = (
     b" AND was.state = m.state AND was.by_run = m.by_run)"
 )
 
+_PUT_NOTES = (
+    b"INSERT INTO orchestrator.notes SELECT * FROM json_to_recordset(%s)"
+    b" AS new(run_id text, at text, operator text, text text) ON CONFLICT DO NOTHING"
+)
+_READ_NOTES = (
+    b"SELECT run_id, at, operator, text FROM orchestrator.notes WHERE run_id = ANY(%s) ORDER BY at"
+)
+
 
 class SharedMarks:
     """The marks of one run in the cluster's database; used by one thread at a time."""
@@ -42,7 +55,7 @@ class SharedMarks:
         """Nothing is connected yet; `run_id` is the run that is undone."""
         self._url = url
         self._run_id = run_id
-        self._connection: psycopg.Connection[Any] | None = None
+        self._kept = Kept(url)
         #: as read
         self._known: dict[CampaignRef, Mark] = {}
 
@@ -74,31 +87,25 @@ class SharedMarks:
         newest = dict(marks)
         before = {ref: self._known[ref] for ref in newest if ref in self._known}
         arguments = (self._run_id, _rows(newest), _rows(before))
-        try:
-            self._put(arguments, len(newest))
-        except psycopg.Error:
-            self.close()
-            try:
-                self._put(arguments, len(newest))  # after a cut it changes nothing
-            except psycopg.Error as error:
-                self.close()
-                raise failure_of(error) from error
 
-    def _put(self, arguments: tuple[str, str, str], wanted: int) -> None:
-        if self._connection is None:
-            self._connection = connect(self._url)
-        with self._connection.transaction():
-            if self._connection.execute(_PUT, arguments).rowcount < wanted:
-                raise StorageError(
-                    f"another restore of run {self._run_id} is at work and starts the same"
-                    " campaigns",
-                    advice="wait for its end; then repeat this one",
-                )
+        def put_all(connection: psycopg.Connection[Any]) -> None:
+            with connection.transaction():
+                if connection.execute(_PUT_MARKS, arguments).rowcount < len(newest):
+                    raise StorageError(
+                        f"another restore of run {self._run_id} is at work and starts the same"
+                        " campaigns",
+                        advice="wait for its end; then repeat this one",
+                    )
+
+        try:
+            with contextlib.suppress(psycopg.Error):
+                return self._kept.do(put_all)
+            self._kept.do(put_all)  # after a cut it changes nothing
+        except psycopg.Error as error:
+            raise failure_of(error) from error
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        self._kept.close()
 
 
 def _rows(marks: dict[CampaignRef, Mark]) -> str:
@@ -113,3 +120,35 @@ def _rows(marks: dict[CampaignRef, Mark]) -> str:
             for ref, mark in marks.items()
         ]
     )
+
+
+def share_notes(url: Secret, folders: Mapping[str, Path]) -> None:
+    """Let the remarks on these runs be the same here and in the cluster's database.
+
+    Args:
+        url: the database.
+        folders: the id of each run, and its directory here.
+
+    Raises:
+        StorageError: the database cannot be reached, or remarks not be read or written.
+        JournalMismatchError: its tables are missing, or of another version.
+        SettingsError: we are root, and a directory is another user's.
+    """
+    here = {
+        run_id: [Note(*map(_without_nul, one)) for one in read_notes(folder)]
+        for run_id, folder in folders.items()
+    }
+    rows = [{"run_id": run_id, **one._asdict()} for run_id, notes in here.items() for one in notes]
+    with opened(url) as connection:
+        if rows:
+            connection.execute(_PUT_NOTES, (json.dumps(rows),))
+        found = connection.execute(_READ_NOTES, (list(folders),)).fetchall()
+    for run_id, *told in found:
+        if Note(*told) not in here[run_id]:
+            refuse_foreign(folders[run_id])
+            add_note(folders[run_id], Note(*told))
+
+
+def _without_nul(text: str) -> str:
+    # PostgreSQL keeps none
+    return text.replace("\0", "\ufffd")
