@@ -136,7 +136,7 @@ def test_every_exit_code_has_a_row_in_the_reference(code: str) -> None:
 
 def test_every_result_code_stands_in_the_reference_with_its_name() -> None:
     """The table of isales/codes.py, row by row."""
-    for code, (_, name) in RESULT_CODES.items():
+    for code, name in RESULT_CODES.items():
         assert f"| `{code}` | `{name}` |" in REFERENCE
 
 

@@ -63,29 +63,21 @@ def _steady(word: re.Match[str]) -> str:
 
 
 def _of_json(text: str) -> str:
+    """The first message in it, innermost first: some wrap it, {"error": {"message": "…"}}."""
+    words: list[str] = []
+
+    def note(members: dict[str, object]) -> None:
+        named = (members.get(name) for name in _FIELDS)
+        words.extend(one for one in named if isinstance(one, str) and one)
+
     try:
-        found = json.loads(text)
+        json.loads(text, object_hook=note)
     except (ValueError, RecursionError):
         return text
-    for _ in range(3):  # some wrap it: {"error": {"message": "…"}}
-        if isinstance(found, list) and found:
-            found = found[0]
-        if not isinstance(found, dict):
-            break
-        named = [found[name] for name in _FIELDS if found.get(name)]
-        texts = [one for one in named if isinstance(one, str)]
-        if texts:
-            return texts[0]
-        found = next(
-            (one for one in [*named, *found.values()] if isinstance(one, (dict, list))), ""
-        )
-    return found if isinstance(found, str) else ""
+    return words[0] if words else ""
 
 
 def _of_page(text: str) -> str:
+    seen = _TAG.sub(" ", _UNSEEN.sub(" ", text))
     title = _TITLE.search(text)
-    seen = html.unescape(_TAG.sub(" ", _UNSEEN.sub(" ", text)))
-    named = html.unescape(_TAG.sub(" ", title[1])) if title else ""
-    if not seen.strip() or seen.strip().lower().startswith(named.strip().lower()):
-        return seen if seen.strip() else named
-    return f"{named}: {seen}" if named.strip() else seen
+    return html.unescape(title[1] if title and not seen.strip() else seen)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.isales.requests import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from orchestrator.settings.schema import SigningRules
 
@@ -53,75 +53,21 @@ def authorization(  # noqa: PLR0913 - a signature covers all of these
     Raises:
         KeyError: `headers` has no `host`.
     """
-    names = signed_names(headers, rules)
-    prefix = f"{SCHEME}/{access_key}/{timestamp(at_ms, rules)}/{';'.join(names)}"
-    text = canonical_request(
-        method=method,
-        path=path,
-        query_string=query_string,
-        headers=headers,
-        signed=names,
-        body=body,
-        blank_query_line=rules.blank_query_line,
-    )
-    return f"{prefix}/{signature(key=signing_key(secret_key=secret_key, prefix=prefix), text=text)}"
-
-
-def signed_names(headers: Mapping[str, str], rules: SigningRules) -> list[str]:
-    """The names that a request with these headers signs: sorted, `host` among them."""
-    return sorted({"host", *(name for name in rules.signed_headers if name in headers)})
-
-
-def canonical_request(  # noqa: PLR0913 - one argument per line of the text
-    *,
-    method: str,
-    path: str,
-    query_string: str,
-    headers: Mapping[str, str],
-    signed: Sequence[str],
-    body: str,
-    blank_query_line: bool = False,
-) -> str:
-    """The text that is signed.
-
-    Args:
-        method: in upper case.
-        path: as sent.
-        query_string: as sent, "" for none.
-        headers: lower-case name to value.
-        signed: lower-case names, sorted.
-        body: as sent, "" for none.
-        blank_query_line: keep an empty line where there is no query.
-
-    Raises:
-        KeyError: `headers` lacks one of `signed`.
-    """
+    names = sorted({"host", *(name for name in rules.signed_headers if name in headers)})
+    prefix = f"{SCHEME}/{access_key}/{_timestamp(at_ms, rules)}/{';'.join(names)}"
     lines = [method, path]
-    if query_string or blank_query_line:
+    if query_string or rules.blank_query_line:
         lines.append(query_string)
-    lines.append(";".join(signed))
-    lines += sorted([f"{percent(name)}:{percent(headers[name].strip())}" for name in signed])
+    lines.append(";".join(names))
+    lines += sorted(f"{percent(name)}:{percent(headers[name].strip())}" for name in names)
     lines.append(percent(body))
-    return "\n".join(lines)
+    key = digest(secret_key.encode(), prefix.encode(), "sha256").hex()
+    text = "\n".join(lines)
+    return f"{prefix}/{digest(key.encode(), text.encode(), 'sha256').hex()}"
 
 
-def signing_key(*, secret_key: str, prefix: str) -> str:
-    """The key of one request: 64 hex characters.
-
-    Args:
-        secret_key: SK.
-        prefix: the Authorization value up to, and without, its last "/".
-    """
-    return digest(secret_key.encode(), prefix.encode(), "sha256").hex()
-
-
-def signature(*, key: str, text: str) -> str:
-    """The signature of a canonical text under a signing key's hex text: 64 hex characters."""
-    return digest(key.encode("ascii"), text.encode(), "sha256").hex()
-
-
-def timestamp(at_ms: int, rules: SigningRules) -> str:
-    """The instant as the scheme writes it: UTC, seconds or milliseconds, ending in Z."""
+def _timestamp(at_ms: int, rules: SigningRules) -> str:
+    """UTC, seconds (cut, never rounded up) or milliseconds, ending in Z."""
     second, millis = divmod(at_ms, 1000)
     text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{millis:03d}Z" if rules.millis else f"{text}Z"

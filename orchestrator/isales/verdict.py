@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.isales.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.isales.body import codes_by_pattern, read_document, read_listing_document
-from orchestrator.isales.codes import RESULT_CODES, Meaning, read_code
+from orchestrator.isales.codes import RESULT_CODES, read_code
 from orchestrator.isales.server_words import words_of
 from orchestrator.isales.strict_json import BadJsonError, storable
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 _DESC_LIMIT = 500
 _SHOWN_BODY = 80
 _SHOWN_CODE = 40
-#: bytes of an answer whose verdict is remembered
-_SHORT = 256
 
 
 class Kind(StrEnum):
@@ -127,14 +124,13 @@ CONSEQUENCES: dict[Kind, Consequence] = {
     Kind.TLS_REFUSED: _FINAL._replace(health=Health.SILENT),
 }
 
-#: what a code's meaning makes of an answer, and the reason in words
-_BY_MEANING: dict[Meaning, tuple[Kind, str]] = {
-    Meaning.SUCCESS: (Kind.ACCEPTED, "accepted"),
-    Meaning.WRONG_STATE: (Kind.WRONG_STATE, "its present status does not allow this"),
-    Meaning.DATABASE_ERROR: (Kind.DATABASE_ERROR, "database operation error"),
-    Meaning.NOT_FOUND: (Kind.NOT_FOUND, "no such campaign"),
-    Meaning.PARAMETER: (Kind.REJECTED, "refused"),
-    Meaning.THROTTLED: (Kind.THROTTLED, "the server is called too fast"),
+#: what a code makes of an answer, and the reason in words; all others of the table are REJECTED
+_BY_CODE = {
+    "0200000": (Kind.ACCEPTED, "accepted"),
+    "0200006": (Kind.DATABASE_ERROR, "database operation error"),
+    "0200007": (Kind.NOT_FOUND, "no such campaign"),
+    "0200011": (Kind.WRONG_STATE, "its present status does not allow this"),
+    "0200022": (Kind.THROTTLED, "the server is called too fast"),
 }
 
 #: WAF and gateway refusals seen in the field
@@ -195,16 +191,8 @@ def judge(answer: Answer, *, reads: bool = False) -> Verdict:
     if status is None:
         return _verdict(Kind.BROKEN, answer, "no answer")
     if status == 200:
-        if len(answer.body) <= _SHORT and answer.content_encoding is None:
-            return _judge_short(answer.body, reads=reads)
         return _judge_ok(answer, reads=reads)
     return _judge_status(answer, status)
-
-
-@lru_cache(maxsize=32)
-def _judge_short(body: bytes, *, reads: bool) -> Verdict:
-    """Judge a short answer with HTTP 200: most of a run's are the same bytes (30 µs each)."""
-    return _judge_ok(Answer(http_status=200, body=body), reads=reads)
 
 
 def read_codes(answer: Answer, *, reads: bool = False) -> Codes:
@@ -263,10 +251,8 @@ def _judge_codes(answer: Answer, codes: Codes) -> Verdict:
     code = present[0]
     if code not in RESULT_CODES:
         return _verdict(Kind.CODE_UNKNOWN, answer, f"unknown code {_quoted(code)}", codes=codes)
-    meaning, name = RESULT_CODES[code]
-    kind, reason = _BY_MEANING[meaning]
-    if meaning is Meaning.PARAMETER:
-        reason = f"{reason}: {name.replace('_', ' ')}"
+    refused = f"refused: {RESULT_CODES[code].replace('_', ' ')}"
+    kind, reason = _BY_CODE.get(code, (Kind.REJECTED, refused))
     return _verdict(kind, answer, f"{reason} ({code})", codes=codes)
 
 

@@ -60,9 +60,7 @@ def test_a_description_loses_the_key_and_keeps_its_code(way: str) -> None:
 
     assert verdict.kind is Kind.REJECTED
     assert verdict.code == "0200001"
-    assert "***" in verdict.desc or len(way) > 500
-    for part in (SK[:6], SK[-6:], quote(SK, safe="")[:8], SK.encode().hex()[:12], SK[7:12]):
-        assert part.lower() not in verdict.desc.lower()
+    assert verdict.desc == "***"
 
 
 @pytest.mark.parametrize("make", [
@@ -91,7 +89,7 @@ def test_headers_and_causes_lose_it_too() -> None:
     """[C01] A redirect to a page that has the key in its query."""
     found = MASKED.masked(Answer(http_status=302, location=f"/login?sk={quote(SK, safe='')}"))
 
-    assert found.location == "/login?sk=***"
+    assert found.location == "***"
 
 
 @pytest.mark.parametrize("secret", ["12345678", "0200000", "resultCode", "STARTED", "abc", ""])

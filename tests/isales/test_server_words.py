@@ -17,13 +17,13 @@ Incident 8a7f-11c2-99</p></body></html>"""
 
 
 @pytest.mark.parametrize(("body", "words"), [
-    (WAF, "Request blocked: Access denied Your address is not allowed. Incident …"),
+    (WAF, "Access denied Your address is not allowed. Incident …"),
     ('{"resultCode":"0200001","resultDesc":"no right for this VDN"}', "no right for this VDN"),
     ('{"error":{"code":"APIG.0301","message":"Incorrect IAM authentication"}}',
      "Incorrect IAM authentication"),
     ('{"error_msg":"The API does not exist","error_code":"APIG.0101"}', "The API does not exist"),
     ('{"errors":[{"detail":"quota"}]}', "quota"),
-    ('{"a":{"b":{"c":{"message":"too deep"}}}}', ""),
+    ('{"a":{"b":{"c":{"message":"deep", "code": 7}}}}', "deep"),
     ("IP not in whitelist\n", "IP not in whitelist"),
     ("<title>407 Proxy Authentication Required</title>", "407 Proxy Authentication Required"),
     ("<h1>Bad Request</h1>\x1b[2J", "Bad Request \\x1b[2J"),

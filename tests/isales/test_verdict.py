@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.codes import RESULT_CODES, Meaning
-from orchestrator.isales.strict_json import BadJsonError
+from orchestrator.isales.codes import RESULT_CODES
 from orchestrator.isales.verdict import (
     CONSEQUENCES,
     Health,
@@ -22,19 +21,19 @@ from orchestrator.isales.verdict import (
     Repeat,
     Verdict,
     judge,
-    read_codes,
 )
 
 SUCCESS = b'{"resultCode":"0200000","resultDesc":"success","returnCode":"0200000"}'
 
-KIND_OF = {
-    Meaning.SUCCESS: Kind.ACCEPTED,
-    Meaning.WRONG_STATE: Kind.WRONG_STATE,
-    Meaning.DATABASE_ERROR: Kind.DATABASE_ERROR,
-    Meaning.NOT_FOUND: Kind.NOT_FOUND,
-    Meaning.PARAMETER: Kind.REJECTED,
-    Meaning.THROTTLED: Kind.THROTTLED,
-}
+#: copied by hand from the table of docs/spec/interface.md
+MEANINGS = {
+    "0200000": Kind.ACCEPTED,
+    "0200001": Kind.REJECTED,
+    "0200006": Kind.DATABASE_ERROR,
+    "0200007": Kind.NOT_FOUND,
+    "0200011": Kind.WRONG_STATE,
+    "0200022": Kind.THROTTLED,
+} | {f"020000{last:02}": Kind.REJECTED for last in range(1, 12)}
 
 
 def answer(body: object = None, *, status: int = 200, **more: Any) -> Answer:
@@ -52,15 +51,19 @@ def codes(result: object = None, returned: object = None) -> dict[str, object]:
 # -- codes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", RESULT_CODES)
+def test_the_table_is_the_one_of_the_interface() -> None:
+    """Seventeen codes, each with the meaning that the documentation gives it."""
+    assert set(RESULT_CODES) == set(MEANINGS)
+
+
+@pytest.mark.parametrize("code", MEANINGS)
 @pytest.mark.parametrize("keys", [("resultCode",), ("returnCode",), ("resultCode", "returnCode")])
 def test_a_code_decides_wherever_it_stands(code: str, keys: tuple[str, ...]) -> None:
     """[S02][S14] One code of the two is enough; both alike say the same."""
     verdict = judge(answer(dict.fromkeys(keys, code)))
 
-    assert verdict.kind is KIND_OF[RESULT_CODES[code][0]]
-    assert (verdict.code, verdict.http_status) == (code, 200)
-    assert verdict.reason
+    assert (verdict.kind, verdict.code, verdict.http_status) == (MEANINGS[code], code, 200)
+    assert code in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -76,15 +79,6 @@ def test_two_different_codes_are_never_a_success(one: str, other: str) -> None:
     assert other in verdict.reason
     assert verdict.in_doubt
     assert verdict.repeat is Repeat.ONCE
-
-
-@pytest.mark.parametrize("code", ["0200001", *(f"020000{last:02}" for last in range(1, 12))])
-def test_parameter_codes_are_sent_once(code: str) -> None:
-    """[S14] The same request would be refused again."""
-    verdict = judge(answer(codes(code)))
-
-    assert (verdict.kind, verdict.repeat, verdict.in_doubt) == (Kind.REJECTED, Repeat.NEVER, False)
-    assert code in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -104,12 +98,6 @@ def test_no_code_is_no_answer(body: object) -> None:
 
     assert (verdict.kind, verdict.code) == (Kind.UNREADABLE, "")
     assert verdict.in_doubt
-
-
-def test_numbers_are_codes_that_lost_a_zero() -> None:
-    """[S04] A server that sends 200000 has said success."""
-    assert judge(answer(codes(200000, "0200000"))).kind is Kind.ACCEPTED
-    assert judge(answer(codes(2000011))).code == "02000011"
 
 
 UNKNOWN_CODES = [
@@ -173,18 +161,8 @@ UNREADABLE: list[tuple[bytes, str, bool]] = [
     (SUCCESS[:-1], "not JSON", False),
     (SUCCESS + b"x", "not JSON", False),
     (b"OK", ": OK", False),
-    # not an object
-    (b"null", "not a JSON object", False),
     (b"[]", "not a JSON object", False),
-    (b'"0200000"', "not a JSON object", False),
-    (b"7", "not a JSON object", False),
-    # bent JSON
     (b'{"resultCode":"0200006","resultCode":"0200000"}', "twice", False),
-    (b'{"resultCode":"0200000","x":NaN}', "NaN", False),
-    (b'{"resultCode":"0200000","x":1e999}', "too large", False),
-    (b'{"resultCode":"0200000","x":' + b"9" * 5_000 + b"}", "too long", False),
-    (b'{"resultCode":"0200000","x":' + b"[" * 100_000, "deeply", False),
-    # encodings
     (SUCCESS.decode().encode("utf-16"), "not UTF-8", False),
     (b'{"resultCode":"0200000","x":"\xff"}', "not UTF-8", False),
 ]
@@ -208,47 +186,6 @@ def test_what_cannot_be_read_is_never_a_success(body: bytes, told: str, *, forei
 def test_a_success_cut_anywhere_is_no_success(cut: int) -> None:
     """[S30] The connection may end at any byte."""
     assert judge(answer(SUCCESS[:cut])).kind is Kind.UNREADABLE
-
-
-def test_a_byte_order_mark_is_tolerated() -> None:
-    """[S35] Decided once: a mark before strict JSON is no reason to doubt the answer."""
-    assert judge(answer(b"\xef\xbb\xbf" + SUCCESS)).kind is Kind.ACCEPTED
-
-
-def test_the_content_type_does_not_matter() -> None:
-    """[S29] Decided once: what parses strictly is believed; the type is not even looked at."""
-    assert not hasattr(Answer(), "content_type")
-    assert judge(answer(SUCCESS)).kind is Kind.ACCEPTED
-
-
-PACKED = gzip.compress(SUCCESS, mtime=0)
-
-
-@pytest.mark.parametrize(
-    ("body", "encoding", "kind"),
-    [
-        (SUCCESS, None, Kind.ACCEPTED),
-        (SUCCESS, "", Kind.ACCEPTED),
-        (SUCCESS, "identity", Kind.ACCEPTED),
-        # docs/spec/evidence.md, rule 8: gzip unasked; `Content-Encoding: UTF-8`
-        (SUCCESS, "UTF-8", Kind.ACCEPTED),
-        (SUCCESS, "x\x1b[31m\udcff", Kind.ACCEPTED),
-        (SUCCESS, "gzip", Kind.ACCEPTED),
-        (PACKED, "gzip", Kind.ACCEPTED),
-        (PACKED, None, Kind.ACCEPTED),
-        (SUCCESS, "br", Kind.UNREADABLE),
-        (PACKED[:-5], "gzip", Kind.UNREADABLE),
-    ],
-)
-def test_the_code_decides_and_not_its_wrapping(
-    body: bytes, encoding: str | None, kind: Kind
-) -> None:
-    """[S37] What can be unpacked is; what cannot is in doubt, and shown harmless."""
-    verdict = judge(answer(body, content_encoding=encoding))
-
-    assert verdict.kind is kind
-    verdict.reason.encode()
-    assert verdict.reason.isprintable()
 
 
 #: docs/spec/evidence.md, rule 8: the body is no JSON in any encoding, its code is readable
@@ -281,21 +218,6 @@ def test_an_unreadable_body_may_tell_a_refusal_and_never_a_success(
     assert verdict.reason
 
 
-@pytest.mark.parametrize("codec", ["gbk", "gb18030", "big5"])
-@pytest.mark.parametrize(
-    ("code", "kind"), [("0200000", Kind.ACCEPTED), ("0200006", Kind.DATABASE_ERROR)]
-)
-def test_a_chinese_description_hides_no_code(codec: str, code: str, kind: Kind) -> None:
-    """[docs/spec/evidence.md, rule 8] "0200000" with words in GBK, or Big5 with backslash bytes."""
-    words = "許功蓋" if codec == "big5" else "数据库操作错误"
-    body = json.dumps({"resultDesc": words, "resultCode": code}, ensure_ascii=False).encode(codec)
-
-    verdict = judge(answer(body))
-
-    assert (verdict.kind, verdict.code) == (kind, code)
-    assert codec == "big5" or verdict.desc == words
-
-
 # -- reads ----------------------------------------------------------------------------------------
 
 READS: list[tuple[bytes, Kind, bool]] = [
@@ -316,24 +238,21 @@ READS: list[tuple[bytes, Kind, bool]] = [
 
 
 @pytest.mark.parametrize(("body", "kind", "flawed"), READS)
-@pytest.mark.parametrize("padding", [0, 300])
-def test_a_read_is_taken_as_far_as_it_can_be_read(
-    body: bytes, kind: Kind, padding: int, *, flawed: bool
-) -> None:
-    """A listing that is broken gives its rows and says that it proves nothing; short or long."""
-    verdict = judge(answer(b" " * padding + body), reads=True)
+def test_a_read_is_taken_as_far_as_it_can_be_read(body: bytes, kind: Kind, *, flawed: bool) -> None:
+    """A listing that is broken gives its rows and says that it proves nothing."""
+    verdict = judge(answer(body), reads=True)
 
     assert (verdict.kind, bool(verdict.flaw)) == (kind, flawed)
     assert verdict.in_doubt is CONSEQUENCES[kind].in_doubt
 
 
 def test_what_is_read_leniently_is_not_believed_of_a_put() -> None:
-    """The same bytes, remembered or not: rows for a listing, doubt for an order."""
+    """The same bytes: rows for a listing, doubt for an order."""
     body = b'{"resultCode":"0200000","data":[{"id":7}],"x":NaN}'
 
-    kinds = [judge(answer(body), reads=reads).kind for reads in (True, False, True)]
+    kinds = [judge(answer(body), reads=reads).kind for reads in (True, False)]
 
-    assert kinds == [Kind.ACCEPTED, Kind.UNREADABLE, Kind.ACCEPTED]
+    assert kinds == [Kind.ACCEPTED, Kind.UNREADABLE]
 
 
 # -- statuses -----------------------------------------------------------------------------------
@@ -385,7 +304,7 @@ def test_a_definite_refusal_counts_in_a_4xx_too(status: int, code: str) -> None:
     """A gateway that turns refusals into 4xx has still passed on what the server said."""
     verdict = judge(answer(codes(code), status=status))
 
-    assert verdict.kind is KIND_OF[RESULT_CODES[code][0]]
+    assert verdict.kind is MEANINGS[code]
     assert not verdict.in_doubt
     assert not verdict.foreign
 
@@ -552,9 +471,7 @@ def test_success_needs_all_of_its_conditions(given_answer: Answer) -> None:
             body = json.loads(given_answer.body, strict=False)
         except ValueError:
             body = None
-        codings = {one.strip() for one in (given_answer.content_encoding or "").lower().split(",")}
-        packed = codings & {"br", "compress", "x-compress", "zstd", "dcb", "dcz"}
-        if isinstance(body, dict) and not packed:
+        if isinstance(body, dict):
             present = [
                 body[key] for key in ("resultCode", "returnCode") if body.get(key) is not None
             ]
@@ -562,30 +479,6 @@ def test_success_needs_all_of_its_conditions(given_answer: Answer) -> None:
                 code == "0200000" or (code == 200000 and type(code) is int) for code in present
             )
     assert accepted is wanted
-
-
-@pytest.mark.parametrize("body", [b"{}", b"[]", b"x"])
-def test_reading_codes_refuses_what_is_no_object(body: bytes) -> None:
-    """An object without codes has none; anything else is a BadJsonError."""
-    if body == b"{}":
-        assert read_codes(answer(body)).present == ()
-    else:
-        with pytest.raises(BadJsonError):
-            read_codes(answer(body))
-
-
-def test_a_remembered_verdict_is_for_these_bytes_alone() -> None:
-    """One byte more, another status, or compressed: judged for itself."""
-    body = b'{"resultCode":"0200000"}'
-
-    kinds = [
-        judge(Answer(http_status=200, body=body)).kind,
-        judge(Answer(http_status=200, body=body + b"x")).kind,
-        judge(Answer(http_status=500, body=body)).kind,
-        judge(Answer(http_status=200, body=body, content_encoding="br")).kind,
-    ]
-
-    assert kinds == [Kind.ACCEPTED, Kind.UNREADABLE, Kind.SERVER_ERROR, Kind.UNREADABLE]
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])

@@ -7,12 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.simulator.routes import Received
-from orchestrator.simulator.signature import (
-    Form,
-    SignatureCheck,
-    canonical_query,
-    signing_key,
-)
+from orchestrator.simulator.signature import Form, SignatureCheck, canonical_query
 from tests.isales.test_signing import AK, AT_MS, BASE, HOST, SK, VECTORS, Vector
 
 STAMP = "2025-01-02T03:04:05Z"
@@ -40,9 +35,8 @@ def check_of(vector: Vector) -> SignatureCheck:
 
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS)
 def test_every_vector_is_accepted(vector: Vector) -> None:
-    """All eleven, with the published key of each stage, switch A in the form of the vector."""
+    """All eleven, switch A in the form of the vector."""
     assert problem(vector, check_of(vector)) == ""
-    assert signing_key(SK, vector.prefix) == vector.key
 
 
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS)
