@@ -18,14 +18,14 @@ from orchestrator.store import Standing
 from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Hashable
 
     from orchestrator.clock import Clock
     from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.progress import Progress
     from orchestrator.engine.run import Environment, RunSpec
     from orchestrator.engine.stop import Stopping
-    from orchestrator.isales.verdict import Verdict
+    from orchestrator.engine.vdns import Vdn
     from orchestrator.log import Events
     from orchestrator.store import OutcomeRecord, Store
 
@@ -71,18 +71,12 @@ class RunContext:
     before_intent: Callable[[CampaignRef], Awaitable[None]] | None = None
     #: called with every outcome on record
     after_settled: Callable[[OutcomeRecord], None] | None = None
-    #: called with every answer to a PUT, once it is on record
-    after_answer: Callable[[CampaignRef, Verdict], None] | None = None
     #: seconds that the server may fail before the run gives up
     patience_s: float = math.inf
     #: campaigns that ran out of attempts, by their place in the plan
     ran_out: dict[int, RanOut] = field(default_factory=dict)
-    #: VDNs that an emergency could not prove quiet: a last look is had at their campaigns
-    unproven_vdns: Callable[[], Iterable[int]] = tuple
-    #: PUTs that have lost their sense since they were asked for
-    is_pointless: Callable[[CampaignRef], bool] = lambda _: False
-    #: whether our acceptance of a campaign's pause still holds, as far as the listings know
-    is_still_accepted: Callable[[CampaignRef], bool] = lambda _: True
+    #: what is known of each VDN in an emergency; empty for a list
+    vdns: dict[int, Vdn] = field(default_factory=dict)
     #: nothing is sent to a campaign whose state was not seen (restore)
     look_is_required: bool = False
     #: VDNs whose look failed in this process
@@ -98,6 +92,18 @@ class RunContext:
     def gap_s(self) -> float:
         """Seconds between two looks that are to confirm each other."""
         return gap_between_s(seen_s=self.lag.lag_s, earlier_s=self.earlier_lag_s)
+
+    def is_still_accepted(self, ref: CampaignRef) -> bool:
+        """Whether our acceptance of a campaign's pause holds, as far as the listings know."""
+        vdn = self.vdns.get(ref.vdn_id)
+        return vdn is None or vdn.is_still_accepted(ref)
+
+    def is_pointless(self, key: Hashable) -> bool:
+        """Whether a PUT has lost its sense since it was asked for."""
+        if not isinstance(key, CampaignRef):
+            return False
+        vdn = self.vdns.get(key.vdn_id)
+        return key.vdn_id in self.access.closed or (vdn is not None and key in vdn.called_off)
 
     def begin_last_look(self, stopping: Stopping) -> None:
         """Let reads go on under another reason to end; the breakers begin anew."""
@@ -127,6 +133,9 @@ class RunContext:
                     evidence=decision.evidence.value,
                     error=outcome_record.error,
                 )
+        vdn = self.vdns.get(outcome_record.ref.vdn_id)
+        if vdn is not None:
+            vdn.note_settled(outcome_record)
         if self.after_settled is not None:
             self.after_settled(outcome_record)
 
@@ -170,10 +179,7 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         patience_s=math.inf if emergency else settings.retry.patience_s,
     )
     stopping.on_stop(lambda: _note_stop(context))
-    dispatcher.is_pointless = lambda key: (
-        isinstance(key, CampaignRef)
-        and (key.vdn_id in context.access.closed or context.is_pointless(key))
-    )
+    dispatcher.is_pointless = context.is_pointless
     if spec.max_failures is not None:
         context.after_settled = _failure_watch(context, spec.max_failures)
     return context

@@ -15,20 +15,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.discovery import begin, discover, discover_whole
-from orchestrator.engine.hold import after_quiet
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import decide_by_state
 from orchestrator.engine.stop import Alarm, StoppedError
-from orchestrator.engine.vdns import End, Vdn, Vdns
+from orchestrator.engine.vdns import End, Vdn
 from orchestrator.engine.worker import complete_campaign
 from orchestrator.errors import StorageError
 from orchestrator.isales.listing import MAY_RUN
 from orchestrator.policy.plan import Planned
-from orchestrator.policy.quiet import (
-    FRESH_S,
-    REPASS_S,
-)
+from orchestrator.policy.quiet import FRESH_S, REPASS_S
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
@@ -50,47 +46,32 @@ _FAILED_AGAIN_S = (1.0, 1.0, 2.0, 3.0, 5.0)
 
 @dataclass(slots=True)
 class Emergency:
-    """One pause-all over one or several VDNs."""
+    """One pause-all over one or several VDNs, by number."""
 
     context: RunContext
-    vdns: Vdns
-    #: seconds for which quiet is watched over
-    hold_s: float = 0.0
-    #: campaigns are only listed: a dry run, or before the operator has confirmed
-    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+    vdns: dict[int, Vdn]
     #: nothing is ever begun: `status`
     only_reads: bool = False
-    alarm: Alarm = field(default_factory=Alarm)
+    #: done once, when quiet is first proven
+    after_quiet: Callable[[], Awaitable[None]] | None = None
+    #: until then campaigns are only listed: a dry run, or before the operator has confirmed
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
     #: something is to be paused
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     #: for the operator: what was found so far, in words
     findings: list[str] = field(default_factory=list)
-    #: how long quiet has been watched over, seconds
-    held_s: float = 0.0
-    #: quiet is being watched over now
-    is_holding: bool = False
-    #: counts the calls in progress after quiet; None: they are not counted
-    count_calls: Callable[[], Awaitable[None]] | None = None
-    #: puts the proof on record, before calls are counted
-    note_proof: Callable[[], Awaitable[None]] | None = None
-    #: called once, when quiet is first proven
-    on_quiet: Callable[[], None] = lambda: None
+    alarm: Alarm = field(init=False)
     _feeding: bool = True
 
     def __post_init__(self) -> None:
         """Follow answers, outcomes and the end of the run."""
-        context, vdns = self.context, self.vdns
-        context.stopping.on_stop(self.alarm.ring)
+        context = self.context
+        context.vdns = self.vdns
         context.stopping.on_stop(self.confirmed.set)
-        context.is_still_accepted = vdns.is_still_accepted
-        context.is_pointless = vdns.is_pointless
-        context.after_answer = vdns.note_answer
-        context.after_settled = vdns.note_settled
-        context.unproven_vdns = lambda: vdns.unproven() if self.confirmed.is_set() else []
-        vdns.wake = self.alarm.ring
         context.dispatcher.departures.are_changes_queued = lambda: any(
-            vdn.waiting for vdn in self.vdns.by_id.values() if self.confirmed.is_set()
+            vdn.waiting for vdn in self.vdns.values() if self.confirmed.is_set()
         )
+        self.alarm = context.dispatcher.alarm
 
     def confirm(self) -> None:
         """From now on campaigns are paused."""
@@ -103,11 +84,10 @@ class Emergency:
         pool = asyncio.create_task(run_pool(self.context, self._round_robin(), self._complete))
         try:
             await self._until_quiet()
-            if all(vdn.end is None for vdn in self.vdns.by_id.values()):
-                self.on_quiet()
-                await after_quiet(self)
+            if self.after_quiet is not None and all(vdn.end is None for vdn in self.vdns.values()):
+                await self.after_quiet()
         except StoppedError:
-            for vdn in self.vdns.by_id.values():
+            for vdn in self.vdns.values():
                 vdn.problem = vdn.problem or self.context.stopping.why
         finally:
             self._feeding = False
@@ -116,13 +96,13 @@ class Emergency:
 
     async def list_only(self) -> None:
         """Find what runs and add it to the plan, without touching it: `--dry-run`."""
-        for vdn in self.vdns.by_id.values():
+        for vdn in self.vdns.values():
             await discover(self, vdn)
             await discover_whole(self, vdn)
 
     async def _until_quiet(self) -> None:
         while True:
-            await self.each(self._bring, self.vdns.by_id.values())
+            await self.each(self._bring, self.vdns.values())
             self.context.stopping.check()
             if await self.prove_together():
                 return
@@ -145,28 +125,19 @@ class Emergency:
 
         await asyncio.gather(*(guarded(vdn) for vdn in vdns))
 
-    @property
-    def _are_all_through(self) -> bool:
-        return all(
-            vdn.end is not None or self.vdns.is_quiet(vdn) for vdn in self.vdns.by_id.values()
-        )
-
     async def _bring(self, vdn: Vdn) -> None:
         """Bring one VDN to quiet, and keep it there until all are through."""
         if vdn.pages is None:
-            await self._begin_vdn(vdn)
-        while not self._are_all_through and vdn.end is None:
-            if self.vdns.is_quiet(vdn):
+            await discover(self, vdn)
+            await discover_whole(self, vdn)
+            self.context.stopping.check()
+            await self._complete_left_open(vdn)
+        while vdn.end is None and not all(one.is_through for one in self.vdns.values()):
+            if vdn.is_quiet:
                 await self._keep(vdn)
             else:
                 await self.advance(vdn)
         self.alarm.ring()
-
-    async def _begin_vdn(self, vdn: Vdn) -> None:
-        await discover(self, vdn)
-        await discover_whole(self, vdn)
-        self.context.stopping.check()
-        await self._complete_left_open(vdn)
 
     async def _keep(self, vdn: Vdn) -> None:
         """Pass a proven VDN again about every 30 s while others are not proven."""
@@ -182,14 +153,14 @@ class Emergency:
     async def advance(self, vdn: Vdn) -> None:
         """One step towards quiet: wait for the PUTs, pass, pause what it shows."""
         await self._until_at_rest(vdn)
-        if self.vdns.is_closed(vdn):
+        if vdn.is_closed():
             vdn.end = End.CLOSED
             vdn.problem = "the server refuses access to it (403)"
             return
         wait_s = vdn.proof.next_pass_s(gap_s=self.context.gap_s, now_s=self.context.clock.now_s())
         await self.wait_for_second_pass(vdn, wait_s)
         await make_pass(self, vdn)
-        if self.vdns.is_quiet(vdn):
+        if vdn.is_quiet:
             vdn.problem = ""
             self.context.events.info("vdn.quiet", vdn_id=vdn.vdn_id)
             self.alarm.ring()
@@ -199,7 +170,7 @@ class Emergency:
 
     async def wait_for_second_pass(self, vdn: Vdn, wait_s: float) -> None:
         """Wait until the next pass can add to the proof, and let people know."""
-        name = f"VDN {vdn.vdn_id} is " if len(self.vdns.by_id) > 1 else ""
+        name = f"VDN {vdn.vdn_id} is " if len(self.vdns) > 1 else ""
         until_s = self.context.clock.now_s() + wait_s
         said = f"{name}quiet so far, second check in"
         with self.context.progress.waiting(("proof", vdn.vdn_id), until_s, said):
@@ -216,10 +187,10 @@ class Emergency:
 
     async def _until_at_rest(self, vdn: Vdn) -> None:
         """Wait until no PUT of this VDN is pending or in flight; look for newcomers meanwhile."""
-        while vdn.is_at_work() and not self.vdns.is_closed(vdn):
+        while vdn.is_at_work() and not vdn.is_closed():
             self.context.stopping.check()
             rate_per_s = self.context.progress.ceiling_per_s or 1.0
-            pages = sum(one.filtered_pages for one in self.vdns.by_id.values())
+            pages = sum(one.filtered_pages for one in self.vdns.values())
             gap_s = max(_REDISCOVER_S, pages / (rate_per_s * _REDISCOVER_SHARE))
             look_again_s = self.context.clock.now_s() + gap_s
             while vdn.is_at_work() and self.context.clock.now_s() < look_again_s:
@@ -234,7 +205,7 @@ class Emergency:
         Args:
             until_s: what could not be looked at by then stays unproven, monotonic seconds.
         """
-        quiet = [vdn for vdn in self.vdns.by_id.values() if vdn.end is None]
+        quiet = [vdn for vdn in self.vdns.values() if vdn.end is None]
         now_s = self.context.clock.now_s()
         old = [vdn for vdn in quiet if vdn.age_s(now_s) > FRESH_S]
         await self.each(partial(make_pass, self), old)
@@ -248,7 +219,7 @@ class Emergency:
             # What a look shows as started breaks the pair; what merely failed is looked at again.
             if any(vdn.proof.first is None or vdn.open for vdn in left):
                 return False
-            left = [vdn for vdn in left if not self.vdns.is_quiet(vdn)]
+            left = [vdn for vdn in left if not vdn.is_quiet]
             now_s = self.context.clock.now_s()
             if left and now_s >= until_s:
                 return False
@@ -259,7 +230,7 @@ class Emergency:
                 # What failed took its time: the others have aged meanwhile.
                 has_waited = False
                 left = [vdn for vdn in quiet if vdn.age_s(now_s) > FRESH_S]
-        return all(self.vdns.is_quiet(vdn) for vdn in quiet)
+        return all(vdn.is_quiet for vdn in quiet)
 
     async def _round_robin(self) -> AsyncIterator[Planned]:
         """Yield the campaigns of all VDNs in turn, so that each gets its part."""
@@ -267,7 +238,7 @@ class Emergency:
             await self.alarm.sleep(None)
         while self._feeding and not self.context.stopping.is_stopping:
             offered = False
-            for vdn in self.vdns.by_id.values():
+            for vdn in self.vdns.values():
                 if vdn.waiting:
                     offered = True
                     yield vdn.waiting.popleft()
@@ -275,7 +246,7 @@ class Emergency:
                 await self.alarm.sleep(None)
 
     async def _complete(self, planned: Planned) -> None:
-        vdn = self.vdns.by_id[planned.ref.vdn_id]
+        vdn = self.vdns[planned.ref.vdn_id]
         self.context.progress.phase = "pausing"
         try:
             await complete_campaign(self.context, planned)

@@ -6,109 +6,95 @@ What is not proven at the end of a hold gets a minute more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.passes import make_pass
-from orchestrator.engine.stop import StoppedError
 from orchestrator.errors import StorageError
 from orchestrator.policy.quiet import REGAIN_S
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from orchestrator.engine.emergency import Emergency
+    from orchestrator.engine.silence import CallCounter
     from orchestrator.engine.vdns import Vdn
+    from orchestrator.store import RunRecord
 
 #: seconds between two looks at a quiet VDN that is being held; one round's time where that is more
 _HOLD_LOOK_S = 2.0
 
 
-async def after_quiet(emergency: Emergency) -> None:
-    """Hold quiet where that was asked for, and count calls beside it where CC-CMS is configured.
+async def hold_and_count(
+    emergency: Emergency,
+    record: RunRecord,
+    counter: CallCounter,
+    note_proof: Callable[[], Awaitable[None]],
+) -> None:
+    """Count calls, beside the hold where one was asked for.
 
     Raises:
         StoppedError: the run is ending.
     """
-    if emergency.count_calls is None:
-        if emergency.hold_s:
-            await hold(emergency)
-        return
     context = emergency.context
     context.lift_deadline()
-    if not emergency.hold_s:
-        await _begin_counting_alone(emergency)
-    counting = asyncio.create_task(_count(emergency))
-    context.stopping.on_stop(lambda: _call_off(counting))
+    counter.is_holding = record.hold_s > 0
+    counting = asyncio.create_task(counter.run())
+    context.stopping.on_stop(counting.cancel)
     try:
-        if emergency.hold_s:
-            emergency.is_holding = True
-            await hold(emergency)
-            emergency.is_holding = False
-            if not all(map(emergency.vdns.is_quiet, emergency.vdns.by_id.values())):
-                return
-            await _begin_counting_alone(emergency)
-        await asyncio.wait({counting})
+        if record.hold_s:
+            await hold(emergency, record)
+            counter.is_holding = False
+        if all(vdn.is_quiet for vdn in emergency.vdns.values()):
+            context.progress.phase, context.progress.notice = "quiet, counting calls", ""
+            # From here on nothing can change the proof: a kill must not lose it.
+            await note_proof()
+            await asyncio.wait({counting})
     finally:
-        emergency.is_holding = False
         counting.cancel()
         await asyncio.wait({counting})
 
 
-async def _begin_counting_alone(emergency: Emergency) -> None:
-    """From here on nothing can change the proof: a kill must not lose it."""
-    progress = emergency.context.progress
-    progress.phase, progress.notice = "quiet, counting calls", ""
-    if emergency.note_proof is not None:
-        await emergency.note_proof()
+async def hold(emergency: Emergency, record: RunRecord) -> None:
+    """Watch over quiet: what starts is paused, also past the deadline.
 
-
-def _call_off(counting: asyncio.Task[None]) -> None:
-    counting.cancel()
-
-
-async def _count(emergency: Emergency) -> None:
-    assert emergency.count_calls is not None
-    with contextlib.suppress(StoppedError):
-        try:
-            await emergency.count_calls()
-        except StorageError as error:  # in a cluster: another worker has it now
-            emergency.context.stopping.stop(Ended.STORAGE, str(error))
-
-
-async def hold(emergency: Emergency) -> None:
-    """Watch over quiet: what starts is paused, also past the deadline."""
+    Raises:
+        StoppedError: the run is ending.
+    """
     context = emergency.context
+    clock, stopping = context.clock, context.stopping
     context.lift_deadline()
     context.progress.phase = "holding"
-    began_s = context.clock.now_s() - emergency.held_s
-    until_s = began_s + emergency.hold_s
+    began_s = clock.now_s() - record.held_s
+    until_s = began_s + record.hold_s
+    # not more than a third of the rate, all VDNs together
+    rate_per_s = context.progress.ceiling_per_s or 1.0
+    look_again_s = max(_HOLD_LOOK_S, 3 * len(emergency.vdns) / rate_per_s)
 
     async def watch(vdn: Vdn) -> None:
-        while context.clock.now_s() < until_s:
-            if not emergency.vdns.is_quiet(vdn):
+        while clock.now_s() < until_s:
+            if not vdn.is_quiet:
                 vdn.end = None
                 await emergency.advance(vdn)
                 continue
-            newest = vdn.proof.newest
-            assert newest is not None
-            due_s = min(newest.ended_s + _hold_look_s(emergency), until_s)
-            if context.clock.now_s() < due_s:
-                await emergency.context.stopping.pause(due_s - context.clock.now_s())
-            if context.clock.now_s() < until_s:
+            assert vdn.proof.newest is not None
+            due_s = min(vdn.proof.newest.ended_s + look_again_s, until_s)
+            await stopping.pause(max(0.0, due_s - clock.now_s()))
+            if clock.now_s() < until_s:
                 await make_pass(emergency, vdn)
 
     async def count() -> None:
-        while context.clock.now_s() < until_s and not context.stopping.is_stopping:
+        while clock.now_s() < until_s and not stopping.is_stopping:
             try:
-                await context.journal.note(held_s=context.clock.now_s() - began_s)
+                await context.journal.note(held_s=clock.now_s() - began_s)
             except StorageError as error:  # in a cluster: another worker has it now
-                context.stopping.stop(Ended.STORAGE, str(error))
-            await context.stopping.sleep(min(_HOLD_LOOK_S, until_s - context.clock.now_s()))
+                stopping.stop(Ended.STORAGE, str(error))
+            await stopping.sleep(min(_HOLD_LOOK_S, until_s - clock.now_s()))
 
     counting = asyncio.create_task(count())
     try:
         with context.progress.waiting("hold", until_s, "watching for another"):
-            await emergency.each(watch, emergency.vdns.by_id.values())
+            await emergency.each(watch, emergency.vdns.values())
     finally:
         counting.cancel()
     await _regain(emergency, until_s + REGAIN_S)
@@ -116,21 +102,16 @@ async def hold(emergency: Emergency) -> None:
 
 async def _regain(emergency: Emergency, until_s: float) -> None:
     """After the hold, look for up to a minute at what is not proven."""
+    context = emergency.context
 
     async def prove(vdn: Vdn) -> None:
-        while not emergency.vdns.is_quiet(vdn) and emergency.context.clock.now_s() < until_s:
+        while not vdn.is_quiet and context.clock.now_s() < until_s:
             vdn.end = None
             await emergency.advance(vdn)
 
-    emergency.context.stopping.check()
+    context.stopping.check()
     while not await emergency.prove_together(until_s=until_s):
-        if emergency.context.clock.now_s() >= until_s:
+        if context.clock.now_s() >= until_s:
             return
-        await emergency.each(prove, emergency.vdns.by_id.values())
-        emergency.context.stopping.check()
-
-
-def _hold_look_s(emergency: Emergency) -> float:
-    """Seconds between two looks: not more than a third of the rate, all VDNs together."""
-    rate_per_s = emergency.context.progress.ceiling_per_s or 1.0
-    return max(_HOLD_LOOK_S, 3 * len(emergency.vdns.by_id) / rate_per_s)
+        await emergency.each(prove, emergency.vdns.values())
+        context.stopping.check()

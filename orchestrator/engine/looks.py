@@ -104,7 +104,7 @@ async def look_at_doubts(context: RunContext) -> None:
     doubts: dict[int, dict[int, Known]] = defaultdict(dict)
     for one in await context.journal.doubtful():
         doubts[one.ref.vdn_id][one.ref.campaign_id] = one
-    for vdn_id in context.unproven_vdns():
+    for vdn_id in (vdn.vdn_id for vdn in context.vdns.values() if vdn.may_run_unproven):
         for one in await context.journal.known_of_vdn(vdn_id):
             doubts[vdn_id].setdefault(one.ref.campaign_id, one)
     limit_s = SIGNAL_LOOK_S if ended in SIGNAL_EXIT_CODES else LOOK_S

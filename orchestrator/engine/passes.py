@@ -92,7 +92,7 @@ def _take_broken_off(
     vdn.started |= shown
     has_failed = whole is not None and not whole.complete
     is_failing = has_failed or context.dispatcher.breakers.reads.is_failing
-    if not shown and not (is_failing and emergency.vdns.is_quiet(vdn)):
+    if not shown and not (is_failing and vdn.is_quiet):
         return
     now_s, now_ms = context.clock.now_s(), context.clock.wall_ms()
     vdn.proof.take(
@@ -121,7 +121,7 @@ def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
     return is_whole_due(
         is_large=vdn.proof.is_large,
         age_s=emergency.context.clock.now_s() - vdn.whole_s,
-        pages=sum(one.pages or 1 for one in emergency.vdns.by_id.values()),
+        pages=sum(one.pages or 1 for one in emergency.vdns.values()),
         rate_per_s=emergency.context.progress.ceiling_per_s or 1.0,
     )
 
@@ -217,7 +217,7 @@ def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -
 
 def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) -> None:
     if ref not in vdn.open:
-        if tries.listing_is_old and emergency.vdns.is_lately_accepted(vdn, ref):
+        if tries.listing_is_old and vdn.is_lately_accepted(ref):
             return  # the next listing may be an older one again
         if emergency.context.clock.now_s() - tries.accepted_s < emergency.context.gap_s:
             return  # so short a rest may be one between two starts

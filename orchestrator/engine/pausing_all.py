@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import check_wanted
 from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.emergency_place import open_unfinished, place
+from orchestrator.engine.hold import hold, hold_and_count
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
 from orchestrator.engine.run import RunSpec, follow_cluster, live
-from orchestrator.engine.vdns import Vdn, Vdns
+from orchestrator.engine.vdns import Vdn
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import open_saved
-from orchestrator.store.registry import forget, known_runs
+from orchestrator.store.registry import forget
 
 if TYPE_CHECKING:
     from orchestrator.engine.begin import Opened
@@ -33,8 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.engine.silence import CallCounter
-    from orchestrator.isales.verdict import Verdict
-    from orchestrator.model import CampaignRef
+    from orchestrator.reports.summary import VdnProof
     from orchestrator.settings.load import Settings
     from orchestrator.store import RunRecord
     from orchestrator.store.run_dir import RunDirectory
@@ -43,8 +40,6 @@ if TYPE_CHECKING:
 #: seconds in which a server that answers says what runs; the question does not wait longer
 _KNOWN_SOON_S = 2.0
 _LOOK_EVERY_S = 0.02
-#: other runs of which it is asked whether they go on, the newest first
-_RUNS_READ = 200
 #: seconds after which an emergency is announced whose first PUT has had no answer yet
 _ANNOUNCED_BY_S = 5.0
 
@@ -78,26 +73,16 @@ class Course:
     counter: CallCounter | None = None
     #: why the operator has not confirmed
     refusal: RefusedError | None = None
-    _start: asyncio.TimerHandle | None = None
-    _quiet: asyncio.Task[None] | None = None
+    #: tell people that it has begun, and that it is quiet
+    _telling: list[asyncio.Task[None]] = field(default_factory=list)
     _is_announced: bool = False
 
     async def work(self, context: RunContext) -> None:
-        emergency = Emergency(
-            context,
-            Vdns(context, {one: Vdn(one) for one in self.record.vdns}),
-            hold_s=self.record.hold_s,
-        )
-        emergency.held_s = self.record.held_s
-        self.emergency = emergency
-        if self.environment.announce is not None and not self.record.dry_run:
-            self._announce_in(context, emergency)
-        if self.settings.cms.base_url:
-            emergency.count_calls = self._count_calls
-            emergency.note_proof = self._note_proof
+        vdns = {one: Vdn(one, context) for one in self.record.vdns}
+        emergency = self.emergency = Emergency(context, vdns, after_quiet=self._after_quiet)
         if self.continued:
-            for share in await context.journal.vdn_counts():
-                emergency.vdns.remember(await context.journal.known_of_vdn(share.vdn_id))
+            for vdn in vdns.values():
+                vdn.remember(await context.journal.known_of_vdn(vdn.vdn_id))
         if self.record.dry_run:
             await emergency.list_only()
             return
@@ -110,38 +95,47 @@ class Course:
     def _go(self, emergency: Emergency) -> None:
         emergency.confirm()
         if self.environment.announce is not None:
-            loop = asyncio.get_running_loop()
-            self._start = loop.call_later(_ANNOUNCED_BY_S, self._announce_start)
+            self._telling.append(asyncio.create_task(self._announce_begun(emergency)))
 
-    def _announce_in(self, context: RunContext, emergency: Emergency) -> None:
-        """Say that it has begun when its first PUT was answered, and that it is quiet."""
-        take_answer = context.after_answer
-
-        def answered(ref: CampaignRef, verdict: Verdict) -> None:
-            self._announce_start()
-            if take_answer is not None:
-                take_answer(ref, verdict)
-
-        def on_quiet() -> None:
-            self._announce_start()
-            self._quiet = asyncio.create_task(self._announce_quiet(context))
-
-        context.after_answer = answered
-        emergency.on_quiet = on_quiet
+    async def _announce_begun(self, emergency: Emergency) -> None:
+        """Say that it has begun, when its first PUT was answered or a while is over."""
+        clock = emergency.context.clock
+        until_s = clock.now_s() + _ANNOUNCED_BY_S
+        while not (
+            self._is_announced
+            or clock.now_s() >= until_s
+            or any(vdn.puts for vdn in emergency.vdns.values())
+        ):
+            await emergency.alarm.sleep(until_s - clock.now_s())
+        self._announce_start()
 
     def _announce_start(self) -> None:
-        if not (self.continued or self._is_announced):
-            self._is_announced = True
+        is_news, self._is_announced = not (self.continued or self._is_announced), True
+        if is_news:
             self.environment.announce_start(self.record)
 
     async def _announce_quiet(self, context: RunContext) -> None:
         from orchestrator.engine.results import proven  # noqa: PLC0415 - few want it
 
         assert self.environment.announce is not None
-        assert self.emergency is not None
-        proofs, at_ms = self.emergency.vdns.proofs(self.record.hold_s), context.clock.wall_ms()
+        proofs, at_ms = self._proofs(), context.clock.wall_ms()
         found = await context.journal.read(lambda saved: proven(saved, proofs, at_ms))
         self.environment.announce(found)
+
+    async def _after_quiet(self) -> None:
+        """Tell people, hold, and count calls where CC-CMS is configured."""
+        assert self.emergency is not None
+        if self.environment.announce is not None:
+            self._announce_start()
+            telling = self._announce_quiet(self.emergency.context)
+            self._telling.append(asyncio.create_task(telling))
+        if self.settings.cms.base_url:
+            from orchestrator.engine.silence import CallCounter  # noqa: PLC0415 - few have it
+
+            self.counter = CallCounter(self.emergency, self.environment, self.settings)
+            await hold_and_count(self.emergency, self.record, self.counter, self._note_proof)
+        elif self.record.hold_s:
+            await hold(self.emergency, self.record)
 
     async def _ask(self, context: RunContext, emergency: Emergency, confirm: Confirm) -> None:
         """List and prove while the operator types; nothing is paused before the answer."""
@@ -172,13 +166,11 @@ class Course:
         Returns:
             Why not, None when the operator has confirmed.
         """
-        at_work = await asyncio.to_thread(_at_work, self, self.environment.progress.run_id)
         until_s = context.clock.now_s() + _KNOWN_SOON_S
-        vdns = emergency.vdns.by_id.values()
+        vdns = emergency.vdns.values()
         while context.clock.now_s() < until_s and not all(vdn.is_told for vdn in vdns):
             await context.clock.sleep(_LOOK_EVERY_S)
         findings = Findings(self.settings.server.title, self.record.vdns, emergency.findings)
-        emergency.findings += at_work
         unknown = [f"VDN {vdn.vdn_id}: not listed yet" for vdn in vdns if not vdn.is_told]
         emergency.findings += unknown
         if not unknown and not emergency.wanted.is_set():
@@ -202,28 +194,25 @@ class Course:
         """Put the proofs on record."""
         if self.emergency is None:
             return
-        if self._start is not None:
-            self._start.cancel()
+        if self._telling:
             self._announce_start()
-        if self._quiet is not None:  # what fails in it is told by the run's end
-            await asyncio.gather(self._quiet, return_exceptions=True)
-        await self.emergency.vdns.note_still_running()
+            context.dispatcher.alarm.ring()
+            # what fails in it is told by the run's end
+            await asyncio.gather(*self._telling, return_exceptions=True)
+        for vdn in self.emergency.vdns.values():
+            await vdn.note_still_running()
         await self._note_proof()
         calls = self.counter.record() if self.counter else None
         if calls is not None:
             await context.journal.note(calls=calls)
 
-    async def _count_calls(self) -> None:
-        from orchestrator.engine.silence import CallCounter  # noqa: PLC0415 - after quiet only
-
+    def _proofs(self) -> tuple[VdnProof, ...]:
         assert self.emergency is not None
-        self.counter = CallCounter(self.emergency, self.environment, self.settings)
-        await self.counter.run()
+        return tuple(vdn.on_record(self.record.hold_s) for vdn in self.emergency.vdns.values())
 
     async def _note_proof(self) -> None:
         assert self.emergency is not None
-        proofs = self.emergency.vdns.proofs(self.record.hold_s)
-        await self.emergency.context.journal.note(proofs=proofs)
+        await self.emergency.context.journal.note(proofs=self._proofs())
 
 
 async def pause_all(
@@ -274,26 +263,6 @@ async def pause_all(
         if directory is not None:
             directory.release()
     return result
-
-
-def _at_work(course: Course, own_id: str) -> list[str]:
-    """Which other runs work on these VDNs at this moment, and whose they are."""
-    fingerprint = server_fingerprint(course.settings.server.base_url)
-    found: list[tuple[RunRecord, set[int]]] = []
-    for run in islice(known_runs(course.settings.state_dir), _RUNS_READ):
-        if run.run_id != own_id and run.directory.is_live:
-            with suppress(OrchestratorError), open_saved(run.directory.journal) as saved:
-                record = saved.record()
-                found.append((record, set(record.vdns or saved.vdns())))
-    # who restores a run holds that one as well
-    undone = {record.source_run for record, _ in found}
-    return [
-        f"VDN {vdn_id}: run {record.run_id} ({record.kind.value} by {record.operator} on"
-        f" {record.host}) is at work here"
-        for record, vdns in found
-        if record.run_id not in undone and record.fingerprint == fingerprint
-        for vdn_id in sorted(vdns & set(course.record.vdns))
-    ]
 
 
 def _refuse_unconfirmed(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.departures import Signer
 from orchestrator.engine.stop import StoppedError
+from orchestrator.errors import StorageError
 from orchestrator.isales.calls import MAX_CMS_VDN_ID, Calls, calls_request, read_calls
 from orchestrator.isales.client import IsalesClient, NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.silence import CALLS_SHARE, COUNT_S, ROUND_S, Silence, thin
-from orchestrator.reports.summary import CallCount, CallsRecord
+from orchestrator.reports.summary import CallCount, CallsRecord, Ended
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store.rate_file import share_rate
 
@@ -44,6 +45,8 @@ class CallCounter:
     environment: Environment
     settings: Settings
     law: Silence = field(default_factory=Silence)
+    #: quiet is being watched over: what is stopped again is counted again
+    is_holding: bool = False
     #: campaigns of VDNs that CC-CMS does not take
     _beyond: set[CampaignRef] = field(default_factory=set)
     _rounds: list[tuple[CallCount, ...]] = field(default_factory=list)
@@ -71,20 +74,19 @@ class CallCounter:
         )
 
     async def run(self) -> None:
-        """Count until all are silent, or it has no sense any more, and any hold is over.
-
-        Raises:
-            StoppedError: the run is ending.
-        """
+        """Count until all are silent, or it has no sense any more, and any hold is over."""
         context = self._context
-        self._take_in(one.ref for one in await context.journal.restorable())
-        self._accepted_s = self._accepted_now()
-        context.events.info("calls.counting", campaigns=self.law.campaigns)
         try:
+            self._take_in(one.ref for one in await context.journal.restorable())
+            self._accepted_s = self._accepted_now()
+            context.events.info("calls.counting", campaigns=self.law.campaigns)
             async with _Line.open(context, self.environment, self.settings) as line:
                 await self._count(line)
         except StoppedError:
-            raise
+            return
+        except StorageError as error:  # in a cluster: another worker has it now
+            context.stopping.stop(Ended.STORAGE, str(error))
+            return
         except Exception as error:  # noqa: BLE001 - it is reported, and the proof stands without it
             self.law.problem = f"{type(error).__name__}: {error}"
         finally:
@@ -107,7 +109,7 @@ class CallCounter:
                 record = self.record()
                 if record is not None:
                     await self._context.journal.note(calls=record)
-            elif not self.emergency.is_holding:
+            elif not self.is_holding:
                 return
             await stopping.pause(max(0.0, began_s + ROUND_S - clock.now_s()))
 
@@ -162,7 +164,7 @@ class CallCounter:
 
     def _accepted_now(self) -> dict[CampaignRef, float]:
         found: dict[CampaignRef, float] = {}
-        for vdn in self.emergency.vdns.by_id.values():
+        for vdn in self.emergency.vdns.values():
             found |= vdn.accepted_s
         return found
 

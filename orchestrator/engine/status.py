@@ -16,7 +16,7 @@ from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.options import PauseAllOptions
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.run import RunSpec, perform
-from orchestrator.engine.vdns import End, Vdn, Vdns
+from orchestrator.engine.vdns import End, Vdn
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.status import VdnStatus, status_exit_code
 from orchestrator.reports.summary import Ended
@@ -74,8 +74,7 @@ async def status(
         await journal.begin_process(process)
         context = build_context(environment, spec, journal)
         context.dispatcher.is_pointless = lambda _: True  # no change leaves, whoever asks for one
-        emergency = Emergency(context, Vdns(context, {one: Vdn(one) for one in vdns}))
-        emergency.only_reads = True
+        emergency = Emergency(context, {one: Vdn(one, context) for one in vdns}, only_reads=True)
         looking = _Looking(emergency, proves=proves)
         await perform(environment, spec, context, looking.work)
     finally:
@@ -92,15 +91,15 @@ class _Looking:
         """Pass every VDN, once or until it is known whether it is quiet."""
         context.progress.phase = "reading"
         each = self.emergency.each
-        vdns = self.emergency.vdns
+        vdns = self.emergency.vdns.values()
         look = self._prove if self.proves else partial(make_pass, self.emergency)
-        await each(look, vdns.by_id.values())
-        if self.proves and all(vdns.is_quiet(vdn) for vdn in vdns.by_id.values()):
+        await each(look, vdns)
+        if self.proves and all(vdn.is_quiet for vdn in vdns):
             await self.emergency.prove_together(until_s=context.clock.now_s())
 
     async def _prove(self, vdn: Vdn) -> None:
         context = self.emergency.context
-        while not self.emergency.vdns.is_quiet(vdn):
+        while not vdn.is_quiet:
             wait_s = vdn.proof.next_pass_s(gap_s=context.gap_s, now_s=context.clock.now_s())
             await self.emergency.wait_for_second_pass(vdn, wait_s)
             await make_pass(self.emergency, vdn)
@@ -115,7 +114,7 @@ class _Looking:
         ended = Ended.BUG if context.bugs else context.stopping.ended
         if ended is Ended.FINISHED and not context.dispatcher.contact.has_answered:
             ended = Ended.SERVER
-        found = tuple(self._status(vdn) for vdn in self.emergency.vdns.by_id.values())
+        found = tuple(self._status(vdn) for vdn in self.emergency.vdns.values())
         return StatusResult(
             exit_code=status_exit_code(found, ended=ended, proves=self.proves),
             server=settings.server.base_url,
@@ -126,7 +125,7 @@ class _Looking:
 
     def _status(self, vdn: Vdn) -> VdnStatus:
         proof = vdn.proof
-        is_quiet = self.proves and self.emergency.vdns.is_quiet(vdn)
+        is_quiet = self.proves and vdn.is_quiet
         is_empty = vdn.end is End.NO_CAMPAIGNS or vdn.empty_looks > 0
         # Started campaigns are a finding here, not what keeps a pass from proving something.
         is_believed = proof.newest is not None and proof.newest.complete

@@ -65,7 +65,7 @@ class Stopping:
         self.why = ""
         self._stopping = False
         self._alarm = Alarm()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
 
     @property
     def is_stopping(self) -> bool:
@@ -83,7 +83,7 @@ class Stopping:
         for listener in self._listeners:
             listener()
 
-    def on_stop(self, listener: Callable[[], None]) -> None:
+    def on_stop(self, listener: Callable[[], object]) -> None:
         """Call this when the run begins to end."""
         self._listeners.append(listener)
 

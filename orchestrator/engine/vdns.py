@@ -1,4 +1,4 @@
-"""The VDNs of an emergency, and what answers and outcomes say of their campaigns."""
+"""What is known of a VDN in an emergency, and what answers and outcomes say of its campaigns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.reports.summary import VdnProof
 from orchestrator.store import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from orchestrator.engine.context import RunContext
     from orchestrator.isales.verdict import Verdict
@@ -47,6 +47,7 @@ class Vdn:
     """What is known of one VDN in this process."""
 
     vdn_id: int
+    context: RunContext
     proof: QuietProof = field(default_factory=QuietProof)
     #: every campaign found started → its place in the journal
     places: dict[CampaignRef, int] = field(default_factory=dict)
@@ -97,6 +98,8 @@ class Vdn:
     is_told: bool = False
     end: End | None = None
 
+    # -- its campaigns ------------------------------------------------------------------------
+
     def tries_of(self, ref: CampaignRef) -> Tries:
         """Our PUTs to one campaign."""
         return self.tries.setdefault(ref, Tries())
@@ -105,150 +108,131 @@ class Vdn:
         """Whether a PUT is pending or in flight that a pass must wait for."""
         return any(self.tries_of(ref).unheard < STALLED for ref in self.open)
 
-    def age_s(self, now_s: float) -> float:
-        """Seconds since the end of the newest pass."""
-        newest = self.proof.newest
-        return math.inf if newest is None else now_s - newest.ended_s
-
-
-@dataclass(slots=True)
-class Vdns:
-    """All of them, by number."""
-
-    context: RunContext
-    by_id: dict[int, Vdn]
-    #: wakes whoever waits for a change
-    wake: Callable[[], None] = lambda: None
-
-    def is_quiet(self, vdn: Vdn) -> bool:
-        """Whether the passes so far prove it."""
-        return not vdn.open and vdn.proof.is_quiet(self.context.gap_s)
-
-    def is_closed(self, vdn: Vdn) -> bool:
-        """Whether the server refuses us access to it."""
-        if vdn.vdn_id in self.context.access.closed:
-            return True
-        if vdn.vdn_id not in self.context.denied_listings or vdn.places:
-            vdn.refused_since_s = None
-            return False
-        now_s = self.context.clock.now_s()
-        vdn.refused_since_s = now_s if vdn.refused_since_s is None else vdn.refused_since_s
-        return now_s - vdn.refused_since_s >= CLOSED_AFTER_S
-
-    def proofs(self, hold_s: float) -> tuple[VdnProof, ...]:
-        """What is on record of each when the run ends; gaps count where it was held."""
-        return tuple(self._proof(vdn, hold_s) for vdn in self.by_id.values())
-
-    def _proof(self, vdn: Vdn, hold_s: float) -> VdnProof:
-        is_quiet = self.is_quiet(vdn)
-        first, newest, clean = vdn.proof.first, vdn.proof.newest, vdn.proof.clean
-        since_ms = first.ended_ms if is_quiet and first else None
-        moment_ms = newest.began_ms if newest else None
-        local = time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else ""
-        return VdnProof(
-            vdn_id=vdn.vdn_id,
-            quiet_since_ms=since_ms,
-            again_at_ms=clean.began_ms if is_quiet and clean else None,
-            started=0 if is_quiet else len(vdn.started),
-            seen_at_ms=newest.ended_ms if newest else None,
-            local_time=local,
-            problem="" if is_quiet else vdn.problem,
-            no_campaigns=vdn.end is End.NO_CAMPAIGNS,
-            may_start=len(vdn.may_start),
-            first_start=min(vdn.may_start, default=""),
-            whole_at_ms=vdn.whole_ms,
-            longest_gap_s=vdn.proof.longest_gap_s if hold_s else 0.0,
-        )
-
-    def unproven(self) -> list[int]:
-        """Where something of ours may run although it was paused."""
-        return [
-            vdn_id for vdn_id, vdn in self.by_id.items() if vdn.places and not self.is_quiet(vdn)
-        ]
-
-    def is_pointless(self, ref: CampaignRef) -> bool:
-        """Whether a PUT has lost its sense since it was asked for."""
-        return ref in self.by_id[ref.vdn_id].called_off
-
     def is_still_accepted(self, ref: CampaignRef) -> bool:
         """Whether a listing that shows it started may be older than our acceptance.
 
         No complete look has shown it at rest since; or one has, and another replica is behind.
         """
-        vdn = self.by_id[ref.vdn_id]
-        return (
-            vdn.tries_of(ref).was_accepted
-            or ref in vdn.accepted_before
-            or self.is_lately_accepted(vdn, ref)
-        )
+        was_accepted = self.tries_of(ref).was_accepted or ref in self.accepted_before
+        return was_accepted or self.is_lately_accepted(ref)
 
-    def is_lately_accepted(self, vdn: Vdn, ref: CampaignRef) -> bool:
+    def is_lately_accepted(self, ref: CampaignRef) -> bool:
         """Whether our PUT was accepted within the lag that listings may have."""
-        accepted_s = vdn.accepted_s.get(ref, -math.inf)
+        accepted_s = self.accepted_s.get(ref, -math.inf)
         return self.context.clock.now_s() < accepted_s + self.context.gap_s
 
     def note_answer(self, ref: CampaignRef, verdict: Verdict) -> None:
         """A PUT was answered."""
-        vdn = self.by_id[ref.vdn_id]
         now_s = self.context.clock.now_s()
         effect = Effect.UNHEARD
         if verdict.kind is Kind.ACCEPTED:
             effect = Effect.ACCEPTED
-            vdn.accepted_s[ref] = now_s
+            self.accepted_s[ref] = now_s
             self.context.lag.accepted(ref, at_s=now_s)
         elif verdict.kind is Kind.WRONG_STATE and self.is_still_accepted(ref):
             effect = Effect.OLD_LISTING
         elif verdict.kind in _REFUSALS:
             effect = Effect.REFUSED
-        vdn.tries_of(ref).note(effect, now_s=now_s)
-        vdn.puts += 1
+        self.tries_of(ref).note(effect, now_s=now_s)
+        self.puts += 1
         if effect is not Effect.OLD_LISTING:
-            vdn.proof.disturb()
+            self.proof.disturb()
         if effect is Effect.UNHEARD:
-            self.wake()
+            self.context.dispatcher.alarm.ring()
 
     def note_settled(self, outcome_record: OutcomeRecord) -> None:
         """An outcome is on record: remember who is not stopped."""
-        vdn = self.by_id[outcome_record.ref.vdn_id]
         if outcome_record.decision.outcome in SUCCESSES:
-            vdn.unstopped.discard(outcome_record.ref)
+            self.unstopped.discard(outcome_record.ref)
         else:
-            vdn.unstopped.add(outcome_record.ref)
+            self.unstopped.add(outcome_record.ref)
+
+    def remember(self, known: Sequence[Known]) -> None:
+        """Take in what earlier processes of this run found."""
+        for one in known:
+            self.places[one.ref] = one.seq
+            if one.standing is not Standing.FINAL:
+                self.left_open.add(one.ref)
+            elif one.outcome not in SUCCESSES:
+                self.unstopped.add(one.ref)
+            if one.history.accepted:
+                self.accepted_before.add(one.ref)
+
+    # -- the whole of it ----------------------------------------------------------------------
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the passes so far prove it."""
+        return not self.open and self.proof.is_quiet(self.context.gap_s)
+
+    @property
+    def is_through(self) -> bool:
+        """Whether there is nothing more to do but to keep it quiet."""
+        return self.end is not None or self.is_quiet
+
+    @property
+    def may_run_unproven(self) -> bool:
+        """Whether something of ours may run although it was paused."""
+        return bool(self.puts or self.accepted_before) and not self.is_quiet
+
+    def age_s(self, now_s: float) -> float:
+        """Seconds since the end of the newest pass."""
+        newest = self.proof.newest
+        return math.inf if newest is None else now_s - newest.ended_s
+
+    def is_closed(self) -> bool:
+        """Whether the server refuses us access to it."""
+        if self.vdn_id in self.context.access.closed:
+            return True
+        if self.vdn_id not in self.context.denied_listings or self.places:
+            self.refused_since_s = None
+            return False
+        now_s = self.context.clock.now_s()
+        self.refused_since_s = now_s if self.refused_since_s is None else self.refused_since_s
+        return now_s - self.refused_since_s >= CLOSED_AFTER_S
+
+    def on_record(self, hold_s: float) -> VdnProof:
+        """What goes on record of it; gaps count where it was held."""
+        is_quiet = self.is_quiet
+        first, newest, clean = self.proof.first, self.proof.newest, self.proof.clean
+        moment_ms = newest.began_ms if newest else None
+        local = time.strftime("%H:%M", time.localtime(moment_ms / 1000)) if moment_ms else ""
+        return VdnProof(
+            vdn_id=self.vdn_id,
+            quiet_since_ms=first.ended_ms if is_quiet and first else None,
+            again_at_ms=clean.began_ms if is_quiet and clean else None,
+            started=0 if is_quiet else len(self.started),
+            seen_at_ms=newest.ended_ms if newest else None,
+            local_time=local,
+            problem="" if is_quiet else self.problem,
+            no_campaigns=self.end is End.NO_CAMPAIGNS,
+            may_start=len(self.may_start),
+            first_start=min(self.may_start, default=""),
+            whole_at_ms=self.whole_ms,
+            longest_gap_s=self.proof.longest_gap_s if hold_s else 0.0,
+        )
 
     async def note_still_running(self) -> None:
         """At the end: what the newest look shows as started is not stopped, whatever was answered.
 
         0200011 after our acceptance is an exception: the server itself says that it is suspended.
         """
-        for vdn in self.by_id.values():
-            newest = vdn.proof.newest
-            for ref, row in vdn.started.items():
-                tries = vdn.tries_of(ref)
-                is_newer = newest is not None and tries.accepted_s >= newest.began_s
-                is_old = tries.listing_is_old and not tries.is_started_again
-                if not is_old and not (is_newer and tries.accepted == 1):
-                    await self._note_started(row)
-            for ref, (row, asked_s) in vdn.contradicted.items():
-                tries = vdn.tries_of(ref)
-                known = await known_campaign(self.context, ref)
-                is_seen = known is not None and known.evidence in {Evidence.LISTED, Evidence.READ}
-                if tries.accepted_s < asked_s and not (tries.listing_is_old or is_seen):
-                    await self._note_started(row)
+        newest = self.proof.newest
+        for ref, row in self.started.items():
+            tries = self.tries_of(ref)
+            is_newer = newest is not None and tries.accepted_s >= newest.began_s
+            is_old = tries.listing_is_old and not tries.is_started_again
+            if not is_old and not (is_newer and tries.accepted == 1):
+                await self._note_started(row)
+        for ref, (row, asked_s) in self.contradicted.items():
+            tries = self.tries_of(ref)
+            known = await known_campaign(self.context, ref)
+            is_seen = known is not None and known.evidence in {Evidence.LISTED, Evidence.READ}
+            if tries.accepted_s < asked_s and not (tries.listing_is_old or is_seen):
+                await self._note_started(row)
 
     async def _note_started(self, row: ObservedState) -> None:
         known = await known_campaign(self.context, row.ref)
         if known is not None and known.outcome is not None:
             reason = "accepted, and a later listing shows it started"
             await note_state(self.context, known, row, Evidence.LISTED, reason)
-
-    def remember(self, known: Sequence[Known]) -> None:
-        """Take in what earlier processes of this run found."""
-        for one in known:
-            vdn = self.by_id[one.ref.vdn_id]
-            vdn.places[one.ref] = one.seq
-            if one.standing is not Standing.FINAL:
-                vdn.left_open.add(one.ref)
-            elif one.outcome not in SUCCESSES:
-                vdn.unstopped.add(one.ref)
-            if one.history.accepted:
-                vdn.accepted_before.add(one.ref)

@@ -286,8 +286,9 @@ async def _record(context: RunContext, case: Case, intent: Intent, exchange: Exc
         answered_at_ms=exchange.answer.answered_at_ms,
         outcome_record=outcome_record,
     )
-    if context.after_answer is not None:
-        context.after_answer(case.planned.ref, verdict)
+    vdn = context.vdns.get(case.planned.ref.vdn_id)
+    if vdn is not None:
+        vdn.note_answer(case.planned.ref, verdict)
     if outcome_record:
         case.settled = True
         context.tell(outcome_record)

@@ -14,7 +14,6 @@ from orchestrator.simulator.faults import FaultPlan, Outage, with_codes, with_ht
 from orchestrator.simulator.reads import Lag, ListingFaults
 from orchestrator.simulator.routes import CHANGES, Kind
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
-from orchestrator.store.registry import known_runs
 from tests.fakes import VDN, Sent, Stage, ref, several, started, started_refs
 
 _CHANGES = frozenset(CHANGES)
@@ -332,36 +331,6 @@ async def test_what_starts_during_the_proof_is_asked_about(tmp_path: Path) -> No
 
     assert result.exit_code == 0
     assert [one.at_s >= answered_s[0] for one in stage.server.puts] == [True]
-
-
-async def test_the_question_says_who_works_there_already(tmp_path: Path) -> None:
-    """A live list in this VDN, by whom; neither a finished one nor one of another VDN."""
-    stage = Stage(tmp_path, several({1: 5, 2: 5}))
-    over = await stage.pause([one for one in stage.world.refs() if one.vdn_id == 1][:1])
-    live = []
-    for vdn_id in (1, 2):
-        stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
-        refs = [one for one in stage.world.refs() if one.vdn_id == vdn_id][2:]
-        assert await stage.until_killed(stage.pause(refs)) is None
-        stage.server.on_sent = None
-        held = next(known_runs(stage.settings().state_dir)).directory
-        held.hold(since="2026-11-23T23:05:01Z", host="jump1")
-        live.append(held)
-    said: list[str] = []
-
-    async def no(findings: Findings) -> bool:
-        said.extend(findings.lines)
-        return False
-
-    with pytest.raises(RefusedError):
-        await stage.pause_all(1, confirm=no)
-    for held in live:
-        held.release()
-
-    operator = over.facts.operator
-    assert [line for line in said if "is at work here" in line] == [
-        f"VDN 1: run {live[0].path.name} (pause by {operator} on stage) is at work here"
-    ]
 
 
 async def test_a_run_that_nobody_confirmed_leaves_nothing_to_continue(tmp_path: Path) -> None:
