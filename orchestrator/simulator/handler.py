@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.simulator import cms, routes
 from orchestrator.simulator.faults import ABSENT, Ending, Fault, FaultPlan
@@ -39,8 +39,7 @@ class Played:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """What would be written if nothing cut it."""
 
     http_status: int
@@ -48,10 +47,6 @@ class _Answer:
     content_type: str
     #: what `body` was made from, if from JSON
     document: dict[str, object] | None = None
-
-    @property
-    def result_code(self) -> str:
-        return "" if self.document is None else str(self.document.get("resultCode", ""))
 
 
 class Handler:
@@ -170,7 +165,7 @@ class Handler:
         headers = [("Retry-After", bent.retry_after)] if bent.retry_after else []
         if bent.retry_after_date_s is not None:
             headers.append(("Retry-After", routes.http_date(server_s + bent.retry_after_date_s)))
-        body, result_code = answer.body, answer.result_code
+        body, result_code = answer.body, str((answer.document or {}).get("resultCode", ""))
         wrapping = self.faults.wrapping(asked)
         if wrapping is not None and answer.document is not None:
             body = wrapping.body(answer.document)

@@ -13,7 +13,7 @@ import re
 import zlib
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
@@ -78,20 +78,13 @@ class Wrapping(Timed):
 # -- by name ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Lie:
+class Lie(NamedTuple):
     """One lie, read."""
 
-    name: str
     value: str
-    #: seconds since the start of the server; the end is no longer inside
+    #: from when to when, seconds since the start of the server
     start_s: float
     end_s: float
-
-    @property
-    def number(self) -> float:
-        """The value as a number."""
-        return float(self.value)
 
 
 _SHAPE = re.compile(
@@ -111,11 +104,12 @@ def with_lies(scenario: Scenario, *texts: str) -> Scenario:
         if match is None or match["name"] not in LIES:
             raise ValueError(f"{text!r} is no NAME[=VALUE][@START[-END]]; names: {', '.join(LIES)}")
         start_s, end_s = float(match["start"] or 0), float(match["end"] or inf)
-        lie = Lie(match["name"], match["value"] or "", start_s, end_s)
+        lie = Lie(match["value"] or "", start_s, end_s)
         try:
-            plan = _TOLD[lie.name](plan, scenario.world, lie)
+            plan = _TOLD[match["name"]](plan, scenario.world, lie)
         except (LookupError, ValueError) as error:
-            raise ValueError(f"{text!r}: {lie.name} wants {LIES[lie.name]}") from error
+            name = match["name"]
+            raise ValueError(f"{text!r}: {name} wants {LIES[name]}") from error
     return replace(scenario, faults=plan)
 
 
@@ -152,7 +146,7 @@ def _out(
 def _no_effect(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
     if lie.value == "ever":
         return replace(plan, always=dict.fromkeys(world.refs(), faults.LIE))
-    script = (faults.LIE,) * int(lie.number)
+    script = (faults.LIE,) * int(lie.value)
     return replace(plan, scripted=dict.fromkeys(world.refs(), script))
 
 
@@ -184,7 +178,7 @@ def _firsts(world: World, status: Status) -> frozenset[CampaignRef]:
 
 def _restless(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
     for ref in _firsts(world, Status.STARTED):
-        world.will_happen(Drift(ref, after_pause_s=lie.number))
+        world.will_happen(Drift(ref, after_pause_s=float(lie.value)))
     return plan
 
 
@@ -201,7 +195,7 @@ def _forgets(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
 
 def _calls(plan: FaultPlan, world: World, lie: Lie) -> FaultPlan:
     del world
-    fault = faults.NO_CALLS if lie.value == "empty" else faults.with_http(int(lie.number))
+    fault = faults.NO_CALLS if lie.value == "empty" else faults.with_http(int(lie.value))
     return _out(plan, lie, fault, {Kind.CALLS})
 
 
@@ -234,16 +228,16 @@ _TOLD: dict[str, Callable[[FaultPlan, World, Lie], FaultPlan]] = {
     "filter": lambda plan, world, lie: _bend(
         plan, world, lie, status_filter=StatusFilter(lie.value)
     ),
-    "short": lambda plan, world, lie: _bend(plan, world, lie, rows_missing=int(lie.number)),
-    "twice": lambda plan, world, lie: _bend(plan, world, lie, rows_repeated=int(lie.number)),
-    "total": lambda plan, world, lie: _bend(plan, world, lie, total_size_off=int(lie.number)),
-    "listings": lambda plan, _, lie: _out(
-        plan, lie, faults.with_http(int(lie.number)), {Kind.LIST}
-    ),
+    "short": lambda plan, world, lie: _bend(plan, world, lie, rows_missing=int(lie.value)),
+    "twice": lambda plan, world, lie: _bend(plan, world, lie, rows_repeated=int(lie.value)),
+    "total": lambda plan, world, lie: _bend(plan, world, lie, total_size_off=int(lie.value)),
+    "listings": lambda plan, _, lie: _out(plan, lie, faults.with_http(int(lie.value)), {Kind.LIST}),
     "noeffect": _no_effect,
-    "waf": lambda plan, _, lie: replace(plan, rates={**plan.rates, "waf": lie.number}),
+    "waf": lambda plan, _, lie: replace(plan, rates={**plan.rates, "waf": float(lie.value)}),
     "gateway": lambda plan, _, lie: _out(plan, lie, faults.NO_BACKEND),
-    "toofast": lambda plan, _, lie: replace(plan, rates={**plan.rates, "too_fast": lie.number}),
+    "toofast": lambda plan, _, lie: replace(
+        plan, rates={**plan.rates, "too_fast": float(lie.value)}
+    ),
     "charset": lambda plan, _, lie: _wrap(
         plan, lie, Wrapping(charset=codecs.lookup(lie.value).name, chinese=True)
     ),

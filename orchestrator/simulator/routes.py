@@ -1,8 +1,8 @@
 """The interface from the server's side: which call a request line is, and what answers look like.
 
 What is wrong with a request becomes a result code or an HTTP status. Which parameter code a real
-server gives is not documented; this file picks the one whose wording fits best. An answer is built
-as bytes, so that a fault can cut it anywhere. docs/spec/interface.md has paths, shapes and codes.
+server gives is not documented; here it is one for all. An answer is built as bytes, so that a fault
+can cut it anywhere. docs/spec/interface.md has paths, shapes and codes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from urllib.parse import parse_qsl
 from orchestrator.model import MAX_CAMPAIGN_ID, MAX_VDN_ID, Action, CampaignRef, Status
 from orchestrator.simulator.world import (
     DEFAULT_ROWS_PER_PAGE,
-    DEVICE_TYPE,
     MAX_ROWS_PER_PAGE,
     ListingQuery,
 )
@@ -36,26 +35,22 @@ CALLS_PATH = "/rest/cmsapp/v1/openapi/fromisales/realstatistic"
 JSON_TYPE = "application/json;charset=UTF-8"
 HTML_TYPE = "text/html;charset=UTF-8"
 
-PARAMETER_EMPTY = "02000001"
-PARAMETER_TYPE = "02000006"
-PARAMETER_VALUE = "02000007"
+#: the code for every parameter that is missing or wrong
+PARAMETER = "0200001"
 
 #: what resultDesc says; other codes say nothing
 DESCRIPTIONS = {
-    "0200001": "a parameter is wrong",
+    PARAMETER: "a parameter is wrong",
     "0200006": "database operation error",
     "0200007": "the campaign does not exist",
     "0200011": "the present status of the campaign does not allow this",
     "0200022": "called too fast",
-    PARAMETER_EMPTY: "a mandatory parameter is empty",
-    PARAMETER_TYPE: "a parameter has the wrong type",
-    PARAMETER_VALUE: "a parameter has a value that is not allowed",
 }
 
 #: what the status filter accepts; None is "all". 1 is a status that rows show and no filter names.
 STATUS_FILTERS = {0: None, 2: Status.STARTED, 3: Status.SUSPENDED, 4: Status.COMPLETED}
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 # -- requests ---------------------------------------------------------------------------------
@@ -123,49 +118,33 @@ def read_call(method: str, target: str) -> Call:
 
 
 def _listing(method: str, vdn_text: str, query_string: str) -> Call:
-    vdn_id = _number(vdn_text)
     if method != "GET":
         return Call(Kind.LIST, http_status=405)
-    if vdn_id is None or not 1 <= vdn_id <= MAX_VDN_ID:
-        return Call(Kind.LIST, refusal=PARAMETER_VALUE)
-    query = _read_query(dict(parse_qsl(query_string, keep_blank_values=True)))
-    if isinstance(query, str):
-        return Call(Kind.LIST, vdn_id, refusal=query)
+    vdn_id = _number(vdn_text, MAX_VDN_ID)
+    given = dict(parse_qsl(query_string))
+    status = _number(given.get("status", ""), 4, least=0)
+    page = _number(given.get("curPage", "1"), MAX_CAMPAIGN_ID, least=0)
+    rows = _number(given.get("rowsPerPage", str(DEFAULT_ROWS_PER_PAGE)), MAX_CAMPAIGN_ID)
+    is_whole = status in STATUS_FILTERS and "deviceType" in given
+    if status is None or vdn_id is None or page is None or rows is None or not is_whole:
+        return Call(Kind.LIST, refusal=PARAMETER)
+    query = ListingQuery(STATUS_FILTERS[status], max(1, page), min(rows, MAX_ROWS_PER_PAGE))
     return Call(Kind.LIST, vdn_id, query=query)
 
 
 def _about_one(kind: Kind, wanted: str, method: str, vdn_text: str, campaign_text: str) -> Call:
-    vdn_id, campaign_id = _number(vdn_text), _number(campaign_text)
     if method != wanted:
         return Call(kind, http_status=405)
+    vdn_id, campaign_id = _number(vdn_text, MAX_VDN_ID), _number(campaign_text, MAX_CAMPAIGN_ID)
     if vdn_id is None or campaign_id is None:
-        return Call(kind, refusal=PARAMETER_TYPE)
-    if not 1 <= vdn_id <= MAX_VDN_ID or not 1 <= campaign_id <= MAX_CAMPAIGN_ID:
-        return Call(kind, refusal=PARAMETER_VALUE)
+        return Call(kind, refusal=PARAMETER)
     return Call(kind, vdn_id, CampaignRef(vdn_id, campaign_id))
 
 
-def _read_query(given: dict[str, str]) -> ListingQuery | str:
-    """Read the parameters of a listing, or the code of what is wrong with them."""
-    if not given.get("status") or not given.get("deviceType"):
-        return PARAMETER_EMPTY
-    status, device_type = _number(given["status"]), _number(given["deviceType"])
-    page = _number(given.get("curPage") or "1")
-    rows_per_page = _number(given.get("rowsPerPage") or str(DEFAULT_ROWS_PER_PAGE))
-    if status is None or device_type is None or page is None or rows_per_page is None:
-        return PARAMETER_TYPE
-    if status not in STATUS_FILTERS or rows_per_page < 1:
-        return PARAMETER_VALUE
-    return ListingQuery(
-        status=STATUS_FILTERS[status],
-        page=max(1, page),
-        rows_per_page=min(rows_per_page, MAX_ROWS_PER_PAGE),
-        device_type=device_type,
-    )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if _NUMBER.fullmatch(text) else None
+def _number(text: str, most: int, *, least: int = 1) -> int | None:
+    """A number within its bounds; None: it is none."""
+    number = int(text) if _DIGITS.fullmatch(text) else -1
+    return number if least <= number <= most else None
 
 
 # -- answers ----------------------------------------------------------------------------------
@@ -207,7 +186,7 @@ def _shown(row: Row) -> dict[str, object]:
         "status": int(row.status),
         "strBeginTime": row.campaign.begin_time,
         "strEndTime": "2035-12-31 20:00:00",
-        "deviceType": DEVICE_TYPE,
+        "deviceType": 2,  # a skill queue
         "callerNo": "5550100",
     }
 

@@ -130,9 +130,10 @@ class Simulator:
         entry = replace(played.entry, http_status=None, result_code="")
         try:
             if played.wait_s:
-                await self._wait(played.wait_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), played.wait_s)
             transport = request.transport
-            if transport is not None and not transport.is_closing():
+            if transport is not None and not transport.is_closing() and not self._closing.is_set():
                 _write(transport, played)
                 entry = replace(played.entry, answered=played.complete)
         finally:
@@ -140,13 +141,6 @@ class Simulator:
         if played.ending is Ending.HANG:
             await self._closing.wait()
         return _Written(keep_alive=played.ending is Ending.KEEP and request.keep_alive)
-
-    async def _wait(self, wait_s: float) -> None:
-        """Wait so long; a shutdown ends it and the answer with it."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._closing.wait()
-                raise asyncio.CancelledError
 
 
 class _Connections(web.Server):
@@ -248,18 +242,13 @@ async def serve(scenario: Scenario, *, on_ready: Callable[[Ready], None], port: 
 def serve_until_stopped(
     scenario: Scenario, *, on_ready: Callable[[Ready], None], port: int = 0
 ) -> None:
-    """Serve a scenario until SIGINT or SIGTERM, with a loop of its own.
-
-    Raises:
-        OSError: the port cannot be used.
-    """
+    """Serve a scenario until SIGINT or SIGTERM, with a loop of its own; else as `serve`."""
 
     async def run() -> None:
-        current = asyncio.current_task()
-        assert current is not None
+        serving = asyncio.ensure_future(serve(scenario, on_ready=on_ready, port=port))
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, current.cancel)
-        await serve(scenario, on_ready=on_ready, port=port)
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        await serving
 
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(run())

@@ -32,8 +32,6 @@ TRANSITIONS = {
 
 MAX_ROWS_PER_PAGE = 100
 DEFAULT_ROWS_PER_PAGE = 10
-#: the device type of every campaign here: a skill queue
-DEVICE_TYPE = 2
 
 #: how many listings of a VDN are remembered whole: all pages of one cost as much as one
 _LISTINGS_KEPT = 16
@@ -58,15 +56,6 @@ class WorldSettings:
     calls: int | None = None
 
 
-class Change(NamedTuple):
-    """A campaign took another status, or appeared."""
-
-    #: which change of its VDN this is, from 1
-    number: int
-    #: its status until then; None: it did not exist
-    before: Status | None
-
-
 @dataclass(slots=True)
 class Campaign:
     """One campaign as the server holds it."""
@@ -76,26 +65,22 @@ class Campaign:
     #: "" shows as `campaign <id>`, which saves memory in worlds of a million
     name: str = ""
     begin_time: str = "2025-01-01 08:00:00"
-    #: oldest first
-    changes: tuple[Change, ...] = ()
+    #: when it changed, seconds since the start, and its status until then (None: it did not exist)
+    changes: tuple[tuple[float, Status | None], ...] = ()
 
     @property
     def shown_name(self) -> str:
         """The name that listings show."""
         return self.name or f"campaign {self.campaign_id}"
 
-    def after(self, changes: int) -> tuple[Status | None, int]:
-        """What was true after so many changes of its VDN.
-
-        Returns:
-            The status, None when it did not exist, and which change made it so; 0: none.
-        """
-        made_by = 0
-        for change in self.changes:
-            if change.number > changes:
-                return change.before, made_by
-            made_by = change.number
-        return self.status, made_by
+    def at(self, at_s: float) -> tuple[Status | None, float]:
+        """Its status at an instant, None when it did not exist, and since when; 0.0: ever."""
+        since_s = 0.0
+        for changed_s, before in self.changes:
+            if changed_s > at_s:
+                return before, since_s
+            since_s = changed_s
+        return self.status, since_s
 
 
 class Row(NamedTuple):
@@ -122,8 +107,6 @@ class ListingQuery:
     #: from 1
     page: int = 1
     rows_per_page: int = DEFAULT_ROWS_PER_PAGE
-    #: 0: all
-    device_type: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,47 +143,33 @@ class Vdn:
     def __init__(self, members: Iterable[Campaign] = ()) -> None:
         self.campaigns = {member.campaign_id: member for member in members}
         #: the time of each change, in order, in seconds since the start
-        self.changed_at_s: list[float] = []
+        self._changed_at_s: list[float] = []
+        #: listings by the changes until then and the status that was asked for
         self._kept: dict[tuple[int, Status | None], list[Campaign]] = {}
 
     def put(self, campaign: Campaign, status: Status, *, at_s: float) -> None:
         """Give a campaign another status; one that is not here yet appears."""
-        known = self.campaigns.get(campaign.campaign_id)
-        before = None if known is None else known.status
-        self.changed_at_s.append(at_s)
-        campaign.changes += (Change(len(self.changed_at_s), before),)
+        before = campaign.status if campaign.campaign_id in self.campaigns else None
+        campaign.changes += ((at_s, before),)
         campaign.status = status
         self.campaigns[campaign.campaign_id] = campaign
+        self._changed_at_s.append(at_s)
 
-    def changes_by(self, at_s: float) -> int:
-        """How many changes had been made at this instant."""
-        return bisect_right(self.changed_at_s, at_s)
-
-    def listed(self, changes: int, wanted: Status | None, order: Order) -> list[Campaign]:
-        """Who had this status after so many changes, or any; in the order of a listing."""
-        found = self._kept.get((changes, wanted))
-        if found is None:
-            found = []
-            for campaign in self.campaigns.values():
-                status, _ = campaign.after(changes)
-                if status is not None and wanted in {None, status}:
-                    found.append(campaign)
-            found.sort(key=lambda one: one.campaign_id)
+    def listed(self, at_s: float, wanted: Status | None, order: Order) -> list[Campaign]:
+        """Who had this status at that time, or any; in the order of a listing."""
+        key = bisect_right(self._changed_at_s, at_s), wanted
+        if key not in self._kept:
+            found = [
+                campaign
+                for _, campaign in sorted(self.campaigns.items())
+                if (status := campaign.at(at_s)[0]) is not None and wanted in {None, status}
+            ]
             if order is Order.RECENT:
-                found.sort(key=lambda one: one.after(changes)[1], reverse=True)
+                found.sort(key=lambda one: one.at(at_s)[1], reverse=True)
             if len(self._kept) >= _LISTINGS_KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[changes, wanted] = found
-        return found
-
-    def changed_since(self, changes: int) -> list[tuple[Campaign, Status | None]]:
-        """Who changed after so many changes, and its status until then; first change first."""
-        found = []
-        for campaign in self.campaigns.values():
-            later = next((one for one in campaign.changes if one.number > changes), None)
-            if later is not None:
-                found.append((later.number, campaign, later.before))
-        return [(campaign, before) for _, campaign, before in sorted(found, key=lambda one: one[0])]
+            self._kept[key] = found
+        return self._kept[key]
 
 
 class World:
@@ -266,11 +235,7 @@ class World:
     def since(self, ref: CampaignRef, *, at_s: float) -> tuple[Status | None, float]:
         """The true status at that time, None when there was no such campaign, and since when."""
         campaign = self.campaign(ref)
-        if campaign is None:
-            return None, 0.0
-        vdn = self._vdns[ref.vdn_id]
-        status, made_by = campaign.after(vdn.changes_by(at_s))
-        return status, vdn.changed_at_s[made_by - 1] if made_by else 0.0
+        return campaign.at(at_s) if campaign else (None, 0.0)
 
     # -- what happens to it -------------------------------------------------------------------
 
@@ -283,16 +248,13 @@ class World:
             as_of_s: the page shows this time, in seconds since the start; the present unless given.
         """
         vdn = self._vdns.get(vdn_id, Vdn())
-        if query.device_type not in {0, DEVICE_TYPE}:
-            vdn = Vdn()
-        changes = vdn.changes_by(as_of_s)
-        found = vdn.listed(changes, query.status, self.settings.order)
+        found = vdn.listed(as_of_s, query.status, self.settings.order)
         skip = (query.page - 1) * query.rows_per_page
-        rows = [
+        rows = (
             Row(campaign, status)
             for campaign in found[skip : skip + query.rows_per_page]
-            if (status := campaign.after(changes)[0]) is not None
-        ]
+            if (status := campaign.at(as_of_s)[0]) is not None
+        )
         return Page(tuple(rows), len(found))
 
     def change(self, action: Action, ref: CampaignRef) -> str:
@@ -371,8 +333,7 @@ class World:
                 self.will_happen(Drift(ref, drift.status, at_s=self.now_s + drift.after_pause_s))
 
     def _forget(self, forgetting: Forgetting) -> None:
-        for vdn_id, vdn in self._vdns.items():
-            made = vdn.changes_by(forgetting.back_to_s)
-            for campaign, before in vdn.changed_since(made):
-                if before is not None:
-                    self._turn(CampaignRef(vdn_id, campaign.campaign_id), before)
+        for ref in self.refs():
+            before, _ = self.since(ref, at_s=forgetting.back_to_s)
+            if before is not None:
+                self._turn(ref, before)

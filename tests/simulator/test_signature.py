@@ -66,8 +66,8 @@ def test_switch_a_decides_requests_without_a_query(form: Form, omitted: str, kep
 @pytest.mark.parametrize(
     ("form", "seconds", "millis"),
     [
-        (Form.OMIT, "", "timestamp in the other form"),
-        (Form.KEEP, "timestamp in the other form", ""),
+        (Form.OMIT, "", "timestamp in another form"),
+        (Form.KEEP, "timestamp in another form", ""),
         (Form.EITHER, "", ""),
     ],
 )
@@ -98,26 +98,20 @@ def test_the_window_goes_by_the_servers_clock() -> None:
 @pytest.mark.parametrize(
     ("authorization", "wanted"),
     [
-        ((), "no Authorization header"),
-        (("a", "b"), "several Authorization headers"),
-        (("Bearer x",), "not an auth-v2 header"),
-        ((f"auth-v1/{AK}/{STAMP}/host/00",), "not an auth-v2 header"),
+        ((), "not one auth-v2 header"),
+        (("a", "b"), "not one auth-v2 header"),
+        ((f"auth-v1/{AK}/{STAMP}/host/00",), "not one auth-v2 header"),
         ((f"auth-v2/OTHER/{STAMP}/host/00",), "unknown access key"),
-        ((f"auth-v2/{AK}/yesterday/host/00",), "timestamp unreadable"),
-        ((f"auth-v2/{AK}/2025-13-02T03:04:05Z/host/00",), "timestamp unreadable"),
-        ((f"auth-v2/{AK}/{STAMP}/content-type/00",), "host is not signed"),
-        (
-            (f"auth-v2/{AK}/{STAMP}/host;accept/00",),
-            "signed headers are not lower-case, sorted and distinct",
-        ),
-        ((f"auth-v2/{AK}/{STAMP}/accept;host/00",), "a signed header is missing or repeated"),
+        ((f"auth-v2/{AK}/{STAMP}/content-type/00",), "signed headers are wrong"),
+        ((f"auth-v2/{AK}/{STAMP}/host;accept/00",), "signed headers are wrong"),
+        ((f"auth-v2/{AK}/{STAMP}/accept;host/00",), "signed headers are wrong"),
         ((f"auth-v2/{AK}/{STAMP}/host/é",), "signature differs"),
     ],
 )
 def test_what_is_no_signature_is_refused_with_its_reason(
     authorization: tuple[str, ...], wanted: str
 ) -> None:
-    """Each shape that is wrong gets its own words in the ledger."""
+    """What is wrong gets its words in the ledger."""
     headers = (("Host", HOST), *(("Authorization", value) for value in authorization))
 
     request = Received("PUT", f"{BASE}/12/146/pause", headers)
