@@ -27,7 +27,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
 from orchestrator.reports.rows import iso_time
 from orchestrator.settings import secret_file
-from orchestrator.settings.load import STILL_DIALLING, load_settings, terminal_prompt
+from orchestrator.settings.load import STILL_DIALLING, load_settings
 from orchestrator.settings.notices import Notices
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
 from orchestrator.streams import ReadyStream, can_start_thread, spare_descriptors
@@ -211,7 +211,7 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
         emergency=emergency,
         need_server=need_server,
         need_credentials=need_credentials,
-        ask_secret=terminal_prompt() if need_credentials and asks else None,
+        ask_secret=secret_file.terminal_prompt() if need_credentials and asks else None,
         warn=(lambda _text: None) if given.quiet else output.warn,
         consequence=consequence,
         remembered=remembered,

@@ -86,17 +86,17 @@ def fingerprint(flag: str, given: str) -> str:
 
 def seconds(flag: str, given: str) -> float:
     """Read a number of seconds from 0 to a week."""
-    return cast("float", _number(flag, given, checks.number(most=WEEK_S, zero=True)))
+    return cast("float", _number(flag, given, checks.Range(WEEK_S, zero=True)))
 
 
 def share(flag: str, given: str) -> float:
     """Read a number from 0 to 1."""
-    return cast("float", _number(flag, given, checks.number(most=1, zero=True)))
+    return cast("float", _number(flag, given, checks.Range(1, zero=True)))
 
 
 def count(flag: str, given: str) -> int:
     """Read a whole number from 1 on."""
-    return cast("int", _number(flag, given, checks.count(most=_COUNT_MAX)))
+    return cast("int", _number(flag, given, checks.Range(_COUNT_MAX, whole=True)))
 
 
 def port(flag: str, given: str) -> int:
@@ -110,7 +110,7 @@ def failure_limit(flag: str, given: str) -> FailureLimit:
 
     if not given.endswith("%"):
         return FailureLimit(count(flag, given))
-    value = checks.number(most=100)(checks.decimal_in_text(given[:-1]))
+    value = checks.Range(100).in_text(given[:-1])
     if isinstance(value, Refusal):
         raise refuse(flag, f"the percentage {value.reason}")
     return FailureLimit(cast("float", value), is_percent=True)
@@ -220,8 +220,7 @@ def _listed(flag: str, file: Path, default_vdn: int | None) -> Iterator[tuple[in
 
 
 def _number(flag: str, given: str, bounds: checks.Range) -> object:
-    in_text = checks.whole_in_text if bounds.whole else checks.decimal_in_text
-    value = bounds(in_text(given))
+    value = bounds.in_text(given)
     if isinstance(value, Refusal):
         raise refuse(flag, value.reason)
     return value

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.settings.secret import Secret
@@ -37,14 +37,7 @@ _UNVERIFIED: Final = re.compile(r"[?&]verify=(?!yes(?:&|$))", re.IGNORECASE)
 _NAMED_KEY: Final = re.compile(r"(?:export |set )?[A-Z_]*(?:KEY|SECRET|AK|SK)[A-Z_]*=.")
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _PLACE: Final = re.compile(r"(?P<host>localhost|[0-9.]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
-_WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
-#: a number in figures with something that people add to it
-_WITH_COMMA: Final = re.compile(r"-?[0-9]+(?:[,'\u2019_ ][0-9]+)+(?:\.[0-9]+)?")
-_WITH_UNIT: Final = re.compile(
-    r"-?[0-9.]+ ?(?:%|s|secs?|seconds?|ms|m|mins?|minutes?|h|hours?|d|days?|hz|(?:/|per) ?[a-z]+)",
-    re.IGNORECASE,
-)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 #: `$HOME`, `${HOME}`, and not `cash$`
 _VARIABLE: Final = re.compile(r"\$[A-Za-z_{]")
 #: pairs of quotes and brackets that come along with a value that was copied
@@ -80,68 +73,64 @@ class Range:
             return value if self.whole else float(value)
         return Refusal(f"must be {self.bounds}, not {shown(value)}")
 
-
-def number(*, most: float, zero: bool = False) -> Range:
-    """Make the check of numbers above 0 (with `zero`: from 0) and at most `most`."""
-    return Range(most, zero=zero)
-
-
-def count(*, most: int) -> Range:
-    """Make the check of whole numbers from 1 to `most`."""
-    return Range(most, whole=True)
+    def in_text(self, text: str) -> object:
+        """Check a number from where it can only be text, such as a command line."""
+        if not _NUMBER.fullmatch(text):
+            return self(text)
+        return self(float(text) if "." in text else int(text))
 
 
-def whole_in_text(text: str) -> object:
-    """Turn a text into a whole number; a text that is none stays what it is."""
-    return int(text) if _WHOLE.fullmatch(text) else text
+def _number_hint(value: object) -> str:
+    """Say what makes a text of a number that was meant."""
+    if not isinstance(value, str):
+        return ""
+    around = what_is_around(value)
+    if around:
+        return f": it {around}"
+    return ": write it without quotes" if _NUMBER.fullmatch(value) else ""
 
 
-def decimal_in_text(text: str) -> object:
-    """Turn a text into a number; a text that is none stays what it is."""
-    return float(text) if _DECIMAL.fullmatch(text) else text
+@dataclass(frozen=True)
+class Text:
+    """The check of a text: nothing that was copied along with it, then a rule of its own."""
+
+    wanted: str
+    rule: Callable[[str], object]
+
+    def __call__(self, value: object) -> object:
+        """Check a text, or a secret that was wrapped on its way; a text is never echoed here."""
+        text = value.reveal() if isinstance(value, Secret) else value
+        if not isinstance(text, str):
+            return Refusal(f"must be {self.wanted} in quotes, not {shown(text)}")
+        around = what_is_around(text)
+        return Refusal(around) if around else self.rule(text)
+
+
+@dataclass(frozen=True)
+class Each:
+    """The check of a list: each entry by a rule of its own, and each kept once."""
+
+    wanted: str
+    rule: Check
+
+    def __call__(self, value: object) -> tuple[Any, ...] | Refusal:
+        """Check the entries; one that cannot be used is named by its place."""
+        if not isinstance(value, (list, tuple)):
+            return Refusal(f"must be a list of {self.wanted}")  # a text may be a secret
+        found = []
+        for number, one in enumerate(value, 1):
+            checked = self.rule(one)
+            if isinstance(checked, Refusal):
+                return Refusal(f"entry {number} cannot be used: {checked.reason}")
+            found.append(checked)
+        return tuple(dict.fromkeys(found))
 
 
 def switch(value: object) -> object:
     """Read a TOML boolean."""
     if isinstance(value, bool):
         return value
-    hint = ": write it without quotes" if value in ("true", "false") else ""
-    return Refusal(f"must be true or false, not {shown(value)}{hint}")
-
-
-def path(value: object) -> object:
-    """Read the path of a file or a directory, as text, without touching the disk."""
-    if not isinstance(value, str):
-        return Refusal(f"must be a path in quotes, not {shown(value)}")
-    if not value.strip() or "\0" in value:
-        return Refusal(f"must be a path, not {shown(value)}")
-    reason = what_is_around(value)
-    if not reason and _VARIABLE.search(value):
-        # Not echoed: the secret key itself may stand where the name of its file belongs.
-        reason = (
-            "has a $ in it, and no variable is expanded here: write the path out, or ~/ for home"
-        )
-    return Refusal(reason) if reason else value
-
-
-def base_url(value: object) -> object:
-    """Read a base URL into its normalised text."""
-    if not isinstance(value, str):
-        return Refusal(f"must be a URL in quotes, not {shown(value)}")
-    around = what_is_around(value)
-    if around:
-        return Refusal(around)
-    url = read_base_url(value)
-    return Refusal(f"not a usable URL: {url.reason}") if isinstance(url, Refusal) else url.text
-
-
-def access_key(value: object) -> object:
-    """Read an access key; `/` separates the fields of the Authorization header."""
-    if not isinstance(value, str):
-        return Refusal("must be a text in quotes")
-    if "/" in value:
-        return Refusal("an access key has no '/' in it")
-    return _credential_problem(value, longest=ACCESS_KEY_MAX) or value
+    return Refusal(f"must be true or false, without quotes, not {shown(value)}")
 
 
 def secret_key(value: object) -> object:
@@ -149,56 +138,39 @@ def secret_key(value: object) -> object:
     return read_secret(value.reveal()) if isinstance(value, Secret) else Refusal("must be a Secret")
 
 
-def name(value: object) -> object:
-    """Read what people call somebody or something: one line that a terminal can show."""
-    if not isinstance(value, str):
-        return Refusal(f"must be a text in quotes, not {shown(value)}")
-    around = what_is_around(value)
-    if around:
-        return Refusal(around)
-    if not value.strip() or not value.isprintable() or len(value) > NAME_MAX:
-        return Refusal(f"must be a name of 1 to {NAME_MAX} visible characters, not {shown(value)}")
-    return value
+def _path(text: str) -> object:
+    if not text.strip() or "\0" in text:
+        return Refusal(f"must be a path, not {shown(text)}")
+    if _VARIABLE.search(text):
+        # Not echoed: the secret key itself may stand where the name of its file belongs.
+        return Refusal(
+            "has a $ in it, and no variable is expanded here: write the path out, or ~/ for home"
+        )
+    return text
 
 
-def vdn_ids(value: object) -> object:
-    """Read a list of VDNs, each kept once."""
-    if not isinstance(value, (list, tuple)):
-        return Refusal(f"must be a list of VDNs, such as [1201, 1202], not {shown(value)}")
-    found = []
-    for one in value:
-        vdn_id = read_vdn_id(one)
-        if isinstance(vdn_id, Refusal):
-            return Refusal(f"has an entry that cannot be used: {shown(one)} {vdn_id.reason}")
-        found.append(vdn_id)
-    return tuple(dict.fromkeys(found))
+def _base_url(text: str) -> object:
+    url = read_base_url(text)
+    return Refusal(f"not a usable URL: {url.reason}") if isinstance(url, Refusal) else url.text
 
 
-def notices(value: object) -> object:
-    """Read what is told of a run, each word kept once."""
-    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
-        return Refusal(f'must be a list of words, such as ["bad"], not {shown(value)}')
-    for one in value:
-        if one not in NOTICES:
-            known = f"{', '.join(NOTICES[:-1])} and {NOTICES[-1]}"
-            return Refusal(f"may hold {known}, not {shown(one)}")
-    return tuple(dict.fromkeys(value))
+def _access_key(text: str) -> object:
+    if "/" in text:  # it separates the fields of the Authorization header
+        return Refusal("an access key has no '/' in it")
+    return _credential_problem(text, longest=ACCESS_KEY_MAX) or text
 
 
-def webhook_url(value: object) -> object:
-    """Read the URL of a webhook; never echoed, because it may hold a token."""
-    if isinstance(value, Secret):
-        value = value.reveal()
-    if not isinstance(value, str):
-        return Refusal("must be a URL in quotes")
-    around = what_is_around(value)
-    if around:
-        return Refusal(around)
-    found = _WEBHOOK.fullmatch(value)
+def _name(text: str) -> object:
+    """One line that a terminal can show."""
+    if not text.strip() or not text.isprintable() or len(text) > NAME_MAX:
+        return Refusal(f"must be a name of 1 to {NAME_MAX} visible characters, not {shown(text)}")
+    return text
+
+
+def _webhook_url(text: str) -> object:
+    found = _WEBHOOK.fullmatch(text)
     if found is None:
         return Refusal("must be https://HOST/PATH in visible ASCII characters, without a fragment")
-    if "@" in found["server"]:
-        return Refusal("a user name or password before the host is not allowed")
     url = read_base_url(found["server"])
     if isinstance(url, Refusal):
         return Refusal(f"not a usable URL: {url.reason}")
@@ -206,59 +178,32 @@ def webhook_url(value: object) -> object:
     return Secret(url.text + rest)
 
 
-def database_url(value: object) -> object:
-    """Read the address of a PostgreSQL database; never echoed, because it may hold a password."""
-    if isinstance(value, Secret):
-        value = value.reveal()
-    if not isinstance(value, str):
-        return Refusal("must be an address in quotes")
-    around = what_is_around(value)
-    if around:
-        return Refusal(around)
-    if not value.startswith(("postgresql://", "postgres://")) or not value.isprintable():
+def _database_url(text: str) -> object:
+    if not text.startswith(("postgresql://", "postgres://")) or not text.isprintable():
         return Refusal("must be postgresql://USER@HOST:PORT/DATABASE")
-    return Secret(value)
+    return Secret(text)
 
 
-def apprise_urls(value: object) -> object:
-    """Read addresses in the form of apprise, which knows more about them; never echoed."""
-    if not isinstance(value, (list, tuple)):
-        return Refusal("must be a list of addresses in quotes")
-    found = []
-    for number_, one in enumerate(value, 1):
-        text = one.reveal() if isinstance(one, Secret) else one
-        if not isinstance(text, str) or not _APPRISE.fullmatch(text):
-            return Refusal(f"entry {number_} is not SERVICE://… in visible characters")
-        if _UNVERIFIED.search(text):
-            return Refusal(f"entry {number_} may not turn verification off (verify=)")
-        found.append(Secret(text))
-    return tuple(found)
+def _apprise_url(text: str) -> object:
+    """In the form of apprise, which knows more about it."""
+    if not _APPRISE.fullmatch(text):
+        return Refusal("it is not SERVICE://… in visible characters")
+    if _UNVERIFIED.search(text):
+        return Refusal("verification may not be turned off (verify=)")
+    return Secret(text)
 
 
-def names(value: object) -> object:
-    """Read a list of names of people, each kept once."""
-    if not isinstance(value, (list, tuple)):
-        return Refusal(f'must be a list of names, such as ["Jane Doe"], not {shown(value)}')
-    for one in value:
-        checked = name(one)
-        if isinstance(checked, Refusal):
-            return Refusal(f"has an entry that cannot be used: it {checked.reason}")
-    return tuple(dict.fromkeys(value))
-
-
-def listen_address(value: object) -> object:
-    """Read where a console listens: 127.0.0.1:8580, [::1]:8580, or unix: and a whole path."""
-    if not isinstance(value, str):
-        return Refusal(f"must be ADDRESS:PORT in quotes, not {shown(value)}")
-    if value.startswith(f"{UNIX}:/") and value.isprintable():
-        return value
-    found = _PLACE.fullmatch(value)
+def _listen_address(text: str) -> object:
+    """127.0.0.1:8580, [::1]:8580, or unix: and a whole path."""
+    if text.startswith(f"{UNIX}:/") and text.isprintable():
+        return text
+    found = _PLACE.fullmatch(text)
     if found is None or int(found["port"]) > 65_535 or not _is_address(found["host"]):
         return Refusal(
             "must be ADDRESS:PORT, such as 127.0.0.1:8580 or [::1]:8580, or unix:/PATH,"
-            f" not {shown(value)}"
+            f" not {shown(text)}"
         )
-    return value
+    return text
 
 
 def _is_address(host: str) -> bool:
@@ -268,36 +213,60 @@ def _is_address(host: str) -> bool:
         return False
 
 
-def header_name(value: object) -> object:
-    """Read the name of one header."""
-    if not isinstance(value, str) or not _HEADER.fullmatch(value):
-        return Refusal(f"must be the name of a header, such as X-Remote-User, not {shown(value)}")
-    return value
+def _header_name(text: str) -> object:
+    if not _HEADER.fullmatch(text):
+        return Refusal(f"must be the name of a header, such as X-Remote-User, not {shown(text)}")
+    return text
 
 
-def peers(value: object) -> object:
-    """Read who may speak for users: addresses, networks, and `unix` for a unix socket."""
-    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
-        return Refusal(f'must be a list, such as ["10.0.0.5"], not {shown(value)}')
-    for one in value:
-        try:
-            network = None if one == UNIX else ipaddress.ip_network(one)
-        except ValueError as error:
-            reason = str(error).replace(repr(one), shown(one))
-            return Refusal(f"has an entry that cannot be used: {reason}")
-        if network is not None and network.prefixlen == 0:
-            return Refusal(f"may not trust everybody: {shown(one)}")
-    return tuple(dict.fromkeys(value))
+def _peer(text: str) -> object:
+    """Who may speak for users: an address, a network, or `unix` for a unix socket."""
+    try:
+        network = None if text == UNIX else ipaddress.ip_network(text)
+    except ValueError:
+        return Refusal(f"{shown(text)} is not the address of a machine or a network, nor {UNIX}")
+    if network is not None and network.prefixlen == 0:
+        return Refusal(f"{shown(text)} would trust everybody")
+    return text
+
+
+def _vdn_id(value: object) -> object:
+    vdn_id = read_vdn_id(value)
+    return Refusal(f"{shown(value)} {vdn_id.reason}") if isinstance(vdn_id, Refusal) else vdn_id
+
+
+def _word_of(known: tuple[str, ...]) -> Text:
+    """The check of one of some words, in lower case."""
+
+    def rule(text: str) -> object:
+        word = text.lower()
+        return word if word in known else Refusal(f"{shown(text)} is none of {', '.join(known)}")
+
+    return Text("a word", rule)
+
+
+path: Final = Text("a path", _path)
+base_url: Final = Text("a URL", _base_url)
+access_key: Final = Text("a text", _access_key)
+name: Final = Text("a text", _name)
+webhook_url: Final = Text("a URL", _webhook_url)
+database_url: Final = Text("an address", _database_url)
+listen_address: Final = Text("ADDRESS:PORT", _listen_address)
+header_name: Final = Text("a name", _header_name)
+vdn_ids: Final = Each("VDNs, such as [1201, 1202]", _vdn_id)
+notices: Final = Each('words, such as ["bad"]', _word_of(NOTICES))
+apprise_urls: Final = Each("addresses in quotes", Text("an address", _apprise_url))
+names: Final = Each('names, such as ["Jane Doe"]', name)
+peers: Final = Each('addresses, such as ["10.0.0.5"]', Text("an address", _peer))
+_SIGNED: Final = Each("header names", _word_of(SIGNABLE_HEADERS))
 
 
 def header_names(value: object) -> object:
     """Read the list of signed headers into sorted lower-case names."""
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        return Refusal(f"must be a list of header names, not {shown(value)}")
-    names = tuple(sorted(name.lower() for name in value))
-    if not set(names) <= set(SIGNABLE_HEADERS) or len(set(names)) < len(names):
-        return Refusal(f"may hold {', '.join(SIGNABLE_HEADERS)}, each once, not {shown(value)}")
-    return names if "host" in names else Refusal("must contain host")
+    headers = _SIGNED(value)
+    if isinstance(headers, Refusal):
+        return headers
+    return tuple(sorted(headers)) if "host" in headers else Refusal("must contain host")
 
 
 def read_secret(text: str) -> Secret | Refusal:
@@ -337,22 +306,6 @@ def shown(value: object) -> str:
         return "a huge number"  # beyond some length Python refuses to write it out
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _number_hint(value: object) -> str:
-    """Say what a text is that means a number and is none."""
-    if not isinstance(value, str):
-        return ""
-    around = what_is_around(value)
-    if around:
-        return f": it {around}"
-    if _DECIMAL.fullmatch(value):
-        return ": write it without quotes"  # from a settings file; elsewhere it is one by now
-    if _WITH_COMMA.fullmatch(value):
-        return ": write a fraction with a point, and thousands without a separator"
-    if _WITH_UNIT.fullmatch(value):
-        return ": write the number alone, without a unit"
-    return ": only the digits 0-9 count" if value.isdecimal() else ""
 
 
 def _credential_problem(text: str, *, longest: int) -> Refusal | None:

@@ -35,16 +35,8 @@ _NO_PEM: Final = (
         "holds a private key: give the certificate of the authority alone",
     ),
     (rb"\A\xef\xbb\xbf", "begins with a byte order mark: save it as UTF-8 without one"),
-    (rb"\A(?:\xff\xfe|\xfe\xff)", "is UTF-16 text: save it as plain ASCII"),
-    (rb"\A0[\x80-\x84]", "is in DER form: openssl x509 -inform der -in FILE -out NEW makes PEM"),
-    (rb"-----BEGIN (?:PKCS7|CMS)-----", "is PKCS 7: openssl pkcs7 -print_certs -in FILE"),
-    (rb"-----\\n", r"has \n written out where lines should end"),
-    (
-        rb"(?m)^[^\r\n]+-----BEGIN [A-Z0-9 ]*CERTIFICATE-----",
-        "has something before -----BEGIN on its line: take blanks and quotes away",
-    ),
 )
-_CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+_CERTIFICATE: Final = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----", re.MULTILINE)
 _NOT_ASCII: Final = re.compile(rb"[^\x00-\x7f]")
 
 
@@ -150,29 +142,24 @@ def check_ca_file(file: Path, *, origin: str) -> None:
         raise refused("server.ca_file", f"{origin}: {file}", problem)
 
 
-def absolute(text: str | None) -> Path | None:
-    """Take the path that HOME or an XDG variable holds; the XDG rule: a relative one is ignored."""
-    return Path(text) if text and Path(text).is_absolute() else None
-
-
 def home_directory(environ: Mapping[str, str], identity: Identity) -> Path | None:
     """Where HOME says, else where the user database says."""
-    return absolute(environ.get("HOME")) or identity.home
+    return _named_directory("HOME", environ) or identity.home
 
 
 def below_home(
-    variable: str, usual: str, environ: Mapping[str, str], home: Path | None
+    variable: str, usual: str, environ: Mapping[str, str], identity: Identity
 ) -> Path | None:
-    """Where an XDG variable says, else the usual place in the home directory, if there is one."""
-    return absolute(environ.get(variable)) or (home and home / usual)
+    """Our directory where an XDG variable says, else at the usual place in the home directory."""
+    home = home_directory(environ, identity)
+    base = _named_directory(variable, environ) or (home and home / usual)
+    return base and base / "orchestrator"
 
 
-def beside(file: Path) -> list[Path]:
-    """The settings files in the directory of this one."""
-    try:
-        return sorted(file.parent.glob("*.toml"))
-    except OSError:
-        return []
+def _named_directory(variable: str, environ: Mapping[str, str]) -> Path | None:
+    """What a variable holds; the XDG rule: a relative path is ignored."""
+    found = Path(environ.get(variable) or "")
+    return found if found.is_absolute() else None
 
 
 def login_name(environ: Mapping[str, str], identity: Identity) -> str:
@@ -196,14 +183,6 @@ def working_directory() -> Path:
         return Path()
 
 
-def home_of(user: str) -> Path | None:
-    """Look a user's home directory up; None for no user."""
-    try:
-        return Path(pwd.getpwnam(user).pw_dir)
-    except (KeyError, ValueError):  # ValueError: half a surrogate pair
-        return None
-
-
 def unreachable(file: Path) -> str:
     """Why nobody can tell whether there is such a file; empty where one can.
 
@@ -213,8 +192,10 @@ def unreachable(file: Path) -> str:
         file.lstat()
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError) as error:
-        return _reason(error) if isinstance(error, OSError) else "no file can have this name"
+    except OSError as error:
+        return _reason(error)
+    except ValueError:
+        return "no file can have this name"
     return ""
 
 
@@ -252,13 +233,11 @@ def _check_root_may_trust(link: os.stat_result, target: os.stat_result) -> None:
 
 
 def _parse(content: bytes) -> dict[str, object]:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
-        raise UnusableError("is UTF-16 text: save it as UTF-8")
     try:
         # A byte order mark is what some editors put before perfectly good TOML.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnusableError("is not UTF-8") from error
+        raise UnusableError("is not UTF-8 text") from error
     endless = _ENDLESS_KEY.search(text)
     if endless:
         # tomllib takes 40 s for a key of 50,000 parts; ours have two.
@@ -278,7 +257,7 @@ def _ca_problem(text: bytes) -> str:
         if re.search(pattern, text):
             return problem
     if not _CERTIFICATE.search(text):
-        return "holds no certificate (PEM, -----BEGIN CERTIFICATE-----)"
+        return "holds no certificate in PEM form (a line with -----BEGIN CERTIFICATE-----)"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         # Comments between certificates may be in any language; cadata must be ASCII.

@@ -49,9 +49,8 @@ def usual_files(
     environ: Mapping[str, str], identity: Identity, system_file: Path = SYSTEM_FILE
 ) -> list[Path]:
     """The settings files that are looked for, the first that is there counts."""
-    home = files.home_directory(environ, identity)
-    base = files.below_home("XDG_CONFIG_HOME", ".config", environ, home)
-    return [base / "orchestrator" / "config.toml", system_file] if base else [system_file]
+    ours = files.below_home("XDG_CONFIG_HOME", ".config", environ, identity)
+    return [ours / "config.toml", system_file] if ours else [system_file]
 
 
 def files_named(config: Path | str, usual: Iterable[Path]) -> list[Path]:
@@ -69,10 +68,8 @@ def no_such_file(config: Path | str, looked_in: Sequence[Path]) -> SettingsError
             f"--config: {name}: there is no such file",
             advice="correct the path; configs/example.toml has every key",
         )
-    there = sorted({one.stem for file in looked_in for one in files.beside(file)})
-    known = f"there is {', '.join(map(_printable, there))}" if there else "there is no other either"
     return SettingsError(
-        f"--config: there is no {' and no '.join(map(str, looked_in))} ({known})",
+        f"--config: there is no {' and no '.join(map(str, looked_in))}",
         advice=f"correct the name, or make it: `orchestrator init --config {shlex.quote(name)}`",
     )
 
@@ -87,16 +84,15 @@ def read_value(row: Setting, given: Given, own_home: Path | None) -> object:
 
 def _whole_path(text: str, base: Path, own_home: Path | None) -> Path | Refusal:
     """Make a path absolute: from `base`, or from a home directory where `~` stands for it."""
-    if not text.startswith("~"):
-        found = base / text
-        why = "it is relative, and the working directory has been removed"
-        return found if found.is_absolute() else Refusal(f"{why}: write the whole path")
-    user, _, rest = text[1:].partition("/")
-    home = files.home_of(user) if user else own_home
+    why = "it is relative, and the working directory has been removed"
+    found = base / text
+    if text.startswith("~"):
+        why = "there is no home directory for ~ or for the user after it"
+        found = Path(os.path.expanduser(text))  # noqa: PTH111 - a user who is not there stays
+        if text.partition("/")[0] == "~":
+            found = own_home / text[2:] if own_home else Path()
     # Not echoed: the secret key itself may stand where the name of its file belongs.
-    whose = "the user after ~" if user else "~"
-    why = f"there is no home directory for {whose}"
-    return home / rest if home else Refusal(f"{why}: write the whole path")
+    return found if found.is_absolute() else Refusal(f"{why}: write the whole path")
 
 
 def flag_layer(flags: Mapping[str, object], base: Path) -> dict[str, Given]:
@@ -127,8 +123,10 @@ def environment_layer(environ: Mapping[str, str], base: Path) -> dict[str, Given
     return layer
 
 
-def file_layer(document: Mapping[str, object], *, file: Path, base: Path) -> dict[str, Given]:
-    """Read a parsed TOML document.
+def file_layer(
+    document: Mapping[str, object], *, file: Path, base: Path, is_strict: bool = True
+) -> dict[str, Given]:
+    """Read a parsed TOML document; unless `is_strict`, a key that is no setting is passed over.
 
     Raises:
         SettingsError: a key that is no setting. Its value is not shown: it may be a secret.
@@ -138,9 +136,10 @@ def file_layer(document: Mapping[str, object], *, file: Path, base: Path) -> dic
         pairs = inner.items() if isinstance(inner, dict) else [("", inner)]
         for name, value in pairs:
             key = f"{section}.{name}" if name else section
-            if key not in SPECS or not SPECS[key].in_file:
+            if key in SPECS and SPECS[key].in_file:
+                layer[key] = Given(value, f"{file}:{key}", base)
+            elif is_strict:
                 raise _unknown_key(key, str(file))
-            layer[key] = Given(value, f"{file}:{key}", base)
     return layer
 
 
@@ -161,19 +160,13 @@ def _unknown_key(key: str, where: str) -> SettingsError:
 def _did_you_mean(name: str, known: Collection[str], *, prefix: str = "") -> str:
     import difflib  # noqa: PLC0415 - a run whose settings are in order does not wait for it
 
-    # A key under the wrong section, or under none, is found by its last part; the first one counts.
-    by_last_part: dict[str, str] = {}
-    for candidate in known:
-        by_last_part.setdefault(candidate.rpartition(".")[2], candidate)
-    last_part = name.rpartition(".")[2]
-    near = difflib.get_close_matches(
-        name, known if "." in name else by_last_part.values(), n=1
-    ) or [
-        by_last_part[last]
-        # `rate` for `rate_per_s` should be near enough.
-        for last in difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=0.5)
-    ]
-    return f" (did you mean {prefix}{near[0]}?)" if near else ""
+    # By the last part: a key may stand under the wrong section, or under none. The right one first.
+    section, _, last_part = name.rpartition(".")
+    ranked = sorted(known, key=lambda key: not key.startswith(f"{section}."))
+    by_last_part = {key.rpartition(".")[2]: key for key in reversed(ranked)}
+    # `rate` for `rate_per_s` should be near enough
+    near = difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=0.5)
+    return f" (did you mean {prefix}{by_last_part[near[0]]}?)" if near else ""
 
 
 def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
@@ -202,11 +195,10 @@ def ignored_proxy(environ: Mapping[str, str], *, host: str) -> str:
     name = ours.get("https_proxy") or ours.get("all_proxy")
     if name is None:
         return ""
-    exempt = environ[ours["no_proxy"]].replace(" ", "").lower() if "no_proxy" in ours else ""
-    for one in filter(None, exempt.split(",")):
-        suffix = one.removeprefix("*").removeprefix(".").partition(":")[0]
-        if not suffix or host == suffix or host.endswith(f".{suffix}"):
-            return ""
+    from urllib.request import proxy_bypass  # noqa: PLC0415 - few have a proxy
+
+    if proxy_bypass(host, {"no": environ.get(ours.get("no_proxy", ""), "")}):
+        return ""
     return f"{_printable(name)} is set but not used: {host} is reached directly, never by a proxy"
 
 

@@ -37,7 +37,6 @@ from orchestrator.settings.schema import (
     Settings,
 )
 from orchestrator.settings.secret import MASK, Secret
-from orchestrator.settings.secret_file import terminal_prompt
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.setting import NOTHING, Setting
 from orchestrator.text import as_sentence
@@ -52,7 +51,6 @@ __all__ = [
     "as_emergency",
     "config_show",
     "load_settings",
-    "terminal_prompt",
 ]
 
 #: how an error ends where campaigns were to be paused
@@ -233,7 +231,8 @@ class _Search:
                 origin = NOT_SET if value in NOTHING else "default"
                 origin = origin if value == row.default else "default of pause-all"
             self.values[row.key], self.origins[row.key] = value, origin
-        self._fit_backoff()
+        cap, base = "retry.backoff_cap_s", "retry.backoff_base_s"
+        self.values[cap] = max(self.values[cap], self.values[base])
         if self.values["state.dir"] is None:
             usual = usual_state_dir(self.environ, self.identity, self.warn)
             self.values["state.dir"], self.origins["state.dir"] = usual, "default"
@@ -256,22 +255,11 @@ class _Search:
             found = files.login_name(self.environ, self.identity)
             self.values["operator.name"], self.origins["operator.name"] = found, "default"
 
-    def _checked(self, row: Setting, given: Given) -> object:
+    def _checked(self, row: Setting, given: Given) -> Any:
         value = read_value(row, given, self.home)
         if isinstance(value, Refusal):
             raise refused(row.key, given.origin, value.reason)
         return value
-
-    def _fit_backoff(self) -> None:
-        """Hold the cap at or above the base; a cap nobody gave moves instead of refusing."""
-        cap = "retry.backoff_cap_s"
-        base_s, cap_s = self.values["retry.backoff_base_s"], self.values[cap]
-        if cap_s >= base_s:
-            return
-        if not self.origins[cap].startswith("default"):
-            reason = f"must be at least retry.backoff_base_s, which is {base_s:g}, not {cap_s:g}"
-            raise refused(cap, self.origins[cap], reason)
-        self.values[cap] = base_s
 
     def check_server(self) -> None:
         """Insist on a server, and on a CA file that can be used; say that no proxy is used."""
@@ -300,7 +288,7 @@ class _Search:
         """Insist on access key and secret key; read that from its file, or ask for it."""
         if not self.values["credentials.access_key"]:
             raise self._missing("credentials.access_key", "access key", "add --access-key AK")
-        secret: Any = None
+        secret = None
         key, given = self._chosen_secret()
         if given and key == SECRET_KEY_FILE:
             file = self.values[SECRET_KEY_FILE]
@@ -316,39 +304,17 @@ class _Search:
             if ask is None:
                 advice = "put it in a file that only you can read, and add --secret-key-file FILE"
                 raise self._missing(SECRET_KEY_FILE, "secret key", advice)
-            given = self._typed(ask)
+            given = Given(Secret(ask()), "typed at the terminal", Path())
         secret = secret or self._checked(SPECS[SECRET_KEY], given)
         self.values[SECRET_KEY], self.origins[SECRET_KEY] = secret, given.origin
         if not secret.is_masked:
-            number = len(secret.reveal())
-            self.warn(
-                f"the secret key has {number} character{'' if number == 1 else 's'}: is that all of"
-                " it? So short a text is not masked in messages"
-            )
-
-    @staticmethod
-    def _typed(ask: Callable[[], str]) -> Given:
-        """The secret key as somebody types it.
-
-        Raises:
-            SettingsError: nothing was typed.
-        """
-        typed = ask()
-        if not typed:
-            raise SettingsError(
-                "no secret key was typed",
-                key=SECRET_KEY,
-                advice="the same command again, and type it",
-            )
-        return Given(Secret(typed), "typed at the terminal", Path())
+            self.warn("the secret key is too short to be masked in messages: is that all of it?")
 
     def _missing(self, key: str, name: str, advice: str) -> SettingsError:
         row = SPECS[key]
         other = "ORCHESTRATOR_SECRET_KEY" if key == SECRET_KEY_FILE else ""
-        empty = [one for one in (row.variable, other) if self.environ.get(one) == ""]
-        why = f": {' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty" if empty else ""
         places = [str(one) for one in (row.flag, row.variable, other, *self.looked_in) if one]
-        sentence = f"no {name} configured{why} (looked in {', '.join(places)})"
+        sentence = f"no {name} configured (looked in {', '.join(places)})"
         return SettingsError(sentence, key=key, advice=advice)
 
     def settings(self, *, with_secret: bool) -> Settings:
@@ -366,11 +332,10 @@ def usual_state_dir(
     environ: Mapping[str, str], identity: Identity, warn: Callable[[str], None]
 ) -> Path:
     """Where run directories lie when nothing says it; warns where it is no usual place."""
-    home = files.home_directory(environ, identity)
-    base = files.below_home("XDG_STATE_HOME", ".local/state", environ, home)
-    why = files.no_place(base / "orchestrator") if base else "there is no home directory"
-    if base and not why:
-        return base / "orchestrator"
+    usual = files.below_home("XDG_STATE_HOME", ".local/state", environ, identity)
+    why = files.no_place(usual) if usual else "there is no home directory"
+    if usual and not why:
+        return usual
     # Refusing would leave campaigns dialling. Whoever opens the directory checks its owner.
     fallback = Path(f"/var/tmp/orchestrator-{identity.uid}")  # noqa: S108
     warn(f"{why}: runs are kept in {fallback}")

@@ -56,14 +56,8 @@ def read_notices(
     for file in files_named(config, usual) if config else usual:
         with suppress(OSError, SettingsError):
             document = files.read_settings_file(file, identity)
-            ours = {
-                section: {
-                    name: value for name, value in inner.items() if f"{section}.{name}" in SPECS
-                }
-                for section, inner in document.items()
-                if section in {"notify", "server"} and isinstance(inner, dict)
-            }
-            layers.append(file_layer(ours, file=file, base=(here / file).parent))
+            base = (here / file).parent
+            layers.append(file_layer(document, file=file, base=base, is_strict=False))
             break
     home = files.home_directory(environ, identity)
     values: dict[str, Any] = {}

@@ -7,11 +7,11 @@ verification off; no flag takes the secret key. tests/faults.md, C01 to C14, has
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.settings import checks
-from orchestrator.settings.checks import count, number
+from orchestrator.settings.checks import Range
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.setting import Setting, setting
 
@@ -71,11 +71,11 @@ class ServerSettings:
         none="none",
     )
     connect_timeout_s: float = setting(
-        "seconds for one connection to be made", number(most=_TIMEOUT_MAX_S), 5.0, emergency=3.0
+        "seconds for one connection to be made", Range(_TIMEOUT_MAX_S), 5.0, emergency=3.0
     )
     attempt_timeout_s: float = setting(
         "seconds for one attempt, from the moment it may be sent to the end of its answer",
-        number(most=_TIMEOUT_MAX_S),
+        Range(_TIMEOUT_MAX_S),
         15.0,
         emergency=5.0,
     )
@@ -146,14 +146,14 @@ class PaceSettings:
 
     rate_per_s: float = setting(
         "requests of every kind in any one second, all runs together",
-        number(most=100_000),
+        Range(100_000),
         10.0,
         variable="ORCHESTRATOR_RATE_PER_S",
         flag="--rate R",
     )
     concurrency: int = setting(
         "requests in flight at once",
-        count(most=1_024),
+        Range(1_024, whole=True),
         8,
         variable="ORCHESTRATOR_CONCURRENCY",
         flag="--concurrency C",
@@ -166,25 +166,25 @@ class RetrySettings:
 
     max_attempts: int | None = setting(
         "attempts for one campaign, the first included",
-        count(most=1_000),
+        Range(1_000, whole=True),
         5,
         emergency=None,
         none="no maximum",
     )
     backoff_base_s: float = setting(
         "longest wait before the second attempt in seconds (it doubles from there)",
-        number(most=_TIMEOUT_MAX_S, zero=True),
+        Range(_TIMEOUT_MAX_S, zero=True),
         0.2,
     )
     backoff_cap_s: float = setting(
-        "longest wait before any attempt in seconds (at least backoff_base_s)",
-        number(most=_TIMEOUT_MAX_S, zero=True),
+        "longest wait before any attempt in seconds (backoff_base_s, if that is longer)",
+        Range(_TIMEOUT_MAX_S, zero=True),
         10.0,
         emergency=1.0,
     )
     patience_s: float = setting(
         "seconds the run waits for a failing server before it stops",
-        number(most=_PATIENCE_MAX_S, zero=True),
+        Range(_PATIENCE_MAX_S, zero=True),
         1800.0,
         flag="--patience S",
     )
@@ -242,7 +242,7 @@ class CmsSettings:
     )
     cc_id: int | None = setting(
         "the call centre's number there, where CC-CMS needs it",
-        count(most=65_535),
+        Range(65_535, whole=True),
         None,
         example=1,
     )
@@ -351,20 +351,20 @@ class ClusterSettings:
 class Settings:
     """Everything that can be set, checked, with where each value came from."""
 
-    server: ServerSettings
-    credentials: CredentialSettings
-    pace: PaceSettings
-    retry: RetrySettings
-    signing: SigningRules
-    state: StateSettings
-    #: TOML key -> flag, variable, file:key, "default" or "not set"
-    origins: Mapping[str, str]
+    server: ServerSettings = ServerSettings()
+    credentials: CredentialSettings = CredentialSettings()
     operator: OperatorSettings = OperatorSettings()
+    pace: PaceSettings = PaceSettings()
+    retry: RetrySettings = RetrySettings()
+    signing: SigningRules = SigningRules()
+    state: StateSettings = StateSettings()
     cms: CmsSettings = CmsSettings()
     metrics: MetricsSettings = MetricsSettings()
     notify: NotifySettings = NotifySettings()
     console: ConsoleSettings = ConsoleSettings()
     cluster: ClusterSettings = ClusterSettings()
+    #: TOML key -> flag, variable, file:key, "default" or "not set"
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state_dir(self) -> Path:
@@ -377,19 +377,9 @@ class Settings:
         return getattr(getattr(self, row.section), row.name)
 
 
+#: the sections of a file, in order
 SECTIONS: Final[Mapping[str, type]] = {
-    "server": ServerSettings,
-    "credentials": CredentialSettings,
-    "operator": OperatorSettings,
-    "pace": PaceSettings,
-    "retry": RetrySettings,
-    "signing": SigningRules,
-    "state": StateSettings,
-    "cms": CmsSettings,
-    "metrics": MetricsSettings,
-    "notify": NotifySettings,
-    "console": ConsoleSettings,
-    "cluster": ClusterSettings,
+    one.name: type(one.default) for one in fields(Settings) if one.name != "origins"
 }
 SETTINGS: Final[tuple[Setting, ...]] = tuple(
     replace(one.metadata["row"], key=f"{section}.{one.name}")

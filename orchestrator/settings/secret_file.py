@@ -53,7 +53,7 @@ def read(file: Path, *, origin: str, identity: Identity) -> Secret:
     except OSError as error:
         problem = words_of(error)
         if isinstance(error, PermissionError):
-            advice = _rights_advice(file, identity) or advice
+            advice = _rights_advice(file, identity)
         elif shown_path(file) != shown:
             shown = shown_path(file)
             problem += "; its name is not shown: it could be the key itself"
@@ -62,10 +62,9 @@ def read(file: Path, *, origin: str, identity: Identity) -> Secret:
         problem = _rights_problem(content.rights, identity, content.acl)
         secret = read_secret_file(content.text)
         if problem:
-            advice = _rights_advice(file, identity) or advice
+            advice = _rights_advice(file, identity)
         elif isinstance(secret, Refusal):
-            is_empty = not content.text.strip(b"\r\n")
-            problem = "the file is empty, so it holds no secret key" if is_empty else secret.reason
+            problem = secret.reason
         else:
             return secret
     # Outside of `except`: the error of the operating system has the name in it.
@@ -93,9 +92,9 @@ def terminal_prompt() -> Callable[[], str] | None:
 
 
 def _ask() -> str:
+    """What is typed; nothing where it would be echoed, which getpass prefers to a failure."""
     try:
         with warnings.catch_warnings():
-            # getpass would rather echo the secret than fail.
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass("Secret key (SK): ")
     except (EOFError, getpass.GetPassWarning):
@@ -150,19 +149,7 @@ def _rights_advice(file: Path, identity: Identity) -> str:
             f'Docker Swarm: uid: "{identity.uid}" and mode: 0400 on the secret of the service;'
             f" Compose: on the host, chown {identity.uid} and chmod 400 what is mounted"
         )
-    try:
-        owner = file.stat().st_uid
-        mounted_read_only = bool(os.statvfs(file).f_flag & os.ST_RDONLY)
-    except OSError:
-        return ""
-    if mounted_read_only:
-        return (
-            "it is mounted read-only: where it is mounted from, give it to"
-            f" uid {identity.uid} and chmod 400 it"
-        )
-    if owner != identity.uid:
-        return f"as root: chown {identity.uid} {file} && chmod 400 {file}"
     return (
-        f"chmod 600 {file} (an access control list: setfacl -b {file}); where that has no effect,"
-        " move it to a file system that keeps rights"
+        f"chmod 600 {file} (an access control list: setfacl -b {file}), as root after"
+        f" chown {identity.uid} where it is another user's"
     )

@@ -26,9 +26,7 @@ _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 #: what inet_aton would take for (part of) an IPv4 address when it stands last in a name
 _NUMBER_LIKE: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SEGMENT: Final = re.compile(r"(?!\.\.?$)[A-Za-z0-9._~-]+")
 
 #: Cloud metadata services outside the link-local range: AWS over IPv6, Alibaba.
 _METADATA: Final = frozenset(
@@ -102,11 +100,8 @@ def server_origin(base_url: str) -> str:
     return "/".join(server_fingerprint(base_url).split("/")[:3])
 
 
-def refused_address(address: Address) -> str:
-    """Say why no CC-iSales server can live at an address; "" when it can.
-
-    Also for the addresses a name resolves to: a name may be made to point at a metadata service.
-    """
+def _refused_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Say why no CC-iSales server can be at an address; "" when it can."""
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return "an IPv4 address is not written as IPv6"
     if address.is_link_local or address in _METADATA:
@@ -122,10 +117,10 @@ def _need(held: object, otherwise: str) -> None:
 
 
 def _read(text: str) -> ServerUrl:
-    _need(not any(character.isspace() for character in text), "there is white space in it")
     _need(
         all("!" <= character <= "~" for character in text),
-        "only visible ASCII characters are allowed (write an international name as xn--...)",
+        "only visible ASCII characters are allowed, no white space (write an international name as"
+        " xn--...)",
     )
     found = _URL.fullmatch(text)
     if found is None:
@@ -144,10 +139,10 @@ def _read(text: str) -> ServerUrl:
         "plain http is for loopback addresses only: write https://",
     )
     prefix = found["path"].removesuffix("/")
-    for segment in prefix.split("/")[1:]:
-        _need(segment, "the path has an empty segment (//)")
-        _need(segment not in {".", ".."}, "the path may not go through . or ..")
-        _need(_SEGMENT.fullmatch(segment), "the path may hold only letters, digits and . _ ~ -")
+    _need(
+        all(_SEGMENT.fullmatch(segment) for segment in prefix.split("/")[1:]),
+        "the path may hold only letters, digits and . _ ~ -, and go neither through // nor . or ..",
+    )
     return ServerUrl(scheme, host, port, prefix)
 
 
@@ -175,16 +170,13 @@ def _read_host(text: str, *, bracketed: bool) -> str:
         except ValueError:
             kind = "an IPv6 address" if bracketed else "an IPv4 address in the form 192.0.2.1"
             raise _NoUrlError(f"the host is not {kind}") from None
-        reason = refused_address(address)
+        reason = _refused_address(address)
         _need(not reason, reason)
         return str(address)
     _need(
-        len(text.removesuffix(".")) <= 253 and all(len(label) <= 63 for label in labels),
-        "the host is longer than a name can be: 63 characters between dots",
-    )
-    _need(
-        all(_LABEL.fullmatch(label) for label in labels),
-        "the host may hold only letters, digits, dots, underscores, inner hyphens",
+        len(text.removesuffix(".")) <= 253 and all(_LABEL.fullmatch(label) for label in labels),
+        "the host may hold only letters, digits, dots, underscores, inner hyphens, and at most 63"
+        " characters between dots",
     )
     return text.lower()
 

@@ -78,8 +78,7 @@ class Setting:
     def read(self, value: object, *, is_text: bool) -> object:
         """Check a value; `is_text`: it comes from where a number can only be text."""
         if is_text and isinstance(self.check, checks.Range):
-            in_text = checks.whole_in_text if self.check.whole else checks.decimal_in_text
-            return self.check(in_text(str(value)))
+            return self.check.in_text(str(value))
         return self.check(value)
 
     def shown(self, value: object) -> str:

@@ -61,6 +61,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600, is_secret: boo
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        rights = None
         with contextlib.suppress(FileNotFoundError):
             old, rights = target.read_bytes(), target.stat()
             if old == content:
@@ -70,9 +71,8 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600, is_secret: boo
                 kept = 0o640 if os.geteuid() == 0 else 0o600
             else:
                 _put(target.with_name(f"{target.name}.bak"), old, 0o600, None)
-            _put(target, content, stat.S_IMODE(rights.st_mode) & kept, rights)
-            return
-        _put(target, content, mode, None)
+            mode = stat.S_IMODE(rights.st_mode) & kept
+        _put(target, content, mode, rights)
     except OSError as error:
         raise StorageError(
             f"{path} cannot be written ({error.strerror or type(error).__name__})."

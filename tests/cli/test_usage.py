@@ -128,8 +128,8 @@ REALISTIC = {
     ("pause-all", "--vdn", "12", "\u2013yes"): "write --yes",
     ("pause-all", "--vdn", "1", "--reason", "\u201cwrong", "list\u201d"): "curly quotation marks",
     ("pause-all", "--vdn", "12-15", "--yes"): "a range is not understood",
-    ("pause", "x.csv", "--deadline", "30s"): "write the number alone, without a unit",
-    ("pause", "x.csv", "--rate", "1,5"): "write a fraction with a point",
+    ("pause", "x.csv", "--deadline", "30s"): "must be a number, not '30s'",
+    ("pause", "x.csv", "--rate", "1,5"): "must be a number, not '1,5'",
 }
 
 

@@ -192,7 +192,7 @@ async def test_a_word_that_tells_nothing_is_refused(tmp_path: Path) -> None:
         done = await run_command(tmp_path, "http://127.0.0.1:9", "pause", "nowhere.csv")
 
     assert done.code == 2
-    assert "notify.on: may hold bad, end, start and quiet, not 'ende'" in done.err
+    assert "notify.on: entry 1 cannot be used: 'ende' is none of bad, end, start, quiet" in done.err
     assert len(hook.heard) == 1
 
 

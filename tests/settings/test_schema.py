@@ -13,10 +13,8 @@ from orchestrator.settings.schema import (
     SPECS,
     CredentialSettings,
     PaceSettings,
-    RetrySettings,
     ServerSettings,
     Settings,
-    SigningRules,
     StateSettings,
 )
 from orchestrator.settings.secret import Secret
@@ -133,13 +131,8 @@ def test_a_server_is_shown_by_its_name_and_its_url(name: str, base_url: str, exp
 def test_the_sections_can_be_made_by_hand_and_show_no_secret() -> None:
     """[Z06] Every field has its default; a record in a traceback or a log is masked."""
     settings = Settings(
-        ServerSettings(),
-        CredentialSettings("AK", secret_key=Secret("SKcanary")),
-        PaceSettings(),
-        RetrySettings(),
-        SigningRules(),
-        StateSettings(Path("/srv")),
-        origins={},
+        credentials=CredentialSettings("AK", secret_key=Secret("SKcanary")),
+        state=StateSettings(Path("/srv")),
     )
 
     assert settings.pace == PaceSettings(rate_per_s=10.0, concurrency=8)

@@ -243,7 +243,7 @@ def test_a_prompt_that_fails_is_an_empty_secret(
 PROMPT = """
 import os, sys
 os.close(os.open(os.ttyname(2), os.O_RDWR))   # a new session takes the terminal it opens
-from orchestrator.settings.load import terminal_prompt
+from orchestrator.settings.secret_file import terminal_prompt
 ask = terminal_prompt()
 print("typed:", ask() == sys.argv[1] if ask else None)
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +10,6 @@ from orchestrator.model import Refusal
 from orchestrator.settings.server_url import (
     ServerUrl,
     read_base_url,
-    refused_address,
     server_fingerprint,
     server_origin,
 )
@@ -96,20 +93,20 @@ REFUSED = {
     "http://example.com.": "loopback",
     "https://-a.example": "letters",
     "https://a..b": "letters",
-    f"https://{'a' * 64}.example": "63 characters between dots",
-    f"https://{'a.' * 127}a": "63 characters between dots",
+    f"https://{'a' * 64}.example": "at most 63",
+    f"https://{'a.' * 127}a": "at most 63",
     "https://h\\@evil": "user name",
     "https://h\\evil": "letters",
-    "https://h/a//b": "empty segment",
-    "https://h//": "empty segment",
-    "https://h/../x": "through",
-    "https://h/./x": "through",
+    "https://h/a//b": "neither through //",
+    "https://h//": "neither through //",
+    "https://h/../x": "neither through //",
+    "https://h/./x": "neither through //",
     "https://h/%2e%2e/x": "path may hold",
     "https://h/a;b": "path may hold",
     "https://h/a@b": "path may hold",
-    "https://h /": "white space in it",
-    "https://h\n": "white space in it",
-    "https://h\t.example": "white space in it",
+    "https://h /": "no white space",
+    "https://h\n": "no white space",
+    "https://h\t.example": "no white space",
     "https://b\u00fccher.example": "visible ASCII",
     "https://h:\uff18\uff10": "visible ASCII",
     "https://\u2460\u2461\u2466.0.0.1": "visible ASCII",
@@ -173,12 +170,6 @@ def test_a_text_that_is_no_url_has_no_fingerprint() -> None:
     """Asking for the fingerprint of an unchecked text is the caller's mistake."""
     with pytest.raises(ValueError, match="no scheme"):
         server_fingerprint("isales.example.com")
-
-
-@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "2001:db8::1", "8.8.8.8"])
-def test_an_address_where_a_server_may_live_is_not_refused(address: str) -> None:
-    """[Z15] The check that a resolved name gets passes ordinary addresses."""
-    assert not refused_address(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(
