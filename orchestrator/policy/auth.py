@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.policy.retry import clock_offset_ms
 
@@ -26,7 +26,7 @@ CLOSED_AFTER_S = 30.0
 
 
 class Recovery(StrEnum):
-    """What was done about a 401."""
+    """What was done about a 401; a switch of signing has the name of its setting."""
 
     #: signed before the last correction: the same request again is enough
     STALE = "stale"
@@ -48,11 +48,8 @@ class AuthState:
     accepted: bool = False
     accepted_with_query: bool = False
     accepted_without_query: bool = False
-    clock_tried: bool = False
-    blank_tried: bool = False
-    blank_undone: bool = False
-    millis_tried: bool = False
-    millis_undone: bool = False
+    _tried: set[Recovery] = field(default_factory=set)
+    _undone: set[Recovery] = field(default_factory=set)
     #: the last correction, until a request that was signed with it is accepted
     untested: Recovery | None = None
 
@@ -87,46 +84,44 @@ class AuthState:
         return self.untested
 
     def _change_signing(self, *, date: str | None, now_ms: int, has_query: bool) -> Recovery | None:
-        if self.millis_tried and not (self.accepted or self.millis_undone):
-            self.millis_undone = True
-            self._flip_millis()
-        if not self.clock_tried:
-            offset_ms = clock_offset_ms(date, now_ms=now_ms)
-            if offset_ms is not None:
-                self.clock_tried = True
-                self.offset_ms = offset_ms
-                self.generation += 1
-                return Recovery.CLOCK
+        if Recovery.MILLIS in self._tried and not self.accepted:
+            self._take_back(Recovery.MILLIS)
+        offset_ms = clock_offset_ms(date, now_ms=now_ms)
+        if offset_ms is not None and Recovery.CLOCK not in self._tried:
+            self._tried.add(Recovery.CLOCK)
+            self.offset_ms = offset_ms
+            self.generation += 1
+            return Recovery.CLOCK
         if not self.accepted:
-            if self.millis_tried:
-                return None
-            self.millis_tried = True
-            self._flip_millis()
-            return Recovery.MILLIS
+            return self._try(Recovery.MILLIS)
         if has_query or not self.accepted_with_query or self.accepted_without_query:
             return None
-        if not self.blank_tried:
-            self.blank_tried = True
-            self._flip()
-            return Recovery.BLANK_QUERY_LINE
-        if not self.blank_undone:
-            self.blank_undone = True
-            self._flip()
-        return None
+        found = self._try(Recovery.BLANK_QUERY_LINE)
+        if found is None:
+            self._take_back(Recovery.BLANK_QUERY_LINE)
+        return found
+
+    def _try(self, switch: Recovery) -> Recovery | None:
+        if switch in self._tried:
+            return None
+        self._tried.add(switch)
+        self._flip(switch)
+        return switch
+
+    def _take_back(self, switch: Recovery) -> None:
+        if switch not in self._undone:
+            self._undone.add(switch)
+            self._flip(switch)
 
     def text_of(self, recovery: Recovery) -> str:
         """What a correction has set, for people."""
         if recovery is Recovery.CLOCK:
             return "the server's clock"
-        value = self.rules.millis if recovery is Recovery.MILLIS else self.rules.blank_query_line
-        return f"signing.{recovery.value} = {str(value).lower()}"
+        return f"signing.{recovery.value} = {str(getattr(self.rules, recovery.value)).lower()}"
 
-    def _flip(self) -> None:
-        self.rules = replace(self.rules, blank_query_line=not self.rules.blank_query_line)
-        self.generation += 1
-
-    def _flip_millis(self) -> None:
-        self.rules = replace(self.rules, millis=not self.rules.millis)
+    def _flip(self, switch: Recovery) -> None:
+        changes: dict[str, Any] = {switch.value: not getattr(self.rules, switch.value)}
+        self.rules = replace(self.rules, **changes)
         self.generation += 1
 
 

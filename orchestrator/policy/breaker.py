@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+#: so many different campaigns must fail in a row to open it
+_THRESHOLD = 5
 #: 2**64 times any base is above any cap
 _DOUBLINGS_MAX = 64
 
@@ -68,25 +70,20 @@ class Breaker:
     | PROBING | useful | CLOSED | the row is empty |
     """
 
-    def __init__(
-        self, *, probe_base_s: float, probe_cap_s: float, patience_s: float, threshold: int = 5
-    ) -> None:
+    def __init__(self, *, probe_base_s: float, probe_cap_s: float, patience_s: float) -> None:
         """Begin closed.
 
         Args:
             probe_base_s: the range whose middle is the first spacing, seconds, above 0.
             probe_cap_s: the range never grows beyond it, seconds, above 0.
             patience_s: how long it may stay open before the run should stop, seconds.
-            threshold: how many different campaigns must fail in a row to open it, at least 1.
         """
         assert 0 < probe_base_s < math.inf
         assert 0 < probe_cap_s < math.inf
         assert patience_s >= 0
-        assert threshold >= 1
         self._base_s: Final = probe_base_s
         self._cap_s: Final = probe_cap_s
         self.patience_s: Final = patience_s
-        self._threshold: Final = threshold
         self._state = _State.CLOSED
         self._row: set[Hashable] = set()
         self._failed_in_a_row = 0
@@ -94,9 +91,6 @@ class Breaker:
         self._probe_ref: Hashable = None
         #: when it opened; None while it is closed
         self.opened_since_s: float | None = None
-        self.times_opened = 0
-        self.probes = 0
-        self.probes_failed = 0
 
     def renewed(self) -> Breaker:
         """A closed one with the same numbers."""
@@ -104,7 +98,6 @@ class Breaker:
             probe_base_s=self._base_s,
             probe_cap_s=self._cap_s,
             patience_s=self.patience_s,
-            threshold=self._threshold,
         )
 
     @property
@@ -117,14 +110,13 @@ class Breaker:
         """Whether the newest answers were failures."""
         return self.is_open or bool(self._row)
 
-    def may_pass(self, *, now_s: float, ref: Hashable = None) -> Pass | Hold:
+    def may_pass(self, *, now_s: float, ref: Hashable) -> Pass | Hold:
         """Ask to send.
 
         Args:
             now_s: the present, seconds, on a clock that never runs back.
             ref: whose request it would be. Tells, should it become the probe, its failure from
-                those of requests that were in flight when the breaker opened; None: any failure
-                while a probe is out is taken for the probe's.
+                those of requests that were in flight when the breaker opened.
 
         Returns:
             GO, PROBE, or a Hold whose wait ends no later than the patience does.
@@ -134,7 +126,6 @@ class Breaker:
         if self._state is _State.OPEN and now_s >= self._probe_due_s:
             self._state = _State.PROBING
             self._probe_ref = ref
-            self.probes += 1
             return Pass.PROBE
         # Its report wakes who waits for a probe: a thousand askers need not ask often.
         probing = self._state is _State.PROBING
@@ -160,10 +151,9 @@ class Breaker:
         if self._state is _State.CLOSED:
             if not campaign_specific:
                 self._row.add(ref)
-                if len(self._row) >= self._threshold:
+                if len(self._row) >= _THRESHOLD:
                     self._open(now_s)
-        elif self._state is _State.PROBING and self._probe_ref in {None, ref}:
-            self.probes_failed += 1
+        elif self._state is _State.PROBING and self._probe_ref == ref:
             self._failed_in_a_row += 1
             self._wait_for_probe(now_s)
 
@@ -191,7 +181,6 @@ class Breaker:
 
     def _open(self, now_s: float) -> None:
         self.opened_since_s = now_s
-        self.times_opened += 1
         self._failed_in_a_row = 0
         self._wait_for_probe(now_s)
 

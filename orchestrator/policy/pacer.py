@@ -86,15 +86,12 @@ class Pacer:
     long as it says when it may not. Memory: two seconds' departures; a call costs O(1), amortised.
     """
 
-    def __init__(self, rate_per_s: float, *, guard_s: float = GUARD_S) -> None:
+    def __init__(self, rate_per_s: float) -> None:
         """Begin rested.
 
         Args:
             rate_per_s: the ceiling R, requests per second, above 0, finite.
-            guard_s: how much longer than a second the window is, seconds, above 0.1 ms.
         """
-        assert 100 * TICK_S <= guard_s < 1
-        self._guard_s = guard_s
         self._log: deque[SendRecord] = deque()
         #: the shortest round trip so far, and how many there were
         self._least_trip_s = math.inf
@@ -162,7 +159,7 @@ class Pacer:
             self._slot_s + interval_s, frees_s - SLACK_S, now_s - self._slack_s(now_s, interval_s)
         )
         left = SendRecord(now_s)
-        while self._log and self._log[0].at_s <= now_s - self._window_s - self._guard_s:
+        while self._log and self._log[0].at_s <= now_s - self._window_s - GUARD_S:
             self._log.popleft()
         self._log.append(left)
         while self._last_second and self._last_second[0] <= now_s - 1.0:
@@ -229,7 +226,7 @@ class Pacer:
         log = self._log
         beyond = len(log) - self._limit
         oldest = log[max(0, beyond)] if log else None
-        guard_s = self._guard_of(oldest) if oldest else self._guard_s
+        guard_s = self._guard_of(oldest) if oldest else GUARD_S
         frees_s = oldest.at_s + self._window_s + guard_s if oldest and beyond >= 0 else -math.inf
         interval_s = (self._window_s + guard_s) / self._limit
         if self._cut_per_s < math.inf or self._window_s > 1.0:  # else floor(R) a second suffice
@@ -239,8 +236,8 @@ class Pacer:
     def _guard_of(self, left: SendRecord) -> float:
         """By how much a request may have been later than the next ones will be, seconds."""
         if left.trip_s is None or self._trips < _TRIPS_KNOWN:
-            return self._guard_s
-        return min(self._guard_s, left.trip_s - self._least_trip_s + LEAST_GUARD_S)
+            return GUARD_S
+        return min(GUARD_S, left.trip_s - self._least_trip_s + LEAST_GUARD_S)
 
     def _slack_s(self, now_s: float, interval_s: float) -> float:
         few = max(1, min(_FIRST_FEW, math.floor(self.rate_now_per_s(now_s) / 4)))

@@ -1,7 +1,7 @@
 """One ceiling for workers on several machines: slices of the rate, given by the cluster's database.
 
-Each worker keeps its own pacer; this says when the database lets it send. `give` is the database's
-side; store/postgres.sql does the same in SQL, and a test compares the two. `Slots` is a worker's.
+Each worker keeps its own pacer; this says when the database lets it send. The database's side is
+`give_slice` of store/postgres.sql (tests/cluster/giving.py is its model); `Slots` is a worker's.
 
 Law of the row: a server has one instant, up to which its rate has been given away. A slice is the
 next few departures, an interval apart; it begins at that instant, or now if that has passed, so
@@ -13,7 +13,7 @@ lies between question and answer on the worker's clock. A departure leaves no so
 from the answer, no later than LATE_S after what is counted from the question, or not at all: so
 departure n + floor(R) leaves at least a window and a guard after departure n, whoever sends them.
 
-Law of turns: nothing is given that begins more than AHEAD_S from now, and a slice is SLICE_S or one
+Law of turns: nothing is given that begins more than 50 ms from now, and a slice is SLICE_S or one
 departure, so nobody waits long behind what others hold. While an emergency asks, the others get
 what is left: one departure at a time, and none as long as anything is given ahead.
 
@@ -34,12 +34,6 @@ from orchestrator.policy.pacer import GUARD_S, TICK_S
 LATE_S = 0.015
 #: how long a slice is at most, unless it is one departure, seconds
 SLICE_S = 0.025
-#: how far ahead of the present a slice may begin, seconds
-AHEAD_S = 0.05
-#: for so long after its last question an emergency goes first, seconds
-EMERGENCY_S = 0.25
-#: who has to stand back for an emergency asks again no sooner than this, seconds
-_BEHIND_EMERGENCY_S = 0.01
 #: how much faster than ours the database's clock may run
 _DRIFT = 1e-3
 _LEAP_S = 0.001
@@ -53,18 +47,6 @@ class Ask(NamedTuple):
     emergency: bool
     #: departures that wait; at least 1
     wanted: int
-
-
-class Row(NamedTuple):
-    """What the database keeps of a server; seconds on the database's clock."""
-
-    #: up to here the rate has been given away
-    next_s: float
-    #: the highest R of those who ask, and until when it counts
-    rate_per_s: float = 0.0
-    rate_until_s: float = -math.inf
-    #: until when an emergency goes first
-    emergency_until_s: float = -math.inf
 
 
 class Slice(NamedTuple):
@@ -87,41 +69,6 @@ class Slice(NamedTuple):
 def window_s(rate_per_s: float) -> float:
     """The time in which floor(R) departures, or one if R is below 1, may be given."""
     return max(1.0, 1.0 / rate_per_s) + LATE_S + GUARD_S
-
-
-def give(row: Row | None, ask: Ask, *, now_s: float) -> tuple[Row, Slice]:
-    """Give a slice, or say when to ask again; the row as it is afterwards.
-
-    Args:
-        row: None: the database knows nothing of this server.
-        ask: the question.
-        now_s: the present on the database's clock.
-    """
-    if row is None:
-        row = Row(now_s + window_s(ask.rate_per_s))
-    rate_per_s, rate_until_s = ask.rate_per_s, now_s + max(1.0, 1.0 / ask.rate_per_s)
-    if row.rate_per_s > rate_per_s and row.rate_until_s > now_s:
-        rate_per_s = row.rate_per_s
-        rate_until_s = min(row.rate_until_s, now_s + max(1.0, 1.0 / rate_per_s))
-    emergency_until_s = min(row.emergency_until_s, now_s + EMERGENCY_S)
-    if ask.emergency:
-        emergency_until_s = now_s + EMERGENCY_S
-    yields = not ask.emergency and emergency_until_s > now_s
-    full_s = window_s(rate_per_s)
-    interval_s = full_s / max(1, math.floor(rate_per_s))
-    next_s = row.next_s
-    if next_s > now_s + AHEAD_S + SLICE_S + full_s:
-        next_s = now_s + full_s
-    ahead_s = next_s - now_s - (0.0 if yields else AHEAD_S)
-    if ahead_s > 0.0:
-        again_s = max(ahead_s, _BEHIND_EMERGENCY_S) if yields else ahead_s
-        told = Slice(now_s, 0.0, interval_s, 0, again_s, yields)
-    else:
-        begins_s = max(next_s, now_s)
-        given = 1 if yields else max(1, min(ask.wanted, math.floor(SLICE_S / interval_s)))
-        next_s = begins_s + given * interval_s
-        told = Slice(now_s, begins_s - now_s, interval_s, given, 0.0, yields)
-    return Row(next_s, rate_per_s, rate_until_s, emergency_until_s), told
 
 
 class Slots:

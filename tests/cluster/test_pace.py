@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.clock import SystemClock
 from orchestrator.policy.pacer import Pacer
-from orchestrator.policy.slices import Ask, Row, Slice, give, window_s
+from orchestrator.policy.slices import Ask, Slice, window_s
 from orchestrator.settings.secret import Secret
 from orchestrator.store.database import connect
 from orchestrator.store.pace import (
@@ -23,6 +23,7 @@ from orchestrator.store.pace import (
     SharedPace,
 )
 from orchestrator.store.rate_file import RateFile
+from tests.cluster.giving import Row, give
 from tests.postgres import PostgresServer, is_away
 
 SERVER = "https://cc.example.com/path"
@@ -45,7 +46,7 @@ offsets = st.one_of(st.floats(-0.5, 3.0), st.sampled_from([-math.inf, -3600.0, 0
     ask=st.builds(Ask, rates, st.booleans(), st.integers(1, 50)),
 )  # fmt: skip
 def test_the_law_in_sql_is_the_law(database: Secret, row: Row | None, ask: Ask) -> None:
-    """Any row and any question: the same answer and the same row as policy/slices.py has."""
+    """Any row and any question: the same answer and the same row as the model of it has."""
     with connect(database) as connection:
         connection.execute("DELETE FROM orchestrator.pace")
         if row is not None:

@@ -30,12 +30,13 @@ from orchestrator.engine.run import Environment
 from orchestrator.engine.stop import Alarm
 from orchestrator.errors import FencedError, StorageError
 from orchestrator.policy.leases import LEASE_S, Lease
-from orchestrator.policy.slices import Ask, Row, Slice, give
+from orchestrator.policy.slices import Ask, Slice
 from orchestrator.reports.summary import Ended
 from orchestrator.settings.secret import Secret
 from orchestrator.simulator.ledger import fullest_window
 from orchestrator.store.chunks import AFTER_FAILURE_S, Waiting
 from orchestrator.store.transfer import Part
+from tests.cluster.giving import Row, give
 from tests.fakes import RecordedEvents
 from tests.harness.arguments import Arguments
 from tests.virtual_time import VirtualTimeLoop

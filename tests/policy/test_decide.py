@@ -163,48 +163,6 @@ def test_only_one_state_spares_a_pause_its_put(action: Action, seen: Status | No
             assert decide_seen(action, History(), seen, evidence) == wanted
 
 
-def every_decision() -> list[tuple[Action, History, Status | None, Decision]]:
-    """Every history with every state now, decided."""
-    return [
-        (action, history, now, decide_seen(action, history, now, evidence))
-        for action, history, now, evidence in itertools.product(
-            Action, [*histories(), *(History(before=seen) for seen in SEEN)], SEEN,
-            (Evidence.LISTED, Evidence.READ),
-        )
-    ]  # fmt: skip
-
-
-def test_doubt_is_never_folded_into_failed() -> None:
-    """[S03] Sent, in doubt and not seen since: unknown, maybe ours, and a look is asked for."""
-    for _, history, now, decision in every_decision():
-        if history.doubted and not history.accepted and now is None:
-            allowed = {Outcome.NOT_FOUND} if history.last is Kind.NOT_FOUND else {Outcome.UNKNOWN}
-            assert decision.outcome in allowed, history
-
-
-def test_ours_is_only_what_was_accepted_or_in_doubt_and_at_its_target() -> None:
-    """Undo is exact: changed = yes needs an acceptance, or a doubt and the state to show for it."""
-    for action, history, now, decision in every_decision():
-        target = FROM_TO[action][1]
-        ours = history.accepted or (
-            history.doubted and now is target and history.before is not target
-        )
-        assert (decision.changed is Changed.YES) is ours, (action, history, now)
-
-
-def test_a_pause_is_never_claimed_of_what_is_seen_started() -> None:
-    """The product never says stopped of a campaign that it has just seen running."""
-    for action, history, now, decision in every_decision():
-        if action is Action.PAUSE and now is Status.STARTED:
-            assert decision.outcome not in SUCCESSES, history
-
-
-def test_only_an_undecided_campaign_asks_for_a_look() -> None:
-    """needs_state and unknown are the same thing."""
-    for _, history, now, decision in every_decision():
-        assert decision.needs_state is (decision.outcome is Outcome.UNKNOWN), (history, now)
-
-
 def test_every_outcome_has_its_place() -> None:
     """Success, not counted, or a failure: no outcome is two of them."""
     assert not SUCCESSES & NOT_COUNTED
@@ -255,15 +213,3 @@ def test_only_the_state_it_came_from_contradicts(action: Action) -> None:
     for history, now, outcome in itertools.product(histories(), SEEN, Outcome):
         if now is not FROM_TO[action][0]:
             assert not is_contradicted(action, history, outcome, now)
-
-
-@pytest.mark.parametrize("action", list(Action))
-def test_a_success_seen_undone_always_gets_another_look(action: Action) -> None:
-    """What counts as done, or was done before, is never taken away by one look alone."""
-    source = FROM_TO[action][0]
-    for history in histories():
-        outcome = decide_unseen(action, history).outcome
-        if outcome is NAMES[action][0]:
-            assert is_contradicted(action, history, outcome, source), history
-    untouched = NAMES[action][:2]
-    assert all(is_contradicted(action, History(), outcome, source) for outcome in untouched)

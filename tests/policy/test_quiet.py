@@ -62,39 +62,24 @@ def after(*passes: Pass, is_large: bool = False) -> QuietProof:
 UNBELIEVED = seen(11, complete=False, whole=False, whole_failed=True)
 
 PROOFS = [
-    # realistic
-    ((), False),
-    ((seen(0),), False),
-    ((seen(0), seen(5)), True),
     ((seen(0, lasted_s=2), seen(7)), True),
-    ((seen(0), seen(5), seen(35), seen(65)), True),
     # too close; the gap runs from the end of one to the start of the other
-    ((seen(0), seen(4.9)), False),
     ((seen(0, lasted_s=2), seen(6.9, lasted_s=9)), False),
-    ((seen(0), seen(4.9), seen(5)), True),
     # an incomplete one proves nothing
     ((seen(0, complete=False), seen(5)), False),
-    ((seen(0), seen(5, complete=False)), False),
     ((seen(0), seen(2, complete=False), seen(5)), True),
     # something started in between, whether or not the pass that shows it is complete
-    ((seen(0), seen(3, started=1), seen(5)), False),
     ((seen(0), seen(3, started=1, complete=False), seen(5)), False),
-    ((seen(0), seen(3, started=1), seen(5), seen(10)), True),
     # docs/spec/evidence.md, rule 1: it was quiet; then every listing is short, or fails
     ((seen(0), seen(5), seen(11, complete=False)), False),
-    ((seen(0), seen(5), seen(11, complete=False), seen(12, complete=False)), False),
     ((seen(0), seen(5), seen(11, complete=False), seen(12)), True),
-    ((seen(0), seen(5), seen(14, started=1)), False),
     ((seen(0), seen(5), seen(14, started=1), seen(15)), False),
     # docs/spec/evidence.md, rule 2: the filtered listing alone does not prove anything
-    ((seen(0, whole=False), seen(5, whole=False)), False),
     ((seen(0), seen(5, whole=False)), False),
     ((seen(0, whole=False), seen(5)), False),
     # … and refreshes what is proven by both
     ((seen(0), seen(5), seen(15, whole=False)), True),
-    ((seen(0), seen(5), seen(15, whole=False, complete=False)), False),
     # … but not while the unfiltered listing, when last read, was not to be believed
-    ((seen(0), seen(5), UNBELIEVED, seen(15, whole=False)), False),
     ((seen(0), seen(5), UNBELIEVED, seen(15, whole=False), seen(16, whole=False)), False),
     ((seen(0), seen(5), UNBELIEVED, seen(15), seen(16, whole=False)), True),
 ]
@@ -111,11 +96,8 @@ def test_quiet_is_two_clean_passes_a_gap_apart_and_a_clean_newest_one(
 LARGE = [
     # in a large VDN the first pass may do without the unfiltered listing, the second may not
     ((seen(0, whole=False), seen(5)), True),
-    ((seen(0, whole=False), seen(5, whole=False)), False),
     ((seen(0), seen(5, whole=False)), False),
-    ((seen(0, whole=False), seen(4), seen(9, whole=False)), False),
     ((seen(0, whole=False), seen(5, whole=False), seen(6)), True),
-    ((seen(0, whole=False), seen(5), seen(15, whole=False)), True),
     # its unfiltered listing is read now and then, and the report says when it was last complete
     ((seen(0, whole=False), seen(5), UNBELIEVED, seen(15, whole=False)), True),
 ]
@@ -127,28 +109,6 @@ def test_a_large_vdn_needs_both_listings_in_the_second_pass(
 ) -> None:
     """Over 20 pages: filtered, then both."""
     assert after(*passes, is_large=True).is_quiet(GAP_S) is quiet
-
-
-def test_something_sent_undoes_what_was_clean() -> None:
-    """A PUT between two clean passes, and one after them: the proof begins anew."""
-    proof = after(seen(0))
-    proof.disturb()
-    proof.take(seen(5))
-    found = [proof.is_quiet(GAP_S)]
-    proof.take(seen(10))
-    found.append(proof.is_quiet(GAP_S))
-    proof.disturb()
-    found.append(proof.is_quiet(GAP_S))
-
-    assert found == [False, True, False]
-
-
-def test_a_lag_that_shows_up_late_takes_the_proof_away() -> None:
-    """Two passes 6 s apart are enough for 5 s, and not for a lag of 8 s."""
-    proof = after(seen(0), seen(6))
-
-    assert proof.is_quiet(GAP_S)
-    assert not proof.is_quiet(8.0)
 
 
 @dataclass(frozen=True)
@@ -482,17 +442,6 @@ def waits(*effects: Effect) -> list[float]:
 def test_what_takes_no_effect_is_damped(effects: list[Effect], waits_s: list[float]) -> None:
     """[docs/spec/evidence.md, rule 10] Accepted without effect, for ever: 1,000 PUTs in 40 s."""
     assert waits(*effects) == waits_s
-
-
-def test_forty_seconds_of_acceptances_without_effect_are_at_most_eight_puts() -> None:
-    """[docs/spec/evidence.md, rule 10] Whoever sends as soon as it is due."""
-    tries, now_s, puts = Tries(), 0.0, 0
-    while now_s <= 40.0:
-        tries.note(Effect.ACCEPTED, now_s=now_s)
-        puts += 1
-        now_s = max(now_s, tries.due_s)
-
-    assert puts <= 8
 
 
 def test_an_old_listing_is_noted_until_the_next_put() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from email.utils import formatdate
-from itertools import product
 
 import pytest
 from hypothesis import given
@@ -71,27 +70,12 @@ def test_a_wait_is_never_negative_and_never_beyond_the_cap(
     assert 0 <= backoff_s(repeats=repeats, base_s=base_s, cap_s=cap_s, chance=chance) <= cap_s
 
 
-@given(repeats=st.integers(1, 1000), chance=CHANCES)
-def test_more_repeats_never_wait_less(repeats: int, chance: float) -> None:
-    """At equal chance the wait grows or stays [P36]."""
-    waits = [
-        backoff_s(repeats=n, base_s=0.2, cap_s=10, chance=chance) for n in (repeats, repeats + 1)
-    ]
-
-    assert waits == sorted(waits)
-
-
 @pytest.mark.parametrize(
     ("base_s", "cap_s", "chance"),
     [
         (float("nan"), 1.0, 0.5),
-        (-1.0, 1.0, 0.5),
-        (1.0, float("nan"), 0.5),
         (1.0, float("inf"), 0.5),
-        (1.0, -1.0, 0.5),
         (1.0, 1.0, 1.0),
-        (1.0, 1.0, -0.1),
-        (1.0, 1.0, float("nan")),
     ],
 )
 def test_numbers_that_cannot_bound_a_wait_are_refused(
@@ -113,30 +97,19 @@ def test_numbers_that_cannot_bound_a_wait_are_refused(
         ("0", 0.0),
         ("60", 60.0),
         ("120", 60.0),
-        # synthetic
+        # others
         ("007", 7.0),
         ("1000000000", 60.0),
-        ("9999999999", 60.0),
-        # pathological
         (None, None),
         ("", None),
         ("-1", None),
-        ("+7", None),
         ("1e9", None),
-        ("inf", None),
         ("nan", None),
         ("1.5", None),
-        (" 7", None),
-        ("7 ", None),
         ("7\n", None),
         ("7, 8", None),
-        ("0x10", None),
-        ("1_0", None),
         ("10000000000", None),
         ("\u0667", None),
-        ("\uff17", None),
-        ("\u00b2", None),
-        ("soon", None),
     ],
 )
 def test_seconds_are_plain_ascii_digits_clamped_to_a_minute(
@@ -151,28 +124,18 @@ def test_seconds_are_plain_ascii_digits_clamped_to_a_minute(
     [
         # realistic
         ("Thu, 02 Jan 2025 03:04:12 GMT", 7.0),
-        ("Thu, 02 Jan 2025 03:05:05 GMT", 60.0),
-        ("Thu, 02 Jan 2025 04:04:05 GMT", 60.0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 60.0),
         # past, or now
         ("Thu, 02 Jan 2025 03:04:05 GMT", None),
-        ("Thu, 02 Jan 2025 03:04:04 GMT", None),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", None),
         ("Mon, 01 Jan 0001 00:00:00 GMT", None),
         # no such moment
         ("Thu, 31 Feb 2026 03:04:12 GMT", None),
-        ("Thu, 00 Jan 2026 03:04:12 GMT", None),
-        ("Thu, 02 Jan 2026 24:00:00 GMT", None),
         ("Thu, 02 Jan 2026 03:04:60 GMT", None),
-        ("Thu, 02 Jan 0000 03:04:12 GMT", None),
         # other forms
         ("Thursday, 02-Jan-25 03:04:12 GMT", None),
         ("Thu Jan  2 03:04:12 2025", None),
         ("Thu, 02 Jan 2025 03:04:12 +0000", None),
-        ("Thu, 02 Jan 2025 03:04:12 UTC", None),
         ("thu, 02 jan 2025 03:04:12 gmt", None),
-        ("02 Jan 2025 03:04:12 GMT", None),
-        ("Thu, 2 Jan 2025 03:04:12 GMT", None),
         ("Thu, 02 Jan 2025 03:04:12 GMT\n", None),
         ("Thu, 02 Jan 2025 03:04:1\u0662 GMT", None),
         ("2025-01-02T03:04:12Z", None),
@@ -218,16 +181,11 @@ def test_every_date_is_read_to_the_second(ahead_s: int, server_s: int, skew_ms: 
 @pytest.mark.parametrize(
     ("offset_ms", "corrected_ms"),
     [
-        (1_200_000, 1_200_000),
-        (-1_200_000, -1_200_000),
         (5_000, 5_000),
         (-5_000, -5_000),
         (4_999, None),
         (-4_999, None),
-        (0, None),
         (86_400_000, 86_400_000),
-        (-86_400_000, -86_400_000),
-        (86_400_001, None),
         (-86_400_001, None),
     ],
 )
@@ -248,49 +206,30 @@ def test_an_unreadable_date_corrects_nothing(date: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "read_works", "tries_used"),
+    ("left", "is_open_or_probe", "read_works", "counts"),
     [
-        (3000, None, True),
-        (3000, False, True),
-        (5, None, True),
-        # the breaker cannot see five different ones: a read of the VDN decides
-        (4, True, True),
-        (4, False, False),
-        (4, None, False),
-        (1, True, True),
-        (1, False, False),
+        # a failing server would have five open the breaker
+        (5, False, None, True),
+        (3000, False, False, True),
+        # a probe's failure, or one while the breaker is open, is the server's
+        (5, True, True, False),
+        (3000, True, None, False),
+        # [issue 12] the breaker cannot see five different ones: a read of the VDN decides
+        (4, False, True, True),
+        (4, True, True, True),
+        (4, False, False, False),
+        (1, True, None, False),
     ],
 )
-def test_with_a_closed_breaker_a_failure_is_its_campaigns(
-    left: int, *, read_works: bool | None, tries_used: bool
+def test_a_failure_counts_where_it_is_its_campaigns_own(
+    left: int, *, is_open_or_probe: bool, read_works: bool | None, counts: bool
 ) -> None:
-    """A failing server would have five open it; with four left a read that works says the same."""
-    assert tries_used is counts_against_limit(
-        breaker_open=False, probe=False, left=left, read_works=read_works
-    )
-
-
-@pytest.mark.parametrize(("breaker_open", "probe"), [(True, False), (False, True), (True, True)])
-def test_an_outage_is_charged_to_nobody(*, breaker_open: bool, probe: bool) -> None:
-    """A probe's failure, or one while the breaker is open, is the server's while five are left."""
-    for left, read_works in product((5, 3000), (True, False, None)):
-        assert not counts_against_limit(
-            breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
-        )
-
-
-@pytest.mark.parametrize("breaker_open", [False, True])
-@pytest.mark.parametrize("probe", [False, True])
-@pytest.mark.parametrize("left", [1, 4])
-def test_one_stubborn_campaign_is_charged_whatever_the_breaker_does(
-    left: int, *, breaker_open: bool, probe: bool
-) -> None:
-    """[issue 12] 0200006 for ever beside one unknown id: reads work, so its attempts run out."""
-    for read_works in (True, False, None):
-        tries_used = counts_against_limit(
-            breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
-        )
-        assert tries_used is bool(read_works)
+    """The table of the function: an outage is charged to nobody, a stubborn campaign to itself."""
+    for breaker_open, probe in ((False, False), (False, True), (True, False)):
+        if (breaker_open or probe) is is_open_or_probe:
+            assert counts is counts_against_limit(
+                breaker_open=breaker_open, probe=probe, left=left, read_works=read_works
+            )
 
 
 # ------------------------------------------------------------------------------ the last waits

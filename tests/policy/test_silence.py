@@ -18,31 +18,6 @@ def begun(*refs: CampaignRef) -> Silence:
     return law
 
 
-def test_two_readings_of_none_in_a_row_make_a_campaign_silent() -> None:
-    """One 0 is not enough; after the second it is not asked again."""
-    law = begun(A, B)
-
-    law.note(A, 0)
-    after_one = law.due()
-    law.note(A, 0)
-
-    assert after_one == [A, B]
-    assert law.due() == [B]
-    assert not law.is_silent
-
-
-def test_a_call_between_two_readings_of_none_begins_anew() -> None:
-    """0, 1, 0: a call was being set up, so two more readings of 0 are needed."""
-    law = begun(A)
-
-    for number in (0, 1, 0):
-        law.note(A, number)
-    before = law.is_silent
-    law.note(A, 0)
-
-    assert (before, law.is_silent) == (False, True)
-
-
 def test_no_number_is_not_none() -> None:
     """0, no number, 0: the row is broken, and what is known of its calls stays what it was."""
     law = begun(A)

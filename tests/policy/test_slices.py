@@ -12,106 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.policy.pacer import GUARD_S, TICK_S
-from orchestrator.policy.slices import (
-    AHEAD_S,
-    EMERGENCY_S,
-    LATE_S,
-    SLICE_S,
-    Ask,
-    Row,
-    Slice,
-    Slots,
-    give,
-    window_s,
-)
+from orchestrator.policy.slices import LATE_S, SLICE_S, Ask, Slice, Slots, window_s
+from tests.cluster.giving import Row, give
 
 NOW_S = 1000.0
-INTERVAL_S = window_s(400) / 400
-URGENT = Row(NOW_S - 9, 400, NOW_S + 1, emergency_until_s=NOW_S + 0.1)
-
-
-def ask(wanted: int = 99, *, rate_per_s: float = 400, emergency: bool = False) -> Ask:
-    """A question."""
-    return Ask(rate_per_s, emergency, wanted)
-
-
-def told(row: Row | None, question: Ask | None = None) -> Slice:
-    """The answer at NOW_S."""
-    return give(row, question or ask(), now_s=NOW_S)[1]
-
-
-# -- the database's side --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("rate_per_s", "wanted", "expected"),
-    [
-        (400, 99, math.floor(SLICE_S / INTERVAL_S)),
-        (400, 3, 3),
-        (10, 99, 1),
-        (0.5, 99, 1),
-    ],
-)
-def test_a_slice_is_short(rate_per_s: float, wanted: int, expected: int) -> None:
-    """25 ms of the rate, or what is wanted, or one departure where that is longer."""
-    row, answer = give(Row(NOW_S - 5), ask(wanted, rate_per_s=rate_per_s), now_s=NOW_S)
-
-    assert (answer.given, answer.starts_in_s) == (expected, 0.0)
-    assert answer.interval_s == window_s(rate_per_s) / max(1, math.floor(rate_per_s))
-    assert row.next_s == NOW_S + expected * answer.interval_s
-
-
-def test_a_slice_begins_where_the_last_one_ends() -> None:
-    """Given ahead as far as AHEAD_S; who comes too early is told when to come again."""
-    soon, late = told(Row(NOW_S + AHEAD_S)), told(Row(NOW_S + AHEAD_S + 0.25))
-
-    assert soon.starts_in_s == pytest.approx(AHEAD_S)
-    assert late.given == 0
-    assert late.again_s == pytest.approx(0.25)
-
-
-def test_the_ceiling_is_the_highest_of_those_who_ask() -> None:
-    """For a second after its last question; then the others' own counts."""
-    high = Row(NOW_S - 5, 400, NOW_S + 0.5)
-    over = high._replace(rate_until_s=NOW_S)
-
-    row, answer = give(high, ask(rate_per_s=10), now_s=NOW_S)
-
-    assert (answer.interval_s, row.rate_until_s) == (INTERVAL_S, NOW_S + 0.5)
-    assert told(over, ask(rate_per_s=10)).interval_s == window_s(10) / 10
-    assert give(Row(0.0, 10, NOW_S + 9), ask(), now_s=NOW_S)[0].rate_until_s == NOW_S + 1
-
-
-def test_an_emergency_goes_first() -> None:
-    """A list gets one departure where nothing is given ahead, and else none; the emergency all."""
-    idle, busy = URGENT, URGENT._replace(next_s=NOW_S + 0.001)
-
-    assert (told(idle).given, told(idle).yields) == (1, True)
-    assert (told(busy).given, told(busy).again_s) == (0, 0.01)
-    assert told(URGENT._replace(next_s=NOW_S + 0.02)).again_s == pytest.approx(0.02)
-    row, answer = give(busy, ask(emergency=True), now_s=NOW_S)
-    assert (answer.given, answer.yields) == (math.floor(SLICE_S / INTERVAL_S), False)
-    assert row.emergency_until_s == NOW_S + EMERGENCY_S
-
-
-def test_what_the_database_has_forgotten_is_not_given_again() -> None:
-    """It crashed: what it gave before may leave for as long as that is good."""
-    row, answer = give(None, ask(), now_s=NOW_S)
-
-    assert (answer.given, row.next_s) == (0, NOW_S + window_s(400))
-
-
-def test_a_clock_that_went_back_costs_a_window() -> None:
-    """By an hour: not an hour's silence, and nothing at once; once, not again and again."""
-    ahead = Row(NOW_S + 3600, 400, NOW_S + 3600, NOW_S + 3600)
-    row, answer = give(ahead, ask(), now_s=NOW_S)
-    again, _ = give(row, ask(), now_s=NOW_S + 0.5)
-
-    assert (answer.given, row.next_s) == (0, NOW_S + window_s(400))
-    assert again.next_s == row.next_s
-    assert (row.rate_until_s, row.emergency_until_s) == (NOW_S + 1, NOW_S + EMERGENCY_S)
-
-
 # -- a worker's side ------------------------------------------------------------------------------
 
 
