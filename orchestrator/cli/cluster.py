@@ -92,7 +92,7 @@ def reach(settings: Settings, vdns: tuple[int, ...]) -> None:
     Raises:
         OrchestratorError: it cannot; it says how to stop what dials without the cluster.
     """
-    from orchestrator.engine.emergency_part import still_dialling  # noqa: PLC0415 - aiohttp
+    from orchestrator.engine.pausing_all import still_dialling  # noqa: PLC0415 - aiohttp
 
     try:
         url = database(settings)

@@ -14,9 +14,8 @@ from orchestrator.cluster.leading import Leader
 from orchestrator.cluster.part_work import Desk
 from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.engine.begin import check_wanted
-from orchestrator.engine.emergency_part import still_dialling
 from orchestrator.engine.options import FailureLimit
-from orchestrator.engine.pausing_all import never_confirmed
+from orchestrator.engine.pausing_all import never_confirmed, still_dialling
 from orchestrator.engine.results import make_report, result_of
 from orchestrator.errors import NotBegunError, OrchestratorError, StorageError
 from orchestrator.policy.decide import Outcome

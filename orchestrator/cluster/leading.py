@@ -14,7 +14,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from orchestrator.cluster.worker import Worker
-from orchestrator.engine.emergency_part import EmergencyPart
+from orchestrator.engine.pausing_all import Course, next_course
 from orchestrator.errors import NotBegunError, OrchestratorError
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.leases import Watch
@@ -61,14 +61,14 @@ class Leader(Worker):
         """
         super().__init__(url, settings, environment)
         self._confirm = confirm
-        self._part: EmergencyPart | None = None
+        self._course: Course | None = None
         #: it was given here, or we have worked on it
         self._is_ours = False
 
     @property
     def refusal(self) -> RefusedError | None:
         """Why the operator has not confirmed."""
-        return self._part.course.refusal if self._part else None
+        return self._course.refusal if self._course else None
 
     async def lead(self, run: int, run_id: str, *, ours_since_s: float | None) -> None:
         """Work on it until it is over, or follow whoever has it.
@@ -182,14 +182,11 @@ class Leader(Worker):
 
     def _emergency(
         self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
-    ) -> EmergencyPart:
+    ) -> Course:
         continued = held.part.epoch > 1
         self._is_ours = True
-        self._part = EmergencyPart(
-            settings,
-            environment,
-            journal,
-            continued=continued,
-            confirm=None if continued else self._confirm,
+        confirm = None if continued else self._confirm
+        self._course = next_course(
+            environment, settings, journal, confirm=confirm, continued=continued
         )
-        return self._part
+        return self._course

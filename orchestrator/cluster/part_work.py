@@ -15,7 +15,7 @@ import psycopg
 
 from orchestrator.engine.begin import with_server_of
 from orchestrator.engine.bulk import BulkPlan, look_only, run_bulk, verify_only
-from orchestrator.engine.emergency_part import EmergencyPart
+from orchestrator.engine.pausing_all import Course, next_course
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.run import Environment, RunSpec, work_on_record
 from orchestrator.engine.stop import Stopping
@@ -182,7 +182,7 @@ class PartWork:
     ) -> Ended:
         """Work on an emergency; nobody is asked anything by a worker."""
         try:
-            part = self._emergency(held, journal, settings, environment)
+            course = self._emergency(held, journal, settings, environment)
         except RefusedError as error:
             journal.close()
             await self._desk.do(end_run, held.part.run, Ended.KILLED, why=str(error))
@@ -192,16 +192,16 @@ class PartWork:
             self._environment.events.warning("cluster.emergency_taken", run_id=run_id)
         store = journal.start(keep_going=False)
         try:
-            return await part.work(store)
+            return await course.work_in_cluster(store)
         finally:
             await store.close()
 
     def _emergency(
         self, held: Held, journal: PostgresJournal, settings: Settings, environment: Environment
-    ) -> EmergencyPart:
+    ) -> Course:
         pace = replace(settings.pace, concurrency=journal.record().concurrency)
         settings = as_emergency(replace(settings, pace=pace))
-        return EmergencyPart(settings, environment, journal, continued=held.part.epoch > 1)
+        return next_course(environment, settings, journal, continued=held.part.epoch > 1)
 
     def _share(self, dispatcher: Dispatcher, held: Held) -> SharedPace:
         is_emergency = held.part.lo == EMERGENCY_LO

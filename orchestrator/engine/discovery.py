@@ -55,8 +55,7 @@ async def discover(emergency: Emergency, vdn: Vdn) -> None:
         take=take,
         enough=enough,
         backwards=True,
-        keep_started=True,
-        yields=True,
+        proves=True,
     )
     vdn.filtered_pages = max(1, seen.pages)
     if seen.problem:
@@ -116,8 +115,7 @@ async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False)
             vdn_id=vdn.vdn_id,
             status=0,
             take=reading.take,
-            keep_started=True,
-            yields=True,
+            proves=True,
         )
         vdn.pages = max(vdn.pages or 1, seen.pages_expected)
         vdn.proof.is_large = vdn.pages > LARGE_PAGES

@@ -7,7 +7,7 @@ time, the first one always alone.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.permits import Permit
@@ -17,17 +17,17 @@ from orchestrator.isales.listing import Listing, page_count
 from orchestrator.isales.pages import read_page
 from orchestrator.isales.requests import listing
 from orchestrator.isales.verdict import Kind, Repeat, Verdict
+from orchestrator.model import ObservedState
 from orchestrator.policy.plan import reads_are_cheaper
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Collection, Hashable
 
     from orchestrator.clock import Clock
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Dispatcher, Exchange
     from orchestrator.isales.answer import Answer
     from orchestrator.isales.requests import ApiRequest
-    from orchestrator.model import ObservedState
     from orchestrator.store import VdnCount
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter
@@ -106,16 +106,19 @@ async def try_read(dispatcher: Dispatcher, request: ApiRequest, *, key: Hashable
         raise StoppedError from None
 
 
+#: receives the rows of a page that are new in this pass, and when the page was sent for
+Take = Callable[[Sequence[ObservedState], float], Awaitable[None]]
+
+
 async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each page
     context: RunContext,
     *,
     vdn_id: int,
     status: int,
-    take: Callable[[Sequence[ObservedState], float], Awaitable[None]] | None = None,
+    take: Take | None = None,
     enough: Callable[[Listing], bool] | None = None,
     backwards: bool = False,
-    keep_started: bool = False,
-    yields: bool = False,
+    proves: bool = False,
 ) -> Listing:
     """Read a listing, page by page, handing on the rows that are new in this pass.
 
@@ -123,32 +126,74 @@ async def read_listing(  # noqa: PLR0913 - who asks says what he wants of each p
         context: the parts of the run.
         vdn_id: whose campaigns.
         status: the filter, 0 for all.
-        take: receives the new rows of each page, if anybody wants them, and when it was sent for.
+        take: receives the rows, if anybody wants them.
         enough: asked after the first page; True ends the pass there (it is then not complete).
         backwards: read the last page second, so that on a list that shrinks while it is read a
             campaign can only move towards pages that are still to come.
-        keep_started: the listing is asked for what is started when it is through.
-        yields: while a PUT waits, this listing gets a part of the rate only.
+        proves: an emergency asks: it is asked for what is started when it is through, and while a
+            PUT waits it gets a part of the rate only.
 
     Raises:
         StoppedError: the run is ending.
     """
-    blank = Listing(status=status, keeps_started=keep_started)
-    reading = _Reading(context, vdn_id, status, take, blank, yields)
-    seen = reading.seen
-    await reading.read(1)
+    seen = Listing(status=status, keeps_started=proves)
+    failed: list[int] = []
+
+    async def read(page: int) -> bool:
+        """Read one page; False: the listing is not to be believed.
+
+        A page that its own totalSize says exists and that is empty would else be asked for up to
+        the last of a huge number of pages.
+        """
+        request = listing(vdn_id, status=status, page=page)
+        exchange = await ask(context.dispatcher, request, key=("listing", vdn_id), yields=proves)
+        answer, verdict = exchange.answer, exchange.verdict
+        found = read_page(answer, vdn_id=vdn_id, asked_status=status, verdict=verdict)
+        if isinstance(found, Verdict):
+            failed.append(page)
+            seen.fail(f"page {page}: {found.reason}" if page > 1 else found.reason)
+            if found.kind is Kind.FORBIDDEN:
+                context.denied_listings.add(vdn_id)
+                context.events.warning("listing.denied", vdn_id=vdn_id, reason=found.reason)
+            return True
+        fresh = seen.add(found)
+        if take is not None:
+            await take(fresh, _sent_s(context.clock, answer))
+        if not found.rows and found.total_size and page <= page_count(found.total_size):
+            seen.fail(f"page {page} is empty, though totalSize is {found.total_size}")
+            return False
+        return True
+
+    await read(1)
     if enough is not None and enough(seen):
         seen.fail("only the first page was read")
         return seen
     pages = range(2, seen.pages_expected + 1)
     if backwards:
         for page in reversed(pages):
-            if not await reading.read(page):
+            if not await read(page):
                 break
     else:
-        await reading.read_abreast(pages)
+        await _read_abreast(read, pages, failed)
     seen.close()
     return seen
+
+
+async def _read_abreast(
+    read: Callable[[int], Awaitable[bool]], pages: range, failed: Collection[int]
+) -> None:
+    """Read pages a few at a time, until too many have failed."""
+    left = iter(pages)
+
+    async def reader() -> None:
+        for page in left:
+            if not await read(page) or len(failed) >= _PAGES_FAILED_MAX:
+                return
+
+    readers = [reader() for _ in range(min(_PAGES_ABREAST, len(pages)))]
+    for failure in await asyncio.gather(*readers, return_exceptions=True):
+        if failure is not None:
+            raise failure
 
 
 def few_of_many(count: VdnCount) -> Callable[[Listing], bool]:
@@ -161,75 +206,6 @@ def few_of_many(count: VdnCount) -> Callable[[Listing], bool]:
         )
 
     return enough
-
-
-@dataclass(slots=True)
-class _Reading:
-    """One pass over the pages of one listing."""
-
-    context: RunContext
-    vdn_id: int
-    status: int
-    take: Callable[[Sequence[ObservedState], float], Awaitable[None]] | None
-    seen: Listing
-    yields: bool
-    pages_failed: int = 0
-
-    async def read(self, page: int) -> bool:
-        """Read one page and hand on what is new on it; False: the listing is not to be believed.
-
-        A page that its own totalSize says exists and that is empty would else be asked for up to
-        the last of a huge number of pages.
-        """
-        exchange = await ask(
-            self.context.dispatcher,
-            listing(self.vdn_id, status=self.status, page=page),
-            key=("listing", self.vdn_id),
-            yields=self.yields,
-        )
-        found = read_page(
-            exchange.answer,
-            vdn_id=self.vdn_id,
-            asked_status=self.status,
-            verdict=exchange.verdict,
-        )
-        if isinstance(found, Verdict):
-            self._note_failed(page, found)
-            return True
-        fresh = self.seen.add(found)
-        if self.take is not None:
-            await self.take(fresh, _sent_s(self.context.clock, exchange.answer))
-        if not found.rows and found.total_size and page <= page_count(found.total_size):
-            self.seen.fail(f"page {page} is empty, though totalSize is {found.total_size}")
-            return False
-        return True
-
-    async def read_abreast(self, pages: range) -> None:
-        """Read pages a few at a time, until too many cannot be read."""
-        left = iter(pages)
-
-        async def reader() -> None:
-            for page in left:
-                if not await self.read(page) or self.pages_failed >= _PAGES_FAILED_MAX:
-                    return
-
-        called_off = False
-        try:
-            async with asyncio.TaskGroup() as readers:
-                for _ in range(min(_PAGES_ABREAST, len(pages))):
-                    readers.create_task(reader())
-        except* StoppedError:
-            called_off = True
-        if called_off:
-            # Told as one page alone would tell it: whoever reads a listing knows no groups.
-            raise StoppedError
-
-    def _note_failed(self, page: int, verdict: Verdict) -> None:
-        self.pages_failed += 1
-        self.seen.fail(f"page {page}: {verdict.reason}" if page > 1 else verdict.reason)
-        if verdict.kind is Kind.FORBIDDEN:
-            self.context.denied_listings.add(self.vdn_id)
-            self.context.events.warning("listing.denied", vdn_id=self.vdn_id, reason=verdict.reason)
 
 
 def _sent_s(clock: Clock, answer: Answer) -> float:

@@ -46,7 +46,7 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     try:
         whole = await read_whole(emergency, vdn) if wants_whole else None
         filtered = await read_listing(
-            context, vdn_id=vdn.vdn_id, status=Status.STARTED, keep_started=True, yields=True
+            context, vdn_id=vdn.vdn_id, status=Status.STARTED, proves=True
         )
     except StoppedError:
         _take_broken_off(emergency, vdn, whole, began_s, began_ms)

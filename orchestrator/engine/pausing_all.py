@@ -1,13 +1,15 @@
 """`pause-all` as a run: the question, the emergency, its proof and its record.
 
 Question and listing do not wait for each other. Without a disk the journal is in memory, the rows
-go to the fallback stream, and the exit code says so.
+go to the fallback stream, and the exit code says so. In a cluster one worker has all VDNs at a
+time, so there is one mind that knows which PUTs are pending; whoever takes it over does what
+`continue` does: it looks at what was left in doubt, and passes anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -17,11 +19,12 @@ from orchestrator.engine.emergency import Emergency
 from orchestrator.engine.emergency_place import open_unfinished, place
 from orchestrator.engine.hold import hold, hold_and_count
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
-from orchestrator.engine.run import RunSpec, follow_cluster, live
+from orchestrator.engine.run import RunSpec, follow_cluster, live, work_on_record
 from orchestrator.engine.vdns import Vdn
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError
-from orchestrator.reports.rows import RunKind
-from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
+from orchestrator.reports.rows import RunKind, Tally
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, exit_code, run_verdict
+from orchestrator.settings.load import STILL_DIALLING
 from orchestrator.store.registry import forget
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.silence import CallCounter
     from orchestrator.reports.summary import VdnProof
     from orchestrator.settings.load import Settings
-    from orchestrator.store import RunRecord
+    from orchestrator.store import Journal, RunRecord, Store
     from orchestrator.store.run_dir import RunDirectory
 
 
@@ -62,12 +65,13 @@ Confirm = Callable[[Findings], Awaitable[bool]]
 class Course:
     """One process of a pause-all, from its parts to its proof."""
 
-    settings: Settings
     environment: Environment
-    record: RunRecord
+    spec: RunSpec
+    #: asks the operator; None: confirmed already
     confirm: Confirm | None
     #: another process has had it before, and has told that it has begun
     continued: bool = False
+    record: RunRecord = field(init=False)
     emergency: Emergency | None = None
     #: of the calls in progress
     counter: CallCounter | None = None
@@ -76,6 +80,29 @@ class Course:
     #: tell people that it has begun, and that it is quiet
     _telling: list[asyncio.Task[None]] = field(default_factory=list)
     _is_announced: bool = False
+
+    def __post_init__(self) -> None:
+        self.record = self.spec.journal.record()
+
+    async def live(self) -> RunResult:
+        """Be this process, from its beginning to its report."""
+        return await live(self.environment, self.spec, self.work, before_report=self.conclude)
+
+    async def work_in_cluster(self, store: Store) -> Ended:
+        """Be this process, with verdict and exit code on record; returns why it ended.
+
+        Raises:
+            StorageError: they cannot be put on record.
+        """
+        from orchestrator.engine.results import read_facts  # noqa: PLC0415 - at the end
+
+        ended = await work_on_record(
+            self.environment, self.spec, store, self.work, before_report=self.conclude
+        )
+        facts = await store.read(lambda saved: read_facts(saved, None))
+        rows = Tally()  # the exit code of an emergency does not depend on them
+        await store.note(verdict=run_verdict(facts, rows).value, exit_code=exit_code(facts, rows))
+        return ended
 
     async def work(self, context: RunContext) -> None:
         vdns = {one: Vdn(one, context) for one in self.record.vdns}
@@ -129,10 +156,10 @@ class Course:
             self._announce_start()
             telling = self._announce_quiet(self.emergency.context)
             self._telling.append(asyncio.create_task(telling))
-        if self.settings.cms.base_url:
+        if self.spec.settings.cms.base_url:
             from orchestrator.engine.silence import CallCounter  # noqa: PLC0415 - few have it
 
-            self.counter = CallCounter(self.emergency, self.environment, self.settings)
+            self.counter = CallCounter(self.emergency, self.environment, self.spec.settings)
             await hold_and_count(self.emergency, self.record, self.counter, self._note_proof)
         elif self.record.hold_s:
             await hold(self.emergency, self.record)
@@ -170,7 +197,7 @@ class Course:
         vdns = emergency.vdns.values()
         while context.clock.now_s() < until_s and not all(vdn.is_told for vdn in vdns):
             await context.clock.sleep(_LOOK_EVERY_S)
-        findings = Findings(self.settings.server.title, self.record.vdns, emergency.findings)
+        findings = Findings(self.spec.settings.server.title, self.record.vdns, emergency.findings)
         unknown = [f"VDN {vdn.vdn_id}: not listed yet" for vdn in vdns if not vdn.is_told]
         emergency.findings += unknown
         if not unknown and not emergency.wanted.is_set():
@@ -239,7 +266,17 @@ async def pause_all(
     if options.run_dir is not None and not options.dry_run:
         unfinished = await open_unfinished(settings, options, environment)
         if unfinished is not None:
-            return await _take_up(unfinished, settings, options, environment, confirm)
+            from orchestrator.engine.continuing import continue_held  # noqa: PLC0415 - a circle
+
+            pace = settings.pace
+            again = ContinueOptions(pace.rate_per_s, pace.concurrency, options.deadline_s)
+            try:
+                # who would be asked about a new one is asked
+                return await continue_held(
+                    unfinished, settings, again, environment, confirm=confirm
+                )
+            finally:
+                unfinished.directory.release()
     directory, journal, problem = place(settings, options, environment, asks=asks)
     if journal.record().cluster:
         try:
@@ -247,17 +284,12 @@ async def pause_all(
         finally:
             if directory is not None:
                 directory.release()
-    course = Course(settings, environment, journal.record(), confirm)
     spec = RunSpec(
-        kind=RunKind.PAUSE_ALL,
-        settings=settings,
-        journal=journal,
-        directory=directory,
-        deadline_s=options.deadline_s,
-        storage_problem=problem,
+        RunKind.PAUSE_ALL, settings, journal, directory, options.deadline_s, storage_problem=problem
     )
+    course = Course(environment, spec, confirm)
     try:
-        result = await live(environment, spec, course.work, before_report=course.conclude)
+        result = await course.live()
         _refuse_unconfirmed(course, result, directory, environment)
     finally:
         if directory is not None:
@@ -281,31 +313,10 @@ def _refuse_unconfirmed(
     if directory is not None:
         directory.discard()
         with suppress(OrchestratorError):
-            forget(course.settings.state_dir, facts.run_id)
+            forget(course.spec.settings.state_dir, facts.run_id)
     if course.refusal is not None:
         raise course.refusal
     check_wanted(environment.stopping, otherwise="campaigns are still dialling")
-
-
-async def _take_up(
-    opened: Opened,
-    settings: Settings,
-    options: PauseAllOptions,
-    environment: Environment,
-    confirm: Confirm | None,
-) -> RunResult:
-    """Continue the unfinished run in --run-dir; who would be asked about a new one is asked."""
-    from orchestrator.engine.continuing import continue_held  # noqa: PLC0415 - a circle
-
-    again = ContinueOptions(
-        rate_per_s=settings.pace.rate_per_s,
-        concurrency=settings.pace.concurrency,
-        deadline_s=options.deadline_s,
-    )
-    try:
-        return await continue_held(opened, settings, again, environment, confirm=confirm)
-    finally:
-        opened.directory.release()
 
 
 async def continue_pause_all(
@@ -321,29 +332,66 @@ async def continue_pause_all(
     Raises:
         RefusedError: nobody has confirmed it, now or when it began.
     """
-    record = opened.record
-    if not record.may_change:
+    try:
+        course = next_course(environment, settings, opened.journal, opened.directory, confirm)
+    except RefusedError:
         opened.journal.close()
-        raise never_confirmed(record)
-    course = Course(settings, environment, record, confirm, continued=True)
-    spec = RunSpec(
-        kind=RunKind.PAUSE_ALL,
-        settings=settings,
-        journal=opened.journal,
-        directory=opened.directory,
-        deadline_s=options.deadline_s or EMERGENCY_DEADLINE_S,
-    )
-    result = await live(environment, spec, course.work, before_report=course.conclude)
+        raise
+    if options.deadline_s:
+        course.spec = course.spec._replace(deadline_s=options.deadline_s)
+    result = await course.live()
     if course.refusal is not None:  # the run stays, unfinished as it was
         raise course.refusal
     return result
 
 
+def next_course(  # noqa: PLR0913 - as a run's description
+    environment: Environment,
+    settings: Settings,
+    journal: Journal,
+    directory: RunDirectory | None = None,
+    confirm: Confirm | None = None,
+    *,
+    continued: bool = True,
+) -> Course:
+    """One more process of a pause-all that is on record; in a cluster it may be the first.
+
+    Args:
+        environment: the process; in a cluster it says when a request may leave.
+        settings: with the defaults of an emergency, the server and pace of the run.
+        journal: of the run; what else is kept of it is in `directory`, if anywhere.
+        directory: its place on the disk.
+        confirm: asks the operator; None: confirmed already.
+        continued: another process has had it before.
+
+    Raises:
+        RefusedError: nobody has confirmed it, and nobody can be asked.
+    """
+    record = journal.record()
+    if confirm is None and not record.may_change:
+        raise never_confirmed(record)
+    deadline_s = record.deadline_s or EMERGENCY_DEADLINE_S
+    spec = RunSpec(RunKind.PAUSE_ALL, settings, journal, directory, deadline_s)
+    return Course(environment, spec, confirm, continued=continued)
+
+
 def never_confirmed(record: RunRecord) -> RefusedError:
-    """Make the error for a run that nobody may go on with."""
-    vdns = " ".join(f"--vdn {one}" for one in record.vdns)
+    """The error for a run that nobody may go on with."""
     return RefusedError(
         f"run {record.run_id} was never confirmed: nobody had typed the VDN number."
         " Nothing was sent.",
-        advice=f"`orchestrator pause-all {vdns}` asks again",
+        advice=f"`orchestrator pause-all {_flags(record.vdns)}` asks again",
     )
+
+
+def still_dialling(error: OrchestratorError, vdns: Iterable[int]) -> OrchestratorError:
+    """The same error, of an emergency that has not begun: how it begins without the cluster."""
+    sentence = str(error).removesuffix("Nothing was sent.").rstrip(" .")
+    return type(error)(
+        f"{sentence}. {STILL_DIALLING}",
+        advice=f"`orchestrator pause-all {_flags(vdns)}` stops them now, without the cluster",
+    )
+
+
+def _flags(vdns: Iterable[int]) -> str:
+    return " ".join(f"--vdn {one}" for one in vdns)

@@ -124,7 +124,7 @@ NOT_PASTED: Mapping[str, str] = {
             "cluster/following: continue {}",
             "cluster/leading: stop {}",
             "cluster/leading: stop {} #2",
-            "engine/emergency_part: pause-all {}",
+            "engine/pausing_all: pause-all {} #2",
             "engine/undone: continue {}",
             "store/database: cluster init",
             "store/database: cluster init #2",
