@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.settings.secret import Secret
 from tests import postgres
+from tests.cluster.makers import env_of
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,15 @@ def own_server(_mortal: postgres.PostgresServer) -> postgres.PostgresServer:
 def database(server: postgres.PostgresServer) -> Secret:
     """An empty database with our tables."""
     return server.make_database()
+
+
+@pytest.fixture
+def env(server: postgres.PostgresServer) -> dict[str, str]:
+    """Where the cluster is, as `cluster init` leaves it."""
+    return env_of(server)
+
+
+@pytest.fixture
+def own_env(own_server: postgres.PostgresServer) -> dict[str, str]:
+    """Where a cluster is whose PostgreSQL may be killed."""
+    return env_of(own_server)

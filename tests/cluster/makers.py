@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from orchestrator.cluster.following import make_cluster
 from orchestrator.manifest.entry import ManifestLine
 from orchestrator.model import CampaignRef
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
@@ -16,10 +17,18 @@ from orchestrator.store import Intent, OutcomeRecord, PlanWriter, Standing, Stor
 from orchestrator.store.chunks import claim, end_lease, leases
 from orchestrator.store.postgres import add_run, open_part
 from orchestrator.store.transfer import Part
+from tests.postgres import PostgresServer
 from tests.store.journal_makers import line, run_record
 
 #: two chunks of VDN 1234, one of VDN 9, line by line in turn
 LINES = [line(1, 101), line(2, 201, vdn_id=9), line(3, 102), line(4, 103), line(5, 104)]
+
+
+def env_of(server: PostgresServer) -> dict[str, str]:
+    """A new cluster, as `cluster init` leaves it, for a command's environment."""
+    url = server.make_bare_database()
+    make_cluster(url)
+    return {"ORCHESTRATOR_DATABASE_URL": url.reveal()}
 
 
 def add(
@@ -74,3 +83,14 @@ def open_chunks(connection: psycopg.Connection[Any], run: int) -> int:
         (run,),
     ).fetchone() or (0,)
     return int(number)
+
+
+def broken(module: str, name: str) -> str:
+    """A program in which a function that this module calls has a bug."""
+    return f"""
+from {module} import __name__ as module
+import sys
+def odd(*_, **__):
+    raise RuntimeError("it is odd")
+vars(sys.modules[module])["{name}"] = odd
+"""

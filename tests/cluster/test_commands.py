@@ -9,24 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster.following import make_cluster
 from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.secret import Secret
 from orchestrator.simulator.faults import FORBIDDEN, FaultPlan, Outage, with_codes, with_http
 from orchestrator.store.database import connect
-from tests.cluster.makers import open_chunks
+from tests.cluster.makers import broken
 from tests.e2e.stage import SHORT_GAP, VDN, Stage, a_stage
 from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
-
-
-@pytest.fixture
-def env(server: PostgresServer) -> dict[str, str]:
-    """Where the cluster is, as `cluster init` leaves it."""
-    url = server.make_bare_database()
-    make_cluster(url)
-    return {"ORCHESTRATOR_DATABASE_URL": url.reveal()}
 
 
 def cluster_words(stage: Stage) -> tuple[str, ...]:
@@ -264,22 +255,6 @@ async def test_a_bug_of_a_worker_is_its_end(env: dict[str, str], tmp_path: Path)
         assert (followed.code, stage.outcomes()) == (0, {"paused": 10})
 
 
-async def test_a_bug_of_whoever_follows_loses_nothing(env: dict[str, str], tmp_path: Path) -> None:
-    """Exit 70; the cluster goes on, and `report` has all of it in the end."""
-    bug = broken("orchestrator.cluster.following", "outcomes")
-    async with a_stage(tmp_path, campaigns=10) as stage:
-        await stage.begin("worker", env=env)
-        followed = await stage.run(*cluster_words(stage), env=env, program=bug)
-        await stage.until(lambda: stage.running() == 0)
-        database = connect_to(env)
-        await stage.until(lambda: is_through(database))
-        done = await stage.run("report", "last", env=env)
-
-        assert followed.code == 70
-        assert "it is odd" in followed.err
-        assert (done.code, stage.outcomes(), stage.effects()) == (0, {"paused": 10}, 1)
-
-
 async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Path) -> None:
     """In the middle: its follower reports what was done, exit 130; `continue` does the rest."""
     async with a_stage(tmp_path, campaigns=60) as stage:
@@ -298,30 +273,19 @@ async def test_stop_ends_a_run_of_the_cluster(env: dict[str, str], tmp_path: Pat
 
 
 async def test_an_emergency_needs_no_database(tmp_path: Path) -> None:
-    """cluster.database_url names a machine that takes connections and says nothing."""
+    """A machine that takes connections and says nothing: quiet is proven, and it is said once."""
     held = list[asyncio.StreamWriter]()
     silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     env = {"ORCHESTRATOR_DATABASE_URL": f"postgresql://127.0.0.1:{port}/x"}
     async with silent, a_stage(tmp_path, campaigns=5) as stage:
-        ended = await stage.run(*stage.pause_all_words(), env=env)
+        ended = await stage.run(*stage.pause_all_words(), env=env, program=SHORT_GAP)
         for one in held:
             one.transport.abort()
         await asyncio.sleep(0)  # an aborted transport lets go of its socket in the next turn
 
-        assert ended.code == 0
-        assert stage.running() == 0
-
-
-def broken(module: str, name: str) -> str:
-    """A program in which a function that this module calls has a bug."""
-    return f"""
-from {module} import __name__ as module
-import sys
-def odd(*_, **__):
-    raise RuntimeError("it is odd")
-vars(sys.modules[module])["{name}"] = odd
-"""
+        assert (ended.code, stage.running()) == (0, 0)
+        assert ended.err.count("the rate is not shared with other runs") == 1
 
 
 def connect_to(env: dict[str, str]) -> Secret:
@@ -336,30 +300,12 @@ def has_chunks(database: Secret) -> bool:
     return found is not None and found[0] > 1
 
 
-def is_through(database: Secret) -> bool:
-    """Whether no chunk is open."""
-    with connect(database) as connection:
-        return open_chunks(connection, 1) == 0
-
-
-async def test_an_emergency_does_not_need_the_database(tmp_path: Path) -> None:
-    """Nobody listens where it should be: quiet is proven all the same, and it is said once."""
-    nowhere = {"ORCHESTRATOR_DATABASE_URL": "postgresql://t@127.0.0.1:1/x"}
-    async with a_stage(tmp_path, campaigns=20) as stage:
-        ended = await stage.run(*stage.pause_all_words(), env=nowhere, program=SHORT_GAP)
-
-        assert (ended.code, stage.running()) == (0, 0)
-        assert ended.err.count("the rate is not shared with other runs") == 1
-
-
 async def test_two_machines_that_restore_a_run_start_nothing_twice(
-    own_server: PostgresServer, tmp_path: Path
+    own_server: PostgresServer, own_env: dict[str, str], tmp_path: Path
 ) -> None:
     """Five by one, five others by the other, the rest by the first; nothing while it is away."""
-    here = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
-    there = {**here, "ORCHESTRATOR_STATE_DIR": str(tmp_path / "there")}
+    here, there = own_env, {**own_env, "ORCHESTRATOR_STATE_DIR": str(tmp_path / "there")}
     async with a_stage(tmp_path, campaigns=20) as stage:
-        await stage.run("cluster", "init", env=here)
         await stage.begin("worker", env=here)
         await stage.run(*cluster_words(stage), env=here)
         run_id = str(stage.summary()["run_id"])

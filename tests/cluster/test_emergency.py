@@ -25,12 +25,6 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 OTHER = 9
 
 
-@pytest.fixture
-def env(server: PostgresServer) -> dict[str, str]:
-    """Where the cluster is."""
-    return {"ORCHESTRATOR_DATABASE_URL": server.make_bare_database().reveal()}
-
-
 @asynccontextmanager
 async def a_stage(
     folder: Path, env: dict[str, str], *, campaigns: int, workers: int
@@ -42,8 +36,6 @@ async def a_stage(
     async with simulator:
         stage = Stage(folder, simulator)
         try:
-            made = await stage.run("cluster", "init", env=env)
-            assert made.code == 0, made.err
             for number in range(workers):
                 await a_worker(stage, env, number)
             yield stage
@@ -70,6 +62,20 @@ async def a_worker(stage: Stage, env: dict[str, str], number: int) -> Child:
 def words(stage: Stage, *more: str) -> tuple[str, ...]:
     """`pause-all --cluster` of both VDNs."""
     return stage.pause_all_words("--vdn", str(OTHER), "--cluster", *more)
+
+
+async def midway(stage: Stage, env: dict[str, str]) -> Child:
+    """An emergency that was given, in the middle of it."""
+    given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
+    await stage.until_puts(20)
+    return given
+
+
+async def killed(child: Child) -> Child:
+    """Kill -9."""
+    child.send(signal.SIGKILL)
+    await child.ended()
+    return child
 
 
 def holder_of(env: dict[str, str]) -> str:
@@ -127,10 +133,7 @@ async def test_whoever_gave_it_and_who_went_on_may_both_be_killed(
 ) -> None:
     """Kill -9 twice, each in the middle: another goes on; nothing is paused twice."""
     async with a_stage(tmp_path, env, campaigns=60, workers=2) as stage:
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
-        given.send(signal.SIGKILL)
-        await given.ended()
+        given = await killed(await midway(stage, env))
         second = await until_taken_over(stage, env, given)
         await stage.until_puts(60)
         second.send(signal.SIGKILL)
@@ -149,18 +152,12 @@ async def test_whoever_gave_it_and_who_went_on_may_both_be_killed(
 async def test_workers_of_another_server_leave_it_to_those_of_its_own(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    """Three of another server and one of ours, kill -9 where it was given: taken over all the same.
-
-    Without more it went from one of the three to the next.
-    """
+    """Three of another server, one of ours, kill -9 where it was given: taken over all the same."""
     other = env | {"ORCHESTRATOR_BASE_URL": "https://other.example:28080"}
     async with a_stage(tmp_path, env, campaigns=30, workers=1) as stage:
         for number in range(1, 4):
             await a_worker(stage, other, number)
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
-        given.send(signal.SIGKILL)
-        await given.ended()
+        await killed(await midway(stage, env))
         await stage.until(lambda: stage.running() == 0)
         followed = await stage.run("continue", str(stage.run_dir), env=env, program=SHORT_GAP)
 
@@ -170,10 +167,7 @@ async def test_workers_of_another_server_leave_it_to_those_of_its_own(
 async def test_a_worker_that_is_full_of_lists_takes_it_over_all_the_same(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    """The one worker has chunks of a list at work and more wait: it takes the emergency too.
-
-    The list is done as well.
-    """
+    """It has chunks of a list at work and more wait; the list is done as well."""
     async with a_stage(tmp_path, env, campaigns=20, workers=1) as stage:
         world = stage.simulator.world
         lists = range(1, 7)
@@ -189,8 +183,7 @@ async def test_a_worker_that_is_full_of_lists_takes_it_over_all_the_same(
         await stage.until_puts(5)
         given = await stage.begin(*words(stage, "--rate", "10"), env=env, program=SHORT_GAP)
         await stage.until(lambda: stopped(stage) > 0)
-        given.send(signal.SIGKILL)
-        await given.ended()
+        await killed(given)
         await until_taken_over(stage, env, given)
         await stage.until(lambda: stopped(stage) == 40)
         done = await submitted.ended()
@@ -203,23 +196,12 @@ def stopped(stage: Stage) -> int:
     return sum(ref.vdn_id in (VDN, OTHER) for ref in stage.simulator.ledger.effects)
 
 
-async def test_it_waits_for_no_worker(env: dict[str, str], tmp_path: Path) -> None:
-    """There is none, and there never was: as quick and as quiet as on one machine."""
-    async with a_stage(tmp_path, env, campaigns=10, workers=0) as stage:
-        ended = await stage.run(*words(stage), env=env, program=SHORT_GAP)
-
-        assert (ended.code, stage.running(), stage.outcomes()) == (0, 0, {"paused": 20})
-
-
 async def test_without_any_worker_continue_goes_on_after_a_kill(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     """Kill -9 to the only process, from another machine `continue`: it takes it over itself."""
     async with a_stage(tmp_path, env, campaigns=30, workers=0) as stage:
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
-        given.send(signal.SIGKILL)
-        await given.ended()
+        await killed(await midway(stage, env))
         there = env | {"ORCHESTRATOR_STATE_DIR": str(tmp_path / "elsewhere")}
         early = await stage.run("restore", "last", "--yes", env=there)
         done = await stage.run("continue", "last", env=there, program=SHORT_GAP)
@@ -253,8 +235,7 @@ async def test_ctrl_c_of_who_only_follows_stops_nothing(
 async def test_ctrl_c_ends_it_for_all(env: dict[str, str], tmp_path: Path) -> None:
     """SIGINT while a worker stands by: exit 130, no worker goes on; `continue` does."""
     async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
+        given = await midway(stage, env)
         given.send(signal.SIGINT)
         ended = await given.ended()
         left, holder = stage.running(), holder_of(env)
@@ -288,8 +269,7 @@ async def test_a_machine_that_stands_still_is_passed_over_and_follows(
 ) -> None:
     """SIGSTOP for longer than its lease: a worker has it; awake again it sends nothing, reports."""
     async with a_stage(tmp_path, env, campaigns=60, workers=1) as stage:
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
+        given = await midway(stage, env)
         given.send(signal.SIGSTOP)
         await until_taken_over(stage, env, given)
         given.send(signal.SIGCONT)
@@ -301,30 +281,12 @@ async def test_a_machine_that_stands_still_is_passed_over_and_follows(
         assert "going on with run" in (tmp_path / "worker-0.log").read_text("utf-8")
 
 
-async def test_postgresql_may_be_away_for_a_while(
-    own_server: PostgresServer, tmp_path: Path
-) -> None:
-    """It crashes for 3 s: nothing leaves meanwhile, then it is stopped and proven as ever."""
-    env = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
-    async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
-        own_server.stop()
-        await stage.until(lambda: True)
-        own_server.start()
-        ended = await given.ended()
-
-        assert (ended.code, stage.running(), stage.effects()) == (0, 0, 1), ended.err
-
-
 async def test_ctrl_c_while_postgresql_is_away_says_that_a_worker_may_go_on(
-    own_server: PostgresServer, tmp_path: Path
+    own_server: PostgresServer, own_env: dict[str, str], tmp_path: Path
 ) -> None:
     """It ends with 130 and says how to end the stop; it is as it says: a worker goes on."""
-    env = {"ORCHESTRATOR_DATABASE_URL": own_server.make_bare_database().reveal()}
-    async with a_stage(tmp_path, env, campaigns=40, workers=1) as stage:
-        given = await stage.begin(*words(stage, "--rate", "20"), env=env, program=SHORT_GAP)
-        await stage.until_puts(20)
+    async with a_stage(tmp_path, own_env, campaigns=40, workers=1) as stage:
+        given = await midway(stage, own_env)
         own_server.stop()
         given.send(signal.SIGINT)
         ended = await given.ended()
@@ -349,10 +311,10 @@ async def test_a_dry_run_needs_no_cluster(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("database", ["postgresql://t@127.0.0.1:1/x", "", "no tables"])
 async def test_without_a_database_it_says_how_to_stop_all_the_same(
-    database: str, env: dict[str, str], tmp_path: Path
+    database: str, server: PostgresServer, tmp_path: Path
 ) -> None:
     """Nobody listens, none is set, it was never made: nothing is sent, and what works is named."""
-    url = env["ORCHESTRATOR_DATABASE_URL"] if database == "no tables" else database
+    url = server.make_bare_database().reveal() if database == "no tables" else database
     simulator = Simulator(World({VDN: [Campaign(1)]}))
     async with simulator:
         stage = Stage(tmp_path, simulator)

@@ -28,8 +28,7 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
-from orchestrator.store.chunks import claim, end_lease, hand_back, leases
-from orchestrator.store.cluster_runs import end_run
+from orchestrator.store.chunks import end_lease, leases
 from orchestrator.store.database import connect
 from orchestrator.store.registry import known_runs
 from orchestrator.store.transfer import EMERGENCY_LO, TABLES_OF_RUN
@@ -193,32 +192,6 @@ async def test_who_is_asked_for_too_long_with_a_sleeping_machine_asks_again(plac
 
         assert "pause-all --vdn 1234" in caught.value.advice
         assert here.is_untouched()
-
-
-async def test_what_another_has_taken_is_no_bug_and_is_followed(place: Maker) -> None:
-    """In the middle: the engine here ends, the run goes on there, its end is told here."""
-    async with place(campaigns=100) as here:
-
-        async def take() -> None:
-            while sum(here.simulator.ledger.effects.values()) < 20:  # noqa: ASYNC110 - the server
-                await asyncio.sleep(0.01)
-            with connect(here.url) as connection:
-                [lease] = leases(connection, limit=1)
-                end_lease(connection, lease)
-                part = claim(connection, lease.run, lease.lo, holder="another")
-                assert part is not None
-                await asyncio.sleep(2.0)
-                effects = sum(here.simulator.ledger.effects.values())
-                await asyncio.sleep(1.0)
-                assert sum(here.simulator.ledger.effects.values()) == effects
-                end_run(connection, lease.run, Ended.DEADLINE, why="the deadline is over")
-                hand_back(connection, part, holder="another")
-
-        result, _ = await asyncio.gather(here.stop_all(None), take())
-
-        assert (result.exit_code, result.verdict) == (6, "not_proven")
-        assert "run.bug" not in here.log.getvalue()
-        assert result.counts["paused"] >= 20
 
 
 async def test_quiet_stays_quiet_when_its_hold_is_broken_off(place: Maker) -> None:

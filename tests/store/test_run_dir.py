@@ -48,32 +48,23 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_run_directory_is_ours_alone(tmp_path: Path, umask: int) -> None:
-    """[Z13] 0700 all the way down, whatever the umask; its files 0600."""
-    before = os.umask(umask)
-    try:
-        made = make_run_directory(tmp_path / "state" / "runs" / ID)
-    finally:
-        os.umask(before)
-
-    assert [mode(made.path), mode(made.path.parent), mode(made.path.parent.parent)] == [0o700] * 3
-    assert file_mode(made.path) == 0o600
-
-
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_setgid_state_directory_shares_its_runs(tmp_path: Path, umask: int) -> None:
-    """[Z13] An operator's colleagues can continue the run: 2770 all the way down, files 0660."""
+@pytest.mark.parametrize(("shared", "wanted"), [(False, 0o700), (True, 0o2770)])
+def test_a_run_directory_is_ours_alone_or_the_groups(
+    tmp_path: Path, umask: int, wanted: int, *, shared: bool
+) -> None:
+    """[Z13] 0700 all the way down, or 2770 below a setgid state directory, whatever the umask."""
     state = tmp_path / "state"
-    state.mkdir()
-    state.chmod(0o2770)
+    if shared:
+        state.mkdir()
+        state.chmod(0o2770)
     before = os.umask(umask)
     try:
         made = make_run_directory(state / "runs" / ID)
     finally:
         os.umask(before)
 
-    assert [mode(made.path), mode(made.path.parent)] == [0o2770] * 2
-    assert file_mode(made.path) == 0o660
+    assert [mode(one) for one in (made.path, made.path.parent, state)] == [wanted] * 3
+    assert file_mode(made.path) == (0o660 if shared else 0o600)
 
 
 LEFTOVERS = [
@@ -133,22 +124,17 @@ def test_what_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def test_a_run_that_never_began_leaves_nothing(run: RunDirectory) -> None:
-    """Its own leftovers go, and with them the directory."""
+    """Its own leftovers go, and with them the directory, unless somebody's file is in it."""
     for name in LEFTOVERS:
         (run.path / name).touch()
 
+    (run.path / "notes.txt").touch()
+    run.remove_if_empty()
+    assert [one.name for one in run.path.iterdir()] == ["notes.txt"]
+    (run.path / "notes.txt").unlink()
     run.remove_if_empty()
 
     assert not run.path.exists()
-
-
-def test_what_is_not_ours_stays(run: RunDirectory) -> None:
-    """A journal or somebody's notes keep the directory in place."""
-    run.journal.touch()
-
-    run.remove_if_empty()
-
-    assert run.has_journal
 
 
 # -- holding ------------------------------------------------------------------------------------
@@ -204,15 +190,17 @@ def test_deleting_its_files_does_not_free_a_run(run: RunDirectory) -> None:
     run.release()
 
 
-def test_a_directory_that_was_replaced_is_not_taken(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_directory_that_went_away_is_not_taken(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, *, replaced: bool
 ) -> None:
-    """[X03] Locked was the old one; in the new one somebody else may be at work."""
+    """[X03] Locked was the old one; where a new one is, somebody else may be at work."""
     lock = run_directory.take_lock
 
     def lock_too_late(descriptor: int) -> bool:
         run.path.rename(run.path.with_name("aside"))
-        run.path.mkdir()
+        if replaced:
+            run.path.mkdir()
         return lock(descriptor)
 
     monkeypatch.setattr(run_directory, "take_lock", lock_too_late)
@@ -221,22 +209,6 @@ def test_a_directory_that_was_replaced_is_not_taken(
         hold(run)
 
     assert not RunDirectory(run.path).is_live
-
-
-def test_a_directory_that_went_away_is_not_taken(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """[X03] Locked, and deleted in the same instant."""
-    lock = run_directory.take_lock
-
-    def lock_too_late(descriptor: int) -> bool:
-        run.path.rmdir()
-        return lock(descriptor)
-
-    monkeypatch.setattr(run_directory, "take_lock", lock_too_late)
-
-    with pytest.raises(StorageError, match="replaced"):
-        hold(run)
 
 
 def test_a_missing_directory_cannot_be_held(tmp_path: Path) -> None:
@@ -296,18 +268,23 @@ def test_the_lock_is_not_inherited_by_a_command_we_start(run: RunDirectory) -> N
 
 @pytest.mark.parametrize(
     "told",
-    ["", "{", "[]", "7", '{"pid": "x", "host": "h", "since": "s"}', '{"pid": 1}', "\ud800"],
+    [
+        "a pipe",
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"pid": "x", "host": "h", "since": "s"}',
+        '{"pid": 1}',
+        "\ud800",
+    ],
 )
 def test_a_word_that_cannot_be_read_is_no_holder(run: RunDirectory, told: str) -> None:
     """What stands beside the lock is for people; it never breaks anything."""
-    (run.path / "holder.json").write_text(told, "utf-8", "surrogatepass")
-
-    assert run.holder() is None
-
-
-def test_a_pipe_in_the_place_of_the_holders_word_is_not_waited_for(run: RunDirectory) -> None:
-    """Whoever reads a pipe waits for its writer; every page of a live run reads this."""
-    os.mkfifo(run.path / "holder.json")
+    if told == "a pipe":  # whoever reads one waits for its writer
+        os.mkfifo(run.path / "holder.json")
+    else:
+        (run.path / "holder.json").write_text(told, "utf-8", "surrogatepass")
 
     assert run.holder() is None
 
@@ -409,9 +386,17 @@ def mounts(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("place", "kind"), PLACES)
-def test_the_file_system_of_a_place(tmp_path: Path, mounts: Path, place: str, kind: str) -> None:
-    """The longest mount point that holds it, the later one of two; it need not exist yet."""
+def test_a_network_file_system_is_refused(
+    tmp_path: Path, mounts: Path, place: str, kind: str
+) -> None:
+    """[X04] The longest mount point that holds it, the later of two; where two hosts are, exit 2."""
     assert file_system_of(tmp_path / place, mounts=mounts) == kind
+    if kind in {"ext4", "xfs", "tmpfs"}:
+        refuse_network_file_system(tmp_path / place, mounts=mounts)
+        return
+    with pytest.raises(SettingsError, match=rf"network file system \({kind}\)") as told:
+        refuse_network_file_system(tmp_path / place, mounts=mounts)
+    assert (told.value.key, told.value.exit_code) == ("state.dir", 2)
 
 
 def test_a_link_is_followed_to_its_file_system(tmp_path: Path, mounts: Path) -> None:
@@ -420,20 +405,6 @@ def test_a_link_is_followed_to_its_file_system(tmp_path: Path, mounts: Path) -> 
     (tmp_path / "link").symlink_to(tmp_path / "nfs")
 
     assert file_system_of(tmp_path / "link" / "runs", mounts=mounts) == "nfs4"
-
-
-@pytest.mark.parametrize(("place", "kind"), PLACES)
-def test_a_network_file_system_is_refused(
-    tmp_path: Path, mounts: Path, place: str, kind: str
-) -> None:
-    """[X04] Two hosts could hold one run at once there: exit 2, before anything is made."""
-    if kind in {"ext4", "xfs", "tmpfs"}:
-        refuse_network_file_system(tmp_path / place, mounts=mounts)
-        return
-    with pytest.raises(SettingsError, match=rf"network file system \({kind}\)") as told:
-        refuse_network_file_system(tmp_path / place, mounts=mounts)
-
-    assert (told.value.key, told.value.exit_code) == ("state.dir", 2)
 
 
 def test_where_nobody_can_tell_a_place_is_allowed(tmp_path: Path) -> None:

@@ -133,35 +133,27 @@ def test_a_whole_journal_is_opened(whole: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_flipped_bit_is_refused_or_harmless(whole: Path, seed: int) -> None:
-    """[P23] Anywhere in the file: refused, or exactly the true rows; never other rows."""
+def flipped(raw: bytes, place: int, bit: int) -> bytes:
+    """The same bytes but for one bit."""
+    return raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :]
+
+
+def test_a_flipped_bit_is_refused_or_harmless(whole: Path) -> None:
+    """[P23][P25] In header, names of tables, rows: refused, or the true rows; never others."""
     true_rows = reopened(whole)
     assert true_rows is not None
     raw = whole.read_bytes()
     used = [place for place, byte in enumerate(raw) if byte]
-    chance = random.Random(seed)
+    chance = random.Random(1)
+    flips = [(place, bit) for place in [*range(112), *range(1_000, 4_096, 17)] for bit in (0, 3, 7)]
+    flips += [(chance.choice(used), chance.randrange(8)) for _ in range(FLIPS)]
     refused = 0
-    for _ in range(FLIPS):
-        place = chance.choice(used) if chance.random() < 0.8 else chance.randrange(len(raw))
-        bit = 1 << chance.randrange(8)
-        whole.write_bytes(raw[:place] + bytes([raw[place] ^ bit]) + raw[place + 1 :])
-
+    for place, bit in flips:
+        whole.write_bytes(flipped(raw, place, bit))
         rows = reopened(whole)
-
         refused += rows is None
         assert rows in (None, true_rows), f"byte {place}, bit {bit}"
     assert refused > FLIPS // 2
-
-
-def test_every_flip_in_the_first_page_is_refused_or_harmless(whole: Path) -> None:
-    """[P23][P25] The header and the texts of the tables: format, encoding, versions, names."""
-    true_rows = reopened(whole)
-    raw = whole.read_bytes()
-    for place in [*range(112), *range(1_000, 4_096, 17)]:
-        for bit in (0, 3, 7):
-            whole.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :])
-            assert reopened(whole) in (None, true_rows), f"byte {place}, bit {bit}"
 
 
 def test_a_shortened_journal_is_refused(whole: Path) -> None:
@@ -199,70 +191,45 @@ def torn(tmp_path: Path) -> tuple[Path, bytes, list[dict[str, list[Any]]]]:
     return path, log, states
 
 
-def leave(path: Path, log: bytes) -> None:
-    """Let a journal have this log, as a killed process leaves it."""
+def left(path: Path, log: bytes) -> dict[str, list[Any]] | None:
+    """What is read of a journal with this log, as a killed process leaves it."""
     path.with_name("journal.db-shm").unlink(missing_ok=True)
     path.with_name("journal.db-wal").write_bytes(log)
+    return reopened(path)
 
 
-def test_a_torn_log_gives_a_prefix(torn: tuple[Path, bytes, list[Any]], tmp_path: Path) -> None:
-    """[P05] Cut at any byte: some commits, whole and in order, and no half of one."""
+def test_a_torn_log_gives_a_prefix(torn: tuple[Path, bytes, list[Any]]) -> None:
+    """[P05][P24] Cut anywhere: some commits, whole and in order; garbage behind them is none."""
     path, log, states = torn
     raw = path.read_bytes()
     chance = random.Random(6)
     seen = set()
     for size in [0, 31, 32, len(log) - 1, *(chance.randrange(len(log)) for _ in range(TAILS))]:
         path.write_bytes(raw)
-        leave(path, log[:size])
-
-        rows = reopened(path)
-
+        rows = left(path, log[:size])
         assert rows in states, size
         seen.add(states.index(rows))
-    path.write_bytes(raw)
-    leave(path, log)
-    assert reopened(path) == states[-1]
     assert len(seen) > 5
+    for tail in (b"", b"\0" * 5_000, b"\xff" * 123, chance.randbytes(9_000)):
+        path.write_bytes(raw)
+        assert left(path, log + tail) == states[-1]
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 5_000, b"\xff" * 123, random.Random(7).randbytes(9_000)])
-def test_garbage_after_the_log_is_no_commit(
-    torn: tuple[Path, bytes, list[Any]], tail: bytes
+def test_a_flipped_bit_in_the_log_or_beside_it_gives_a_prefix(
+    torn: tuple[Path, bytes, list[Any]],
 ) -> None:
-    """[P24] What a crash of the machine leaves behind the last commit."""
-    path, log, states = torn
-    leave(path, log + tail)
-
-    assert reopened(path) == states[-1]
-
-
-def test_a_flipped_bit_in_the_log_gives_a_prefix(torn: tuple[Path, bytes, list[Any]]) -> None:
-    """[P23][P24] SQLite's own checksums end the log there; never other rows."""
+    """[P23][P24] SQLite's checksums end the log there; a damaged file forgets no log."""
     path, log, states = torn
     raw = path.read_bytes()
     chance = random.Random(8)
+    used = [place for place, byte in enumerate(raw) if byte]
     for place in [*range(32), *(chance.randrange(len(log)) for _ in range(TAILS))]:
         path.write_bytes(raw)
-        bit = 1 << chance.randrange(8)
-        leave(path, log[:place] + bytes([log[place] ^ bit]) + log[place + 1 :])
-
-        assert reopened(path) in [None, *states], f"byte {place}, bit {bit}"
-
-
-def test_a_flipped_bit_beside_a_log_is_refused_or_harmless(
-    torn: tuple[Path, bytes, list[Any]],
-) -> None:
-    """[P23] A damaged file must not make SQLite forget that there is a log."""
-    path, log, states = torn
-    raw = path.read_bytes()
-    chance = random.Random(9)
-    used = [place for place, byte in enumerate(raw) if byte]
+        rows = left(path, flipped(log, place, chance.randrange(8)))
+        assert rows in [None, *states], f"byte {place} of the log"
     for place in [*range(100), *chance.sample(used, TAILS)]:
-        bit = 1 << chance.randrange(8)
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ bit]) + raw[place + 1 :])
-        leave(path, log)
-
-        assert reopened(path) in (None, states[-1]), f"byte {place}, bit {bit}"
+        path.write_bytes(flipped(raw, place, chance.randrange(8)))
+        assert left(path, log) in (None, states[-1]), f"byte {place}"
 
 
 # -- not ours -----------------------------------------------------------------------------------
@@ -283,24 +250,25 @@ def test_another_version_is_refused_and_both_are_named(whole: Path, version: int
     assert told.value.exit_code == 2
 
 
-def test_another_database_is_refused(tmp_path: Path) -> None:
-    """A SQLite file that is not a journal, and an empty file."""
+def _another_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE songs (name)")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _another_database,
+        Path.touch,
+        lambda path: path.write_bytes(b"vdn_id,campaign_id\n1,2\n" * 100),
+        lambda path: path.write_bytes(b"\0" * 8_192),
+    ],
+    ids=["another database", "an empty file", "a list", "zeros"],
+)
+def test_another_file_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """Whatever stands under the name of a journal and is none."""
     path = tmp_path / "journal.db"
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE songs (name)")
-    connection.close()
-    (tmp_path / "empty.db").touch()
-
-    for one in (path, tmp_path / "empty.db"):
-        with pytest.raises(JournalMismatchError, match="is not a journal"):
-            connect(one)
-
-
-@pytest.mark.parametrize("content", [b"vdn_id,campaign_id\n1,2\n" * 100, b"\0" * 8_192])
-def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    """A list under the name of a journal; zeros where a journal was."""
-    path = tmp_path / "journal.db"
-    path.write_bytes(content)
+    make(path)
 
     with pytest.raises((StorageError, JournalMismatchError), match=r"journal\.db"):
         connect(path)
@@ -349,13 +317,6 @@ def test_a_journal_that_does_not_say_what_its_run_is_is_refused(
 
 
 # -- read back before the end --------------------------------------------------------------------
-
-
-def test_a_journal_as_it_was_written_is_found_whole(tmp_path: Path) -> None:
-    """With rows that are still in the write-ahead log."""
-    path = tmp_path / "journal.db"
-    with closing(sample_journal(path)) as connection:
-        assert find_damage(connection, path=path, process=1) is None
 
 
 def emptied(path: Path) -> None:
@@ -412,20 +373,14 @@ def test_a_hole_in_the_log_is_found_before_a_good_end_is_said(tmp_path: Path, ke
     assert damage is not None or reopened(path) is not None
 
 
-def test_a_row_that_was_changed_meanwhile_is_found_by_its_checksum(tmp_path: Path) -> None:
-    """Another program has set an outcome right."""
+def test_what_another_program_has_done_is_found_before_a_good_end_is_said(tmp_path: Path) -> None:
+    """Whole as it was written; not with another newest process, nor an outcome set right."""
     path = tmp_path / "journal.db"
     with closing(sample_journal(path)) as connection:
+        assert find_damage(connection, path=path, process=1) is None
+        assert "this process is not in it" in str(find_damage(connection, path=path, process=2))
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE outcomes SET outcome = 'paused'")
-
         damage = find_damage(connection, path=path, process=1)
 
     assert "a row of outcomes fails its checksum" in str(damage)
-
-
-def test_a_journal_that_does_not_know_this_process_is_damaged(tmp_path: Path) -> None:
-    """Its newest process is another's."""
-    path = tmp_path / "journal.db"
-    with closing(sample_journal(path)) as connection:
-        assert "this process is not in it" in str(find_damage(connection, path=path, process=2))
