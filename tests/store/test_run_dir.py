@@ -389,7 +389,7 @@ def mounts(tmp_path: Path) -> Path:
 def test_a_network_file_system_is_refused(
     tmp_path: Path, mounts: Path, place: str, kind: str
 ) -> None:
-    """[X04] The longest mount point that holds it, the later of two; where two hosts are, exit 2."""
+    """[X04] The longest mount point that holds it, the later of two; on a network exit 2."""
     assert file_system_of(tmp_path / place, mounts=mounts) == kind
     if kind in {"ext4", "xfs", "tmpfs"}:
         refuse_network_file_system(tmp_path / place, mounts=mounts)
