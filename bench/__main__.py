@@ -1,25 +1,24 @@
 """`./do bench [NAME …] [quick=1] [full=1]`: the figures of this product, measured here.
 
-- Everything, in its usual or full form, is written to bench/RESULTS.md and results.json.
+- Everything, in its usual or full form, is written to bench/RESULTS.md.
 - Some of it, or the quick form, is only printed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from bench import (
     cluster,
-    harm,
     latency,
     pacer,
     pacing,
@@ -28,14 +27,8 @@ from bench import (
     startup,
     throughput,
 )
-from bench.figures import document, table
+from bench.figures import Figure, document, table
 from bench.stage import Form, leave_when_told, say, stage
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
-    from bench.figures import Figure
 
 MEASURES: dict[str, ModuleType] = {
     "startup": startup,
@@ -43,7 +36,6 @@ MEASURES: dict[str, ModuleType] = {
     "latency": latency,
     "pacing": pacing,
     "paused": paused,
-    "harm": harm,
     "scale": scale,
     "pacer": pacer,
     "cluster": cluster,
@@ -77,19 +69,9 @@ def main(words: Sequence[str]) -> int:
             print(f"\n## {name}: {measured[name][0]}\n\n{table(measured[name][1])}\n", flush=True)
     machine["took"] = f"{time.monotonic() - began_s:.0f} s"
     if not names and not form.quick:
-        _write(machine, measured)
+        (HERE / "RESULTS.md").write_text(document(machine, measured), "utf-8")
+        say("written: bench/RESULTS.md")
     return 0
-
-
-def _write(machine: dict[str, str], measured: dict[str, tuple[str, Sequence[Figure]]]) -> None:
-    (HERE / "RESULTS.md").write_text(document(machine, measured), "utf-8")
-    found = {
-        name: {"title": title, "figures": [one.document() for one in figures]}
-        for name, (title, figures) in measured.items()
-    }
-    text = json.dumps({"machine": machine, "measures": found}, indent=1, ensure_ascii=False)
-    (HERE / "results.json").write_text(text + "\n", "utf-8")
-    say("written: bench/RESULTS.md and bench/results.json")
 
 
 def _machine() -> dict[str, str]:

@@ -18,17 +18,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.figures import Figure, Limits, ratios
-from bench.stage import say
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bench.stage import Child, Form, Server, Stage
+from bench.stage import Child, Form, Server, Stage, say
 
 TITLE = "three workers on one machine, beside one local run (--no-verify, http)"
 _WORKERS = 3

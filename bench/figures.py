@@ -8,11 +8,8 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +50,6 @@ class Figure:
         if self.limits.holds(self.median, self.limits.required):
             return "required met"
         return "NOT met"
-
-    def document(self) -> dict[str, object]:
-        """The same for results.json."""
-        asked = self.limits
-        return {
-            "name": self.name,
-            "unit": self.unit,
-            "median": self.median if self.values else None,
-            "values": list(self.values),
-            "required": asked.required if asked else None,
-            "goal": asked.goal if asked else None,
-            "at_most": asked.at_most if asked else None,
-            "verdict": self.verdict,
-        }
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, ...]:

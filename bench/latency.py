@@ -9,15 +9,10 @@ The server answers each request 50 ms after it came, so 64 in flight make 1,280 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from bench.figures import Figure, Limits, ratios
-from bench.stage import say
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.stage import Form, Ran, Stage
+from bench.stage import Form, Ran, Stage, say
 
 TITLE = "50 ms latency, 64 at a time, https"
 CONCURRENCY = 64

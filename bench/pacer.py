@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from bench.figures import Figure
+from bench.stage import Form, Stage
 from orchestrator.policy.pacer import Pacer
 from orchestrator.simulator.ledger import fullest_window
-
-if TYPE_CHECKING:
-    from bench.stage import Form, Stage
 
 TITLE = "our pacer beside two usual limiters, in simulated time"
 RATES = (1, 10, 500, 2_000)

@@ -17,13 +17,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.figures import Figure, Limits
-from bench.stage import say
-
-if TYPE_CHECKING:
-    from bench.stage import Form, Server, Stage
+from bench.stage import Form, Server, Stage, say
 
 TITLE = "the pace at the server: 5 % repeats, listings, stalled and ending connections, https"
 SHARE_LIMITS = Limits(required=98.0, goal=99.5, at_most=False)

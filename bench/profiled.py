@@ -1,19 +1,16 @@
 """The product in one process, watched from inside: the child of bench/profiling.py.
 
-Usage: python -m bench.profiled plain|profile|commits OUT.json WORDS OF THE COMMAND …
+Usage: python -m bench.profiled plain|profile OUT.json WORDS OF THE COMMAND …
 
 - `plain` changes nothing; it only asks at the end how much CPU the main thread has used.
 - `profile` gives each thread a cProfile of its own, on that thread's CPU clock: waiting, for the
   network or for another thread, is not counted.
-- `commits` listens to the statements of SQLite.
 """
 
 from __future__ import annotations
 
 import cProfile
-import functools
 import json
-import sqlite3
 import sys
 import threading
 import time
@@ -69,24 +66,6 @@ def _rows(thread: str, found: cProfile.Profile) -> list[dict[str, Any]]:
     ]
 
 
-def commits(words: list[str]) -> dict[str, Any]:
-    """Run; record how often anything was committed."""
-    count = 0
-
-    def listen(statement: str) -> None:
-        nonlocal count
-        count += statement == "COMMIT"
-
-    class Listening(sqlite3.Connection):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            self.set_trace_callback(listen)
-
-    # the product says sqlite3.connect(...); every connection it gets is one of these
-    sqlite3.connect = functools.partial(sqlite3.connect, factory=Listening)  # type: ignore[assignment]
-    return {"exit_code": main(words), "commits": count}
-
-
 if __name__ == "__main__":
-    ways = {"plain": plain, "profile": profile, "commits": commits}
+    ways = {"plain": plain, "profile": profile}
     Path(sys.argv[2]).write_text(json.dumps(ways[sys.argv[1]](sys.argv[3:])), "utf-8")

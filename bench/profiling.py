@@ -1,7 +1,7 @@
 """`./do profile [n=10000] [tls=1] [verify=1]`: where a campaign's CPU goes, as tables to paste.
 
-The product pauses n campaigns on bench/server.py three times: as it is (which gives the figures of
-the first table), under cProfile (the other two), and under strace where there is one.
+The product pauses n campaigns on bench/server.py twice: as it is (which gives the figures of the
+first table), and under cProfile (the other two).
 
 - A profiler makes short functions look dear. Its times are scaled so that together they are the CPU
   that the plain run used; their order is more to be trusted than their size.
@@ -16,22 +16,17 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.figures import text_of
-from bench.stage import leave_when_told, say, stage
+from bench.stage import Ran, Server, Stage, leave_when_told, say, stage
 from tests.harness.arguments import Arguments
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from bench.stage import Ran, Server, Stage
 
 CONCURRENCY = 32
 _TOP = 20
-_SYSCALLS = 8
 
 #: the first pattern that is found in a file's path says to which group its functions belong
 GROUPS = (
@@ -60,7 +55,7 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the three runs have shown."""
+    """What both runs have shown."""
 
     campaigns: int
     plain: Ran
@@ -68,9 +63,6 @@ class Watched:
     functions: Sequence[Mapping[str, Any]]
     #: the profiler could not tell the threads apart
     mixed: bool
-    commits: int
-    #: name of a system call → how often; None without strace
-    syscalls: Mapping[str, int] | None
 
 
 def group_of(file: str) -> str:
@@ -89,12 +81,6 @@ def by_group(functions: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         else:
             found[group_of(one["file"])][place] += one["own_s"]
     return found
-
-
-def syscalls_of(report: str) -> dict[str, int]:
-    """Calls by name, from the table of `strace -c`."""
-    rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", report, re.MULTILINE)
-    return {name: int(calls) for calls, name in rows if name != "total"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,28 +107,20 @@ def _watch(stage: Stage, server: Server, campaigns: int, words: list[str]) -> Wa
     plain, own = _run(stage, server, "plain", words)
     say("the plain run is done, now the profiled one")
     _, profiled = _run(stage, server, "profile", words)
-    say("now the system calls")
-    report = stage.folder / "strace"
-    strace = ("strace", "-c", "-f", "-o", str(report)) if shutil.which("strace") else ()
-    _, counted = _run(stage, server, "commits", words, under=strace)
     return Watched(
         campaigns=campaigns,
         plain=plain,
         own=own,
         functions=profiled["functions"],
         mixed=profiled["mixed"],
-        commits=counted["commits"],
-        syscalls=syscalls_of(report.read_text("utf-8")) if strace else None,
     )
 
 
-def _run(
-    stage: Stage, server: Server, way: str, words: list[str], under: Sequence[str] = ()
-) -> tuple[Ran, dict[str, Any]]:
+def _run(stage: Stage, server: Server, way: str, words: list[str]) -> tuple[Ran, dict[str, Any]]:
     told = stage.folder / "told.json"
     shutil.rmtree(stage.state, ignore_errors=True)
     server.reset()
-    ran = stage.run("bench.profiled", way, str(told), *words, server=server, under=under)
+    ran = stage.run("bench.profiled", way, str(told), *words, server=server)
     found: dict[str, Any] = json.loads(told.read_text("utf-8"))
     if found["exit_code"]:
         raise RuntimeError(f"the run ended with {found['exit_code']}: {ran.said[-500:]}")
@@ -157,15 +135,7 @@ def _whole(watched: Watched) -> list[str]:
         ("CPU per campaign", text_of(plain.cpu_s / n * 1e6, "µs")),
         ("… main thread, other threads", f"{main_us:,.0f} µs, {others_us:,.0f} µs"),
         ("peak memory", text_of(plain.peak_mb, "MB")),
-        ("commits", f"{watched.commits:,} ({n / max(1, watched.commits):,.1f} campaigns each)"),
     ]
-    if watched.syscalls is None:
-        rows.append(("system calls per campaign", "strace is not on this machine"))
-    else:
-        calls = sorted(watched.syscalls.items(), key=lambda one: -one[1])
-        most = ", ".join(f"{name} {number / n:.2f}" for name, number in calls[:_SYSCALLS])
-        rows.append(("system calls per campaign", f"{sum(watched.syscalls.values()) / n:.2f}"))
-        rows.append(("… the most frequent", most))
     return ["| | |", "|---|---|", *(f"| {name} | {what} |" for name, what in rows)]
 
 

@@ -15,16 +15,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.figures import Figure, Limits
-from bench.stage import say
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bench.stage import Form, Stage
+from bench.stage import Form, Stage, say
 
 TITLE = "what a line costs as lists grow"
 PLAN_LIMITS = Limits(required=15.0, goal=8.0)

@@ -19,13 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -196,14 +194,10 @@ class Stage:
         module: str,
         *words: str,
         server: Server | None = None,
-        under: Sequence[str] = (),
         everywhere: bool = False,
     ) -> Iterator[Child]:
-        """A Python module on the first core (or on all), killed if it still runs at the end.
-
-        `under` is a program that starts it, such as strace.
-        """
-        command = [*under, sys.executable, "-m", module, *words]
+        """A Python module on the first core (or on all), killed if it still runs at the end."""
+        command = [sys.executable, "-m", module, *words]
         with self._on_core(None if everywhere else 0):
             child = Child(command, self._environ(server), self.folder / "said")
         try:
@@ -211,18 +205,23 @@ class Stage:
         finally:
             child.kill()
 
-    def run(
-        self, module: str, *words: str, server: Server | None = None, under: Sequence[str] = ()
-    ) -> Ran:
+    def run(self, module: str, *words: str, server: Server | None = None) -> Ran:
         """Run a Python module to its end, which must be a good one."""
-        with self.started(module, *words, server=server, under=under) as child:
+        with self.started(module, *words, server=server) as child:
             return child.wait()
 
-    def reference(self, name: str, server: Server, *words: str) -> Ran:
-        """Run one of bench/references/ against a server that has forgotten everything."""
+    @contextmanager
+    def referring(self, name: str, server: Server, *words: str) -> Iterator[Child]:
+        """One of bench/references/ while it runs; the server has forgotten everything."""
         server.reset()
         told = (server.base_url, ACCESS_KEY, SECRET_KEY, server.ca_file, *words)
-        return self.run(f"bench.references.{name}", *told)
+        with self.started(f"bench.references.{name}", *told) as child:
+            yield child
+
+    def reference(self, name: str, server: Server, *words: str) -> Ran:
+        """Run one of them to its end."""
+        with self.referring(name, server, *words) as child:
+            return child.wait()
 
     def orchestrator(self, server: Server, *words: str) -> Ran:
         """Run the product against a server that has forgotten everything."""

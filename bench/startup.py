@@ -13,13 +13,9 @@ of it: at R = 100, which stands beside it, the ten pages alone take 90 ms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.figures import Figure, Limits, ratios
-from bench.stage import ACCESS_KEY, SECRET_KEY, say
-
-if TYPE_CHECKING:
-    from bench.stage import Child, Form, Server, Stage
+from bench.stage import Child, Form, Server, Stage, say
 
 TITLE = "from the start of the process to the first PUT"
 CAMPAIGNS = 1_000
@@ -77,9 +73,7 @@ class _Start:
 
 
 def _lone(stage: Stage, server: Server) -> _Start:
-    server.reset()
-    told = (server.base_url, ACCESS_KEY, SECRET_KEY, server.ca_file, "1")
-    with stage.started("bench.references.lone_put", *told) as child:
+    with stage.referring("bare_pool", server, "1", "1", "1") as child:
         return _first_put(server, child)
 
 

@@ -11,15 +11,10 @@ keeps its journal durable and writes its report; its pace is set so high that it
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from bench.figures import Figure, Limits, ratios
-from bench.stage import say
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.stage import Form, Ran, Server, Stage
+from bench.stage import Form, Ran, Server, Stage, say
 
 TITLE = "what a campaign costs beside a bare aiohttp pool, 32 at a time"
 CONCURRENCY = 32

@@ -22,6 +22,7 @@ from tests.acceptance import (
     scenarios_ceiling,
     scenarios_emergency,
     scenarios_evidence,
+    scenarios_kills,
     scenarios_pause,
     scenarios_silence,
     selfcheck,
@@ -34,6 +35,7 @@ LOADED = (
     scenarios_pause,
     scenarios_emergency,
     scenarios_evidence,
+    scenarios_kills,
     scenarios_ceiling,
     scenarios_silence,
 )

@@ -61,6 +61,10 @@ class Case:
         self.found.append((bool(ok), name, str(evidence)[:600]))
         return bool(ok)
 
+    def equal(self, name: str, got: object, wanted: object) -> bool:
+        """Record whether something is as it should be."""
+        return self.check(name, got == wanted, got if got == wanted else f"{got}; wanted {wanted}")
+
     def note(self, name: str, evidence: object) -> None:
         """Record a number that is reported and not judged."""
         self.found.append((True, f"(figure) {name}", str(evidence)))
@@ -135,6 +139,32 @@ class Case:
     ) -> Ended:
         """Run the command to its end."""
         return self.start(server, arguments, env=env, stdin=stdin).wait(timeout_s)
+
+    def pause(
+        self,
+        server: Server,
+        lines: Iterable[tuple[int, int]],
+        *more: object,
+        rate: float = 50,
+        run: str = "run",
+        name: str = "list.csv",
+    ) -> Child:
+        """Start `pause` of a list."""
+        words = ["pause", self.manifest(lines, name), "--rate", rate, "--run-dir"]
+        return self.start(server, [*words, self.folder / run, *more])
+
+    def pause_all(
+        self,
+        server: Server,
+        *more: object,
+        vdns: Iterable[int] = (7,),
+        rate: float = 50,
+        run: str = "run",
+    ) -> Child:
+        """Start an emergency that asks nothing."""
+        flags = [word for one in vdns for word in ("--vdn", one)]
+        words = ["pause-all", *flags, "--yes", "--rate", rate, "--run-dir"]
+        return self.start(server, [*words, self.folder / run, *more])
 
     def write(self, name: str, lines: Iterable[str]) -> Path:
         """A manifest of these lines."""

@@ -26,9 +26,9 @@ def worlds(batches: int, campaigns: int, emergency: int = 0) -> World:
 
 def batch(case: Case, server: Server, vdn_id: int, campaigns: int, rate: float) -> Child:
     """One list, while it runs."""
-    path = case.manifest(((vdn_id, n) for n in range(1, campaigns + 1)), f"list{vdn_id}.csv")
-    words = ["pause", path, "--rate", rate, "--run-dir", case.folder / f"run{vdn_id}"]
-    return case.start(server, [*words, "--no-verify"])
+    lines = ((vdn_id, number) for number in range(1, campaigns + 1))
+    name, run = f"list{vdn_id}.csv", f"run{vdn_id}"
+    return case.pause(server, lines, "--no-verify", rate=rate, name=name, run=run)
 
 
 def sent(world: World, vdns: Iterable[int], begin_s: float, end_s: float) -> int:
@@ -82,9 +82,7 @@ def ceiling_emergency(case: Case) -> None:
     list_run = batch(case, server, 1, campaigns, rate)
     case.until(lambda: len(puts(world)) > 2 * rate, 20)
     began_s = time.monotonic()
-    words = ["pause-all", "--vdn", EMERGENCY, "--yes", "--rate", rate]
-    emergency = case.start(server, [*words, "--run-dir", case.folder / "stop"])
-    ended = emergency.wait(60)
+    ended = case.pause_all(server, vdns=[EMERGENCY], rate=rate).wait(60)
     ended_s = time.monotonic()
     case.exits(ended, 0)
     first = next((e.at_s for e in puts(world) if e.vdn_id == EMERGENCY), None)
@@ -131,17 +129,16 @@ def ceiling_broken_file(case: Case) -> None:
     for number, kind in enumerate(("directory", "foreign"), 1):
         world = worlds(0, 0, emergency=10)
         server = case.serve(world)
-        words = ["pause-all", "--vdn", EMERGENCY, "--yes", "--rate", 40]
         rates = case.state / "rate"
         if kind == "directory":
             rates.write_text("mine")
         else:
-            case.run(server, *words, "--run-dir", case.folder / "before")
+            case.pause_all(server, vdns=[EMERGENCY], rate=40, run="before").wait(60)
             for path in rates.iterdir():
                 path.write_text("mine " * 100)
             for campaign in range(1, 11):
                 world.turn(EMERGENCY, campaign, STARTED)
-        ended = case.run(server, *words, "--run-dir", case.folder / f"stop{number}")
+        ended = case.pause_all(server, vdns=[EMERGENCY], rate=40, run=f"stop{number}").wait(60)
         case.exits(ended, 0, kind)
         case.check(f"it says so ({kind})", "the rate is not shared" in ended.err)
         if kind == "directory":

@@ -1,25 +1,21 @@
 """Issue 2: pause a list. Each function is one sentence of "It is done when"."""
 
 import itertools
-import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
+from tests.acceptance import lies
 from tests.acceptance.case import Case, lists, puts
 from tests.acceptance.registry import scenario, variant
 from tests.acceptance.report import Report, read_report
 from tests.acceptance.world import (
     COMPLETED,
     DATABASE,
-    HTML,
     NOT_STARTED,
     PARAMETER,
     STARTED,
     SUSPENDED,
-    Entry,
     Outage,
-    Reply,
     World,
     always,
     coded,
@@ -54,10 +50,8 @@ def mixed2000(case: Case) -> None:
     world.fault = mixed(20, database=0.08, lost=0.03, reset=0.02, broken=0.02)
     server = case.serve(world)
     lines = shuffled_pairs(world)
-    path, run = case.manifest(lines), case.folder / "run"
-    ended = case.run(
-        server, "pause", path, "--run-dir", run, "--rate", 400, "--concurrency", 32, timeout_s=240
-    )
+    run = case.folder / "run"
+    ended = case.pause(server, lines, "--concurrency", 32, rate=400).wait(240)
     case.exits(ended, 0)
     report = case.sound(ended, world, run, rate=400, lines=lines, before=before)
     case.all_suspended(world, lines)
@@ -66,11 +60,7 @@ def mixed2000(case: Case) -> None:
     case.check("what was suspended got no PUT", not spared, f"{len(spared)} PUTs")
     inferred = sum(row["evidence"] == "inferred" for row in report.rows)
     case.check("the look makes inference needless", inferred == 0, f"{inferred} inferred")
-    case.check(
-        "verdict complete",
-        report.summary.get("verdict") == "complete",
-        report.summary.get("verdict"),
-    )
+    case.equal("verdict complete", report.summary.get("verdict"), "complete")
     faults = Counter(e.fault or "none" for e in puts(world))
     case.check(
         "the faults were really met",
@@ -100,18 +90,7 @@ def mixed_hanging(case: Case) -> None:
     world.fault = mixed(21, hang=0.02, lost=0.02, at_most=2)
     server, run = case.serve(world), case.folder / "run"
     lines = pairs_of(world)
-    ended = case.run(
-        server,
-        "pause",
-        case.manifest(lines),
-        "--run-dir",
-        run,
-        "--rate",
-        100,
-        "--concurrency",
-        16,
-        timeout_s=180,
-    )
+    ended = case.pause(server, lines, "--concurrency", 16, rate=100).wait(180)
     case.exits(ended, 0)
     case.sound(ended, world, run, rate=100, lines=lines, before=before)
     case.all_suspended(world, lines)
@@ -148,10 +127,7 @@ def every_kind(case: Case) -> None:
     before = world.with_status(STARTED)
     doubled = [*lines, (7, 101), (7, 901), (7, 101), (7, 601)]
     server, run = case.serve(world), case.folder / "run"
-    common = ["--rate", 100, "--concurrency", 8]
-    ended = case.run(
-        server, "pause", case.manifest(doubled), "--run-dir", run, *common, timeout_s=240
-    )
+    ended = case.pause(server, doubled, rate=100).wait(240)
     case.exits(ended, 1)
     report = case.sound(ended, world, run, rate=100, lines=doubled, before=before)
     outcomes(case, report, {
@@ -165,13 +141,11 @@ def every_kind(case: Case) -> None:
         got = {n: report.of(7, n).get("outcome") for n in numbers}
         case.check(f"{kind} is {wanted[kind]}", set(got.values()) == {wanted[kind]}, got)
     may = {report.of(7, n).get("may_start") for n in kinds["not_started"]}
-    case.check("a begin time ahead sets may_start", may == {"yes"}, may)
+    case.equal("a begin time ahead sets may_start", may, {"yes"})
     firsts = [row["duplicate_of"] for row in report.rows if row["outcome"] == "duplicate"]
     first_line = {n: report.of(7, n).get("line") for n in (101, 901, 601)}
-    case.check(
-        "duplicates name the first line",
-        firsts == [first_line[n] for n in (101, 901, 101, 601)],
-        firsts,
+    case.equal(
+        "duplicates name the first line", firsts, [first_line[n] for n in (101, 901, 101, 601)]
     )
     numbered = [row["line"] for row in report.rows]
     case.check(
@@ -180,7 +154,7 @@ def every_kind(case: Case) -> None:
         numbered[:3],
     )
     codes = {report.of(7, n).get("result_code") for n in kinds["unknown"]}
-    case.check("result codes are kept as text", codes == {"0200007"}, codes)
+    case.equal("result codes are kept as text", codes, {"0200007"})
     once = Counter((e.vdn_id, e.campaign_id) for e in puts(world))
     case.check(
         "rejected and not_found were asked once",
@@ -198,10 +172,8 @@ def every_kind(case: Case) -> None:
         text[-300:],
     )
     mark_s = time.monotonic()
-    failed = run / "failed.csv"
-    again = case.run(
-        server, "pause", failed, "--run-dir", case.folder / "run2", *common, timeout_s=240
-    )
+    words = ["--rate", 100, "--run-dir", case.folder / "run2"]
+    again = case.run(server, "pause", run / "failed.csv", *words, timeout_s=240)
     case.exits(again, 1, "for failed.csv fed back")
     not_stopped = ("rejected", "strange_code", "database", "unknown")
     second = case.sound(again, world, case.folder / "run2", rate=100, since_s=mark_s,
@@ -223,16 +195,10 @@ def accept_flag(case: Case) -> None:
     world = World()
     world.add(7, range(1, 6))
     server = case.serve(world)
-    path = case.manifest([*pairs_of(world), (7, 99)])
-    ended = case.run(
-        server, "pause", path, "--run-dir", case.folder / "a", "--accept", "not_found", "--rate", 50
-    )
-    case.exits(ended, 0)
-    report = read_report(case.folder / "a")
-    outcomes(case, report, {"paused": 5, "not_found": 1})
-    other = case.run(
-        server, "pause", path, "--run-dir", case.folder / "b", "--accept", "failed", "--rate", 50
-    )
+    lines = [*pairs_of(world), (7, 99)]
+    case.exits(case.pause(server, lines, "--accept", "not_found").wait(60), 0)
+    outcomes(case, read_report(case.folder / "run"), {"paused": 5, "not_found": 1})
+    other = case.pause(server, lines, "--accept", "failed", run="b").wait(60)
     case.exits(other, 1, "when another outcome is accepted")
 
 
@@ -243,18 +209,7 @@ def outage(case: Case, after_puts: int) -> None:
     dark = Outage(20.0, lambda: coded(DATABASE, "database operation error", "outage"), after_puts)
     world.fault = dark
     server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server,
-        "pause",
-        case.manifest(lines),
-        "--run-dir",
-        run,
-        "--rate",
-        100,
-        "--concurrency",
-        16,
-        timeout_s=180,
-    )
+    ended = case.pause(server, lines, "--concurrency", 16, rate=100).wait(180)
     case.exits(ended, 0)
     case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
     case.all_suspended(world, lines)
@@ -298,17 +253,9 @@ def nightly(case: Case) -> None:
         world.add(vdn_id, range(vdn_id * 1000 + 72, vdn_id * 1000 + 75), SUSPENDED)
     before = world.with_status(STARTED)
 
-    def broken_listing(_: World, entry: Entry) -> Reply | None:
-        if entry.kind == "list" and entry.vdn_id == 17:
-            return Reply(500, HTML, fault="5xx", kind="text/html")
-        if entry.kind == "list":
-            return None
-        return None
-
-    world.fault = broken_listing
+    world.fault = lies.during(lies.away, kinds=("list",), vdn_id=17)
     server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    words = ["pause", case.manifest(lines), "--run-dir", run, "--rate", 60, "--concurrency", 8]
-    ended = case.run(server, *words, timeout_s=240)
+    ended = case.pause(server, lines, rate=60).wait(240)
     case.exits(ended, 0)
     report = case.sound(ended, world, run, rate=60, lines=lines, before=before)
     case.all_suspended(world, lines)
@@ -334,14 +281,14 @@ def nightly(case: Case) -> None:
     case.check("and the failure is said", "17" in ended.err, ended.err[-200:])
     mark_s = time.monotonic()
     old = (run / "results.csv").read_bytes()
-    again = case.run(server, *words)
-    case.check("the same exit code again", again.exit_code == ended.exit_code, again.exit_code)
+    again = case.pause(server, lines, rate=60).wait(60)
+    case.equal("the same exit code again", again.exit_code, ended.exit_code)
     case.no_requests(world, mark_s)
     case.check(
         "the same rows again", (run / "results.csv").read_bytes() == old, f"{len(old)} bytes"
     )
     case.check("its result is printed again", again.out.strip() != "", again.out[-200:])
-    other = case.run(server, "pause", case.manifest(lines[:5], "other.csv"), "--run-dir", run)
+    other = case.pause(server, lines[:5], name="other.csv").wait(60)
     case.exits(other, 2, "for another list in that --run-dir")
     case.no_requests(world, mark_s)
 
@@ -357,9 +304,7 @@ def switch_a(case: Case) -> None:
     world.add(7, range(101, 111), SUSPENDED)
     before = world.with_status(STARTED)
     server, run, lines = case.serve(world), case.folder / "run", pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100, "--concurrency", 8
-    )
+    ended = case.pause(server, lines, rate=100).wait(120)
     case.exits(ended, 0)
     case.sound(ended, world, run, rate=100, lines=lines, before=before)
     case.all_suspended(world, lines)
@@ -379,46 +324,11 @@ def clock_skew(case: Case) -> None:
         world.add(7, range(1, 51))
         server, lines = case.serve(world), pairs_of(world)
         run = case.folder / f"run{ahead_s}"
-        ended = case.run(server, "pause", case.manifest(lines), "--run-dir", run, "--rate", 100)
+        ended = case.pause(server, lines, rate=100, run=run.name).wait(120)
         case.exits(ended, 0, f"server {ahead_s:+} s")
         case.sound(ended, world, run, rate=100, lines=lines, before=set(lines))
         refused = sum(1 for e in world.ledger if e.refused)
-        case.check(f"one refusal at {ahead_s:+} s", refused == 1, refused)
-
-
-def certificates(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """A CA of our own and a certificate for 127.0.0.1, made by openssl now."""
-    made = folder / name
-    made.mkdir()
-    ca, ca_key, key, ask, cert = (
-        made / n for n in ("ca.pem", "ca.key", "tls.key", "tls.csr", "tls.pem")
-    )
-    (made / "san").write_text("subjectAltName=IP:127.0.0.1\n")
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-batch"]
-    for words in (
-        [*new, "-x509", "-days", "30", "-keyout", ca_key, "-out", ca, "-subj", f"/CN={name} CA"],
-        [*new, "-keyout", key, "-out", ask, "-subj", "/CN=127.0.0.1"],
-        [
-            "openssl",
-            "x509",
-            "-req",
-            "-in",
-            ask,
-            "-CA",
-            ca,
-            "-CAkey",
-            ca_key,
-            "-CAcreateserial",
-            "-days",
-            "30",
-            "-out",
-            cert,
-            "-extfile",
-            made / "san",
-        ],
-    ):
-        subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=60)
-    return ca, cert, key
+        case.equal(f"one refusal at {ahead_s:+} s", refused, 1)
 
 
 @scenario(2, "--max-campaigns refuses a longer plan: exit 7, nothing sent")
@@ -426,20 +336,7 @@ def max_campaigns(case: Case) -> None:
     world = World()
     world.add(7, range(1, 12))
     server, lines = case.serve(world), pairs_of(world)
-    ended = case.run(
-        server, "pause", case.manifest(lines), "--max-campaigns", 10, "--run-dir", case.folder / "a"
-    )
-    case.exits(ended, 7)
+    case.exits(case.pause(server, lines, "--max-campaigns", 10).wait(60), 7)
     case.no_requests(world)
-    ended = case.run(
-        server,
-        "pause",
-        case.manifest(lines),
-        "--max-campaigns",
-        11,
-        "--rate",
-        50,
-        "--run-dir",
-        case.folder / "b",
-    )
-    case.exits(ended, 0, "at the bound")
+    at_the_bound = case.pause(server, lines, "--max-campaigns", 11, run="b").wait(60)
+    case.exits(at_the_bound, 0, "at the bound")

@@ -38,15 +38,11 @@ def fading(world: World, least_s: float, most_s: float) -> Callable[[int, int, f
     return number
 
 
-def start(
-    case: Case, world: World, there: World, *, vdn_id: int = VDN
-) -> tuple[Child, Path, World]:
+def start(case: Case, world: World, there: World, *, vdn_id: int = VDN) -> tuple[Child, Path]:
     """The emergency, with CC-CMS on a port of its own."""
     server, beside = case.serve(world), case.serve(there)
     config = case.write("config.toml", ["[cms]", f'base_url = "{beside.base_url}"'])
-    run = case.folder / "stop"
-    words = ["pause-all", "--vdn", vdn_id, "--yes", "--rate", RATE, "--config", config]
-    return case.start(server, [*words, "--run-dir", run]), run, there
+    return case.pause_all(server, "--config", config, vdns=[vdn_id], rate=RATE), case.folder / "run"
 
 
 @scenario(17, "41 calls fade to none over a minute: the sentence says when, summary.json has it")
@@ -54,7 +50,7 @@ def silence_41_calls(case: Case) -> None:
     """An independent CC-CMS: who is asked, how fast, and whether the end is told as it was."""
     world = stopped()
     there = World(calls=fading(world, 20, 60))
-    child, run, _ = start(case, world, there)
+    child, run = start(case, world, there)
     ended = child.wait(150)
     report = case.sound(ended, world, run, command="pause-all", rate=RATE)
     case.exits(ended, 0)
@@ -67,7 +63,7 @@ def silence_41_calls(case: Case) -> None:
     counts = report.summary.get("calls") or []
     numbers = [one["in_progress"] for one in counts]
     case.check("from 41 to 0", numbers[:1] == [41] and numbers[-1:] == [0], numbers)
-    case.check("never more than before", numbers == sorted(numbers, reverse=True), numbers)
+    case.equal("never more than before", numbers, sorted(numbers, reverse=True))
     asked = there.ledger
     rude = [entry.manners or entry.refused for entry in asked if entry.manners or entry.refused]
     case.check("each request is signed and as documented", not rude, rude[:3])
@@ -87,7 +83,7 @@ def refusing(case: Case, answer: Callable[[World, Entry], Reply], words: str) ->
     """CC-CMS has no number: the proof stands, and the sentence says why."""
     world = stopped(10)
     there = World(calls=lambda *_: 3, fault=answer)
-    child, run, _ = start(case, world, there)
+    child, run = start(case, world, there)
     ended = child.wait(90)
     report = case.sound(ended, world, run, command="pause-all", rate=RATE)
     case.exits(ended, 0)
@@ -124,7 +120,7 @@ def silence_interrupted(case: Case) -> None:
     for name, number in (("int", signal.SIGINT), ("kill", signal.SIGKILL)):
         world = stopped(5)
         there = World(calls=lambda *_: 2)
-        child, run, _ = start(case, world, there)
+        child, run = start(case, world, there)
         case.until(lambda there=there: len(there.ledger) >= 12, 60)  # type: ignore[misc]
         child.send(number)
         at_s = time.monotonic()
@@ -143,7 +139,7 @@ def silence_beyond(case: Case) -> None:
     """CC-iSales has VDNs up to 9999."""
     world = stopped(5, vdn_id=6000)
     there = World(calls=lambda *_: 2)
-    child, _, _ = start(case, world, there, vdn_id=6000)
+    child, _ = start(case, world, there, vdn_id=6000)
     ended = child.wait(60)
     case.exits(ended, 0)
     case.check("CC-CMS is not asked", not there.ledger, len(there.ledger))
