@@ -7,6 +7,7 @@ that is shown. A log that cannot be written is reported once and never stops a r
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -101,48 +102,41 @@ class Events:
                 shown["exc_info"] = cause
         line = self._sentence(level, event, shown) if self._sentence else None
         try:
-            if line is not None:
-                self._say_line(line)
-                return
-            if self._log is None:
-                self._log = self._build()
-            self._log.log(int(level), event, **shown)
+            if line is None:
+                if self._log is None:
+                    self._log = self._build()
+                self._log.log(int(level), event, **shown)
+            elif line:
+                text = for_terminal(_without(line, self._secrets), limit=_LINE_LIMIT)
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
         except (OSError, ValueError) as error:
             self._lost = True
-            _last_words(f"warning: the log cannot be written ({error}); the run goes on\n")
-
-    def _say_line(self, line: str) -> None:
-        if line:
-            text = for_terminal(_without(line, self._secrets), limit=_LINE_LIMIT)
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+            # Where nobody can read this either, the report says how the run ended.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write(f"warning: the log cannot be written ({error}); the run goes on\n")
 
     def _build(self) -> Any:  # structlog's own type is a protocol of everything
         import structlog  # noqa: PLC0415 - rule 2
 
-        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        renderers: list[Any]
         if self._as_json:
-            renderers = [
-                structlog.processors.ExceptionRenderer(transformer),
-                self._masked,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
-            ]
+            transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            exceptions: Any = structlog.processors.ExceptionRenderer(transformer)
+            renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
         else:
-            renderers = [
-                structlog.processors.format_exc_info,
-                self._masked,
-                structlog.dev.ConsoleRenderer(
-                    colors=False, exception_formatter=structlog.dev.plain_traceback
-                ),
-            ]
+            exceptions = structlog.processors.format_exc_info
+            renderer = structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            )
         return structlog.wrap_logger(
             structlog.PrintLogger(self._stream),
             processors=[
                 structlog.contextvars.merge_contextvars,
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-                *renderers,
+                exceptions,
+                self._masked,
+                renderer,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(int(self._level)),
             cache_logger_on_first_use=True,
@@ -226,12 +220,3 @@ def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
             if spelling:
                 found[spelling] = None
     return tuple(sorted(found, key=len, reverse=True))
-
-
-def _last_words(text: str) -> None:
-    try:
-        if sys.stderr is not None:
-            sys.stderr.write(text)
-    except (OSError, ValueError):
-        # Nobody can read it any more; the report says how the run ended.
-        return

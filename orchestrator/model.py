@@ -15,7 +15,7 @@ MAX_CAMPAIGN_ID = 2**63 - 1
 MAX_VDN_ID = 9999
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
-#: what stands where digits should, and what has made it so; the first that fits is said
+#: what stands where digits should, and what is to be done about it; the first that fits is said
 _SHAPES = (
     (
         r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+",
@@ -25,30 +25,13 @@ _SHAPES = (
         ),
     ),
     (
-        r"[0-9]{1,3}(?:[.,'\u2019_ \xa0\u202f][0-9]{3})+(?:[.,]0+)?",
+        # a separator of thousands, a fraction of nothing, a formula, quotes, an error
         (
-            "only digits are allowed, no separator of thousands; if a spreadsheet put it there,"
-            " format the column as text"
+            r"[0-9]{1,3}(?:[.,'\u2019_ \xa0\u202f][0-9]{3})+(?:[.,]0+)?|[0-9]+[.,]0+|=[\s\"'0-9]*"
+            r"|[\"'`\u2018\u2019\u201c\u201d\u201e]+[0-9]+[\"'`\u2018\u2019\u201c\u201d]*|#.*"
         ),
+        "only digits are allowed; if a spreadsheet has changed it, format the column as text",
     ),
-    (
-        r"[0-9]+[.,]0+",
-        (
-            "only digits are allowed, no fraction; if a spreadsheet added it, format the column as"
-            " whole numbers or text"
-        ),
-    ),
-    (r"[+-]?[0-9]*[.,][0-9]+", "only digits are allowed, neither a comma nor a fraction"),
-    (
-        r"=\s*[\"']*[0-9]*[\"']*",
-        "it is a formula of a spreadsheet; write the digits alone and format the column as text",
-    ),
-    (
-        r"[\"'`\u2018\u2019\u201c\u201d\u201e]+[0-9]+[\"'`\u2018\u2019\u201c\u201d]*",
-        "only digits are allowed, without quotes around them",
-    ),
-    (r"#.*", "a spreadsheet has written an error, or its column was too narrow to show the number"),
-    (r"[+-][0-9]+", "a sign is not allowed"),
     (
         r"[0-9]+(?:\s*[,;/|&+\s]\s*[0-9]+)+",
         "it holds several numbers; each needs an entry of its own",
@@ -128,40 +111,33 @@ def read_status(value: object) -> Status | None:
 
 
 def _read_number(value: object, *, name: str, maximum: int) -> int | Refusal:
-    if type(value) is int:  # True is an int, and no number
-        if 1 <= value <= maximum:
-            return value
-        return Refusal(f"is not a {name}: {_range_words(maximum)}")
-    if not isinstance(value, str):
-        return Refusal(f"is not a {name}: {_kind_words(value)}")
-    if not _DIGITS.fullmatch(value):
-        return Refusal(f"is not a {name}: {_shape_words(value)}")
-    if value[0] == "0" and len(value) > 1:
-        return Refusal(f"is not a {name}: a leading zero is not allowed")
-    number = int(value)
-    if not 1 <= number <= maximum:
-        return Refusal(f"is not a {name}: {_range_words(maximum)}")
-    return number
-
-
-def _range_words(maximum: int) -> str:
-    return f"it must be from 1 to {maximum}"
+    if isinstance(value, str):
+        problem = _shape_words(value)
+        number = 0 if problem else int(value)
+    elif type(value) is int:  # True is an int, and no number
+        problem, number = "", value
+    else:
+        problem, number = _kind_words(value), 0
+    if not problem and not 1 <= number <= maximum:
+        problem = f"it must be from 1 to {maximum}"
+    return Refusal(f"is not a {name}: {problem}") if problem else number
 
 
 def _shape_words(value: str) -> str:
-    """Say what is wrong with a text that is not 1 to 19 digits."""
+    """Say what is wrong with a text that is not 1 to 19 digits; "" when it is."""
+    if _DIGITS.fullmatch(value):
+        return "a leading zero is not allowed" if value[0] == "0" and len(value) > 1 else ""
     if not value:
         return "it is empty"
     if value.isascii() and value.isdigit():
         return "it has more than 19 digits"
-    if _DIGITS.fullmatch(value.strip(_AROUND)):
+    bare = value.strip(_AROUND)
+    if _DIGITS.fullmatch(bare):
         return "only digits are allowed, and it has blanks or invisible characters around them"
     if len(value) < _SHAPE_CHARS:
         for pattern, words in _SHAPES:
-            if re.fullmatch(pattern, value.strip(_AROUND)):
+            if re.fullmatch(pattern, bare):
                 return words
-    if value.isdecimal():
-        return "only the ASCII digits 0-9 are allowed"
     return "only the digits 0-9 are allowed"
 
 
@@ -169,10 +145,5 @@ def _kind_words(value: object) -> str:
     """Say what a value is that is no whole number and no text."""
     if isinstance(value, float):
         return _shape_words(str(value))
-    if value is None:
-        return "digits are wanted, not null"
-    if isinstance(value, bool):
-        return "digits are wanted, not true or false"
-    if isinstance(value, dict):
-        return "digits are wanted, not an object"
-    return "digits are wanted, not an array"
+    kinds = {type(None): "null", bool: "true or false", dict: "an object"}
+    return f"digits are wanted, not {kinds.get(type(value), 'an array')}"

@@ -114,18 +114,6 @@ def test_a_cause_is_told_in_one_sentence() -> None:
     assert "exception" not in event
 
 
-def test_a_sentence_of_ones_own_is_kept_beside_the_cause() -> None:
-    """Whoever says error= has said it better."""
-    event = document(lambda log: log.error("run.bug", error="mine", cause=unlucky(SECRET)))
-
-    assert event["error"] == "mine"
-
-
-def test_a_cause_that_is_no_exception_is_left_out() -> None:
-    """Nothing to tell is told as nothing."""
-    assert "cause" not in document(lambda log: log.error("run.bug", cause=None))
-
-
 # -- what never is ------------------------------------------------------------------------------
 
 
@@ -201,18 +189,6 @@ def test_a_secret_learnt_later_is_masked_too() -> None:
     ]
 
 
-def test_an_empty_secret_masks_nothing() -> None:
-    """An empty text is in every text."""
-    event = document(lambda log: log.error("a.b", found="plain"), secrets=("",))
-
-    assert event["found"] == "plain"
-
-
-def test_an_empty_value_under_a_secret_key_stays_empty() -> None:
-    """That a key is missing may be seen."""
-    assert document(lambda log: log.error("a.b", secret=""))["secret"] == ""
-
-
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_traceback_shows_no_local_variables_even_with_rich(*, as_json: bool) -> None:
     """[Z07] structlog's own choice, with rich installed, is to print them all."""
@@ -282,18 +258,6 @@ def test_a_log_that_cannot_be_written_is_said_once(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == (
         "warning: the log cannot be written ([Errno 28] No space left on device); the run goes on\n"
     )
-
-
-def test_a_closed_log_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """[P34] A stream that was closed under us raises ValueError, not OSError."""
-    stream = io.StringIO()
-    log = Events(stream=stream)
-    stream.close()
-
-    log.error("a.b")
-    log.error("a.b")
-
-    assert capsys.readouterr().err.count("warning: the log cannot be written") == 1
 
 
 def test_with_nobody_left_to_tell_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,28 +43,17 @@ def test_digits_are_read_exactly(value: object, number: int) -> None:
         ("1.23457E+11", "its last digits are lost"),
         ("1,23457E+15", "its last digits are lost"),
         (1e20, "its last digits are lost"),
-        ("12.0", "no fraction; if a spreadsheet"),
-        ("101,00", "no fraction; if a spreadsheet"),
-        (1e3, "no fraction; if a spreadsheet"),
-        ("1,234", "no separator of thousands"),
-        ("1.234.567", "no separator of thousands"),
-        ("1\u202f234", "no separator of thousands"),
-        ("1'234", "no separator of thousands"),
-        ("1_000", "no separator of thousands"),
-        ("1,5", "neither a comma nor a fraction"),
-        ("-1.5", "neither a comma nor a fraction"),
-        ('="123"', "a formula"),
-        ("=123", "a formula"),
-        ("'5", "without quotes"),
-        ('"101"', "without quotes"),
-        ("\u201e101\u201c", "without quotes"),
-        ("#####", "too narrow"),
-        ("#N/A", "an error"),
+        ("12.0", "if a spreadsheet has changed it"),
+        (1e3, "if a spreadsheet has changed it"),
+        ("1,234", "if a spreadsheet has changed it"),
+        ("1\u202f234", "if a spreadsheet has changed it"),
+        ('="123"', "if a spreadsheet has changed it"),
+        ("'5", "if a spreadsheet has changed it"),
+        ("\u201e101\u201c", "if a spreadsheet has changed it"),
+        ("#N/A", "if a spreadsheet has changed it"),
         ("12;13", "several numbers"),
-        ("12 13", "several numbers"),
-        ("12, 13, 14", "several numbers"),
+        ("12,13", "several numbers"),
         ("12-15", "a range"),
-        ("12..15", "a range"),
     ],
 )
 def test_what_a_spreadsheet_or_a_person_made_of_an_id_is_named(value: object, hint: str) -> None:
@@ -72,53 +61,39 @@ def test_what_a_spreadsheet_or_a_person_made_of_an_id_is_named(value: object, hi
     assert hint in words(value)
 
 
+RANGE = "it must be from 1 to 9223372036854775807"
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
         ("", "it is empty"),
-        ("-5", "a sign is not allowed"),
-        ("+5", "a sign is not allowed"),
-        ("0", "it must be from 1 to 9223372036854775807"),
-        (0, "it must be from 1 to 9223372036854775807"),
-        (-5, "it must be from 1 to 9223372036854775807"),
-    ],
-)
-def test_signs_and_zero_are_refused(value: object, reason: str) -> None:
-    """No id is signed, and none is zero [I16]."""
-    assert words(value).endswith(reason)
-
-
-@pytest.mark.parametrize("value", ["007", "00", "0000000000000000001"])
-def test_an_id_has_one_spelling(value: str) -> None:
-    """007 is refused, so that it can never be sent beside 7 [I14]."""
-    assert words(value).endswith("a leading zero is not allowed")
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ("9223372036854775808", "it must be from 1 to 9223372036854775807"),
-        (2**63, "it must be from 1 to 9223372036854775807"),
-        ("1" * 20, "it has more than 19 digits"),
+        # [I16] no id is signed, and none is zero
+        ("-5", "only the digits 0-9 are allowed"),
+        ("0", RANGE),
+        (-5, RANGE),
+        # [I14] an id has one spelling, so that 007 can never be sent beside 7
+        ("007", "a leading zero is not allowed"),
+        ("00", "a leading zero is not allowed"),
+        # [I17] 5,000 digits never reach int(), which would raise
+        ("9223372036854775808", RANGE),
+        (2**63, RANGE),
         ("1" * 5000, "it has more than 19 digits"),
-    ],
-)
-def test_ids_beyond_the_range_are_refused_at_any_length(value: object, reason: str) -> None:
-    """5,000 digits never reach int(), which would raise [I17]."""
-    assert words(value).endswith(reason)
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ("１２３", "only the ASCII digits 0-9 are allowed"),  # noqa: RUF001 - the point
-        ("٣٤", "only the ASCII digits 0-9 are allowed"),
-        ("²", "only the digits 0-9 are allowed"),
+        # [I18] what int() would take
+        ("\uff11\uff12\uff13", "only the digits 0-9 are allowed"),
+        ("\u00b2", "only the digits 0-9 are allowed"),
         ("0x10", "only the digits 0-9 are allowed"),
+        # [I19] JSON of another kind: True is not 1, and null is not nothing
+        (True, "digits are wanted, not true or false"),
+        (None, "digits are wanted, not null"),
+        ({}, "digits are wanted, not an object"),
+        ([1], "digits are wanted, not an array"),
+        # no guess at what a long text was
+        ("=" + "1" * 60, "only the digits 0-9 are allowed"),
     ],
 )
-def test_what_int_would_take_is_refused(value: str, reason: str) -> None:
-    """Foreign digits, underscores and hexadecimal are no ids [I18]."""
+def test_what_is_no_id_is_refused_with_its_reason(value: object, reason: str) -> None:
+    """Nothing is guessed, and the sentence ends with what is wrong."""
     assert words(value).endswith(reason)
 
 
@@ -135,21 +110,6 @@ def test_what_could_change_a_url_is_refused(value: str) -> None:
     """A text that would lead a request elsewhere is no id [I37, I21]."""
     assert isinstance(read_campaign_id(value), Refusal)
     assert isinstance(read_vdn_id(value), Refusal)
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        (True, "true or false"),
-        (False, "true or false"),
-        (None, "null"),
-        ({}, "an object"),
-        ([1], "an array"),
-    ],
-)
-def test_json_of_another_kind_is_refused(value: object, kind: str) -> None:
-    """True is not 1, and null is not nothing [I19]."""
-    assert words(value).endswith(f"digits are wanted, not {kind}")
 
 
 @pytest.mark.parametrize("value", ["1", 1, "9999", 9999])
@@ -188,9 +148,3 @@ def test_a_status_is_a_number_or_a_digit(value: object, status: int) -> None:
 def test_an_unknown_status_is_none(value: object) -> None:
     """A status that we do not know is not taken for one that we know."""
     assert read_status(value) is None
-
-
-def test_a_long_text_is_refused_without_a_guess_at_what_it_was() -> None:
-    """Sixty letters are no id that a spreadsheet has spoiled: only the rule is said."""
-    assert words("x" * 60) == words("y" * 60)
-    assert "only the digits 0-9 are allowed" in words("x" * 60)

@@ -203,17 +203,6 @@ def test_a_channel_that_hangs_holds_up_nobody_else() -> None:
     assert told == [("a", "no answer in 0.2 s"), ("b", ""), ("c", "ValueError")]
 
 
-@pytest.mark.sockets
-def test_a_listener_that_is_not_there_is_one_sentence() -> None:
-    """Refused by the system, in its words."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-
-    (told,) = notify.tell(notices_of(f"http://127.0.0.1:{port}/token"), MESSAGE)
-
-    assert told.problem == "Connection refused"
-
-
 def test_a_secret_file_that_others_may_read_is_no_secret(tmp_path: Path) -> None:
     """Nothing is sent unsigned."""
     secret = tmp_path / "secret"

@@ -16,12 +16,10 @@ from orchestrator.isales.calls import CALLS_PATH, calls_request
 from orchestrator.isales.client import CONTENT_TYPE, NotSentError
 from orchestrator.isales.requests import ApiRequest, details, listing
 from orchestrator.model import CampaignRef
-from orchestrator.settings.schema import SigningRules
 from tests.fault_server import SUCCESS, Exchange, FaultServer, hang_up, http, reply, reset, surplus
-from tests.isales.client_makers import AK, Going, client_of, pause
+from tests.isales.client_makers import Going, client_of, pause
 
 PATH = "/rest/isales/v1/openapi/campaigns"
-V1_MAC = "d702f8790f8bdc324bd4cb6133a7c3d2ebc19655080f83c64131cd459bdd2159"
 
 
 # -- what stands on the wire ------------------------------------------------------------------
@@ -107,24 +105,6 @@ async def test_a_body_stands_on_the_wire_as_it_is_and_only_once() -> None:
     assert seen.raw.endswith(b'\r\n\r\n{"vdn": 12, "taskId": "146", "ccId": 3}')
     for name in ("host", "content-type", "content-length"):
         assert headers.get(name) == seen.header(name)
-
-
-@pytest.mark.sockets
-async def test_three_headers_can_be_signed_and_stand_on_the_wire() -> None:
-    """Switch C: the names in the Authorization are the headers of a PUT, content-length too."""
-    going = Going(rules=SigningRules(signed_headers=("content-length", "content-type", "host")))
-    async with FaultServer() as server, client_of(server.url) as client:
-        await client.send(pause(), going)
-    assert "/content-length;content-type;host/" in (server.ledger[0].header("authorization") or "")
-
-
-async def test_vector_v1_is_what_the_wire_would_carry() -> None:
-    """[V1] Signed with the host header that a client of that base URL sends."""
-    client = client_of("https://isales.example.com:28050")
-
-    value = Going().sign("PUT", pause().path, "", {"host": client.host})
-
-    assert value == f"auth-v2/{AK}/2025-01-02T03:04:05Z/host/{V1_MAC}"
 
 
 @pytest.mark.parametrize(
@@ -236,26 +216,6 @@ async def test_a_request_called_off_leaves_nothing_and_frees_its_connection() ->
     assert answer.http_status == 200
     assert [seen.campaign_id for seen in server.ledger] == [2]
     assert server.connections == 1
-
-
-@pytest.mark.sockets
-async def test_cancelled_in_the_slot_leaves_nothing() -> None:
-    """The wait is cut short, CancelledError comes out, and the client still works."""
-    reached = asyncio.Event()
-
-    async def wait_for_ever() -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    async with FaultServer() as server, client_of(server.url, connections=1) as client:
-        sending = asyncio.create_task(client.send(pause(1), Going(before=wait_for_ever)))
-        await reached.wait()
-        sending.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await sending
-        await client.send(pause(2), Going())
-
-    assert [seen.campaign_id for seen in server.ledger] == [2]
 
 
 @pytest.mark.sockets
@@ -464,3 +424,23 @@ async def test_a_listing_may_be_wider_than_the_answer_to_a_change(
 
     assert read.body == wide
     assert changed.fault is Fault.TOO_LARGE
+
+
+@pytest.mark.sockets
+async def test_cancelled_in_the_slot_leaves_nothing() -> None:
+    """The wait is cut short, CancelledError comes out, and the client still works."""
+    reached = asyncio.Event()
+
+    async def wait_for_ever() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with FaultServer() as server, client_of(server.url, connections=1) as client:
+        sending = asyncio.create_task(client.send(pause(1), Going(before=wait_for_ever)))
+        await reached.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await client.send(pause(2), Going())
+
+    assert [seen.campaign_id for seen in server.ledger] == [2]

@@ -241,17 +241,6 @@ async def test_a_certificate_out_of_its_time_is_named_with_our_clock(
     assert "(the clock here: 20" in answer.detail
 
 
-async def test_a_certificate_for_another_host_is_named_with_the_wanted_name(
-    authority: trustme.CA, ca_file: Path
-) -> None:
-    """[N10] It is for evil.test."""
-    answer = await answer_through(tls_of(authority.issue_cert("evil.test")), ca_file)
-
-    assert answer.fault is Fault.TLS_HOSTNAME
-    assert "belongs to another host" in answer.detail
-    assert "'isales.test'" in answer.detail
-
-
 async def test_a_certificate_for_another_address_is_a_wrong_host_too(
     authority: trustme.CA, ca_file: Path
 ) -> None:
@@ -311,19 +300,6 @@ async def test_only_old_tls_is_said_in_plain_words(authority: trustme.CA, ca_fil
 
     assert answer.fault is Fault.TLS_PROTOCOL
     assert answer.detail.endswith("the server has no TLS of version 1.2 or newer")
-
-
-async def test_no_common_cipher_is_a_failed_handshake(authority: trustme.CA, ca_file: Path) -> None:
-    """[N12] The alert's words, in lower case."""
-    tls = tls_of(authority.issue_cert("isales.test"))
-    tls.maximum_version = ssl.TLSVersion.TLSv1_2
-    tls.set_ciphers("NULL:@SECLEVEL=0")
-
-    answer = await answer_of_a_refusing_handshake(tls, ca_file)
-
-    assert answer.fault is Fault.TLS_PROTOCOL
-    assert "the TLS handshake failed (" in answer.detail
-    assert answer.detail == answer.detail.replace("_", " ")
 
 
 @pytest.mark.parametrize("linger", [True, False], ids=["reset", "closed"])

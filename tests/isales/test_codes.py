@@ -29,8 +29,6 @@ def test_all_codes_stay_apart_as_texts_and_as_numbers(one: str, other: str) -> N
 NUMBERS = [
     # realistic
     (200000, "0200000"),
-    (200006, "0200006"),
-    (200011, "0200011"),
     (2000001, "02000001"),
     (2000011, "02000011"),
     # the ends of the ranges, and one beyond
@@ -50,13 +48,10 @@ NUMBERS = [
     (4000006, "?4000006"),
     # pathological
     (0, "?0"),
-    (-200000, "?-200000"),
     (200000.0, "?200000.0"),
     (True, "?True"),
-    (False, "?False"),
     (None, "?None"),
     (["0200000"], "?['0200000']"),
-    ({"code": "0200000"}, "?{'code': '0200000'}"),
     (10**39, "?" + "1" + "0" * 39),
 ]
 

@@ -127,10 +127,3 @@ def test_a_damaged_compression_is_looked_at_as_it_came() -> None:
     came = Answer(http_status=200, body=gzip.compress(b"x" * 99)[:12], content_encoding="gzip")
 
     assert MASKED.masked(came) == came
-
-
-def test_a_key_of_two_letters_leaves_words_as_they_are() -> None:
-    """`er` stands in every other word, and no real key is so short."""
-    answer = Answer(http_status=200, body=body("the server is in error"))
-
-    assert EchoMask(Secret("er")).masked(answer) is answer

@@ -59,25 +59,15 @@ def test_no_rows_may_be_written_in_three_ways(members: dict[str, Any]) -> None:
 
 
 TOTALS: list[tuple[object, int | None]] = [
-    # realistic
-    (0, 0),
     (5_000, 5_000),
     ("5000", 5_000),
     # no count at all
     (None, None),
     (-1, None),
-    ("", None),
-    ("-1", None),
-    ("1e3", None),
-    (1.0, None),
     (True, None),
-    ([], None),
-    ("\uff11\uff12", None),
     # more than there can be, and than a journal can hold
     (9_999_999_999, 9_999_999_999),
     (10_000_000_000, None),
-    (10**39, None),
-    ("9" * 11, None),
 ]
 
 
@@ -100,9 +90,6 @@ ROWS: list[tuple[dict[str, object], ObservedState]] = [
     ({"id": 146, "status": None}, row(Status.STARTED)),
     # a status that we do not know is not the filter's
     ({"id": 146, "status": 9}, row(None)),
-    ({"id": 146, "status": "started"}, row(None)),
-    ({"id": 146, "status": True}, row(None)),
-    ({"id": 146, "status": 2.0}, row(None)),
     # texts that are none, too long, or half a character
     ({"id": 146, "name": 7, "strBeginTime": None}, row()),
     ({"id": 146, "name": "x" * 5_000}, row(name="x" * 200)),
@@ -135,19 +122,15 @@ def test_a_row_without_a_usable_id_spoils_its_page(entry: object) -> None:
 
 
 STATUSES: list[tuple[object, Status | None, bool]] = [
-    # realistic
     (2, Status.STARTED, False),
     ("3", Status.SUSPENDED, False),
     # one that we do not know is a status all the same
     (9, None, False),
     ("9", None, False),
-    ("", None, True),
     # no status at all
+    ("", None, True),
     (None, None, True),
-    ("started", None, True),
     (True, None, True),
-    (2.0, None, True),
-    ([], None, True),
     ("\uff12", None, True),
 ]
 

@@ -15,8 +15,8 @@ from orchestrator.manifest.json_list import MAX_VALUE_CHARS, Window, read_json_l
 
 SPREADSHEET = "export the column as text"
 FRACTION = (
-    "12.0 is not a campaign id: only digits are allowed, no fraction; "
-    "if a spreadsheet added it, format the column as whole numbers or text"
+    "12.0 is not a campaign id: only digits are allowed; "
+    "if a spreadsheet has changed it, format the column as text"
 )
 TWO_WAYS = "this key and another in the same object can be meant in two ways"
 
@@ -155,7 +155,7 @@ def test_all_other_forms_are_refused(text: str, place: str, reason: str) -> None
         ("0", "0 is not a campaign id: it must be from 1"),
         ("9223372036854775808", "9223372036854775808 is not a campaign id: it must be from 1"),
         ('"007"', "a leading zero is not allowed"),
-        ('"５"', r"'\uff15' is not a campaign id: only the ASCII digits"),  # noqa: RUF001
+        ('"５"', r"'\uff15' is not a campaign id: only the digits 0-9"),  # noqa: RUF001
         ('"5\\u00a0"', r"'5\xa0' is not a campaign id"),
         ('"../x"', "'../x' is not a campaign id"),
         ('"\\u0000"', r"'\x00' is not a campaign id"),

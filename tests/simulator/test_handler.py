@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from orchestrator.model import Status
@@ -16,7 +14,6 @@ from tests.simulator.makers import (
     STARTED,
     SUSPENDED,
     Seat,
-    body,
     details_path,
     document,
     list_path,
@@ -94,28 +91,6 @@ def test_paging_clamps_and_ends() -> None:
     assert seen(page=4) == (4, 100, 0, 250)
 
 
-def test_details_show_one_campaign_or_0200007() -> None:
-    """Status 3 for the suspended one; a missing one has no returnObject."""
-    found, missing = (Seat().ask(details_path(ref)) for ref in (SUSPENDED, MISSING))
-
-    assert (found["resultCode"], found["returnObject"]["status"]) == ("0200000", 3)
-    assert (missing["resultCode"], "returnObject" in missing) == ("0200007", False)
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "status"),
-    [("GET", "/", 404), ("POST", pause_path(STARTED), 405)],
-)
-def test_strangers_get_html(method: str, target: str, status: int) -> None:
-    """404 for another path, 405 for another method; nothing changes."""
-    seat = Seat()
-
-    played = seat.play(method, target)
-
-    assert (played.entry.http_status, body(played)[:6]) == (status, b"<html>")
-    assert seat.ledger.effects == {}
-
-
 def test_an_unsigned_request_gets_401_and_is_not_the_campaigns_first() -> None:
     """Nothing changes, the reason stands in the ledger only, the script waits for the next one."""
     seat = Seat(signature=CHECK, faults=FaultPlan(scripted={STARTED: [faults.LIE]}))
@@ -131,13 +106,6 @@ def test_an_unsigned_request_gets_401_and_is_not_the_campaigns_first() -> None:
     )
     assert first.entry.fault == "success without effect"
     assert seat.world.status_of(STARTED) is Status.STARTED
-
-
-def test_the_date_header_shows_the_servers_clock() -> None:
-    """A server an hour ahead says so."""
-    seat = Seat(signature=replace(CHECK, clock_offset_s=3600))
-
-    assert b"\r\nDate: Thu, 01 Jan 1970 01:00:00 GMT\r\n" in seat.pause(STARTED).wire
 
 
 # -- each fault -------------------------------------------------------------------------------
@@ -172,43 +140,6 @@ def test_a_fault_of_codes_shows_them_and_lands_or_not(
     assert (played.entry.http_status, played.entry.took_effect) == (200, effect)
     assert (seat.world.status_of(STARTED) is Status.SUSPENDED) is effect
     assert (played.entry.fault, played.wait_s) == (fault.name, fault.wait_s)
-
-
-@pytest.mark.parametrize("status", [401, 418, 503])
-@pytest.mark.parametrize("landed", [False, True])
-def test_a_fault_of_http_is_an_html_page(status: int, *, landed: bool) -> None:
-    """Any status, before or after the change."""
-    played = scripted(faults.with_http(status, effect=landed)).pause(STARTED)
-
-    assert played.wire.startswith(b"HTTP/1.1 %d " % status)
-    assert (body(played)[:6], played.entry.took_effect) == (b"<html>", landed)
-    assert (played.entry.http_status, played.entry.result_code) == (status, "")
-
-
-def test_retry_after_is_seconds_or_a_date() -> None:
-    """As text it is sent as it stands; as a date it counts from the server's own clock."""
-    seat = scripted(
-        faults.with_http(429, retry_after="7"), faults.with_http(503, retry_after_date_s=7)
-    )
-
-    first, second = seat.pause(STARTED), seat.pause(STARTED)
-
-    assert b"\r\nRetry-After: 7\r\n" in first.wire
-    assert b"\r\nRetry-After: Thu, 01 Jan 1970 00:00:07 GMT\r\n" in second.wire
-
-
-def test_bodies_can_be_foreign_broken_or_empty() -> None:
-    """A login page with 200, JSON cut at 30 bytes with a matching length, nothing at all."""
-    seat = scripted(faults.LOGIN, faults.TRUNCATED, faults.EMPTY, faults.NO_BACKEND)
-
-    login, truncated, empty, gateway = (seat.pause(STARTED) for _ in range(4))
-
-    assert (login.entry.http_status, body(login)[:15]) == (200, b"<!DOCTYPE html>")
-    assert body(truncated) == b'{"resultCode":"0200000","resul'
-    assert (b"Content-Length: 30" in truncated.wire, truncated.complete) == (True, True)
-    assert (empty.entry.http_status, body(empty)) == (200, b"")
-    assert (gateway.entry.http_status, body(gateway)) == (404, b"default backend - 404")
-    assert [e.result_code for e in seat.ledger.entries] == ["", "", "", ""]
 
 
 @pytest.mark.parametrize(

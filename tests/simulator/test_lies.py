@@ -10,10 +10,8 @@ import pytest
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import scenarios
-from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.lies import with_lies
-from orchestrator.simulator.reads import Lag, Read
-from tests.simulator.makers import VDN, Seat, body, details_path, document, list_path, started
+from tests.simulator.makers import Seat, body, details_path, document, list_path
 
 #: started, and suspended, in the healthy drill
 FIRST, SEVENTH, SECOND = (CampaignRef(1234, 1_234_000 + n) for n in (1, 7, 2))
@@ -61,18 +59,6 @@ def test_a_lag_may_differ_from_read_to_read_and_is_the_seeds() -> None:
 
     assert set(seen()) == {2, 3}
     assert seen() == seen()
-
-
-def test_a_lag_may_be_of_one_kind_of_reads() -> None:
-    """Only filtered listings are behind."""
-    lag = Lag(3.0, reads=frozenset({Read.FILTERED}))
-    seat = Seat(started(1), FaultPlan(lags=(lag,)))
-    seat.pause(CampaignRef(VDN, 1), now_s=2.0)
-
-    totals = [
-        seat.ask(list_path(status=status), now_s=3.0)["data"][0]["status"] for status in (0, 2)
-    ]
-    assert totals == [3, 2]
 
 
 def test_the_lies_of_listings_bend_them_for_their_time() -> None:
@@ -173,12 +159,3 @@ def test_what_is_no_lie_is_a_value_error(wrong: str) -> None:
     """An unknown name, no value where one is needed, one that it cannot have, another shape."""
     with pytest.raises(ValueError, match=r".+"):
         with_lies(scenarios.healthy(seed=1), wrong)
-
-
-def test_lies_are_told_one_after_the_other() -> None:
-    """A lag, a filter and a short page together; each keeps the others."""
-    seat = server("lag=8", "filter=ignored", "short=1")
-
-    assert listing(seat, status=2)[1] == 40
-    assert len(listing(seat)[0]) == 39
-    assert seat.faults.lags == (Lag(8.0),)

@@ -27,12 +27,6 @@ def test_every_scenario_can_be_built_by_its_name(name: str) -> None:
     assert set(scenario.world.refs()) <= set(scenario.sample)
 
 
-def test_an_unknown_scenario_is_a_key_error() -> None:
-    """So that the command line can say which there are."""
-    with pytest.raises(KeyError):
-        named("calm", seed=1)
-
-
 def test_the_emergency_dials_and_two_campaigns_follow() -> None:
     """60 run at first, 61 after 6 s, 62 after 12 s; the rest begins tomorrow at 8."""
     world = named("emergency", seed=1).world

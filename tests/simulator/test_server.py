@@ -10,21 +10,17 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 
 from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Fault, FaultPlan, Outage, mixed
-from orchestrator.simulator.ledger import fullest_window
+from orchestrator.simulator.faults import Fault, FaultPlan, Outage
 from orchestrator.simulator.server import HOST, Simulator
 from tests.simulator.makers import (
     STARTED,
     SUSPENDED,
-    VDN,
     one_of_each,
     pause_path,
-    started,
 )
 
 pytestmark = pytest.mark.sockets
@@ -119,31 +115,6 @@ async def test_new_connections_are_reset_while_refused() -> None:
             await caller.ask(pause_path(STARTED))
 
     assert sim.ledger.total == 1
-
-
-async def test_an_ordinary_client_survives_a_mixture() -> None:
-    """200 campaigns at 30 % mixed faults: repeating until 0200000 or 0200011 suspends them all."""
-    plan = FaultPlan(seed=5, rates=mixed(0.3))
-    connector = aiohttp.TCPConnector(limit=8)
-    async with (
-        Simulator(started(200), faults=plan) as sim,
-        aiohttp.ClientSession(connector=connector) as session,
-    ):
-        for ref in sim.world.refs():
-            for _ in range(10):
-                try:
-                    async with session.put(sim.base_url + pause_path(ref)) as response:
-                        text = await response.text()
-                except aiohttp.ClientError:
-                    continue
-                if response.status == 200 and ('"0200000"' in text or '"0200011"' in text):
-                    break
-
-    assert sim.world.counts(VDN)[Status.SUSPENDED] >= 190
-    assert sum(sim.ledger.effects.values()) == sim.world.counts(VDN)[Status.SUSPENDED]
-    assert sum(sim.ledger.puts.values()) == sim.ledger.total
-    times = sorted(entry.at_s for entry in sim.ledger.entries)
-    assert fullest_window(times, 1.0) == sim.ledger.worst_1s
 
 
 async def test_a_client_that_keeps_its_connection_is_answered_on_it() -> None:
