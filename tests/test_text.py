@@ -74,20 +74,15 @@ def test_the_short_way_gives_what_the_long_way_gives(text: str) -> None:
     [
         # Realistic
         ("", ""),
-        ("9223372036854775807", "9223372036854775807"),
         ("春季促销", "春季促销"),
         ("春季\u3000促销", "春季\u3000促销"),
-        ("naïve café", "naïve café"),
-        ("database operation error", "database operation error"),
         # Synthetic
         ("-5", "'-5"),
         ("\uff1d1", "'\uff1d1"),
         ("\t1", "'\\t1"),
         ("  @x", "'  @x"),
-        ("1-2", "1-2"),
         # Pathological
         ("\x1b[2J", "\\x1b[2J"),
-        ("\u202eabc", "\\u202eabc"),
         ("\U000e0041", "\\U000e0041"),
         ("a\u3164b", "a\\u3164b"),
         ("x" * 501, "x" * 499 + "…"),

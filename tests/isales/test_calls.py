@@ -72,11 +72,6 @@ def test_an_answer_without_one_campaigns_numbers_is_not_none(desc: object) -> No
     assert "the statistics of one campaign" in read.problem
 
 
-def test_a_missing_count_is_not_none() -> None:
-    """An object without execCount."""
-    assert described([{"waitCount": 0}]).in_progress is None
-
-
 @pytest.mark.parametrize(
     ("document", "problem"),
     [

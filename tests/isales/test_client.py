@@ -385,31 +385,6 @@ def test_the_c_parser_reads_our_answers() -> None:
 # -- without a wire ---------------------------------------------------------------------------
 
 
-async def test_a_canned_answer_becomes_an_answer(canned_http: aioresponses) -> None:
-    """Status, body and the four headers that verdicts need; all others are dropped."""
-    url = f"https://isales.example.com:28050{PATH}/12/146/pause"
-    canned_http.put(
-        url,
-        status=503,
-        body=b"busy",
-        headers={
-            "Retry-After": "7",
-            "Date": "Thu, 02 Jan 2025 03:04:05 GMT",
-            "Set-Cookie": "a=b",
-        },
-    )
-    async with client_of("https://isales.example.com:28050") as client:
-        answer = await client.send(pause(), Going())
-
-    assert answer == Answer(
-        http_status=503,
-        body=b"busy",
-        retry_after="7",
-        date="Thu, 02 Jan 2025 03:04:05 GMT",
-        answered_at_ms=answer.answered_at_ms,
-    )
-
-
 async def test_a_listing_may_be_wider_than_the_answer_to_a_change(
     canned_http: aioresponses,
 ) -> None:

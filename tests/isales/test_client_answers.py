@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import resource
 
 import pytest
 
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.heads import one_length
 from tests.fault_server import SUCCESS, FaultServer, Script, endless, http, raw, reply
 from tests.isales.client_makers import AK, Going, Names, client_of, pause
 
@@ -166,19 +164,6 @@ async def test_a_length_that_stands_twice_is_one(content: bytes, interim: bytes)
     assert (answer.http_status, answer.body) == (200, b"hello")
 
 
-@pytest.mark.parametrize("content", TWICE)
-def test_a_head_may_come_in_any_pieces(content: bytes) -> None:
-    """Cut at every byte, the parser gets the same head, and the body as it came."""
-    whole = HEAD + content
-    head = whole[: whole.index(b"\r\n\r\n") + 4]
-
-    changed = one_length(head)
-
-    assert changed.lower().count(b"content-length") <= 1
-    assert changed.endswith(b"\r\n\r\n")
-    assert one_length(changed) == changed
-
-
 @pytest.mark.parametrize("chunk", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloworld\r\n0\r\n\r\n"])
 async def test_a_broken_chunk_is_a_bad_response(chunk: bytes) -> None:
     """[S39] The size is no number, or the piece is longer than its size."""
@@ -210,10 +195,12 @@ async def test_header_values_come_back_printable_and_bounded() -> None:
         + b"Retry-After: \xff\xfe\xc3\xa9\r\n"
         + b"Location: "
         + b"x" * 8_000
-        + b"\r\nContent-Length: 0\r\n\r\n"
+        + b"\r\nDate: now\r\nContent-Length: 0\r\n\r\n"
     )
 
     answer = await answer_to(raw(content))
+
+    assert answer.date == "now"
 
     assert answer.retry_after == "\\udcff\\udcfeé"
     assert answer.location == "x" * 300
@@ -252,20 +239,3 @@ async def test_no_detail_ever_shows_the_signature() -> None:
         assert answer.fault is not None
         assert "auth-v2" not in answer.detail
         assert AK not in answer.detail
-
-
-async def test_a_bomb_does_not_stop_the_loop() -> None:
-    """[S37] While it is read, a ticker keeps ticking."""
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0)
-            ticks += 1
-
-    ticking = asyncio.create_task(tick())
-    await answer_to(endless(CHUNKED, b"1\r\nx\r\n" * 200))
-    ticking.cancel()
-
-    assert ticks > 10

@@ -199,17 +199,6 @@ def test_details_that_are_not_whole_are_no_state() -> None:
     assert shown.flaw
 
 
-def test_a_page_that_was_judged_before_is_not_judged_again() -> None:
-    """The verdict that is handed in is the one that counts."""
-    given_answer = answer(OK | {"totalSize": 0})
-
-    read = read_page(
-        given_answer, vdn_id=1, asked_status=2, verdict=Verdict(Kind.SERVER_ERROR, "HTTP 500")
-    )
-
-    assert read == Verdict(Kind.SERVER_ERROR, "HTTP 500")
-
-
 @pytest.mark.parametrize("entries", [{}, "[]", 7, True, {"id": 146}])
 def test_rows_that_are_no_list_are_a_problem(entries: object) -> None:
     """A page that cannot be read whole is never an empty page."""

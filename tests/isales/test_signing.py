@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.isales.signing import authorization
@@ -210,17 +210,3 @@ def test_a_signature_agrees_with_an_independent_writing_of_the_scheme(
     key = hmac.new(secret_key.encode(), prefix.encode(), hashlib.sha256).hexdigest()
     text = f"PUT\n{path}\nhost\nhost:h\n"
     assert mac == hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
-
-
-@given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=12))
-def test_the_secret_never_stands_in_the_header(secret_key: str) -> None:
-    """Not in the clear, whatever it is; what stands there with another secret says nothing."""
-    assume(secret_key not in authorize(VECTORS["V1 pause"]))
-    assert secret_key not in authorize(VECTORS["V1 pause"], secret_key=secret_key)
-
-
-def test_another_secret_is_another_signature() -> None:
-    """One character is enough."""
-    vector = VECTORS["V1 pause"]
-
-    assert authorize(vector, secret_key=SK + "x") != authorize(vector)

@@ -43,15 +43,6 @@ def held_s(breaker: Breaker, *, now_s: float) -> float:
 # -------------------------------------------------------------------------------------- closed
 
 
-def test_a_closed_breaker_lets_everything_pass() -> None:
-    """Nothing has failed: GO, again and again."""
-    breaker = make_breaker()
-
-    assert [breaker.may_pass(now_s=n, ref=1) for n in range(3)] == [Pass.GO] * 3
-    assert not breaker.is_open
-    assert breaker.opened_since_s is None
-
-
 def test_five_different_campaigns_in_a_row_open_it() -> None:
     """Four do not; the fifth does, once, at its own time [S24]."""
     breaker = make_breaker()
@@ -323,32 +314,6 @@ def test_no_order_of_events_breaks_the_laws(events: list[tuple[str, int, float]]
                 if probe is not None:
                     probe, probe_ended_s = None, now_s
         assert (breaker.opened_since_s is not None) is breaker.is_open
-
-
-@given(
-    up_after_s=st.floats(0, 300),
-    asked_every_s=st.floats(0.1, 2),
-    answer_after_s=st.floats(0.01, 15),
-)
-def test_a_server_that_recovers_is_found_within_a_spacing_and_two_answers(
-    up_after_s: float, asked_every_s: float, answer_after_s: float
-) -> None:
-    """While anybody asks, the probe that finds it well leaves at most half a cap after it is."""
-    breaker = opened()
-    now_s = OPENED_S
-    while breaker.is_open:
-        if breaker.may_pass(now_s=now_s, ref=1) is Pass.PROBE:
-            well = now_s >= OPENED_S + up_after_s
-            now_s += answer_after_s
-            if well:
-                breaker.record_success(now_s=now_s)
-            else:
-                breaker.record_failure(ref=1, now_s=now_s, campaign_specific=False)
-        else:
-            now_s += asked_every_s
-
-    found_after_s = now_s - OPENED_S - up_after_s
-    assert found_after_s <= CAP_S / 2 + 2 * answer_after_s + asked_every_s
 
 
 def test_a_renewed_one_is_closed_and_behaves_alike() -> None:
