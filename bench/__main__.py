@@ -19,8 +19,6 @@ from types import ModuleType
 
 from bench import (
     cluster,
-    latency,
-    pacer,
     pacing,
     paused,
     scale,
@@ -33,11 +31,9 @@ from bench.stage import Form, leave_when_told, say, stage
 MEASURES: dict[str, ModuleType] = {
     "startup": startup,
     "throughput": throughput,
-    "latency": latency,
     "pacing": pacing,
     "paused": paused,
     "scale": scale,
-    "pacer": pacer,
     "cluster": cluster,
 }
 HERE = Path(__file__).parent

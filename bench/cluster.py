@@ -9,8 +9,6 @@ is the way of a PUT, without the listings.
   processes on two cores are dearer than the two of one local run, whoever they are, so three local
   runs at once, a third of the list each, stand beside it too.
 - A takeover is counted from kill -9 until another worker has claimed all that the killed one had.
-- A reconciler's questions are asked of a table of 20 chunks for each of 9,999 VDNs, with their
-  looks and verifications, none of them begun: for the next chunks, and while enough ring.
 - A list is submitted when the database has all of it, counted from the start of the command.
 """
 
@@ -38,7 +36,7 @@ _FIRST_PUT = Limits(required=3.0, goal=1.0)
 
 
 def measure(stage: Stage, form: Form) -> list[Figure]:
-    """All five, each in a database of its own."""
+    """All four, each in a database of its own."""
     from tests import postgres  # noqa: PLC0415 - psycopg and pytest would count as our memory
 
     if postgres.binaries() is None:
@@ -51,7 +49,6 @@ def measure(stage: Stage, form: Form) -> list[Figure]:
             *bench.share(form.pick(usual=8_000, quick=1_200), form.pick(usual=2, quick=1)),
             *bench.takeover(form.pick(usual=5, quick=1)),
             *bench.submit(form.pick(usual=1_000_000, quick=20_000)),
-            *bench.reconciler(form.pick(usual=9_999, quick=100)),
         ]
     finally:
         database.close()
@@ -223,48 +220,3 @@ class _Bench:
             Figure(f"{title}: first PUT after that", (max(0.0, seen["first_put_s"] - there_s),),
                    "s", _FIRST_PUT),
         ]  # fmt: skip
-
-    def reconciler(self, vdns: int) -> list[Figure]:
-        """What each worker asks once a second, of a run that nobody has begun."""
-        from orchestrator.cluster.rings import TASK  # noqa: PLC0415 - as above
-        from orchestrator.settings.secret import Secret  # noqa: PLC0415
-        from orchestrator.store import chunks, cluster_runs  # noqa: PLC0415
-        from orchestrator.store.database import connect  # noqa: PLC0415
-
-        with self._stage.server(tls=False, campaigns=1) as server, self._workers(server):
-            url = Secret(self._stage.more["ORCHESTRATOR_DATABASE_URL"])
-        asking, resting = list[float](), list[float]()
-        with connect(url) as connection:
-
-            def asked_ms() -> float:
-                began_s = time.perf_counter()
-                cluster_runs.end_overdue(connection)
-                chunks.leases(connection, limit=64)
-                chunks.unrung(connection, task=TASK, limit=500)
-                return (time.perf_counter() - began_s) * 1000
-
-            for statement in _MANY_CHUNKS:
-                connection.execute(statement.encode(), {"vdns": vdns})
-            connection.execute("ANALYZE")
-            asking += [asked_ms() for _ in range(5)]
-            connection.execute(
-                "INSERT INTO procrastinate_jobs (queue_name, task_name, args) SELECT 'bench', %s,"
-                " jsonb_build_object('run', run, 'lo', lo) FROM orchestrator.chunk LIMIT 500",
-                (TASK,),
-            )
-            resting += [asked_ms() for _ in range(5)]
-        title = f"{20 * vdns:,} open chunks: a reconciler's questions"
-        return [
-            Figure(f"{title}, for the next 500", tuple(asking), "ms"),
-            Figure(f"{title}, while enough ring", tuple(resting), "ms"),
-        ]
-
-
-_INTO = "INSERT INTO orchestrator.chunk (run, lo, hi, vdn) SELECT r.run,"
-_VDNS = "FROM orchestrator.run r, generate_series(1, %(vdns)s) v"
-_FIRST = "(v - 1) * 10000 + 1"
-_MANY_CHUNKS = (
-    "INSERT INTO orchestrator.run (run_id, emergency) VALUES ('bench', false)",
-    f"{_INTO} {_FIRST} + k * 500, v * 10000, v {_VDNS}, generate_series(0, 19) k",
-    f"{_INTO} {_FIRST} + (s << 40), v * 10000, v {_VDNS}, generate_series(1::bigint, 2) s",
-)

@@ -34,7 +34,7 @@ than that, but for one request in 15 s.
 Law of throttling: a throttling answer halves the rate; it stays 2 s, then grows by an eighth of the
 ceiling a second: from anywhere it is back 10 s after the last throttling.
 
-A token bucket lets 2 R through in one second, spacing alone R + 1 (bench/pacer.py).
+A token bucket lets 2 R through in one second, spacing alone R + 1.
 """
 
 from __future__ import annotations

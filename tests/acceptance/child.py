@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,35 +52,21 @@ class Child:
         env: Mapping[str, str],
         folder: Path,
         label: str,
-        stdin: str | None = None,
-        stdout: str | None = None,
-        before: Callable[[], None] | None = None,
-        terminal: int | None = None,
     ) -> None:
         self.arguments = list(arguments)
         self.out_path = folder / f"{label}.out"
         self.err_path = folder / f"{label}.err"
         self.peak_kib = 0
         self.started_s = time.monotonic()
-        feed: int = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        with (
-            Path(stdout or self.out_path).open("wb") as out,
-            self.err_path.open("wb") as err,
-        ):
+        with self.out_path.open("wb") as out, self.err_path.open("wb") as err:
             self.process = subprocess.Popen(
                 [*command(), *self.arguments],
                 env=dict(env),
                 cwd=folder,
-                stdin=feed if terminal is None else terminal,
-                stdout=out if terminal is None else terminal,
-                stderr=err if terminal is None else terminal,
-                preexec_fn=before,  # noqa: PLW1509
-                start_new_session=terminal is not None,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
-        if stdin is not None and self.process.stdin:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.write(stdin.encode())
-                self.process.stdin.close()
 
     @property
     def pid(self) -> int:

@@ -96,7 +96,7 @@ def verdict_is(case: Case, report: Report, *wanted: str) -> None:
 def sent_to(world: World, key: Key, kind: str = "pause", since_s: float = 0.0) -> int:
     """How many PUTs came for one campaign."""
     asked = (e for e in puts(world, kind) if e.at_s >= since_s)
-    return sum((e.vdn_id, e.campaign_id) == key for e in asked)
+    return sum(e.key == key for e in asked)
 
 
 # -- a row of a table -------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def without_effect(campaigns: Iterable[tuple[int, int]], times: float = 1) -> Fa
     told: Counter[tuple[int, int]] = Counter()
 
     def read(world: World, entry: Entry) -> Reply | None:
-        key = entry.vdn_id, entry.campaign_id
+        key = entry.key
         if entry.kind not in CHANGES or key not in chosen or told[key] >= times:
             return None
         if world.documented(entry).code != OK:
@@ -172,7 +172,7 @@ def starting(campaigns: Iterable[tuple[int, int]], until_s: float) -> Fault:
     chosen = frozenset(campaigns)
 
     def read(world: World, entry: Entry) -> Reply | None:
-        key = entry.vdn_id, entry.campaign_id
+        key = entry.key
         if entry.kind == "pause" and key in chosen and now_s(world, entry) < until_s:
             return coded(NOT_ALLOWED, "status", "starting")
         return None
@@ -252,7 +252,7 @@ def restless(
     world = server.world
 
     def watch(entry: Entry) -> None:
-        key = entry.vdn_id, entry.campaign_id
+        key = entry.key
         if entry.kind == "pause" and entry.effect and key in chosen and done[key] < times:
             done[key] += 1
             server.loop.call_later(after_s, turn, key)

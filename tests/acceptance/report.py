@@ -10,62 +10,21 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = [
-    "vdn_id",
-    "campaign_id",
-    "campaign_name",
-    "outcome",
-    "stopped",
-    "changed",
-    "evidence",
-    "may_start",
-    "state_before",
-    "state_after",
-    "state_seen_at",
-    "attempts",
-    "result_code",
-    "result_name",
-    "result_desc",
-    "http_status",
-    "first_sent_at",
-    "settled_at",
-    "duration_ms",
-    "line",
-    "duplicate_of",
-    "run_id",
-    "error",
-]
+    "vdn_id", "campaign_id", "campaign_name", "outcome", "stopped", "changed", "evidence",
+    "may_start", "state_before", "state_after", "state_seen_at", "attempts", "result_code",
+    "result_name", "result_desc", "http_status", "first_sent_at", "settled_at", "duration_ms",
+    "line", "duplicate_of", "run_id", "error",
+]  # fmt: skip
 SUMMARY_KEYS = [
-    "schema",
-    "run_id",
-    "action",
-    "verdict",
-    "exit_code",
-    "reason",
-    "operator",
-    "host",
-    "version",
-    "server",
-    "settings",
-    "manifest",
-    "started_at",
-    "ended_at",
-    "counts",
-    "by_vdn",
-    "rate",
+    "schema", "run_id", "action", "verdict", "exit_code", "reason", "operator", "host", "version",
+    "server", "settings", "manifest", "started_at", "ended_at", "counts", "by_vdn", "rate",
     "rerun_may_help",
-]
+]  # fmt: skip
 RATE_KEYS = ("ceiling_per_s", "worst_1s", "mean_per_s")
 SWEEP_KEYS = [
-    "vdn_id",
-    "started_at",
-    "ended_at",
-    "pages",
-    "rows",
-    "total_size",
-    "started",
-    "complete",
+    "vdn_id", "started_at", "ended_at", "pages", "rows", "total_size", "started", "complete",
     "problem",
-]
+]  # fmt: skip
 #: design 6, the table of outcomes: stopped and changed as the file writes them
 MEANING = {
     "paused": ("yes", {"yes"}),
@@ -121,7 +80,9 @@ def key(row: Row) -> tuple[str, str]:
 
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
-    """A CSV file; columns and rows, a spreadsheet guard before a number removed."""
+    """Columns and rows of a CSV file; none of a file that is not there."""
+    if not path.is_file():
+        return [], []
     with path.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines, strict=True)
         rows = [{name: value or "" for name, value in row.items()} for row in reader]
@@ -130,16 +91,10 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
 
 def read_report(folder: Path) -> Report:
     """All three files; a missing one is an empty one (and fails a check)."""
-    columns: list[str] = []
-    rows: list[Row] = []
-    failed: list[Row] = []
-    summary: dict[str, Any] = {}
-    if (folder / "results.csv").is_file():
-        columns, rows = read_rows(folder / "results.csv")
-    if (folder / "failed.csv").is_file():
-        failed = read_rows(folder / "failed.csv")[1]
-    if (folder / "summary.json").is_file():
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    columns, rows = read_rows(folder / "results.csv")
+    _, failed = read_rows(folder / "failed.csv")
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return Report(folder, columns, rows, failed, summary)
 
 

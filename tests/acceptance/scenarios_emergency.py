@@ -58,7 +58,7 @@ def quiet(
         found >= before,
         f"{len(found & before)} of {len(before)}; missing {sorted(before - found)[:4]}",
     )
-    stray = {(e.vdn_id, e.campaign_id) for e in puts(world)} - before
+    stray = {e.key for e in puts(world)} - before
     case.check("suspended, completed and coming ones got no PUT", not stray, sorted(stray)[:5])
     case.equal("verdict quiet", report.summary.get("verdict"), "quiet")
     case.two_clean_sweeps(report, world)
@@ -243,7 +243,7 @@ def stopped_run(
 
 def resumed(world: World, since_s: float = 0.0) -> set[tuple[int, int]]:
     """Campaigns that got a resume."""
-    return {(e.vdn_id, e.campaign_id) for e in puts(world, "resume") if e.at_s >= since_s}
+    return {e.key for e in puts(world, "resume") if e.at_s >= since_s}
 
 
 @scenario(

@@ -92,7 +92,7 @@ def only_for(campaign: Key, fault: Fault, times: float = 1e9) -> Fault:
     """A fault for the PUTs of one campaign."""
 
     def read(world: World, entry: Entry) -> Reply | None:
-        mine = (entry.vdn_id, entry.campaign_id) == campaign and entry.kind in lies.CHANGES
+        mine = entry.key == campaign and entry.kind in lies.CHANGES
         return fault(world, entry) if mine and entry.nth <= times else None
 
     return read

@@ -82,7 +82,7 @@ def killed_with_starts(
     case.until(lambda: len(puts(world, "resume")) >= before + count, 20)
     kill(child, 0.3)
     world.fault = None
-    return [(e.vdn_id, e.campaign_id) for e in puts(world, "resume")[before:]]
+    return [e.key for e in puts(world, "resume")[before:]]
 
 
 def restore_killed(case: Case, server: Server, *, count: int = 6, effect: bool = True) -> list[Key]:
@@ -300,7 +300,7 @@ def emergency_continue_early(case: Case) -> None:
     child = case.pause_all(server, rate=20)
     case.until(lambda: len(puts(world)) >= 15, 20)
     kill(child)
-    world.turn(puts(world)[0].vdn_id, puts(world)[0].campaign_id, STARTED)
+    world.turn(*puts(world)[0].key, STARTED)
     continued(case, server, keys)
 
 

@@ -56,7 +56,7 @@ def mixed2000(case: Case) -> None:
     report = case.sound(ended, world, run, rate=400, lines=lines, before=before)
     case.all_suspended(world, lines)
     outcomes(case, report, {"paused": 1800, "already_paused": 200})
-    spared = [e for e in puts(world) if (e.vdn_id, e.campaign_id) not in before]
+    spared = [e for e in puts(world) if e.key not in before]
     case.check("what was suspended got no PUT", not spared, f"{len(spared)} PUTs")
     inferred = sum(row["evidence"] == "inferred" for row in report.rows)
     case.check("the look makes inference needless", inferred == 0, f"{inferred} inferred")
@@ -155,7 +155,7 @@ def every_kind(case: Case) -> None:
     )
     codes = {report.of(7, n).get("result_code") for n in kinds["unknown"]}
     case.equal("result codes are kept as text", codes, {"0200007"})
-    once = Counter((e.vdn_id, e.campaign_id) for e in puts(world))
+    once = Counter(e.key for e in puts(world))
     case.check(
         "rejected and not_found were asked once",
         all(once[7, n] <= 1 for n in (*kinds["rejected"], *kinds["unknown"])),

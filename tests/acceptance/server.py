@@ -3,25 +3,18 @@
 - The arrival time is taken when the bytes arrive, before anything is parsed.
 - Every request is entered in the ledger, refused ones and strange ones too.
 - It runs on a thread and a loop of its own; scenarios read the ledger and sleep.
-`python -m tests.acceptance.server --port N` runs it alone, with a few campaigns in VDN 1234.
 """
 
-import argparse
 import asyncio
-import json
 import socket
-import ssl
 import struct
-import sys
 import threading
 import time
-import zlib
-from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Self
 
 from tests.acceptance.signature import Signed, objection
-from tests.acceptance.world import COMPLETED, SUSPENDED, Entry, Reply, World
+from tests.acceptance.world import Entry, Reply, World
 
 LONGEST_HEAD = 65_536
 ENDLESS_LIMIT = 512 * 1024 * 1024
@@ -38,29 +31,17 @@ class Wire(asyncio.Protocol):
         self.buffer = bytearray()
         self.peer = 0
         self.transport: asyncio.Transport | None = None
-        self.room = asyncio.Event()
-        self.room.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
             msg = "a stream was expected"
             raise TypeError(msg)
         self.transport = transport
-        self.world.connections += 1
         self.peer = (transport.get_extra_info("peername") or ("", 0))[1]
         self.server.wires.add(self)
-        if self.world.down:
-            self.end(reset=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.wires.discard(self)
-        self.room.set()
-
-    def pause_writing(self) -> None:
-        self.room.clear()
-
-    def resume_writing(self) -> None:
-        self.room.set()
 
     def end(self, *, reset: bool) -> None:
         """Close with FIN, or with RST."""
@@ -101,10 +82,6 @@ class Wire(asyncio.Protocol):
         world.identify(entry)
         world.ledger.append(entry)
         entry.manners = manners(entry, headers, body, self.server.host_header)
-        if world.down:
-            entry.fault = "down"
-            self.end(reset=True)
-            return
         entry.refused = (
             objection(
                 Signed(method, path, query, headers, body),
@@ -113,7 +90,6 @@ class Wire(asyncio.Protocol):
                 now_s=time.time() + world.clock_ahead_s,
                 window_s=world.window_s,
                 blank_query_line=world.blank_query_line,
-                millis=world.millis,
             )
             or ""
         )
@@ -148,30 +124,8 @@ class Wire(asyncio.Protocol):
                 self.end(reset=False)
             case "reset":
                 self.end(reset=True)
-            case "endless" | "drip" | "early":
-                self.server.keep(self.stream(reply))
             case _:  # hang: no answer for ever
                 entry.answered_s = 0.0
-
-    async def stream(self, reply: Reply) -> None:
-        """Answers that do not end by themselves; bounded here in bytes and in time."""
-        link = self.transport
-        if link is None:
-            return
-        until_s, sent = time.monotonic() + 120, 0
-        if reply.mode == "endless":
-            link.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
-        while not link.is_closing() and sent < ENDLESS_LIMIT and time.monotonic() < until_s:
-            if reply.mode == "endless":
-                piece = b" " * 65_536
-            elif reply.mode == "early":
-                piece = b"HTTP/1.1 100 Continue\r\n\r\n" * 50
-            else:
-                piece = reply.raw[sent : sent + 1] or b" "
-            link.write(piece)
-            sent += len(piece)
-            await self.room.wait()
-            await asyncio.sleep(0.4 if reply.mode == "drip" else 0.001)
 
 
 def manners(entry: Entry, headers: dict[str, str], body: bytes, host: str) -> str:
@@ -195,25 +149,21 @@ def manners(entry: Entry, headers: dict[str, str], body: bytes, host: str) -> st
 class Server:
     """The server on its thread. `with Server(world) as server:` gives a port to talk to."""
 
-    def __init__(self, world: World, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.tls = tls
-        self.port = port
+        self.port = 0
         self.wires: set[Wire] = set()
         self.host_header = ""
-        self.strangers: list[bytes] = []
-        self.other_port = 0
         self.loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._stamp = (0, "")
         self._listener: asyncio.Server | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
     def base_url(self) -> str:
-        """Scheme, address and port."""
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -233,46 +183,15 @@ class Server:
         self.loop.run_forever()
         for wire in list(self.wires):
             wire.end(reset=True)
-        for task in self._tasks:
-            task.cancel()
         self.loop.run_until_complete(asyncio.sleep(0.01))
         self.loop.close()
 
     async def _open(self) -> None:
         self._listener = await self.loop.create_server(
-            lambda: Wire(self), "127.0.0.1", self.port, ssl=self.tls, backlog=1024
+            lambda: Wire(self), "127.0.0.1", self.port, backlog=1024
         )
         self.port = self._listener.sockets[0].getsockname()[1]
         self.host_header = f"127.0.0.1:{self.port}"
-        other = await asyncio.start_server(self._stranger, "127.0.0.1", 0)
-        self.other_port = other.sockets[0].getsockname()[1]
-
-    async def _stranger(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The other port: whoever comes here was led astray."""
-        self.strangers.append(b"connected")
-        try:
-            self.strangers.append(await asyncio.wait_for(reader.read(4096), 5))
-            body = b'{"resultCode":"0200000","returnCode":"0200000"}'
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        except (TimeoutError, OSError):
-            pass
-        finally:
-            writer.close()
-
-    def keep(self, work: Coroutine[object, object, None]) -> None:
-        """Run something on the loop beside the answers."""
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def soon(self, delay_s: float, act: Callable[[], None]) -> None:
-        """Do something on the server's loop after a while; safe from any thread."""
-        self.loop.call_soon_threadsafe(self.loop.call_later, delay_s, act)
-
-    def drop(self) -> None:
-        """Reset every open connection."""
-        for wire in list(self.wires):
-            wire.end(reset=True)
 
     def frame(self, reply: Reply) -> bytes:
         """A whole answer as bytes."""
@@ -288,32 +207,3 @@ class Server:
             *(f"{name}: {value}" for name, value in reply.headers),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
-
-
-def bomb(mebibytes: int) -> bytes:
-    """Zeros, gzipped: a thousandth of the size on the wire."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    piece = bytes(1024 * 1024)
-    return b"".join(packer.compress(piece) for _ in range(mebibytes)) + packer.flush()
-
-
-def main() -> int:
-    """Run alone until the input ends."""
-    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.server")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--secret", default="SKexample-0000-not-a-secret")
-    asked = parser.parse_args()
-    world = World(secret=asked.secret)
-    world.add(1234, range(1, 41))
-    world.add(1234, range(41, 51), SUSPENDED)
-    world.add(1234, range(51, 61), COMPLETED)
-    with Server(world, port=asked.port) as server:
-        about = {"base_url": server.base_url, "access_key": world.access_key, "vdn": 1234}
-        sys.stdout.write(json.dumps(about) + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -83,6 +83,11 @@ class Entry:
     listed_status: str = ""
     body: bytes = b""
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """VDN and campaign."""
+        return self.vdn_id, self.campaign_id
+
 
 @dataclass(slots=True)
 class Reply:
@@ -129,7 +134,6 @@ class World:
     window_s: float = 900.0
     clock_ahead_s: float = 0.0
     blank_query_line: bool = False
-    millis: bool = False
     order: str = "id"
     empty_data: object = field(default_factory=list)
     ids_as_text: bool = False
@@ -139,10 +143,8 @@ class World:
     lag: Callable[[Entry], float] | None = None
     #: what execCount says of (VDN, campaign) at a monotonic instant; None: no CC-CMS here
     calls: Callable[[int, int, float], object] | None = None
-    down: str = ""
     campaigns: dict[int, dict[int, Campaign]] = field(default_factory=dict)
     ledger: list[Entry] = field(default_factory=list)
-    connections: int = 0
     watchers: list[Callable[[Entry], None]] = field(default_factory=list)
     puts: dict[tuple[int, int], int] = field(default_factory=dict)
     version: int = 0
@@ -190,15 +192,6 @@ class World:
             if campaign.status == status
         }
 
-    def started_since(self, at_s: float) -> set[tuple[int, int]]:
-        """Every (VDN, id) that was started at some instant from then on."""
-        return {
-            (vdn_id, number)
-            for vdn_id, there in self.campaigns.items()
-            for number, one in there.items()
-            if one.at(at_s) == STARTED or any(t >= at_s and s == STARTED for t, s in one.story)
-        }
-
     @property
     def began_s(self) -> float:
         """When the first request came, monotonic; 0 before it."""
@@ -224,7 +217,7 @@ class World:
         entry.vdn_id = int(found[1])
         entry.campaign_id = int(found[2]) if found.re is not _LIST else 0
         if entry.kind in {"pause", "resume"}:
-            key = entry.vdn_id, entry.campaign_id
+            key = entry.key
             entry.nth = self.puts[key] = self.puts.get(key, 0) + 1
         if entry.kind == "list":
             asked = self._asked(entry.query)
@@ -246,13 +239,13 @@ class World:
         if entry.kind == "calls" and self.calls:
             if not 1 <= entry.vdn_id <= 5000 or not entry.campaign_id:
                 return cms("0100006", "parameter error")
-            number = self.calls(entry.vdn_id, entry.campaign_id, entry.at_s)
+            number = self.calls(*entry.key, entry.at_s)
             return cms(CMS_OK, [statistics(number)])
         if not 1 <= entry.vdn_id <= 9999:
             return coded(BAD_VALUE, "vdnId")
         if entry.kind == "list":
             return self._listing(entry)
-        campaign = self.find(entry.vdn_id, entry.campaign_id)
+        campaign = self.find(*entry.key)
         if campaign is None:
             return coded(MISSING, "the outbound campaign does not exist")
         if entry.kind == "read":
@@ -266,13 +259,13 @@ class World:
 
     def apply(self, entry: Entry) -> bool:
         """Let a pause or resume take effect; whether anything changed."""
-        campaign = self.find(entry.vdn_id, entry.campaign_id)
+        campaign = self.find(*entry.key)
         before, after = {"pause": (STARTED, SUSPENDED), "resume": (SUSPENDED, STARTED)}.get(
             entry.kind, (0, 0)
         )
         if campaign is None or campaign.status != before:
             return False
-        self.turn(entry.vdn_id, entry.campaign_id, after)
+        self.turn(*entry.key, after)
         return True
 
     def row(self, campaign: Campaign) -> dict[str, object]:
@@ -410,13 +403,7 @@ def mixed(
             return None
         if world.documented(entry).code != OK:
             return None  # keep the documented refusals as they are
-        key: tuple[object, ...] = (
-            seed,
-            entry.kind,
-            entry.vdn_id,
-            entry.campaign_id,
-            entry.nth,
-        )
+        key: tuple[object, ...] = (seed, entry.kind, *entry.key, entry.nth)
         if entry.kind in {"list", "read"}:
             key = (*key, len(world.ledger))
         point, half = chance("fault", *key), chance("half", *key) < 0.5
@@ -447,7 +434,7 @@ def scripted(faults: dict[tuple[int, int], list[Reply]], *, kind: str = "pause")
     """The first answers of some campaigns, one after another; the last one is not repeated."""
 
     def read(world: World, entry: Entry) -> Reply | None:
-        lines = faults.get((entry.vdn_id, entry.campaign_id))
+        lines = faults.get(entry.key)
         if entry.kind != kind or lines is None or entry.nth > len(lines):
             return None
         return lines[entry.nth - 1]
@@ -461,7 +448,7 @@ def always(
     """The same answer to some campaigns for ever."""
 
     def read(world: World, entry: Entry) -> Reply | None:
-        make = faults.get((entry.vdn_id, entry.campaign_id))
+        make = faults.get(entry.key)
         return make() if make and entry.kind in kinds else None
 
     return read

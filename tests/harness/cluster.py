@@ -6,9 +6,8 @@
     ./do cluster-faults model=1 seeds=5000   the protocol alone, in virtual time (cluster_model.py)
 
 A case is a list, three workers and a submitter as processes, PostgreSQL, and a server that keeps a
-ledger. Afterwards: each line has its row, in order; nothing that was settled was sent again; no
-second had more than R; the run's undo starts exactly what the run has stopped. Emergencies, with
-`only=emergency-kill` and others, are cases of their own (cluster_emergency.py).
+ledger; or, `only=emergency-kill` and others, `pause-all --cluster` over three VDNs in which more
+campaigns start meanwhile, and two workers that stand by. cluster_judge.py says what was promised.
 """
 
 from __future__ import annotations
@@ -24,34 +23,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from math import ceil
 from pathlib import Path
 
 from orchestrator.cluster.rings import TASK, make_app, ring
-from orchestrator.model import Status
-from orchestrator.policy.decide import Outcome
+from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.secret import Secret
-from orchestrator.simulator.ledger import fullest_window
+from orchestrator.simulator.world import Campaign
 from orchestrator.store.chunks import unrung
 from orchestrator.store.database import connect
 from tests import postgres
+from tests.cli.makers import Ended
 from tests.e2e.stage import Child
-from tests.harness import cluster_emergency, cluster_model
+from tests.harness import cluster_judge, cluster_model
 from tests.harness.arguments import Arguments
 from tests.harness.cluster_stage import RATE, WORKERS, Cluster, a_cluster
 
 Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 
-
 _CAMPAIGNS = 240
-#: seconds in which another has what a killed worker had, and a worker that is told to end is gone
-_TAKEOVER_S, _DRAIN_S = 10.0, 5.0
+_NEWCOMERS = 5
 #: bytes of the disk that is filled
 _DISK = "160m"
 _SHORT = ("kill", "drain", "crash3", "submitting", "cut", "clock", "emergency-kill")
 
 
 # -- the faults: each is given the submitter, and gives back who follows instead of it
+
+
+async def at_work(cluster: Cluster) -> None:
+    """Wait until some of it is done; an emergency has its proof to make after its last PUT."""
+    await cluster.until_puts(cluster.rng.uniform(0.05, 0.9 if cluster.is_emergency else 0.6))
 
 
 async def kill(cluster: Cluster, _: Child) -> None:
@@ -70,35 +71,31 @@ async def drain(cluster: Cluster, _: Child) -> None:
         await cluster.worker()
 
 
-async def freeze(cluster: Cluster, _: Child) -> None:
-    """SIGSTOP for twelve seconds: longer than a lease."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.6))
-    frozen = await cluster.a_worker()
+async def freeze(cluster: Cluster, given: Child) -> None:
+    """SIGSTOP for twelve seconds, longer than a lease: a worker, or who gave the emergency."""
+    await at_work(cluster)
+    frozen = given if cluster.is_emergency else await cluster.a_worker()
     frozen.send(signal.SIGSTOP)
     await asyncio.sleep(12.0)
     frozen.send(signal.SIGCONT)
 
 
-async def _crash(cluster: Cluster, away_s: float) -> None:
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.8))
+async def crash3(cluster: Cluster, _: Child, *, away_s: float = 3.0) -> None:
+    """PostgreSQL stops at once and is away for three seconds."""
+    await at_work(cluster)
     await asyncio.to_thread(cluster.server.stop)
     await asyncio.sleep(away_s)
     await asyncio.to_thread(cluster.server.start)
 
 
-async def crash3(cluster: Cluster, _: Child) -> None:
-    """PostgreSQL stops at once and is away for three seconds."""
-    await _crash(cluster, 3.0)
-
-
-async def crash40(cluster: Cluster, _: Child) -> None:
+async def crash40(cluster: Cluster, given: Child) -> None:
     """The same for forty: longer than Procrastinate bears."""
-    await _crash(cluster, 40.0)
+    await crash3(cluster, given, away_s=40.0)
 
 
 async def recovery(cluster: Cluster, _: Child) -> None:
     """It crashes, and crashes again while it recovers."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.8))
+    await at_work(cluster)
     for _again in range(3):
         await asyncio.to_thread(cluster.server.stop)
         await asyncio.to_thread(cluster.server.start, wait=False)
@@ -117,23 +114,23 @@ async def submitting(cluster: Cluster, submitter: Child) -> Child:
 
 async def submitted(cluster: Cluster, submitter: Child) -> Child:
     """It is killed while it follows; `continue` follows again."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.9))
+    await at_work(cluster)
     submitter.send(signal.SIGKILL)
     await submitter.process.communicate()
-    return await cluster.stage.begin("continue", str(cluster.stage.run_dir), env=cluster.env())
+    return await cluster.follow()
 
 
 async def cut(cluster: Cluster, _: Child) -> None:
-    """One worker's way to PostgreSQL is cut for eight seconds."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.5))
+    """One way to PostgreSQL is cut for eight seconds: a worker's, or the emergency's."""
+    await at_work(cluster)
     await cluster.relay.cut()
     await asyncio.sleep(8.0)
     await cluster.relay.mend()
 
 
 async def silence(cluster: Cluster, _: Child) -> None:
-    """One worker's way to PostgreSQL is silent for twelve seconds, and nobody is reset."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.5))
+    """The same way is silent for twelve seconds, and nobody is reset."""
+    await at_work(cluster)
     cluster.relay.silence(on=True)
     await asyncio.sleep(12.0)
     cluster.relay.silence(on=False)
@@ -162,7 +159,7 @@ async def reconcilers(cluster: Cluster, submitter: Child) -> None:
 
     both = [asyncio.create_task(reconcile()) for _ in range(2)]
     try:
-        await cluster.until_puts(cluster.rng.uniform(0.05, 0.6))
+        await at_work(cluster)
         await cluster.kill(await cluster.a_worker())
         await cluster.worker()
         await cluster.until_puts(0.9)
@@ -178,7 +175,7 @@ async def _hear_nothing(_run: int, _lo: int) -> None:
 
 async def rescue(cluster: Cluster, submitter: Child) -> Child:
     """A worker dies, its chunks are taken over, and `continue` runs beside who follows already."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.8))
+    await at_work(cluster)
     victim = await cluster.a_worker()
     victim.send(signal.SIGKILL)
     await victim.process.wait()
@@ -194,7 +191,7 @@ async def rescue(cluster: Cluster, submitter: Child) -> Child:
 
 async def full(cluster: Cluster, _: Child) -> None:
     """PostgreSQL's disk is full for eight seconds; it may fall over."""
-    await cluster.until_puts(cluster.rng.uniform(0.05, 0.6))
+    await at_work(cluster)
     ballast = cluster.server.folder.parent / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb") as file:
         while True:
@@ -207,89 +204,92 @@ async def full(cluster: Cluster, _: Child) -> None:
         await asyncio.to_thread(cluster.server.start)
 
 
+async def emergency_kill(cluster: Cluster, given: Child) -> Child:
+    """Kill -9 to who gave it, then to whoever goes on; `continue` follows."""
+    first, second = sorted(cluster.rng.uniform(0.05, 0.9) for _ in range(2))
+    await cluster.until_puts(first)
+    await cluster.kill(given)
+    await cluster.until_puts(second)
+    if (holder := await cluster.holder()) is not None:
+        await cluster.kill(holder)
+        await cluster.worker()
+    return await cluster.follow()
+
+
+async def emergency_drain(cluster: Cluster, given: Child) -> Child:
+    """Kill -9 to who gave it, SIGTERM to whoever goes on; `continue` follows."""
+    await cluster.until_puts(cluster.rng.uniform(0.05, 0.4))
+    await cluster.kill(given)
+    await cluster.until_puts(cluster.rng.uniform(0.4, 0.8))
+    if (holder := await cluster.holder()) is not None:
+        await cluster.drain(holder)
+    return await cluster.follow()
+
+
+_PREFIX = "emergency-"
 FAULTS: dict[str, Fault] = {
     one.__name__: one
     for one in (kill, drain, freeze, crash3, crash40, recovery, submitting, submitted, cut,
                 silence, clock, reconcilers, rescue, full)
+} | {
+    _PREFIX + name: one
+    for name, one in (("kill", emergency_kill), ("drain", emergency_drain), ("freeze", freeze),
+                      ("cut", cut), ("silence", silence), ("crash", crash3))
 }  # fmt: skip
 
 
-# -- the judge
-
-
-def judge(cluster: Cluster) -> list[str]:
-    """What was promised and not kept; the run is through."""
-    wrong = list[str]()
-    rows, ledger = cluster.rows(), cluster.stage.simulator.ledger
-    outcomes = [Outcome(row["outcome"]) for row in rows]
-    if [int(row["line"]) for row in rows] != [one + 2 for one in range(len(cluster.expected))]:
-        wrong.append(f"{len(rows)} rows for {len(cluster.expected)} lines, or not in order")
-    for number, (told, wanted) in enumerate(zip(outcomes, cluster.expected, strict=False), 2):
-        # who was asked twice after an answer that was lost may be suspended by the first
-        if told is not wanted:
-            wrong.append(f"line {number}: {told}, not {wanted}")
-    for ref, status in cluster.before.items():
-        if cluster.stage.simulator.world.status_of(ref) is not Status.SUSPENDED:
-            wrong.append(f"{ref} was {status} and is not stopped")
-    settled = cluster.settled()
-    wrong += [
-        f"{one.ref} was sent a PUT {one.at_s - settled[one.ref]:.3f} s after it was settled"
-        for one in ledger.entries
-        if one.is_change and one.ref in settled and one.at_s > settled[one.ref]
-    ]
-    wrong += [
-        f"{ref} was changed {times} times" for ref, times in ledger.effects.items() if times > 1
-    ]
-    left = fullest_window(cluster.departures(), 1.0)
-    arrived = cluster.worst_arrivals()
-    if left > RATE:
-        wrong.append(f"{left} requests left within a second, R is {RATE}")
-    if arrived > RATE + ceil(RATE * cluster.held_up_s):
-        wrong.append(f"{arrived} requests arrived within a second, R is {RATE}")
-    wrong += [f"takeover after {one:.1f} s" for one in cluster.takeovers if one > _TAKEOVER_S]
-    wrong += [
-        f"SIGTERM: exit {code} after {took_s:.1f} s"
-        for code, took_s in cluster.drained
-        if code or took_s > _DRAIN_S + 1.0  # starting a process's end takes a busy machine a while
-    ]
-    return wrong
-
-
-async def _undo(cluster: Cluster) -> list[str]:
-    """Restore the run; what runs then is what ran before."""
-    words = ("--yes", "--include-inferred", "--rate", "1000", "--concurrency", "32")
-    undone = await cluster.stage.run(
-        "restore", str(cluster.stage.run_dir), *words, env=cluster.env()
-    )
-    world = cluster.stage.simulator.world
-    after = {ref: world.status_of(ref) for ref in cluster.before}
-    wrong = [f"{ref} was {was}, is {after[ref]} after its undo"
-             for ref, was in cluster.before.items() if after[ref] is not was]  # fmt: skip
-    if wrong or undone.code not in {0, 1}:
-        wrong.append(f"restore: exit {undone.code}: {undone.err[-500:]}")
-    return wrong
-
-
 # -- cases
+
+
+async def start_more(cluster: Cluster) -> None:
+    """Campaigns start while others are being paused."""
+    for number in range(_NEWCOMERS):
+        await cluster.until_puts((number + 1) / (2 * _NEWCOMERS))
+        newcomer = CampaignRef(cluster.rng.choice((1, 2, 3)), 900_000 + number)
+        world = cluster.stage.simulator.world
+        world.add(newcomer.vdn_id, Campaign(newcomer.campaign_id, Status.STARTED))
+        cluster.before[newcomer] = Status.STARTED
+
+
+async def play_list(cluster: Cluster, fault: Fault) -> tuple[Ended, list[str]]:
+    """A list under a fault; how it ended, and what was not kept."""
+    for number in range(WORKERS):
+        await cluster.worker(relayed=number == 0)
+    follower = await cluster.submit()
+    follower = await fault(cluster, follower) or follower
+    ended = await cluster.ended(follower)
+    if ended.code != 1:  # there are lines that are not found
+        return ended, [f"exit {ended.code}: {ended.err[-800:]}"]
+    return ended, await asyncio.to_thread(cluster_judge.list_run, cluster)
+
+
+async def play_emergency(cluster: Cluster, fault: Fault) -> tuple[Ended, list[str]]:
+    """An emergency under a fault; how it ended, and what was not kept."""
+    cluster.is_emergency = True
+    for _ in range(WORKERS - 1):
+        await cluster.a_worker_that(await cluster.worker())
+    given = await cluster.stop_all(relayed=fault in {cut, silence})
+    starting = asyncio.create_task(start_more(cluster))
+    try:
+        given = await fault(cluster, given) or given
+        await starting
+    finally:
+        starting.cancel()
+    ended = await cluster.ended(given)
+    return ended, await asyncio.to_thread(cluster_judge.emergency, cluster, ended)
 
 
 async def case(server: postgres.PostgresServer, name: str, seed: int) -> list[str]:
     """One fault, once; what was promised and not kept."""
     began_s, seen = time.monotonic(), ""
     folder = Path(tempfile.mkdtemp(prefix=f"cluster-{name}-"))
+    play_one = play_emergency if name.startswith(_PREFIX) else play_list
     async with a_cluster(server, folder, random.Random(seed), campaigns=_CAMPAIGNS) as cluster:
         await cluster.init()
-        for number in range(WORKERS):
-            await cluster.worker(relayed=number == 0)
-        follower = await cluster.submit()
         try:
-            follower = await FAULTS[name](cluster, follower) or follower
-            ended = await cluster.ended(follower)
+            ended, wrong = await play_one(cluster, FAULTS[name])
             seen = f", worst second {cluster.worst_arrivals()} of {RATE}, run exit {ended.code}"
-            wrong = [] if ended.code == 1 else [f"exit {ended.code}: {ended.err[-800:]}"]
-            if not wrong:
-                wrong = await asyncio.to_thread(judge, cluster)
-                wrong += await _undo(cluster)
+            wrong += await cluster_judge.undo(cluster)
         except Exception as error:  # noqa: BLE001 - told with its seed; the next case goes on
             wrong = [repr(error)]
         seen += "".join(f", taken over after {one:.1f} s" for one in cluster.takeovers)
@@ -312,9 +312,6 @@ async def play(names: Sequence[str], number: int, seed: int) -> int:
     try:
         for place in range(number):
             name = names[place % len(names)]
-            if name in cluster_emergency.FAULTS:
-                wrong += bool(await cluster_emergency.case(server, name, seed + place))
-                continue
             if name != "full":
                 wrong += bool(await case(server, name, seed + place))
                 continue
@@ -358,11 +355,10 @@ def main(argv: Sequence[str]) -> int:
         print("!!! NOT TRIED: no PostgreSQL here (apt-get install postgresql) !!!")
         return 2
     short = given.whole("short", 0)
-    known = [*FAULTS, *cluster_emergency.FAULTS]
-    names = given.text("only").split(",") if given.text("only") else _SHORT if short else known
-    unknown = set(names) - set(known)
+    names = given.text("only").split(",") if given.text("only") else _SHORT if short else [*FAULTS]
+    unknown = set(names) - set(FAULTS)
     if unknown:
-        print(f"no fault {sorted(unknown)}; there is {', '.join(known)}")
+        print(f"no fault {sorted(unknown)}; there is {', '.join(FAULTS)}")
         return 2
     seed = given.seed()
     print(f"cluster-faults seed={seed}", flush=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import csv
 import os
 import random
 import signal
@@ -20,7 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -32,8 +31,10 @@ from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World
+from orchestrator.store.transfer import EMERGENCY_LO
 from tests.cli.makers import Ended
 from tests.e2e.stage import Child, Stage
+from tests.harness.judge import read_rows
 from tests.postgres import PostgresServer
 
 RATE = 60
@@ -159,6 +160,8 @@ class Cluster:
     #: the outcome of each line of the list, in order
     expected: list[Outcome]
     relay: Relay
+    #: a `pause-all`, not a list
+    is_emergency: bool = False
     workers: list[Child] = field(default_factory=list)
     #: how long the ledger's loop was held up at most, seconds
     held_up_s: float = 0.0
@@ -189,17 +192,19 @@ class Cluster:
 
     async def worker(self, *, relayed: bool = False) -> Child:
         """One more worker."""
-        number = len(self.workers)
-        departures = {"TEST_DEPARTURES": str(self.stage.folder / f"departures-{number}")}
+        name = f"worker-{len(self.workers)}"
         # its own rate is no matter; the state directory's ceiling is not the cluster's
-        state = {"ORCHESTRATOR_STATE_DIR": str(self.stage.folder / f"worker-{number}")}
-        env = self.env(relayed=relayed) | departures | state
-        with (self.stage.folder / f"worker-{number}.log").open("wb") as log:
-            made = await self.stage.begin(
-                "worker", program=_NOTED, env=env, stdout=log.fileno(), stderr=log.fileno()
-            )
+        env = self.env(relayed=relayed) | {"ORCHESTRATOR_STATE_DIR": str(self.stage.folder / name)}
+        with (self.stage.folder / f"{name}.log").open("wb") as log:
+            streams = {"stdout": log.fileno(), "stderr": log.fileno()}
+            made = await self._noted(name, "worker", env=env, **streams)
         self.workers.append(made)
         return made
+
+    async def _noted(self, name: str, *words: str, env: dict[str, str], **streams: Any) -> Child:
+        """A command that writes down when it lets a request leave."""
+        departures = {"TEST_DEPARTURES": str(self.stage.folder / f"departures-{name}")}
+        return await self.stage.begin(*words, program=_NOTED, env=env | departures, **streams)
 
     def alive(self) -> list[Child]:
         """Workers that run."""
@@ -229,15 +234,19 @@ class Cluster:
         vdns = sorted({ref.vdn_id for ref in self.before})
         words = [word for vdn in vdns for word in ("--vdn", str(vdn))]
         words += ["--yes", "--cluster", "--run-dir", str(self.stage.run_dir), "--rate", str(RATE)]
-        departures = {"TEST_DEPARTURES": str(self.stage.folder / "departures-lead")}
-        env = self.env(relayed=relayed) | departures
-        return await self.stage.begin("pause-all", *words, program=_NOTED, env=env)
+        return await self._noted("lead", "pause-all", *words, env=self.env(relayed=relayed))
 
     async def follow(self) -> Child:
         """`continue` of the run; it may have to work on it."""
-        departures = {"TEST_DEPARTURES": str(self.stage.folder / "departures-follow")}
-        words = ("continue", str(self.stage.run_dir))
-        return await self.stage.begin(*words, program=_NOTED, env=self.env() | departures)
+        run_dir = str(self.stage.run_dir)
+        return await self._noted("follow", "continue", run_dir, env=self.env())
+
+    async def holder(self) -> Child | None:
+        """The worker that has the emergency now; None: nobody, or it is over."""
+        query = "SELECT coalesce(split_part(holder, ':', 2), '0')::int FROM orchestrator.chunk"
+        query += f" WHERE lo = {EMERGENCY_LO} AND done_at IS NULL"
+        pids = {int(one[0]) for one in await asyncio.to_thread(self.ask, query) if one}
+        return next((one for one in self.alive() if one.process.pid in pids), None)
 
     async def kill(self, worker: Child) -> None:
         """Kill -9, and see how long it takes until nothing of what it had waits."""
@@ -327,8 +336,7 @@ class Cluster:
 
     def rows(self) -> list[dict[str, str]]:
         """results.csv."""
-        with (self.stage.run_dir / "results.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(self.stage.run_dir / "results.csv")
 
 
 def _drawn(rng: random.Random, campaigns: int) -> tuple[World, list[str], list[Outcome]]:
