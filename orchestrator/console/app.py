@@ -15,27 +15,25 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from orchestrator.console import posts, views
+from orchestrator.console import posts, run_pages, views
 from orchestrator.console.auth import (
-    KEY,
-    LINK,
-    PLACE,
-    OneTimeLink,
+    DOOR,
+    Door,
     check_form,
     check_host,
-    fields_of,
     guard_response,
     identify,
     let_in,
     read_key,
+    who_is_let_in,
 )
-from orchestrator.console.cluster import CLUSTER, ClusterRuns
-from orchestrator.console.orders import Orders
-from orchestrator.console.posts import ORDERS
-from orchestrator.console.render import error_page, page
-from orchestrator.console.rights import Place, Role, door_problem, place_of
+from orchestrator.console.cluster import ClusterRuns
+from orchestrator.console.orders import ORDERS, Orders
+from orchestrator.console.render import error_page, page, templates
+from orchestrator.console.rights import Place, door_problem, place_of
+from orchestrator.console.shared import SHARED, Shared
 from orchestrator.console.site import SITE, VIEWER
-from orchestrator.errors import OrchestratorError, SettingsError, StorageError
+from orchestrator.errors import OrchestratorError, SettingsError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +48,15 @@ BODY_BYTES_MAX: Final = 64 * 1024
 _LAST_ANSWERS_S: Final = 0.3
 #: told to everybody: nothing on it is secret
 _OPEN: Final = ("/login", "/healthz", "/readyz", "/metrics")
-_STATIC: Final = "/static/"
+
+_HEADINGS: Final = {
+    400: "The form cannot be used",
+    401: "Who are you?",
+    403: "This is not allowed",
+    404: "There is no such page",
+    405: "There is no such form",
+    413: "The form is too long",
+}
 
 
 def make_app(site: Site, place: Place, say: Callable[[str], None]) -> web.Application:
@@ -64,108 +70,72 @@ def make_app(site: Site, place: Place, say: Callable[[str], None]) -> web.Applic
     Raises:
         StorageError: its folder in the state directory cannot be used.
     """
-    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_explain(say), _check])
-    app[SITE], app[PLACE] = site, place
-    app[KEY] = read_key(site.state_dir / "console")
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_explain, _check])
+    app[SITE] = site
+    app[DOOR] = Door(place, read_key(site.state_dir / "console"), say)
     app[ORDERS] = Orders(site)
-    app[LINK] = OneTimeLink(lambda path: say(f"this link lets one browser in: {place.url}{path}"))
+    cluster = ClusterRuns(site)
+    app[SHARED] = Shared(site, cluster)
+    app.on_cleanup.append(cluster.close)
     app.on_response_prepare.append(guard_response)
-    app.add_routes(posts.routes())
     app.add_routes([web.get("/login", _login_page), web.post("/login", _login)])
-    app[CLUSTER] = ClusterRuns(site)
-    app.on_cleanup.append(app[CLUSTER].close)
-    app.add_routes(views.routes(site, app[CLUSTER]))
+    app.add_routes([*views.routes(), *run_pages.routes(), *posts.routes()])
+    app.add_routes([web.static("/static", Path(__file__).with_name("static"))])
+    templates()  # nobody waits for it at 3 a.m.
     return app
 
 
-def _explain(say: Callable[[str], None]) -> Callable[..., Awaitable[web.StreamResponse]]:
+@web.middleware
+async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Make every error a page in plain English."""
-
-    @web.middleware
-    async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            if error.status < HTTPStatus.BAD_REQUEST:
-                raise
-            heading = _HEADINGS.get(error.status, error.reason)
-            # aiohttp's own words for an error are its status again
-            text = error.text if error.text and not error.text.startswith(f"{error.status}") else ""
-            return error_page(request, error.status, heading, text or f"{heading}.")
-        except OrchestratorError as error:
-            text = f"{error.sentence.rstrip('.')}."
-            advice = f" {error.advice[0].upper()}{error.advice[1:]}." if error.advice else ""
-            return error_page(request, 409, "It was not done", text + advice)
-        except Exception as error:  # noqa: BLE001 - one page is broken, the console is not
-            what = f"{type(error).__name__}: {error}"
-            say(f"a bug in the console: {request.method} {request.path}: {what}")
-            text = "The console has met a bug of its own. A shell helps: orchestrator --help"
-            return error_page(request, 500, "A bug in the console", text)
-
-    return explain
-
-
-_HEADINGS: Final = {
-    400: "The form cannot be used",
-    401: "Who are you?",
-    403: "This is not allowed",
-    404: "There is no such page",
-    405: "There is no such form",
-    413: "The form is too long",
-}
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        heading = error.reason
+        if heading == HTTPStatus(error.status).phrase:
+            heading = _HEADINGS.get(error.status, heading)
+        # aiohttp's own words for an error are its status again
+        text = error.text if error.text and not error.text.startswith(f"{error.status}") else ""
+        return error_page(request, error.status, heading, text or f"{heading}.")
+    except OrchestratorError as error:
+        status, heading = 500, "This cannot be read"
+        if isinstance(error, UsageError):
+            status, heading = 400, _HEADINGS[400]
+        elif request.method == "POST":
+            status, heading = 409, "It was not done"
+        advice = f" {error.advice[0].upper()}{error.advice[1:]}." if error.advice else ""
+        return error_page(request, status, heading, f"{error.sentence.rstrip('.')}.{advice}")
+    except Exception as error:  # noqa: BLE001 - one page is broken, the console is not
+        what = f"{type(error).__name__}: {error}"
+        request.app[DOOR].say(f"a bug in the console: {request.method} {request.path}: {what}")
+        text = "The console has met a bug of its own. A shell helps: orchestrator --help"
+        return error_page(request, 500, "A bug in the console", text)
 
 
 @web.middleware
 async def _check(request: web.Request, handler: Handler) -> web.StreamResponse:
     """See that a request is meant for us and who is asking, before anything else is looked at."""
     check_host(request)
-    if request.path in _OPEN or request.path.startswith(_STATIC):
-        return await handler(request)
-    viewer = identify(request)
-    if viewer is None:
-        raise web.HTTPUnauthorized(text=_who_is_let_in(request))
-    request[VIEWER] = viewer
-    if not viewer.roles:
-        raise web.HTTPForbidden(
-            text=f"{viewer.name} may not look at this console: console.viewers names who may."
-        )
-    if request.method == "POST":
-        await check_form(request)
-    elif not viewer.may(Role.VIEWER):
-        raise web.HTTPForbidden(text=f"{viewer.name} is no viewer: see console.viewers.")
+    if request.path not in _OPEN and not request.path.startswith("/static/"):
+        request[VIEWER] = identify(request)
+        if request.method == "POST":
+            await check_form(request)
     return await handler(request)
-
-
-def _who_is_let_in(request: web.Request) -> str:
-    header = request.app[SITE].settings.console.user_header
-    if header:
-        return (
-            f"This console takes the word of its proxy, in the header {header}, for who is asking."
-            " Open it through the proxy, and log in there."
-        )
-    return (
-        "The console has printed a link where it was started: open that one. A link works once;"
-        " the next one is printed when it has been used."
-    )
-
-
-# -- the one-time link ----------------------------------------------------------------------------
 
 
 async def _login_page(request: web.Request) -> web.StreamResponse:
     """Show a button: a Strict cookie would not come with the redirect of a link from elsewhere."""
     key = request.query.get("key", "")
-    if not request.app[LINK].is_it(key):
-        raise web.HTTPUnauthorized(text=_who_is_let_in(request))
+    if not request.app[DOOR].is_link(key):
+        raise web.HTTPUnauthorized(text=who_is_let_in(request))
     return page(request, "login", key=key)
 
 
 async def _login(request: web.Request) -> web.StreamResponse:
     """Let in who has the link."""
-    key = (await fields_of(request)).get("key", "")
-    if not isinstance(key, str) or not request.app[LINK].take(key):
-        raise web.HTTPUnauthorized(text=_who_is_let_in(request))
-    return let_in(request, request.app[SITE].settings.operator.name)
+    return await let_in(request, request.app[SITE].settings.operator.name)
 
 
 # -- beginning and end ----------------------------------------------------------------------------
@@ -208,7 +178,7 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
             await web.SockSite(runner, listener).start()
             say(f"the console listens on {place.path or place.url}; Ctrl-C ends it, its runs go on")
             if not console.user_header:
-                app[LINK].renew()
+                app[DOOR].renew_link()
             taking = asyncio.create_task(_take_up(app[ORDERS], say))
             await over.wait()
             taking.cancel()
@@ -255,42 +225,35 @@ def _listen(place: Place) -> socket.socket:
     Raises:
         StorageError: it cannot be had.
     """
-    where = place.path or f"{place.host}:{place.port}"
-    listener: socket.socket | None = None
     try:
         if place.path:
-            listener = socket.socket(socket.AF_UNIX)
-            _remove_stale(place.path)
-            before = os.umask(0o117)  # the proxy is in our group
-            try:
-                listener.bind(place.path)
-            finally:
-                os.umask(before)
-        else:
-            host = "127.0.0.1" if place.host == "localhost" else place.host.strip("[]")
-            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, place.port))
+            return _listen_on_path(place.path)
+        host = "127.0.0.1" if place.host == "localhost" else place.host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, place.port), family=family)
     except OSError as error:
-        if listener is not None:
-            listener.close()
+        where = place.path or f"{place.host}:{place.port}"
         raise StorageError(
-            f"the console cannot listen on {where}: {error.strerror}",
+            f"the console cannot listen on {where}: {os.strerror(error.errno or 0)}",
             advice="choose another place with --listen, or end what listens there",
         ) from error
-    listener.setblocking(False)  # noqa: FBT003
-    return listener
 
 
-def _remove_stale(path: str) -> None:
-    """Remove a socket that a killed console has left; one that is listened on stays, or a file."""
-    with contextlib.suppress(OSError):
-        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
-            return
-    with socket.socket(socket.AF_UNIX) as probe:
+def _listen_on_path(path: str) -> socket.socket:
+    """A unix socket for our group, in the place of one that a killed console has left."""
+    with contextlib.suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            Path(path).unlink()
-        except OSError:
-            return
+            if stat.S_ISSOCK(Path(path).lstat().st_mode):  # a file stays where it is
+                Path(path).unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o117)  # the proxy is in our group
+    try:
+        listener.bind(path)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener

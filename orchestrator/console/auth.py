@@ -7,12 +7,12 @@ its sessions and its forms.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import hmac
 import os
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
@@ -27,7 +27,7 @@ from orchestrator.console.rights import (
     post_problem,
     roles_of,
 )
-from orchestrator.console.site import SITE, viewer_of
+from orchestrator.console.site import SITE, VIEWER
 from orchestrator.errors import StorageError
 from orchestrator.model import Refusal
 from orchestrator.settings import checks
@@ -38,13 +38,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiDictProxy
 
-#: signs cookies and tokens
-KEY: web.AppKey[bytes] = web.AppKey("key", bytes)
-#: where this console listens, once it does
-PLACE: web.AppKey[Place] = web.AppKey("place", Place)
-
 _KEY_BYTES: Final = 32
-_KEY_FILE: Final = "key"
 #: a session ends after a week
 _SESSION_S: Final = 7 * 24 * 3600
 _HEADERS: Final = {
@@ -55,48 +49,42 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     # With no-referrer a browser sends `Origin: null` with our own forms, which says nothing.
     "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
 
 
-class OneTimeLink:
-    """The link that lets the operator of this machine in; used once, and followed by another."""
+@dataclass
+class Door:
+    """Where a console listens, what it signs with, and the link that lets in once."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """Make it; `say` is told each new link, without the place where the console listens."""
-        self._say = say
-        self._key = ""
+    place: Place
+    #: signs cookies and tokens
+    key: bytes
+    #: is told each new link
+    say: Callable[[str], None]
+    _link: str = ""
 
-    def renew(self) -> None:
+    @property
+    def cookie(self) -> str:
+        """The name of its cookie: consoles on other ports of this host have their own."""
+        return f"orchestrator-{self.place.port}"
+
+    def renew_link(self) -> None:
         """Make the next link, and tell it."""
-        self._key = secrets.token_urlsafe(_KEY_BYTES)
-        self._say(f"/login?key={self._key}")
+        self._link = secrets.token_urlsafe(_KEY_BYTES)
+        self.say(f"this link lets one browser in: {self.place.url}/login?key={self._link}")
 
-    def is_it(self, key: str) -> bool:
+    def is_link(self, key: str) -> bool:
         """Whether this is the key of the link that was told last."""
-        return bool(self._key) and hmac.compare_digest(key.encode(), self._key.encode())
+        return bool(self._link) and hmac.compare_digest(key.encode(), self._link.encode())
 
-    def take(self, key: str) -> bool:
-        """Use it; False: it was used before, or never told."""
-        if not self.is_it(key):
-            return False
-        self._key = ""
-        self.renew()
-        return True
+    def sign(self, *words: str) -> str:
+        """What only this console could write under these words."""
+        # The lengths keep ("a", "bc") and ("ab", "c") apart.
+        told = "".join(f"{len(word)}:{word}" for word in words)
+        return hmac.digest(self.key, told.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
 
 
-LINK: web.AppKey[OneTimeLink] = web.AppKey("link", OneTimeLink)
-
-
-def form_token(request: web.Request, form: str, order: str = "") -> str:
-    """The token of a form, for its hidden field `token`.
-
-    Args:
-        request: the request for the page that the form is on.
-        form: the path that the form is posted to, such as `/runs/{run_id}/restore`.
-        order: what its hidden field `order` holds; empty: it has none.
-    """
-    return _sign(request.app[KEY], "form", viewer_of(request).session, form, order)
+DOOR: Final = web.AppKey("door", Door)
 
 
 def read_key(folder: Path) -> bytes:
@@ -105,7 +93,7 @@ def read_key(folder: Path) -> bytes:
     Raises:
         StorageError: it cannot be made or read.
     """
-    path = folder / _KEY_FILE
+    path = folder / "key"
     own_folder(folder)
     try:
         if not os.path.lexists(path):
@@ -125,84 +113,106 @@ def read_key(folder: Path) -> bytes:
     return key
 
 
-def _sign(key: bytes, *words: str) -> str:
-    # The lengths keep ("a", "bc") and ("ab", "c") apart.
-    told = "".join(f"{len(word)}:{word}" for word in words)
-    return hmac.digest(key, told.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
+# -- who it is ------------------------------------------------------------------------------------
 
 
-# -- sessions -----------------------------------------------------------------------------------
+async def let_in(request: web.Request, name: str) -> web.Response:
+    """Use up the link, give who has it a session, and lead to the home page.
 
-
-def cookie_name(place: Place) -> str:
-    """Consoles on other ports of this host have cookies of their own."""
-    return f"orchestrator-{place.port}"
-
-
-def new_session(app: web.Application, name: str) -> str:
-    """The value of the cookie of somebody who was let in now."""
-    now_s = app[SITE].clock.wall_ms() // 1000
+    Raises:
+        HTTPForbidden, HTTPBadRequest: the form is none of ours.
+        HTTPUnauthorized: the link was used before, or never told.
+    """
+    door, fields = request.app[DOOR], await fields_of(request)
+    if not door.is_link(fields.get("key", "")):
+        raise web.HTTPUnauthorized(text=who_is_let_in(request))
+    door.renew_link()
     who = base64.urlsafe_b64encode(name.encode()).decode("ascii").rstrip("=")
-    session = f"{who}.{now_s}.{secrets.token_hex(8)}"
-    return f"{session}.{_session_mac(app, session)}"
-
-
-def _session_mac(app: web.Application, session: str) -> str:
+    session = f"{who}.{request.app[SITE].clock.wall_ms() // 1000}.{secrets.token_hex(8)}"
     # Another console of this state directory, perhaps of another server, has let in others.
-    return _sign(app[KEY], "session", cookie_name(app[PLACE]), session)
-
-
-def let_in(request: web.Request, name: str) -> web.Response:
-    """Give somebody a session, and the home page."""
+    mac = door.sign("session", door.cookie, session)
     response = web.Response(status=303, headers={"Location": "/"})
     response.set_cookie(
-        cookie_name(request.app[PLACE]),
-        new_session(request.app, name),
-        max_age=_SESSION_S,
-        httponly=True,
-        samesite="Strict",
-        path="/",
+        door.cookie, f"{session}.{mac}", max_age=_SESSION_S, httponly=True, samesite="Strict"
     )
     return response
 
 
 def _by_cookie(request: web.Request) -> Viewer | None:
-    site = request.app[SITE]
-    value = request.cookies.get(cookie_name(request.app[PLACE]), "")
-    session, _, mac = value.rpartition(".")
-    ours = _session_mac(request.app, session)
+    site, door = request.app[SITE], request.app[DOOR]
+    session, _, mac = request.cookies.get(door.cookie, "").rpartition(".")
+    ours = door.sign("session", door.cookie, session)
     if not hmac.compare_digest(mac.encode("utf-8", "replace"), ours.encode()):
         return None
     who, since_s, _ = session.split(".")
     if site.clock.wall_ms() // 1000 - int(since_s) > _SESSION_S:
         return None
-    try:
-        name = base64.urlsafe_b64decode(who + "=" * (-len(who) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None
+    name = base64.urlsafe_b64decode(who + "=" * (-len(who) % 4)).decode()
     return Viewer(name, roles_of(name, site.settings.console), session)
 
 
 def _by_header(request: web.Request) -> Viewer | None:
     console = request.app[SITE].settings.console
+    peer = request.transport.get_extra_info("peername") if request.transport else None
     told = request.headers.getall(console.user_header, [])
-    if len(told) != 1 or isinstance(checks.name(told[0]), Refusal):
+    is_believed = is_trusted(str(peer[0]) if isinstance(peer, tuple) else "", console)
+    if not is_believed or len(told) != 1 or isinstance(checks.name(told[0]), Refusal):
         return None
     return Viewer(told[0], roles_of(told[0], console), f"header {told[0]}")
 
 
-def peer_of(request: web.Request) -> str:
-    """The address that a request came from; empty: a unix socket."""
-    name = request.transport.get_extra_info("peername") if request.transport else None
-    return str(name[0]) if isinstance(name, tuple) else ""
+def identify(request: web.Request) -> Viewer:
+    """Who is asking.
+
+    Raises:
+        HTTPUnauthorized: nobody whom we know, or whom the proxy has not let in.
+        HTTPForbidden: one who may not even look.
+    """
+    by_header = request.app[SITE].settings.console.user_header
+    viewer = _by_header(request) if by_header else _by_cookie(request)
+    if viewer is None:
+        raise web.HTTPUnauthorized(text=who_is_let_in(request))
+    if not viewer.roles:
+        raise web.HTTPForbidden(
+            text=f"{viewer.name} may not look at this console: console.viewers names who may."
+        )
+    return viewer
 
 
-def identify(request: web.Request) -> Viewer | None:
-    """Who is asking; None: nobody whom we know, or whom the proxy has not let in."""
-    console = request.app[SITE].settings.console
-    if console.user_header:
-        return _by_header(request) if is_trusted(peer_of(request), console) else None
-    return _by_cookie(request)
+def who_is_let_in(request: web.Request) -> str:
+    """What somebody whom we do not know has to do, in sentences."""
+    header = request.app[SITE].settings.console.user_header
+    if header:
+        return (
+            f"This console takes the word of its proxy, in the header {header}, for who is asking."
+            " Open it through the proxy, and log in there."
+        )
+    return (
+        "The console has printed a link where it was started: open that one. A link works once;"
+        " the next one is printed when it has been used."
+    )
+
+
+def need(request: web.Request, *roles: Role) -> Viewer:
+    """Who is asking, if that is one who may do this.
+
+    Args:
+        request: whose.
+        roles: one of them is enough.
+
+    Raises:
+        HTTPForbidden: it is not, with the setting that says so.
+    """
+    viewer = request[VIEWER]
+    if not viewer.roles.intersection(roles):
+        raise web.HTTPForbidden(
+            text=f"{viewer.name} is no {roles[0]}: the setting console.{roles[0]}s names who is."
+            " Nothing was done."
+        )
+    return viewer
+
+
+# -- what is taken, and given ---------------------------------------------------------------------
 
 
 def check_host(request: web.Request) -> None:
@@ -211,12 +221,23 @@ def check_host(request: web.Request) -> None:
     Raises:
         HTTPForbidden: Host names another server.
     """
-    site, place = request.app[SITE], request.app[PLACE]
-    if site.settings.console.user_header or is_our_host(request.host, place):
+    place = request.app[DOOR].place
+    if request.app[SITE].settings.console.user_header or is_our_host(request.host, place):
         return
     raise web.HTTPForbidden(
         text=f"This console is at {place.url}. The request was meant for another server."
     )
+
+
+def form_token(request: web.Request, form: str, order: str = "") -> str:
+    """The token of a form, for its hidden field `token`.
+
+    Args:
+        request: the request for the page that the form is on.
+        form: the path that the form is posted to, such as `/runs/{run_id}/restore`.
+        order: what its hidden field `order` holds; empty: it has none.
+    """
+    return request.app[DOOR].sign("form", request[VIEWER].session, form, order)
 
 
 async def check_form(request: web.Request) -> None:
@@ -226,10 +247,8 @@ async def check_form(request: web.Request) -> None:
         HTTPForbidden: with the reason.
     """
     fields = await fields_of(request)
-    order, token = str(fields.get("order", "")), str(fields.get("token", ""))
-    if not hmac.compare_digest(
-        token.encode("utf-8", "replace"), form_token(request, request.path, order).encode()
-    ):
+    ours = form_token(request, request.path, fields.get("order", ""))
+    if not hmac.compare_digest(fields.get("token", "").encode("utf-8", "replace"), ours.encode()):
         raise web.HTTPForbidden(
             text="The form is not one of this session. Nothing was done."
             " Load the page again and repeat it."
@@ -261,24 +280,10 @@ async def fields_of(request: web.Request) -> MultiDictProxy[Any]:
     raise web.HTTPBadRequest(text="The form is written in a way that no browser uses here.")
 
 
-def need(request: web.Request, role: Role) -> Viewer:
-    """Who is asking, if that is one who may do this.
-
-    Raises:
-        HTTPForbidden: it is not, with the setting that says so.
-    """
-    viewer = viewer_of(request)
-    if not viewer.may(role):
-        raise web.HTTPForbidden(
-            text=f"{viewer.name} is no {role}: the setting console.{role}s names who is."
-            " Nothing was done."
-        )
-    return viewer
-
-
 async def guard_response(request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer the headers that keep a browser from doing more than we meant."""
-    del request
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    is_kept = request.path.startswith("/static/") and response.status == 200
+    response.headers["Cache-Control"] = "max-age=300" if is_kept else "no-store"
     response.headers["Server"] = "orchestrator"

@@ -1,37 +1,36 @@
-"""The list of runs, kept: ten thousand of them are read once, not for every viewer.
-
-A run that is over keeps its line. Of any other that nobody works on, the line is kept until its
-journal or its summary changes. A live one is read whenever it is asked for.
-"""
+"""The list of runs: the newest, pages of history, and how one line of it is shown."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from orchestrator.engine.run_list import RunLine, line_of
-from orchestrator.reports.files import SUMMARY
-from orchestrator.store.registry import REGISTRY, KnownRun, known_runs, newest_runs
-from orchestrator.store.run_dir import JOURNAL, RUNS
+from orchestrator.console.site import fingerprint_of
+from orchestrator.engine.run_list import RunLine, every_line, line_of
+from orchestrator.reports.page import SIGNS
+from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.store.registry import known_runs, newest_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    from orchestrator.clock import Clock
 
 #: lines of one page of history
 PAGE: Final = 50
-#: how long the list of directories is believed, milliseconds, although nothing seems to have
-#: changed; and how long after a change, when a run may be about to begin
-_QUIET_MS: Final = 15_000
-_BUSY_MS: Final = 1_000
-#: runs that are looked at for live ones
-_NEWEST: Final = 60
+#: runs that are looked at for live ones, and how many others the first page shows
+_NEWEST, _RECENT = 60, 10
 
-#: what tells that a run has changed
-_Mark = tuple[int | None, ...]
+#: how a list calls a run
+_KINDS: Final[Mapping[str, str]] = {
+    RunKind.PAUSE: "list paused",
+    RunKind.PAUSE_ALL: "emergency stop",
+    RunKind.RESTORE: "restore",
+}
+#: verdict → a sign that is told apart without colour, and how grave it is
+_SIGNS: Final[Mapping[str, tuple[str, str]]] = {
+    **{verdict.value: sign for verdict, sign in SIGNS.items()},
+    "running": ("▶", "live"),
+    "unreadable": ("!", "bad"),
+}
 
 
 class Chapter(NamedTuple):
@@ -44,115 +43,80 @@ class Chapter(NamedTuple):
     runs: int
 
 
-@dataclass
-class RunBook:
-    """The runs of a state directory. Every method reads files, so it is called in a thread."""
+def newest(state_dir: Path, elsewhere: frozenset[str] = frozenset()) -> tuple[RunLine, ...]:
+    """The live ones among the newest runs, then the last others; dry runs are left out.
 
-    state_dir: Path
-    clock: Clock
-    _known: tuple[KnownRun, ...] = ()
-    #: when the list was read, and what the register and the folder were like
-    _read_ms: int = 0
-    _mark: _Mark = ()
-    _kept: dict[KnownRun, tuple[_Mark | None, RunLine]] = field(default_factory=dict)
-
-    def newest(self, number: int, elsewhere: frozenset[str] = frozenset()) -> tuple[RunLine, ...]:
-        """The live ones among the newest runs, then so many others.
-
-        Args:
-            number: of the others.
-            elsewhere: runs that other machines work on.
-        """
-        lines = [
-            line
-            for run in newest_runs(self.state_dir, _NEWEST)
-            if (line := self._line(run, is_sure=False))
-        ]
-        is_live = [line.live or line.run_id in elsewhere for line in lines]
-        lines.sort(key=lambda line: not (line.live or line.run_id in elsewhere))
-        live = sum(is_live)
-        others = [line for line in lines[live:] if not line.dry_run]
-        return (*lines[:live], *others[:number])
-
-    def live(self, elsewhere: frozenset[str] = frozenset()) -> tuple[RunLine, ...]:
-        """The live ones among the newest runs."""
-        return self.newest(0, elsewhere)
-
-    def search(self, *, vdn: int | None, text: str, number: int) -> Chapter:
-        """One page of the runs that had to do with a VDN and have these words.
-
-        Args:
-            vdn: None: any.
-            text: words that must all occur in what its line shows.
-            number: of the page, from 1.
-        """
-        words = text.casefold().split()
-        if vdn is None and not words:
-            return self._plain(number)
-        found = [
-            line for run in self._runs() if (line := self._line(run)) and _matches(line, vdn, words)
-        ]
-        return _chapter(number, len(found), found)
-
-    def _plain(self, number: int) -> Chapter:
-        """Without a filter, only one page of them is read."""
-        runs = self._runs()
-        first = _chapter(number, len(runs), ())
-        start = (first.number - 1) * PAGE
-        lines = [line for run in runs[start : start + PAGE] if (line := self._line(run))]
-        return first._replace(lines=tuple(lines))
-
-    def _runs(self) -> tuple[KnownRun, ...]:
-        now_ms = self.clock.wall_ms()
-        mark = tuple(_changed(self.state_dir / name) for name in (REGISTRY, RUNS))
-        changed_ms = max(one // 1_000_000 for one in (0, *mark) if one is not None)
-        is_busy = abs(now_ms - changed_ms) < _QUIET_MS
-        age_ms = abs(now_ms - self._read_ms)
-        if mark != self._mark or age_ms >= (_BUSY_MS if is_busy else _QUIET_MS):
-            self._mark, self._read_ms = mark, now_ms
-            self._known = tuple(known_runs(self.state_dir))
-            for gone in self._kept.keys() - set(self._known):
-                self._kept.pop(gone, None)
-        return self._known
-
-    def _line(self, run: KnownRun, *, is_sure: bool = True) -> RunLine | None:
-        """The line of a run; `is_sure`: what is over stays so (only a hold is ever continued)."""
-        mark, line = self._kept.get(run, (None, None))
-        if line is not None and ((is_sure and line.is_over) or mark == _mark_of(run)):
-            return line
-        mark = _mark_of(run)
-        line = line_of(run)
-        if line is None or line.live:
-            self._kept.pop(run, None)
-        else:
-            self._kept[run] = mark, line
-        return line
+    Args:
+        state_dir: whose runs.
+        elsewhere: runs that other machines work on.
+    """
+    live, others = [], []
+    for line in filter(None, map(line_of, newest_runs(state_dir, _NEWEST))):
+        if line.live or line.run_id in elsewhere:
+            live.append(line)
+        elif not line.dry_run:
+            others.append(line)
+    return (*live, *others[:_RECENT])
 
 
-def _chapter(number: int, runs: int, lines: list[RunLine] | tuple[RunLine, ...]) -> Chapter:
-    pages = max(1, -(-runs // PAGE))
+def search(state_dir: Path, *, vdn: int | None, text: str, number: int) -> Chapter:
+    """One page of the runs that had to do with a VDN and have these words.
+
+    Args:
+        state_dir: whose runs.
+        vdn: None: any.
+        text: words that must all occur in what its line shows.
+        number: of the page, from 1.
+    """
+    words = text.casefold().split()
+    found: list[Any]
+    if vdn is None and not words:
+        found = list(known_runs(state_dir))
+    else:
+        found = [one for one in every_line(state_dir, vdn) if _matches(one, vdn, words)]
+    pages = max(1, -(-len(found) // PAGE))
     number = min(max(1, number), pages)
-    return Chapter(tuple(lines[(number - 1) * PAGE : number * PAGE]), number, pages, runs)
+    lines = found[(number - 1) * PAGE : number * PAGE]
+    if vdn is None and not words:  # only the lines of this page are read
+        lines = list(filter(None, map(line_of, lines)))
+    return Chapter(tuple(lines), number, pages, len(found))
 
 
 def _matches(line: RunLine, vdn: int | None, words: list[str]) -> bool:
-    if vdn is not None and vdn not in line.vdns:
-        return False
-    if not words:
-        return True
     shown = " ".join(
         (line.run_id, line.kind, line.verdict, line.verdict.replace("_", " "), line.operator,
          line.reason, line.server, *map(str, line.vdns))
     ).casefold()  # fmt: skip
-    return all(word in shown for word in words)
+    return (vdn is None or vdn in line.vdns) and all(word in shown for word in words)
 
 
-def _mark_of(run: KnownRun) -> _Mark:
-    names = (JOURNAL, f"{JOURNAL}-wal", SUMMARY)
-    return tuple(_changed(f"{run.place}/{name}") for name in names)
+def stop_of(vdn: int, server: str, lines: Iterable[RunLine]) -> RunLine | None:
+    """The live stop of a VDN of this server; a rehearsal and an unanswered question are none."""
+    stops = (one for one in lines if one.live and one.kind == RunKind.PAUSE_ALL and one.may_change)
+    return next(
+        (one for one in stops if vdn in one.vdns and fingerprint_of(one.server) == server), None
+    )
 
 
-def _changed(path: Path | str) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        return os.stat(path).st_mtime_ns  # noqa: PTH116 - ten thousand of them
-    return None
+def list_entry(line: RunLine) -> dict[str, Any]:
+    """A run as a list shows it: its state is a word, a sign and a colour."""
+    sign, grade = _SIGNS.get(line.verdict, ("?", "open"))
+    at = "" if line.started_at_ms is None else iso_time(line.started_at_ms)
+    counts = ", ".join(f"{number:,} {outcome.replace('_', ' ')}"
+                       for outcome, number in line.counts.items() if number)  # fmt: skip
+    return {
+        **line._asdict(),
+        "kind": _KINDS.get(line.kind, "a run"),
+        "sign": sign,
+        "grade": grade,
+        "word": line.verdict.replace("_", " "),
+        "at": f"{at[:10]} {at[11:19]}Z" if at else "",
+        "vdns": ", ".join(map(str, line.vdns[:6])) + (", …" if len(line.vdns) > 6 else ""),
+        "counts": counts,
+    }
+
+
+def page_number(text: str) -> int:
+    """The number of a page; nonsense is the first."""
+    is_number = text.isascii() and text.isdecimal() and len(text) < 7
+    return max(1, int(text)) if is_number else 1

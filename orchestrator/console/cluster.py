@@ -14,11 +14,8 @@ import importlib.util
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from aiohttp import web
 
 from orchestrator.engine.pages import PAGE, write_page
 from orchestrator.engine.saved import report_again
@@ -67,32 +64,27 @@ class ClusterRun(NamedTuple):
         return "1 worker of the cluster" if number == 1 else f"{number} workers of the cluster"
 
 
-@dataclass
 class ClusterRuns:
     """What is known of them; without `cluster.database_url` there are none."""
 
-    site: Site
-    problem: str = ""
-    _known: dict[str, ClusterRun] = field(default_factory=dict)
-    #: whether a run went on when it was copied here
-    _copied: dict[str, bool] = field(default_factory=dict)
-    _due_s: float = float("-inf")
-    _looked_ms: int = 0
-    _looking: asyncio.Task[None] | None = None
-    _copying: asyncio.Task[None] | None = None
-    #: looks go on beside the copy of a large run, and an order to end waits for neither
-    _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(4, "cluster-database")
-    )
-
-    @property
-    def is_there(self) -> bool:
-        """Whether there is a cluster."""
-        return self.site.settings.cluster.database_url is not None
+    def __init__(self, site: Site) -> None:
+        """Nothing is asked yet."""
+        self.site = site
+        self.problem = ""
+        self._is_there = site.settings.cluster.database_url is not None
+        self._known: dict[str, ClusterRun] = {}
+        #: whether a run went on when it was copied here
+        self._copied: dict[str, bool] = {}
+        self._due_s = float("-inf")
+        self._looked_ms = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._copying: asyncio.Task[None] | None = None
+        #: looks go on beside the copy of a large run, and an order to end waits for neither
+        self._threads = ThreadPoolExecutor(4, "cluster-database")
 
     async def refreshed(self) -> None:
         """Let a look be made if one is due; only while nothing is known it is waited for."""
-        if not self.is_there:
+        if not self._is_there:
             return
         if self._looking is None and self.site.clock.now_s() >= self._due_s:
             self._looking = asyncio.create_task(self._look())
@@ -107,7 +99,7 @@ class ClusterRuns:
     @property
     def live(self) -> frozenset[str]:
         """The runs that go on."""
-        return frozenset(run_id for run_id, one in self._known.items() if one.seen.goes_on)
+        return frozenset(filter(self.run, self._known))
 
     def notice(self) -> str:
         """What is wrong with it, in sentences; empty: nothing."""
@@ -126,26 +118,37 @@ class ClusterRuns:
         return tuple(map(self._line, lines))
 
     def _line(self, line: RunLine) -> RunLine:
-        found = self._known.get(line.run_id)
-        if found is not None and found.seen.goes_on:
+        if found := self.run(line.run_id):
             return line._replace(
                 cluster=True, live=True, verdict="running", exit_code=None, is_over=None,
                 counts=found.seen.counts, holder=found.who,
             )  # fmt: skip
         if line.cluster and not line.live and not line.is_over and self.problem:
             return line._replace(verdict="not known now", exit_code=None)
-        return line if found is None else line._replace(cluster=True)
+        return line._replace(cluster=line.cluster or line.run_id in self._known)
 
     # -- asking -----------------------------------------------------------------------------------
 
     async def _look(self) -> None:
         began_s = self.site.clock.now_s()
         try:
-            found = await self._in_thread(_ask_all, self.site)
+            found = [one for one in await self._ask(_look) if is_run_id(one.run_id)]
         except OrchestratorError as error:
             self._note(error)
         else:
-            self._take(found)
+            now_ms, before = self.site.clock.wall_ms(), self._known
+            self.problem, self._looked_ms = "", now_ms
+            self._known = {
+                one.run_id: ClusterRun(one, now_ms, _per_s(before.get(one.run_id), one, now_ms))
+                for one in found
+            }
+            wanted = {
+                one.run_id: one.goes_on
+                for one in found
+                if self._copied.get(one.run_id, None if one.goes_on else True) is not one.goes_on
+            }
+            if wanted and self._copying is None:
+                self._copying = asyncio.create_task(self._copy_all(wanted))
         finally:
             now_s = self.site.clock.now_s()
             self._due_s = now_s + max(_EVERY_S, _LEFT_ALONE * (now_s - began_s))
@@ -154,27 +157,13 @@ class ClusterRuns:
     def _note(self, error: OrchestratorError) -> None:
         self.problem = for_terminal(error.sentence, limit=300).rstrip(" .")
 
-    def _take(self, found: list[Seen]) -> None:
-        now_ms = self.site.clock.wall_ms()
-        self._known = {
-            one.run_id: ClusterRun(one, now_ms, _per_s(self._known.get(one.run_id), one, now_ms))
-            for one in found
-            if is_run_id(one.run_id)
-        }
-        self.problem, self._looked_ms = "", now_ms
-        wanted = [
-            one for one in found if is_run_id(one.run_id)
-            and self._copied.get(one.run_id, None if one.goes_on else True) is not one.goes_on
-        ]  # fmt: skip
-        if wanted and self._copying is None:
-            self._copying = asyncio.create_task(self._copy_all(wanted))
-
-    async def _copy_all(self, wanted: list[Seen]) -> None:
+    async def _copy_all(self, wanted: Mapping[str, bool]) -> None:
+        """Copy runs, each with whether it goes on."""
         try:
-            for one in wanted:
+            for run_id, goes_on in wanted.items():
                 with suppress(RefusedError):  # somebody is at it; the next look tries again
-                    await self._in_thread(_copy, self.site, one.run_id, goes_on=one.goes_on)
-                    self._copied[one.run_id] = one.goes_on
+                    await self._ask(_copy, self.site, run_id, goes_on=goes_on)
+                    self._copied[run_id] = goes_on
         except OrchestratorError as error:
             self._note(error)
         finally:
@@ -182,24 +171,15 @@ class ClusterRuns:
 
     async def copied(self, run_id: str) -> None:
         """Let what is on record of a run that goes on be copied; wait for it for a moment."""
-        if self.run(run_id) is None:
-            return
-        copying = asyncio.create_task(self._copy_one(run_id))
-        await asyncio.wait({copying}, timeout=WAIT_S)
+        if self.run(run_id) is not None:
+            if self._copying is None:
+                self._copying = asyncio.create_task(self._copy_all({run_id: True}))
+            await asyncio.wait({self._copying}, timeout=WAIT_S)
 
     def share_notes(self, run_id: str) -> None:
         """Let notes on a run of the cluster be the same here and elsewhere; nobody waits for it."""
-        if self.is_there and run_id in self._known:
-            self._in_thread(_share_notes, self.site, run_id)
-
-    async def _copy_one(self, run_id: str) -> None:
-        if self._copying is None:
-            self._copying = asyncio.current_task()
-            try:
-                with suppress(OrchestratorError):  # the next look says what is wrong
-                    await self._in_thread(_copy, self.site, run_id, goes_on=True)
-            finally:
-                self._copying = None
+        if run_id in self._known:
+            self._ask(_share_notes, self.site, run_id)
 
     async def end(self, run_id: str, operator: str) -> bool:
         """End a run that the cluster works on; False: it is not known to work on it.
@@ -210,41 +190,39 @@ class ClusterRuns:
         """
         if self.run(run_id) is None:
             return False
-        why = f"ended at the console by {operator}"
-        ending = asyncio.ensure_future(self._in_thread(_end, self.site, run_id, why=why))
-        done, _ = await asyncio.wait({ending}, timeout=_ENDS_S)
-        if not done:
+        try:
+            async with asyncio.timeout(_ENDS_S):
+                await self._ask(_end, run_id, why=f"ended at the console by {operator}")
+        except TimeoutError as error:
             raise StorageError(
                 "the cluster's database does not answer. It is not certain that the run ends",
                 advice="look again in a moment, and order it once more",
-            )
-        await ending
+            ) from error
         self._due_s = float("-inf")
         return True
 
     async def marks(self, run_id: str) -> Mapping[CampaignRef, Mark]:
         """What restores on other machines have started of a run, if that is said in time."""
-        if not self.is_there or run_id not in self._known:
-            return {}
-        asking = asyncio.ensure_future(self._in_thread(_marks, self.site, run_id))
-        done, _ = await asyncio.wait({asking}, timeout=WAIT_S)
-        with suppress(OrchestratorError):  # the restore itself asks again, and waits
-            return await asking if done else {}
+        if run_id in self._known:
+            # the restore itself asks again, and waits
+            with suppress(OrchestratorError, TimeoutError):
+                async with asyncio.timeout(WAIT_S):
+                    found: Mapping[CampaignRef, Mark] = await self._ask(_marks, run_id)
+                    return found
         return {}
 
-    def _in_thread(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, partial(function, *given, **named))
+    def _ask(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Call a function with the database's address, in a thread."""
+        url = self.site.settings.cluster.database_url
+        asked = partial(_with_psycopg, function, url, *given, **named)
+        return asyncio.get_running_loop().run_in_executor(self._threads, asked)
 
-    async def close(self, _app: web.Application) -> None:
+    async def close(self, _: object) -> None:
         """Begin nothing more."""
         for task in (self._looking, self._copying):
             if task is not None:
                 task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-CLUSTER: Final = web.AppKey("cluster", ClusterRuns)
 
 
 def _per_s(before: ClusterRun | None, now: Seen, now_ms: int) -> float | None:
@@ -257,26 +235,22 @@ def _per_s(before: ClusterRun | None, now: Seen, now_ms: int) -> float | None:
 # -- in a thread; psycopg may be missing, and is imported where there is a cluster alone -----------
 
 
-def _url(site: Site) -> Secret:
-    url = site.settings.cluster.database_url
-    assert url is not None
+def _with_psycopg(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
     if importlib.util.find_spec("psycopg") is None:
         raise SettingsError(
             f"{DATABASE_URL} is set, and psycopg is not installed", key=DATABASE_URL
         )
-    return url
+    return function(*given, **named)
 
 
-def _ask_all(site: Site) -> list[Seen]:
-    url = _url(site)
+def _look(url: Secret) -> list[Seen]:
     from orchestrator.cluster.fetching import look  # noqa: PLC0415 - psycopg
 
     return look(url)
 
 
-def _copy(site: Site, run_id: str, *, goes_on: bool) -> None:
+def _copy(url: Secret, site: Site, run_id: str, *, goes_on: bool) -> None:
     """Copy what is on record of a run, and write the report of one that is through."""
-    url = _url(site)
     from orchestrator.cluster.fetching import bring  # noqa: PLC0415 - psycopg
 
     now = iso_time(site.clock.wall_ms())
@@ -288,23 +262,20 @@ def _copy(site: Site, run_id: str, *, goes_on: bool) -> None:
     write_page([directory], directory.path / PAGE, site.clock)
 
 
-def _share_notes(site: Site, run_id: str) -> None:
-    url = _url(site)
+def _share_notes(url: Secret, site: Site, run_id: str) -> None:
     from orchestrator.store.shared import share_notes  # noqa: PLC0415 - psycopg
 
     with suppress(OrchestratorError):  # the next look at the run tries again
         share_notes(url, {run_id: find_by_id(site.state_dir, run_id).path})
 
 
-def _end(site: Site, run_id: str, *, why: str) -> None:
-    url = _url(site)
+def _end(url: Secret, run_id: str, *, why: str) -> None:
     from orchestrator.cluster.fetching import end  # noqa: PLC0415 - psycopg
 
     end(url, run_id, why=why)
 
 
-def _marks(site: Site, run_id: str) -> Mapping[CampaignRef, Mark]:
-    url = _url(site)
+def _marks(url: Secret, run_id: str) -> Mapping[CampaignRef, Mark]:
     from orchestrator.store.shared import SharedMarks  # noqa: PLC0415 - psycopg
 
     return SharedMarks(url, run_id).read()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import stat
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StorageError
+from orchestrator.reports.files import without_waiting
 from orchestrator.store.run_dir import make_folders
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def own_folder(path: Path) -> None:
 
 
 def make_file(path: Path, content: bytes) -> None:
-    """Make a file that only we can read: whole, and once, whoever else makes it too.
+    """Make a file that only we can read: whole, once, and on the disk when this returns.
 
     Raises:
         FileExistsError: somebody was quicker.
@@ -54,6 +54,11 @@ def make_file(path: Path, content: bytes) -> None:
         os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -62,10 +67,4 @@ def open_plain(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is no file.
     """
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is no file", str(path))
-    return file
+    return open(path, "rb", opener=lambda name, flags: without_waiting(name, flags | os.O_NOFOLLOW))

@@ -14,7 +14,6 @@ from orchestrator.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.console.site import Site
     from orchestrator.settings.load import Settings
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -96,16 +95,15 @@ def exposed(settings: Settings, totals: Totals, live: Mapping[str, Mapping[str, 
     return metrics.written(samples)
 
 
-def why_not_ready(site: Site) -> str:
+def why_not_ready(settings: Settings) -> str:
     """Why no stop could be started from here; empty: one could."""
-    settings = site.settings
     if not settings.server.base_url:
         return "no server is configured"
     if settings.credentials.secret_key is None or not settings.credentials.access_key:
         return "the credentials are missing"
-    place = site.state_dir
+    place = settings.state_dir
     while not place.exists() and place != place.parent:
         place = place.parent
     if not os.access(place, os.W_OK | os.X_OK):
-        return f"the state directory {site.state_dir} cannot be written"
+        return f"the state directory {settings.state_dir} cannot be written"
     return ""

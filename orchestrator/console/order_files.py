@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.console.disk import make_file, open_plain, own_folder
-from orchestrator.errors import StorageError
+from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.reports.rows import RunKind
+from orchestrator.store import open_saved
 from orchestrator.store.run_dir import RunDirectory, is_locked, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from orchestrator.store.base import ProcessRecord
 
 #: what an order id looks like: nothing else is looked for on the disk
 _ID_BYTES: Final = 16
@@ -31,10 +34,6 @@ _LOCK_TRIES: Final = 20
 #: an order is placed within a second, and eight of them may be waiting
 _ALONE_TRIES: Final = 500
 _TAIL_BYTES: Final = 4096
-#: a pipe that stands in a file's place is not waited for
-_OPEN: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_READ: Final = os.O_RDONLY | _OPEN
-_MAKE: Final = os.O_WRONLY | os.O_CREAT | _OPEN
 #: an order has some hundred bytes, and a reason of 2,000 characters
 _ORDER_BYTES_MAX: Final = 1 << 18
 
@@ -66,6 +65,29 @@ class Order:
         """The run directory."""
         return RunDirectory(Path(self.run_dir))
 
+    def has_begun(self) -> bool:
+        """Whether a process of its run was this order's."""
+        if not self.is_continuing:
+            return self.directory.has_journal
+        # one that is refused holds the directory for a moment, and is no process of the run
+        process = self._last_process()
+        return process is not None and process.started_at_ms >= self.at_ms
+
+    def is_through(self) -> bool:
+        """Whether its run has ended: what its process does then, or leaves behind, is no stop.
+
+        The lock of the run says it too; a look at it could be in the way of who is about to take
+        it.
+        """
+        process = self._last_process()
+        return process is not None and (process.ended_at_ms or 0) >= self.at_ms
+
+    def _last_process(self) -> ProcessRecord | None:
+        if self.directory.has_journal:
+            with suppress(OrchestratorError, IndexError), open_saved(self.directory.journal) as run:
+                return run.processes()[-1]
+        return None
+
 
 def new_order_id() -> str:
     """An id for the hidden field `order`, made with the form: all its posts are one order."""
@@ -93,14 +115,6 @@ class OrderFolder:
         own_folder(self.path.parent)
         own_folder(self.path)
 
-    def _open_folder(self) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        try:
-            return os.open(self.path, flags)
-        except FileNotFoundError:
-            self._make()  # somebody has tidied up: that keeps nobody from a stop
-            return os.open(self.path, flags)
-
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Work here alone, among threads and among consoles.
@@ -108,8 +122,10 @@ class OrderFolder:
         Raises:
             StorageError: somebody does not come to an end.
         """
+        if not self.path.exists():
+            self._make()  # somebody has tidied up: that keeps nobody from a stop
         try:
-            descriptor = self._open_folder()
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be opened: {error.strerror}. Nothing was sent.",
@@ -142,12 +158,12 @@ class OrderFolder:
         """
         if not is_order_id(order_id):
             return None
-        path = self._file(order_id, "json")
         try:
-            return _order_of(order_id, json.loads(_content(path)))
+            return _order_of(order_id, json.loads(self._read(order_id, "json")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            path = self._file(order_id, "json")
             raise StorageError(f"the order {path} cannot be read: {error}") from error
 
     def write(self, order: Order) -> None:
@@ -157,11 +173,6 @@ class OrderFolder:
             OSError: it is not.
         """
         make_file(self._file(order.order, "json"), json.dumps(asdict(order)).encode("ascii"))
-        folder = self._open_folder()
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def take_back(self, order_id: str) -> None:
         """Forget an order whose command could not be started."""
@@ -173,7 +184,8 @@ class OrderFolder:
         Raises:
             OSError: it cannot be made, or a command has it.
         """
-        descriptor = os.open(self._file(order_id, "out"), _MAKE | os.O_APPEND, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._file(order_id, "out"), flags | os.O_NONBLOCK, 0o600)
         if not take_lock(descriptor, tries=_LOCK_TRIES):
             os.close(descriptor)
             raise BlockingIOError(f"{self._file(order_id, 'out')} is locked")
@@ -182,7 +194,8 @@ class OrderFolder:
 
     def is_working(self, order_id: str) -> bool:
         """Whether the command of an order lives, whoever started it."""
-        return is_locked(self._file(order_id, "out"), _READ)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return is_locked(self._file(order_id, "out"), flags)
 
     def words(self, order_id: str) -> str:
         """The last that the command of an order has said to people."""
@@ -197,46 +210,37 @@ class OrderFolder:
     def note_end(self, order_id: str, code: int) -> None:
         """Remember how a command ended."""
         with suppress(OSError):
-            descriptor = os.open(self._file(order_id, "end"), _MAKE | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(f"{code}\n")
+            self._file(order_id, "end").write_text(f"{code}\n", "ascii")
 
     def end(self, order_id: str) -> int | None:
         """How a command ended, below 0 by a signal; None: nobody has seen it."""
         try:
-            return int(_content(self._file(order_id, "end")))
+            return int(self._read(order_id, "end"))
         except (OSError, ValueError):
             return None
 
     def _file(self, order_id: str, kind: str) -> Path:
         return self.path / f"{order_id}.{kind}"
 
-
-def _content(path: Path) -> bytes:
-    """What is in a file.
-
-    Raises:
-        OSError: it cannot be read, or is none.
-    """
-    with open_plain(path) as file:
-        return file.read(_ORDER_BYTES_MAX)
+    def _read(self, order_id: str, kind: str) -> bytes:
+        with open_plain(self._file(order_id, kind)) as file:
+            return file.read(_ORDER_BYTES_MAX)
 
 
 def _order_of(order_id: str, told: Any) -> Order:
     """An order as it was written.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: nobody here has written this.
+        ValueError, TypeError, KeyError: nobody here has written this.
     """
-    texts = {name: told.pop(name) for name in ("order", "operator", "run_id", "run_dir", "server")}
-    command, vdns = tuple(told.pop("command")), tuple(told.pop("vdns"))
-    kind, at_ms = RunKind(told.pop("kind")), told.pop("at_ms")
-    words, numbers = (*texts.values(), *command), (*vdns, at_ms)
-    if told or not (
-        command
-        and all(isinstance(one, str) and "\0" not in one for one in words)
-        and texts["order"] == order_id
+    texts = (*told["command"], told["operator"], told["run_id"], told["run_dir"], told["server"])
+    numbers = (*told["vdns"], told["at_ms"])
+    if not (
+        told["order"] == order_id
+        and told["command"]
+        and all(isinstance(one, str) and "\0" not in one for one in texts)
         and all(type(one) is int for one in numbers)
     ):
         raise ValueError("it is no order")
-    return Order(kind=kind, command=command, vdns=vdns, at_ms=at_ms, **texts)
+    lists = {name: tuple(told[name]) for name in ("command", "vdns")}
+    return Order(**{**told, **lists, "kind": RunKind(told["kind"])})

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aiohttp import web
+
 from orchestrator.console.order_files import Order, OrderFolder
 from orchestrator.engine.begin import free_path
 from orchestrator.engine.run_list import is_finished
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 #: an emergency that was ordered so long ago is not taken up without a click
 _YOUNG_MS: Final = 3600 * 1000
 _THREADS: Final = 4
+#: exit codes of a command that has done nothing
+_REFUSED: Final = frozenset({2, 7})
 #: ends that nobody at the console has wished: a kill, and a machine that was shut down
 _UNWISHED: Final = frozenset({None, Ended.KILLED, Ended.SIGNAL_TERM, Ended.SIGNAL_HUP})
 
@@ -81,36 +85,39 @@ class Orders:
     # -- placing ----------------------------------------------------------------------------------
 
     def new(
-        self, order_id: str, kind: RunKind, operator: str, vdns: tuple[int, ...], *command: str
+        self,
+        order_id: str,
+        kind: RunKind,
+        operator: str,
+        vdns: tuple[int, ...],
+        work: tuple[str, ...] | RunDirectory,
     ) -> Order:
-        """An order that begins a run; it gets the directory of this run."""
-        run_dir = free_path(self._site.clock, self._site.state_dir)
-        return Order(
-            order=order_id,
-            kind=kind,
-            # in one word: a name may begin with a dash
-            command=(*command, "--yes", "--json", f"--run-dir={run_dir}", f"--operator={operator}"),
-            operator=operator,
-            vdns=vdns,
-            at_ms=self._site.clock.wall_ms(),
-            run_id=run_dir.name,
-            run_dir=str(run_dir),
-            server=self._site.fingerprint,
-        )
+        """An order that begins a run in a directory of its own, or goes on with one.
 
-    def more(
-        self, order_id: str, kind: RunKind, operator: str, vdns: tuple[int, ...], run: RunDirectory
-    ) -> Order:
-        """An order that goes on with a run."""
+        Args:
+            order_id: of its form.
+            kind: of the run.
+            operator: who has ordered it.
+            vdns: what it is about.
+            work: the command that begins a run, without flags that all have; or the run that is
+                gone on with.
+        """
+        if isinstance(work, tuple):
+            path = free_path(self._site.clock, self._site.state_dir)
+            # in one word: a name may begin with a dash
+            flags = ("--yes", "--json", f"--run-dir={path}", f"--operator={operator}")
+            command, run_id = (*work, *flags), path.name
+        else:
+            command, path, run_id = _going_on(work), work.path, id_of(work)
         return Order(
             order=order_id,
             kind=kind,
-            command=_going_on(run),
+            command=command,
             operator=operator,
             vdns=vdns,
             at_ms=self._site.clock.wall_ms(),
-            run_id=id_of(run),
-            run_dir=str(run.path),
+            run_id=run_id,
+            run_dir=str(path),
             server=self._site.fingerprint,
         )
 
@@ -160,7 +167,7 @@ class Orders:
         server = self._site.fingerprint
         for order in self.working():
             is_stop = order.kind is RunKind.PAUSE_ALL and order.server == server
-            if is_stop and not _is_through(order):
+            if is_stop and not order.is_through():
                 told.add(order.run_id)
                 stop = Stop(order.run_id, order.operator, order.at_ms, f"/orders/{order.order}")
                 yield stop, frozenset(order.vdns)
@@ -214,6 +221,14 @@ class Orders:
     def words(self, order_id: str) -> str:
         """The last that the command of an order has said to people."""
         return self._files.words(order_id)
+
+    def place_of(self, order: Order) -> str:
+        """Where an order is shown: on its run's page, unless it was refused or is no run yet."""
+        is_there = order.has_begun()
+        if order.is_continuing and not is_there and not self.is_working(order.order):
+            # it was through already, and that is shown again
+            is_there = self.end(order.order) not in _REFUSED
+        return f"/runs/{order.run_id}" if is_there else f"/orders/{order.order}"
 
     # -- after a restart --------------------------------------------------------------------------
 
@@ -314,15 +329,4 @@ def _going_on(run: RunDirectory) -> tuple[str, ...]:
     return ("continue", str(run.path), "--json")
 
 
-def _is_through(order: Order) -> bool:
-    """Whether its run has ended: what its process does then, or leaves behind, is no stop.
-
-    The lock of the run says it too; a look at it could be in the way of who is about to take it.
-    """
-    if not order.directory.has_journal:
-        return False
-    try:
-        with open_saved(order.directory.journal) as saved:
-            return (saved.processes()[-1].ended_at_ms or 0) >= order.at_ms
-    except (OrchestratorError, IndexError):
-        return False
+ORDERS: Final = web.AppKey("orders", Orders)

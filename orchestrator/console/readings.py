@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: seconds between two questions about one VDN
 EVERY_S: Final = 10.0
-#: VDNs that are remembered: anybody may type a number
+#: VDNs that are remembered besides those on a page: anybody may type a number
 _REMEMBERED: Final = 200
 #: questions at one time: a thousand forms must not become a thousand connections to the server
 _AT_ONCE: Final = 8
@@ -123,8 +123,8 @@ class Readings:
     #: requests that left, by `read` and the kind of the answer
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     _known: dict[int, Reading] = field(default_factory=dict)
-    _asking: dict[int, asyncio.Task[None]] = field(default_factory=dict)
-    _due_s: dict[int, float] = field(default_factory=dict)
+    #: when each was asked last, and the question
+    _asked: dict[int, tuple[float, asyncio.Task[None]]] = field(default_factory=dict)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def now(self, vdns: Iterable[int]) -> list[Reading | None]:
@@ -136,25 +136,27 @@ class Readings:
     async def soon(self, vdn: int, *, wait_s: float) -> Reading | None:
         """What is known of a VDN; if that is old, an answer is waited for so long."""
         self._refresh((vdn,))
-        asking = self._asking.get(vdn)
-        if asking is not None:
-            await asyncio.wait({asking}, timeout=wait_s)
+        await asyncio.wait({self._asked[vdn][1]}, timeout=wait_s)
         return self._known.get(vdn)
 
     def _refresh(self, vdns: tuple[int, ...]) -> None:
         now_s = self.site.clock.now_s()
-        due = tuple(
-            vdn for vdn in vdns if vdn not in self._asking and self._due_s.get(vdn, now_s) <= now_s
-        )
-        if not due:
-            return
-        task = asyncio.create_task(self._ask(due))
-        self._asking |= dict.fromkeys(due, task)
-        task.add_done_callback(lambda _: self._asked(due))
+        due = tuple(vdn for vdn in vdns if self._is_due(vdn, now_s))
+        if due:
+            task = asyncio.create_task(self._ask(due))
+            for vdn in due:
+                self._asked.pop(vdn, None)  # the newest stands last
+                self._asked[vdn] = now_s, task
+        while len(self._asked) > _REMEMBERED + len(vdns):
+            oldest = next(iter(self._asked))
+            del self._asked[oldest]
+            self._known.pop(oldest, None)
 
-    def _asked(self, vdns: tuple[int, ...]) -> None:
-        for vdn in vdns:
-            self._asking.pop(vdn, None)
+    def _is_due(self, vdn: int, now_s: float) -> bool:
+        if vdn not in self._asked:
+            return True
+        asked_s, task = self._asked[vdn]
+        return task.done() and now_s - asked_s >= EVERY_S
 
     async def _ask(self, vdns: tuple[int, ...]) -> None:
         problem, found = "", {}
@@ -165,18 +167,12 @@ class Readings:
             problem = error.sentence
         except OSError as error:
             problem = error.strerror or "the machine refused it"
-        now_ms, now_s = self.site.clock.wall_ms(), self.site.clock.now_s()
-        while len(self._known) > _REMEMBERED:
-            self._known.pop(next(iter(self._known)))
+        now_ms = self.site.clock.wall_ms()
         for vdn in vdns:
-            self._due_s[vdn] = now_s + EVERY_S
-            status = found.get(vdn)
+            status, before = found.get(vdn), self._known.get(vdn)
             at_ms = status.read_at_ms if status and status.read_at_ms else now_ms
-            before = self._known.pop(vdn, None)  # the newest stands last
             last = before.kept() if before is not None else ""
             self._known[vdn] = Reading(vdn, at_ms, status, for_terminal(problem, limit=300), last)
-        for vdn in self._due_s.keys() - self._known.keys():
-            del self._due_s[vdn]
 
     async def _status(self, vdns: tuple[int, ...]) -> tuple[VdnStatus, ...]:
         environment = api.environment()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -27,32 +26,18 @@ if TYPE_CHECKING:
 
 #: `test` as a word of its own: not in "latest" or "contest"
 _TEST: Final = re.compile(r"(?<![a-z])test", re.IGNORECASE)
-_STATIC: Final = {
-    "console.css": "text/css",
-    "console.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
 
 
-class Badge(NamedTuple):
-    """Which server this is about, in a word and a colour."""
-
-    word: str
-    #: production or test: a class of the style sheet
-    kind: str
-    name: str
-    url: str
-
-
-def badge_of(server: ServerSettings) -> Badge:
-    """The server as every page shows it; what is not surely a test is shown as the real thing."""
+def badge_of(server: ServerSettings) -> dict[str, str]:
+    """The server in a word and a colour; what is not surely a test is shown as the real thing."""
     url = read_base_url(server.base_url)
     is_simulator = isinstance(url, ServerUrl) and is_loopback(url.host)
     name = server.name or (url.host if isinstance(url, ServerUrl) else "no server")
-    if is_simulator or _TEST.search(name):
-        return Badge("simulator" if is_simulator else "test", "test", name, server.base_url)
-    word = "production" if "prod" in name.casefold() else "not a test server"
-    return Badge(word, "production", name, server.base_url)
+    kind = "test" if is_simulator or _TEST.search(name) else "production"
+    word = "simulator" if is_simulator else kind
+    if kind == "production" and "prod" not in name.casefold():
+        word = "not a test server"
+    return {"word": word, "kind": kind, "name": name, "url": server.base_url}
 
 
 def page(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
@@ -80,20 +65,19 @@ def page(request: web.Request, template: str, *, status: int = 200, **values: An
     return web.Response(status=status, text=text, content_type="text/html", charset="utf-8")
 
 
-def error_page(  # noqa: PLR0913 - what stands on it
-    request: web.Request, status: int, heading: str, text: str, *, link: str = "", label: str = ""
+def error_page(
+    request: web.Request, status: int, heading: str, text: str, *, link: str = ""
 ) -> web.Response:
-    """A page that says in plain English why not, with a link to what helps.
+    """A page that says in plain English why not.
 
     Args:
         request: it may have no viewer yet.
         status: of HTTP.
         heading: a few words.
         text: sentences.
-        link: where to go on; empty: nowhere.
-        label: the words of the link.
+        link: to a run that goes on instead; empty: to nowhere.
     """
-    return page(request, "error", status=status, heading=heading, text=text, link=link, label=label)
+    return page(request, "error", status=status, heading=heading, text=text, link=link)
 
 
 @cache
@@ -106,11 +90,3 @@ def templates() -> Environment:
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
     return environment
-
-
-@cache
-def static_file(name: str) -> tuple[bytes, str] | None:
-    """A file of the style sheet's kind, and its type; there are only these."""
-    if name not in _STATIC:
-        return None
-    return files("orchestrator.console").joinpath("static", name).read_bytes(), _STATIC[name]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.reports.rows import RunKind
 from orchestrator.settings.checks import UNIX
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who is asking; `viewer_of(request)`, known before any page is made."""
+    """Who is asking; `request[VIEWER]`, known before any page is made."""
 
     name: str
     roles: frozenset[Role]
@@ -103,6 +104,11 @@ def roles_of(name: str, console: ConsoleSettings) -> frozenset[Role]:
     if name in console.restorers:
         may.add(Role.RESTORER)
     return frozenset(may)
+
+
+def role_of(kind: RunKind) -> Role:
+    """Who may go on with a run of this kind, and end it: a restore starts calls."""
+    return Role.RESTORER if kind is RunKind.RESTORE else Role.STOPPER
 
 
 def is_trusted(peer: str, console: ConsoleSettings) -> bool:

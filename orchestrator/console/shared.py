@@ -1,122 +1,104 @@
-"""What the pages of one console share: what is read once for all viewers, and lists of runs."""
+"""What is read once for all viewers of one console."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from orchestrator.console.book import RunBook
-from orchestrator.console.live import LiveRuns
+from aiohttp import web
+
+from orchestrator.console.book import newest
+from orchestrator.console.exposition import Totals
+from orchestrator.console.live import read_live
 from orchestrator.console.readings import Readings
-from orchestrator.console.site import fingerprint_of
-from orchestrator.reports.page import SIGNS
-from orchestrator.reports.rows import RunKind, iso_time
-from orchestrator.reports.summary import RunVerdict
+from orchestrator.console.run_reader import read_run
+from orchestrator.console.site import find_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from orchestrator.clock import Clock
     from orchestrator.console.cluster import ClusterRuns
+    from orchestrator.console.live import LiveView
     from orchestrator.console.site import Site
     from orchestrator.engine.run_list import RunLine
 
-#: runs on the home page, besides the live ones
-_RECENT: Final = 10
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 @dataclass
+class Once(Generic[Key, Value]):
+    """Something that is read again after a while; whoever asks meanwhile gets the same."""
+
+    read: Callable[[Key], Awaitable[Value]]
+    clock: Clock
+    #: how many are kept
+    most: int
+    _kept: dict[Key, tuple[float, asyncio.Future[Value]]] = field(default_factory=dict)
+
+    async def get(self, key: Key, *, within_s: float) -> Value:
+        """What was read of it so lately, or is read now."""
+        now_s = self.clock.now_s()
+        began_s, reading = self._kept.get(key, (now_s, None))
+        if reading is None or (reading.done() and now_s - began_s >= within_s):
+            while len(self._kept) >= self.most:
+                del self._kept[next(iter(self._kept))]
+            reading = asyncio.ensure_future(self.read(key))
+            self._kept.pop(key, None)
+            self._kept[key] = now_s, reading
+        return await asyncio.shield(reading)
+
+
 class Shared:
     """What is read once for all viewers."""
 
-    site: Site
-    cluster: ClusterRuns
-    readings: Readings = field(init=False)
-    live: LiveRuns = field(init=False)
-    book: RunBook = field(init=False)
-    _newest: tuple[float, tuple[RunLine, ...]] = (float("-inf"), ())
-    _reading_runs: asyncio.Task[tuple[RunLine, ...]] | None = None
+    def __init__(self, site: Site, cluster: ClusterRuns) -> None:
+        """Nothing is read yet."""
+        self.site = site
+        self.cluster = cluster
+        self.readings = Readings(site)
+        self.totals = Totals()
+        self._newest = Once(self._read_newest, site.clock, 1)
+        self._live = Once(self._read_live, site.clock, 200)
+        self._runs = Once(self._read_run, site.clock, 8)
 
-    def __post_init__(self) -> None:
-        self.readings = Readings(self.site)
-        self.live = LiveRuns(self.site, self.cluster)
-        self.book = RunBook(self.site.state_dir, self.site.clock)
-
-    async def newest_runs(self) -> tuple[RunLine, ...]:
-        """The same for all viewers of one second; those of the cluster as it has them."""
+    async def newest_runs(self, *, within_s: float = 1.0) -> tuple[RunLine, ...]:
+        """The live runs, then the last others; those of the cluster as it has them."""
         await self.cluster.refreshed()
-        return self.cluster.shown(await self._newest_here())
+        return self.cluster.shown(await self._newest.get("", within_s=within_s))
 
-    async def _newest_here(self) -> tuple[RunLine, ...]:
-        now_s = self.site.clock.now_s()
-        made_s, lines = self._newest
-        if now_s - made_s < 1:
-            return lines
-        if self._reading_runs is None:
-            self._reading_runs = asyncio.create_task(
-                asyncio.to_thread(self.book.newest, _RECENT, self.cluster.live)
-            )
-        reading = self._reading_runs
-        try:
-            lines = await asyncio.shield(reading)
-        finally:
-            if reading.done():
-                self._reading_runs = None
-        self._newest = now_s, lines
-        return lines
+    async def live(self, run_id: str) -> LiveView | None:
+        """How far a run is; None: nobody works on it.
 
+        Raises:
+            HTTPNotFound: there is no such run.
+            OrchestratorError: its journal cannot be read.
+        """
+        await self.cluster.refreshed()
+        return await self._live.get(run_id, within_s=0.5)
 
-def stop_of(vdn: int, server: str, lines: tuple[RunLine, ...]) -> RunLine | None:
-    """The live stop of a VDN of this server; a rehearsal and an unanswered question are none."""
-    stops = (one for one in lines if one.live and one.kind == RunKind.PAUSE_ALL and one.may_change)
-    return next(
-        (one for one in stops if vdn in one.vdns and fingerprint_of(one.server) == server), None
-    )
+    async def ended(self, run_id: str) -> dict[str, Any]:
+        """A run that nobody works on, as its page shows it.
 
+        Raises:
+            HTTPNotFound: there is no such run.
+            OrchestratorError: its journal cannot be read.
+        """
+        return await self._runs.get(run_id, within_s=0)
 
-#: what is no verdict of a run that has ended
-_OTHER_SIGNS: Final[Mapping[str, tuple[str, str]]] = {
-    "running": ("▶", "live"),
-    "unreadable": ("!", "bad"),
-}
+    async def _read_newest(self, _: str) -> tuple[RunLine, ...]:
+        return await asyncio.to_thread(newest, self.site.state_dir, self.cluster.live)
 
+    async def _read_live(self, run_id: str) -> LiveView | None:
+        found, now_ms = self.cluster.run(run_id), self.site.clock.wall_ms()
+        return await asyncio.to_thread(read_live, self.site.state_dir, run_id, found, now_ms)
 
-def list_entry(line: RunLine) -> dict[str, Any]:
-    """A run as a list shows it: its state is a word, a sign and a colour."""
-    other = _OTHER_SIGNS.get(line.verdict)
-    is_known = line.verdict in {one.value for one in RunVerdict}
-    sign, grade = other or (SIGNS[RunVerdict(line.verdict)] if is_known else ("?", "open"))
-    at = "" if line.started_at_ms is None else iso_time(line.started_at_ms)
-    vdns = ", ".join(map(str, line.vdns[:6])) + (", …" if len(line.vdns) > 6 else "")
-    counts = ", ".join(f"{number:,} {outcome.replace('_', ' ')}"
-                       for outcome, number in line.counts.items() if number)  # fmt: skip
-    return {
-        "run_id": line.run_id,
-        "kind": _KINDS.get(line.kind, "a run"),
-        "sign": sign,
-        "grade": grade,
-        "word": line.verdict.replace("_", " "),
-        "at": f"{at[:10]} {at[11:19]}Z" if at else "",
-        "vdns": vdns,
-        "operator": line.operator,
-        "reason": line.reason,
-        "counts": counts,
-        "dry_run": line.dry_run,
-        "problem": line.problem,
-        "live": line.live,
-        "holder": line.holder,
-        "cluster": line.cluster,
-    }
+    async def _read_run(self, run_id: str) -> dict[str, Any]:
+        now_ms = self.site.clock.wall_ms()
+        return await asyncio.to_thread(
+            lambda: read_run(find_run(self.site.state_dir, run_id), now_ms)
+        )
 
 
-_KINDS: Final[Mapping[str, str]] = {
-    RunKind.PAUSE: "list paused",
-    RunKind.PAUSE_ALL: "emergency stop",
-    RunKind.RESTORE: "restore",
-}
-
-
-def page_number(text: str) -> int:
-    """The number of a page; nonsense is the first."""
-    is_number = text.isascii() and text.isdecimal() and len(text) < 7
-    return max(1, int(text)) if is_number else 1
+SHARED: Final = web.AppKey("shared", Shared)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from orchestrator.console.rights import Viewer
 from orchestrator.settings.server_url import ServerUrl, read_base_url
-from orchestrator.store.registry import known_runs
+from orchestrator.store.registry import known_runs, newest_runs
 from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
 
 if TYPE_CHECKING:
@@ -50,16 +51,20 @@ def fingerprint_of(base_url: str) -> str:
     return url.fingerprint if isinstance(url, ServerUrl) else ""
 
 
-def viewer_of(request: web.Request) -> Viewer:
-    """Who is asking."""
-    return request[VIEWER]
+def find_run(state_dir: Path, run_id: str) -> RunDirectory:
+    """The directory of a run, by its whole id.
 
-
-def find_run(state_dir: Path, run_id: str) -> RunDirectory | None:
-    """The directory of a run, by its whole id; what is no id finds nothing."""
-    if not is_run_id(run_id):
-        return None
-    usual = RunDirectory(state_dir / RUNS / run_id)
-    if usual.has_journal:
-        return usual
-    return next((run.directory for run in known_runs(state_dir) if run.run_id == run_id), None)
+    Raises:
+        HTTPNotFound: there is none.
+    """
+    if is_run_id(run_id):
+        usual = RunDirectory(state_dir / RUNS / run_id)
+        if usual.has_journal:
+            return usual
+        for run in chain(newest_runs(state_dir), known_runs(state_dir)):
+            if run.run_id == run_id:
+                return run.directory
+    raise web.HTTPNotFound(
+        reason="There is no such run",
+        text="It may have been deleted, or the address is mistyped. Nothing was sent.",
+    )

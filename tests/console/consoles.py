@@ -15,11 +15,10 @@ from aiohttp import ClientSession, CookieJar, web
 from aiohttp.test_utils import unused_port
 
 from orchestrator.clock import SystemClock
-from orchestrator.console import auth
 from orchestrator.console.app import make_app
+from orchestrator.console.auth import DOOR
 from orchestrator.console.order_files import new_order_id
-from orchestrator.console.orders import Orders
-from orchestrator.console.posts import ORDERS
+from orchestrator.console.orders import ORDERS, Orders
 from orchestrator.console.rights import Place
 from orchestrator.console.site import Site
 from orchestrator.settings.load import load_settings
@@ -116,9 +115,9 @@ class Browser:
     def token(self, path: str, order: str = "", user: str = "") -> str:
         """What the page with this form would have in it."""
         cookies = {one.key: one.value for one in self.session.cookie_jar}
-        value = cookies.get(auth.cookie_name(self.app[auth.PLACE]), "")
+        value = cookies.get(self.app[DOOR].cookie, "")
         session = f"header {user}" if user else value.rpartition(".")[0]
-        return auth._sign(self.app[auth.KEY], "form", session, path, order)
+        return self.app[DOOR].sign("form", session, path, order)
 
     async def post(self, path: str, fields: dict[str, str] | None = None, **headers: str) -> Answer:
         """A form of ours."""
@@ -152,7 +151,7 @@ async def console(site: Site, *, logged_in: bool = True, port: int = 0) -> Async
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
         browser = Browser(site, app, session, place.url, told)
         try:
-            app[auth.LINK].renew()
+            app[DOOR].renew_link()
             if logged_in:
                 await browser.login()
             yield browser

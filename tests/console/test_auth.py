@@ -67,10 +67,10 @@ async def test_the_session_is_a_strict_cookie_with_the_port_in_its_name(folder: 
 async def test_a_session_outlives_the_console_and_not_a_week(folder: Path) -> None:
     """The key stays in the state directory, for its owner only."""
     async with console(site_of(folder)) as browser:
-        name = auth.cookie_name(browser.app[auth.PLACE])
+        name = browser.app[auth.DOOR].cookie
         (cookie,) = [one.value for one in browser.session.cookie_jar if one.key == name]
         assert (await browser.get("/orders/x")).status == 404
-        port = browser.app[auth.PLACE].port
+        port = browser.app[auth.DOOR].place.port
     for ahead_s, status in ((6 * 86_400, 404), (8 * 86_400, 401)):
         site = site_of(folder, ahead_s=ahead_s)
         async with console(site, logged_in=False, port=port) as browser:
@@ -83,7 +83,7 @@ async def test_a_session_outlives_the_console_and_not_a_week(folder: Path) -> No
 async def test_a_cookie_that_was_changed_lets_nobody_in(folder: Path, change: str) -> None:
     """Cut, lengthened, of somebody else, or made of dots."""
     async with console(site_of(folder)) as browser:
-        name = auth.cookie_name(browser.app[auth.PLACE])
+        name = browser.app[auth.DOOR].cookie
         (value,) = [one.value for one in browser.session.cookie_jar if one.key == name]
         browser.session.cookie_jar.clear()
         changed = {
@@ -100,9 +100,9 @@ async def test_a_cookie_that_was_changed_lets_nobody_in(folder: Path, change: st
 async def test_a_session_of_another_console_lets_nobody_in_here(folder: Path) -> None:
     """Both have one state directory and its key; the other may be the test server's."""
     async with console(site_of(folder)) as there, console(site_of(folder), logged_in=False) as here:
-        name = auth.cookie_name(there.app[auth.PLACE])
+        name = there.app[auth.DOOR].cookie
         (cookie,) = [one.value for one in there.session.cookie_jar if one.key == name]
-        ours = auth.cookie_name(here.app[auth.PLACE])
+        ours = here.app[auth.DOOR].cookie
 
         assert (await here.get("/orders/x", Cookie=f"{ours}={cookie}")).status == 401
 

@@ -1,4 +1,4 @@
-"""The list of runs: read once for all viewers, and never older than it may be."""
+"""The list of runs: its pages, what is looked for in it, and the newest of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.console import book
-from orchestrator.console.book import PAGE, RunBook
+from orchestrator.console.book import PAGE, newest, search
 from orchestrator.engine.run_list import RunLine, line_of
 from orchestrator.store.registry import KnownRun, register
-from tests.fakes import VDN, Stage, VirtualClock, started
+from tests.fakes import VDN, Stage, started
 
 
-def fill(state: Path, number: int, *, verdict: str = "complete") -> list[str]:
+def fill(state: Path, number: int) -> list[str]:
     """So many runs of which a summary says everything, oldest first."""
     began = datetime(2026, 11, 23, tzinfo=UTC)
     ids = [f"{began + timedelta(minutes=one):%Y%m%dT%H%M%SZ}-0000" for one in range(number)]
@@ -24,7 +24,7 @@ def fill(state: Path, number: int, *, verdict: str = "complete") -> list[str]:
         folder.mkdir(parents=True)
         (folder / "journal.db").touch()
         told = {
-            "schema": 1, "run_id": run_id, "action": "pause", "verdict": verdict, "exit_code": 0,
+            "schema": 1, "run_id": run_id, "action": "pause", "verdict": "complete", "exit_code": 0,
             "reason": f"list{one}x", "operator": "ana", "server": "https://isales.example.com",
             "started_at": "2026-11-23T23:05:01.123Z", "counts": {"paused": 1},
             "by_vdn": {str(1 + one % 7): {}},
@@ -34,86 +34,56 @@ def fill(state: Path, number: int, *, verdict: str = "complete") -> list[str]:
     return ids
 
 
-class Counting:
-    """Which runs were read, and how often."""
+def test_a_page_without_a_filter_reads_only_its_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 130 runs the second page reads 50; a page that is not there is the last one."""
+    ids, reads = fill(tmp_path, 130), list[str]()
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reads: list[str] = []
-        monkeypatch.setattr(book, "line_of", self)
-
-    def __call__(self, run: KnownRun) -> RunLine | None:
-        self.reads.append(run.run_id)
+    def counting(run: KnownRun) -> RunLine | None:
+        reads.append(run.run_id)
         return line_of(run)
 
+    monkeypatch.setattr(book, "line_of", counting)
+    second = search(tmp_path, vdn=None, text="", number=2)
 
-async def test_a_page_without_a_filter_reads_only_its_own_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of 130 runs the second page reads 50, and the next time none."""
-    ids, counting = fill(tmp_path, 130), Counting(monkeypatch)
-    runs = RunBook(tmp_path, VirtualClock())
-
-    second = runs.search(vdn=None, text="", number=2)
     assert [line.run_id for line in second.lines] == ids[79:29:-1]
     assert (second.number, second.pages, second.runs) == (2, 3, 130)
-    assert len(counting.reads) == PAGE
-
-    runs.search(vdn=None, text="", number=2)
-    assert len(counting.reads) == PAGE
+    assert len(reads) == PAGE
+    assert search(tmp_path, vdn=None, text="", number=9).number == 3
 
 
-async def test_what_is_over_is_read_once_however_often_it_is_searched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("vdn", "text", "found"),
+    [
+        (7, "", [27, 20, 13, 6]),
+        (None, "LIST2", [*range(29, 19, -1), 2]),
+        (7, "ana list27x", [27]),
+        (None, "bob", []),
+    ],
+)
+def test_runs_are_found_by_vdn_and_words(
+    tmp_path: Path, vdn: int | None, text: str, found: list[int]
 ) -> None:
-    """By VDN and by words; all words must occur."""
-    ids, counting = fill(tmp_path, 30), Counting(monkeypatch)
-    runs = RunBook(tmp_path, VirtualClock())
+    """All words must occur, in any case."""
+    ids = fill(tmp_path, 30)
 
-    assert [one.run_id for one in runs.search(vdn=7, text="", number=1).lines] == [
-        ids[27], ids[20], ids[13], ids[6],
-    ]  # fmt: skip
-    assert runs.search(vdn=None, text="LIST2", number=1).runs == 11
-    assert runs.search(vdn=7, text="ana list27x", number=9).number == 1
-    assert runs.search(vdn=None, text="bob", number=1).runs == 0
-    assert len(counting.reads) == 30
+    lines = search(tmp_path, vdn=vdn, text=text, number=1).lines
+
+    assert [one.run_id for one in lines] == [ids[one] for one in found]
 
 
-async def test_a_run_that_may_change_is_read_again_when_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An incomplete run keeps its line until its summary is another."""
-    (run_id,), counting = fill(tmp_path, 1, verdict="incomplete"), Counting(monkeypatch)
-    runs = RunBook(tmp_path, VirtualClock())
-    for _ in range(3):
-        assert runs.newest(5)[0].verdict == "incomplete"
-    assert len(counting.reads) == 1
-
-    summary = tmp_path / "runs" / run_id / "summary.json"
-    summary.write_text(summary.read_text().replace("incomplete", "complete"))
-    assert runs.newest(5)[0].verdict == "complete"
-
-
-async def test_a_new_run_is_in_the_list_at_once(tmp_path: Path) -> None:
-    """Live runs come first, then the newest; dry runs are left to the history."""
+async def test_live_runs_come_first_and_dry_runs_are_left_to_the_history(tmp_path: Path) -> None:
+    """Those of other machines are live too."""
     stage = Stage(tmp_path, started(2))
-    runs = RunBook(tmp_path / "state", stage.clock)
-    assert runs.newest(5) == ()
+    state = tmp_path / "state"
+    assert newest(state) == ()
 
     first = await stage.pause_all(VDN)
     dry = await stage.pause_all(VDN, dry_run=True)
-    assert [line.run_id for line in runs.newest(5)] == [first.run_id]
-    found = runs.search(vdn=None, text="", number=1).lines
-    assert {line.run_id for line in found} == {first.run_id, dry.run_id}
+    second = await stage.pause_all(VDN)
 
-
-async def test_a_run_that_was_deleted_is_gone(tmp_path: Path) -> None:
-    """`runs --prune` by somebody else."""
-    ids = fill(tmp_path, 2)
-    clock = VirtualClock()
-    runs = RunBook(tmp_path, clock)
-    assert runs.search(vdn=None, text="ana", number=1).runs == 2
-
-    for name in ("journal.db", "summary.json"):
-        (tmp_path / "runs" / ids[0] / name).unlink()
-    (tmp_path / "runs" / ids[0]).rmdir()
-    assert [one.run_id for one in runs.search(vdn=None, text="ana", number=1).lines] == [ids[1]]
+    assert [line.run_id for line in newest(state)] == [second.run_id, first.run_id]
+    assert newest(state, frozenset({first.run_id}))[0].run_id == first.run_id
+    found = search(state, vdn=None, text="", number=1).lines
+    assert {line.run_id for line in found} == {first.run_id, dry.run_id, second.run_id}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.console.cluster import CLUSTER
+from orchestrator.console.shared import SHARED
 from orchestrator.model import Status
 from orchestrator.settings.secret import Secret
 from orchestrator.store.database import connect
@@ -188,7 +188,7 @@ async def test_the_red_button_needs_no_database(own_server: PostgresServer, tmp_
         own_server.start()
         await scene.until_shown("list paused · VDN 1234 · cluster")
         async with asyncio.timeout(60):
-            while scene.browser.app[CLUSTER].problem:
+            while scene.browser.app[SHARED].cluster.problem:
                 await asyncio.sleep(0.2)
                 await scene.browser.get("/")
 

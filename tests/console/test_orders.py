@@ -205,7 +205,15 @@ def test_a_race_of_threads_places_one_of_many(folder: Path, simulator: Simulator
     def place(number: int) -> None:
         orders = consoles[number % 2]
         order = orders.new(
-            new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all", "--vdn", str(VDN)
+            new_order_id(),
+            RunKind.PAUSE_ALL,
+            JANE,
+            (VDN,),
+            (
+                "pause-all",
+                "--vdn",
+                str(VDN),
+            ),
         )
         try:
             placed.append(orders.place(order))
@@ -319,7 +327,7 @@ async def test_what_cannot_be_started_is_no_order(
     """No process left on the machine: it says so, and the same form can be sent again."""
     site = site_of(folder)
     orders = Orders(site)
-    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
 
     def refuse(*_: object, **__: object) -> object:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -343,9 +351,17 @@ async def test_a_full_disk_does_not_keep_an_emergency_from_its_start(
     orders = Orders(site_of(folder, simulator.base_url))
     monkeypatch.setattr(OrderFolder, "write", full)
     stop = orders.new(
-        new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all", "--vdn", str(VDN)
+        new_order_id(),
+        RunKind.PAUSE_ALL,
+        JANE,
+        (VDN,),
+        (
+            "pause-all",
+            "--vdn",
+            str(VDN),
+        ),
     )
-    undo = orders.new(new_order_id(), RunKind.RESTORE, JANE, (1235,), "restore")
+    undo = orders.new(new_order_id(), RunKind.RESTORE, JANE, (1235,), ("restore",))
     orders.place(stop)
     assert orders.place(stop) is stop
     assert orders.is_working(stop.order)
@@ -363,7 +379,7 @@ def test_an_order_that_cannot_be_read_is_not_placed_again(folder: Path) -> None:
     (folder / f"state/console/orders/{order_id}.json").write_text("{")
 
     with pytest.raises(StorageError, match="cannot be read"):
-        orders.place(orders.new(order_id, RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all"))
+        orders.place(orders.new(order_id, RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",)))
     assert list(orders.live_stops()) == []
     assert orders.take_up() == []
 
@@ -391,7 +407,7 @@ def test_an_order_that_nobody_here_has_written_is_none(
 ) -> None:
     """Another version's, or torn: it is refused whole, and keeps nobody from anything."""
     orders = Orders(site_of(folder))
-    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
     orders._files.write(order)
     file = folder / f"state/console/orders/{order.order}.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
@@ -440,7 +456,7 @@ async def test_a_folder_of_orders_that_was_deleted_keeps_nobody_from_a_stop(
 def test_a_folder_of_orders_that_cannot_be_made_again_is_said(folder: Path) -> None:
     """In words, with the way around it, and not as a bug."""
     orders = Orders(site_of(folder))
-    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
     shutil.rmtree(folder / "state/console/orders")
     (folder / "state/console/orders").touch()
 
@@ -512,7 +528,15 @@ async def test_an_emergency_that_never_began_is_begun_in_its_own_directory(
     site = site_of(folder, simulator.base_url)
     orders = Orders(site)
     order = orders.new(
-        new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all", "--vdn", str(VDN)
+        new_order_id(),
+        RunKind.PAUSE_ALL,
+        JANE,
+        (VDN,),
+        (
+            "pause-all",
+            "--vdn",
+            str(VDN),
+        ),
     )
     orders._files.write(order)
 
@@ -539,10 +563,10 @@ async def test_what_is_old_or_was_ended_on_purpose_or_is_no_emergency_waits_for_
         ended = await browser.post(f"/runs/{directory.path.name}/end")
         await until(lambda: browser.orders.end(again.order) is not None)
     refused = Orders(site)
-    order = refused.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (1235,), "pause-all")
+    order = refused.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (1235,), ("pause-all",))
     refused._files.write(order)
     refused._files.note_end(order.order, 2)
-    undo = refused.new(new_order_id(), RunKind.RESTORE, JANE, (1236,), "restore")
+    undo = refused.new(new_order_id(), RunKind.RESTORE, JANE, (1236,), ("restore",))
     refused._files.write(undo)
 
     assert old == []
@@ -554,7 +578,7 @@ async def test_what_is_old_or_was_ended_on_purpose_or_is_no_emergency_waits_for_
 def test_an_order_for_another_server_is_nothing_to_this_console(folder: Path) -> None:
     """Two consoles of one state directory: the stop of one is not begun, nor seen, at the other."""
     here, there = Orders(site_of(folder)), Orders(site_of(folder, "http://127.0.0.1:7"))
-    order = there.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    order = there.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
     there._files.write(order)
 
     assert here.take_up() == []
@@ -572,9 +596,9 @@ def test_what_was_ordered_later_in_a_vdn_counts_more_than_a_stop_that_was_cut_of
 ) -> None:
     """A stop never began, was ordered again and undone: the next console does not stop it again."""
     orders = Orders(site_of(folder))
-    cut_off = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all")
+    cut_off = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
     later = replace(
-        orders.new(new_order_id(), kind, JANE, (VDN, 7), "continue"), at_ms=cut_off.at_ms + 1
+        orders.new(new_order_id(), kind, JANE, (VDN, 7), ("continue",)), at_ms=cut_off.at_ms + 1
     )
     for order in (later, cut_off):
         orders._files.write(order)
@@ -588,7 +612,8 @@ async def test_what_a_shell_has_begun_to_undo_is_not_taken_up(folder: Path) -> N
     path = cut_off(folder)
     orders = Orders(site_of(folder, f"http://{HOST}"))
     order = replace(
-        orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), "pause-all"), run_dir=str(path)
+        orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",)),
+        run_dir=str(path),
     )
     assert orders._rest(order)
 
