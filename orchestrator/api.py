@@ -23,10 +23,10 @@ from orchestrator.engine.options import (
     PauseOptions,
     RestoreOptions,
 )
-from orchestrator.engine.restore import RestorePreview
 from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
 from orchestrator.engine.status import StatusResult
+from orchestrator.engine.undone import RestorePreview
 from orchestrator.log import Events
 from orchestrator.manifest.formats import Format
 from orchestrator.policy.decide import Changed, Evidence, Outcome

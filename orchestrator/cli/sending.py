@@ -216,18 +216,18 @@ def _chosen(
     flag: str, text: str | None, source: RunDirectory, vdns: frozenset[int], *, state_dir: Path
 ) -> frozenset[tuple[int, int]] | None:
     """The campaigns of --only or --except; ids alone are those of the run's only VDN."""
-    from orchestrator.engine.stopped_since import other_stop_of  # noqa: PLC0415
-    from orchestrator.engine.undone import turned_off, vdns_of  # noqa: PLC0415
+    from orchestrator.engine.stops import other_stop_of, read_stop  # noqa: PLC0415
 
     if text is None:
         return None
-    chosen = values.campaigns(flag, text, vdns=tuple(vdns), run_vdns=vdns_of(source))
-    strange = sorted(chosen - turned_off(source)) if values.are_typed(text) else ()
+    stop = read_stop(source)
+    chosen = values.campaigns(flag, text, vdns=tuple(vdns), run_vdns=stop.vdns)
+    strange = sorted(chosen - stop.refs) if values.are_typed(text) else ()
     if strange:
         # a digit too many, and the guilty one would start
         named = ", ".join(f"{vdn_id}/{campaign_id}" for vdn_id, campaign_id in strange[:5])
         see = f"see {source.path / 'results.csv'} for the ids"
-        if other := other_stop_of(source, strange, state_dir):
+        if other := other_stop_of(stop, strange, state_dir):
             see = f"run {other} did: only a restore of that run starts it, so leave it out; {see}"
         raise values.refuse(
             flag,

@@ -19,7 +19,7 @@ from orchestrator.console.shared import SHARED
 from orchestrator.console.site import SITE, find_run
 from orchestrator.engine.saved import add_note_to
 from orchestrator.engine.stop_run import stop_run
-from orchestrator.engine.undone import vdns_of
+from orchestrator.engine.stops import read_stop
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind, iso_time
@@ -78,7 +78,7 @@ async def _restore(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/restore`: exactly what this run turned off, but for the guilty."""
     viewer, fields = need(request, Role.RESTORER), await request.post()
     source = await _directory(request)
-    vdns = await _in_thread(request, vdns_of, source)
+    vdns = (await _in_thread(request, read_stop, source)).vdns
     _check_vdns(request, vdns, typed=_text(fields, "typed"))
     left_off = campaign_ids(map(str, fields.getall("except", [])))
     command = ["restore", str(source.path), *_reason(fields)]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orchestrator.console.live import LiveView
-    from orchestrator.engine.restore import RestorePreview
+    from orchestrator.engine.undone import RestorePreview
     from orchestrator.store import Restorable
     from orchestrator.store.run_dir import RunDirectory
 

@@ -22,7 +22,7 @@ from orchestrator.store.marks import unrestored
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.engine.restore import RestorePreview
+    from orchestrator.engine.undone import RestorePreview
     from orchestrator.store.run_dir import RunDirectory
 
 #: rows of one page, and on the page of the run

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 #: journal with its log and index, report with its folder, a connection, a module that is loaded
 _DESCRIPTORS = 8
 _NOTHING = "Nothing was sent."
+_ELSEWHERE = "make room there, or choose another place with --run-dir or ORCHESTRATOR_STATE_DIR"
 #: draws of a run id before a taken one is an error
 _ID_TRIES = 20
 #: a run that was last written so long ago is not simply taken up again
@@ -105,7 +106,7 @@ def new_directory(
 
 
 @contextmanager
-def unbegun() -> Iterator[None]:
+def unbegun(advice: str = _ELSEWHERE) -> Iterator[None]:
     """Say of a disk that fails before a run has begun that nothing was sent, and what helps.
 
     Raises:
@@ -116,11 +117,8 @@ def unbegun() -> Iterator[None]:
     except StorageError as error:
         if error.sentence.endswith(_NOTHING):
             raise
-        raise StorageError(
-            f"{as_sentence(error.sentence)} {_NOTHING}",
-            advice="make room there, or choose another place with --run-dir or"
-            " ORCHESTRATOR_STATE_DIR",
-        ) from error
+        sentence = f"{as_sentence(error.sentence)} {_NOTHING}"
+        raise StorageError(sentence, advice=error.advice or advice) from error
 
 
 def check_descriptors() -> None:

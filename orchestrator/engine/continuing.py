@@ -14,7 +14,7 @@ from orchestrator.engine.bulk import pause_list
 from orchestrator.engine.results import tell
 from orchestrator.engine.run import follow_cluster
 from orchestrator.engine.run_list import is_finished
-from orchestrator.engine.stopped_since import refuse_if_overtaken
+from orchestrator.engine.stops import refuse_if_overtaken
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.reports.summary import Ended
 

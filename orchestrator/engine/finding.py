@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
-from orchestrator.engine.stopped_since import refuse_if_overtaken
+from orchestrator.engine.stops import refuse_if_overtaken
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import (
     Opened,
+    hold,
     last_written_ms,
     new_directory,
     new_plan,
@@ -25,47 +26,45 @@ from orchestrator.engine.begin import (
 )
 from orchestrator.engine.bulk import BulkPlan, run_bulk
 from orchestrator.engine.pausing_all import Confirm, Findings
-from orchestrator.engine.reconcile import unseen_record
+from orchestrator.engine.reconcile import changed_by, unseen_record
 from orchestrator.engine.results import RunResult, tell
 from orchestrator.engine.run import RunSpec, live
-from orchestrator.engine.stopped_since import name_newer_stops, stopped_again
+from orchestrator.engine.stops import Stop, find_undone, read_stop, stops_around
 from orchestrator.engine.undone import (
-    Choice,
-    Undone,
-    choose,
-    find_undone,
-    hold_undone,
-    look_at_undone,
-    open_marks,
+    RestorePreview,
+    decide,
     read_undone,
+    refuse_if_pointless,
     selection_document,
-    undo_facts,
+    shortened,
     warn_of_strangers,
 )
 from orchestrator.errors import RefusedError
+from orchestrator.isales.verdict import Kind
 from orchestrator.model import Status
 from orchestrator.policy.decide import Changed, Decision, Evidence, Outcome
-from orchestrator.policy.quiet import GAP_MAX_S
+from orchestrator.policy.quiet import GAP_MAX_S, LagMeter
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import undo_lines
 from orchestrator.store import Gap, Mark, MarkState, Standing, gap_of
+from orchestrator.store.marks import MarkFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.options import ContinueOptions, RestoreOptions
     from orchestrator.engine.run import Environment
     from orchestrator.model import CampaignRef
-    from orchestrator.reports.undo import UndoFacts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Known, Restorable
-    from orchestrator.store.marks import MarkFile
+    from orchestrator.store import Known, OutcomeRecord, RunRecord
     from orchestrator.store.run_dir import RunDirectory
 
 #: intents that may be open at a time: what a kill leaves as perhaps sent
 _INTENTS_MAX = 8
+#: what helps where the run that is undone cannot be held or marked
+_ADVICE = "make room there, or correct the rights, and repeat it"
 
 
 async def restore(
@@ -99,26 +98,16 @@ async def restore(
         )
         settings = with_server_of(settings, undone.record)
         warn_of_strangers(options, undone, environment)
-        choice, facts = await asyncio.to_thread(_decide, options, undone, settings.state_dir)
+        decided = await asyncio.to_thread(decide, options, undone, settings.state_dir)
         if confirm is not None and not options.dry_run:
-            await _ask(confirm, settings, choice, facts)
-        result = await _begin(settings, options, environment, undone, choice, written_ms)
-        return replace(result, undo=facts)
-
-
-@dataclass(frozen=True, slots=True)
-class RestorePreview:
-    """What a restore would do by now."""
-
-    facts: UndoFacts
-    #: what would start, in order
-    wanted: tuple[Restorable, ...]
-    #: all that the run turned off
-    candidates: tuple[Restorable, ...]
-    #: in which VDNs the run turned something off: what an operator has to type
-    vdns: tuple[int, ...]
-    #: why a restore would be refused without --even-if-old; empty: it would not
-    too_old: str = ""
+            vdns = tuple(sorted({one.ref.vdn_id for one in decided.wanted}))
+            findings = Findings(settings.server.title, vdns, undo_lines(decided.facts))
+            if not await confirm(findings):
+                raise RefusedError(
+                    "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
+                )
+        result = await _begin(settings, options, environment, undone, decided, written_ms)
+        return replace(result, undo=decided.facts)
 
 
 async def preview(
@@ -141,42 +130,30 @@ async def preview(
         OrchestratorError: there is nothing to undo, or the run cannot be read.
     """
     written_ms = last_written_ms(source)
-    undone = await look_at_undone(source)
+    undone = await asyncio.to_thread(read_stop, source)  # whoever starts something checks all of it
+    refuse_if_pointless(undone.record)
     undone = replace(undone, marks=undone.marks | dict(elsewhere))
     too_old = ""
     try:
         refuse_if_old(environment, undone.record, written_ms, even_if_old=False, why="")
     except RefusedError as error:
         too_old = error.sentence
-    choice, facts = await asyncio.to_thread(_decide, options, undone, settings.state_dir)
-    vdns = {one.ref.vdn_id for one in undone.candidates}
-    return RestorePreview(
-        facts=facts,
-        wanted=tuple(choice.wanted),
-        candidates=tuple(undone.candidates),
-        vdns=tuple(sorted(vdns)),
-        too_old=too_old,
-    )
-
-
-def _decide(options: RestoreOptions, undone: Undone, state_dir: Path) -> tuple[Choice, UndoFacts]:
-    choice = choose(options, undone, stopped_again(undone, state_dir))
-    return choice, undo_facts(undone, choice, state_dir)
+    decided = await asyncio.to_thread(decide, options, undone, settings.state_dir)
+    return replace(decided, too_old=too_old)
 
 
 async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
     settings: Settings,
     options: RestoreOptions,
     environment: Environment,
-    undone: Undone,
-    choice: Choice,
+    undone: Stop,
+    decided: RestorePreview,
     written_ms: int,
 ) -> RunResult:
     async with AsyncExitStack() as held:
         marks = None
         if not options.dry_run:
-            marks = open_marks(undone)
-            held.push_async_callback(marks.close)
+            marks = await held.enter_async_context(_opened_marks(undone))
         with unbegun():
             directory = new_directory(environment, settings.state_dir, options.run_dir)
         held.callback(directory.release)
@@ -187,10 +164,10 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
                 source_dir=str(undone.directory.path),
                 source_written_ms=written_ms,
                 selection=selection_document(options),
-                restored_before=choice.restored_before,
+                restored_before=decided.facts.started_before,
             )
             now_ms = environment.clock.wall_ms()
-            writer.take_restorable(undone.candidates, choice.reasons, at_ms=now_ms)
+            writer.take_restorable(undone.candidates, decided.reasons, at_ms=now_ms)
             journal = writer.finish(record)
         held.callback(journal.close)
         if marks is None:
@@ -204,20 +181,17 @@ async def continue_restore(
 ) -> RunResult:
     """One more process for an interrupted restore."""
     source = find_undone(opened.record, settings.state_dir)
-    async with _held_undone(environment, source) as undone:
-        marks = open_marks(undone)
-        try:
-            return await _live(
-                opened, settings, environment, undone, marks, deadline_s=options.deadline_s
-            )
-        finally:
-            await marks.close()
+    async with _held_undone(environment, source) as undone, _opened_marks(undone) as marks:
+        return await _live(
+            opened, settings, environment, undone, marks, deadline_s=options.deadline_s
+        )
 
 
 @asynccontextmanager
-async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncIterator[Undone]:
+async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncIterator[Stop]:
     """The run that is undone, held until the block ends."""
-    hold_undone(environment, source)
+    with unbegun(_ADVICE):
+        hold(environment, source)
     try:
         if gap_of(source.journal) is Gap.LOST:
             environment.events.warning(
@@ -225,17 +199,22 @@ async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncI
                 run_id=source.path.name,
                 reason="its disk failed; what it paused after that will not be started",
             )
-        yield await read_undone(source, environment)
+        with unbegun(_ADVICE):
+            undone = await read_undone(source, environment)
+        yield undone
     finally:
         source.release()
 
 
-async def _ask(confirm: Confirm, settings: Settings, choice: Choice, facts: UndoFacts) -> None:
-    vdns = tuple(sorted({one.ref.vdn_id for one in choice.wanted}))
-    if not await confirm(Findings(settings.server.title, vdns, undo_lines(facts))):
-        raise RefusedError(
-            "not confirmed. Nothing was sent.", advice="type the VDN number, or add --yes"
-        )
+@asynccontextmanager
+async def _opened_marks(undone: Stop) -> AsyncIterator[MarkFile]:
+    """The marks of a run that is held; what cannot be marked is not started."""
+    with unbegun(_ADVICE):
+        marks = MarkFile(undone.directory.path, shared=undone.shared)
+    try:
+        yield marks
+    finally:
+        await marks.close()
 
 
 # -- the process ------------------------------------------------------------------------------
@@ -245,7 +224,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
     opened: Opened,
     settings: Settings,
     environment: Environment,
-    undone: Undone,
+    undone: Stop,
     marks: MarkFile,
     *,
     deadline_s: float | None,
@@ -280,12 +259,11 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         await mark(
             [
                 (known.ref, Mark(state, run_id))
-                for vdn_id in {one.ref.vdn_id for one in undone.candidates}
-                for known in await context.journal.known_of_vdn(vdn_id)
+                for known in await _known(context, undone.vdns)
                 if (state := _came_of(known, was_meant=known.ref in intended))
             ]
         )
-        await name_newer_stops(context, undone, settings.state_dir)
+        await _name_newer_stops(context, opened.record, undone, settings.state_dir)
 
     few = min(settings.pace.concurrency, _INTENTS_MAX)
     spec = RunSpec(
@@ -298,45 +276,94 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
     return await live(environment, spec, work, before_report=remember)
 
 
-async def _settle_perhaps_started(context: RunContext, undone: Undone) -> None:
+async def _known(context: RunContext, vdns: Iterable[int]) -> list[Known]:
+    return [known for vdn_id in vdns for known in await context.journal.known_of_vdn(vdn_id)]
+
+
+async def _settle_perhaps_started(context: RunContext, undone: Stop) -> None:
     """What a killed restore may have started, and two listings show started, was its doing."""
     perhaps = {ref for ref, mark in undone.marks.items() if mark.state is MarkState.INTENDED}
     decision = Decision(Outcome.RESTORED, Evidence.INFERRED, Changed.YES)
-    for vdn_id in {ref.vdn_id for ref in perhaps}:
-        ours = [
-            unseen_record(
-                context, known, decision, Standing.FINAL, "", known.settled_at_ms
-            )._replace(state_after=Status.STARTED, seen_at_ms=known.settled_at_ms)
-            for known in await context.journal.known_of_vdn(vdn_id)
-            if known.ref in perhaps
-            and known.outcome is Outcome.ALREADY_RUNNING
-            and known.standing is Standing.FINAL
-        ]
-        await context.complete(*ours, confirms=True)
+    ours = [
+        _seen(context, known, decision, Standing.FINAL, "", Status.STARTED)
+        for known in await _known(context, {ref.vdn_id for ref in perhaps})
+        if known.ref in perhaps
+        and known.outcome is Outcome.ALREADY_RUNNING
+        and known.standing is Standing.FINAL
+    ]
+    await context.complete(*ours, confirms=True)
 
 
-async def _leave_restored(context: RunContext, undone: Undone, run_id: str) -> None:
+async def _leave_restored(context: RunContext, undone: Stop, run_id: str) -> None:
     """What another restore has started since this one was interrupted is not started again."""
     others = {
-        ref: mark
+        ref: mark.run_id
         for ref, mark in undone.marks.items()
-        if mark.state is MarkState.RESTORED and mark.run_id != run_id
+        if undone.is_restored(ref) and mark.run_id != run_id
     }
-    for vdn_id in {ref.vdn_id for ref in others}:
-        left = [
-            unseen_record(
-                context,
-                known,
-                Decision(Outcome.LEFT_ALONE),
-                Standing.FINAL,
-                f"restored before by run {others[known.ref].run_id}",
-            )
-            for known in await context.journal.known_of_vdn(vdn_id)
-            if known.ref in others
-            and known.standing is not Standing.FINAL
-            and not known.history.accepted
-        ]
-        await context.complete(*left)
+    left = [
+        unseen_record(
+            context,
+            known,
+            Decision(Outcome.LEFT_ALONE),
+            Standing.FINAL,
+            f"restored before by run {others[known.ref]}",
+        )
+        for known in await _known(context, {ref.vdn_id for ref in others})
+        if known.ref in others
+        and known.standing is not Standing.FINAL
+        and not known.history.accepted
+    ]
+    await context.complete(*left)
+
+
+async def _name_newer_stops(
+    context: RunContext, record: RunRecord, undone: Stop, state_dir: Path
+) -> None:
+    """Say of what was started and is suspended again which run has stopped it, where one has."""
+    overtaken = [
+        known
+        for known in await _known(context, undone.vdns)
+        if known.outcome is Outcome.FAILED and known.history.attempts
+    ]
+    if not overtaken:
+        return
+    stops = await asyncio.to_thread(lambda: list(stops_around(record, state_dir)))
+    named = []
+    for known in overtaken:
+        # an older stop may be why, too, while it goes on: a hold pauses what is started
+        is_ours = known.history.last is Kind.ACCEPTED
+        by = next(
+            (
+                stop.record
+                for stop, is_newer in stops
+                if known.ref in stop.refs and (is_newer or (is_ours and stop.directory.is_live))
+            ),
+            None,
+        )
+        if by is not None:
+            reason = f"; reason: {shortened(by.reason)}" if by.reason else ""
+            why = f"run {by.run_id} ({by.kind.value} by {by.operator} on {by.host}{reason})"
+            decision = Decision(Outcome.FAILED, known.evidence, changed_by(known))
+            standing, why = known.standing or Standing.FINAL, f"stopped again by {why}"
+            named.append(_seen(context, known, decision, standing, why, Status.SUSPENDED))
+    if named:
+        context.lag = LagMeter()  # a stop looks like a listing that is old
+        await context.complete(*named, confirms=True)
+
+
+def _seen(  # noqa: PLR0913, PLR0917 - a record is made of all of these
+    context: RunContext,
+    known: Known,
+    decision: Decision,
+    standing: Standing,
+    error: str,
+    status: Status,
+) -> OutcomeRecord:
+    """The outcome of what the last look has shown in this state."""
+    at_ms = known.settled_at_ms
+    record = unseen_record(context, known, decision, standing, error, at_ms)
+    return record._replace(state_after=status, seen_at_ms=at_ms)
 
 
 def _came_of(known: Known, *, was_meant: bool) -> MarkState | None:

@@ -66,12 +66,8 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
         "engine/undone: runs",
         "engine/undone: runs #2",
     ),
-    "test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew": (
-        "engine/stopped_since: restore {}",
-    ),
-    "test_a_stop_that_was_restored_since_is_asked_for_anew": (
-        "engine/stopped_since: pause-all {}",
-    ),
+    "test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew": ("engine/stops: restore {}",),
+    "test_a_stop_that_was_restored_since_is_asked_for_anew": ("engine/stops: pause-all {}",),
     "test_an_untrusted_certificate_is_trusted_with_the_flag_that_is_named": (
         "reports/next_steps: init",
     ),

@@ -417,6 +417,23 @@ async def test_what_was_stopped_again_since_is_not_called_started(tmp_path: Path
     assert (again.undo.started_before, again.undo.stopped_again_by) == (20, ())
 
 
+async def test_what_a_newer_run_turned_off_too_is_its_to_undo(tmp_path: Path) -> None:
+    """Started by hand, then stopped by a newer run: no restore has marked it, and it stays off."""
+    stage = Stage(tmp_path, started(4))
+    run_dir = await paused(stage)
+    for one in (ref(1), ref(2)):
+        stage.world.set_status(one, Status.STARTED)
+    newer = await stage.pause([ref(1), ref(2)])
+
+    result = await stage.restore(run_dir)
+
+    assert result.counts == {"restored": 2, "left_alone": 2}
+    assert stage.row(result, ref(1))["error"] == f"stopped again since by run {newer.run_id}"
+    assert set(started_refs(stage.world)) == {ref(3), ref(4)}
+    assert result.undo is not None
+    assert result.undo.stopped_again_by == (newer.run_id,)
+
+
 async def test_what_a_killed_restore_started_is_its_doing(tmp_path: Path) -> None:
     """[P03] --include-inferred after a kill: what runs is inferred to be ours, no mark is open."""
     stage = Stage(tmp_path, started(30))

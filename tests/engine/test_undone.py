@@ -15,7 +15,7 @@ from orchestrator.engine import restore as restoring
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.pausing_all import Findings
 from orchestrator.engine.saved import add_note_to, remembered, report_again
-from orchestrator.engine.undone import vdns_of
+from orchestrator.engine.stops import read_stop
 from orchestrator.errors import RefusedError, StorageError, UsageError
 from orchestrator.model import Status
 from orchestrator.reports.undo import undo_lines
@@ -332,7 +332,7 @@ async def test_what_a_run_was_made_with_is_known_without_the_secret(tmp_path: Pa
         "server.base_url": settings.server.base_url,
         "credentials.access_key": settings.credentials.access_key,
     }
-    assert vdns_of(RunDirectory(run_dir)) == (VDN,)
+    assert read_stop(RunDirectory(run_dir)).vdns == (VDN,)
 
 
 # -- notes --------------------------------------------------------------------------------------
