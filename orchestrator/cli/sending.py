@@ -133,10 +133,11 @@ def continue_(given: Namespace) -> int:
     """`continue RUN`."""
     from orchestrator.cli.runs import find  # noqa: PLC0415
     from orchestrator.engine.finding import Last  # noqa: PLC0415
-    from orchestrator.engine.saved import is_emergency  # noqa: PLC0415
+    from orchestrator.engine.saved import read_record  # noqa: PLC0415
+    from orchestrator.reports.rows import RunKind  # noqa: PLC0415
 
     directory = find(given, runner.settings_so_far(given), Last.UNFINISHED)
-    emergency = is_emergency(directory)
+    emergency = read_record(directory).kind is RunKind.PAUSE_ALL
     settings = runner.load(given, emergency=emergency, run=directory, consequence=_NOTHING_SENT)
     flags = vars(given)
     options = ContinueOptions(

@@ -16,7 +16,7 @@ from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
 from orchestrator.engine.begin import check_wanted
 from orchestrator.engine.options import FailureLimit
 from orchestrator.engine.pausing_all import never_confirmed, still_dialling
-from orchestrator.engine.results import make_report, result_of
+from orchestrator.engine.results import make_report
 from orchestrator.errors import NotBegunError, OrchestratorError, StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
@@ -222,22 +222,18 @@ async def _copied(
     )
     store = journal.start(keep_going=False)
     try:
-        stored = await store.read(
-            lambda saved: make_report(
-                saved, directory.path, storage_failed=False, fallback=environment.fallback
-            )
+        result = await store.read(
+            lambda saved: make_report(saved, directory.path, fallback=environment.fallback)
         )
-        result = result_of(stored, directory.path)
         await store.note(verdict=result.verdict, exit_code=result.exit_code)
     finally:
         await store.close()
-    if stored.failure is not None:
-        environment.events.error("report.failed", error=str(stored.failure))
+    if result.failure is not None:
+        environment.events.error("report.failed", error=str(result.failure))
     return result
 
 
 def _told(url: Secret, run: int, environment: Environment) -> RunResult:
     """Report without a place on the disk: the rows go to the fallback stream."""
     with open_saved_run(url, run) as saved:
-        stored = make_report(saved, None, storage_failed=True, fallback=environment.fallback)
-    return result_of(stored, None)
+        return make_report(saved, None, storage_failed=True, fallback=environment.fallback)

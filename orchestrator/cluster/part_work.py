@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import psycopg
 
 from orchestrator.engine.begin import with_server_of
-from orchestrator.engine.bulk import BulkPlan, look_only, run_bulk, verify_only
+from orchestrator.engine.bulk import look_only, run_bulk, verify_only
 from orchestrator.engine.pausing_all import Course, next_course
 from orchestrator.engine.pool import WorkLimit
 from orchestrator.engine.run import Environment, RunSpec, work_on_record
@@ -242,7 +242,7 @@ def _work_of(part: Part) -> Callable[[RunContext], Awaitable[None]]:
     if part.step is Step.VERIFY and not continued:
         return verify_only
     is_part = part.is_of_many and part.step is Step.SEND
-    return partial(run_bulk, plan=BulkPlan(continued=continued, is_part=is_part))
+    return partial(run_bulk, continued=continued, is_part=is_part)
 
 
 async def _call_denied(store: Store, held: Held, *, at_ms: int) -> None:

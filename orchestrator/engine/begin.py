@@ -7,7 +7,7 @@ processes add to them and never change them.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -136,12 +136,8 @@ def check_descriptors() -> None:
 
 def free_path(clock: Clock, state_dir: Path) -> Path:
     """A run directory that is not there yet: two starts in one millisecond may draw the same id."""
-    path = state_dir / RUNS / _run_id(clock)
-    for _ in range(_ID_TRIES):
-        if not path.exists():
-            break
-        path = state_dir / RUNS / _run_id(clock)
-    return path
+    drawn = (state_dir / RUNS / _run_id(clock) for _ in range(_ID_TRIES))
+    return next((path for path in drawn if not path.exists()), state_dir / RUNS / _run_id(clock))
 
 
 def hold(environment: Environment, directory: RunDirectory) -> None:
@@ -187,9 +183,16 @@ def new_record(
 ) -> RunRecord:
     """What every new run is, as it goes on record; where it is goes into the registry."""
     base_url = settings.server.base_url
-    run_id = run_id_of(environment, directory)
+    name = directory.path.name if directory else ""
+    run_id = name if is_run_id(name) else _run_id(environment.clock)
     if directory is not None:
-        _register(environment, settings.state_dir, run_id, directory, kind)
+        is_durable = kind is not RunKind.PAUSE_ALL
+        try:
+            register(settings.state_dir, run_id, directory.path, durable=is_durable)
+        except OrchestratorError as error:
+            environment.events.warning(
+                "run.not_registered", path=str(directory.path), reason=error.sentence
+            )
     return RunRecord(
         run_id=run_id,
         kind=kind,
@@ -200,7 +203,7 @@ def new_record(
         server=base_url,
         server_name=settings.server.name,
         fingerprint=server_fingerprint(base_url) if base_url else "",
-        settings=settings_document(settings),
+        settings=_settings_document(settings),
         rate_per_s=settings.pace.rate_per_s,
         concurrency=settings.pace.concurrency,
         started_at_ms=environment.clock.wall_ms(),
@@ -218,18 +221,7 @@ def _secret_key_file(settings: Settings) -> str:
     return str(file) if is_read and file else ""
 
 
-def _register(
-    environment: Environment, state_dir: Path, run_id: str, directory: RunDirectory, kind: RunKind
-) -> None:
-    try:
-        register(state_dir, run_id, directory.path, durable=kind is not RunKind.PAUSE_ALL)
-    except OrchestratorError as error:
-        environment.events.warning(
-            "run.not_registered", path=str(directory.path), reason=error.sentence
-        )
-
-
-def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
+def _settings_document(settings: Settings) -> dict[str, dict[str, object]]:
     """The settings by section, as summary.json shows them; without the secret and who is told."""
     document: dict[str, dict[str, object]] = {}
     for row in SETTINGS:
@@ -239,14 +231,6 @@ def settings_document(settings: Settings) -> dict[str, dict[str, object]]:
             shown = str(value) if row.is_path and value else value
             document.setdefault(row.section, {})[row.name] = shown
     return document
-
-
-def run_id_of(environment: Environment, directory: RunDirectory | None) -> str:
-    """A run's id: its directory's name when that is one, else a new one."""
-    name = directory.path.name if directory else ""
-    if is_run_id(name):
-        return name
-    return _run_id(environment.clock)
 
 
 def check_wanted(stopping: Stopping, *, otherwise: str = "nothing has changed") -> None:
@@ -332,13 +316,11 @@ def refuse_if_old(
 
 
 def last_written_ms(directory: RunDirectory) -> int:
-    """Wall-clock milliseconds of the last write to the journal."""
+    """Wall-clock milliseconds of the last write to the journal; 0: nobody can see it."""
     newest = 0.0
     for name in ("journal.db", "journal.db-wal"):
-        try:
+        with suppress(OSError):
             newest = max(newest, (directory.path / name).stat().st_mtime)
-        except FileNotFoundError:
-            continue
     return round(newest * 1000)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from orchestrator.engine.looks import look_first
 from orchestrator.engine.options import FailureLimit
@@ -60,15 +60,6 @@ _LOOKS_ABREAST = 4
 _PHASES = {Action.PAUSE: "pausing", Action.RESUME: "restoring"}
 
 
-class BulkPlan(NamedTuple):
-    """How a list is worked through."""
-
-    #: campaigns tried by earlier processes exist: look at them before they are sent again
-    continued: bool
-    #: others look at its VDN before, and verify it after
-    is_part: bool = False
-
-
 async def pause_list(
     environment: Environment,
     opened: Opened,
@@ -80,7 +71,7 @@ async def pause_list(
     """Be one process of the run of a list, from its journal to its report."""
 
     async def work(context: RunContext) -> None:
-        await run_bulk(context, BulkPlan(continued=continued))
+        await run_bulk(context, continued=continued)
 
     limit = opened.record.max_failures
     spec = RunSpec(
@@ -94,13 +85,20 @@ async def pause_list(
     return await live(environment, spec, work)
 
 
-async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
-    """Work through every campaign of the plan that has no final outcome."""
+async def run_bulk(context: RunContext, *, continued: bool, is_part: bool = False) -> None:
+    """Work through every campaign of the plan that has no final outcome.
+
+    Args:
+        context: of the process.
+        continued: earlier processes have tried some: look at them before they are sent again.
+        is_part: others look at its VDN before, and verify it after.
+    """
+    verifies = context.verifies and not is_part
     ready: asyncio.Queue[VdnCount | None] = asyncio.Queue()
     context.progress.phase = "looking"
-    async with _Checks(context, plan) as checks:
-        complete = checks.counted(_completer(context, plan))
-        looking = asyncio.create_task(_look_at_all(context, plan, ready))
+    async with _Checks(context, verifies=verifies) as checks:
+        complete = checks.counted(_completer(context, is_new=not continued))
+        looking = asyncio.create_task(_look_at_all(context, ready, looks=continued or verifies))
         try:
             await run_pool(context, _from_ready(context, ready, checks), complete)
             await looking
@@ -108,11 +106,11 @@ async def run_bulk(context: RunContext, plan: BulkPlan) -> None:
             looking.cancel()
         if not context.stopping.is_stopping:
             context.progress.phase = "trying once more"
-            complete = _completer(context, plan, last_round=True)
+            complete = _completer(context, is_new=False, last_round=True)
             await run_pool(
                 context, checks.unchecked(_undecided(context, Standing.RETRY_LATER)), complete
             )
-        if not context.stopping.is_stopping:
+        if not (context.stopping.is_stopping or is_part):
             context.progress.phase = "checking"
             await checks.finish()
 
@@ -134,9 +132,9 @@ async def verify_only(context: RunContext) -> None:
 class _Checks:
     """Verifies each VDN as soon as it is through, beside the others."""
 
-    def __init__(self, context: RunContext, plan: BulkPlan) -> None:
+    def __init__(self, context: RunContext, *, verifies: bool) -> None:
         self._context = context
-        self._plan = plan
+        self._verifies = verifies
         #: VDN → its campaigns that have been handed out and have not come to rest
         self._open: Counter[int] = Counter()
         self._fed: dict[int, VdnCount] = {}
@@ -190,9 +188,7 @@ class _Checks:
         Raises:
             StorageError: the journal cannot be written.
         """
-        if self._plan.is_part:
-            return
-        if not self._context.verifies:
+        if not self._verifies:
             try:
                 async for planned in _undecided(self._context, Standing.NEEDS_READ):
                     await decide_by_state(self._context, planned)
@@ -207,8 +203,7 @@ class _Checks:
     def _begin(self, count: VdnCount, *, is_last: bool) -> None:
         context = self._context
         is_called_off = context.stopping.is_stopping or count.vdn_id in context.access.closed
-        verifies = context.verifies and not self._plan.is_part
-        if not verifies or is_called_off or count.vdn_id in self._checked:
+        if not self._verifies or is_called_off or count.vdn_id in self._checked:
             return
         self._checked.add(count.vdn_id)
         task = asyncio.create_task(self._verify(count, is_last=is_last))
@@ -233,7 +228,7 @@ class _Checks:
 
 
 def _completer(
-    context: RunContext, plan: BulkPlan, *, last_round: bool = False
+    context: RunContext, *, is_new: bool, last_round: bool = False
 ) -> Callable[[Planned], Awaitable[None]]:
     async def complete(planned: Planned) -> None:
         if context.look_is_required and not await _is_startable(context, planned):
@@ -241,7 +236,7 @@ def _completer(
         await complete_campaign(
             context,
             planned,
-            is_new=not (plan.continued or last_round),
+            is_new=is_new,
             last_round=last_round,
             budget=1 if last_round and context.max_attempts is not None else None,
         )
@@ -299,11 +294,11 @@ def _unread(
 
 
 async def _look_at_all(
-    context: RunContext, plan: BulkPlan, ready: asyncio.Queue[VdnCount | None]
+    context: RunContext, ready: asyncio.Queue[VdnCount | None], *, looks: bool
 ) -> None:
     async def looker(counts: Iterator[VdnCount]) -> None:
         for count in counts:
-            if plan.continued or (context.verifies and not plan.is_part):
+            if looks:
                 await _look_at(context, count)
             await ready.put(count)
 

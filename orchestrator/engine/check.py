@@ -88,17 +88,15 @@ async def check(
     listed; where there is none, what needs one is left out.
     """
     drill = _Drill(clock, tell)
-    began_s = clock.now_s()
     try:
         settings = load()
     except SettingsError as error:
         name = "secret key" if error.key in {SECRET_KEY, SECRET_KEY_FILE} else "settings"
         advice = f" Do: {error.advice}" if error.advice else ""
-        drill.note(name, Finding.FAIL, f"{error.sentence}{advice}", began_s, code=2)
+        drill.note(name, Finding.FAIL, f"{error.sentence}{advice}", code=2)
         return drill.steps
-    drill.note("settings", Finding.OK, _settings_text(settings), began_s)
-    began_s = clock.now_s()
-    drill.note("secret key", *_secret(settings.origins.get(SECRET_KEY, "")), began_s)
+    drill.note("settings", Finding.OK, _settings_text(settings))
+    drill.note("secret key", *_secret(settings.origins.get(SECRET_KEY, "")))
     drill.check_state_dir(settings.state_dir)
     if await drill.knock(settings):
         await drill.ask(settings, settings.server.vdns if vdn is None else (vdn,))
@@ -151,12 +149,12 @@ class _Drill:
         self.steps: list[Step] = []
         self._clock = clock
         self._tell = tell
+        self._began_s = clock.now_s()
 
-    def note(
-        self, name: str, finding: Finding, text: str, began_s: float, *, code: int = 1
-    ) -> None:
-        """Put one step on record."""
-        elapsed_ms = round((self._clock.now_s() - began_s) * 1000)
+    def note(self, name: str, finding: Finding, text: str, *, code: int = 1) -> None:
+        """Put one step on record; it began when the one before it had ended."""
+        began_s, self._began_s = self._began_s, self._clock.now_s()
+        elapsed_ms = round((self._began_s - began_s) * 1000)
         failed = code if finding is Finding.FAIL else 0
         step = Step(name, finding, text, elapsed_ms, failed)
         self.steps.append(step)
@@ -165,19 +163,18 @@ class _Drill:
     def skip(self, text: str, *names: str) -> None:
         """Say what was not tried."""
         for name in names:
-            self.note(name, Finding.SKIP, text, self._clock.now_s())
+            self.note(name, Finding.SKIP, text)
 
     def check_state_dir(self, state_dir: Path) -> None:
         """Record a run as an emergency does; else that keeps its journal in memory (exit 5)."""
-        began_s = self._clock.now_s()
         name = "state directory"
         try:
             open_to_all = _rehearse_journal(state_dir)
         except SettingsError as error:
-            self.note(name, Finding.FAIL, error.sentence, began_s, code=2)
+            self.note(name, Finding.FAIL, error.sentence, code=2)
         except StorageError as error:
             text = error.sentence.removesuffix(" Nothing was sent.")
-            self.note(name, Finding.FAIL, f"{text}: a run could not be recorded there", began_s)
+            self.note(name, Finding.FAIL, f"{text}: a run could not be recorded there")
         else:
             finding, text = Finding.OK, f"a journal can be written in {state_dir}"
             if open_to_all:
@@ -185,7 +182,7 @@ class _Drill:
                 text = (
                     f"everybody may write in {open_to_all[0]}, and replace what is recorded there"
                 )
-            self.note(name, finding, text, began_s)
+            self.note(name, finding, text)
 
     # -- the way to the server ----------------------------------------------------------------
 
@@ -213,13 +210,12 @@ class _Drill:
             return finding, f"the certificate is trusted and ends in {days} days"
 
         for name, door in (("DNS", dns), ("TCP", tcp), ("TLS", tls)):
-            began_s = self._clock.now_s()
             try:
                 finding, text = await door()
             except ProbeError as error:
-                self.note(name, Finding.FAIL, str(error), began_s, code=4)
+                self.note(name, Finding.FAIL, str(error), code=4)
                 return False
-            self.note(name, finding, text, began_s)
+            self.note(name, finding, text)
         return True
 
     # -- the server ---------------------------------------------------------------------------
@@ -260,38 +256,35 @@ class _Drill:
         """Part in the runs' rate; where none has ever sent, nothing is made and left behind."""
         if not has_shared_rate(settings):
             return None
-        began_s = self._clock.now_s()
 
         def warn(reason: str) -> None:
-            self.note("rate", Finding.WARN, f"not shared with other runs: {reason}", began_s)
+            self.note("rate", Finding.WARN, f"not shared with other runs: {reason}")
 
         return share_rate(settings, self._clock, emergency=False, warn=warn)
 
     async def _try_listing(self, asker: Asker, vdn: int) -> int | None:
-        began_s = self._clock.now_s()
         answer, verdict = await asker.send(listing(vdn, status=Status.STARTED, page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=Status.STARTED)
         if not isinstance(page, Page):
             text = f"of VDN {vdn}: {verdict.reason}"
             if verdict.kind is Kind.UNAUTHORIZED:
                 text += f". {_causes_of_401(asker.settings.server.base_url)}"
-            self.note("listing", Finding.FAIL, text, began_s, code=_code(verdict))
+            self.note("listing", Finding.FAIL, text, code=_code(verdict))
             return None
         if page.problem or page.total_size is None:
             text = f"of VDN {vdn}: unusable: {page.problem}"
-            self.note("listing", Finding.FAIL, text, began_s, code=4)
+            self.note("listing", Finding.FAIL, text, code=4)
             return None
         asker.campaign = page.rows[0].ref if page.rows else None
         finding, text = Finding.OK, f"of VDN {vdn}: signed with a query, accepted"
         if asker.auth_state.rules.millis != asker.configured.millis:
             finding = Finding.WARN
             text = f"accepted only after correction: {asker.corrected('millis')}"
-        self.note("listing", finding, text, began_s)
+        self.note("listing", finding, text)
         return page.total_size
 
     async def _try_details(self, asker: Asker, vdn: int) -> bool:
         """Campaign 1 need not exist: `not found` proves the signature as well."""
-        began_s = self._clock.now_s()
         ref = CampaignRef(vdn, 1)
         answer, verdict = await asker.send(details(ref))
         accepted = not isinstance(read_details(answer, ref=ref), Verdict)
@@ -300,9 +293,9 @@ class _Drill:
             if asker.auth_state.rules.blank_query_line != asker.configured.blank_query_line:
                 finding = Finding.WARN
                 text = f"accepted only after correction: {asker.corrected('blank_query_line')}"
-            self.note("details", finding, text, began_s)
+            self.note("details", finding, text)
             return True
-        self.note("details", Finding.FAIL, verdict.reason, began_s, code=_code(verdict))
+        self.note("details", Finding.FAIL, verdict.reason, code=_code(verdict))
         return False
 
     def _compare(self, asker: Asker, *, listed: bool, read: bool) -> None:
@@ -311,42 +304,40 @@ class _Drill:
             return
         refused = "details call" if listed else "listing"
         text = f"only the {refused} was refused: {asker.corrected('blank_query_line')}"
-        self.note("signing", Finding.WARN, text, self._clock.now_s())
+        self.note("signing", Finding.WARN, text)
 
     def _note_clock(self, asker: Asker) -> None:
         skew_s = asker.skew_s
-        began_s = self._clock.now_s()
         if skew_s is None:
-            self.note("clock", Finding.WARN, "the server sends no usable Date header", began_s)
+            self.note("clock", Finding.WARN, "the server sends no usable Date header")
             return
         text = f"ours is {abs(skew_s)} s {'behind' if skew_s > 0 else 'ahead of'} the server's"
         if abs(skew_s) <= SKEW_S:
-            self.note("clock", Finding.OK, text if skew_s else "the same as the server's", began_s)
+            self.note("clock", Finding.OK, text if skew_s else "the same as the server's")
             return
         if asker.auth_state.offset_ms:
             text += "; requests are signed with the corrected time"
-        self.note("clock", Finding.WARN, f"{text}: set this machine's clock", began_s)
+        self.note("clock", Finding.WARN, f"{text}: set this machine's clock")
 
     async def _note_campaigns(self, asker: Asker, vdn: int, running: int) -> None:
         """How much there would be to stop; a VDN without campaigns is probably another one."""
-        began_s = self._clock.now_s()
         if running:
             rate_per_s = asker.settings.pace.rate_per_s
             text = feasibility(running=running, rate_per_s=rate_per_s, more=False)
-            self.note("campaigns", Finding.OK, f"running now in VDN {vdn}: {text}", began_s)
+            self.note("campaigns", Finding.OK, f"running now in VDN {vdn}: {text}")
             return
         answer, verdict = await asker.send(listing(vdn, status=0, page=1, rows_per_page=1))
         page = read_page(answer, vdn_id=vdn, asked_status=0)
         asker.campaign = page.rows[0].ref if isinstance(page, Page) and page.rows else None
         if not isinstance(page, Page):
             text = f"of VDN {vdn}: {verdict.reason}"
-            self.note("campaigns", Finding.FAIL, text, began_s, code=_code(verdict))
+            self.note("campaigns", Finding.FAIL, text, code=_code(verdict))
         elif page.total_size:
             text = f"none of the {page.total_size:,} campaigns of VDN {vdn} runs now"
-            self.note("campaigns", Finding.OK, text, began_s)
+            self.note("campaigns", Finding.OK, text)
         else:
             text = f"VDN {vdn} has no campaigns at all: is it the right one? Quiet cannot be proven"
-            self.note("campaigns", Finding.FAIL, text, began_s)
+            self.note("campaigns", Finding.FAIL, text)
 
     async def _try_calls(self, asker: Asker, ref: CampaignRef) -> None:
         """Ask CC-CMS once; without it an emergency works as well, so its failure is a warning."""
@@ -356,22 +347,21 @@ class _Drill:
             read_calls,
         )
 
-        began_s = self._clock.now_s()
         without = "calls in progress could not be counted, an emergency works without that"
         if ref.vdn_id > MAX_CMS_VDN_ID:
             text = f"CC-CMS takes VDNs up to {MAX_CMS_VDN_ID}: {without}"
-            self.note("calls", Finding.WARN, text, began_s)
+            self.note("calls", Finding.WARN, text)
             return
         cms = asker.settings.cms
         async with client_of(asker.settings, cms.base_url, self._clock) as client:
             answer = await asker.send_to(client, calls_request(ref, cc_id=cms.cc_id))
         calls = read_calls(answer)
         if calls.in_progress is None:
-            self.note("calls", Finding.WARN, f"{calls.problem}: {without}", began_s)
+            self.note("calls", Finding.WARN, f"{calls.problem}: {without}")
             return
         were = "1 call is" if calls.in_progress == 1 else f"{calls.in_progress:,} calls are"
         text = f"CC-CMS answers: {were} in progress in campaign {ref.campaign_id}"
-        self.note("calls", Finding.OK, text, began_s)
+        self.note("calls", Finding.OK, text)
 
 
 def _secret(origin: str) -> tuple[Finding, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import held_run, refuse_if_old, with_server_of
 from orchestrator.engine.bulk import pause_list
-from orchestrator.engine.results import tell
+from orchestrator.engine.results import make_report
 from orchestrator.engine.run import follow_cluster
 from orchestrator.engine.run_list import is_finished
 from orchestrator.engine.stops import refuse_if_overtaken
@@ -41,7 +41,7 @@ async def continue_run(
     """
     async with held_run(environment, directory) as opened:
         if is_finished(opened.journal):
-            return tell(opened.journal, directory.path, fallback=None, repeated=True)
+            return make_report(opened.journal, directory.path, repeated=True)
         refuse_if_old(
             environment,
             opened.record,

@@ -6,6 +6,7 @@ Nothing about a directory may keep an emergency from its work.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,18 +118,8 @@ def _places(run_dir: Path | str | None) -> Iterator[Path | None]:
         with suppress(OrchestratorError):  # it has no place: the working directory is gone
             wanted = whole_path(run_dir)
             siblings = (wanted.with_name(f"{wanted.name}-{n}") for n in range(2, 2 + _SIBLINGS))
-            yield next((one for one in siblings if not _is_there(one)), None)
+            yield next((one for one in siblings if not os.path.lexists(one)), None)
     yield None
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _reason(problem: OrchestratorError) -> str:

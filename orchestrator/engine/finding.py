@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
+from orchestrator.engine.saved import read_record
 from orchestrator.engine.stops import refuse_if_overtaken
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model import Refusal, read_vdn_id
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from orchestrator.store import RunRecord
+    from orchestrator.store import RunRecord, Saved
 
 
 class Last(Enum):
@@ -65,10 +66,8 @@ def find_run(  # noqa: PLR0913 - what `last` means depends on all of these
         if meaning is Last.LIVE and not isinstance(read_vdn_id(text), Refusal):
             raise stops_no_vdn(text)
         return find_by_id(state_dir, text)
-    wanted = server_fingerprint(server) if server else ""
     for line in every_line(state_dir):
-        is_here = line.problem or not wanted or _fingerprint(line) == wanted
-        if not (is_here and _is_meant(line, meaning)):
+        if not (_is_of(line, server) and _is_meant(line, meaning)):
             continue
         why = _why_not_continued(line, state_dir) if meaning is Last.UNFINISHED else ""
         if why:
@@ -109,9 +108,7 @@ def _missing(state_dir: Path, newer_than: str = "") -> str:
 def _why_not_continued(line: RunLine, state_dir: Path) -> str:
     """Why an unfinished run is not to go on; empty when it may."""
     try:
-        with open_saved(line.path / JOURNAL) as saved:
-            record = saved.record()
-        refuse_if_overtaken(record, state_dir)
+        refuse_if_overtaken(read_record(RunDirectory(line.path)), state_dir)
     except RefusedError as error:
         return error.sentence.partition(". ")[0]
     except OrchestratorError:
@@ -134,11 +131,11 @@ def find_belonging(state_dir: Path, run: RunDirectory, texts: Sequence[str]) -> 
         UsageError: one does not belong there, or is named twice.
         StorageError, JournalMismatchError: a journal cannot be read.
     """
-    own = _record(run)
+    own = read_record(run)
     found: dict[str, tuple[RunRecord, RunDirectory]] = {own.run_id: (own, run)}
     for text in texts:
         other = _newest_of(own, state_dir) if text == "last" else find_by_id(state_dir, text)
-        record = _record(other)
+        record = read_record(other)
         if record.run_id in found:
             raise UsageError(
                 f"run {record.run_id} would be on the page twice. Nothing was written.",
@@ -157,11 +154,6 @@ def find_belonging(state_dir: Path, run: RunDirectory, texts: Sequence[str]) -> 
     return [directory for _, directory in ordered]
 
 
-def _record(directory: RunDirectory) -> RunRecord:
-    with open_saved(directory.journal) as saved:
-        return saved.record()
-
-
 def _newest_of(own: RunRecord, state_dir: Path) -> RunDirectory:
     """The newest run that undoes or repeats this one, or one that does."""
     later: list[tuple[str, str, Path]] = []
@@ -171,7 +163,7 @@ def _newest_of(own: RunRecord, state_dir: Path) -> RunDirectory:
         if line.problem or line.dry_run:
             continue
         is_restore = line.kind == RunKind.RESTORE
-        parent = _record(RunDirectory(line.path)).source_run if is_restore else line.parent_run
+        parent = read_record(RunDirectory(line.path)).source_run if is_restore else line.parent_run
         later.append((line.run_id, parent, line.path))
     kin, newest = {own.run_id}, None
     for run_id, parent, path in reversed(later):  # each began after what it undoes or repeats
@@ -195,7 +187,7 @@ def _leads_to(record: RunRecord, wanted: RunRecord, state_dir: Path) -> bool:
             return True
         passed.add(parent)
         try:
-            record = _record(find_by_id(state_dir, parent))
+            record = read_record(find_by_id(state_dir, parent))
         except OrchestratorError:
             return False
     return False
@@ -209,8 +201,11 @@ def _what(record: RunRecord) -> str:
     return f"it repeats run {record.parent_run}" if record.parent_run else "it is another run"
 
 
-def _fingerprint(line: RunLine) -> str:
-    return server_fingerprint(line.server) if line.server else ""
+def _is_of(line: RunLine, server: str) -> bool:
+    """Whether it is a run of this server, or may be one."""
+    if line.problem or not server:
+        return True
+    return bool(line.server) and server_fingerprint(line.server) == server_fingerprint(server)
 
 
 def _is_meant(line: RunLine, meaning: Last) -> bool:
@@ -221,27 +216,26 @@ def _is_meant(line: RunLine, meaning: Last) -> bool:
     if line.dry_run:
         return False
     if meaning is Last.UNFINISHED:
-        return not line.live and _is_unfinished(line)
+        return not (line.live or line.is_over) and _says(line, _is_unfinished)
     if meaning is Last.UNDOABLE:
-        return line.kind != RunKind.RESTORE and _may_have_changed(line)
+        return line.kind != RunKind.RESTORE and _says(line, _may_have_changed)
     return True
 
 
-def _is_unfinished(line: RunLine) -> bool:
-    if line.is_over:
-        return False
+def _says(line: RunLine, question: Callable[[Saved], bool]) -> bool:
+    """What a journal answers; yes where it cannot be read."""
     try:
         with open_saved(line.path / JOURNAL) as saved:
-            # what nobody has confirmed is not continued
-            return saved.record().may_change and not is_finished(saved)
+            return question(saved)
     except OrchestratorError:
         return True
 
 
-def _may_have_changed(line: RunLine) -> bool:
-    try:
-        with open_saved(line.path / JOURNAL) as saved:
-            is_elsewhere = saved.record().cluster and not is_finished(saved)
-            return is_elsewhere or saved.may_have_changed()
-    except OrchestratorError:
-        return True
+def _is_unfinished(saved: Saved) -> bool:
+    # what nobody has confirmed is not continued
+    return saved.record().may_change and not is_finished(saved)
+
+
+def _may_have_changed(saved: Saved) -> bool:
+    is_elsewhere = saved.record().cluster and not is_finished(saved)
+    return is_elsewhere or saved.may_have_changed()

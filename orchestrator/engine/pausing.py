@@ -101,9 +101,9 @@ async def pause(
             journal = await _plan(manifest, settings, options, environment, directory)
         with closing(journal):
             if options.dry_run:
-                from orchestrator.engine.results import tell  # noqa: PLC0415 - not for a real run
+                from orchestrator.engine.results import make_report  # noqa: PLC0415 - not for a real run
 
-                return tell(journal, directory.path, fallback=environment.fallback)
+                return make_report(journal, directory.path, fallback=environment.fallback)
             if options.cluster:
                 return await follow_cluster(
                     environment, journal, directory, deadline_s=options.deadline_s

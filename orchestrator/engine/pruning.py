@@ -12,6 +12,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.engine.begin import last_written_ms
 from orchestrator.engine.run_list import is_finished
 from orchestrator.errors import OrchestratorError
 from orchestrator.reports.rows import RunKind, iso_time
@@ -63,7 +64,7 @@ def prune(state_dir: Path, *, older_than_days: int, now_ms: int, host: str, dele
     deletable: list[KnownRun] = []
     kept: list[Kept] = []
     for run in reversed(list(known_runs(state_dir))):
-        if _written_ms(run.directory) > until_ms:
+        if last_written_ms(run.directory) > until_ms:
             continue
         why = _why_kept(run.directory)
         if not why and delete:
@@ -76,14 +77,6 @@ def prune(state_dir: Path, *, older_than_days: int, now_ms: int, host: str, dele
             with suppress(OrchestratorError):
                 forget(state_dir, run.run_id)
     return Pruned(tuple(deletable), tuple(kept))
-
-
-def _written_ms(directory: RunDirectory) -> int:
-    """When somebody last wrote to a run's journal, which outlasts a clock that jumped."""
-    try:
-        return round(directory.journal.stat().st_mtime * 1000)
-    except OSError:
-        return 0
 
 
 def _why_kept(directory: RunDirectory) -> str:

@@ -24,10 +24,10 @@ from orchestrator.engine.begin import (
     unbegun,
     with_server_of,
 )
-from orchestrator.engine.bulk import BulkPlan, run_bulk
+from orchestrator.engine.bulk import run_bulk
 from orchestrator.engine.pausing_all import Confirm, Findings
 from orchestrator.engine.reconcile import changed_by, unseen_record
-from orchestrator.engine.results import RunResult, tell
+from orchestrator.engine.results import RunResult, make_report
 from orchestrator.engine.run import RunSpec, live
 from orchestrator.engine.stops import Stop, find_undone, read_stop, stops_around
 from orchestrator.engine.undone import (
@@ -171,7 +171,7 @@ async def _begin(  # noqa: PLR0913, PLR0917 - a new run is made of all of these
             journal = writer.finish(record)
         held.callback(journal.close)
         if marks is None:
-            return tell(journal, directory.path, fallback=environment.fallback)
+            return make_report(journal, directory.path, fallback=environment.fallback)
         opened = Opened(directory, journal, journal.record())
         return await _live(opened, settings, environment, undone, marks, deadline_s=None)
 
@@ -251,7 +251,7 @@ async def _live(  # noqa: PLR0913 - one process of one run, and the run that it 
         # A stop so young may be hidden by a lag that nobody has seen yet.
         stopped_ms = min(opened.record.source_written_ms, context.clock.wall_ms())
         context.doubted_until_ms = stopped_ms + round(GAP_MAX_S * 1000)
-        await run_bulk(context, BulkPlan(continued=True))
+        await run_bulk(context, continued=True)
 
     async def remember(context: RunContext) -> None:
         """Record beside the undone run's journal what came of each start."""

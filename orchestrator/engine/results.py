@@ -62,19 +62,15 @@ class RunResult:
     trouble: str = ""
     #: nothing was sent in this process: it shows a finished run's saved result
     repeated: bool = False
-    #: results.csv and summary.json in run_dir are this result's
-    is_reported: bool = True
+    #: why its files could not be written; None: they were, or there is no run_dir
+    failure: StorageError | None = None
     #: restore: the run that is undone, and what of it was to start
     undo: UndoFacts | None = None
 
-
-class Stored(NamedTuple):
-    """What was made of a journal."""
-
-    facts: RunFacts
-    tally: Tally
-    #: why the files could not be written, None when they were
-    failure: StorageError | None
+    @property
+    def is_reported(self) -> bool:
+        """Whether results.csv and summary.json in run_dir are this result's."""
+        return self.run_dir is not None and self.failure is None
 
 
 class Announcement(NamedTuple):
@@ -128,9 +124,10 @@ def make_report(
     saved: Saved,
     folder: Path | None,
     *,
-    storage_failed: bool,
-    fallback: BinaryIO | None,
-) -> Stored:
+    storage_failed: bool = False,
+    fallback: BinaryIO | None = None,
+    repeated: bool = False,
+) -> RunResult:
     """Write the report files of a run from its journal, to `folder` if there is one.
 
     When that fails, or the journal is not on the disk any more, the rows go to `fallback`.
@@ -163,24 +160,18 @@ def make_report(
             failure = error
     if folder is None or failure is not None:
         facts = facts._replace(storage_failed=True)
-    return Stored(facts, tally, failure or unread)
+    return result_of(facts, tally, folder, failure=failure or unread, repeated=repeated)
 
 
-def tell(
-    saved: Saved,
-    folder: Path,
+def result_of(
+    facts: RunFacts,
+    tally: Tally,
+    folder: Path | None,
     *,
-    fallback: BinaryIO | None,
+    failure: StorageError | None = None,
     repeated: bool = False,
 ) -> RunResult:
-    """Make the report of a run to which this process adds nothing."""
-    stored = make_report(saved, folder, storage_failed=False, fallback=fallback)
-    return result_of(stored, folder, repeated=repeated)
-
-
-def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) -> RunResult:
-    """Make the result that a caller gets from a stored report."""
-    facts, tally = stored.facts, stored.tally
+    """Make the result that a caller gets."""
     summary = summary_document(facts, tally)
     failed_path = str(folder / "failed.csv") if folder else "failed.csv"
     code = summary["exit_code"]
@@ -198,7 +189,7 @@ def result_of(stored: Stored, folder: Path | None, *, repeated: bool = False) ->
         summary=summary,
         trouble=_trouble(facts, tally),
         repeated=repeated,
-        is_reported=folder is not None and stored.failure is None,
+        failure=failure,
     )
 
 

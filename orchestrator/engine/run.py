@@ -252,7 +252,7 @@ async def _recorded(environment: Environment, record: Awaitable[object]) -> None
 
 
 async def _report(environment: Environment, spec: RunSpec, journal: Store) -> RunResult:
-    from orchestrator.engine.results import make_report, result_of  # noqa: PLC0415 - at the end
+    from orchestrator.engine.results import make_report  # noqa: PLC0415 - at the end
 
     folder = spec.directory.path if spec.directory else None
     failure = journal.failure or spec.storage_problem
@@ -261,14 +261,13 @@ async def _report(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         if failure is not None:
             environment.stopping.stop(Ended.STORAGE, str(failure))
             environment.events.error("journal.damaged", error=str(failure))
-    stored = await journal.read(
+    result = await journal.read(
         lambda saved: make_report(
             saved, folder, storage_failed=failure is not None, fallback=environment.fallback
         )
     )
-    if stored.failure is not None:
-        environment.events.error("report.failed", error=str(stored.failure))
-    result = result_of(stored, folder)
+    if result.failure is not None:
+        environment.events.error("report.failed", error=str(result.failure))
     await _recorded(environment, journal.note(verdict=result.verdict, exit_code=result.exit_code))
     return result
 

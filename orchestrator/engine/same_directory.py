@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import check_wanted, held_run, hold, last_written_ms, with_server_of
 from orchestrator.engine.continuing import continue_held
 from orchestrator.engine.options import ContinueOptions
-from orchestrator.engine.results import tell
+from orchestrator.engine.results import make_report
 from orchestrator.engine.run_list import is_finished
 from orchestrator.errors import JournalMismatchError, OrchestratorError, RefusedError, UsageError
 from orchestrator.manifest.source import open_manifest, open_stdin
@@ -39,15 +39,8 @@ _DATE = "{date}"
 _NIGHT_MS = 12 * 3600 * 1000
 
 
-class Dated(NamedTuple):
-    """One directory for today, and the one of the day before; the same where no date is in it."""
-
-    today: str
-    yesterday: str
-
-
-def with_date(given: str, today: str) -> Dated:
-    """Put the machine's date, YYYY-MM-DD, into the name of a directory.
+def with_date(given: str, today: str) -> tuple[str, str]:
+    """Put the machine's date, YYYY-MM-DD, into the name of a directory; and the day before's.
 
     Raises:
         UsageError: there are other braces in it.
@@ -59,67 +52,72 @@ def with_date(given: str, today: str) -> Dated:
             advice=f"write {_DATE} for today's date, such as --run-dir '/var/lib/runs/{_DATE}'",
         )
     before = (date.fromisoformat(today) - timedelta(days=1)).isoformat()
-    return Dated(given.replace(_DATE, today), given.replace(_DATE, before))
+    return given.replace(_DATE, today), given.replace(_DATE, before)
 
 
 async def pause_again(
     manifest: Path | None, settings: Settings, options: PauseOptions, environment: Environment
 ) -> RunResult | Path:
-    """What the run in --run-dir came to; where none is to go on, the place for a new one."""
-    place = await _place_of(manifest, settings, options, environment)
-    if not RunDirectory(place).has_journal or _clear(place, settings, options, environment):
-        return place
-    return await _take_up(place, manifest, settings, options, environment)
+    """What the run in --run-dir came to; where none is to go on, the place for a new one.
+
+    With `{date}` in its name it is yesterday's, while the run of this list there goes on.
+    """
+    dated = with_date(str(options.run_dir), environment.clock.local_text()[:10])
+    directory, before = (RunDirectory(whole_path(one)) for one in dated)
+    is_free = directory.path != before.path and not directory.has_journal
+    if is_free and await _goes_on(before, manifest, settings, options, environment):
+        directory = before
+    if not directory.has_journal or _clear(directory, settings, options, environment):
+        return directory.path
+    return await _take_up(directory, manifest, settings, options, environment)
 
 
-async def _place_of(
+async def _goes_on(
+    directory: RunDirectory,
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
     environment: Environment,
-) -> Path:
-    """The run directory; with `{date}` in it yesterday's, while its run of this list goes on.
-
-    Raises:
-        UsageError: there are other braces in its name.
-    """
-    dated = with_date(str(options.run_dir), environment.clock.local_text()[:10])
-    today, before = RunDirectory(whole_path(dated.today)), RunDirectory(whole_path(dated.yesterday))
+) -> bool:
+    """Whether an unfinished run of this list and server is there, of this night."""
     # stdin can be read only once, so nothing can be compared with it
-    if today.path == before.path or manifest is None or today.has_journal or not before.has_journal:
-        return today.path
-    if environment.clock.wall_ms() - last_written_ms(before) > _NIGHT_MS:
-        return today.path  # it belongs to another night: what it stopped may run on purpose by now
+    if manifest is None or not directory.has_journal:
+        return False
+    if environment.clock.wall_ms() - last_written_ms(directory) > _NIGHT_MS:
+        return False  # what it stopped may run on purpose by now
     try:
-        with open_saved(before.journal) as saved:
+        with open_saved(directory.journal) as saved:
             record, is_over = saved.record(), is_finished(saved)
     except OrchestratorError:
-        return today.path
+        return False
+    if is_over or _is_elsewhere(settings, record):
+        return False
     sha256 = await asyncio.to_thread(_sha256_of, manifest, environment.stopping)
+    return not _difference(record, sha256, options)
+
+
+def _is_elsewhere(settings: Settings, record: RunRecord) -> bool:
+    """Whether a run belongs to another server than the settings name."""
     base_url = settings.server.base_url
-    is_same = not base_url or server_fingerprint(base_url) == record.fingerprint
-    goes_on = is_same and not is_over and not _difference(record, sha256, options)
-    return before.path if goes_on else today.path
+    return bool(base_url) and server_fingerprint(base_url) != record.fingerprint
 
 
 def _clear(
-    place: Path, settings: Settings, options: PauseOptions, environment: Environment
+    directory: RunDirectory, settings: Settings, options: PauseOptions, environment: Environment
 ) -> bool:
     """Take away what must not keep the real run from its directory; False: it is another matter.
 
     A dry run, which its own advice says to repeat without --dry-run; and a run that has sent
     nothing at all to another server, a slip in the URL.
     """
-    directory = RunDirectory(place)
     try:
         with open_saved(directory.journal) as saved:
             record, past = saved.record(), saved.processes()
     except OrchestratorError:
         return False
-    base_url = settings.server.base_url
-    is_elsewhere = bool(base_url) and server_fingerprint(base_url) != record.fingerprint
     has_sent_nothing = all(one.ended is not None and not one.departures for one in past)
-    is_in_the_way = record.dry_run or (is_elsewhere and bool(past) and has_sent_nothing)
+    is_slip = _is_elsewhere(settings, record) and bool(past) and has_sent_nothing
+    is_in_the_way = record.dry_run or is_slip
     if options.dry_run or record.kind is not RunKind.PAUSE or not is_in_the_way:
         return False
     hold(environment, directory)
@@ -131,16 +129,21 @@ def _clear(
 
 
 async def _take_up(
-    place: Path,
+    directory: RunDirectory,
     manifest: Path | None,
     settings: Settings,
     options: PauseOptions,
     environment: Environment,
 ) -> RunResult:
     """Continue an unfinished run of the same list and server, or show a finished one's result."""
-    async with held_run(environment, RunDirectory(place)) as opened:
+    async with held_run(environment, directory) as opened:
         sha256 = await asyncio.to_thread(_sha256_of, manifest, environment.stopping)
-        _check_same(opened, sha256, settings, options)
+        if other := _difference(opened.record, sha256, options):
+            raise JournalMismatchError(
+                f"{directory.path} holds {other}. Nothing was sent.",
+                advice="give this run a directory of its own with --run-dir",
+            )
+        with_server_of(settings, opened.record)
         is_over = is_finished(opened.journal)
         if is_over:
             _refuse_another_night(opened, environment)
@@ -149,7 +152,7 @@ async def _take_up(
                 "accept.ignored", run_id=opened.record.run_id, outcomes=" ".join(more)
             )
         if is_over:
-            return tell(opened.journal, place, fallback=None, repeated=True)
+            return make_report(opened.journal, directory.path, repeated=True)
         pace = settings.pace
         again = ContinueOptions(
             rate_per_s=pace.rate_per_s if _is_given(settings, "pace.rate_per_s") else None,
@@ -172,17 +175,6 @@ def _sha256_of(manifest: Path | None, stopping: Stopping) -> str:
         for _ in source.chunks():
             pass  # it is hashed as it is read
         return source.sha256
-
-
-def _check_same(opened: Opened, sha256: str, settings: Settings, options: PauseOptions) -> None:
-    other = _difference(opened.record, sha256, options)
-    if other:
-        raise JournalMismatchError(
-            f"{opened.directory.path} holds {other}. Nothing was sent.",
-            advice="give this run a directory of its own with --run-dir",
-        )
-    if settings.server.base_url:
-        with_server_of(settings, opened.record)
 
 
 def _difference(record: RunRecord, sha256: str, options: PauseOptions) -> str:

@@ -1,12 +1,15 @@
-"""`report`: the files of a run once more from its journal; nothing is sent."""
+"""What is known of a run that is on record: its report once more, what it was, a note on it.
+
+Nothing is sent.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from orchestrator.engine.results import RunResult, Stored, make_report, read_facts, result_of
+from orchestrator.engine.results import RunResult, make_report, read_facts, result_of
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
-from orchestrator.reports.rows import RunKind, Tally, iso_time
+from orchestrator.reports.rows import Tally, iso_time
 from orchestrator.reports.summary import Note
 from orchestrator.settings.load import Remembered
 from orchestrator.store import open_saved
@@ -14,7 +17,20 @@ from orchestrator.store.notes import add_note
 from orchestrator.store.run_dir import refuse_foreign
 
 if TYPE_CHECKING:
+    from orchestrator.store import RunRecord
     from orchestrator.store.run_dir import RunDirectory
+
+
+def read_record(directory: RunDirectory) -> RunRecord:
+    """What a run is, by its journal.
+
+    Raises:
+        SettingsError: we are root, and it is another user's.
+        StorageError, JournalMismatchError: its journal cannot be read.
+    """
+    refuse_foreign(directory.path)
+    with open_saved(directory.journal) as saved:
+        return saved.record()
 
 
 def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunResult:
@@ -32,30 +48,18 @@ def report_again(directory: RunDirectory, *, fallback: BinaryIO | None) -> RunRe
         )
     refuse_foreign(directory.path)
     with open_saved(directory.journal, whole=True) as saved:
-        stored = make_report(saved, directory.path, storage_failed=False, fallback=fallback)
-    if stored.failure is not None:
-        raise stored.failure
-    return result_of(stored, directory.path, repeated=True)
+        result = make_report(saved, directory.path, fallback=fallback, repeated=True)
+    if result.failure is not None:
+        raise result.failure
+    return result
 
 
 def id_of(directory: RunDirectory) -> str:
     """The id of a run, which need not be its directory's name; that where it cannot be read."""
     try:
-        with open_saved(directory.journal) as saved:
-            return saved.record().run_id
+        return read_record(directory).run_id
     except OrchestratorError:
         return directory.path.name
-
-
-def is_emergency(directory: RunDirectory) -> bool:
-    """Whether a run is a pause-all, so that another process of it is one too.
-
-    Raises:
-        StorageError, JournalMismatchError: its journal cannot be read.
-    """
-    refuse_foreign(directory.path)
-    with open_saved(directory.journal) as saved:
-        return saved.record().kind is RunKind.PAUSE_ALL
 
 
 def read_again(directory: RunDirectory) -> RunResult:
@@ -69,7 +73,7 @@ def read_again(directory: RunDirectory) -> RunResult:
         facts = read_facts(saved, directory.path)
         for row in saved.rows():
             tally.add(row)
-    return result_of(Stored(facts, tally, None), directory.path, repeated=True)
+    return result_of(facts, tally, directory.path, repeated=True)
 
 
 def remembered(directory: RunDirectory) -> Remembered:
@@ -79,9 +83,7 @@ def remembered(directory: RunDirectory) -> Remembered:
         SettingsError: we are root, and it is another user's.
         StorageError, JournalMismatchError: its journal cannot be read.
     """
-    refuse_foreign(directory.path)
-    with open_saved(directory.journal) as saved:
-        record = saved.record()
+    record = read_record(directory)
     values = {
         "server.base_url": record.server,
         "server.ca_file": record.settings.get("server", {}).get("ca_file"),
@@ -108,9 +110,9 @@ def add_note_to(directory: RunDirectory, text: str, *, operator: str, at_ms: int
         return note
     try:
         with open_saved(directory.journal) as saved:
-            stored = make_report(saved, directory.path, storage_failed=False, fallback=None)
-        if stored.failure is not None:
-            raise stored.failure
+            result = make_report(saved, directory.path)
+        if result.failure is not None:
+            raise result.failure
     except OrchestratorError as error:
         raise StorageError(
             f"the note is added, and summary.json could not be made again: {error}",

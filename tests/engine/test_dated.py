@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engine.same_directory import Dated, with_date
+from orchestrator.engine.same_directory import with_date
 from orchestrator.errors import UsageError
 
 NAMES = [
-    ("/runs/{date}", "2026-11-24", Dated("/runs/2026-11-24", "/runs/2026-11-23")),
-    ("/{date}/{date}", "2026-03-01", Dated("/2026-03-01/2026-03-01", "/2026-02-28/2026-02-28")),
-    ("/runs/{date}", "2027-01-01", Dated("/runs/2027-01-01", "/runs/2026-12-31")),
-    ("/runs/tonight", "2026-11-24", Dated("/runs/tonight", "/runs/tonight")),
+    ("/runs/{date}", "2026-11-24", ("/runs/2026-11-24", "/runs/2026-11-23")),
+    ("/{date}/{date}", "2026-03-01", ("/2026-03-01/2026-03-01", "/2026-02-28/2026-02-28")),
+    ("/runs/{date}", "2027-01-01", ("/runs/2027-01-01", "/runs/2026-12-31")),
+    ("/runs/tonight", "2026-11-24", ("/runs/tonight", "/runs/tonight")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("given", "today", "dated"), NAMES)
-def test_the_date_takes_the_place_of_its_word(given: str, today: str, dated: Dated) -> None:
+def test_the_date_takes_the_place_of_its_word(
+    given: str, today: str, dated: tuple[str, str]
+) -> None:
     """As often as it stands there; yesterday is the day before, also at the end of a year."""
     assert with_date(given, today) == dated
 

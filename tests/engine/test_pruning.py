@@ -33,7 +33,8 @@ def aged(run: RunResult | Path, *, days: float = 91) -> Path:
     folder = run if not hasattr(run, "run_dir") else run.run_dir
     assert folder is not None
     written_s = NOW_MS / 1000 - days * DAY_S
-    os.utime(folder / "journal.db", (written_s, written_s))
+    for path in folder.glob("journal.db*"):
+        os.utime(path, (written_s, written_s))
     return folder
 
 
