@@ -343,7 +343,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
     """Print the results of a run: its unstopped campaigns and the line to read out, or JSON."""
     import shlex  # noqa: PLC0415 - at the end
 
-    from orchestrator.reports.next_steps import advice, next_step  # noqa: PLC0415 - at the end
+    from orchestrator.reports.next_steps import next_step  # noqa: PLC0415 - at the end
 
     failed_path = (
         shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"
@@ -354,28 +354,24 @@ def show_result(result: RunResult, given: Namespace) -> None:
             output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:
             output.say(f"report: {result.run_dir}/results.csv")
-    url_from = vars(given).get("url_from", "")
     for line in _undo_words(result, given):
         output.say(output.with_commands(line))
-    if result.trouble:
-        output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
-        keys = vars(given).get("keys", "")
-        step = advice(
-            result.facts, result.tally, keys=keys, url_from=url_from, failed_path=failed_path
-        )
-        output.hint(step)
-    if vars(given).get("json"):
-        run_dir = None if result.run_dir is None else str(result.run_dir)
-        where = {"run_dir": run_dir, "replayed": result.repeated}
-        output.give(json.dumps({**result.summary, **where}, allow_nan=False))
-        return
     following = next_step(
         result.facts,
         result.tally,
         failed_path=failed_path,
         is_limited=vars(given).get("limit") is not None,
-        url_from=url_from,
+        keys=vars(given).get("keys", ""),
+        url_from=vars(given).get("url_from", ""),
     )
+    if result.trouble:
+        output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
+        output.hint(following.removeprefix("Next: "))
+    if vars(given).get("json"):
+        run_dir = None if result.run_dir is None else str(result.run_dir)
+        where = {"run_dir": run_dir, "replayed": result.repeated}
+        output.give(json.dumps({**result.summary, **where}, allow_nan=False))
+        return
     for line in result.unstopped:
         output.give(line)
     output.give(f"{result.line} {output.with_commands(following)}".rstrip())

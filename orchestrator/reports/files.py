@@ -14,7 +14,6 @@ import csv
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
 import secrets
@@ -22,12 +21,12 @@ import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from orchestrator.errors import StorageError
-from orchestrator.reports.rows import COLUMNS, UNSTOPPED, RunKind, Tally, cells, is_unstopped
+from orchestrator.reports.rows import COLUMNS, RunKind, Tally, cells, is_unstopped
 from orchestrator.settings.server_url import server_fingerprint
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from io import TextIOWrapper
     from pathlib import Path
 
     from orchestrator.reports.rows import ReportRow
@@ -54,23 +53,16 @@ def write_rows(folder: Path, rows: Iterable[ReportRow], *, kind: RunKind = RunKi
     """Write results.csv and failed.csv in one pass over the rows; no failed.csv of no rows.
 
     Raises:
-        StorageError: a file could not be written; it names it and says why. What was there before
-            is still there.
+        StorageError: a file could not be written; it says why. What was there before is still
+            there.
     """
+    # failed.csv ends first: results.csv is what people look for, so it is the last to be new
     with (
-        _opened(folder) as place,
-        place.unfinished(RESULTS) as results,
-        place.unfinished(FAILED) as failed,
+        _new(folder, RESULTS) as results,
+        _new(folder, FAILED) as failed,
+        _worded(folder / RESULTS),
     ):
-        tally = _write_csv(rows, results, failed, kind)
-        # failed.csv first: results.csv is what people look for, so it is the last to be new
-        if any(tally.counts[outcome] for outcome in UNSTOPPED):
-            place.publish(FAILED, failed)
-        else:
-            place.remove(FAILED)
-        place.publish(RESULTS, results)
-        place.fsync()
-    return tally
+        return _write_csv(rows, results, failed, kind)
 
 
 def write_summary(folder: Path, document: Mapping[str, object]) -> None:
@@ -79,11 +71,9 @@ def write_summary(folder: Path, document: Mapping[str, object]) -> None:
     Raises:
         StorageError: it could not be written; what was there before is still there.
     """
-    with _opened(folder) as place, place.unfinished(SUMMARY) as summary:
+    with _new(folder, SUMMARY) as summary:
         json.dump(document, summary, indent=2, allow_nan=False)
         summary.write("\n")
-        place.publish(SUMMARY, summary)
-        place.fsync()
 
 
 def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
@@ -92,19 +82,8 @@ def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
     Raises:
         StorageError: it could not be written.
     """
-    try:
-        _write_whole(path, make)
-    except StorageError as error:
-        advice = "make room there, or name another file"
-        raise StorageError(error.sentence, advice=advice) from error
-
-
-def _write_whole(path: Path, make: Callable[[BinaryIO], object]) -> None:
-    with _opened(path.parent) as place, place.unfinished(path.name) as file:
-        with _worded(path):
-            make(cast("BinaryIO", cast("TextIOWrapper", file).buffer))
-        place.publish(path.name, file)
-        place.fsync()
+    with _new(path.parent, path.name, advice="make room there, or name another file") as file:
+        make(cast("BinaryIO", file.buffer))
 
 
 def without_waiting(path: str, flags: int) -> int:
@@ -182,12 +161,12 @@ def check_folder(folder: Path) -> None:
     Raises:
         StorageError: it could not.
     """
-    with _opened(folder) as place, place.unfinished(SUMMARY) as probe:
-        for name in (RESULTS, FAILED):
-            place.refuse_what_is_no_file(name)
-        with _worded(folder / SUMMARY):
-            probe.write("\n")
-            probe.flush()  # the journal, in the same folder, is fsynced soon enough
+    with (
+        _new(folder, RESULTS, is_kept=False),
+        _new(folder, FAILED, is_kept=False),
+        _new(folder, SUMMARY, is_kept=False) as probe,
+    ):
+        probe.write("\n")  # the journal, in the same folder, is fsynced soon enough
 
 
 def _write_csv(
@@ -196,170 +175,122 @@ def _write_csv(
     failed: TextIO | None,
     kind: RunKind,
 ) -> Tally:
-    everything = csv.writer(results, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    unstopped = csv.writer(failed, quoting=csv.QUOTE_ALL, lineterminator="\n") if failed else None
-    everything.writerow(COLUMNS)
-    if unstopped:
-        unstopped.writerow(COLUMNS)
+    def writer(file: TextIO | codecs.StreamWriter) -> Any:
+        made = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        made.writerow(COLUMNS)
+        return made
+
+    everything, unstopped = writer(results), None
     tally = Tally()
     for row in rows:
         line = cells(row, kind)
         everything.writerow(line)
-        if unstopped and is_unstopped(row):
+        if failed and is_unstopped(row):
+            unstopped = unstopped or writer(failed)
             unstopped.writerow(line)
         tally.add(row)
     return tally
 
 
-class _File(io.FileIO):
-    """A file whose write errors say which file it was, although several are open at a time."""
+@contextlib.contextmanager
+def _new(
+    folder: Path, name: str, *, advice: str = "", is_kept: bool = True
+) -> Iterator[io.TextIOWrapper]:
+    """A file that gets its name when all of it is on the disk; without content, none is there.
 
-    def __init__(self, descriptor: int, path: Path) -> None:
-        super().__init__(descriptor, "w")
-        self._path = path
-
-    def write(self, chunk: Any, /) -> int:
-        with _worded(self._path):
-            return super().write(chunk)
-
-
-class _Place:
-    """One directory, held open; knows the names of the files that are not finished yet."""
-
-    def __init__(self, folder: Path, descriptor: int) -> None:
-        self.folder = folder
-        self.descriptor = descriptor
-        self._parts: dict[str, str] = {}
-        setgid = os.fstat(descriptor).st_mode & stat.S_ISGID
-        # a setgid directory is shared with its group: the colleagues on shift may go on
-        self._mode = 0o660 if setgid else 0o600
-
-    @contextlib.contextmanager
-    def unfinished(self, name: str) -> Iterator[TextIO]:
-        """Open a file that is to become `name`; it vanishes unless it is published."""
-        self.refuse_what_is_no_file(name)
-        self._remove_strays(name)
+    Until then it has a name of its own, under which it vanishes: after an error, or not `is_kept`.
+    """
+    path = folder / name
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_worded(path, advice))
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, directory)
+        _refuse_what_is_no_file(path, directory, advice)
+        _remove_strays(directory, name)
         part = f".{name}.{secrets.token_hex(6)}{_PART}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _worded(self.folder / name):
-            descriptor = os.open(part, flags, 0o600, dir_fd=self.descriptor)
-        self._parts[name] = part
-        file = _File(descriptor, self.folder / name)
-        text = io.TextIOWrapper(
-            io.BufferedWriter(file, _BUFFER_BYTES), encoding="utf-8", newline=""
-        )
-        try:
-            with _worded(self.folder / name):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                os.fchmod(descriptor, self._mode)
-            yield text
-        finally:
-            if name in self._parts:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._parts.pop(name), dir_fd=self.descriptor)
-            # a published file is flushed; of any other nobody wants to hear that it cannot be
-            with contextlib.suppress(StorageError):
-                text.close()
-
-    def settle(self, name: str, text: TextIO) -> None:
-        """Make what was written survive a power cut."""
-        with _worded(self.folder / name):
-            text.flush()
-            os.fsync(text.fileno())
-
-    def publish(self, name: str, text: TextIO) -> None:
-        """Give a finished file its name; one that would be the same to the byte stays as it is."""
-        with _worded(self.folder / name):
-            text.flush()
-            if self._is_there(name):
-                os.unlink(self._parts.pop(name), dir_fd=self.descriptor)
-                return
-        self.settle(name, text)
-        self.refuse_what_is_no_file(name)
-        with _worded(self.folder / name):
-            os.rename(
-                self._parts[name], name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor
-            )
-            del self._parts[name]
-
-    def _is_there(self, name: str) -> bool:
-        """Whether the file has this content already: evidence keeps its times too."""
-        try:
-            found = self._reader(name)
-        except OSError:
-            return False
-        with found, self._reader(self._parts[name]) as made:
-            there = os.fstat(found.fileno())
-            if not stat.S_ISREG(there.st_mode) or there.st_size != os.fstat(made.fileno()).st_size:
-                return False
-            while chunk := made.read(_BUFFER_BYTES):
-                if found.read(len(chunk)) != chunk:
-                    return False
-        return True
-
-    def _reader(self, name: str) -> io.FileIO:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return io.FileIO(os.open(name, flags, dir_fd=self.descriptor))
-
-    def remove(self, name: str) -> None:
-        """Take away what an earlier process has published."""
-        with _worded(self.folder / name), contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self.descriptor)
-
-    def fsync(self) -> None:
-        """Make the new names survive a power cut."""
-        with _worded(self.folder):
-            os.fsync(self.descriptor)
-
-    def refuse_what_is_no_file(self, name: str) -> None:
-        """Stop when a link, a FIFO or a directory stands where the file should go."""
-        with _worded(self.folder / name):
-            try:
-                mode = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                return
-        if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
-            raise StorageError(
-                f"{self.folder / name} is {kind}, not a file; it was not touched",
-                advice=_advice(self.folder),
-            )
-
-    def _remove_strays(self, name: str) -> None:
-        with _worded(self.folder):
-            names = os.listdir(self.descriptor)  # noqa: PTH208 - a Path has no descriptor
-        for found in names:
-            if found.startswith(f".{name}.") and found.endswith(_PART):
-                with contextlib.suppress(OSError):
-                    self._remove_unless_locked(found)
-
-    def _remove_unless_locked(self, stray: str) -> None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(stray, flags, dir_fd=self.descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(stray, dir_fd=self.descriptor)
-        finally:
-            os.close(descriptor)
+        descriptor = os.open(part, flags, 0o600, dir_fd=directory)
+        stack.callback(_remove, directory, part)
+        file = open(descriptor, "w", _BUFFER_BYTES, encoding="utf-8", newline="")  # noqa: PTH123, SIM115
+        stack.callback(_close, file)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # a setgid directory is shared with its group: the colleagues on shift may go on
+        os.fchmod(descriptor, 0o660 if os.fstat(directory).st_mode & stat.S_ISGID else 0o600)
+        yield file
+        file.flush()
+        if is_kept:
+            _publish(path, directory, part, descriptor)
 
 
-@contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[_Place]:
-    with _worded(folder):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _publish(path: Path, directory: int, part: str, descriptor: int) -> None:
+    """Give a finished file its name; one that would be the same to the byte stays as it is."""
+    size = os.fstat(descriptor).st_size
+    if not size:
+        _remove(directory, path.name)
+    elif not _is_there(path, part, size):
+        os.fsync(descriptor)
+        _refuse_what_is_no_file(path, directory)
+        os.rename(part, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
+
+
+def _is_there(path: Path, part: str, size: int) -> bool:
+    """Whether the file has this content already: evidence keeps its times too."""
     try:
-        yield _Place(folder, descriptor)
-    finally:
-        os.close(descriptor)
+        found = path.lstat()
+    except OSError:
+        return False
+    old = sha256_of(path) if found.st_size == size else ""
+    return bool(old) and old == sha256_of(path.with_name(part))
+
+
+def _remove(directory: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _close(file: io.TextIOWrapper) -> None:
+    # a published file is flushed; of any other nobody wants to hear that it cannot be
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+def _refuse_what_is_no_file(path: Path, directory: int, advice: str = "") -> None:
+    """Stop when a link, a FIFO or a directory stands where the file should go."""
+    try:
+        mode = os.stat(path.name, dir_fd=directory, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+        raise StorageError(
+            f"{path} is {kind}, not a file; it was not touched",
+            advice=advice or _advice(path.parent),
+        )
+
+
+def _remove_strays(directory: int, name: str) -> None:
+    """Remove what a killed writer of this file has left; a living one holds a lock."""
+    for found in os.listdir(directory):
+        if not (found.startswith(f".{name}.") and found.endswith(_PART)):
+            continue
+        with contextlib.suppress(OSError):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            stray = os.open(found, flags, dir_fd=directory)
+            try:
+                fcntl.flock(stray, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(found, dir_fd=directory)
+            finally:
+                os.close(stray)
 
 
 @contextlib.contextmanager
-def _worded(path: Path) -> Iterator[None]:
+def _worded(path: Path, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {_in_words(error)}", advice=_advice(path.parent)
+            f"cannot write {path}: {_in_words(error)}", advice=advice or _advice(path.parent)
         ) from error
 
 

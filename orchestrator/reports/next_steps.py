@@ -45,6 +45,7 @@ _FIRST = {
         " certificate"
     ),
     Ended.STORAGE: "make room for the journal and the report",
+    Ended.BUG: "report this with the run directory",
 }
 #: at 3 a.m.
 _WITH_NOBODY_TO_ASK = (
@@ -74,64 +75,48 @@ def correct_the_url(server: str, origin: str) -> str:
     return f"correct the URL {for_terminal(server)} (from {origin}) and give the same command again"
 
 
-def advice(
-    facts: RunFacts,
-    tally: Tally,
-    *,
-    keys: str = "",
-    url_from: str = "",
-    failed_path: str = "failed.csv",
-) -> str:
-    """What to do about what cut the run short; empty when nothing did.
-
-    `keys` says where access key and secret key were found, `url_from` where the URL was; empty: in
-    the journal.
-    """
-    if facts.ended not in EARLY:
-        return ""
-    if _is_unreached(facts):
-        return _reach(facts, tally, url_from)
-    check = f"`orchestrator check{_vdn_to_check(facts, tally)}`"
-    first = {
-        Ended.CREDENTIALS: f"{keys or 'one of the two keys is wrong'}: correct the wrong one, see"
-        f" with {check} that it is accepted",
-        Ended.SERVER: f"run {check} to see what the server says",
-        Ended.MAX_FAILURES: f"look at {failed_path}",
-        Ended.BUG: "please report this with the run directory",
-    }
-    step = f"{first.get(facts.ended) or _FIRST[facts.ended]}, then {_then(facts)}"
-    # one that a file was to vouch for has changed: that is nothing to be waved through
-    is_new = facts.ended is Ended.UNTRUSTED and not _ca_file(facts)
-    return step + _or_the_url(facts, url_from) + (_WITH_NOBODY_TO_ASK if is_new else "")
-
-
-def next_step(
+def next_step(  # noqa: PLR0913 - where everything came from that may be wrong
     facts: RunFacts,
     tally: Tally,
     *,
     failed_path: str = "failed.csv",
     is_limited: bool = False,
+    keys: str = "",
     url_from: str = "",
 ) -> str:
     """Say which command comes next, as a sentence; empty when there is nothing to do.
 
-    `is_limited`: a restore that was to start a number of campaigns at most. For `url_from` see
-    `advice`.
+    `is_limited`: a restore that was to start a number of campaigns at most. `keys` says where
+    access key and secret key were found, `url_from` where the URL was; empty: in the journal.
     """
-    if facts.dry_run:
+    if facts.dry_run and facts.ended not in EARLY:
         return "Next: the same command without --dry-run"
     if _is_unreached(facts):
         return f"Next: {_reach(facts, tally, url_from)}"
+    unproven = [proof for proof in facts.proofs if proof.verdict is not RunVerdict.QUIET]
     if facts.kind is RunKind.PAUSE_ALL:
-        return _next_for_vdns(facts) + _or_the_url(facts, url_from)
-    first = _FIRST.get(facts.ended, "")
-    if facts.ended is Ended.MAX_FAILURES:
-        first = f"look at {failed_path}"
-    if facts.storage_failed or facts.ended is Ended.STORAGE:
-        first = _FIRST[Ended.STORAGE]
-    if first or facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]:
+        if not unproven:
+            return ""
+        if all(proof.no_campaigns for proof in unproven):
+            return "Next: check the VDN number"
+    first = _first(facts, tally, keys, failed_path)
+    is_cut_short = facts.ended is not Ended.FINISHED or tally.counts[Outcome.UNATTEMPTED]
+    if first or is_cut_short or facts.kind is RunKind.PAUSE_ALL:
         return _next(first, facts) + _or_the_url(facts, url_from)
     return _again(facts, tally, failed_path, is_limited=is_limited)
+
+
+def _first(facts: RunFacts, tally: Tally, keys: str, failed_path: str) -> str:
+    """What has to be done before the next command; empty for nothing."""
+    if facts.storage_failed and facts.kind is not RunKind.PAUSE_ALL:
+        return _FIRST[Ended.STORAGE]
+    if facts.ended is Ended.CREDENTIALS and keys:
+        return f"{keys}: correct the wrong one"
+    if facts.ended is Ended.SERVER:
+        return f"run `orchestrator check{_vdn_to_check(facts, tally)}` to see what the server says"
+    if facts.ended is Ended.MAX_FAILURES:
+        return f"look at {failed_path}"
+    return _FIRST.get(facts.ended, "")
 
 
 def _again(facts: RunFacts, tally: Tally, failed_path: str, *, is_limited: bool) -> str:
@@ -184,26 +169,16 @@ def _reach(facts: RunFacts, tally: Tally, url_from: str) -> str:
     return f"{correct}; if it is right, {going_on}" if url_from else going_on
 
 
-def _next_for_vdns(facts: RunFacts) -> str:
-    unproven = [proof for proof in facts.proofs if proof.verdict is not RunVerdict.QUIET]
-    if not unproven:
-        return ""
-    if all(proof.no_campaigns for proof in unproven):
-        return "Next: check the VDN number"
-    return _next(_FIRST.get(facts.ended, ""), facts)
-
-
 def _next(first: str, facts: RunFacts) -> str:
-    return f"Next: {first}, then {_then(facts)}" if first else f"Next: {_going_on(facts)}"
-
-
-def _then(facts: RunFacts) -> str:
-    command = f"`{_going_on(facts)}`"
-    if facts.ended is not Ended.UNTRUSTED:
-        return command
-    if given := _ca_file(facts):  # the command names it already
-        return f"put it into {for_terminal(given)}, and {command}"
-    return f"{command} with --ca-file and that file"
+    if not first:
+        return f"Next: {_going_on(facts)}"
+    then = "the same command again" if facts.dry_run else f"`{_going_on(facts)}`"
+    if facts.ended is Ended.UNTRUSTED:
+        if given := _ca_file(facts):  # the command names it already
+            then = f"put it into {for_terminal(given)}, and {then}"
+        else:
+            then += f" with --ca-file and that file{_WITH_NOBODY_TO_ASK}"
+    return f"Next: {first}, then {then}"
 
 
 def _ca_file(facts: RunFacts) -> str:

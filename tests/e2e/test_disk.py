@@ -109,12 +109,16 @@ real, os.rename = os.rename, rename
 async def test_a_short_write_is_completed(tmp_path: Path) -> None:
     """Every write of the report takes 3,000 bytes at most; nothing is missing [P19, P20]."""
     program = """
-import io, os
+import io
 from orchestrator.reports import files as report_files
-class Short(report_files._File):
+class Short(io.FileIO):
     def write(self, chunk, /):
         return super().write(bytes(chunk[:3000]))
-report_files._File = Short
+def opened(file, mode, buffering=-1, **more):
+    if mode == "w":
+        return io.TextIOWrapper(io.BufferedWriter(Short(file, "w"), buffering), **more)
+    return open(file, mode, buffering, **more)
+report_files.open = opened
 """
     async with a_stage(tmp_path, campaigns=60) as stage:
         ended = await stage.run(*stage.pause_words("--rate", "500"), program=program)

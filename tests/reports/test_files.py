@@ -402,7 +402,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
 
     for attempt in (check_folder, lambda folder: write_rows(folder, ROWS)):
-        with pytest.raises(StorageError, match=rf"cannot write {gone}: No such file .*\(ENOENT\)"):
+        with pytest.raises(
+            StorageError, match=rf"cannot write {gone}/results.csv: No .*\(ENOENT\)"
+        ):
             attempt(gone)
 
 
@@ -416,7 +418,7 @@ def test_a_folder_that_cannot_be_written_fails_the_check(
         raise error
 
     monkeypatch.setattr(os, "fchmod", refuse)
-    with pytest.raises(StorageError, match=r"summary\.json: (Read-only .*\(EROFS\)|odd)"):
+    with pytest.raises(StorageError, match=r"results\.csv: (Read-only .*\(EROFS\)|odd)"):
         check_folder(tmp_path)
     monkeypatch.undo()
 

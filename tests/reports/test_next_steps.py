@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.next_steps import advice, certificate_advice, next_step
+from orchestrator.reports.next_steps import certificate_advice, next_step
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.sentences import verdict_line
 from orchestrator.reports.summary import EARLY, Ended, VdnProof
@@ -18,13 +18,60 @@ RUN = "20261123T230501Z-7f3a"
 REACHED = "when the server can be reached"
 
 
-@pytest.mark.parametrize("ended", Ended)
-def test_what_cut_a_run_short_comes_with_advice(ended: Ended) -> None:
-    """Trouble has a command that finishes the run; an end in order needs none."""
-    said = advice(make_facts(ended=ended), tally_of(unattempted=1))
+CONTINUE = f"then `orchestrator continue {RUN}`"
 
-    assert (f"`orchestrator continue {RUN}`" in said) == (ended in EARLY)
-    assert bool(said) == (ended in EARLY)
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ended": Ended.CREDENTIALS}, f"correct the credentials, {CONTINUE}"),
+        ({"ended": Ended.CREDENTIALS, "dry_run": True}, "then the same command again"),
+        ({"ended": Ended.DENIED}, f"may do this, {CONTINUE}"),
+        (
+            {"ended": Ended.SERVER},
+            f"run `orchestrator check --vdn 1201` to see what the server says, {CONTINUE}",
+        ),
+        ({"ended": Ended.MAX_FAILURES}, f"look at 'a b/failed.csv', {CONTINUE}"),
+        ({"ended": Ended.STORAGE}, f"make room for the journal and the report, {CONTINUE}"),
+        ({"ended": Ended.BUG}, f"report this with the run directory, {CONTINUE}"),
+        ({"ended": Ended.WRONG_NAME}, f"a certificate of this name, {CONTINUE}"),
+        ({"ended": Ended.EXPIRED}, f"for a new certificate, {CONTINUE}"),
+        (
+            {"ended": Ended.UNTRUSTED},
+            (
+                f"(a PEM file), {CONTINUE} with --ca-file and that file; with nobody to ask,"
+                " `orchestrator init` shows the server's certificate and asks whether it is the"
+                " right one"
+            ),
+        ),
+        (
+            {"ended": Ended.UNTRUSTED, "settings": {"server": {"ca_file": "/etc/ca.pem"}}},
+            f"then put it into /etc/ca.pem, and `orchestrator continue {RUN}`",
+        ),
+        *(
+            ({"ended": one}, f"Next: orchestrator continue {RUN}")
+            for one in sorted(set(Ended) - EARLY)
+        ),
+    ],
+)
+def test_what_cut_a_run_short_comes_with_what_to_do_and_a_command(
+    changes: dict[str, Any], said: str
+) -> None:
+    """Each cause has its own first step, and the run is finished afterwards."""
+    made = make_facts(worst_1s=1, **changes)
+    step = next_step(made, tally_of(unattempted=1), failed_path="'a b/failed.csv'")
+
+    assert step.startswith("Next: ")
+    assert step.endswith(said)
+
+
+def test_refused_credentials_say_where_they_were_found() -> None:
+    """The access key of a variable, the secret of a file."""
+    keys = "the access key is from ORCHESTRATOR_ACCESS_KEY, the secret key is in the file /etc/sk"
+
+    said = next_step(make_facts(ended=Ended.CREDENTIALS), tally_of(), keys=keys)
+
+    assert said == f"Next: {keys}: correct the wrong one, {CONTINUE}"
 
 
 @pytest.mark.parametrize(
@@ -69,52 +116,6 @@ def test_what_may_have_been_started_is_not_tried_again_unlooked() -> None:
     assert next_step(facts, tally_of(restored=54, unknown=6)).endswith(
         "Next: look at the 6 unknown on the server, then `orchestrator restore"
         " 20261123T200000Z-0001 --include-inferred`"
-    )
-
-
-def test_refused_credentials_say_where_they_were_found() -> None:
-    """The access key of a variable, the secret of a file; and a VDN to check them with."""
-    facts = make_facts(ended=Ended.CREDENTIALS)
-    keys = "the access key is from ORCHESTRATOR_ACCESS_KEY, the secret key is in the file /etc/sk"
-
-    said = advice(facts, tally_of(make_row(vdn_id="1201")), keys=keys)
-
-    assert said.startswith(f"{keys}: correct the wrong one")
-    assert "`orchestrator check --vdn 1201`" in said
-
-
-def test_an_untrusted_certificate_says_which_flag_and_who_has_the_file() -> None:
-    """--ca-file with a PEM file from whoever runs the server; the command can be pasted."""
-    line = next_step(make_facts(ended=Ended.UNTRUSTED, worst_1s=1), tally_of(unattempted=1))
-
-    assert "a PEM file" in line
-    assert line.endswith(f"then `orchestrator continue {RUN}` with --ca-file and that file")
-
-
-def test_an_untrusted_certificate_can_be_looked_at_where_nobody_can_be_asked() -> None:
-    """At 3 a.m. nobody has the file; `init` shows the certificate, and another one needs more."""
-    untrusted, wrong = (make_facts(ended=one) for one in (Ended.UNTRUSTED, Ended.WRONG_NAME))
-
-    assert "; with nobody to ask, `orchestrator init` shows" in advice(untrusted, tally_of())
-    assert "init" not in advice(wrong, tally_of())
-
-
-def test_a_file_that_does_not_vouch_is_to_be_replaced() -> None:
-    """The command names it already, so that the same file gets the right certificate."""
-    facts = make_facts(ended=Ended.UNTRUSTED, settings={"server": {"ca_file": "/etc/ca.pem"}})
-
-    said = advice(facts, tally_of(unattempted=1))
-
-    assert said.endswith(f"put it into /etc/ca.pem, and `orchestrator continue {RUN}`")
-
-
-def test_too_many_failures_name_the_file_to_look_at() -> None:
-    """The path as a shell takes it, in both places."""
-    facts, tally = make_facts(ended=Ended.MAX_FAILURES), tally_of(unattempted=1)
-
-    assert "look at 'a b/failed.csv', then" in advice(facts, tally, failed_path="'a b/failed.csv'")
-    assert "look at 'a b/failed.csv', then" in next_step(
-        facts, tally, failed_path="'a b/failed.csv'"
     )
 
 
@@ -184,34 +185,19 @@ def test_a_server_that_was_never_reached_has_a_url_to_correct(
     vdn = 7 if kind is RunKind.PAUSE_ALL else 1201
     check = f"`orchestrator check --vdn {vdn}` shows what fails, then"
     assert kept == f"Next: {again}, {check} `orchestrator continue {RUN}`"
-    assert advice(made, tally, url_from="--base-url") in {"", typed.removeprefix("Next: ")}
     assert "correct the URL" not in next_step(made._replace(worst_1s=1), tally, url_from="x")
 
 
-@pytest.mark.parametrize(
-    ("ended", "first", "last"),
-    [
-        (
-            Ended.WRONG_NAME,
-            "ask whoever runs the server for a certificate of this name, then",
-            "correct the URL https://h:1 (from --base-url) and give the same command again",
-        ),
-        (Ended.EXPIRED, "set this machine's clock right if it is wrong, else ask whoever", ""),
-    ],
-)
 @pytest.mark.parametrize("kind", [RunKind.PAUSE, RunKind.PAUSE_ALL])
-def test_a_bad_certificate_has_the_advice_that_fits(
-    kind: RunKind, ended: Ended, first: str, last: str
-) -> None:
-    """Another name, or another time: `check` would only say it again."""
-    made = make_facts(kind, ended=ended, server="https://h:1", proofs=(VdnProof(7, problem="p"),))
+def test_a_certificate_of_another_name_may_be_another_servers(kind: RunKind) -> None:
+    """The URL may be wrong; `check` would only say the name again."""
+    proofs = (VdnProof(7, problem="p"),)
+    made = make_facts(kind, ended=Ended.WRONG_NAME, server="https://h:1", proofs=proofs)
 
-    hint = advice(made, tally_of(unattempted=1), url_from="--base-url")
-    following = next_step(made, tally_of(unattempted=1), url_from="--base-url")
+    step = next_step(made, tally_of(unattempted=1), url_from="--base-url")
 
-    assert hint.startswith(first)
-    assert following == f"Next: {hint}"
-    assert hint.endswith(last)
-    assert hint.startswith(certificate_advice(ended))
+    assert step == (
+        f"Next: {certificate_advice(Ended.WRONG_NAME)}, {CONTINUE}; if the URL is wrong, correct"
+        " the URL https://h:1 (from --base-url) and give the same command again"
+    )
     assert certificate_advice(Ended.SERVER) == ""
-    assert "check" not in hint

@@ -144,7 +144,8 @@ def test_the_beginning_says_who_what_where_and_why(changes: dict[str, Any], what
             {"unattempted": 1},
             (
                 "Ended early (no useful answer for 1,800 s\\x1b[2J): 1 line: 0 stopped,"
-                f" 1 not stopped: 1 not attempted. Next: orchestrator continue {RUN}"
+                " 1 not stopped: 1 not attempted. Next: run `orchestrator check --vdn 1201` to see"
+                f" what the server says, then `orchestrator continue {RUN}`"
             ),
         ),
         (
