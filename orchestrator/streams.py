@@ -79,12 +79,9 @@ def can_start_thread() -> bool:
 
 
 def write_within(stream: TextIO, text: str, patience_s: float) -> None:
-    """Write a text; give up when nothing of it is taken for a while. A terminal has its time.
+    """Write a text; give up when nothing of it is taken for `patience_s`. A terminal has its time.
 
-    Args:
-        stream: one that keeps nothing back (flushed).
-        text: what to write.
-        patience_s: seconds.
+    The stream keeps nothing back (it was flushed).
 
     Raises:
         TimeoutError: nobody reads.
@@ -98,14 +95,24 @@ def write_within(stream: TextIO, text: str, patience_s: float) -> None:
         stream.write(text)
         stream.flush()
         return
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    rest = text.encode(stream.encoding, "backslashreplace")
+    if not _write(descriptor, text.encode(stream.encoding, "backslashreplace"), patience_s):
+        raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+
+
+def _write(descriptor: int, rest: bytes, patience_s: float) -> bool:
+    """Write all of it, unless nothing is taken for so long; whether that was done."""
     while rest:
-        if not poll.poll(patience_s * 1000):
-            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+        if not _is_ready(descriptor, patience_s):
+            return False
         with contextlib.suppress(BlockingIOError):  # somebody who shares it was quicker
             rest = rest[os.write(descriptor, rest[:_PIECE_BYTES]) :]
+    return True
+
+
+def _is_ready(descriptor: int, wait_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(wait_s * 1000))
 
 
 class ReadyStream:
@@ -122,8 +129,6 @@ class ReadyStream:
         """
         self.inner = inner
         self._descriptor = inner.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLOUT)
         self._lost = False
 
     @property
@@ -148,25 +153,13 @@ class ReadyStream:
         Raises:
             OSError: nobody will ever read it.
         """
-        if self._lost and self._is_ready(0.0):
-            self._lost = False
-            self._write_bytes(_GAP.encode())
-        self._write_bytes(text.encode(self.encoding, "backslashreplace"))
+        if self._lost and _is_ready(self._descriptor, 0.0):
+            text = _GAP + text
+        elif self._lost:
+            return len(text)
+        data = text.encode(self.encoding, "backslashreplace")
+        self._lost = not _write(self._descriptor, data, _PATIENCE_S)
         return len(text)
-
-    def _write_bytes(self, rest: bytes) -> None:
-        while rest:
-            if not self._is_ready(0.0 if self._lost else _PATIENCE_S):
-                self._lost = True
-                return
-            try:
-                rest = rest[os.write(self._descriptor, rest[:_PIECE_BYTES]) :]
-            except BlockingIOError:  # somebody who shares it has made it so
-                self._lost = True
-                return
-
-    def _is_ready(self, wait_s: float) -> bool:
-        return bool(self._poll.poll(wait_s * 1000))
 
     def close(self) -> None:
         """Close the stream beneath."""

@@ -23,8 +23,7 @@ from orchestrator.isales.verdict import Health, Kind, Verdict, judge
 from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
 from orchestrator.policy.pacer import Pacer
-from orchestrator.policy.retry import backoff_s, retry_after_s
-from orchestrator.policy.server_clock import ServerClock
+from orchestrator.policy.retry import backoff_s, date_ms, retry_after_s
 from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
@@ -92,7 +91,8 @@ class Dispatcher:
     signer: Signer = field(init=False)
     contact: FirstContact = field(init=False)
     unreadable: Unreadable = field(default_factory=Unreadable)
-    server_clock: ServerClock = field(default_factory=ServerClock)
+    #: how far the server's clock is ahead of ours by its newest Date; None: it has shown none
+    clock_offset_s: float | None = None
     #: campaigns and reads at work: in flight, or waiting for their records
     work_limit: WorkLimit = field(init=False)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -216,9 +216,9 @@ class Dispatcher:
             if departure.sent is not None:
                 self.departures.out -= 1
         answer = self._echo.masked(answer)
-        self.server_clock.note(
-            answer.date, sent_ms=departure.sent_at_ms, now_ms=self.clock.wall_ms()
-        )
+        server_ms = date_ms(answer.date)
+        if server_ms is not None:
+            self.clock_offset_s = float(round((server_ms - self.clock.wall_ms()) / 1000))
         now_s = self.clock.now_s()
         if departure.sent is not None:
             self.departures.note_answer(answer, departure.sent, now_s=now_s)

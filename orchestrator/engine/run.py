@@ -216,7 +216,7 @@ async def work_on_record(
         worst_1s=pacer.worst_window(),
         busy_ms=_busy_ms(pacer),
     )
-    offset_s = context.dispatcher.server_clock.offset_s
+    offset_s = context.dispatcher.clock_offset_s
     if offset_s is not None:
         await _recorded(environment, journal.note(clock_offset_s=offset_s))
     last_words = journal.end_process(

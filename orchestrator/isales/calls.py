@@ -41,12 +41,7 @@ class Calls(NamedTuple):
 
 
 def calls_request(ref: CampaignRef, *, cc_id: int | None) -> ApiRequest:
-    """The POST that asks for one campaign's calls.
-
-    Args:
-        ref: its VDN is at most MAX_CMS_VDN_ID.
-        cc_id: the call centre, where the interface needs it.
-    """
+    """The POST that asks for one campaign's calls; its VDN is at most MAX_CMS_VDN_ID."""
     members: dict[str, object] = {"vdn": ref.vdn_id, "taskId": str(ref.campaign_id)}
     if cc_id is not None:
         members["ccId"] = cc_id

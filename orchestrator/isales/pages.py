@@ -43,13 +43,7 @@ def read_page(
     """Read a listing answer; the verdict instead when it was not a success.
 
     A row without a status was selected by the filter, so it has the status asked for; in an
-    unfiltered listing it makes the page a problem.
-
-    Args:
-        answer: what came back.
-        vdn_id: whose campaigns were asked for.
-        asked_status: the filter.
-        verdict: what `judge` said of it, if it has been asked: a page is 100 rows to parse.
+    unfiltered listing it makes the page a problem. `verdict`: what `judge` said of it already.
     """
     verdict = verdict or judge(answer, reads=True)
     document = verdict.document

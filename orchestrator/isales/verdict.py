@@ -180,10 +180,7 @@ class Codes(NamedTuple):
 def judge(answer: Answer, *, reads: bool = False) -> Verdict:
     """Judge the answer to one request.
 
-    Args:
-        answer: what came back.
-        reads: it was a listing or a details call, which is taken as far as it can be read; the
-            verdict's `flaw` then says why it is no proof.
+    What `reads` is taken as far as it can be read; its `flaw` then says why it is no proof.
     """
     if answer.fault is not None:
         return _judge_fault(answer, answer.fault)

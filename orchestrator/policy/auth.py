@@ -72,11 +72,7 @@ class AuthState:
     ) -> Recovery | None:
         """Change the signing in answer to a 401; None when there is nothing left to change.
 
-        Args:
-            date: the Date header of the refusal.
-            now_ms: our wall clock, milliseconds since the epoch.
-            has_query: the refused request had a query.
-            generation: the generation in which it was signed.
+        `date` is the refusal's Date, `generation` the one in which the request was signed.
         """
         if generation < self.generation:
             return Recovery.STALE

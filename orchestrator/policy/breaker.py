@@ -140,13 +140,10 @@ class Breaker:
         self.opened_since_s = None
 
     def record_failure(self, *, ref: Hashable, now_s: float, campaign_specific: bool) -> None:
-        """Report a failure that may be the server's.
+        """Report a failure that may be the server's; the same `ref` twice in a row counts once.
 
-        Args:
-            ref: whose request failed; the same one twice in a row counts once.
-            now_s: the present, seconds.
-            campaign_specific: another campaign succeeded since this one failed first, so the
-                server works. A probe's failure is a failed probe in any case.
+        `campaign_specific`: another campaign succeeded since this one failed first, so the server
+        works. A probe's failure is a failed probe in any case.
         """
         if self._state is _State.CLOSED:
             if not campaign_specific:

@@ -165,14 +165,7 @@ def decide_untouched(
 def decide_seen(
     action: Action, history: History, now: Status | None, evidence: Evidence
 ) -> Decision:
-    """Decide with the state that was seen after our last attempt.
-
-    Args:
-        action: what was attempted.
-        history: our attempts.
-        now: the status seen; None when it was none that we know.
-        evidence: how it was seen, LISTED or READ.
-    """
+    """Decide with the state that was seen after our last attempt; None: none that we know."""
     course = COURSES[action]
     if now is None:
         return decide_unseen(action, history)

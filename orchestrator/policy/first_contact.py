@@ -39,9 +39,8 @@ class FirstContact:
     def __init__(self, *, emergency: bool, patience_s: float) -> None:
         """Nothing was answered yet.
 
-        Args:
-            emergency: such answers are met for some seconds before the run ends.
-            patience_s: how long a server may stay silent from the start, seconds.
+        An emergency meets foreign answers for some seconds before the run ends; a server may stay
+        silent from the start for `patience_s`.
         """
         self._emergency = emergency
         self._patience_s = patience_s
@@ -68,13 +67,7 @@ class FirstContact:
         return max(0.0, self._foreign_last_s + FOREIGN_APART_S - now_s)
 
     def note(self, verdict: Verdict, *, key: Hashable, now_s: float) -> Foreign | None:
-        """Take in an answer.
-
-        Args:
-            verdict: what it means.
-            key: whose request it was.
-            now_s: the present, seconds.
-        """
+        """Take in an answer to the request that `key` stands for."""
         if self.is_proven and self.is_itself:
             return None
         is_api = verdict.kind in FROM_THE_API or (

@@ -39,9 +39,7 @@ class Watch:
     def lapsed(self, seen: Iterable[Lease], *, now_s: float) -> list[Lease]:
         """Which leases have not been renewed for long enough to be ended.
 
-        Args:
-            seen: the leases that there are, as they were shown just now; others are forgotten.
-            now_s: the present, after they were shown.
+        `seen` are those that there are, as they were shown before `now_s`; others are forgotten.
         """
         self._since_s = {one: self._since_s.get(one, now_s) for one in seen}
         return [one for one, since_s in self._since_s.items() if now_s - since_s >= LEASE_S]

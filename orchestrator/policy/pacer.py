@@ -133,13 +133,9 @@ class Pacer:
         return self._worst
 
     def wait_s(self, *, now_s: float) -> float:
-        """Ask whether a request may leave.
+        """Seconds until it is worth asking again, 1 µs at least; 0.0: a request may leave now.
 
-        Args:
-            now_s: the present, seconds, on a clock that never runs back.
-
-        Returns:
-            0.0: it may leave now. Else seconds until it is worth asking again, at least 1 µs.
+        `now_s` is the present on a clock that never runs back.
         """
         return self._wait_s(now_s, *self._next(now_s))
 
@@ -173,12 +169,7 @@ class Pacer:
         return left
 
     def record_response(self, left: SendRecord, *, now_s: float) -> None:
-        """Learn from an answer that has just come how late its request can have been.
-
-        Args:
-            left: from `acquire`.
-            now_s: the present, seconds: the answer's instant, or a little later.
-        """
+        """Learn from an answer that has just come how late its request can have been."""
         left.trip_s = now_s - left.at_s
         self._least_trip_s = min(self._least_trip_s, left.trip_s)
         self._trips += 1
@@ -186,9 +177,7 @@ class Pacer:
     def surfaced(self, number: int, *, now_s: float) -> None:
         """Count requests that left long ago and that the server may be reading only now.
 
-        Args:
-            number: how many; as they do not leave now, they are no departures.
-            now_s: the present, seconds.
+        As they do not leave now, they are no departures.
         """
         self._log.extend(SendRecord(now_s) for _ in range(min(number, self._limit)))
 
@@ -197,11 +186,7 @@ class Pacer:
 
         Throttlings within 0.5 s, and those before anything has left since the last cut, answer the
         same burst and cut once. The floor is 1 % of the ceiling or 0.2/s, whichever is more.
-
-        Args:
-            now_s: the present, seconds.
-            until_s: nothing leaves before this instant (Retry-After); None: no such wish. An
-                earlier wish for longer stands.
+        Nothing leaves before `until_s` (Retry-After); an earlier wish for longer stands.
         """
         if until_s is not None:
             self._hold_until_s = max(self._hold_until_s, until_s)

@@ -124,11 +124,7 @@ class QuietProof:
         self.whole = None
 
     def is_quiet(self, gap_s: float) -> bool:
-        """Whether the passes so far prove that nothing runs.
-
-        Args:
-            gap_s: from `gap_s`, seconds.
-        """
+        """Whether the passes so far prove that nothing runs, with a gap from `gap_between_s`."""
         if self.newest is None or not self.newest.clean or self.is_single_sourced:
             return False
         return self._is_paired(gap_s)
@@ -161,23 +157,14 @@ class QuietProof:
 
 
 def gap_between_s(*, seen_s: float, earlier_s: float) -> float:
-    """The gap between two clean passes.
-
-    Args:
-        seen_s: the lag that this run has seen, seconds.
-        earlier_s: the largest lag of earlier runs against this server, seconds.
-    """
+    """The gap between two clean passes, from the lags that this run and earlier ones have seen."""
     return max(GAP_S, min(GAP_MAX_S, max(seen_s, earlier_s)))
 
 
 def is_whole_due(*, is_large: bool, age_s: float, pages: int, rate_per_s: float) -> bool:
     """Whether a pass that refreshes a proof reads the unfiltered listing too.
 
-    Args:
-        is_large: the VDN has more than LARGE_PAGES pages.
-        age_s: since the unfiltered listing was last complete, seconds.
-        pages: of the unfiltered listings of all VDNs together.
-        rate_per_s: requests per second.
+    It was last complete `age_s` ago; those of all VDNs together have so many `pages`.
     """
     affordable_s = pages / (rate_per_s * PASS_SHARE)
     return age_s >= max(WHOLE_AGAIN_S if is_large else 0.0, affordable_s)
@@ -218,14 +205,9 @@ class LagMeter:
         began_s: float,
         ended_s: float,
     ) -> None:
-        """Take in one look at these campaigns.
+        """Take in one look at these campaigns, and which of them it showed as started.
 
-        Args:
-            refs: what was looked at.
-            started: what it showed as started.
-            complete: what it did not show as started is not started, as far as it knows.
-            began_s: when it began, monotonic seconds.
-            ended_s: when it ended.
+        `complete`: what it did not show as started is not started, as far as it knows.
         """
         for ref in refs:
             accepted_s = self._accepted_s.get(ref, math.inf)
@@ -311,11 +293,9 @@ class Tries:
                     self.passes = 0
 
     def look(self, shown: Mapping[Status | None, bool]) -> None:
-        """Take in one pass.
+        """Take in one pass: listing, by the status asked for → whether it shows it started.
 
-        Args:
-            shown: listing, by the status that it was asked for → whether it shows it started;
-                a listing that shows nothing of it and is not complete is left out.
+        A listing that shows nothing of it and is not complete is left out.
         """
         is_again = any(shown.get(listing, False) for listing in self.rested_in)
         self.started_again = self.started_again + 1 if is_again else 0

@@ -96,10 +96,6 @@ def clock_offset_ms(date: str | None, *, now_ms: int) -> int | None:
     Date 10:20:00 read at 10:00:00.000 is 1,200,000; read at 10:19:58 it is None (2 s);
     a Date of last year is None (no clock).
 
-    Args:
-        date: the Date header of an answer, None when absent.
-        now_ms: our wall clock, milliseconds since the epoch.
-
     Returns:
         Milliseconds to add to our clock, 5 s to 24 h either way; None: no need, or no sense.
     """
@@ -134,16 +130,11 @@ def counts_against_limit(
 
 
 def last_wait_s(*, failed: int, max_attempts: int, patience_s: float) -> float:
-    """Seconds before the next attempt on one of the last campaigns.
+    """Seconds before the next attempt on one of the last campaigns, of which so many `failed`.
 
     With five attempts 2, 5, 10, 20 and 30 s, the last one before the one more at the end of the
     run. With any other number they are stretched or squeezed, so that all of them together take
     60 to 80 s; never longer than the patience.
-
-    Args:
-        failed: attempts that have failed, from 1 on.
-        max_attempts: how many there may be, without the one more.
-        patience_s: how long the server may fail, seconds.
     """
     waits_s = [_LAST_WAITS_S[min(at, len(_LAST_WAITS_S) - 1)] for at in range(max_attempts)]
     whole_s = sum(waits_s)

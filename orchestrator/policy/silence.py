@@ -66,14 +66,7 @@ class Silence:
     def note(
         self, ref: CampaignRef, in_progress: int | None, *, problem: str = "", failed: bool = False
     ) -> None:
-        """A campaign was asked about.
-
-        Args:
-            ref: which.
-            in_progress: calls being made; None: no number came.
-            problem: why none came.
-            failed: the request failed.
-        """
+        """A campaign was asked about; None: no number came, or the request `failed`."""
         known = self._readings[ref]
         self._failures = self._failures + 1 if failed else 0
         if self._failures >= _FAILURES_MAX:

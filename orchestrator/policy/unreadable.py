@@ -47,11 +47,7 @@ class Unreadable:
         return refs
 
     def note_states(self, done: Collection[CampaignRef]) -> None:
-        """Their states have been read; what they do not show yet is read again later.
-
-        Args:
-            done: those whose change took effect.
-        """
+        """Their states have been read; what is not `done` yet is read again later."""
         self._is_being_read = False
         self._row.update(dict.fromkeys(self._row.keys() & done, True))
         self.trusts_states = sum(self._row.values()) >= ENOUGH

@@ -55,14 +55,7 @@ class Handler:
     def __init__(
         self, world: World, *, faults: FaultPlan, signature: SignatureCheck | None, ledger: Ledger
     ) -> None:
-        """Set it up; `faults` and `signature` may be replaced at any time.
-
-        Args:
-            world: the campaigns.
-            faults: what goes wrong.
-            signature: the keys; None accepts every request.
-            ledger: where requests are counted; writing entries is the server's business.
-        """
+        """Set it up; `faults`, and `signature` (None accepts all), may be replaced later."""
         self.world = world
         self.faults = faults
         self.signature = signature
@@ -73,10 +66,7 @@ class Handler:
     def receive(self, received: Received, *, now_s: float, wall_ms: int) -> Played:
         """Carry one request out and decide the answer.
 
-        Args:
-            received: the request.
-            now_s: seconds since the server started.
-            wall_ms: the true wall clock, in milliseconds since the epoch.
+        `now_s` counts from the start of the server, `wall_ms` is the true wall clock.
         """
         self.world.advance(now_s=now_s)
         call = read_call(received.method, received.target)

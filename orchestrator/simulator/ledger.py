@@ -96,12 +96,7 @@ class Ledger:
 
 
 def fullest_window(times: Sequence[float], window: float) -> int:
-    """The most instants in any half-open window [t, t + window).
-
-    Args:
-        times: in order; in the unit of `window`.
-        window: its length.
-    """
+    """The most of these instants, in order, in any half-open window [t, t + window)."""
     most = first = 0
     for last, at in enumerate(times):
         while times[first] <= at - window:

@@ -57,14 +57,10 @@ class Simulator:
         ledger: Ledger | None = None,
         port: int = 0,
     ) -> None:
-        """Set it up; nothing is bound yet.
+        """Set it up; nothing is bound yet, port 0 picks a free one.
 
-        Args:
-            world: the campaigns.
-            faults: what goes wrong; nothing by default. `sim.handler.faults` may be replaced later.
-            signature: the keys; None accepts every request. `sim.handler.signature` likewise.
-            ledger: where requests are written down; one that keeps all of them by default.
-            port: 0 picks a free one.
+        Without `faults` nothing goes wrong, without `signature` every request is accepted
+        (`sim.handler` has both, to be replaced), without `ledger` all entries are kept.
         """
         self.world = world
         self.ledger = ledger if ledger is not None else Ledger()

@@ -54,11 +54,7 @@ class SignatureCheck:
         return f"SignatureCheck(access_key={self.access_key!r}, secret_key='***')"
 
     def problem(self, request: Received, *, wall_ms: int) -> str:
-        """Say what is wrong with a request's signature.
-
-        Args:
-            request: as it arrived.
-            wall_ms: the true wall clock, in milliseconds since the epoch.
+        """Say what is wrong with a request's signature at the true wall clock.
 
         Returns:
             "" when it is in order, else a few words for the ledger. The client gets none of them.

@@ -182,13 +182,7 @@ class World:
         settings: WorldSettings | None = None,
         drifts: Iterable[Drift] = (),
     ) -> None:
-        """Fill the world.
-
-        Args:
-            campaigns: VDN id to its campaigns.
-            settings: what the documentation leaves open.
-            drifts: campaigns that change by themselves.
-        """
+        """Fill the world: VDN id to its campaigns, and those that change by themselves."""
         #: seconds since the start, as far as `advance` has come
         self.now_s = 0.0
         self.settings = settings or WorldSettings()
@@ -240,13 +234,7 @@ class World:
     # -- what happens to it -------------------------------------------------------------------
 
     def listing(self, vdn_id: int, query: ListingQuery, *, as_of_s: float = inf) -> Page:
-        """One page of a VDN's campaigns; empty past the end and for an unknown VDN.
-
-        Args:
-            vdn_id: the VDN.
-            query: what is asked for.
-            as_of_s: the page shows this time, in seconds since the start; the present unless given.
-        """
+        """One page as it was at `as_of_s`; empty past the end and for an unknown VDN."""
         vdn = self._vdns.get(vdn_id, Vdn())
         found = vdn.listed(as_of_s, query.status, self.settings.order)
         skip = (query.page - 1) * query.rows_per_page
@@ -278,12 +266,7 @@ class World:
         return SUCCESS
 
     def set_status(self, ref: CampaignRef, status: Status, *, at_s: float = 0.0) -> None:
-        """Change a campaign behind everybody's back, as another operator would.
-
-        Args:
-            ref: the campaign.
-            status: what it becomes.
-            at_s: when, in seconds since the start; never before what has happened already.
+        """Change a campaign behind everybody's back, never before what has happened already.
 
         Raises:
             KeyError: there is no such campaign.
@@ -307,11 +290,7 @@ class World:
             self._restless.setdefault(event.ref, []).append(event)
 
     def advance(self, *, now_s: float) -> None:
-        """Let happen what time has brought; a time that has passed already changes nothing.
-
-        Args:
-            now_s: seconds since the start of the server.
-        """
+        """Let happen what time has brought; a time that has passed already changes nothing."""
         while self._timed and self._timed[0][0] <= now_s:
             at_s, _, event = heapq.heappop(self._timed)
             self.now_s = max(self.now_s, at_s)
