@@ -20,6 +20,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -712,6 +713,12 @@ class Stage:
         """Every run directory, oldest first by name."""
         runs = self.folder / "state" / "runs"
         return sorted(runs.iterdir()) if runs.exists() else []
+
+    def on_record(self, query: str) -> list[Any]:
+        """What a query finds in the journal of the only run."""
+        (run_dir,) = self.run_dirs()
+        with closing(sqlite3.connect(run_dir / "journal.db")) as journal:
+            return journal.execute(query).fetchall()
 
     def rows(self, result: RunResult | Path) -> list[dict[str, str]]:
         """results.csv of a run."""

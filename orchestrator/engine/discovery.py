@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import read_listing
@@ -18,6 +17,7 @@ from orchestrator.policy.quiet import LARGE_PAGES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.vdns import Vdn
 
@@ -30,13 +30,22 @@ _NAMES_SHOWN = 5
 _REREADS = 2
 
 
+async def discover_all(emergency: Emergency, vdn: Vdn) -> None:
+    """Read both listings: what the filter does not show may run all the same."""
+    await discover(emergency, vdn)
+    seen = await read_whole(emergency, vdn)
+    if not vdn.is_told:
+        _tell_feasibility(emergency, vdn, seen)
+
+
 async def discover(emergency: Emergency, vdn: Vdn) -> None:
     """Read the started campaigns, handing each page to the pool as it comes.
 
     From the last page to the first: on a list that shrinks while it is read a campaign can
     only move towards pages that are still to come.
     """
-    began_s = emergency.context.clock.now_s()
+    context = emergency.context
+    began_s = context.clock.now_s()
 
     async def take(rows: Sequence[ObservedState], asked_s: float) -> None:
         await take_started(emergency, vdn, rows, began_s, asked_s)
@@ -49,7 +58,7 @@ async def discover(emergency: Emergency, vdn: Vdn) -> None:
         return False
 
     seen = await read_listing(
-        emergency.context,
+        context,
         vdn_id=vdn.vdn_id,
         status=Status.STARTED,
         take=take,
@@ -60,71 +69,48 @@ async def discover(emergency: Emergency, vdn: Vdn) -> None:
     vdn.filtered_pages = max(1, seen.pages)
     if seen.problem:
         vdn.problem = seen.problem
-        emergency.context.events.info(
-            "discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem
-        )
+        context.events.info("discovery.incomplete", vdn_id=vdn.vdn_id, reason=seen.problem)
 
 
-async def discover_whole(emergency: Emergency, vdn: Vdn) -> None:
-    """Read the unfiltered listing too: what the filter does not show may run all the same."""
-    seen = await read_whole(emergency, vdn, discovers=True)
-    if not vdn.is_told:
-        _tell_feasibility(emergency, vdn, seen)
+async def read_whole(emergency: Emergency, vdn: Vdn) -> Listing:
+    """Read every campaign of a VDN; again, where only the count is wrong."""
+    for _ in range(_REREADS):
+        seen = await _read_whole_once(emergency, vdn)
+        if not seen.is_miscounted:
+            return seen
+    return await _read_whole_once(emergency, vdn)
 
 
-@dataclass(slots=True)
-class _WholeReading:
-    """One reading of the unfiltered listing, page by page."""
+async def _read_whole_once(emergency: Emergency, vdn: Vdn) -> Listing:
+    clock = emergency.context.clock
+    began_s, now_text = clock.now_s(), clock.local_text()
+    # Later only what is new to us is paused at once: the filtered listing is still to be read.
+    is_first = vdn.pages is None
+    may_start: list[str] = []
+    rested: list[ObservedState] = []
+    counts: Counter[Status | None] = Counter()
 
-    emergency: Emergency
-    vdn: Vdn
-    #: pause at once what it shows as started; else only what is new to us, since the filtered
-    #: listing has not been read yet
-    discovers: bool
-    began_s: float
-    now_text: str
-    may_start: list[str] = field(default_factory=list)
-    counts: Counter[Status | None] = field(default_factory=Counter)
-    rested: list[ObservedState] = field(default_factory=list)
-
-    async def take(self, rows: Sequence[ObservedState], asked_s: float) -> None:
-        vdn = self.vdn
+    async def take(rows: Sequence[ObservedState], asked_s: float) -> None:
         started = []
         for row in rows:
-            self.counts[row.status] += 1
-            if row.status is Status.NOT_STARTED and row.begin_time > self.now_text:
-                self.may_start.append(row.begin_time)
+            counts[row.status] += 1
+            if row.status is Status.NOT_STARTED and row.begin_time > now_text:
+                may_start.append(row.begin_time)
             if row.status not in MAY_RUN and row.ref in vdn.unstopped:
-                self.rested.append(row)
-            if row.status is Status.STARTED and (self.discovers or row.ref not in vdn.places):
+                rested.append(row)
+            if row.status is Status.STARTED and (is_first or row.ref not in vdn.places):
                 started.append(row)
-        await take_started(self.emergency, vdn, started, self.began_s, asked_s)
+        await take_started(emergency, vdn, started, began_s, asked_s)
 
-
-async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False) -> Listing:
-    """Read every campaign of a VDN; again, where only the count is wrong.
-
-    `discovers`: nothing of this VDN was read before.
-    """
-    clock = emergency.context.clock
-    seen = Listing()
-    for _ in range(_REREADS + 1):
-        reading = _WholeReading(emergency, vdn, discovers, clock.now_s(), clock.local_text())
-        seen = await read_listing(
-            emergency.context,
-            vdn_id=vdn.vdn_id,
-            status=0,
-            take=reading.take,
-            proves=True,
-        )
-        vdn.pages = max(vdn.pages or 1, seen.pages_expected)
-        vdn.proof.is_large = vdn.pages > LARGE_PAGES
-        if seen.complete or len(reading.may_start) > len(vdn.may_start):
-            vdn.may_start = reading.may_start
-        vdn.counts = reading.counts
-        await note_rested(emergency, vdn, reading.rested, Evidence.LISTED)
-        if seen.complete or not seen.is_miscounted:
-            break
+    seen = await read_listing(
+        emergency.context, vdn_id=vdn.vdn_id, status=0, take=take, proves=True
+    )
+    vdn.pages = max(vdn.pages or 1, seen.pages_expected)
+    vdn.proof.is_large = vdn.pages > LARGE_PAGES
+    if seen.complete or len(may_start) > len(vdn.may_start):
+        vdn.may_start = may_start
+    vdn.counts = counts
+    await note_rested(emergency.context, vdn, rested, Evidence.LISTED)
     if seen.complete and seen.ids:
         vdn.whole_s, vdn.whole_ms = clock.now_s(), clock.wall_ms()
     return seen
@@ -132,13 +118,13 @@ async def read_whole(emergency: Emergency, vdn: Vdn, *, discovers: bool = False)
 
 async def _until_first_change(emergency: Emergency) -> None:
     """The first PUT goes before the second page is asked for, unless it cannot go."""
-    dispatcher = emergency.context.dispatcher
-    give_up_s = emergency.context.clock.now_s() + _FIRST_CHANGE_S
+    context, dispatcher = emergency.context, emergency.context.dispatcher
+    give_up_s = context.clock.now_s() + _FIRST_CHANGE_S
     while not (
         dispatcher.has_sent_a_change
         or dispatcher.breakers.changes.is_open
-        or emergency.context.stopping.is_stopping
-        or emergency.context.clock.now_s() > give_up_s
+        or context.stopping.is_stopping
+        or context.clock.now_s() > give_up_s
     ):
         await emergency.alarm.sleep(_TURN_S)
 
@@ -174,15 +160,14 @@ async def take_started(
     """
     if emergency.only_reads:
         return
+    context = emergency.context
     started = [row for row in rows if row.status in MAY_RUN]
     fresh = {row.ref: row for row in started if row.ref not in vdn.places}
     if fresh:
-        places = await emergency.context.journal.discovered(
-            tuple(fresh.values()), at_ms=emergency.context.clock.wall_ms()
-        )
-        vdn.places.update(places)
-        emergency.context.progress.campaigns += len(fresh)
-    now_s = emergency.context.clock.now_s()
+        found = tuple(fresh.values())
+        vdn.places |= await context.journal.discovered(found, at_ms=context.clock.wall_ms())
+        context.progress.campaigns += len(fresh)
+    now_s = context.clock.now_s()
     for row in started:
         tries = vdn.tries_of(row.ref)
         if -math.inf < tries.accepted_s < asked_s:
@@ -206,13 +191,12 @@ def begin(emergency: Emergency, vdn: Vdn, row: ObservedState, *, is_new: bool = 
 
 
 async def note_rested(
-    emergency: Emergency, vdn: Vdn, rows: Iterable[ObservedState], evidence: Evidence
+    context: RunContext, vdn: Vdn, rows: Iterable[ObservedState], evidence: Evidence
 ) -> None:
     """Campaigns that we had not stopped have come to rest: their state decides."""
     for row in rows:
-        if row.ref in vdn.open:
-            continue
-        known = await known_campaign(emergency.context, row.ref)
-        vdn.unstopped.discard(row.ref)
-        if known is not None:
-            await note_state(emergency.context, known, row, evidence)
+        if row.ref not in vdn.open:
+            known = await known_campaign(context, row.ref)
+            vdn.unstopped.discard(row.ref)
+            if known is not None:
+                await note_state(context, known, row, evidence)

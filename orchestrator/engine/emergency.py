@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.discovery import begin, discover, discover_whole
+from orchestrator.engine.discovery import begin, discover, discover_all
 from orchestrator.engine.passes import make_pass
 from orchestrator.engine.pool import note_bug, run_pool
 from orchestrator.engine.reconcile import decide_by_state
@@ -97,8 +97,7 @@ class Emergency:
     async def list_only(self) -> None:
         """Find what runs and add it to the plan, without touching it: `--dry-run`."""
         for vdn in self.vdns.values():
-            await discover(self, vdn)
-            await discover_whole(self, vdn)
+            await discover_all(self, vdn)
 
     async def _until_quiet(self) -> None:
         while True:
@@ -128,8 +127,7 @@ class Emergency:
     async def _bring(self, vdn: Vdn) -> None:
         """Bring one VDN to quiet, and keep it there until all are through."""
         if vdn.pages is None:
-            await discover(self, vdn)
-            await discover_whole(self, vdn)
+            await discover_all(self, vdn)
             self.context.stopping.check()
             await self._complete_left_open(vdn)
         while vdn.end is None and not all(one.is_through for one in self.vdns.values()):

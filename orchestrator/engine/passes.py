@@ -19,7 +19,9 @@ from orchestrator.reports.rows import SweepRecord
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from orchestrator.engine.context import RunContext
     from orchestrator.engine.emergency import Emergency
+    from orchestrator.engine.progress import Progress
     from orchestrator.engine.vdns import Vdn
 
 #: names of campaigns that a notice shows
@@ -49,14 +51,14 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
             context, vdn_id=vdn.vdn_id, status=Status.STARTED, proves=True
         )
     except StoppedError:
-        _take_broken_off(emergency, vdn, whole, began_s, began_ms)
+        _take_broken_off(context, vdn, whole, began_s, began_ms)
         raise
     if vdn.vdn_id in context.denied_listings and filtered.complete:
         context.denied_listings.discard(vdn.vdn_id)
     problem = (whole.problem if whole else "") or filtered.problem
-    started = await _agree(emergency, vdn, whole, filtered)
+    started = await _agree(context, vdn, whole, filtered)
     if not started and not problem:
-        problem = await _look_at_unstopped(emergency, vdn, started)
+        problem = await _look_at_unstopped(context, vdn, started)
     made = Pass(
         began_s,
         began_ms,
@@ -71,23 +73,24 @@ async def make_pass(emergency: Emergency, vdn: Vdn, *, filtered_only: bool = Fal
     vdn.failed_passes = vdn.failed_passes + 1 if problem or vdn.open else 0
     vdn.problem = problem or (f"{len(started)} still started" if started else "")
     vdn.proof.take(made)
-    _tell_failure(emergency, vdn, problem)
+    _tell_failure(context.progress, vdn, problem)
     _note_empty(vdn, whole, filtered)
     listings: dict[Status | None, Listing] = {} if whole is None else {None: whole}
     listings[Status.STARTED] = filtered
-    await _record(emergency, vdn, made, listings.values(), problem)
+    await _record(context, vdn, made, listings.values(), problem)
     _note_listings(vdn, made, listings)
-    _note_tries(emergency, vdn, made, is_whole=not problem)
-    _give_up(vdn, made)
+    _note_tries(context, vdn, made, is_whole=not problem)
+    # for which more attempts would change nothing
+    if made.complete and started and all(vdn.tries_of(ref).is_hopeless for ref in started):
+        vdn.end = End.STILL_RUNNING
     if vdn.end is None and not emergency.only_reads:
         await _pause_started(emergency, vdn, began_s)
 
 
 def _take_broken_off(
-    emergency: Emergency, vdn: Vdn, whole: Listing | None, began_s: float, began_ms: int
+    context: RunContext, vdn: Vdn, whole: Listing | None, began_s: float, began_ms: int
 ) -> None:
     """Of a pass that a stop broke off counts what it showed; failing, it takes the proof away."""
-    context = emergency.context
     shown = {row.ref: row for row in whole.started()} if whole is not None else {}
     vdn.started |= shown
     has_failed = whole is not None and not whole.complete
@@ -106,9 +109,9 @@ def _take_broken_off(
         vdn.problem = f"{len(vdn.started)} still started"
 
 
-def _tell_failure(emergency: Emergency, vdn: Vdn, problem: str) -> None:
+def _tell_failure(progress: Progress, vdn: Vdn, problem: str) -> None:
     """Say on the live line why a VDN is not listed, for as long as it is not."""
-    progress, begun = emergency.context.progress, f"VDN {vdn.vdn_id} is not listed: "
+    begun = f"VDN {vdn.vdn_id} is not listed: "
     if problem:
         progress.notice = f"{begun}{problem}; trying again"
     elif progress.notice.startswith(begun):
@@ -127,7 +130,7 @@ def _wants_whole(emergency: Emergency, vdn: Vdn) -> bool:
 
 
 async def _agree(
-    emergency: Emergency, vdn: Vdn, whole: Listing | None, filtered: Listing
+    context: RunContext, vdn: Vdn, whole: Listing | None, filtered: Listing
 ) -> dict[CampaignRef, ObservedState]:
     """What either listing shows as started; only status 3 decides a contradiction."""
     started = {row.ref: row for row in filtered.started()}
@@ -140,14 +143,14 @@ async def _agree(
     if whole.problem or filtered.problem or len(disputed) > _FEW:
         return started
     for ref in disputed:
-        seen = await read_state(emergency.context, ref)
+        seen = await read_state(context, ref)
         if not isinstance(seen, Verdict) and seen.status is Status.SUSPENDED:
             del started[ref]
     return started
 
 
 async def _look_at_unstopped(
-    emergency: Emergency, vdn: Vdn, started: dict[CampaignRef, ObservedState]
+    context: RunContext, vdn: Vdn, started: dict[CampaignRef, ObservedState]
 ) -> str:
     """A campaign of ours that was last seen started, and is listed nowhere: its state decides.
 
@@ -155,7 +158,7 @@ async def _look_at_unstopped(
         Why the pass proves nothing; empty when nothing keeps it from proving something.
     """
     for ref in sorted(vdn.unstopped - vdn.open):
-        seen = await read_state(emergency.context, ref)
+        seen = await read_state(context, ref)
         if isinstance(seen, Verdict):
             if seen.kind is Kind.NOT_FOUND:
                 vdn.unstopped.discard(ref)
@@ -164,7 +167,7 @@ async def _look_at_unstopped(
         if seen.status in MAY_RUN:
             started[ref] = seen
         else:
-            await note_rested(emergency, vdn, [seen], Evidence.READ)
+            await note_rested(context, vdn, [seen], Evidence.READ)
     return ""
 
 
@@ -185,19 +188,18 @@ def _note_listings(vdn: Vdn, made: Pass, listings: Mapping[Status | None, Listin
     started = {asked: {row.ref for row in one.started()} for asked, one in listings.items()}
     for ref, tries in vdn.tries.items():
         if tries.accepted_s < made.began_s:
-            shown = {asked: ref in refs for asked, refs in started.items()}
             tries.look(
                 {
-                    asked: is_on
-                    for asked, is_on in shown.items()
-                    if is_on or listings[asked].complete
+                    asked: ref in started[asked]
+                    for asked, listing in listings.items()
+                    if listing.complete or ref in started[asked]
                 }
             )
 
 
-def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
+def _note_tries(context: RunContext, vdn: Vdn, made: Pass, *, is_whole: bool) -> None:
     """Note what the pass shows of our PUTs: without effect, or at rest."""
-    emergency.context.lag.look(
+    context.lag.look(
         tuple(vdn.tries),
         started=vdn.started.keys(),
         complete=is_whole,
@@ -212,29 +214,21 @@ def _note_tries(emergency: Emergency, vdn: Vdn, made: Pass, *, is_whole: bool) -
         if ref in vdn.started:
             tries.passes += is_whole
         elif is_whole and tries.accepted_s < made.began_s:
-            _is_at_rest(emergency, vdn, ref, tries)
+            _note_at_rest(context, vdn, ref, tries)
 
 
-def _is_at_rest(emergency: Emergency, vdn: Vdn, ref: CampaignRef, tries: Tries) -> None:
+def _note_at_rest(context: RunContext, vdn: Vdn, ref: CampaignRef, tries: Tries) -> None:
     if ref not in vdn.open:
         if tries.listing_is_old and vdn.is_lately_accepted(ref):
             return  # the next listing may be an older one again
-        if emergency.context.clock.now_s() - tries.accepted_s < emergency.context.gap_s:
+        if context.clock.now_s() - tries.accepted_s < context.gap_s:
             return  # so short a rest may be one between two starts
         del vdn.tries[ref]
         vdn.accepted_before.discard(ref)
     elif tries.unheard >= STALLED:
         # It does not answer, and does not run any more: no more PUTs, its state decides.
         vdn.called_off.add(ref)
-        emergency.context.dispatcher.alarm.ring()
-
-
-def _give_up(vdn: Vdn, made: Pass) -> None:
-    """Give up on a campaign for which more attempts would change nothing."""
-    if not made.complete or not vdn.started:
-        return
-    if all(vdn.tries_of(ref).is_hopeless for ref in vdn.started):
-        vdn.end = End.STILL_RUNNING
+        context.dispatcher.alarm.ring()
 
 
 async def _pause_started(emergency: Emergency, vdn: Vdn, began_s: float) -> None:
@@ -243,21 +237,19 @@ async def _pause_started(emergency: Emergency, vdn: Vdn, began_s: float) -> None
     newly = [ref for ref in vdn.started if ref not in vdn.tries and ref not in vdn.open]
     if newly:
         told = ", ".join(str(ref.campaign_id) for ref in newly[:_NAMES_SHOWN])
-        emergency.context.progress.notice = f"VDN {vdn.vdn_id}: started meanwhile, paused: {told}"
-        emergency.context.events.warning(
-            "campaigns.started_meanwhile",
-            vdn_id=vdn.vdn_id,
-            number=len(newly),
-            campaign_ids=told,
+        context = emergency.context
+        context.progress.notice = f"VDN {vdn.vdn_id}: started meanwhile, paused: {told}"
+        context.events.warning(
+            "campaigns.started_meanwhile", vdn_id=vdn.vdn_id, number=len(newly), campaign_ids=told
         )
     await take_started(emergency, vdn, vdn.started.values(), began_s, began_s)
 
 
 async def _record(
-    emergency: Emergency, vdn: Vdn, made: Pass, listings: Collection[Listing], problem: str
+    context: RunContext, vdn: Vdn, made: Pass, listings: Collection[Listing], problem: str
 ) -> None:
     for seen in listings:
-        await emergency.context.journal.record_pass(
+        await context.journal.record_pass(
             SweepRecord(
                 vdn_id=vdn.vdn_id,
                 started_at_ms=made.began_ms,
@@ -270,7 +262,7 @@ async def _record(
                 problem=seen.problem,
             )
         )
-    emergency.context.events.info(
+    context.events.info(
         "pass.made",
         vdn_id=vdn.vdn_id,
         whole=len(listings) > 1,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,7 +146,5 @@ async def test_an_outcome_does_not_stand_while_the_campaign_is_sent_once_more(
     stage.server.on_sent = act
     assert await stage.until_killed(stage.pause_all(VDN)) is None
 
-    (run_dir,) = stage.run_dirs()
-    with closing(sqlite3.connect(run_dir / "journal.db")) as journal:
-        asked = "SELECT p.campaign_id, o.standing FROM outcomes o JOIN plan p ON p.seq = o.seq"
-        assert dict(journal.execute(asked)) == {1: "needs_state", 2: "stands", 3: "stands"}
+    asked = "SELECT p.campaign_id, o.standing FROM outcomes o JOIN plan p ON p.seq = o.seq"
+    assert dict(stage.on_record(asked)) == {1: "needs_state", 2: "stands", 3: "stands"}

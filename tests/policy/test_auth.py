@@ -51,7 +51,7 @@ def test_a_wrong_clock_is_corrected_once() -> None:
 
 @pytest.mark.parametrize("date", [None, NOON, "Mon, 23 Nov 2099 12:00:00 GMT"])
 def test_without_a_clock_to_follow_a_401_of_an_accepted_key_is_final(date: str | None) -> None:
-    """[S15] The right time, no time or no sense, and both forms taken before: the key it is."""
+    """[S15, Z05] The right time, none or no sense, and both forms taken before: it is the key."""
     auth_state = listed()
     auth_state.note_accepted(has_query=False)
 
