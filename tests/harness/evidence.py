@@ -105,7 +105,8 @@ def draw(seed: int) -> Draft:
     for name in chosen:
         if kind != "restore" or name not in {"starts", "restless", "forgets", "starting"}:
             draft.names.append(name)
-            draft.lies.append(LIES[name](rng, draft))
+            if (begin := LIES[name](rng, draft)) is not None:
+                draft.lies.append(begin)
     if kind == "pause-all":
         draft.hold_s = rng.choice([0.0, 0.0, 10.0, 40.0])
         draft.deadline_s = 240.0
@@ -173,26 +174,17 @@ def _out(draft: Draft, rng: random.Random, fault: Fault, kinds: Iterable[Kind]) 
     return begin
 
 
-def _rates(draft: Draft, **rates: float) -> Begin:
-    def begin(now_s: float) -> None:
-        del now_s
-        draft.plan = replace(draft.plan, rates={**draft.plan.rates, **rates})
-
-    return begin
+def _rates(draft: Draft, **rates: float) -> None:
+    draft.plan = replace(draft.plan, rates={**draft.plan.rates, **rates})
 
 
-def _lag(rng: random.Random, draft: Draft) -> Begin:
+def _lag(rng: random.Random, draft: Draft) -> None:
     draft.lag_s = rng.choice([0.5, 1.0, 3.0, 8.0, 20.0])
     every = frozenset(Read)
     draft.lag_reads = rng.choice([every, every, every, *(frozenset({one}) for one in Read)])
     draft.lag_varies = rng.random() < 0.3
     lag = Lag(draft.lag_s, varies=draft.lag_varies, reads=draft.lag_reads)
-
-    def begin(now_s: float) -> None:
-        del now_s
-        draft.plan = replace(draft.plan, lags=(lag,))
-
-    return begin
+    draft.plan = replace(draft.plan, lags=(lag,))
 
 
 def _no_effect(rng: random.Random, draft: Draft) -> Begin:
@@ -256,7 +248,7 @@ def _starting(rng: random.Random, draft: Draft) -> Begin:
     return begin
 
 
-def _foreign(rng: random.Random, draft: Draft) -> Begin:
+def _foreign(rng: random.Random, draft: Draft) -> None:
     dress = rng.choice(
         [
             Wrapping(charset="gb18030", chinese=True),
@@ -265,12 +257,7 @@ def _foreign(rng: random.Random, draft: Draft) -> Begin:
         ]
     )
     wrapping = replace(dress, share=rng.choice([1.0, 1.0, 0.3]))
-
-    def begin(now_s: float) -> None:
-        del now_s
-        draft.plan = replace(draft.plan, wrappings=(*draft.plan.wrappings, wrapping))
-
-    return begin
+    draft.plan = replace(draft.plan, wrappings=(*draft.plan.wrappings, wrapping))
 
 
 def _names(rng: random.Random, draft: Draft) -> Begin:
@@ -288,19 +275,13 @@ def _names(rng: random.Random, draft: Draft) -> Begin:
     return begin
 
 
-def _flapping(rng: random.Random, draft: Draft) -> Begin:
-    share = rng.choice([0.05, 0.2])
-
-    def begin(now_s: float) -> None:
-        del now_s
-        draft.plan = replace(draft.plan, read_rates=mixed(share))
-        draft.trouble(inf)
-
-    return begin
+def _flapping(rng: random.Random, draft: Draft) -> None:
+    draft.plan = replace(draft.plan, read_rates=mixed(rng.choice([0.05, 0.2])))
+    draft.trouble(inf)
 
 
-#: name: draws one lie and gives what begins it
-LIES: dict[str, Callable[[random.Random, Draft], Begin]] = {
+#: name: draws one lie and gives what begins it, where it has its time
+LIES: dict[str, Callable[[random.Random, Draft], Begin | None]] = {
     "lag": _lag,
     "filter": lambda rng, draft: _bend(
         draft,

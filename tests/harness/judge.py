@@ -41,7 +41,7 @@ class MismatchError(AssertionError):
     """The witnesses disagree."""
 
 
-def agree(condition: object, finding: str) -> None:
+def agree(condition: object, finding: object) -> None:
     """Say no when the witnesses disagree.
 
     Raises:

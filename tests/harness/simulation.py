@@ -20,7 +20,6 @@ import faulthandler
 import os
 import random
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -298,6 +297,7 @@ class Play(Player):
         self.stops: dict[int, tuple[float, float]] = {}
         self.stop_at: dict[int, float] = {}
         self.storage_failed = False
+        self.seen_dirs: set[Path] = set()
         self.timers: list[asyncio.TimerHandle] = []
         self.jumps: list[asyncio.TimerHandle] = []
 
@@ -332,7 +332,7 @@ class Play(Player):
             if run_dir is not None:
                 self.settled_before[len(stage.processes) + 1] = judge.standing(run_dir)
             result = await self._life(kind, run_dir, healthy=last)
-            run_dir = run_dir or self._newest(kind)
+            run_dir = run_dir or self._newest()
             if run_dir is None or not (run_dir / "journal.db").exists():
                 self.find("there is no run directory")
                 return None
@@ -351,19 +351,12 @@ class Play(Player):
             self._liveness(kind, run_dir)
         return result
 
-    def _newest(self, kind: str) -> Path | None:
-        del kind
+    def _newest(self) -> Path | None:
+        """The run directory that was not there before."""
         found = sorted(self.stage.run_dirs(), key=lambda path: path.stat().st_mtime_ns)
-        known = {path for path in found if path in self._seen}
-        fresh = [path for path in found if path not in known]
-        self._seen.update(fresh)
+        fresh = [path for path in found if path not in self.seen_dirs]
+        self.seen_dirs.update(fresh)
         return fresh[-1] if fresh else None
-
-    @property
-    def _seen(self) -> set[Path]:
-        if not hasattr(self, "_seen_paths"):
-            self._seen_paths: set[Path] = set()
-        return self._seen_paths
 
     async def _life(self, kind: str, run_dir: Path | None, *, healthy: bool) -> RunResult | None:
         stage, scenario = self.stage, self.scenario
@@ -417,18 +410,20 @@ class Play(Player):
         stage.clock.jump_ms = 0
         stage.server.handler.faults = FaultPlan(always=stubborn)
         stage.server.unreachable = []
-        disk = stage.disk
+        self._unharmed()
+
+    def _unharmed(self) -> None:
+        """Nothing that was drawn for an earlier process happens to the next one."""
+        disk = self.stage.disk
         disk.fails_from = disk.before_commit = disk.after_commit = None
-        stage.server.on_sent = None
-        stage.on_birth = None
+        self.stage.server.on_sent = None
+        self.stage.on_birth = None
 
     def _threaten(self) -> None:
         """Draw how this process may end."""
         stage, rng = self.stage, self.rng
         disk = stage.disk
-        disk.fails_from = disk.before_commit = disk.after_commit = None
-        stage.server.on_sent = None
-        stage.on_birth = None
+        self._unharmed()
         way = rng.choice(["", "stop", "stop", "kill", "kill", "disk"])
         if self.scenario.processes == 1 and way in {"kill", "disk"}:
             way = ""
@@ -592,7 +587,7 @@ class Play(Player):
                 number, lambda: self._kill("after a commit, before anybody knew")
             )
         result = await stage.until_killed(stage.restore(paused.run_dir, even_if_old=True))
-        run_dir = self._newest("restore")
+        run_dir = self._newest()
         if result is None and run_dir is not None and (run_dir / "journal.db").exists():
             self._heal()
             self.visit("restore: killed and continued")
@@ -701,21 +696,22 @@ def play_lies(seed: int) -> Verdict:
 def _play(seed: int, make: Callable[[Path], Player]) -> Verdict:
     memory = Path("/dev/shm")  # noqa: S108 - what is not durable anyway need not wait for a disk
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=place))
     signal.signal(signal.SIGALRM, lambda *_: _end(seed))
     signal.alarm(ONE_SEED_S)
+
+    async def begin(folder: Path) -> Verdict:
+        return await make(folder).play()
+
     try:
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            return runner.run(_begun(make, folder))
+        with (
+            tempfile.TemporaryDirectory(prefix="simulation-", dir=place) as name,
+            asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
+        ):
+            return runner.run(begin(Path(name)))
     except HungError as error:
         return Verdict(findings=[f"seed {seed}: {error}"])
     finally:
         signal.alarm(0)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _begun(make: Callable[[Path], Player], folder: Path) -> Verdict:
-    return await make(folder).play()
 
 
 #: what `only` may be: how a seed is played, and the states that a long run must visit
@@ -734,9 +730,8 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit(f"only={only} is not understood; there is: {' '.join(FAMILIES)}")
     families = [only] if only else list(FAMILIES)
     one = given.whole("seed", -1)
-    if one >= 0:
-        return max(_play_one(one, family) for family in families)
-    seeds, first = given.whole("seeds", LONG), given.whole("first", 0)
+    seeds = given.whole("seeds", LONG) if one < 0 else 1
+    first = given.whole("first", 0) if one < 0 else one
     return max(_play_many(family, first, seeds, given.whole("stop", 40)) for family in families)
 
 
@@ -746,56 +741,35 @@ def _play_many(family: str, first: int, seeds: int, most: int) -> int:
     began_s = time.perf_counter()
     visited: Counter[str] = Counter()
     totals: Counter[str] = Counter()
-    findings: list[str] = []
-    played = 0
+    kinds: Counter[str] = Counter()
     for seed in range(first, first + seeds):
         outcome = play_seed(seed)
-        played += 1
         visited.update(outcome.visited)
         totals.update(
-            processes=outcome.processes, requests=outcome.requests, hours=round(outcome.virtual_s)
+            seeds=1, lives=outcome.processes, requests=outcome.requests, s=round(outcome.virtual_s)
         )
-        found = outcome.findings
-        if seed % 20 == 0 and play_seed(seed).trace != outcome.trace:
-            found.append(f"seed {seed}: [27] played again, it left another trace")
-        for finding in found:
+        if (seed % 20 == 0 or seeds == 1) and play_seed(seed).trace != outcome.trace:
+            outcome.findings.append(f"seed {seed}: [27] played again, it left another trace")
+        for finding in outcome.findings:
             print(finding, file=sys.stderr, flush=True)
-        findings += found
-        if len(findings) > most:
+            kinds.update(re.findall(r"\[[^\]]+\]", finding)[:1] or ["another kind"])
+        if kinds.total() > most:
             break
-    never = [state for state in sometimes if not visited[state]]
-    shown = sometimes if family == "faults" else sorted({*sometimes, *visited})
+    never = [state for state in sometimes if not visited[state]] if seeds > 1 else []
+    shown = sometimes if family == "faults" and seeds > 1 else sorted({*sometimes, *visited})
     for state in shown:
         print(f"{visited[state]:>8}  {state}")
     if never:
         print(f"never visited: {', '.join(never)}", file=sys.stderr)
-    kinds = Counter(found[0] for one in findings if (found := re.findall(r"\[[^\]]+\]", one)))
-    for kind, number in kinds.most_common() if family == "lies" else ():
+    for kind, number in kinds.most_common():
         print(f"{number:>8}  findings of {kind}")
     print(
-        f"simulation of {family}: {played} seeds from {first}, {totals['processes']} lives,"
-        f" {totals['requests']:,} requests, {totals['hours'] / 3600:.0f} virtual hours in"
+        f"simulation of {family}: {totals['seeds']} seeds from {first}, {totals['lives']} lives,"
+        f" {totals['requests']:,} requests, {totals['s'] / 3600:.1f} virtual hours in"
         f" {time.perf_counter() - began_s:.0f} s; {len(sometimes) - len(never)} of"
-        f" {len(sometimes)} hard states visited; {len(findings)} findings"
+        f" {len(sometimes)} hard states visited; {kinds.total()} findings"
     )
-    return int(bool(findings) or (bool(never) and seeds >= LONG))
-
-
-def _play_one(seed: int, family: str) -> int:
-    play_seed, _ = FAMILIES[family]
-    outcomes = [play_seed(seed), play_seed(seed)]
-    first = outcomes[0]
-    for state, number in sorted(first.visited.items()):
-        print(f"{number:>8}  {state}")
-    for finding in first.findings:
-        print(finding, file=sys.stderr)
-    same = first.trace == outcomes[1].trace
-    print(
-        f"simulation of {family}: seed {seed}, {first.processes} lives, {first.requests} requests,"
-        f" {first.virtual_s:.1f} virtual s, trace {first.trace[:16]}"
-        f" {'twice' if same else 'AND ANOTHER'}; {len(first.findings)} findings"
-    )
-    return int(bool(first.findings) or not same)
+    return int(bool(kinds) or (bool(never) and seeds >= LONG))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from array import array
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.model import Status
@@ -52,17 +52,6 @@ _CONFIG = "[retry]\nbackoff_base_s = 0.02\nbackoff_cap_s = 0.1\n"
 _SLOWEST_PER_S = 50
 
 
-@dataclass(slots=True)
-class Seen:
-    """What the server counted, by campaign id."""
-
-    puts: array[int]
-    effects: array[int]
-    status: array[int]
-    requests: int
-    worst_1s: int
-
-
 class Server:
     """The simulator in a forked child; it tells its counts when it ends."""
 
@@ -83,22 +72,23 @@ class Server:
         with ours, ours.makefile("r") as lines:
             self.base_url = lines.readline().strip()
 
-    def stop(self) -> None:
-        """End it."""
+    def stop(self) -> Seen:
+        """End it; what it counted."""
         os.kill(self.pid, signal.SIGTERM)
         _, status = os.waitpid(self.pid, 0)
         agree(status == 0, f"the simulator ended with {status}")
+        return Seen(**json.loads(self._counts.read_text()))
 
-    def seen(self) -> Seen:
-        """What it counted; after `stop`."""
-        told = json.loads(self._counts.read_text())
-        return Seen(
-            puts=array("H", told["puts"]),
-            effects=array("B", told["effects"]),
-            status=array("B", told["status"]),
-            requests=told["requests"],
-            worst_1s=told["worst_1s"],
-        )
+
+@dataclass(slots=True)
+class Seen:
+    """What the server counted, by campaign id."""
+
+    puts: list[int]
+    effects: list[int]
+    status: list[int]
+    requests: int
+    worst_1s: int
 
 
 async def _serve(
@@ -118,18 +108,15 @@ async def _serve(
     async with simulator:
         ready.sendall(f"{simulator.base_url}\n".encode())
         await stop.wait()
-    zeros = [0] * (campaigns + 1)
-    puts, effects, status = zeros[:], zeros[:], zeros[:]
-    for ref, number in ledger.puts.items():
-        puts[ref.campaign_id] = number
-    for ref, number in ledger.effects.items():
-        effects[ref.campaign_id] = number
-    for ref in scenario.world.refs():
-        status[ref.campaign_id] = int(scenario.world.status_of(ref) or 0)
-    told = {"puts": puts, "effects": effects, "status": status}
-    counts.write_text(  # noqa: ASYNC240 - the server has stopped, nobody waits
-        json.dumps({**told, "requests": ledger.total, "worst_1s": ledger.worst_1s})
+    refs = sorted(scenario.world.refs(), key=lambda ref: ref.campaign_id)
+    seen = Seen(
+        puts=[0, *(ledger.puts.get(ref, 0) for ref in refs)],
+        effects=[0, *(ledger.effects.get(ref, 0) for ref in refs)],
+        status=[0, *(int(scenario.world.status_of(ref) or 0) for ref in refs)],
+        requests=ledger.total,
+        worst_1s=ledger.worst_1s,
     )
+    counts.write_text(json.dumps(asdict(seen)))  # noqa: ASYNC240 - nobody waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +167,7 @@ def run_command(folder: Path, base_url: str, campaigns: int) -> Ran:
     )
 
 
-def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
+def reckon(folder: Path, campaigns: int, seen: Seen) -> Counter[str]:
     """Compare ledger, journal and report campaign by campaign; gives the outcomes.
 
     Raises:
@@ -188,33 +175,31 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
     """
     run_dir = folder / "run"
     check_no_strays(run_dir)
-    disagreed: set[int] = set()
-    intents = array("H", bytes(2 * (campaigns + 1)))
     with closing(connect(run_dir / "journal.db")) as connection:
-        for seq, number in connection.execute(
-            "SELECT seq, count(*) FROM attempts WHERE state <> 'not_sent' GROUP BY seq"
-        ):
-            intents[seq] = number
-        for (seq,) in connection.execute(
-            "SELECT seq FROM attempts WHERE kind = 'codes_disagree'"
-            " GROUP BY seq HAVING count(*) > 1"
-        ):
-            disagreed.add(seq)
-        (settled,) = connection.execute(
-            "SELECT count(*) FROM outcomes WHERE standing = 'stands'"
-        ).fetchone()
-        (unanswered,) = connection.execute(
-            "SELECT count(*) FROM attempts WHERE state = 'intended'"
+        intents = dict(
+            connection.execute(
+                "SELECT seq, count(*) FROM attempts WHERE state <> 'not_sent' GROUP BY seq"
+            )
+        )
+        disagreed = dict(
+            connection.execute(
+                "SELECT seq, count(*) FROM attempts WHERE kind = 'codes_disagree'"
+                " GROUP BY seq HAVING count(*) > 1"
+            )
+        )
+        settled, unanswered = connection.execute(
+            "SELECT (SELECT count(*) FROM outcomes WHERE standing = 'stands'),"
+            " (SELECT count(*) FROM attempts WHERE state = 'intended')"
         ).fetchone()
     agree(settled == campaigns, f"{settled} of {campaigns} outcomes stand in the journal")
     agree(unanswered == 0, f"{unanswered} attempts have no answer on record")
-    outcomes: dict[str, int] = {}
+    outcomes: Counter[str] = Counter()
     with (run_dir / "results.csv").open(encoding="utf-8", newline="") as file:
         # the list is 1, 2, 3 …, so the line, the campaign and the row have the same number
         line = 0
         for line, row in enumerate(csv.DictReader(file), start=1):
-            _reckon_one(line, row, seen, intents, excused=line in disagreed)
-            outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + 1
+            _reckon_one(line, row, seen, intents.get(line, 0), excused=line in disagreed)
+            outcomes[row["outcome"]] += 1
     agree(line == campaigns, f"{line} rows for {campaigns} lines")
     summary = json.loads((run_dir / "summary.json").read_text())
     told = {name: number for name, number in summary["counts"].items() if number}
@@ -222,17 +207,12 @@ def reckon(folder: Path, campaigns: int, seen: Seen) -> dict[str, int]:
     return outcomes
 
 
-def _reckon_one(
-    line: int, row: dict[str, str], seen: Seen, intents: array[int], *, excused: bool
-) -> None:
+def _reckon_one(line: int, row: dict[str, str], seen: Seen, intents: int, *, excused: bool) -> None:
     campaign = f"campaign {line}"
     agree(row["line"] == str(line + 1), f"{campaign} stands in line {row['line']}")
     agree(row["campaign_id"] == str(line), f"{campaign} has the row of {row['campaign_id']}")
-    agree(
-        intents[line] >= seen.puts[line],
-        f"{campaign}: {seen.puts[line]} PUTs, {intents[line]} intents",
-    )
-    agree(row["attempts"] == str(intents[line]), f"{campaign}: {row['attempts']} attempts told")
+    agree(intents >= seen.puts[line], f"{campaign}: {seen.puts[line]} PUTs, {intents} intents")
+    agree(row["attempts"] == str(intents), f"{campaign}: {row['attempts']} attempts told")
     if excused and row["outcome"] == "failed":
         untouched = seen.status[line] == Status.STARTED and seen.effects[line] == 0
         agree(untouched and row["changed"] == "no", f"{campaign} is told as failed, wrongly: {row}")
@@ -261,10 +241,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         ran = run_command(folder, server.base_url, campaigns)
     finally:
-        server.stop()
+        seen = server.stop()
     try:
         agree(ran.exit_code in {0, 1}, f"exit {ran.exit_code}")
-        seen = server.seen()
         outcomes = reckon(folder, campaigns, seen)
         agree(ran.exit_code == int("failed" in outcomes), f"exit {ran.exit_code} for {outcomes}")
         agree(ran.peak_mb < MOST_MB, f"{ran.peak_mb:.0f} MB at its peak, {MOST_MB} allowed")
@@ -278,7 +257,7 @@ def main(argv: Sequence[str]) -> int:
         f"soak: {campaigns:,} campaigns in {ran.took_s:.1f} s ({campaigns / ran.took_s:,.0f}/s),"
         f" {seen.requests / campaigns:.2f} requests each ({puts / campaigns:.2f} PUTs,"
         f" {puts - campaigns:,} repeats), worst second {seen.worst_1s:,},"
-        f" peak {ran.peak_mb:.0f} MB, {ran.cpu_s:.1f} s of CPU, outcomes {outcomes}"
+        f" peak {ran.peak_mb:.0f} MB, {ran.cpu_s:.1f} s of CPU, outcomes {dict(outcomes)}"
     )
     return 0
 
