@@ -365,7 +365,7 @@ class Case:
         for sweep in report.summary.get("sweeps") or []:
             if sweep.get("complete") and sweep.get("started") == 0 and sweep.get("started_at"):
                 by_vdn[int(sweep["vdn_id"])].append(sweep)
-        for vdn_id in sorted({int(row["vdn_id"]) for row in report.rows} | set(by_vdn)):
+        for vdn_id in sorted(world.campaigns):
             clean = by_vdn[vdn_id]
             starts = sorted(moment(sweep["started_at"]) for sweep in clean)
             apart = starts[-1] - starts[0] if len(starts) > 1 else 0.0
