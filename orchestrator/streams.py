@@ -78,6 +78,14 @@ def can_start_thread() -> bool:
     return True
 
 
+def is_terminal(stream: object) -> bool:
+    """Whether a stream is a terminal; a closed one is none."""
+    try:
+        return bool(stream is not None and stream.isatty())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        return False
+
+
 def write_within(stream: TextIO, text: str, patience_s: float) -> None:
     """Write a text; give up when nothing of it is taken for `patience_s`. A terminal has its time.
 

@@ -170,7 +170,7 @@ def stop(settings: Settings, directory: RunDirectory) -> str:
 
 def init(given: Namespace) -> int:
     """`cluster init`."""
-    settings = runner.load_offline(given)
+    settings = runner.load(given, sends=False)
     url = database(settings)
     from orchestrator.cluster.following import make_cluster  # noqa: PLC0415 - psycopg
     from orchestrator.store.database import SCHEMA_VERSION  # noqa: PLC0415 - psycopg
@@ -185,7 +185,7 @@ def init(given: Namespace) -> int:
 
 def worker(given: Namespace) -> int:
     """`worker`: until a signal."""
-    settings = runner.load(given, consequence="Nothing was sent.")
+    settings = runner.load(given)
     url = database(settings)
     load_aiohttp()
     from orchestrator.cluster.worker import Worker, leave_in_time  # noqa: PLC0415 - psycopg

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.check import Step
 
-_NOTHING_SENT = "Nothing was sent."
 #: the step of `check --notify`
 _NOTIFY = "notify"
 
@@ -40,7 +39,7 @@ def check(given: Namespace) -> int:
 
     steps = asyncio.run(
         start(
-            lambda: runner.load(given, emergency=True, consequence=_NOTHING_SENT),
+            lambda: runner.load(given, emergency=True),
             vdn=given.vdn,
             clock=SystemClock(),
             tell=tell,
@@ -85,11 +84,12 @@ def _try_notices(given: Namespace, tell: Callable[[Step], None]) -> list[Step]:
 
 def status(given: Namespace) -> int:
     """`status --vdn N`: what runs there, and whether it is quiet."""
-    settings = runner.load(given, consequence=_NOTHING_SENT)
+    settings = runner.load(given)
     vdns = tuple(dict.fromkeys(given.vdn or settings.server.vdns))
     if not vdns:
         raise UsageError(
-            f"status: no VDN is named, by --vdn or by the setting server.vdns. {_NOTHING_SENT}",
+            f"status: no VDN is named, by --vdn or by the setting server.vdns."
+            f" {runner.NOTHING_SENT}",
             advice="`orchestrator status --vdn N`",
         )
     load_aiohttp()
@@ -128,7 +128,7 @@ def status(given: Namespace) -> int:
 
 def console(given: Namespace) -> int:
     """`console`: until it is ended."""
-    settings = runner.load(given, consequence=_NOTHING_SENT, asks=False)
+    settings = runner.load(given, asks=False)
     load_aiohttp()
     from orchestrator.console.app import serve  # noqa: PLC0415
     from orchestrator.console.site import Site  # noqa: PLC0415
@@ -153,7 +153,7 @@ def config_show(given: Namespace) -> int:
     """`config show`: the secret is masked."""
     from orchestrator.settings.load import config_show as rows_of  # noqa: PLC0415
 
-    rows = rows_of(runner.load_offline(given))
+    rows = rows_of(runner.load(given, sends=False))
     if given.json:
         document = {key: {"value": value, "origin": origin} for key, value, origin in rows}
         output.give(json.dumps(document))

@@ -7,31 +7,32 @@ code.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import output
 from orchestrator.clock import SystemClock
 from orchestrator.reports.rows import iso_time
+from orchestrator.settings.notices import Notices, read_notices
 from orchestrator.settings.schema import SPECS
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchestrator.engine.results import Announcement, RunResult
     from orchestrator.errors import OrchestratorError
-    from orchestrator.metrics import Ending
     from orchestrator.notify import Message, Told
-    from orchestrator.settings.notices import Notices
+    from orchestrator.settings.load import Settings
 
 _RUNS = frozenset({"pause", "pause-all", "continue", "restore"})
 #: the words of notify.on for a run that goes on → what is told then
 _WHAT = {"start": "has begun", "quiet": "is quiet"}
+_KINDS = {"start": "run.started", "quiet": "run.quiet"}
 _VARIABLE = SPECS["metrics.textfile"].variable
 
 
@@ -56,43 +57,31 @@ def run(
 
 
 def _write_metrics(name: str, given: Namespace, code: int) -> None:
-    known = vars(given)
+    settings: Settings | None = vars(given).get("settings")
     # settings that were refused leave the variable
-    textfile = known.get("textfile") or os.environ.get(_VARIABLE)
+    textfile = (settings and settings.metrics.textfile) or os.environ.get(_VARIABLE)
     if not textfile:
         return
     from orchestrator import metrics  # noqa: PLC0415 - few want it
 
+    ending = metrics.Ending(name, code, SystemClock().wall_ms() / 1000)
+    result: RunResult | None = vars(given).get("result")
+    if result is not None and not result.repeated:
+        facts = result.facts
+        ended_ms = facts.ended_at_ms or facts.started_at_ms
+        ending = ending._replace(
+            duration_s=max(0, ended_ms - facts.started_at_ms) / 1000,
+            counts=result.counts,
+            quiet_s={
+                proof.vdn_id: proof.quiet_since_ms / 1000
+                for proof in facts.proofs
+                if proof.quiet_since_ms is not None
+            },
+        )
     try:
-        metrics.write(Path(textfile), _ending(name, code, known.get("result")))
+        metrics.write(Path(textfile), ending)
     except OSError as error:
         output.warn(f"the metrics in {textfile} could not be written: {error.strerror or error}")
-
-
-def _ending(name: str, code: int, result: RunResult | None) -> Ending:
-    from orchestrator.metrics import Ending  # noqa: PLC0415 - as above
-
-    ended_s = SystemClock().wall_ms() / 1000
-    if result is None or result.repeated:
-        return Ending(name, code, ended_s)
-    facts = result.facts
-    ended_ms = facts.ended_at_ms or facts.started_at_ms
-    quiet = {
-        proof.vdn_id: proof.quiet_since_ms / 1000
-        for proof in facts.proofs
-        if proof.quiet_since_ms is not None
-    }
-    duration_s = max(0, ended_ms - facts.started_at_ms) / 1000
-    return Ending(name, code, ended_s, duration_s, result.counts, quiet)
-
-
-class _Telling(NamedTuple):
-    """People are being told of a run that goes on."""
-
-    what: str
-    thread: threading.Thread
-    #: grows when it is over
-    told: list[Told]
 
 
 def announcer(given: Namespace) -> Callable[[Announcement], None] | None:
@@ -100,10 +89,14 @@ def announcer(given: Namespace) -> Callable[[Announcement], None] | None:
 
     Telling takes a thread, and no part of the run waits for it.
     """
-    notices: Notices | None = vars(given).get("notices")
-    if notices is None or not notices.is_wanted or not _WHAT.keys() & set(notices.settings.on):
+    if "settings" not in vars(given):
+        return None  # the demo
+    notices = _notices(given)
+    if not notices.is_wanted or not _WHAT.keys() & set(notices.settings.on):
         return None
-    tellings: list[_Telling] = vars(given).setdefault("tellings", [])
+    #: what is told, its thread, and what became of it, which grows when that is over
+    tellings: list[tuple[str, threading.Thread, list[Told]]] = []
+    vars(given)["tellings"] = tellings
 
     def announce(one: Announcement) -> None:
         if one.word not in notices.settings.on:
@@ -113,60 +106,42 @@ def announcer(given: Namespace) -> Callable[[Announcement], None] | None:
         def work() -> None:
             from orchestrator.notify import Told, tell  # noqa: PLC0415 - in its thread
 
+            title = f"orchestrator {one.summary['action']}: {_WHAT[one.word]} (run {one.run_id})"
+            message = _message(_KINDS[one.word], title, one.line, one.summary, at_ms=one.at_ms)
             try:
-                told.extend(tell(notices, _announced(one)))
+                told.extend(tell(notices, message._replace(run_id=one.run_id)))
             except Exception as error:  # noqa: BLE001 - the run goes on without it
                 told.append(Told("somebody", type(error).__name__))
 
         thread = threading.Thread(target=work, name="notify", daemon=True)
-        tellings.append(_Telling(_WHAT[one.word], thread, told))
-        with contextlib.suppress(RuntimeError):  # no thread can be started: said at the end
+        tellings.append((_WHAT[one.word], thread, told))
+        with suppress(RuntimeError):  # no thread can be started: said at the end
             thread.start()
 
     return announce
 
 
-def _announced(one: Announcement) -> Message:
-    from orchestrator.notify import Message  # noqa: PLC0415 - in its thread
-
-    kind = {"start": "run.started", "quiet": "run.quiet"}[one.word]
-    title = f"orchestrator {one.summary['action']}: {_WHAT[one.word]} (run {one.run_id})"
-    return Message(
-        kind,
-        title,
-        output.masked(one.line),
-        is_bad=False,
-        at=iso_time(one.at_ms),
-        summary=one.summary,
-        run_id=one.run_id,
-    )
-
-
 def _notify(name: str, given: Namespace, code: int, refusal: str) -> None:
     try:
         notices = _notices(given)
-        on = notices.settings.on
-        if notices.is_wanted and ("end" in on or ("bad" in on and code)):
-            from orchestrator.notify import tell  # noqa: PLC0415 - as above
+        if not notices.is_wanted:
+            return
+        from orchestrator.notify import LIMIT_S, Told, tell  # noqa: PLC0415 - few want it
 
-            message = _message(name, code, vars(given).get("result"), refusal)
+        on = notices.settings.on
+        if "end" in on or ("bad" in on and code):
+            message = _last_words(name, code, vars(given).get("result"), refusal)
             _warn("how it ended", tell(notices, message))
-        for one in vars(given).get("tellings", ()):
-            _warn(f"that it {one.what}", _awaited(one))
+        for what, thread, told in vars(given).get("tellings", ()):
+            if thread.ident is None:
+                told.append(Told("somebody", "no thread can be started"))
+            else:  # it began before the end, so its time is over before long
+                thread.join(LIMIT_S)
+            _warn(f"that it {what}", told or [Told("somebody", f"no answer in {LIMIT_S:g} s")])
     except KeyboardInterrupt:
         output.warn("interrupted before everybody was told how it ended")
     except Exception as error:  # noqa: BLE001 - the run is over, its exit code stands
         output.warn(f"nobody was told how it ended: {type(error).__name__}")
-
-
-def _awaited(one: _Telling) -> list[Told]:
-    """What became of a message; it began before the end, so its 10 s are over before long."""
-    from orchestrator.notify import LIMIT_S, Told  # noqa: PLC0415 - as above
-
-    if one.thread.ident is None:
-        return [Told("somebody", "no thread can be started")]
-    one.thread.join(LIMIT_S)
-    return one.told or [Told("somebody", f"no answer in {LIMIT_S:g} s")]
 
 
 def _warn(what: str, told: list[Told]) -> None:
@@ -177,49 +152,41 @@ def _warn(what: str, told: list[Told]) -> None:
 
 def try_notices(given: Namespace) -> list[Told]:
     """Send a test message to everybody who is told; empty when there is nobody."""
-    from orchestrator.notify import Message, tell  # noqa: PLC0415 - as above
+    from orchestrator.notify import tell  # noqa: PLC0415 - as above
 
     line = "This is a test of `orchestrator check --notify`; nothing has happened."
-    message = Message("test", "orchestrator: test", line, is_bad=False, at=_now(), summary={})
-    return tell(_notices(given), message)
+    return tell(_notices(given), _message("test", "orchestrator: test", line, {}))
 
 
 def _notices(given: Namespace) -> Notices:
-    loaded: Notices | None = vars(given).get("notices")
-    if loaded is not None:
-        return loaded
-    from orchestrator.settings.notices import read_notices  # noqa: PLC0415 - at the end
-
+    """Whom to tell; settings that were refused say that too."""
+    settings: Settings | None = vars(given).get("settings")
+    if settings is not None:
+        return Notices(settings.notify, settings.server.ca_file)
     return read_notices(os.environ, given.config, vars(given).get("server.ca_file"))
 
 
-def _message(name: str, code: int, result: RunResult | None, refusal: str) -> Message:
-    from orchestrator.notify import Message  # noqa: PLC0415 - as above
+def _last_words(name: str, code: int, result: RunResult | None, refusal: str) -> Message:
     from orchestrator.reports.files import RESULTS, sha256_of  # noqa: PLC0415 - as above
 
     title = f"orchestrator {name}: exit code {code}"
     if result is None:
         line = for_terminal(output.masked(refusal), limit=1000)
-        return Message(
-            "run.refused",
-            title,
-            line,
-            is_bad=code != 0,
-            at=_now(),
-            summary={"action": name, "exit_code": code},
-        )
+        summary = {"action": name, "exit_code": code}
+        return _message("run.refused", title, line, summary)._replace(is_bad=code != 0)
     has_rows = result.run_dir is not None and result.is_reported
-    return Message(
-        "run.ended",
-        f"{title} (run {result.run_id})",
-        output.masked(result.line),
+    title = f"{title} (run {result.run_id})"
+    return _message("run.ended", title, result.line, result.summary)._replace(
         is_bad=code != 0,
-        at=_now(),
-        summary=result.summary,
         run_id=result.run_id,
         results_sha256=sha256_of(result.run_dir / RESULTS) if has_rows and result.run_dir else "",
     )
 
 
-def _now() -> str:
-    return iso_time(SystemClock().wall_ms())
+def _message(
+    kind: str, title: str, line: str, summary: Mapping[str, Any], *, at_ms: int | None = None
+) -> Message:
+    from orchestrator.notify import Message  # noqa: PLC0415 - as above
+
+    at = iso_time(SystemClock().wall_ms() if at_ms is None else at_ms)
+    return Message(kind, title, output.masked(line), is_bad=False, at=at, summary=summary)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from orchestrator.cli import output
 from orchestrator.cli.commands import check
-from orchestrator.cli.live import is_terminal
 from orchestrator.cli.questions import Questions, explain
 from orchestrator.errors import (
     NotBegunError,
@@ -36,6 +35,7 @@ from orchestrator.settings.load import usual_state_dir
 from orchestrator.settings.schema import SECRET_KEY_FILE, SPECS
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.writing import changes, toml_text, write_whole
+from orchestrator.streams import is_terminal
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:

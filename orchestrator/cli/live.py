@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli import output
 from orchestrator.cli.progress_line import Pulse, progress_line
 from orchestrator.reports.rows import iso_time
+from orchestrator.streams import is_terminal
 
 if TYPE_CHECKING:
     from orchestrator.clock import Clock
@@ -116,14 +117,6 @@ def _columns() -> int:
         return os.get_terminal_size(2).columns or 80
     except OSError:
         return 80
-
-
-def is_terminal(stream: object) -> bool:
-    """Whether a stream is a terminal; a closed one is none."""
-    try:
-        return bool(stream is not None and stream.isatty())  # type: ignore[attr-defined]
-    except (AttributeError, ValueError):
-        return False
 
 
 async def show(progress: Progress, screen: Screen, clock: Clock) -> None:

@@ -14,11 +14,12 @@ import threading
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
 from orchestrator.errors import BugError, OrchestratorError, StorageError, UsageError
-from orchestrator.streams import raise_descriptor_limit
+from orchestrator.streams import is_terminal, raise_descriptor_limit
 from orchestrator.version import VERSION
 
 if TYPE_CHECKING:
@@ -91,40 +92,33 @@ def _run(tokens: list[str]) -> int:
         return 0
     name, rest = parser.find_command(tokens)
     reader = parser.Parser(name)
-    before_end = rest[: rest.index("--")] if "--" in rest else rest
+    before_end = list(takewhile("--".__ne__, rest))
+    refusal = None
     try:
         given = None if set(parser.HELP_FLAGS) & set(before_end) else reader.read(rest)
     except UsageError as error:
-        from orchestrator.cli.live import is_terminal  # noqa: PLC0415 - for a refused line
-
         if is_terminal(sys.stderr) or "--dry-run" in before_end:
             raise
-        return _refused(name, error, whole)
+        # nobody may see what is printed: others are told
+        from argparse import Namespace  # noqa: PLC0415 - as above
+
+        refusal, flags = error, dict(_calling(whole, is_called=False).given)
+        given = Namespace(
+            **{"config": flags.get("--config"), _CA_FILE: flags.get("--ca-file"), "help": False}
+        )
     if given is None or given.help:  # the latter as in -vh
         output.give_help(reader.format_help().rstrip("\n"))
         return 0
     from orchestrator.cli import endings  # noqa: PLC0415 - a refused line does not wait
 
     def command(given: Namespace) -> int:
+        if refusal is not None:
+            raise refusal
         home, _, function = _HOMES[name].partition(".")
         code: int = getattr(import_module(f"orchestrator.cli.{home}"), function)(given)
         return code
 
     return endings.run(name, command, given, lambda error: _complain(error, whole))
-
-
-def _refused(name: str, error: UsageError, whole: list[str]) -> int:
-    """Tell others of a line that cannot be read, where nobody may see what is printed."""
-    from argparse import Namespace  # noqa: PLC0415 - as above
-
-    from orchestrator.cli import endings  # noqa: PLC0415 - as above
-
-    def refuse(_given: Namespace) -> int:
-        raise error
-
-    flags = dict(_calling(whole, is_called=False).given)
-    given = Namespace(**{"config": flags.get("--config"), _CA_FILE: flags.get("--ca-file")})
-    return endings.run(name, refuse, given, lambda last: _complain(last, whole))
 
 
 def _complain(error: Exception, tokens: list[str]) -> OrchestratorError:

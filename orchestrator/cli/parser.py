@@ -7,6 +7,7 @@ neither prints nor exits here: what it refuses is said by usage.py.
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HELP_FLAGS = ("-h", "--help")
+#: what argparse says of a line → our words
+_OURS = {
+    "the following arguments are required: (.*)": r"\1 is missing",
+    "argument (.*): expected one argument": r"\1 needs a value",
+    "argument (.*): ignored explicit argument .*": r"\1 takes no value",
+}
 EMERGENCY = "In an emergency: orchestrator pause-all --vdn N"
 
 
@@ -47,20 +54,19 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: it cannot be acted on.
         """
-        takes_value = {
-            flag: action.nargs != 0 for action in self._actions for flag in action.option_strings
-        }
         try:
             given, extra = self.parse_known_args(tokens)
             if extra:
-                self.error(usage.too_many(extra[0], tokens, takes_value))
+                self.error(usage.too_many(extra[0], self._option_string_actions))
         except UsageError as error:
-            raise usage.wrong_line(error, self.name, tokens, takes_value) from error
+            known = self._option_string_actions
+            raise usage.wrong_line(error, self.name, tokens, known) from error
         return given
 
     def error(self, message: str) -> NoReturn:
-        missing = message.removeprefix("the following arguments are required: ")
-        raise UsageError(message if missing == message else f"{missing} is missing")
+        for pattern, words in _OURS.items():
+            message = re.sub(pattern, words, message)
+        raise UsageError(message)
 
     def format_help(self) -> str:
         return f"{EMERGENCY}\n\n{super().format_help()}"
@@ -133,52 +139,43 @@ def whole_parser() -> argparse.ArgumentParser:
     for first, words in {"config": "settings", "cluster": "runs on many machines"}.items():
         parser = places[""].add_parser(first, help=words, add_help=False)
         places[first] = parser.add_subparsers()
+    import shtab  # noqa: PLC0415 - for `completion` alone
+
+    kinds = {"FILE": shtab.FILE, "LIST": shtab.FILE, "DIR": shtab.DIR, "RUN": shtab.DIR}
     for name, command in COMMANDS.items():
         group, _, last = name.rpartition(" ")
         one = places[group].add_parser(last, help=command.does, add_help=False)
-        _fill(one, name, for_completion=True)
+        for action in _fill(one, name):
+            if action.metavar in kinds:
+                action.complete = kinds[action.metavar]  # type: ignore[attr-defined] # for shtab
     return whole
 
 
-def _fill(parser: argparse.ArgumentParser, name: str, *, for_completion: bool = False) -> None:
+def _fill(parser: argparse.ArgumentParser, name: str) -> list[argparse.Action]:
     arguments = parser.add_argument_group("arguments")
     own = parser.add_argument_group("flags")
     shared = parser.add_argument_group("flags of every command")
-    for flag in COMMANDS[name].flags:
-        _add(arguments if flag.is_argument else own, flag, for_completion=for_completion)
-    for flag in SHARED:
-        _add(shared, flag, for_completion=for_completion)
+    flags = COMMANDS[name].flags
+    return [_add(arguments if flag.is_argument else own, flag) for flag in flags] + [
+        _add(shared, flag) for flag in SHARED
+    ]
 
 
-def _add(group: argparse._ArgumentGroup, flag: Flag, *, for_completion: bool) -> None:
+def _add(group: argparse._ArgumentGroup, flag: Flag) -> argparse.Action:
     how: dict[str, Any] = {"help": flag.help.replace("%", "%%")}
     if flag.dest:
         how["dest"] = flag.dest
     if not flag.value:
         names = HELP_FLAGS if flag.name == "--help" else (flag.name,)
-        group.add_argument(*names, action=flag.action or "store_true", **how)
-        return
+        return group.add_argument(*names, action=flag.action or "store_true", **how)
     choices = tuple(flag.value.split("|")) if "|" in flag.value else ()
     how["metavar"] = flag.called if flag.is_argument else flag.value
     how["action"] = flag.action or _Once
-    if for_completion:
-        how["choices"] = choices or None
-    elif choices:
+    how["type"] = partial(flag.read, flag.called)
+    if choices:
+        how["choices"] = choices
         how["type"] = partial(values.one_of, flag.called, known=choices)
-    else:
-        how["type"] = partial(flag.read, flag.called)
-    action = group.add_argument(flag.name, **how)
-    if for_completion:
-        _complete(action, flag.value)
-
-
-def _complete(action: argparse.Action, value: str) -> None:
-    """Let the shell complete the names of files and directories."""
-    import shtab  # noqa: PLC0415 - for `completion` alone
-
-    kinds = {"FILE": shtab.FILE, "LIST": shtab.FILE, "DIR": shtab.DIR, "RUN": shtab.DIR}
-    if value in kinds:
-        action.complete = kinds[value]  # type: ignore[attr-defined] # where shtab looks
+    return group.add_argument(flag.name, **how)
 
 
 def _ends(examples: Sequence[str], codes: Mapping[str, str]) -> str:

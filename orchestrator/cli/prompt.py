@@ -13,8 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli import output
-from orchestrator.cli.live import is_terminal
 from orchestrator.errors import RefusedError
+from orchestrator.streams import is_terminal
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:

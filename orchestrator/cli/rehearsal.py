@@ -6,14 +6,10 @@ the state of the simulator.
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import tempfile
-import threading
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import output
@@ -26,13 +22,13 @@ from orchestrator.model import CampaignRef, Status
 from orchestrator.settings.checks import shown
 from orchestrator.settings.load import load_settings
 from orchestrator.simulator import scenarios
-from orchestrator.simulator.server import serve, serve_until_stopped
+from orchestrator.simulator.server import Simulator, serve_until_stopped
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
 
     from orchestrator.engine.results import RunResult
+    from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.simulator.scenarios import Scenario
     from orchestrator.simulator.server import Ready
@@ -40,7 +36,6 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 28_080
 _DEMO_SEED = 7
 _DEMO_RATE_PER_S = "50"
-_START_TIMEOUT_S = 10.0
 _STOPPED = frozenset({Status.SUSPENDED, Status.COMPLETED, Status.NOT_STARTED})
 
 
@@ -107,64 +102,60 @@ def demo(given: Namespace) -> int:
     scenario = scenarios.batch(seed=_DEMO_SEED)
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
     manifest = folder / "campaigns.csv"
-    with manifest.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("vdn_id", "campaign_id"))
-        writer.writerows((ref.vdn_id, ref.campaign_id) for ref in scenario.sample)
+    lines = (f"{ref.vdn_id},{ref.campaign_id}\n" for ref in scenario.sample)
+    manifest.write_text("vdn_id,campaign_id\n" + "".join(lines), encoding="utf-8")
     output.say(f"a simulated server, and a list of {len(scenario.sample)} campaigns: {manifest}")
-    with _served(scenario) as ready:
-        settings = _demo_settings(ready, folder)
-        command = f"orchestrator pause {manifest} --base-url {ready.base_url}"
-        line = f"what runs now: `{command} --rate {_DEMO_RATE_PER_S}`"
-        output.say(output.with_commands(line))
-        Stage(given).perform(
-            lambda environment: pause(manifest, settings, PauseOptions(), environment)
-        )
-    agrees, lines = _compare(given.result, scenario)
-    for line in ("", *lines):
-        output.give(line)
+
+    async def start(environment: Environment) -> RunResult:
+        simulator = Simulator(scenario.world, faults=scenario.faults, signature=scenario.signature)
+        async with simulator:
+            url = simulator.base_url
+            line = f"`orchestrator pause {manifest} --base-url {url} --rate {_DEMO_RATE_PER_S}`"
+            output.say(output.with_commands(f"what runs now: {line}"))
+            settings = _demo_settings(url, scenario, folder)
+            return await pause(manifest, settings, PauseOptions(), environment)
+
+    Stage(given).perform(start)
+    agrees, lines_to_read = _compare(given.result, scenario)
+    for one in ("", *lines_to_read):
+        output.give(one)
     return 0 if agrees else 1
 
 
 def _compare(result: RunResult, scenario: Scenario) -> tuple[bool, list[str]]:
     """Whether the rows add up and the simulator says the same; and that in words."""
-    rows = _rows(result)
-    adds_up = len(rows) == sum(result.counts.values()) == len(scenario.sample)
-    wrong = [ref for ref, stopped in rows if stopped != (scenario.world.status_of(ref) in _STOPPED)]
-    running = scenario.world.counts()[Status.STARTED]
+    assert result.run_dir is not None
+    with (result.run_dir / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+        stopped = {
+            CampaignRef(int(row["vdn_id"]), int(row["campaign_id"])): row["stopped"] == "yes"
+            for row in csv.DictReader(file)
+        }
+    adds_up = len(stopped) == sum(result.counts.values()) == len(scenario.sample)
+    world = scenario.world
+    wrong = [ref for ref, said in stopped.items() if said != (world.status_of(ref) in _STOPPED)]
     sums = "the rows add up." if adds_up else "THE ROWS DO NOT ADD UP."
     judged = "it agrees with every row."
     if wrong:
         judged = f"IT DISAGREES with {len(wrong)} rows, first campaign {wrong[0].campaign_id}."
     return adds_up and not wrong, [
-        f"{len(scenario.sample)} lines, {len(rows)} rows: {sums}",
-        f"The simulator has {running} campaigns running; {judged}",
+        f"{len(scenario.sample)} lines, {len(stopped)} rows: {sums}",
+        f"The simulator has {world.counts()[Status.STARTED]} campaigns running; {judged}",
         f"`pause` itself would exit {result.exit_code}: two of these campaigns do not exist.",
         f"Look at {result.run_dir}/results.csv, failed.csv, summary.json.",
     ]
 
 
-def _rows(result: RunResult) -> list[tuple[CampaignRef, bool]]:
-    """Each row of results.csv: its campaign, and whether it is said to be stopped."""
-    assert result.run_dir is not None
-    with (result.run_dir / "results.csv").open(encoding="utf-8-sig", newline="") as file:
-        return [
-            (CampaignRef(int(row["vdn_id"]), int(row["campaign_id"])), row["stopped"] == "yes")
-            for row in csv.DictReader(file)
-        ]
-
-
-def _demo_settings(ready: Ready, folder: Path) -> Settings:
+def _demo_settings(base_url: str, scenario: Scenario, folder: Path) -> Settings:
     """Settings of the demo alone; environment and files are not read."""
     return load_settings(
         flags={
-            "server.base_url": ready.base_url,
-            "credentials.access_key": ready.access_key,
+            "server.base_url": base_url,
+            "credentials.access_key": scenario.access_key,
             "pace.rate_per_s": _DEMO_RATE_PER_S,
         },
         environ={
             "HOME": str(folder),
-            "ORCHESTRATOR_SECRET_KEY": ready.secret_key,
+            "ORCHESTRATOR_SECRET_KEY": scenario.secret_key,
             "ORCHESTRATOR_STATE_DIR": str(folder),
         },
         config=None,
@@ -174,25 +165,3 @@ def _demo_settings(ready: Ready, folder: Path) -> Settings:
         warn=output.warn,
         system_file=folder / "none.toml",
     )
-
-
-@contextmanager
-def _served(scenario: Scenario) -> Iterator[Ready]:
-    """Serve a scenario from a thread with a loop of its own."""
-    ready: SimpleQueue[Ready] = SimpleQueue()
-    loop = asyncio.new_event_loop()
-    serving = loop.create_task(serve(scenario, on_ready=ready.put))
-
-    def run() -> None:
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(serving)
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-    thread = threading.Thread(target=run, name="simulator", daemon=True)
-    thread.start()
-    try:
-        yield ready.get(timeout=_START_TIMEOUT_S)
-    finally:
-        loop.call_soon_threadsafe(serving.cancel)
-        thread.join(_START_TIMEOUT_S)

@@ -14,10 +14,11 @@ import selectors
 import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, TypeVarTuple, Unpack, cast
 
 from orchestrator.cli import output
-from orchestrator.cli.live import Screen, is_terminal, show
+from orchestrator.cli.live import Screen, show
 from orchestrator.cli.live_file import keep_live_file
 from orchestrator.cli.values import refuse
 from orchestrator.clock import SystemClock
@@ -27,17 +28,15 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.log import Events, Level, log_trouble, open_log
 from orchestrator.reports.rows import iso_time
 from orchestrator.settings import secret_file
-from orchestrator.settings.load import STILL_DIALLING, load_settings
-from orchestrator.settings.notices import Notices
+from orchestrator.settings.load import load_settings
 from orchestrator.settings.schema import SECRET_KEY, SECRET_KEY_FILE, SPECS
-from orchestrator.streams import ReadyStream, can_start_thread, spare_descriptors
+from orchestrator.streams import ReadyStream, can_start_thread, is_terminal, spare_descriptors
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Executor
-    from pathlib import Path
 
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+BASE_URL = "server.base_url"
+NOTHING_SENT = "Nothing was sent."
 #: seconds that the last words of a process may take that was told twice to leave
 _LAST_WORDS_S = 0.5
 #: seconds by which the page may delay the end of an emergency
@@ -110,17 +111,16 @@ class Stage:
         heed_signals(
             self.stopping, hangup_ends=hangup_ends, taken=self._acknowledge, leave=self._leave
         )
-        tellers = [asyncio.create_task(keep_live_file(self.progress, clock))]
+        tellers = [keep_live_file(self.progress, clock)]
         if not self.given.quiet:
-            tellers.append(asyncio.create_task(show(self.progress, self.screen, clock)))
+            tellers.append(show(self.progress, self.screen, clock))
+        telling = asyncio.gather(*tellers)
         try:
             return await start(environment)
         finally:
-            for one in tellers:
-                one.cancel()
-            for one in tellers:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await one
+            telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await telling
             if log is not None:
                 with contextlib.suppress(OSError):
                     log.close()
@@ -191,42 +191,39 @@ def _runner() -> asyncio.Runner:
 def load(  # noqa: PLR0913 - what a command needs of its settings
     given: Namespace,
     *,
+    sends: bool = True,
     emergency: bool = False,
-    need_server: bool = True,
-    need_credentials: bool = True,
-    consequence: str = STILL_DIALLING,
+    consequence: str = NOTHING_SENT,
     reads: Path | None = None,
     run: RunDirectory | None = None,
     asks: bool = True,
+    warns: bool = True,
 ) -> Settings:
-    """Load the settings of a command from its flags, the environment, the file, and its run."""
+    """Load the settings of a command from its flags, the environment, the file, and its run.
+
+    What only reads (not `sends`) needs neither server nor credentials.
+    """
     _check_log_file(given, reads)
     remembered = None
     if run is not None:
         from orchestrator.engine.saved import remembered as told  # noqa: PLC0415 - another process
 
         remembered = told(run)
-    settings = _loaded(
-        given,
+    settings = load_settings(
+        flags={key: value for key, value in vars(given).items() if key in SPECS},
+        environ=os.environ,
+        config=given.config,
         emergency=emergency,
-        need_server=need_server,
-        need_credentials=need_credentials,
-        ask_secret=secret_file.terminal_prompt() if need_credentials and asks else None,
-        warn=(lambda _text: None) if given.quiet else output.warn,
+        need_server=sends,
+        need_credentials=sends,
+        ask_secret=secret_file.terminal_prompt() if sends and asks else None,
+        warn=output.warn if warns and not given.quiet else (lambda _text: None),
         consequence=consequence,
         remembered=remembered,
     )
     output.never_show(settings.credentials.secret_key)
-    vars(given)["textfile"] = settings.metrics.textfile
-    vars(given)["notices"] = Notices(settings.notify, settings.server.ca_file)
-    vars(given)["keys"] = _where_keys_are(settings)  # for the advice at the end
-    vars(given)["url_from"] = "" if run else settings.origins["server.base_url"]
+    vars(given)["settings"] = settings  # for what is advised and told at the end
     return settings
-
-
-def _loaded(given: Namespace, **how: Any) -> Settings:
-    flags = {key: value for key, value in vars(given).items() if key in SPECS}
-    return load_settings(flags=flags, environ=os.environ, config=given.config, **how)
 
 
 def _where_keys_are(settings: Settings) -> str:
@@ -237,24 +234,6 @@ def _where_keys_are(settings: Settings) -> str:
     if file is not None and secret == settings.origins[SECRET_KEY_FILE]:
         held = f"in the file {secret_file.shown_path(file)} ({secret})"
     return f"the access key is from {access}, the secret key is {held}"
-
-
-def load_offline(given: Namespace) -> Settings:
-    """Load the settings of a command that sends nothing."""
-    return load(given, need_server=False, need_credentials=False, consequence="Nothing was sent.")
-
-
-def settings_so_far(given: Namespace) -> Settings:
-    """What is known before the run is found; what is odd about it is said when it is loaded."""
-    return _loaded(
-        given,
-        emergency=False,
-        need_server=False,
-        need_credentials=False,
-        ask_secret=None,
-        warn=lambda _text: None,
-        consequence="Nothing was sent.",
-    )
 
 
 def _check_log_file(given: Namespace, reads: Path | None) -> None:
@@ -345,11 +324,10 @@ def show_result(result: RunResult, given: Namespace) -> None:
 
     from orchestrator.reports.next_steps import next_step  # noqa: PLC0415 - at the end
 
-    failed_path = (
-        shlex.quote(str(result.run_dir / "failed.csv")) if result.run_dir else "failed.csv"
-    )
+    known = vars(given)
+    settings: Settings | None = known.get("settings")
     if not given.quiet:
-        if result.repeated and "html" not in vars(given):  # `report` shows what was, of course
+        if result.repeated and "html" not in known:  # `report` shows what was, of course
             saved = "already finished; showing the saved result, nothing was sent"
             output.say(f"run {result.run_id}: {saved}")
         if result.run_dir is not None and result.is_reported:
@@ -359,15 +337,16 @@ def show_result(result: RunResult, given: Namespace) -> None:
     following = next_step(
         result.facts,
         result.tally,
-        failed_path=failed_path,
-        is_limited=vars(given).get("limit") is not None,
-        keys=vars(given).get("keys", ""),
-        url_from=vars(given).get("url_from", ""),
+        failed_path=shlex.quote(str((result.run_dir or Path()) / "failed.csv")),
+        is_limited=known.get("limit") is not None,
+        keys="" if settings is None else _where_keys_are(settings),
+        # the run's own, where one is gone on with or undone
+        url_from="" if settings is None or "run" in known else settings.origins[BASE_URL],
     )
     if result.trouble:
         output.say(f"error: {for_terminal(result.trouble, limit=1000)}")
         output.hint(following.removeprefix("Next: "))
-    if vars(given).get("json"):
+    if known.get("json"):
         run_dir = None if result.run_dir is None else str(result.run_dir)
         where = {"run_dir": run_dir, "replayed": result.repeated}
         output.give(json.dumps({**result.summary, **where}, allow_nan=False))

@@ -87,7 +87,7 @@ def _show(given: Namespace) -> int:
     if given.older_than is not None or given.yes:
         flag = "--yes" if given.yes else "--older-than"
         raise refuse(flag, "it belongs to --prune", advice="add --prune")
-    settings = runner.load_offline(given)
+    settings = runner.load(given, sends=False)
     bring_here(settings, "")
     found = list_runs(
         settings.state_dir,
@@ -174,7 +174,7 @@ def _prune(given: Namespace) -> int:
     for flag, is_given in (("--vdn", given.vdn), ("--limit", given.limit), ("--all", given.all)):
         if is_given:
             raise refuse(flag, "it does not belong to --prune", advice=f"leave out {flag}")
-    settings = runner.load_offline(given)
+    settings = runner.load(given, sends=False)
     done = prune(
         settings.state_dir,
         older_than_days=given.older_than,
@@ -226,7 +226,7 @@ def _prune_line(done: Pruned, given: Namespace) -> str:
 
 def note(given: Namespace) -> int:
     """`note RUN TEXT`."""
-    settings = runner.load_offline(given)
+    settings = runner.load(given, sends=False)
     directory = find(given, settings, Last.REAL)
     added = add_note_to(
         directory, given.text, operator=settings.operator.name, at_ms=SystemClock().wall_ms()
@@ -255,7 +255,7 @@ def report(given: Namespace) -> int:
         pages.refuse_evidence(target.absolute())
     if given.with_ and given.html is None:
         raise refuse("--with", "it belongs to --html", advice="add --html FILE")
-    settings = runner.load_offline(given)
+    settings = runner.load(given, sends=False)
     run = find(given, settings, Last.REAL)
     others = find_belonging(settings.state_dir, run, given.with_ or ())
     result = report_again(run, fallback=output.raw_stdout())
@@ -273,7 +273,7 @@ def report(given: Namespace) -> int:
 
 def stop(given: Namespace) -> int:
     """`stop RUN`: as Ctrl-C in its own terminal would."""
-    settings = runner.load_offline(given)
+    settings = runner.load(given, sends=False)
     directory = find(given, settings, Last.LIVE)
     if run_id := cluster.stop(settings, directory):
         ending = (

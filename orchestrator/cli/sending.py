@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
 
-_NOTHING_SENT = "Nothing was sent."
-
 
 def pause(given: Namespace) -> int:
     """`pause LIST`."""
@@ -53,9 +51,8 @@ def pause(given: Namespace) -> int:
     is_real = not given.dry_run
     settings = runner.load(
         given,
-        need_server=is_real,
-        need_credentials=is_real,
-        consequence=STILL_DIALLING if is_real else _NOTHING_SENT,
+        sends=is_real,
+        consequence=STILL_DIALLING if is_real else runner.NOTHING_SENT,
         reads=given.list,
     )
     follow = _follower(settings, needed=given.cluster)
@@ -95,7 +92,7 @@ def pause_all(given: Namespace) -> int:
         cluster=given.cluster and not given.dry_run,
     )
     confirmed = given.yes or given.dry_run
-    settings = runner.load(given, emergency=True)
+    settings = runner.load(given, emergency=True, consequence=STILL_DIALLING)
     refuse_without_terminal("pause-all", confirmed=confirmed)
     load_aiohttp()
     from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415
@@ -136,9 +133,9 @@ def continue_(given: Namespace) -> int:
     from orchestrator.engine.saved import read_record  # noqa: PLC0415
     from orchestrator.reports.rows import RunKind  # noqa: PLC0415
 
-    directory = find(given, runner.settings_so_far(given), Last.UNFINISHED)
+    directory = find(given, runner.load(given, sends=False, warns=False), Last.UNFINISHED)
     emergency = read_record(directory).kind is RunKind.PAUSE_ALL
-    settings = runner.load(given, emergency=emergency, run=directory, consequence=_NOTHING_SENT)
+    settings = runner.load(given, emergency=emergency, run=directory)
     flags = vars(given)
     options = ContinueOptions(
         # what no flag said stays as the journal has it
@@ -168,7 +165,7 @@ def restore(given: Namespace) -> int:
     from orchestrator.engine.finding import Last  # noqa: PLC0415
 
     confirmed = given.yes or given.dry_run
-    so_far = runner.settings_so_far(given)
+    so_far = runner.load(given, sends=False, warns=False)
     source = find(given, so_far, Last.UNDOABLE)
     vdns = frozenset(given.vdn or ())
 
@@ -190,8 +187,7 @@ def restore(given: Namespace) -> int:
     )
     settings = runner.load(
         given,
-        need_server=not given.dry_run,
-        need_credentials=not given.dry_run,
+        sends=not given.dry_run,
         consequence="Nothing was sent; what was paused stays paused.",
         run=source,
     )

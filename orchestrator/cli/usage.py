@@ -6,13 +6,13 @@ No suggestion starts calls, skips the question or switches off a check. A secret
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _TLS = "TLS is always verified; --ca-file FILE names the certificates of your own authority"
 _NO_GUESS = "flags that skip the question or a check are not suggested; see --help"
@@ -43,6 +43,7 @@ TYPED = {
     **dict.fromkeys(("-y", "-f", "--force", "--no-confirm", "--assume-yes"), _NO_GUESS),
     **dict.fromkeys(("--no-check", "--skip-verify", "--ignore-errors"), _NO_GUESS),
     "--yes": "this command asks nothing",
+    "--vdn": "pause-all --vdn N stops what dials in a VDN",
     "--all": "a VDN is always named: --vdn N, once for each",
     "--retries": "retry.max_attempts in the settings file",
     "--proxy": "a proxy is never used",
@@ -74,10 +75,8 @@ _SECRET_FLAG = re.compile(r"--(?:token|sk|password|secret(?:-access)?(?:-?key)?)
 _TLS_OFF = re.compile(
     r"insecure|(?:ssl|tls|cert).*(?:verif|check|valid)|(?:verif|check).*(?:ssl|tls|cert)"
 )
-#: what text programs and chats make of -- and of quotation marks
-_LONG_DASHES = re.compile(r"(?=-*[\u2010-\u2015\u2212])[-\u2010-\u2015\u2212]+(?=[a-z])")
-_CURLY = re.compile(r"[\u00ab\u00bb\u2018-\u201e]")
-_NO_FLAG = re.compile(r"[^-].*|-?|-[0-9.]+|[^=]* .*", re.DOTALL)
+#: what looks like a flag: no text, no negative number, no group of short ones that exist
+_FLAG = re.compile(r"(?!-[0-9.]+$|-[vqh]+$)-[^ ]+", re.DOTALL)
 
 
 def unknown_command(tokens: Sequence[str], known: Collection[str]) -> UsageError:
@@ -91,23 +90,25 @@ def unknown_command(tokens: Sequence[str], known: Collection[str]) -> UsageError
 
 
 def wrong_line(
-    said: UsageError, command: str, tokens: Sequence[str], takes_value: Mapping[str, bool]
+    said: UsageError, command: str, tokens: Sequence[str], known: Collection[str]
 ) -> UsageError:
-    """Make the error for a line of one command.
+    """Make the error for a line of one command: its unknown flags, and what the parser met first.
 
-    `said` is what the parser met first; with advice it is a refused value, and says enough.
+    With advice that is a refused value, and says enough.
     """
     refuse_secrets(tokens)
-    vdn = re.search(r"(?:^|\0)--vdns?[=\0]([1-9][0-9]{0,3})(?:\0|$)", "\0".join(tokens))
-    if command == "stop" and vdn:
-        from orchestrator.engine.finding import stops_no_vdn  # noqa: PLC0415 - for this line only
-
-        return stops_no_vdn(vdn[1])
-    wrong = _long_dash(tokens) or "; ".join(_wrong_flags(tokens, takes_value))
-    if said.advice and not wrong:
+    unknown = [
+        f"{flag}{_meant(flag, known)}"
+        for flag in (token.partition("=")[0] for token in takewhile("--".__ne__, tokens))
+        if flag not in known and _FLAG.fullmatch(flag)
+    ]
+    if said.advice and not unknown:
         return said
+    wrong = [f"unknown flag{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"] * bool(unknown)
+    if not said.advice and (not unknown or said.sentence.startswith("-")):
+        wrong.append(said.sentence)
     return UsageError(
-        f"{command}: {wrong or said.sentence}. Nothing was sent.",
+        f"{command}: {'; '.join(wrong)}. Nothing was sent.",
         advice=f"orchestrator {command} --help",
     )
 
@@ -130,51 +131,17 @@ def refuse_secrets(tokens: Iterable[str]) -> None:
             )
 
 
-def too_many(extra: str, tokens: Sequence[str], known: Collection[str]) -> str:
+def too_many(extra: str, known: Collection[str]) -> str:
     """Say that an argument has no place."""
-    hint = ""
-    if any(_CURLY.search(token) for token in tokens):
-        hint = " (a shell does not know curly quotation marks: write \" or ')"
-    elif extra.isdigit() and "--vdn" in known:
-        hint = f" (did you mean --vdn {extra}?)"
-    return f"one argument too many: {extra}{hint}"
-
-
-def _wrong_flags(tokens: Sequence[str], takes_value: Mapping[str, bool]) -> list[str]:
-    """What is wrong with the flags of a line, each unknown one named."""
-    unknown, other = [], []
-    is_value = False
-    for token, following in pairwise([*tokens, "--"]):
-        flag, is_given, _ = token.partition("=")
-        if token == "--":  # noqa: S105 - no password
-            break
-        if is_value:
-            is_value = False
-        elif flag not in takes_value:
-            if not _NO_FLAG.fullmatch(token) and not re.fullmatch("-[vqh]+", token):
-                unknown.append(f"{flag}{_meant(flag, takes_value)}")
-        elif not takes_value[flag]:
-            other += [f"{flag} takes no value"] if is_given else []
-        elif not is_given:
-            is_value = bool(_NO_FLAG.fullmatch(following))
-            other += [] if is_value else [f"{flag} needs a value"]
-    flags = "unknown flag" if len(unknown) == 1 else "unknown flags"
-    return [*([f"{flags} {', '.join(unknown)}"] if unknown else []), *other]
-
-
-def _long_dash(tokens: Sequence[str]) -> str:
-    for token in tokens:
-        dashes = _LONG_DASHES.match(token)
-        if dashes:
-            flag = f"--{token[dashes.end() :]}"
-            return f"{token} begins with a long dash that a text program has made: write {flag}"
-    return ""
+    is_vdn = extra.isdigit() and "--vdn" in known
+    return f"one argument too many: {extra}" + (f" (did you mean --vdn {extra}?)" * is_vdn)
 
 
 def _meant(typed: str, known: Collection[str]) -> str:
     """What was most likely meant, in brackets; empty when nobody can tell."""
     name = typed.lower().replace("_", "-")
-    answer = TYPED.get(name) or (_TLS if _TLS_OFF.search(name) else _near(name, known))
+    answer = "" if name in known else TYPED.get(name, "")
+    answer = answer or (_TLS if _TLS_OFF.search(name) else _near(name, known))
     if " " in answer and answer not in known:
         return f" ({answer})"
     return f" (did you mean {answer}?)" if answer in known else ""

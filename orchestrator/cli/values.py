@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.settings import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestrator.engine.options import FailureLimit
     from orchestrator.policy.decide import Outcome
 
-#: the longest time that a flag may name: a week, in seconds
-WEEK_S = 7 * 24 * 3600
-_COUNT_MAX = 1_000_000_000_000
 #: ids that were typed instead of the name of a list
 _TYPED_IDS = re.compile(r"[0-9,/ ]*[0-9][0-9,/ ]*", re.ASCII)
 _SEVERAL = re.compile(r"\s*[0-9]{1,4}(?:\s*[,;/|&+\s]\s*[0-9]{1,4})+\s*")
@@ -84,24 +82,25 @@ def fingerprint(flag: str, given: str) -> str:
     return ":".join(digits[at : at + 2] for at in range(0, 64, 2))
 
 
-def seconds(flag: str, given: str) -> float:
-    """Read a number of seconds from 0 to a week."""
-    return cast("float", _number(flag, given, checks.Range(WEEK_S, zero=True)))
+def _number(bounds: checks.Range, what: str = "") -> Callable[[str, str], Any]:
+    """Make what reads a number within bounds."""
+
+    def read(flag: str, given: str) -> object:
+        value = bounds.in_text(given)
+        if isinstance(value, Refusal):
+            raise refuse(flag, f"{what}{value.reason}")
+        return value
+
+    return read
 
 
-def share(flag: str, given: str) -> float:
-    """Read a number from 0 to 1."""
-    return cast("float", _number(flag, given, checks.Range(1, zero=True)))
-
-
-def count(flag: str, given: str) -> int:
-    """Read a whole number from 1 on."""
-    return cast("int", _number(flag, given, checks.Range(_COUNT_MAX, whole=True)))
-
-
-def port(flag: str, given: str) -> int:
-    """Read the number of a port; 0 for any free one."""
-    return cast("int", _number(flag, given, checks.Range(65_535, zero=True, whole=True)))
+#: of seconds, to a week
+seconds = _number(checks.Range(7 * 24 * 3600, zero=True))
+share = _number(checks.Range(1, zero=True))
+count = _number(checks.Range(1_000_000_000_000, whole=True))
+#: 0: any free one
+port = _number(checks.Range(65_535, zero=True, whole=True))
+_percentage = _number(checks.Range(100), "the percentage ")
 
 
 def failure_limit(flag: str, given: str) -> FailureLimit:
@@ -110,10 +109,7 @@ def failure_limit(flag: str, given: str) -> FailureLimit:
 
     if not given.endswith("%"):
         return FailureLimit(count(flag, given))
-    value = checks.Range(100).in_text(given[:-1])
-    if isinstance(value, Refusal):
-        raise refuse(flag, f"the percentage {value.reason}")
-    return FailureLimit(cast("float", value), is_percent=True)
+    return FailureLimit(_percentage(flag, given[:-1]), is_percent=True)
 
 
 def outcome(flag: str, given: str) -> Outcome:
@@ -167,20 +163,14 @@ def campaigns(
     run_vdn = run_vdns[0] if len(run_vdns) == 1 and not vdns else None
     if is_typed:
         return frozenset(_typed(flag, given, default_vdn or run_vdn))
+    found = _listed(flag, file, default_vdn)
     try:
-        return frozenset(_listed(flag, file, default_vdn))
+        first = list(islice(found, 1))
     except UsageError:
-        if run_vdn is None or _has_vdns(flag, file):
+        if run_vdn is None:
             raise
         return frozenset(_listed(flag, file, run_vdn))
-
-
-def _has_vdns(flag: str, file: Path) -> bool:
-    """Whether the first campaign of a list comes with its VDN."""
-    try:
-        return next(_listed(flag, file, None), None) is not None
-    except UsageError:
-        return False
+    return frozenset((*first, *found))
 
 
 def _typed(flag: str, given: str, default_vdn: int | None) -> Iterator[tuple[int, int]]:
@@ -217,10 +207,3 @@ def _listed(flag: str, file: Path, default_vdn: int | None) -> Iterator[tuple[in
         except ManifestUnreadableError as error:
             place = f"{file}:{error.place}"
             raise refuse(flag, f"{place}: {error.reason}", advice=error.advice) from error
-
-
-def _number(flag: str, given: str, bounds: checks.Range) -> object:
-    value = bounds.in_text(given)
-    if isinstance(value, Refusal):
-        raise refuse(flag, value.reason)
-    return value

@@ -38,7 +38,7 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
     ),
     "test_the_simulator_and_the_demo_say_what_works": (
         "cli/rehearsal: pause-all {}",
-        "cli/rehearsal: pause {} --base-url {}",
+        "cli/rehearsal: pause {} --base-url {} --rate {}",
     ),
     "test_an_emergency_that_was_left_at_once_is_continued": ("cli/runner: continue {}",),
     "test_a_wrong_line_leads_to_one_that_works[undo last-named3]": ("cli/usage: --help",),

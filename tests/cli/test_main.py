@@ -16,7 +16,7 @@ def _break(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         output.never_show(Secret("sk-hidden"))
         raise error
 
-    monkeypatch.setattr(runner, "load_offline", broken)
+    monkeypatch.setattr(runner, "load", broken)
 
 
 def test_what_nobody_foresaw_is_a_bug_and_exit_70(

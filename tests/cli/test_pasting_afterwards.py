@@ -345,8 +345,8 @@ def test_a_bug_is_followed_by_the_runs_that_are_on_record(desk: Desk) -> None:
         desk.with_start(
             "import sys\nif 'note' in sys.argv:\n"
             "    import orchestrator.cli.runner as runner\n"
-            f"    def fail(given): raise {trouble}\n"
-            "    runner.load_offline = fail\n"
+            f"    def fail(given, **how): raise {trouble}\n"
+            "    runner.load = fail\n"
         )
         said = desk.run("note last x")
         assert (said.code, names(said.commands)) == (70 if "never" in trouble else 5, ["runs"])

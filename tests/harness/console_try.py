@@ -14,12 +14,12 @@ from pathlib import Path
 
 from orchestrator.cli import output
 from orchestrator.cli.main import main as orchestrator
-from orchestrator.cli.rehearsal import _served
 from orchestrator.engine.stop_run import stop_run
 from orchestrator.errors import OrchestratorError
 from orchestrator.simulator import scenarios
 from orchestrator.simulator.server import Ready
 from orchestrator.store.registry import known_runs
+from tests.cli.makers import served
 
 #: who the console takes its user for, so that its one name may restore
 _NAME = "You"
@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
         del os.environ[name]
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-console-"))
     scenario = scenarios.named("emergency", seed=1)
-    with _served(scenario) as ready:
+    with served(scenario) as simulator:
+        ready = Ready(simulator.base_url, scenario.access_key, scenario.secret_key)
         path = settings_file(folder, ready, scenario.world.vdn_ids)
         output.say(f"a simulated server on {ready.base_url}; its runs are in {folder}/state")
         code = orchestrator(["console", "--config", str(path), *argv])
