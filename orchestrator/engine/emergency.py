@@ -3,7 +3,8 @@
 Pausing starts with the first page while the rest is read. Only check passes prove anything
 (policy/quiet.py), and one begins when no PUT of its VDN is pending or in flight. The verdict is
 about all VDNs at one time. Nothing stops the stopping: a failed listing, a full disk, a lost
-terminal. docs/spec/behaviour.md, "pause-all"; docs/spec/evidence.md, rule 1.
+terminal. A hold watches over quiet, and what is not proven at its end gets a minute more.
+docs/spec/behaviour.md, "pause-all"; docs/spec/evidence.md, rule 1.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from orchestrator.engine.worker import complete_campaign
 from orchestrator.errors import StorageError
 from orchestrator.isales.listing import MAY_RUN
 from orchestrator.policy.plan import Planned
-from orchestrator.policy.quiet import FRESH_S, REPASS_S
+from orchestrator.policy.quiet import FRESH_S, REGAIN_S, REPASS_S
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from orchestrator.engine.context import RunContext
+    from orchestrator.engine.silence import CallCounter
+    from orchestrator.store import RunRecord
 
     Work = Callable[["Vdn"], Awaitable[None]]
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 _REDISCOVER_S = 5.0
 #: such a look may cost this part of the pace at most
 _REDISCOVER_SHARE = 0.05
+#: seconds between two looks at a quiet VDN that is being held; one round's time where that is more
+_HOLD_LOOK_S = 2.0
 #: seconds before the next pass when nothing was due in the last one
 _AGAIN_S = 1.0
 #: … when the first, second, … pass in a row could not be completed
@@ -256,3 +261,98 @@ class Emergency:
             vdn.open.discard(planned.ref)
             vdn.called_off.discard(planned.ref)
             self.alarm.ring()
+
+
+# -- after quiet -------------------------------------------------------------------------------
+
+
+async def hold_and_count(
+    emergency: Emergency,
+    record: RunRecord,
+    counter: CallCounter,
+    note_proof: Callable[[], Awaitable[None]],
+) -> None:
+    """Count calls, beside the hold where one was asked for.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    context = emergency.context
+    context.lift_deadline()
+    counter.is_holding = record.hold_s > 0
+    counting = asyncio.create_task(counter.run())
+    context.stopping.on_stop(counting.cancel)
+    try:
+        if record.hold_s:
+            await hold(emergency, record)
+            counter.is_holding = False
+        if all(vdn.is_quiet for vdn in emergency.vdns.values()):
+            context.progress.phase, context.progress.notice = "quiet, counting calls", ""
+            # From here on nothing can change the proof: a kill must not lose it.
+            await note_proof()
+            await asyncio.wait({counting})
+    finally:
+        counting.cancel()
+        await asyncio.wait({counting})
+
+
+async def hold(emergency: Emergency, record: RunRecord) -> None:
+    """Watch over quiet: what starts is paused, also past the deadline.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
+    context = emergency.context
+    clock, stopping = context.clock, context.stopping
+    context.lift_deadline()
+    context.progress.phase = "holding"
+    began_s = clock.now_s() - record.held_s
+    until_s = began_s + record.hold_s
+    # not more than a third of the rate, all VDNs together
+    rate_per_s = context.progress.ceiling_per_s or 1.0
+    look_again_s = max(_HOLD_LOOK_S, 3 * len(emergency.vdns) / rate_per_s)
+
+    async def watch(vdn: Vdn) -> None:
+        while clock.now_s() < until_s:
+            if not vdn.is_quiet:
+                vdn.end = None
+                await emergency.advance(vdn)
+                continue
+            assert vdn.proof.newest is not None
+            due_s = min(vdn.proof.newest.ended_s + look_again_s, until_s)
+            await stopping.pause(max(0.0, due_s - clock.now_s()))
+            if clock.now_s() < until_s:
+                await make_pass(emergency, vdn)
+
+    async def count() -> None:
+        while clock.now_s() < until_s and not stopping.is_stopping:
+            try:
+                await context.journal.note(held_s=clock.now_s() - began_s)
+            except StorageError as error:  # in a cluster: another worker has it now
+                stopping.stop(Ended.STORAGE, str(error))
+            await stopping.sleep(min(_HOLD_LOOK_S, until_s - clock.now_s()))
+
+    counting = asyncio.create_task(count())
+    try:
+        with context.progress.waiting("hold", until_s, "watching for another"):
+            await emergency.each(watch, emergency.vdns.values())
+    finally:
+        counting.cancel()
+    await _regain(emergency, until_s + REGAIN_S)
+
+
+async def _regain(emergency: Emergency, until_s: float) -> None:
+    """After the hold, look for up to a minute at what is not proven."""
+    context = emergency.context
+
+    async def prove(vdn: Vdn) -> None:
+        while not vdn.is_quiet and context.clock.now_s() < until_s:
+            vdn.end = None
+            await emergency.advance(vdn)
+
+    context.stopping.check()
+    while not await emergency.prove_together(until_s=until_s):
+        if context.clock.now_s() >= until_s:
+            return
+        await emergency.each(prove, emergency.vdns.values())
+        context.stopping.check()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.lookup import few_of_many, read_listing
+from orchestrator.engine.lookup import read_list
 from orchestrator.engine.reconcile import When, known_rows, read_state, reconcile
 from orchestrator.engine.stop import StoppedError, Stopping
 from orchestrator.isales.verdict import Kind, Verdict
@@ -47,17 +48,10 @@ async def look_first(context: RunContext, count: VdnCount) -> str:
     Raises:
         StoppedError: the run is ending.
     """
-
-    async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
-        await _note_states(context, rows, Evidence.LISTED)
-
-    seen = await read_listing(
-        context, vdn_id=count.vdn_id, status=0, take=take, enough=few_of_many(count)
-    )
+    seen = await read_list(context, count, partial(_note_states, context))
     if seen.complete:
         return ""
-    cheaper = reads_are_cheaper(campaigns=count.campaigns, total_size=seen.total_size or 0)
-    if cheaper:
+    if reads_are_cheaper(campaigns=count.campaigns, total_size=seen.total_size or 0):
         return await _read_each(context, count)
     return seen.problem
 
@@ -77,7 +71,7 @@ async def _read_each(context: RunContext, count: VdnCount) -> str:
 
 
 async def _note_states(
-    context: RunContext, rows: Sequence[ObservedState], evidence: Evidence
+    context: RunContext, rows: Sequence[ObservedState], evidence: Evidence = Evidence.LISTED
 ) -> None:
     """Record the state before; decide what is in its target status, and what is in doubt."""
     known = await known_rows(context, rows)
@@ -125,14 +119,13 @@ async def look_at_doubts(context: RunContext) -> None:
 async def _look_at(context: RunContext, vdn_id: int, doubts: dict[int, Known]) -> None:
     """One listing of a VDN, and single reads of what it does not show or where they are fewer."""
 
-    async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
+    async def take(rows: Sequence[ObservedState]) -> None:
         known = await known_rows(context, rows)
         for one, _ in known:
             doubts.pop(one.ref.campaign_id, None)
         await _complete(context, known, Evidence.LISTED)
 
-    count = VdnCount(vdn_id, len(doubts))
-    await read_listing(context, vdn_id=vdn_id, status=0, take=take, enough=few_of_many(count))
+    await read_list(context, VdnCount(vdn_id, len(doubts)), take)
 
     async def read(one: Known) -> None:
         seen = await read_state(context, one.ref)

@@ -196,16 +196,32 @@ async def _read_abreast(
             raise failure
 
 
-def few_of_many(count: VdnCount) -> Callable[[Listing], bool]:
-    """For `enough`: the first page failed, or reading each campaign takes fewer requests."""
+async def read_list(
+    context: RunContext,
+    count: VdnCount,
+    take: Callable[[Sequence[ObservedState]], Awaitable[None]],
+    *,
+    status: int = 0,
+) -> Listing:
+    """Read a listing for campaigns of a list, unless reading each of them takes fewer requests.
+
+    Then, and where it fails, it ends after the first page.
+
+    Raises:
+        StoppedError: the run is ending.
+    """
 
     def enough(seen: Listing) -> bool:
         is_broken = bool(seen.problem) and not seen.is_miscounted
-        return is_broken or reads_are_cheaper(
-            campaigns=count.campaigns, total_size=seen.total_size or 0
-        )
+        total_size = seen.total_size or 0
+        return is_broken or reads_are_cheaper(campaigns=count.campaigns, total_size=total_size)
 
-    return enough
+    async def hand_on(rows: Sequence[ObservedState], _asked_s: float) -> None:
+        await take(rows)
+
+    return await read_listing(
+        context, vdn_id=count.vdn_id, status=status, take=hand_on, enough=enough
+    )
 
 
 def _sent_s(clock: Clock, answer: Answer) -> float:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.begin import check_wanted
-from orchestrator.engine.emergency import Emergency
+from orchestrator.engine.emergency import Emergency, hold, hold_and_count
 from orchestrator.engine.emergency_place import open_unfinished, place
-from orchestrator.engine.hold import hold, hold_and_count
 from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
 from orchestrator.engine.run import RunSpec, follow_cluster, live, work_on_record
 from orchestrator.engine.vdns import Vdn

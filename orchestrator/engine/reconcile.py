@@ -116,34 +116,30 @@ def _decided(
     if was_perhaps_sent(context, known):
         return perhaps_sent_record(context, known, seen)
     history, error = known.history, known.error
+    is_unchanged = seen.status is COURSES[context.action].source
+    # With its attempts left: this process, or `continue`, takes it up again.
+    standing = Standing.RETRY_LATER
     if history.attempts == 0:
         decision = decide_untouched(context.action, seen.status, evidence)
         if decision.outcome is Outcome.UNATTEMPTED:
             return None
-        return look_record(
-            context, known.seq, decision, seen, error, standing=standing_of(context, decision)
-        )
-    is_unchanged = seen.status is COURSES[context.action].source
-    if not is_unchanged and not (seen.status is None and when is When.BEFORE):
+        standing = standing_of(context, decision)
+    elif not is_unchanged and not (seen.status is None and when is When.BEFORE):
         decision = decide_seen(context.action, history, seen.status, evidence)
-        return look_record(
-            context, known.seq, decision, seen, error, standing=standing_of(context, decision)
-        )
-    if when is When.AT_END and known.outcome is None and not history.doubted:
-        decision = Decision(Outcome.UNATTEMPTED)
-    elif when is When.AT_END and known.outcome is None:
-        # What is still on its way may take effect after this look.
-        decision = Decision(Outcome.FAILED, changed=Changed.MAYBE)
+        standing = standing_of(context, decision)
     elif when is When.AT_END:
-        decision = decide_seen(context.action, history, seen.status, evidence)
+        error = error or _LEFT_RUNNING
+        decision = Decision(Outcome.UNATTEMPTED)
+        if known.outcome is not None:
+            decision = decide_seen(context.action, history, seen.status, evidence)
+        elif history.doubted:
+            # What is still on its way may take effect after this look.
+            decision = Decision(Outcome.FAILED, changed=Changed.MAYBE)
     elif known.standing is Standing.NEEDS_READ:
         decision = Decision(Outcome.UNKNOWN, changed=Changed.MAYBE)
     else:
         return None
-    if when is When.AT_END:
-        error = error or _LEFT_RUNNING
-    # With its attempts left: this process, or `continue`, takes it up again.
-    return look_record(context, known.seq, decision, seen, error, standing=Standing.RETRY_LATER)
+    return look_record(context, known.seq, decision, seen, error, standing=standing)
 
 
 def is_disputed(context: RunContext, known: Known, seen: ObservedState) -> bool:

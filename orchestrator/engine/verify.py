@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.lookup import few_of_many, read_listing
+from orchestrator.engine.lookup import read_list
 from orchestrator.engine.permits import READS_WAIT_S
 from orchestrator.engine.pool import run_pool
 from orchestrator.engine.reconcile import (
@@ -145,19 +145,10 @@ class _Verification:
 
     async def _listing(self, began_ms: int) -> Listing:
         context = self.context
-
-        async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
-            await self._take(rows, Evidence.LISTED, began_ms=began_ms)
-
+        take = partial(self._take, evidence=Evidence.LISTED, began_ms=began_ms)
         waits_s = iter(_LISTING_AGAIN_S)
         while True:
-            seen = await read_listing(
-                context,
-                vdn_id=self.count.vdn_id,
-                status=0,
-                take=take,
-                enough=few_of_many(self.count),
-            )
+            seen = await read_list(context, self.count, take)
             is_partial = not seen.complete and not seen.problem.startswith("only the first page")
             if not is_partial:
                 return seen
@@ -293,17 +284,11 @@ class _Verification:
         began_ms = context.clock.wall_ms()
         shown: set[CampaignRef] = set()
 
-        async def take(rows: Sequence[ObservedState], _asked_s: float) -> None:
+        async def take(rows: Sequence[ObservedState]) -> None:
             shown.update(row.ref for row in rows if row.status is source)
             await self._take(rows, Evidence.LISTED, began_ms=began_ms)
 
-        seen = await read_listing(
-            context,
-            vdn_id=self.count.vdn_id,
-            status=source,
-            take=take,
-            enough=few_of_many(self.count),
-        )
+        seen = await read_list(context, self.count, take, status=source)
         if seen.complete:
             self.still_shown = self.suspects.keys() & shown
             return len(self.still_shown) < len(self.suspects)
