@@ -53,6 +53,7 @@ from orchestrator.simulator.routes import CHANGES, Kind, Received, read_call
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, World, WorldSettings
 from orchestrator.store import Journal, Store
+from orchestrator.store.registry import known_runs
 from orchestrator.store.run_dir import RunDirectory
 from orchestrator.store.writer import InlineWriter, Keeper
 
@@ -493,6 +494,13 @@ def read_wire(wire: bytes, *, limit: int = _MAX_READ_BYTES) -> Answer:
 # -- a whole run ------------------------------------------------------------------------------
 
 
+def folder_of(run: RunResult | Path) -> Path:
+    """The directory of a run."""
+    found = run.run_dir if isinstance(run, RunResult) else run
+    assert found is not None
+    return found
+
+
 class Stage:
     """A server, a disk and a clock, and runs against them."""
 
@@ -637,8 +645,9 @@ class Stage:
         )
         return self._checked(result)
 
-    async def continue_run(self, run_dir: Path, **wanted: Any) -> RunResult:
+    async def continue_run(self, run: RunResult | Path, **wanted: Any) -> RunResult:
         """Run `continue`."""
+        run_dir = folder_of(run)
         emergency = _kind(run_dir) == "pause-all"
         environment = self.birth()
         result = await self._live(
@@ -651,12 +660,12 @@ class Stage:
         )
         return self._checked(result)
 
-    async def restore(self, run_dir: Path, **wanted: Any) -> RunResult:
+    async def restore(self, run: RunResult | Path, **wanted: Any) -> RunResult:
         """Run `restore`."""
         environment = self.birth()
         result = await self._live(
             restoring.restore(
-                RunDirectory(run_dir),
+                RunDirectory(folder_of(run)),
                 self.settings(),
                 RestoreOptions(**wanted),
                 environment,
@@ -673,6 +682,17 @@ class Stage:
             if not self.processes[-1].dead:
                 raise
             return None
+
+    async def killed(
+        self,
+        process: Coroutine[Any, Any, RunResult],
+        when: Callable[[Sent], bool] = lambda sent: sent.is_change,
+    ) -> Path:
+        """Kill a command when such a request has just left; returns the newest run's directory."""
+        self.server.on_sent = lambda sent: self.kill() if when(sent) else None
+        assert await self.until_killed(process) is None
+        self.server.on_sent = None
+        return next(known_runs(self.settings().state_dir)).directory.path
 
     def kill(self) -> None:
         """End the present process as SIGKILL does."""
@@ -722,9 +742,7 @@ class Stage:
 
     def rows(self, result: RunResult | Path) -> list[dict[str, str]]:
         """results.csv of a run."""
-        run_dir = result if not hasattr(result, "run_dir") else result.run_dir
-        assert run_dir is not None
-        return read_rows(run_dir / "results.csv")
+        return read_rows(folder_of(result) / "results.csv")
 
     def outcomes(self, result: RunResult) -> dict[CampaignRef, str]:
         """How each campaign of a run ended."""

@@ -137,9 +137,8 @@ async def test_a_list_is_announced_once_over_all_its_processes(tmp_path: Path) -
         stage.pause(reason="night"),
         after(2.0, lambda: interrupt(stage)),
     )
-    assert result.run_dir is not None
-    await stage.continue_run(result.run_dir)
-    await stage.restore(result.run_dir)
+    await stage.continue_run(result)
+    await stage.restore(result)
 
     assert told.words == ["start", "start"]
     (first, _, puts), (second, _, _) = told.found
@@ -154,9 +153,8 @@ async def test_a_continued_emergency_tells_that_it_is_quiet(tmp_path: Path) -> N
     stage = Stage(tmp_path, started(40))
     told = Told(stage)
     result = await both(stage.pause_all(VDN), after(1.0, lambda: interrupt(stage)))
-    assert result.run_dir is not None
     assert told.words == ["start"]
 
-    await stage.continue_run(result.run_dir)
+    await stage.continue_run(result)
 
     assert told.words == ["start", "quiet"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def rate_of(result: RunResult) -> dict[str, float]:
     return rate
 
 
+def at_put(stage: Stage, number: int) -> Callable[[Sent], bool]:
+    """Whether so many PUTs have left."""
+    return lambda _: len(stage.server.puts) >= number
+
+
 async def killed_at(stage: Stage, put: int, **wanted: Any) -> Path:
     """Pause everything and die when the PUT of this number has reached the server."""
 
@@ -40,8 +46,7 @@ async def killed_at(stage: Stage, put: int, **wanted: Any) -> Path:
             asyncio.get_running_loop().call_later(stage.server.there_s + 1e-6, stage.kill)
 
     stage.server.on_sent = watch
-    result = await stage.until_killed(stage.pause(**wanted))
-    assert result is None
+    assert await stage.until_killed(stage.pause(**wanted)) is None
     stage.server.on_sent = None
     (run_dir,) = stage.run_dirs()
     return run_dir
@@ -111,11 +116,7 @@ async def test_five_kills_in_a_row_converge(tmp_path: Path) -> None:
     stage = Stage(tmp_path, started(60))
     run_dir = await killed_at(stage, 5)
     for number in (9, 15, 22, 40):
-        stage.server.on_sent = lambda _, number=number: (
-            stage.kill() if len(stage.server.puts) >= number else None
-        )
-        assert await stage.until_killed(stage.continue_run(run_dir)) is None
-    stage.server.on_sent = None
+        await stage.killed(stage.continue_run(run_dir), at_put(stage, number))
 
     result = await stage.continue_run(run_dir)
 
@@ -127,10 +128,9 @@ async def test_a_finished_run_is_told_again_without_a_request(tmp_path: Path) ->
     """`continue` on a finished run: the same rows, the same exit code, nothing sent."""
     stage = Stage(tmp_path, started(10))
     first = await stage.pause()
-    assert first.run_dir is not None
     rows, sent = stage.rows(first), len(stage.server.sent)
 
-    again = await stage.continue_run(first.run_dir)
+    again = await stage.continue_run(first)
 
     assert again.repeated
     assert stage.rows(again) == rows
@@ -152,9 +152,8 @@ async def test_a_stopped_run_is_continued_without_another_put_for_the_settled(
     first = await stage.pause()
     stage.server.on_sent = None
     assert first.exit_code == 130
-    assert first.run_dir is not None
 
-    result = await stage.continue_run(first.run_dir)
+    result = await stage.continue_run(first)
 
     assert result.exit_code == 0
     assert max(stage.server.ledger.puts[one] for one in stage.world.refs()) == 1
@@ -197,35 +196,18 @@ async def test_looking_at_a_killed_run_does_not_make_it_younger(tmp_path: Path) 
         await stage.continue_run(run_dir)
 
 
-async def test_a_killed_emergency_is_finished_by_continue(tmp_path: Path) -> None:
-    """[P03] pause-all killed in the middle: the next process pauses the rest and proves quiet."""
-    stage = Stage(tmp_path, started(150))
-    stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 60 else None
-    assert await stage.until_killed(stage.pause_all(VDN)) is None
-    stage.server.on_sent = None
-    (run_dir,) = stage.run_dirs()
-
-    result = await stage.continue_run(run_dir)
-
-    assert (result.exit_code, result.verdict) == (0, "quiet")
-    assert result.counts == {"paused": 150}
-    assert {row["changed"] for row in stage.rows(result)} == {"yes"}
-
-
 async def test_continue_of_an_emergency_is_an_emergency(tmp_path: Path) -> None:
-    """[P27] started between two processes: paused again, and quiet is proven."""
+    """[P03, P27] started between two processes: paused again, and quiet is proven."""
     stage = Stage(tmp_path, started(50))
-    stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 30 else None
-    assert await stage.until_killed(stage.pause_all(VDN)) is None
-    stage.server.on_sent = None
-    (run_dir,) = stage.run_dirs()
+    run_dir = await stage.killed(stage.pause_all(VDN), at_put(stage, 30))
     stage.world.set_status(ONE, Status.STARTED)
     before = len(stage.server.puts_to(ONE))
 
     result = await stage.continue_run(run_dir)
 
     assert len(stage.server.puts_to(ONE)) == before + 1
-    assert stage.row(result, ONE)["outcome"] == "paused"
+    assert result.counts == {"paused": 50}
+    assert {row["changed"] for row in stage.rows(result)} == {"yes"}
     assert started_refs(stage.world) == []
     assert (result.exit_code, result.verdict) == (0, "quiet")
     assert Kind.PAUSE in {one.kind for one in stage.server.sent}
@@ -236,9 +218,7 @@ async def test_a_life_that_only_looked_does_not_keep_the_next_one_from_pausing(
 ) -> None:
     """[P07] killed right after reading what a killed process left open: all are paused later."""
     stage = Stage(tmp_path, started(30))
-    stage.server.on_sent = lambda _: stage.kill() if len(stage.server.puts) == 10 else None
-    assert await stage.until_killed(stage.pause_all(VDN)) is None
-    (run_dir,) = stage.run_dirs()
+    run_dir = await stage.killed(stage.pause_all(VDN), at_put(stage, 10))
 
     def late(sent: Sent) -> bool:
         read = [one.ref for one in stage.server.sent if one.kind is Kind.DETAILS]
@@ -249,9 +229,7 @@ async def test_a_life_that_only_looked_does_not_keep_the_next_one_from_pausing(
         listing_faults={VDN: ListingFaults(answered=0)},
         outages=(Outage(faults.RESET, kinds=frozenset(CHANGES)),),
     )
-    stage.server.on_sent = lambda sent: stage.kill() if late(sent) else None
-    assert await stage.until_killed(stage.continue_run(run_dir)) is None
-    stage.server.on_sent = None
+    await stage.killed(stage.continue_run(run_dir), late)
     stage.server.handler.faults = FaultPlan()
 
     result = await stage.continue_run(run_dir)
@@ -277,8 +255,7 @@ async def test_a_doubt_after_the_attempts_ran_out_is_in_the_report(tmp_path: Pat
     row = stage.row(first, ONE)
     assert (row["outcome"], row["changed"]) == ("unknown", "maybe")
     stage.server.on_sent = None
-    assert first.run_dir is not None
-    row = stage.row(await stage.continue_run(first.run_dir), ONE)
+    row = stage.row(await stage.continue_run(first), ONE)
     assert (row["outcome"], row["changed"]) == ("paused", "yes")
 
 
@@ -328,12 +305,3 @@ async def test_the_rate_told_is_the_highest_of_all_lives(tmp_path: Path) -> None
     rate = rate_of(fast)
     assert rate["ceiling_per_s"] == 50
     assert rate["worst_1s"] <= 50
-
-
-async def test_the_mean_of_a_moment_is_no_rate(tmp_path: Path) -> None:
-    """One request is one in a second, not a thousand."""
-    stage = Stage(tmp_path, started(1))
-
-    result = await stage.pause(verify=False)
-
-    assert rate_of(result)["mean_per_s"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,10 @@ from orchestrator.engine.pausing_all import Findings
 from orchestrator.engine.results import RunResult
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
-from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.signature import SignatureCheck
-from orchestrator.store.registry import known_runs, register
+from orchestrator.store.registry import register
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import VDN, Sent, Stage, ref, several, started
+from tests.fakes import VDN, Stage, folder_of, ref, several, started
 
 
 def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:
@@ -26,73 +26,115 @@ def last(stage: Stage, meaning: Last, *, server: str = "") -> Path:
 
 async def killed_stop(stage: Stage) -> Path:
     """A pause-all of the VDN that was killed when its tenth PUT was sent."""
-    before = len(stage.server.puts)
-
-    def watch(sent: Sent) -> None:
-        if sent.is_change and len(stage.server.puts) == before + 10:
-            stage.kill()
-
-    stage.server.on_sent = watch
-    assert await stage.until_killed(stage.pause_all(VDN)) is None
-    stage.server.on_sent = None
-    return next(known_runs(stage.settings().state_dir)).directory.path
+    wanted = len(stage.server.puts) + 10
+    return await stage.killed(stage.pause_all(VDN), lambda _: len(stage.server.puts) == wanted)
 
 
-async def test_last_passes_over_dry_runs_and_restores(tmp_path: Path) -> None:
-    """Paused, tried dry, restored: `restore last` still means the run that paused."""
-    stage = Stage(tmp_path, started(3))
+async def refuse(_: Findings) -> bool:
+    """The number was not typed."""
+    return False
+
+
+def locked_out(stage: Stage) -> Stage:
+    """The same state directory, with a key that the server refuses."""
+    return Stage(stage.folder, started(3), signature=SignatureCheck("AK", "another"))
+
+
+# -- what `last` is: each makes runs, and returns the one that is meant -------------------------
+
+
+async def _passes_over_dry_runs_and_restores(stage: Stage) -> Path:
     paused = await stage.pause_all(VDN)
-    assert paused.run_dir is not None
-    await stage.restore(paused.run_dir, dry_run=True)
-    await stage.restore(paused.run_dir)
-
-    found = last(stage, Last.UNDOABLE)
-
-    assert found == paused.run_dir
+    await stage.restore(paused, dry_run=True)
+    await stage.restore(paused)
+    return folder_of(paused)
 
 
-async def test_last_passes_over_runs_that_turned_nothing_off(tmp_path: Path) -> None:
-    """Paused, once more to be sure, and with a wrong key: `restore last` means the first."""
-    stage = Stage(tmp_path, started(3))
+async def _passes_over_what_turned_nothing_off(stage: Stage) -> Path:
     paused = await stage.pause_all(VDN)
     again = await stage.pause_all(VDN)
-    locked_out = Stage(tmp_path, started(3), signature=SignatureCheck("AK", "another"))
-    refused = await locked_out.pause()
-
-    found = last(stage, Last.UNDOABLE)
-
-    assert paused.run_dir is not None
+    refused = await locked_out(stage).pause()
     assert (again.exit_code, refused.exit_code) == (0, 3)
-    assert found == paused.run_dir
+    return folder_of(paused)
 
 
-async def test_last_does_not_pass_over_a_run_that_was_killed_with_a_put_under_way(
-    tmp_path: Path,
-) -> None:
-    """It may have turned something off; an older run would be the wrong one."""
-    stage = Stage(tmp_path, started(3))
-    paused = await stage.pause_all(VDN)
-    killed = Stage(tmp_path, started(3))
-    killed.server.on_sent = lambda sent: killed.kill() if sent.is_change else None
-    assert await killed.until_killed(killed.pause()) is None
-
-    found = last(stage, Last.UNDOABLE)
-
-    assert found == next(known_runs(stage.settings().state_dir)).directory.path
-    assert found != paused.run_dir
+async def _does_not_pass_over_a_put_under_way(stage: Stage) -> Path:
+    await stage.pause_all(VDN)
+    killed = Stage(stage.folder, started(3))
+    return await killed.killed(killed.pause())
 
 
-async def test_a_run_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
-    """An older run would start campaigns that nobody asked for."""
-    stage = Stage(tmp_path, started(3))
+async def _does_not_pass_over_a_damaged_run(stage: Stage) -> Path:
     await stage.pause_all(VDN)
     state_dir = stage.settings().state_dir
     damaged = state_dir / "runs" / "29991231T000000Z-0000"
     damaged.mkdir()
     (damaged / "journal.db").write_bytes(b"not a journal")
     register(state_dir, damaged.name, damaged, durable=False)
+    return damaged
 
-    assert last(stage, Last.UNDOABLE) == damaged
+
+async def _real_is_no_dry_run(stage: Stage) -> Path:
+    real = await stage.pause()
+    await stage.pause(dry_run=True)
+    await stage.pause_all(VDN, dry_run=True)
+    return folder_of(real)
+
+
+async def _unfinished_passes_over_finished_ones(stage: Stage) -> Path:
+    killed = await stage.killed(stage.pause())
+    await stage.pause_all(VDN)
+    await stage.pause(dry_run=True)
+    return killed
+
+
+async def _unfinished_passes_over_what_nobody_confirmed(stage: Stage) -> Path:
+    killed = await stage.killed(stage.pause())
+    refused = await locked_out(stage).pause_all(VDN, confirm=refuse)
+    assert refused.exit_code == 3  # before the question
+    return killed
+
+
+async def _is_by_the_order_of_registration(stage: Stage) -> Path:
+    await stage.pause()
+    stage.clock.jump_ms = -3_600_000  # the clock was set back between two runs
+    newest = folder_of(await stage.pause())
+    assert stage.run_dirs()[0] == newest
+    return newest
+
+
+async def _misses_nothing_that_was_taken_away(stage: Stage) -> Path:
+    paused = await stage.pause([ref(1)])
+    with pytest.raises(RefusedError):
+        await stage.pause_all(VDN, confirm=refuse)
+    return folder_of(paused)
+
+
+LASTS = [
+    (Last.UNDOABLE, _passes_over_dry_runs_and_restores),
+    (Last.UNDOABLE, _passes_over_what_turned_nothing_off),
+    (Last.UNDOABLE, _does_not_pass_over_a_put_under_way),
+    (Last.UNDOABLE, _does_not_pass_over_a_damaged_run),
+    (Last.REAL, _real_is_no_dry_run),
+    (Last.UNFINISHED, _unfinished_passes_over_finished_ones),
+    (Last.UNFINISHED, _unfinished_passes_over_what_nobody_confirmed),
+    (Last.REAL, _is_by_the_order_of_registration),
+    (Last.REAL, _misses_nothing_that_was_taken_away),
+]
+
+
+@pytest.mark.parametrize(("meaning", "made"), LASTS)
+async def test_last_is_the_run_that_is_meant(
+    tmp_path: Path, meaning: Last, made: Callable[[Stage], Awaitable[Path]]
+) -> None:
+    """An older run would start, or go on with, what nobody asked for; nothing is said of it."""
+    stage = Stage(tmp_path, started(3))
+    said: list[str] = []
+
+    wanted = await made(stage)
+    found = find_run(stage.settings().state_dir, "last", meaning, passed_over=said.append)
+
+    assert (found.path, said) == (wanted, [])
 
 
 @pytest.mark.parametrize("meaning", Last)
@@ -102,52 +144,10 @@ def test_without_any_run_last_is_refused(tmp_path: Path, meaning: Last) -> None:
         find_run(tmp_path, "last", meaning)
 
 
-async def test_last_real_run_is_no_dry_run(tmp_path: Path) -> None:
-    """`report last` after a rehearsal means the night's run."""
-    stage = Stage(tmp_path, started(3))
-    real = await stage.pause()
-    await stage.pause(dry_run=True)
-    await stage.pause_all(VDN, dry_run=True)
-
-    assert last(stage, Last.REAL) == real.run_dir
-
-
-async def test_last_unfinished_run_passes_over_finished_ones(tmp_path: Path) -> None:
-    """The night's run was killed; a line was paused by hand and a dry run tried since."""
-    stage = Stage(tmp_path, started(3))
-    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
-    assert await stage.until_killed(stage.pause()) is None
-    stage.server.on_sent = None
-    (killed,) = stage.run_dirs()
-    await stage.pause_all(VDN)
-    await stage.pause(dry_run=True)
-
-    assert last(stage, Last.UNFINISHED) == killed
-
-
-async def test_last_unfinished_run_passes_over_one_that_nobody_confirmed(tmp_path: Path) -> None:
-    """A wrong key before the question, with a report: it could not be continued."""
-    stage = Stage(tmp_path, started(3))
-    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
-    assert await stage.until_killed(stage.pause()) is None
-    (killed,) = stage.run_dirs()
-    locked_out = Stage(tmp_path, started(3), signature=SignatureCheck("AK", "another"))
-
-    async def confirm(_: Findings) -> bool:
-        raise AssertionError
-
-    refused = await locked_out.pause_all(VDN, confirm=confirm)
-
-    assert refused.exit_code == 3
-    assert last(stage, Last.UNFINISHED) == killed
-
-
 async def test_last_unfinished_run_is_not_one_that_somebody_works_on(tmp_path: Path) -> None:
     """A live run is not to be continued; it is the one to be stopped."""
     stage = Stage(tmp_path, started(3))
-    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
-    assert await stage.until_killed(stage.pause()) is None
-    (killed,) = stage.run_dirs()
+    killed = await stage.killed(stage.pause())
     held = RunDirectory(killed)
     held.hold(since="2026-11-23T23:05:01Z", host="jump1")
 
@@ -173,17 +173,6 @@ async def test_last_is_a_run_of_the_server_that_is_named(tmp_path: Path) -> None
         last(stage, Last.REAL, server="http://127.0.0.8:1")
 
 
-async def test_last_is_by_the_order_of_registration(tmp_path: Path) -> None:
-    """The clock was set back by an hour between two runs."""
-    stage = Stage(tmp_path, started(3))
-    await stage.pause()
-    stage.clock.jump_ms = -3_600_000
-    newest = await stage.pause()
-
-    assert stage.run_dirs()[0] == newest.run_dir
-    assert last(stage, Last.REAL) == newest.run_dir
-
-
 async def test_last_is_found_in_a_directory_of_its_own(tmp_path: Path) -> None:
     """The night's run had --run-dir; what it was taken for is told."""
     stage = Stage(tmp_path, started(3))
@@ -197,33 +186,16 @@ async def test_last_is_found_in_a_directory_of_its_own(tmp_path: Path) -> None:
     assert (found.path, told) == (tmp_path / "nightly", [night.run_id])
 
 
-async def test_a_second_restore_tried_dry_says_what_is_left_alone(tmp_path: Path) -> None:
-    """All three were started again: none is planned, and three are left alone."""
-    stage = Stage(tmp_path, started(3))
-    paused = await stage.pause_all(VDN)
-    assert paused.run_dir is not None
-    await stage.restore(paused.run_dir)
-
-    again = await stage.restore(paused.run_dir, dry_run=True)
-
-    assert (dict(again.counts), again.exit_code) == ({"left_alone": 3}, 0)
-
-
 async def test_last_unfinished_run_passes_over_a_restore_that_a_stop_has_overtaken(
     tmp_path: Path,
 ) -> None:
     """A killed list, a killed restore of another, a newer stop: the list is continued, and why."""
     stage = Stage(tmp_path, several({1: 5, 2: 5}))
-    stage.server.on_sent = lambda sent: stage.kill() if sent.is_change else None
-    one = [each for each in stage.world.refs() if each.vdn_id == 1]
-    assert await stage.until_killed(stage.pause(one)) is None
-    (killed,) = stage.run_dirs()
-    stage.server.on_sent = None
+    killed = await stage.killed(
+        stage.pause([each for each in stage.world.refs() if each.vdn_id == 1])
+    )
     stopped = await stage.pause_all(2)
-    assert stopped.run_dir is not None
-    stage.server.on_sent = lambda sent: stage.kill() if sent.kind is Kind.RESUME else None
-    assert await stage.until_killed(stage.restore(stopped.run_dir)) is None
-    stage.server.on_sent = None
+    await stage.killed(stage.restore(stopped))
     for each in stage.world.refs():
         stage.world.set_status(each, Status.STARTED)
     newer = await stage.pause_all(2)
@@ -261,23 +233,6 @@ async def test_a_newer_run_whose_directory_was_moved_is_named(tmp_path: Path) ->
         find_run(state_dir, "last", Last.UNDOABLE)
 
 
-async def test_a_run_that_nobody_confirmed_is_not_missed(tmp_path: Path) -> None:
-    """Its directory was taken away with it: `last` says nothing about it."""
-    stage = Stage(tmp_path, started(3))
-    paused = await stage.pause([ref(1)])
-
-    async def refuse(_: Findings) -> bool:
-        return False
-
-    with pytest.raises(RefusedError):
-        await stage.pause_all(VDN, confirm=refuse)
-    said: list[str] = []
-
-    found = find_run(stage.settings().state_dir, "last", Last.REAL, passed_over=said.append)
-
-    assert (found.path, said) == (paused.run_dir, [])
-
-
 async def test_what_belongs_on_a_page_is_found_in_its_order(tmp_path: Path) -> None:
     """A list, its repeat, and the restore of the repeat; `last` is that restore."""
     world = started(4)
@@ -288,15 +243,13 @@ async def test_what_belongs_on_a_page_is_found_in_its_order(tmp_path: Path) -> N
         f"vdn_id,campaign_id,run_id\n{VDN},3,{first.run_id}\n{VDN},4,{first.run_id}\n"
     )
     repeat = await stage.pause(manifest=failed)
-    assert repeat.run_dir is not None
-    undo = await stage.restore(repeat.run_dir)
-    await stage.restore(repeat.run_dir, dry_run=True)
+    undo = await stage.restore(repeat)
+    await stage.restore(repeat, dry_run=True)
     await stage.pause_all(VDN)
 
     def found(run: RunResult, *texts: str) -> list[str]:
-        assert run.run_dir is not None
         state_dir = stage.settings().state_dir
-        runs = find_belonging(state_dir, RunDirectory(run.run_dir), texts)
+        runs = find_belonging(state_dir, RunDirectory(folder_of(run)), texts)
         return [one.path.name for one in runs]
 
     assert found(first) == []
@@ -309,12 +262,10 @@ async def test_what_does_not_belong_on_a_page_is_refused(tmp_path: Path) -> None
     """The restore of another stop, another stop, a dry run, the run itself, one named twice."""
     stage = Stage(tmp_path, started(4))
     first = await stage.pause_all(VDN)
-    assert first.run_dir is not None
-    undo = await stage.restore(first.run_dir)
-    tried = await stage.restore(first.run_dir, dry_run=True)
+    undo = await stage.restore(first)
+    tried = await stage.restore(first, dry_run=True)
     second = await stage.pause_all(VDN)
-    assert second.run_dir is not None
-    run = RunDirectory(second.run_dir)
+    run = RunDirectory(folder_of(second))
     state_dir = stage.settings().state_dir
 
     for texts, why in (
@@ -327,7 +278,7 @@ async def test_what_does_not_belong_on_a_page_is_refused(tmp_path: Path) -> None
         with pytest.raises(UsageError, match=why):
             find_belonging(state_dir, run, texts)
     with pytest.raises(UsageError, match="twice"):
-        find_belonging(state_dir, RunDirectory(first.run_dir), [undo.run_id, str(undo.run_dir)])
+        find_belonging(state_dir, RunDirectory(folder_of(first)), [undo.run_id, str(undo.run_dir)])
 
 
 async def test_a_stop_does_not_go_on_where_it_was_restored_since(tmp_path: Path) -> None:
@@ -354,12 +305,10 @@ async def test_a_stop_goes_on_after_restores_that_do_not_concern_it(tmp_path: Pa
     stage = Stage(tmp_path, several({VDN: 30, VDN + 1: 3}))
     first = await stage.pause_all(VDN)
     other = await stage.pause_all(VDN + 1)
-    assert first.run_dir is not None
-    assert other.run_dir is not None
-    await stage.restore(first.run_dir)
+    await stage.restore(first)
     stop = await killed_stop(stage)
     await stage.restore(stop, dry_run=True)
-    await stage.restore(other.run_dir)
+    await stage.restore(other)
 
     result = await stage.continue_run(stop)
 

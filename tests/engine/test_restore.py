@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.engine import pausing_all
 from orchestrator.engine.options import PauseAllOptions
+from orchestrator.engine.results import RunResult
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
 from orchestrator.reports.next_steps import next_step
@@ -23,16 +25,19 @@ from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store import MarkState
 from orchestrator.store.marks import read_marks
-from tests.fakes import START_MS, VDN, Sent, Stage, ref, several, started, started_refs
+from tests.fakes import START_MS, VDN, Sent, Stage, folder_of, ref, several, started, started_refs
 
 ONE = ref(1)
 
 
 async def paused(stage: Stage, **wanted: Any) -> Path:
     """A finished pause of everything."""
-    result = await stage.pause(**wanted)
-    assert result.run_dir is not None
-    return result.run_dir
+    return folder_of(await stage.pause(**wanted))
+
+
+async def killed_after_ten(stage: Stage, run_dir: Path) -> Path:
+    """A restore that was killed at its tenth start; its directory."""
+    return await stage.killed(stage.restore(run_dir), lambda _: len(resumed(stage)) == 10)
 
 
 def resumed(stage: Stage) -> set[int]:
@@ -44,7 +49,10 @@ def resumed(stage: Stage) -> set[int]:
     }
 
 
-async def test_exactly_what_the_run_changed_is_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [Stage.pause, Stage.pause_all])
+async def test_exactly_what_the_run_changed_is_started(
+    tmp_path: Path, command: Callable[[Stage], Awaitable[RunResult]]
+) -> None:
     """Of 40, ten were suspended before and five completed: 25 are started, the others left."""
     members = [
         Campaign(
@@ -53,9 +61,8 @@ async def test_exactly_what_the_run_changed_is_started(tmp_path: Path) -> None:
         for n in range(1, 41)
     ]
     stage = Stage(tmp_path, World({VDN: members}))
-    run_dir = await paused(stage)
 
-    result = await stage.restore(run_dir)
+    result = await stage.restore(await command(stage))
 
     assert result.exit_code == 0
     assert result.counts == {"restored": 25}
@@ -64,18 +71,23 @@ async def test_exactly_what_the_run_changed_is_started(tmp_path: Path) -> None:
 
 
 async def test_restoring_twice_starts_nothing_twice(tmp_path: Path) -> None:
-    """An operator stops campaign 1 after the restore: the second restore leaves it alone."""
+    """After the restore one was stopped by hand, one completed: the second leaves all alone."""
     stage = Stage(tmp_path, started(20))
     run_dir = await paused(stage)
     await stage.restore(run_dir)
     stage.world.set_status(ONE, Status.SUSPENDED)
-    sent = len([one for one in stage.server.sent if one.kind is Kind.RESUME])
+    stage.world.set_status(ref(2), Status.COMPLETED)
+    sent = len(stage.server.puts)
 
+    tried = await stage.restore(run_dir, dry_run=True)
     again = await stage.restore(run_dir)
 
-    assert again.counts == {"left_alone": 20}
-    assert again.exit_code == 0
-    assert len([one for one in stage.server.sent if one.kind is Kind.RESUME]) == sent
+    assert (tried.counts, tried.exit_code) == ({"left_alone": 20}, 0)
+    assert (again.counts, again.exit_code) == ({"left_alone": 20}, 0)
+    assert again.line == "20 lines: 20 started again before, by another restore."
+    states = [row["state_after"] for row in stage.rows(again)]
+    assert states[:3] == ["suspended", "completed", "started"]
+    assert len(stage.server.puts) == sent
     assert stage.world.status_of(ONE) is Status.SUSPENDED
 
 
@@ -118,18 +130,6 @@ async def test_only_except_vdn_and_limit_leave_the_others_alone(tmp_path: Path) 
             assert result.counts.get("left_alone", 0) == 10 - wanted
 
 
-async def test_a_limit_can_be_followed_by_the_rest(tmp_path: Path) -> None:
-    """--limit 3, then all: three first, the other seventeen after, none twice."""
-    stage = Stage(tmp_path, started(20))
-    run_dir = await paused(stage)
-    await stage.restore(run_dir, limit=3)
-
-    result = await stage.restore(run_dir)
-
-    assert result.counts == {"restored": 17, "left_alone": 3}
-    assert len(started_refs(stage.world)) == 20
-
-
 async def test_what_was_only_inferred_is_left_alone_unless_wanted(tmp_path: Path) -> None:
     """A lost answer without a look before: `inferred`, started with --include-inferred only."""
     stage = Stage(tmp_path, started(5), faults=FaultPlan(scripted={ONE: [faults.ANSWER_LOST]}))
@@ -146,10 +146,7 @@ async def test_a_killed_restore_is_continued_without_starting_any_twice(tmp_path
     """[P03] killed after 10 of 30 starts, continued: what was perhaps sent is left, exit 1."""
     stage = Stage(tmp_path, started(30))
     run_dir = await paused(stage)
-    stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
-    assert await stage.until_killed(stage.restore(run_dir)) is None
-    stage.server.on_sent = None
-    (restoring,) = set(stage.run_dirs()) - {run_dir}
+    restoring = await killed_after_ten(stage, run_dir)
 
     result = await stage.continue_run(restoring)
 
@@ -173,9 +170,7 @@ async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_
     """[P03] not continued but restored anew: what may have been started stays as it is."""
     stage = Stage(tmp_path, started(30))
     run_dir = await paused(stage)
-    stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
-    assert await stage.until_killed(stage.restore(run_dir)) is None
-    stage.server.on_sent = None
+    await killed_after_ten(stage, run_dir)
     tried = resumed(stage)
 
     result = await stage.restore(run_dir)
@@ -204,8 +199,7 @@ async def half_restored(stage: Stage, run_dir: Path) -> Path:
     ended = await stage.restore(run_dir)
     stage.server.on_sent = None
     assert ended.exit_code == 130
-    assert ended.run_dir is not None
-    return ended.run_dir
+    return folder_of(ended)
 
 
 async def test_an_interrupted_restore_leaves_no_doubt_about_what_it_has_not_sent(
@@ -302,24 +296,9 @@ async def test_a_restore_cannot_be_restored(tmp_path: Path) -> None:
     """There is nothing to turn back on: usage error."""
     stage = Stage(tmp_path, started(5))
     result = await stage.restore(await paused(stage))
-    assert result.run_dir is not None
 
     with pytest.raises(UsageError):
-        await stage.restore(result.run_dir)
-
-
-async def test_an_emergency_is_undone_exactly(tmp_path: Path) -> None:
-    """pause-all, then restore: what ran runs again, what was suspended stays."""
-    members = [Campaign(n, Status.STARTED if n % 4 else Status.SUSPENDED) for n in range(1, 61)]
-    stage = Stage(tmp_path, World({VDN: members}))
-    before = started_refs(stage.world)
-    result = await stage.pause_all(VDN)
-    assert result.run_dir is not None
-
-    undone = await stage.restore(result.run_dir)
-
-    assert undone.exit_code == 0
-    assert started_refs(stage.world) == before
+        await stage.restore(result)
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -410,8 +389,7 @@ async def test_what_was_stopped_again_since_is_not_called_started(tmp_path: Path
     assert f"`orchestrator restore {newer.run_id}` starts again" in "".join(undo_lines(result.undo))
     assert "18 started again before, by another restore, 2 left alone" in result.line
 
-    assert newer.run_dir is not None
-    assert (await stage.restore(newer.run_dir)).counts == {"restored": 2}
+    assert (await stage.restore(newer)).counts == {"restored": 2}
     again = await stage.restore(run_dir)
     assert again.undo is not None
     assert (again.undo.started_before, again.undo.stopped_again_by) == (20, ())
@@ -438,9 +416,7 @@ async def test_what_a_killed_restore_started_is_its_doing(tmp_path: Path) -> Non
     """[P03] --include-inferred after a kill: what runs is inferred to be ours, no mark is open."""
     stage = Stage(tmp_path, started(30))
     run_dir = await paused(stage)
-    stage.server.on_sent = lambda _: stage.kill() if len(resumed(stage)) == 10 else None
-    assert await stage.until_killed(stage.restore(run_dir)) is None
-    stage.server.on_sent = None
+    await killed_after_ten(stage, run_dir)
     await asyncio.sleep(1)  # what had left arrives
     perhaps = {
         one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
@@ -13,10 +14,10 @@ import pytest
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.pausing_all import Findings
 from orchestrator.engine.restore import restore
-from orchestrator.errors import JournalMismatchError, ManifestError, RefusedError, UsageError
+from orchestrator.errors import JournalMismatchError, ManifestError, RefusedError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.summary import Ended
-from orchestrator.store.registry import find_by_id, known_runs
+from orchestrator.store.registry import known_runs
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, several, started
 
@@ -37,15 +38,16 @@ def dated(stage: Stage, *, days: int = 0) -> Path:
 
 async def killed(stage: Stage, refs: list[int] | None = None) -> Path:
     """A run in tonight's directory that ends at its second PUT; written to at the stage's time."""
-    stage.server.on_sent = lambda _sent: stage.kill() if len(stage.server.puts) == 2 else None
     wanted = None if refs is None else [ref(one) for one in refs]
-    run_dir = stage.folder / DATED
-    assert await stage.until_killed(stage.pause(wanted, run_dir=run_dir)) is None
-    stage.server.on_sent = None
-    for name in ("journal.db", "journal.db-wal"):
-        if (dated(stage) / name).exists():
-            os.utime(dated(stage) / name, (stage.clock.wall_ms() / 1000,) * 2)
-    return dated(stage)
+    run = stage.pause(wanted, run_dir=stage.folder / DATED)
+    return written(stage, await stage.killed(run, lambda _: len(stage.server.puts) == 2))
+
+
+def written(stage: Stage, run_dir: Path, *, hours_ago: float = 0) -> Path:
+    """A run directory, as if its journal was written to then, by the stage's time."""
+    for path in run_dir.glob("journal.db*"):
+        os.utime(path, (stage.clock.wall_ms() / 1000 - hours_ago * 3600,) * 2)
+    return run_dir
 
 
 @pytest.mark.parametrize(("hours", "is_refused"), [(11.9, False), (12.1, True)])
@@ -106,11 +108,10 @@ async def test_a_slip_in_the_url_does_not_keep_the_night_from_its_directory(
         await wrong.pause(run_dir=run_dir)
 
 
-@pytest.mark.parametrize("as_text", [False, True])
-async def test_each_night_has_a_directory_of_its_own(tmp_path: Path, *, as_text: bool) -> None:
-    """`{date}` is the machine's date; the second night does its work."""
+async def test_each_night_has_a_directory_of_its_own(tmp_path: Path) -> None:
+    """`{date}` is the machine's date; the second night does its work. A text will do as a path."""
     stage = Stage(tmp_path, started(3))
-    wanted = str(tmp_path / DATED) if as_text else tmp_path / DATED
+    wanted = str(tmp_path / DATED)
 
     first = await stage.pause(run_dir=wanted)
     pass_time(stage, 24)
@@ -136,73 +137,48 @@ async def test_after_midnight_yesterdays_unfinished_run_is_continued(tmp_path: P
     assert not dated(stage, days=1).exists()
 
 
-async def test_yesterdays_run_of_another_list_is_left_alone(tmp_path: Path) -> None:
-    """Today's list is another one: a new run."""
-    stage = Stage(tmp_path, started(3))
+async def _another_list(stage: Stage) -> Stage:
     await killed(stage, [1, 2])
-    pass_time(stage, 2)
-
-    result = await stage.pause(run_dir=tmp_path / DATED)
-
-    assert result.run_dir == dated(stage, days=1)
+    return stage
 
 
-async def test_yesterdays_run_of_another_server_is_left_alone(tmp_path: Path) -> None:
-    """The settings changed over midnight: a new run."""
-    stage = Stage(tmp_path, started(3))
+async def _another_server(stage: Stage) -> Stage:
     await killed(stage)
-    other = Stage(tmp_path, started(3), settings={"server.base_url": "http://127.0.0.9:1"})
-    pass_time(other, 2)
-
-    result = await other.pause(run_dir=tmp_path / DATED)
-
-    assert result.run_dir == dated(stage, days=1)
+    return Stage(stage.folder, started(3), settings={"server.base_url": "http://127.0.0.9:1"})
 
 
-async def test_yesterdays_run_of_another_night_is_left_alone(tmp_path: Path) -> None:
-    """It broke down 20 hours ago: what it stopped may have been started on purpose since."""
-    stage = Stage(tmp_path, started(3))
+async def _another_night(stage: Stage) -> Stage:
     await killed(stage)
-    pass_time(stage, 20)
-
-    result = await stage.pause(run_dir=tmp_path / DATED)
-
-    assert result.run_dir == dated(stage, days=1)
+    pass_time(stage, 18)
+    return stage
 
 
-async def test_yesterdays_damaged_run_is_left_alone(tmp_path: Path) -> None:
-    """Tonight's work does not wait for it."""
-    stage = Stage(tmp_path, started(3))
+async def _damaged(stage: Stage) -> Stage:
     dated(stage).mkdir()
     (dated(stage) / "journal.db").write_bytes(b"not a journal")
-    os.utime(dated(stage) / "journal.db", (stage.clock.wall_ms() / 1000,) * 2)
+    written(stage, dated(stage))
+    return stage
+
+
+async def _finished(stage: Stage) -> Stage:
+    await stage.pause(run_dir=stage.folder / DATED)
+    return stage
+
+
+@pytest.mark.parametrize(
+    "yesterday", [_another_list, _another_server, _another_night, _damaged, _finished]
+)
+async def test_any_other_run_of_yesterday_is_left_alone(
+    tmp_path: Path, yesterday: Callable[[Stage], Awaitable[Stage]]
+) -> None:
+    """Two hours later, after midnight, a new run begins in today's directory."""
+    first = Stage(tmp_path, started(3))
+    stage = await yesterday(first)
     pass_time(stage, 2)
 
     result = await stage.pause(run_dir=tmp_path / DATED)
 
-    assert result.run_dir == dated(stage, days=1)
-
-
-async def test_yesterdays_finished_run_is_not_shown_again(tmp_path: Path) -> None:
-    """Today's work is today's."""
-    stage = Stage(tmp_path, started(3))
-    await stage.pause(run_dir=tmp_path / DATED)
-    pass_time(stage, 2)
-
-    result = await stage.pause(run_dir=tmp_path / DATED)
-
-    assert (result.run_dir, result.repeated) == (dated(stage, days=1), False)
-
-
-async def test_other_braces_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    """A mistyped {Date} would be a fixed name."""
-    stage = Stage(tmp_path, started(3))
-
-    with pytest.raises(UsageError, match="has braces that are not"):
-        await stage.pause(run_dir=tmp_path / "runs" / "{Date}")
-
-    assert not (tmp_path / "runs").exists()
-    assert stage.server.sent == []
+    assert (result.run_dir, result.repeated) == (dated(first, days=1), False)
 
 
 async def test_a_directory_may_be_given_as_text(tmp_path: Path) -> None:
@@ -242,15 +218,6 @@ async def test_a_refused_list_leaves_no_run_behind(tmp_path: Path) -> None:
         await stage.pause(manifest=bad, run_dir=tmp_path / "nightly")
 
     assert not (stage.settings().state_dir / "runs.jsonl").exists()
-
-
-async def test_a_killed_run_elsewhere_is_found_by_its_id(tmp_path: Path) -> None:
-    """It is registered before its journal is there, so a kill in between loses nothing."""
-    stage = Stage(tmp_path, started(3))
-    folder = await killed(stage)
-    (run,) = known_runs(stage.settings().state_dir)
-
-    assert find_by_id(stage.settings().state_dir, run.run_id).path == folder
 
 
 # -- what is said of it -------------------------------------------------------------------------
@@ -316,13 +283,8 @@ async def test_lines_that_are_skipped_are_named(tmp_path: Path) -> None:
 
 async def killed_stop(stage: Stage, *vdns: int) -> Path:
     """A pause-all that is killed at its second PUT; written to at the stage's time."""
-    run_dir = stage.folder / "stop"
-    stage.server.on_sent = lambda _sent: stage.kill() if len(stage.server.puts) == 2 else None
-    assert await stage.until_killed(stage.pause_all(*vdns, run_dir=run_dir)) is None
-    stage.server.on_sent = None
-    for path in run_dir.glob("journal.db*"):
-        os.utime(path, (stage.clock.wall_ms() / 1000,) * 2)
-    return run_dir
+    run = stage.pause_all(*vdns, run_dir=stage.folder / "stop")
+    return written(stage, await stage.killed(run, lambda _: len(stage.server.puts) == 2))
 
 
 async def test_an_emergency_goes_on_with_its_unfinished_run(tmp_path: Path) -> None:
@@ -365,9 +327,7 @@ async def test_an_emergency_begins_beside_any_other_run(tmp_path: Path, kind: st
         await stage.pause(stage.world.refs()[:1], run_dir=wanted)
     else:
         await killed_stop(stage, 2 if kind == "other VDN" else 1)
-        if kind == "old":
-            for path in wanted.glob("journal.db*"):
-                os.utime(path, (stage.clock.wall_ms() / 1000 - 25 * 3600,) * 2)
+        written(stage, wanted, hours_ago=25 if kind == "old" else 0)
     before = (wanted / "journal.db").read_bytes()
 
     result = await stage.pause_all(1, run_dir=wanted)

@@ -23,7 +23,7 @@ from orchestrator.simulator.routes import Kind
 from orchestrator.store import MarkState
 from orchestrator.store.marks import MARKS, read_marks
 from orchestrator.store.run_dir import RunDirectory
-from tests.fakes import VDN, Stage, several, started, started_refs
+from tests.fakes import VDN, Stage, folder_of, several, started, started_refs
 from tests.store.test_formats import copied
 
 EVIDENCE = ("journal.db", "results.csv")
@@ -31,9 +31,12 @@ EVIDENCE = ("journal.db", "results.csv")
 
 async def paused(stage: Stage, **wanted: Any) -> Path:
     """A finished pause of everything."""
-    result = await stage.pause(**wanted)
-    assert result.run_dir is not None
-    return result.run_dir
+    return folder_of(await stage.pause(**wanted))
+
+
+async def killed_restore(stage: Stage, run_dir: Path, *, starts: int = 2) -> Path:
+    """A restore that was killed after so many starts; its directory."""
+    return await stage.killed(stage.restore(run_dir), lambda _: puts(stage) == starts)
 
 
 def state_of(folder: Path) -> dict[str, tuple[str, int, int]]:
@@ -61,6 +64,7 @@ async def test_the_evidence_stays_byte_for_byte(tmp_path: Path) -> None:
     before = state_of(run_dir)
 
     await stage.restore(run_dir, dry_run=True)
+    assert not (run_dir / MARKS).exists()
     await stage.restore(run_dir, limit=4)
     await stage.restore(run_dir)
     add_note_to(RunDirectory(run_dir), "ticket 4711", operator="ada", at_ms=1_000)
@@ -71,17 +75,6 @@ async def test_the_evidence_stays_byte_for_byte(tmp_path: Path) -> None:
     marks = read_marks(run_dir, {})
     assert {mark.state for mark in marks.values()} == {MarkState.RESTORED}
     assert len(marks) == 12
-
-
-async def test_a_dry_run_leaves_no_marks(tmp_path: Path) -> None:
-    """Nothing is started, and nothing of the run that is looked at changes."""
-    stage = Stage(tmp_path, started(3))
-    run_dir = await paused(stage)
-    names = sorted(path.name for path in run_dir.iterdir())
-
-    await stage.restore(run_dir, dry_run=True)
-
-    assert sorted(path.name for path in run_dir.iterdir()) == names
 
 
 async def test_where_marks_cannot_be_written_nothing_is_sent(tmp_path: Path) -> None:
@@ -118,10 +111,7 @@ async def test_what_was_perhaps_started_is_known_from_the_marks_alone(tmp_path: 
     """[P03] killed in mid-restore, and its own directory lost: nothing is started twice."""
     stage = Stage(tmp_path, started(20))
     run_dir = await paused(stage)
-    stage.server.on_sent = lambda _: stage.kill() if puts(stage) == 6 else None
-    assert await stage.until_killed(stage.restore(run_dir)) is None
-    stage.server.on_sent = None
-    (killed,) = set(stage.run_dirs()) - {run_dir}
+    killed = await killed_restore(stage, run_dir, starts=6)
     shutil.rmtree(killed)
     await asyncio.sleep(1)  # what had left arrives
     perhaps = set(read_marks(run_dir, {}))
@@ -259,32 +249,7 @@ async def test_where_nothing_will_start_nobody_is_asked(tmp_path: Path) -> None:
     assert undo_lines(result.undo)[2] == "2 were started again before, by another restore"
 
 
-async def test_what_was_restored_before_and_is_completed_by_now_is_still_that(
-    tmp_path: Path,
-) -> None:
-    """The numbers of the sentence add up: two started again before, whatever became of them."""
-    stage = Stage(tmp_path, started(2))
-    run_dir = await paused(stage)
-    await stage.restore(run_dir)
-    stage.world.set_status(stage.world.refs()[0], Status.COMPLETED)
-
-    result = await stage.restore(run_dir)
-
-    assert result.counts == {"left_alone": 2}
-    assert result.line == "2 lines: 2 started again before, by another restore."
-    assert [row["state_after"] for row in stage.rows(result)] == ["completed", "started"]
-
-
 # -- what was moved, deleted, or is another's ---------------------------------------------------
-
-
-async def killed_restore(stage: Stage, run_dir: Path) -> Path:
-    """A restore that was killed after two starts."""
-    stage.server.on_sent = lambda _: stage.kill() if puts(stage) == 2 else None
-    assert await stage.until_killed(stage.restore(run_dir)) is None
-    stage.server.on_sent = None
-    (killed,) = set(stage.run_dirs()) - {run_dir}
-    return killed
 
 
 async def test_a_restore_whose_source_is_deleted_is_not_continued(tmp_path: Path) -> None:
@@ -307,10 +272,7 @@ async def test_a_source_that_moved_into_the_state_directory_is_found(tmp_path: P
     """It was made with --run-dir elsewhere, and tidied up since: found by its id."""
     stage = Stage(tmp_path, started(6))
     run_dir = await paused(stage, run_dir=tmp_path / "elsewhere")
-    stage.server.on_sent = lambda _: stage.kill() if puts(stage) == 2 else None
-    assert await stage.until_killed(stage.restore(run_dir)) is None
-    stage.server.on_sent = None
-    (killed,) = stage.run_dirs()
+    killed = await killed_restore(stage, run_dir)
     run_id = json.loads((run_dir / "summary.json").read_text())["run_id"]
     run_dir.rename(killed.with_name(run_id))
 
