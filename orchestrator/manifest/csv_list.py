@@ -234,11 +234,5 @@ def _looks_like_names(row: list[str]) -> bool:
 
 
 def _refuse_columns(number: int, row: list[str], reason: str) -> NoReturn:
-    if row[0].lstrip().startswith("<"):
-        raise ManifestUnreadableError(
-            str(number), "this is HTML or XML, not CSV (a page that asks for a password?)"
-        )
-    if len(row) == 1 and "|" in row[0]:
-        reason = f"{reason}: , or ; or TAB separates columns, | does not"
     names = ", ".join(for_terminal(name, limit=60) for name in row[:_NAMED_COLUMNS])
     raise ManifestUnreadableError(str(number), f"{reason}; the columns found are: {names}")

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
-import re
 from enum import StrEnum
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.manifest.csv_list import read_csv
-from orchestrator.manifest.entry import (
-    LineReader,
-    ManifestLine,
-    ManifestUnreadableError,
-    meaning_of,
-)
+from orchestrator.manifest.entry import LineReader, ManifestLine, ManifestUnreadableError
 from orchestrator.manifest.json_list import read_json_lines, read_json_list
 
 if TYPE_CHECKING:
@@ -40,7 +33,7 @@ __all__ = [
 #: characters of the longest line; the csv module's own limit for one cell is the same
 MAX_LINE_CHARS = 131_072
 #: bytes at the beginning by which another kind of file is known
-_HEAD_BYTES = 65_536
+_HEAD_BYTES = 8
 
 
 class Format(StrEnum):
@@ -50,12 +43,6 @@ class Format(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
 
-
-_FORMAT_WORDS = {
-    Format.CSV: "CSV",
-    Format.JSON: "one JSON document",
-    Format.JSONL: "JSON Lines",
-}
 
 #: the end of a file name, in lower case, and what it promises
 SUFFIXES = {
@@ -80,14 +67,8 @@ _MAGIC = (
     (b"\xff\xfe", "it is UTF-16 text: save it as UTF-8"),
     (b"\xfe\xff", "it is UTF-16 text: save it as UTF-8"),
     (b"\x1f\x8b", "it is compressed (gzip): unpack it first (gunzip)"),
-    (b"PK\x03\x04", "it is a workbook (save it as CSV) or a zip archive (unpack it first)"),
-    (b"PK\x05\x06", "it is an empty zip archive"),
+    (b"PK", "it is a workbook (save it as CSV) or a zip archive (unpack it first)"),
     (b"\xd0\xcf\x11\xe0", "it is an old workbook (xls): save it as CSV"),
-    (b"7z\xbc\xaf", "it is compressed (7z): unpack it first"),
-    (b"\xfd7zXZ", "it is compressed (xz): unpack it first (unxz)"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed (zstd): unpack it first (unzstd)"),
-    (b"BZh", "it is compressed (bzip2): unpack it first (bunzip2)"),
-    (b"%PDF", "it is a PDF: export the list as CSV"),
 )
 
 
@@ -130,7 +111,6 @@ def read_manifest(
         ManifestUnreadableError: the list cannot be read as a whole, or holds no entry at all.
     """
     source = _Bytes(chunks)
-    _refuse_other_kinds(source.head, fmt)
     text = io.TextIOWrapper(source, encoding="utf-8", newline="")
     reader = LineReader(default_vdn)
     empty = True
@@ -175,7 +155,11 @@ def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
 
 
 class _Bytes(io.BufferedIOBase):
-    """The bytes of the list, as TextIOWrapper wants them, without the byte order mark."""
+    """The bytes of the list, as TextIOWrapper wants them, without the byte order mark.
+
+    Raises:
+        ManifestUnreadableError: it is no text, by its first bytes or a NUL.
+    """
 
     name = "the list"
 
@@ -183,17 +167,18 @@ class _Bytes(io.BufferedIOBase):
         self._chunks = iter(chunks)
         #: bytes handed out, a byte order mark included
         self.given = 0
-        #: the first ones, not handed out yet
-        self.head = b""
         head = bytearray()
         for chunk in self._chunks:
             head += chunk
             if len(head) >= _HEAD_BYTES:
                 break
-        self.head = bytes(head)
-        if self.head.startswith(codecs.BOM_UTF8):
+        for mark, kind in _MAGIC:
+            if head.startswith(mark):
+                advice = "do that, then give the file that comes out of it"
+                raise ManifestUnreadableError("byte 0", kind, advice=advice)
+        if head.startswith(codecs.BOM_UTF8):
             self.given = len(codecs.BOM_UTF8)
-        self._chunks = chain((self.head[self.given :],), self._chunks)
+        self._chunks = chain((bytes(head[self.given :]),), self._chunks)
 
     def readable(self) -> bool:
         return True
@@ -209,51 +194,3 @@ class _Bytes(io.BufferedIOBase):
             )
         self.given += len(chunk)
         return chunk
-
-
-def _refuse_other_kinds(head: bytes, fmt: Format) -> None:
-    """Refuse what is no text, or is written in another format beyond doubt."""
-    for mark, kind in _MAGIC:
-        if head.startswith(mark):
-            raise ManifestUnreadableError(
-                "byte 0", kind, advice="do that, then give the file that comes out of it"
-            )
-    other = _other_format(head.decode("utf-8-sig", "ignore"), fmt)
-    if other is not None:
-        raise ManifestUnreadableError(
-            "1",
-            f"this is {_FORMAT_WORDS[other]}, not {_FORMAT_WORDS[fmt]}",
-            advice=f"add --format {other}, or let its name end in .{other}",
-        )
-
-
-def _other_format(first: str, fmt: Format) -> Format | None:
-    """Tell another format that the beginning of a list is written in beyond doubt."""
-    lines = [line for line in first.splitlines() if line.strip()][:2]
-    if not lines:
-        return None
-    line = lines[0].strip()
-    is_whole = _is_json(line)
-    if fmt is Format.CSV:
-        if line[0] not in "[{" or ('"' not in first and not is_whole and line[0] == "{"):
-            return None
-        return Format.JSONL if line[0] == "{" and is_whole and len(lines) > 1 else Format.JSON
-    if line[0] in "[{":
-        if fmt is Format.JSON:
-            is_next = len(lines) > 1 and lines[1].lstrip()[0] == line[0] and _is_json(lines[1])
-            return Format.JSONL if line[0] == "{" and is_whole and is_next else None
-        is_document = line[0] == "[" if is_whole else line == "[" or _is_json(first)
-        return Format.JSON if is_document else None
-    if is_whole:
-        is_many = fmt is Format.JSON and len(lines) > 1 and line.isdigit()
-        return Format.JSONL if is_many else None
-    is_csv = any(meaning_of(cell.strip(' "')) for cell in re.split("[,;\t]", line))
-    return Format.CSV if is_csv or re.fullmatch("[0-9]+ *[,;\t] *[0-9]*", line) else None
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.manifest.entry import (
@@ -54,7 +55,6 @@ _TWO_WAYS = "this key and another in the same object can be meant in two ways"
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_TOKEN = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")([ \t\r\n]*:)?|[{}]|-?Infinity|NaN')
 
 #: the meanings that may stand together in one object
 _PAIRS = (
@@ -286,7 +286,8 @@ def _document(text: str) -> object:
         if end < len(text):
             raise _NotStrictError(_MORE_TEXT, text, end)
     except json.JSONDecodeError as fault:
-        _refuse(str(fault.lineno), _words(fault), cause=fault)
+        place = "$" if isinstance(fault, _NotStrictError) else str(fault.lineno)
+        _refuse(place, _words(fault), cause=fault)
     return value
 
 
@@ -303,14 +304,15 @@ def _decoded(text: str, at: int) -> tuple[object, int]:
     except UnicodeEncodeError as error:
         raise _NotStrictError("a text has half a surrogate pair in it", text, at) from error
     except ValueError as error:  # of the hooks below
-        raise _refused_by_hook(text, at) from error
+        raise _NotStrictError(str(error), text, at) from error
     return value, end
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {for_terminal(twice, limit=60)} appears twice in one object")
     return members
 
 
@@ -319,8 +321,8 @@ def _whole(digits: str) -> int | OtherNumber:
     return int(digits) if len(digits) <= _ID_DIGITS else OtherNumber(digits)
 
 
-def _refuse_constant(_name: str) -> NoReturn:
-    raise ValueError
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 _DECODER = json.JSONDecoder(
@@ -329,23 +331,3 @@ _DECODER = json.JSONDecoder(
     parse_float=OtherNumber,
     parse_constant=_refuse_constant,
 )
-
-
-def _refused_by_hook(text: str, at: int) -> _NotStrictError:
-    """Find what a hook refused: the parser does not say where it stands."""
-    keys: list[set[str]] = []
-    tokens = _TOKEN.finditer(text, at)
-    while True:  # the hooks refuse nothing else
-        token = next(tokens)
-        if token[0] == "{":
-            keys.append(set())
-        elif token[0] == "}":
-            keys.pop()
-        elif token[2]:
-            key = json.loads(token[1])
-            if key in keys[-1]:
-                reason = f"the key {for_terminal(key, limit=60)} appears twice in one object"
-                return _NotStrictError(reason, text, token.start())
-            keys[-1].add(key)
-        elif not token[1]:
-            return _NotStrictError(f"{token[0]} is not a number in JSON", text, token.start())

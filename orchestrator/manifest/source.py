@@ -34,7 +34,6 @@ _LOOK_EVERY_S = 0.2
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a pipe (FIFO)"),
-    (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
@@ -118,10 +117,8 @@ def open_manifest(
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
-        reason = _kind_of(path) or _words(error)
         raise UsageError(
-            f"cannot open the list {path}: {reason}. {_NOT_SENT}",
-            advice=_ADVICE,
+            f"cannot open the list {path}: {_words(error)}. {_NOT_SENT}", advice=_ADVICE
         ) from error
     try:
         kind = _kind_words(os.fstat(fd).st_mode)
@@ -158,14 +155,6 @@ def open_stdin(
             advice=_STDIN_ADVICE,
         ) from error
     yield source
-
-
-def _kind_of(path: Path) -> str:
-    """What stands under a name that cannot be opened, such as a socket; empty for a file."""
-    try:
-        return _kind_words(path.stat().st_mode)
-    except OSError:
-        return ""
 
 
 def _kind_words(mode: int) -> str:

@@ -279,33 +279,6 @@ def test_it_does_not_matter_where_the_bytes_are_cut(
 # ------------------------------------------------------------------ which format
 
 
-OTHER_FORMATS = [
-    (Format.JSON, '{"vdnId":1,"campaignId":2}\n{"vdnId":1,"campaignId":3}\n', Format.JSONL),
-    (Format.JSON, "1\n2\n", Format.JSONL),
-    (Format.JSON, "campaign_id\n1\n", Format.CSV),
-    (Format.JSON, "vdn;campaign id\n1;2\n", Format.CSV),
-    (Format.JSON, "1;2\n", Format.CSV),
-    (Format.JSONL, "campaign_id,vdn_id\n1,2\n", Format.CSV),
-    (Format.JSONL, "[1, 2]", Format.JSON),
-    (Format.JSONL, "[\n1,\n2\n]\n", Format.JSON),
-    (Format.JSONL, '{"vdnId": 1,\n"campaignId": 2}\n', Format.JSON),
-    (Format.CSV, "[1,2]\n", Format.JSON),
-    (Format.CSV, '\n{"campaigns": [\n1]}\n', Format.JSON),
-    (Format.CSV, '{"vdnId":1,"campaignId":2}\n{"vdnId":1,"campaignId":3}\n', Format.JSONL),
-]
-
-
-@pytest.mark.parametrize(("given", "text", "is_written_as"), OTHER_FORMATS)
-def test_a_list_in_another_format_is_told_which(
-    given: Format, text: str, is_written_as: Format
-) -> None:
-    """NDJSON named .json, a CSV piped in as JSON: the format is named, and the flag for it."""
-    with pytest.raises(ManifestUnreadableError) as caught:
-        list(read_manifest([text.encode()], given, default_vdn=1))
-
-    assert f"--format {is_written_as}" in caught.value.advice
-
-
 @pytest.mark.parametrize(
     "text", ["101;\n102;\n", "101,\n102,\n", "101\t\n102\t\n", "101 ;;\n102;\n"]
 )

@@ -120,7 +120,7 @@ def test_the_documented_forms_are_accepted(
         ('{"vdnId":7,"campaignIds":[\n5', "2", "the JSON breaks off"),
         ('{"a":{"b":[', "1", "the JSON breaks off"),
         ('{"vdnId":7,\n"campaignIds":[5 6]}', "2", "this is not JSON: expecting ',' delimiter at"),
-        ('{"vdnId":7}{}', "1", "there is more text after the JSON has ended"),
+        ('{"vdnId":7}{}', "$", "there is more text after the JSON has ended"),
         ("", "1", "the JSON breaks off"),
     ],
 )
@@ -218,10 +218,10 @@ def test_a_vdn_must_be_given_once_and_be_one(
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ('{"vdnId": 7,\n"vdnId": 8, "campaignIds": [5]}', "2"),
+        ('{"vdnId": 7,\n"vdnId": 8, "campaignIds": [5]}', "$"),
         ('[{"vdnId": 7, "campaignId": 5, "campaignId": 6}]', "$[0]"),
         ('[5, {"x": {"a": 1, "b}": {}, "a": 2}}]', "$[1]"),
-        ('{"campaigns": [{"vdn": 7, "campaignId": 5},\n{"x": 1, "\\u0078": 2}]}', "2"),
+        ('{"campaigns": [{"vdn": 7, "campaignId": 5},\n{"x": 1, "\\u0078": 2}]}', "$"),
     ],
 )
 def test_a_repeated_key_is_refused(text: str, place: str) -> None:
@@ -238,7 +238,7 @@ def test_what_only_python_writes_is_refused(name: str) -> None:
     words = f"{name} is not a number in JSON"
 
     assert refusal(f"[5,\n{name}]", vdn=7) == ("$[1]", f"{words} (line 2)")
-    assert refusal(f'{{"x": "a \\" {name}",\n"campaigns": [{{"y": {name}}}]}}') == ("2", words)
+    assert refusal(f'{{"x": "a \\" {name}",\n"campaigns": [{{"y": {name}}}]}}') == ("$", words)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_half_a_surrogate_pair_is_refused(half: str) -> None:
     words = "a text has half a surrogate pair in it"
 
     assert refusal(f'[5, {{"x": "{half}"}}]', vdn=7) == ("$[1]", f"{words} (line 1)")
-    assert refusal(f'{{"campaigns": ["{half}"]}}', vdn=7) == ("1", words)
+    assert refusal(f'{{"campaigns": ["{half}"]}}', vdn=7) == ("$", words)
     assert lines_of(r'["\ud83d\ude00", "\\ud800"]', vdn=7)[0].campaign_text == "😀"
 
 
