@@ -16,9 +16,11 @@ import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tests.acceptance import (
+    scenarios_answers,
     scenarios_ceiling,
     scenarios_emergency,
     scenarios_evidence,
@@ -32,6 +34,7 @@ from tests.acceptance.child import ROOT, command
 from tests.acceptance.registry import SCENARIOS, Scenario
 
 LOADED = (
+    scenarios_answers,
     scenarios_pause,
     scenarios_emergency,
     scenarios_evidence,
@@ -42,19 +45,15 @@ LOADED = (
 
 
 def chosen(names: list[str], issue: int | None, *, short: bool = False) -> list[Scenario]:
-    """The scenarios of these names; a name may be a beginning followed by *."""
+    """The scenarios of these names, or patterns as a shell has them."""
     if not names:
         every = [one for one in SCENARIOS.values() if issue in {None, one.issue}]
         return [one for one in every if one.short or not short]
     found = []
     for name in names:
-        if name.endswith("*"):
-            match = [one for key, one in SCENARIOS.items() if key.startswith(name[:-1])]
-        else:
-            match = [SCENARIOS[name]] if name in SCENARIOS else []
+        match = [one for key, one in SCENARIOS.items() if fnmatchcase(key, name)]
         if not match:
-            msg = f"no scenario {name!r}; --list shows them"
-            raise SystemExit(msg)
+            raise SystemExit(f"no scenario {name!r}; --list shows them")
         found += match
     return found
 

@@ -14,8 +14,10 @@ from dataclasses import replace
 
 from tests.acceptance.server import Server
 from tests.acceptance.world import (
+    DATABASE,
     NOT_ALLOWED,
     OK,
+    PARAMETER,
     STARTED,
     SUSPENDED,
     Entry,
@@ -78,9 +80,23 @@ def after_puts(fault: Fault, count: int = 1) -> Fault:
     return read
 
 
+def only_for(campaign: tuple[int, int], fault: Fault, times: float = 1e9) -> Fault:
+    """A fault for the PUTs of one campaign."""
+
+    def read(world: World, entry: Entry) -> Reply | None:
+        mine = entry.key == campaign and entry.kind in CHANGES
+        return fault(world, entry) if mine and entry.nth <= times else None
+
+    return read
+
+
 def reply(make: Callable[[], Reply]) -> Fault:
     """Always this reply."""
     return lambda _world, _entry: make()
+
+
+no_database = reply(lambda: coded(DATABASE, "database", "database"))
+refused = reply(lambda: coded(PARAMETER, "parameter", "parameter"))
 
 
 def http(status: int, body: bytes = b"<html>error</html>", **more: object) -> Fault:
