@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,7 +33,7 @@ from orchestrator.console.orders import ORDERS, Orders
 from orchestrator.console.render import error_page, page, templates
 from orchestrator.console.rights import Place, door_problem, place_of
 from orchestrator.console.shared import SHARED, Shared
-from orchestrator.console.site import SITE, VIEWER
+from orchestrator.console.site import SITE, THREADS, VIEWER
 from orchestrator.errors import OrchestratorError, SettingsError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def make_app(site: Site, place: Place, say: Callable[[str], None]) -> web.Applic
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_explain, _check])
     app[SITE] = site
     app[DOOR] = Door(place, read_key(site.state_dir / "console"), say)
-    app[ORDERS] = Orders(site)
+    app[ORDERS], app[THREADS] = Orders(site), ThreadPoolExecutor(4, "orders")
     cluster = ClusterRuns(site)
     app[SHARED] = Shared(site, cluster)
     app.on_cleanup.append(cluster.close)

@@ -13,7 +13,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.console.disk import make_file, open_plain, own_folder
 from orchestrator.errors import OrchestratorError, StorageError
@@ -159,12 +159,15 @@ class OrderFolder:
         if not is_order_id(order_id):
             return None
         try:
-            return _order_of(order_id, json.loads(self._read(order_id, "json")))
+            told = json.loads(self._read(order_id, "json"))
+            lists = {name: tuple(told[name]) for name in ("command", "vdns")}
+            order = Order(**{**told, **lists, "kind": RunKind(told["kind"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             path = self._file(order_id, "json")
             raise StorageError(f"the order {path} cannot be read: {error}") from error
+        return order
 
     def write(self, order: Order) -> None:
         """Record an order: whole, and on the disk when this returns.
@@ -225,22 +228,3 @@ class OrderFolder:
     def _read(self, order_id: str, kind: str) -> bytes:
         with open_plain(self._file(order_id, kind)) as file:
             return file.read(_ORDER_BYTES_MAX)
-
-
-def _order_of(order_id: str, told: Any) -> Order:
-    """An order as it was written.
-
-    Raises:
-        ValueError, TypeError, KeyError: nobody here has written this.
-    """
-    texts = (*told["command"], told["operator"], told["run_id"], told["run_dir"], told["server"])
-    numbers = (*told["vdns"], told["at_ms"])
-    if not (
-        told["order"] == order_id
-        and told["command"]
-        and all(isinstance(one, str) and "\0" not in one for one in texts)
-        and all(type(one) is int for one in numbers)
-    ):
-        raise ValueError("it is no order")
-    lists = {name: tuple(told[name]) for name in ("command", "vdns")}
-    return Order(**{**told, **lists, "kind": RunKind(told["kind"])})

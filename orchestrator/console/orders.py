@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 #: an emergency that was ordered so long ago is not taken up without a click
 _YOUNG_MS: Final = 3600 * 1000
-_THREADS: Final = 4
 #: exit codes of a command that has done nothing
 _REFUSED: Final = frozenset({2, 7})
 #: ends that nobody at the console has wished: a kill, and a machine that was shut down
@@ -51,6 +49,7 @@ class Stop(NamedTuple):
     run_id: str
     operator: str
     since_ms: int
+    vdns: tuple[int, ...]
     #: where it is shown
     link: str
 
@@ -59,13 +58,13 @@ class StopGoesOnError(Exception):
     """A stop of this VDN goes on already; nothing was started."""
 
     def __init__(self, vdn_id: int, stop: Stop) -> None:
-        super().__init__(f"a stop of VDN {vdn_id} goes on: {stop.run_id}")
+        super().__init__(vdn_id, stop)
         self.vdn_id = vdn_id
         self.stop = stop
 
 
 class Orders:
-    """The orders of one state directory. Its methods read and write the disk: use `threads`."""
+    """The orders of one state directory. Its methods read and write the disk."""
 
     def __init__(self, site: Site) -> None:
         """Open them.
@@ -74,9 +73,7 @@ class Orders:
             StorageError: their folder cannot be made.
         """
         self._site = site
-        self._files = OrderFolder(site.state_dir / "console" / "orders")
-        #: no slow page keeps an order waiting
-        self.threads = ThreadPoolExecutor(_THREADS, "orders")
+        self.files = OrderFolder(site.state_dir / "console" / "orders")
         #: started by this process
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         #: an emergency whose disk is full is an order of this process alone
@@ -128,13 +125,13 @@ class Orders:
             StopGoesOnError: somebody stops this VDN already.
             StorageError: it could not be recorded, or not be started.
         """
-        with self._files.alone():
+        with self.files.alone():
             known = self.find(order.order)
             if known is not None:
                 return known
             self._refuse_second_stop(order)
             try:
-                self._files.write(order)
+                self.files.write(order)
             except OSError as error:
                 if order.kind is not RunKind.PAUSE_ALL:
                     raise StorageError(
@@ -146,7 +143,7 @@ class Orders:
                 self._start(order, order.command)
             except OSError as error:
                 self._unwritten.pop(order.order, None)
-                self._files.take_back(order.order)
+                self.files.take_back(order.order)
                 raise StorageError(
                     f"the command cannot be started: {error.strerror}. Nothing was sent.",
                     advice="order it again, or use a shell: `orchestrator pause-all --vdn N`",
@@ -156,33 +153,30 @@ class Orders:
     def _refuse_second_stop(self, order: Order) -> None:
         if order.kind is RunKind.PAUSE:
             return
-        for stop, vdns in self.live_stops():
-            both = sorted(vdns & set(order.vdns))
+        for stop in self.live_stops():
+            both = sorted({*stop.vdns} & {*order.vdns})
             if both and stop.run_id != order.run_id:
                 raise StopGoesOnError(both[0], stop)
 
-    def live_stops(self) -> Iterator[tuple[Stop, frozenset[int]]]:
-        """Stops that go on, started anywhere, with their VDNs; an unanswered question is none."""
-        told = set()
-        server = self._site.fingerprint
+    def live_stops(self) -> Iterator[Stop]:
+        """Stops that go on, started anywhere; a question that nobody has answered is none."""
+        told, server = set(), self._site.fingerprint
         for order in self.working():
             is_stop = order.kind is RunKind.PAUSE_ALL and order.server == server
             if is_stop and not order.is_through():
                 told.add(order.run_id)
-                stop = Stop(order.run_id, order.operator, order.at_ms, f"/orders/{order.order}")
-                yield stop, frozenset(order.vdns)
+                link = f"/orders/{order.order}"
+                yield Stop(order.run_id, order.operator, order.at_ms, order.vdns, link)
         for run in known_runs(self._site.state_dir):
-            if run.run_id in told or not os.path.lexists(f"{run.place}/{HOLDER}"):
-                continue
-            if not run.directory.is_live:
+            is_held = run.run_id not in told and os.path.lexists(f"{run.place}/{HOLDER}")
+            if not is_held or not run.directory.is_live:
                 continue
             with suppress(OrchestratorError), open_saved(run.directory.journal) as saved:
                 record = saved.record()
                 is_stop = record.kind is RunKind.PAUSE_ALL and not record.dry_run
                 if is_stop and record.may_change and record.fingerprint == server:
-                    link = f"/runs/{record.run_id}"
-                    stop = Stop(record.run_id, record.operator, record.started_at_ms, link)
-                    yield stop, frozenset(record.vdns)
+                    since_ms, link = record.started_at_ms, f"/runs/{record.run_id}"
+                    yield Stop(record.run_id, record.operator, since_ms, record.vdns, link)
 
     # -- what has become of them ------------------------------------------------------------------
 
@@ -192,11 +186,11 @@ class Orders:
         Raises:
             StorageError: there is one, and it cannot be read.
         """
-        return self._unwritten.get(order_id) or self._files.find(order_id)
+        return self._unwritten.get(order_id) or self.files.find(order_id)
 
     def working(self) -> Iterator[Order]:
         """Orders whose command lives."""
-        at_work = filter(self.is_working, [*self._files.ids(), *self._unwritten])
+        at_work = filter(self.is_working, [*self.files.ids(), *self._unwritten])
         return self._readable(at_work)
 
     def _readable(self, order_ids: Iterable[str]) -> Iterator[Order]:
@@ -211,16 +205,12 @@ class Orders:
         """Whether the command of an order lives, whoever started it."""
         child = self._children.get(order_id)
         is_ours = child is not None and child.returncode is None
-        return is_ours or self._files.is_working(order_id)
+        return is_ours or self.files.is_working(order_id)
 
     def end(self, order_id: str) -> int | None:
         """How its command ended, below 0 by a signal; None: it works, or nobody has seen it."""
         child = self._children.get(order_id)
-        return self._files.end(order_id) if child is None else child.returncode
-
-    def words(self, order_id: str) -> str:
-        """The last that the command of an order has said to people."""
-        return self._files.words(order_id)
+        return self.files.end(order_id) if child is None else child.returncode
 
     def place_of(self, order: Order) -> str:
         """Where an order is shown: on its run's page, unless it was refused or is no run yet."""
@@ -239,10 +229,10 @@ class Orders:
         """
         taken = []
         newest: dict[int, Order] = {}
-        with self._files.alone():
+        with self.files.alone():
             ours = [
                 one
-                for one in self._readable(self._files.ids())
+                for one in self._readable(self.files.ids())
                 if one.server == self._site.fingerprint
             ]
             for order in sorted(ours, key=lambda one: one.at_ms):
@@ -315,14 +305,14 @@ class Orders:
     def _output(self, order: Order) -> int:
         """The file that takes the command's words."""
         try:
-            return self._files.locked_output(order.order)
+            return self.files.locked_output(order.order)
         except OSError:
             if order.order not in self._unwritten:
                 raise
             return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def _reap(self, order_id: str, child: subprocess.Popen[bytes]) -> None:
-        self._files.note_end(order_id, child.wait())
+        self.files.note_end(order_id, child.wait())
 
 
 def _going_on(run: RunDirectory) -> tuple[str, ...]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -16,7 +14,7 @@ from orchestrator.console.render import error_page
 from orchestrator.console.rights import Role, role_of
 from orchestrator.console.run_reader import campaign_ids
 from orchestrator.console.shared import SHARED
-from orchestrator.console.site import SITE, find_run
+from orchestrator.console.site import SITE, in_thread, run_of
 from orchestrator.engine.saved import add_note_to
 from orchestrator.engine.stop_run import stop_run
 from orchestrator.engine.stops import read_stop
@@ -29,16 +27,11 @@ from orchestrator.store.notes import add_note
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from multidict import MultiDictProxy
 
     from orchestrator.console.rights import Viewer
     from orchestrator.store import RunRecord
     from orchestrator.store.run_dir import RunDirectory
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 #: characters of a reason or a note that are kept
 _WORDS_MAX: Final = 2000
@@ -77,8 +70,8 @@ async def _stop(request: web.Request) -> web.StreamResponse:
 async def _restore(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/restore`: exactly what this run turned off, but for the guilty."""
     viewer, fields = need(request, Role.RESTORER), await request.post()
-    source = await _directory(request)
-    vdns = (await _in_thread(request, read_stop, source)).vdns
+    source = await run_of(request)
+    vdns = (await in_thread(request, read_stop, source)).vdns
     _check_vdns(request, vdns, typed=_text(fields, "typed"))
     left_off = campaign_ids(map(str, fields.getall("except", [])))
     command = ["restore", str(source.path), *_reason(fields)]
@@ -89,11 +82,11 @@ async def _restore(request: web.Request) -> web.StreamResponse:
 
 async def _continue(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/continue`: what is left of an interrupted run."""
-    directory = await _directory(request)
-    record, vdns = await _in_thread(request, _what, directory)
+    directory = await run_of(request)
+    record, vdns = await in_thread(request, _what, directory)
     viewer = need(request, role_of(record.kind))
     _check_vdns(request, vdns)
-    known = await _in_thread(request, request.app[ORDERS].find, _order_id(await request.post()))
+    known = await in_thread(request, request.app[ORDERS].find, _order_id(await request.post()))
     if known is None:
         await _tell(request, directory, viewer, "continue: ordered at the console")
     return await _place(request, record.kind, viewer, vdns, directory)
@@ -101,10 +94,10 @@ async def _continue(request: web.Request) -> web.StreamResponse:
 
 async def _end(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/end`: as Ctrl-C in its terminal would."""
-    directory, run_id = await _directory(request), request.match_info["run_id"]
-    record, _ = await _in_thread(request, _what, directory)
+    directory, run_id = await run_of(request), request.match_info["run_id"]
+    record, _ = await in_thread(request, _what, directory)
     viewer, cluster = need(request, role_of(record.kind)), request.app[SHARED].cluster
-    is_live = await _in_thread(request, lambda: directory.is_live)
+    is_live = await in_thread(request, lambda: directory.is_live)
     if is_live or cluster.run(run_id) is not None:
         await _tell(request, directory, viewer, "end: ordered at the console")
     # whoever follows a run of the cluster here is no part of it
@@ -115,17 +108,17 @@ async def _end(request: web.Request) -> web.StreamResponse:
                 f" {cluster.problem}. Nothing was stopped.",
                 advice="order it again when the database answers",
             )
-        await _in_thread(request, stop_run, directory, wait_s=_ENDS_S)
+        await in_thread(request, stop_run, directory, wait_s=_ENDS_S)
     return _see(f"/runs/{run_id}")
 
 
 async def _note(request: web.Request) -> web.StreamResponse:
     """`POST /runs/{run_id}/note`: a remark."""
     viewer, run_id = need(request, Role.STOPPER, Role.RESTORER), request.match_info["run_id"]
-    await _in_thread(
+    await in_thread(
         request,
         add_note_to,
-        await _directory(request),
+        await run_of(request),
         _text(await request.post(), "text"),
         operator=viewer.name,
         at_ms=request.app[SITE].clock.wall_ms(),
@@ -137,14 +130,14 @@ async def _note(request: web.Request) -> web.StreamResponse:
 async def _order_page(request: web.Request) -> web.StreamResponse:
     """`GET /orders/{order}`: leads to the run as soon as there is one."""
     orders, order_id = request.app[ORDERS], request.match_info["order"]
-    order = await _in_thread(request, orders.find, order_id)
+    order = await in_thread(request, orders.find, order_id)
     if order is None:
         raise web.HTTPNotFound(text="There is no such order. Nothing was sent in its name.")
-    works = await _in_thread(request, orders.is_working, order_id)
-    place = await _in_thread(request, orders.place_of, order)
+    works = await in_thread(request, orders.is_working, order_id)
+    place = await in_thread(request, orders.place_of, order)
     if place != request.path:
         return _see(place)
-    words = for_terminal(await _in_thread(request, orders.words, order_id), limit=_WORDS_MAX)
+    words = for_terminal(await in_thread(request, orders.files.words, order_id), limit=_WORDS_MAX)
     what = f"`{order.command[0]}` ordered by {order.operator} at {iso_time(order.at_ms)[:19]}Z"
     if works:
         text = f"{what} is starting. {words}"
@@ -153,16 +146,6 @@ async def _order_page(request: web.Request) -> web.StreamResponse:
         return response
     text = f"{what} came to nothing. {words or 'It left no word.'}"
     return error_page(request, 409, "The order came to nothing", text)
-
-
-async def _in_thread(
-    request: web.Request, function: Callable[P, T], *given: P.args, **named: P.kwargs
-) -> T:
-    """Do something that reads or writes the disk."""
-    threads = request.app[ORDERS].threads
-    return await asyncio.get_running_loop().run_in_executor(
-        threads, partial(function, *given, **named)
-    )
 
 
 async def _place(
@@ -175,9 +158,9 @@ async def _place(
     """Start what was ordered, and lead to it."""
     orders, clock = request.app[ORDERS], request.app[SITE].clock
     order_id = _order_id(await request.post())
-    order = await _in_thread(request, orders.new, order_id, kind, viewer.name, vdns, work)
+    order = await in_thread(request, orders.new, order_id, kind, viewer.name, vdns, work)
     try:
-        placed = await _in_thread(request, orders.place, order)
+        placed = await in_thread(request, orders.place, order)
     except StopGoesOnError as error:
         stop = error.stop
         return error_page(
@@ -189,33 +172,23 @@ async def _place(
             link=stop.link,
         )
     until_s = clock.now_s() + _BEGINS_S
-    while clock.now_s() < until_s and not await _in_thread(request, placed.has_begun):
-        if not await _in_thread(request, orders.is_working, placed.order):
+    while clock.now_s() < until_s and not await in_thread(request, placed.has_begun):
+        if not await in_thread(request, orders.is_working, placed.order):
             break
         await clock.sleep(_LOOK_S)
-    return _see(await _in_thread(request, orders.place_of, placed))
+    return _see(await in_thread(request, orders.place_of, placed))
 
 
 async def _tell(request: web.Request, directory: RunDirectory, viewer: Viewer, what: str) -> None:
     """Put on record who has ordered it; that it is done counts more."""
     at = iso_time(request.app[SITE].clock.wall_ms())
     with suppress(OrchestratorError):
-        await _in_thread(request, add_note, directory.path, Note(at, viewer.name, what))
+        await in_thread(request, add_note, directory.path, Note(at, viewer.name, what))
     request.app[SHARED].cluster.share_notes(request.match_info["run_id"])
 
 
 def _see(place: str) -> web.Response:
     return web.Response(status=303, headers={"Location": place})
-
-
-async def _directory(request: web.Request) -> RunDirectory:
-    """The run of the page.
-
-    Raises:
-        HTTPNotFound: there is none.
-    """
-    state_dir = request.app[SITE].state_dir
-    return await _in_thread(request, find_run, state_dir, request.match_info["run_id"])
 
 
 def _what(directory: RunDirectory) -> tuple[RunRecord, tuple[int, ...]]:
@@ -248,13 +221,7 @@ def _order_id(fields: MultiDictProxy[Any]) -> str:
 
 
 def _check_vdns(request: web.Request, vdns: tuple[int, ...], typed: str | None = None) -> None:
-    """See that this console may touch these VDNs, and that all of them were typed by hand.
-
-    Args:
-        request: whose console.
-        vdns: what the order is about.
-        typed: None: nothing has to be typed.
-    """
+    """See that this console may touch these VDNs, and that all were typed, if they have to be."""
     allowed = request.app[SITE].settings.server.vdns
     strange = sorted(set(vdns) - set(allowed)) if allowed else []
     if strange:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -23,7 +22,7 @@ from orchestrator.console.run_reader import (
     read_rows,
 )
 from orchestrator.console.shared import SHARED
-from orchestrator.console.site import SITE, VIEWER, find_run
+from orchestrator.console.site import SITE, VIEWER, in_thread, run_of
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.pages import PAGE
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
@@ -87,8 +86,8 @@ async def _live_page(request: web.Request, live: LiveView) -> web.Response:
     if found is not None:
         holder = found.who
     else:
-        directory = await _directory(request)
-        holder = str(await asyncio.to_thread(directory.holder) or "")
+        directory = await run_of(request)
+        holder = str(await in_thread(request, directory.holder) or "")
     return page(
         request,
         "live",
@@ -120,11 +119,11 @@ async def _live(request: web.Request) -> web.Response:
 async def _rows(request: web.Request) -> web.Response:
     """Some rows of a run."""
     run_id, chosen = request.match_info["run_id"], request.query.get("outcome", "")
-    directory, cluster = await _directory(request), request.app[SHARED].cluster
+    directory, cluster = await run_of(request), request.app[SHARED].cluster
     await cluster.copied(run_id)
-    live = await asyncio.to_thread(lambda: directory.is_live)
+    live = await in_thread(request, lambda: directory.is_live)
     number = page_number(request.query.get("page", ""))
-    shown = await asyncio.to_thread(read_rows, directory, chosen, number)
+    shown = await in_thread(request, read_rows, directory, chosen, number)
     return page(
         request, "rows", **shown, chosen=chosen, base=f"/runs/{run_id}", run_id=run_id,
         live=live or cluster.run(run_id) is not None,
@@ -134,7 +133,7 @@ async def _rows(request: web.Request) -> web.Response:
 async def _file(request: web.Request) -> web.StreamResponse:
     """A report file."""
     name = request.match_info["name"]
-    stream = await _opened(request, await _directory(request), name)
+    stream = await _opened(request, await run_of(request), name)
     if stream is None:
         raise web.HTTPNotFound(
             reason="There is no such file", text="A run has its files when it has ended."
@@ -153,7 +152,7 @@ async def _opened(request: web.Request, directory: RunDirectory, name: str) -> B
     clock = request.app[SITE].clock
     until_s = clock.now_s() + (_PAGE_WAIT_S if name == PAGE else 0.0)
     while True:
-        opened = await asyncio.to_thread(open_file, directory, name)
+        opened = await in_thread(request, open_file, directory, name)
         if opened is not None or clock.now_s() >= until_s or directory.is_live:
             return opened
         await clock.sleep(_PAGE_LOOK_S)
@@ -165,7 +164,7 @@ async def _restore(request: web.Request) -> web.Response:
     On one page with the form, a box that was ticked last would not be part of the order.
     """
     shared, run_id, problem = request.app[SHARED], request.match_info["run_id"], ""
-    directory = await _directory(request)
+    directory = await run_of(request)
     off: frozenset[tuple[int, int]] = frozenset()
     try:
         settings, elsewhere = shared.site.settings, await shared.cluster.marks(run_id)
@@ -208,16 +207,6 @@ async def _restore(request: web.Request) -> web.Response:
         order=order,
         token=form_token(request, request.path, order),
     )
-
-
-async def _directory(request: web.Request) -> RunDirectory:
-    """The run of the page.
-
-    Raises:
-        HTTPNotFound: there is none.
-    """
-    state_dir = request.app[SITE].state_dir
-    return await asyncio.to_thread(find_run, state_dir, request.match_info["run_id"])
 
 
 def _boxes(preview: RestorePreview, off: frozenset[tuple[int, int]]) -> list[Restorable]:

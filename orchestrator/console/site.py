@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
@@ -14,10 +17,14 @@ from orchestrator.store.registry import known_runs, newest_runs
 from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.settings.load import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Site:
 #: where a request has its viewer
 VIEWER: Final = web.RequestKey("viewer", Viewer)
 SITE: Final = web.AppKey("site", Site)
+#: threads of what forms order: no slow page keeps an order waiting
+THREADS: Final = web.AppKey("threads", ThreadPoolExecutor)
 
 
 def fingerprint_of(base_url: str) -> str:
@@ -68,3 +77,22 @@ def find_run(state_dir: Path, run_id: str) -> RunDirectory:
         reason="There is no such run",
         text="It may have been deleted, or the address is mistyped. Nothing was sent.",
     )
+
+
+async def in_thread(
+    request: web.Request, function: Callable[P, T], *given: P.args, **named: P.kwargs
+) -> T:
+    """Do something that reads or writes the disk."""
+    threads = request.app[THREADS] if request.method == "POST" else None
+    called = partial(function, *given, **named)
+    return await asyncio.get_running_loop().run_in_executor(threads, called)
+
+
+async def run_of(request: web.Request) -> RunDirectory:
+    """The run that a request is about.
+
+    Raises:
+        HTTPNotFound: there is none.
+    """
+    run_id = request.match_info["run_id"]
+    return await in_thread(request, find_run, request.app[SITE].state_dir, run_id)

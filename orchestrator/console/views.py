@@ -18,6 +18,7 @@ from orchestrator.console.book import list_entry, page_number, search, stop_of
 from orchestrator.console.order_files import new_order_id
 from orchestrator.console.render import page
 from orchestrator.console.shared import SHARED
+from orchestrator.console.site import in_thread
 from orchestrator.errors import OrchestratorError
 from orchestrator.model import Refusal, read_vdn_id
 
@@ -127,7 +128,8 @@ async def _history(request: web.Request) -> web.Response:
     typed, text = query.get("vdn", "").strip(), query.get("q", "").strip()[:200]
     vdn = read_vdn_id(typed) if typed else None
     problem = f"{typed[:40]} is no VDN" if isinstance(vdn, Refusal) else ""
-    chapter = await asyncio.to_thread(
+    chapter = await in_thread(
+        request,
         search,
         shared.site.state_dir,
         vdn=None if isinstance(vdn, Refusal) else vdn,
@@ -157,7 +159,7 @@ async def _healthz(_: web.Request) -> web.Response:
 async def _readyz(request: web.Request) -> web.Response:
     """A stop could be started: its directory can be written, and server and keys are set."""
     site = request.app[SHARED].site
-    problem = await asyncio.to_thread(exposition.why_not_ready, site.settings)
+    problem = await in_thread(request, exposition.why_not_ready, site.settings)
     return web.Response(text=f"{problem or 'ready'}\n", status=503 if problem else 200)
 
 
@@ -171,5 +173,5 @@ async def _metrics(request: web.Request) -> web.Response:
             if view is not None:
                 live[line.run_id] = view.numbers
     shared.totals.take(shared.readings.answers, live)
-    text = await asyncio.to_thread(exposition.exposed, shared.site.settings, shared.totals, live)
+    text = await in_thread(request, exposition.exposed, shared.site.settings, shared.totals, live)
     return web.Response(text=text, headers={"Content-Type": exposition.CONTENT_TYPE})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from orchestrator.console import auth
 from orchestrator.console.order_files import new_order_id
 from orchestrator.errors import StorageError
-from tests.console.consoles import JANE, console, runs_in, site_of
+from tests.console.consoles import JANE, console, site_of
 
 pytestmark = pytest.mark.sockets
 
@@ -28,40 +26,45 @@ PROXY: dict[str, Any] = {
 
 
 async def test_the_link_lets_in_once_and_is_followed_by_another(folder: Path) -> None:
-    """A second use is refused; the console has told the next link by then."""
+    """Looking at it, as a chat program does, uses nothing up; no script has the cookie."""
     async with console(site_of(folder), logged_in=False) as browser:
-        (first,) = browser.told
-        key = first.partition("key=")[2]
-        page = await browser.get(f"/login?key={key}")
+        key = browser.told[0].partition("key=")[2]
+        looks = [await browser.get(f"/login?key={key}") for _ in range(2)]
         let_in = await browser.send("/login", {"key": key})
         again = await browser.send("/login", {"key": key})
         shown_again = await browser.get(f"/login?key={key}")
-
-    assert (page.status, key in page.text) == (200, True)
-    assert (let_in.status, let_in.location) == (303, "/")
-    assert (again.status, shown_again.status) == (401, 401)
-    assert len(browser.told) == 2
-    assert browser.told[1] != first
-
-
-async def test_looking_at_the_link_does_not_use_it_up(folder: Path) -> None:
-    """A chat program that shows a preview must not take the operator's only way in."""
-    async with console(site_of(folder), logged_in=False) as browser:
-        key = browser.told[0].partition("key=")[2]
-        for _ in range(3):
-            assert (await browser.get(f"/login?key={key}")).status == 200
-        assert (await browser.send("/login", {"key": key})).status == 303
-
-
-async def test_the_session_is_a_strict_cookie_with_the_port_in_its_name(folder: Path) -> None:
-    """Two consoles on one host keep their own; no script and no other site has it."""
-    async with console(site_of(folder), logged_in=False) as browser:
-        key = browser.told[0].partition("key=")[2]
-        cookie = (await browser.send("/login", {"key": key})).headers["Set-Cookie"]
         port = browser.url.rpartition(":")[2]
 
+    assert [(one.status, key in one.text) for one in looks] == [(200, True)] * 2
+    assert (let_in.status, let_in.location) == (303, "/")
+    assert (again.status, shown_again.status) == (401, 401)
+    assert len(set(browser.told)) == 2
+    cookie = let_in.headers["Set-Cookie"]
     assert cookie.startswith(f"orchestrator-{port}=")
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+
+
+@pytest.mark.parametrize("change", ["none", "longer", "cut", "name", "dots", "other console"])
+async def test_a_cookie_that_is_not_of_this_console_lets_nobody_in(
+    folder: Path, change: str
+) -> None:
+    """Another console has the same key; it may be the test server's."""
+    async with console(site_of(folder)) as browser, console(site_of(folder)) as other:
+        value, others = (
+            next(cookie.value for cookie in one.session.cookie_jar) for one in (browser, other)
+        )
+        browser.session.cookie_jar.clear()
+        changed = {
+            "none": "",
+            "longer": f"{value}x",
+            "cut": value[:-1],
+            "name": f"QWRh{value[value.index('.') :]}",
+            "dots": "...",
+            "other console": others,
+        }[change]
+        answer = await browser.get("/orders/x", Cookie=f"{browser.app[auth.DOOR].cookie}={changed}")
+
+    assert answer.status == 401
 
 
 async def test_a_session_outlives_the_console_and_not_a_week(folder: Path) -> None:
@@ -77,34 +80,6 @@ async def test_a_session_outlives_the_console_and_not_a_week(folder: Path) -> No
             assert (await browser.get("/orders/x", Cookie=f"{name}={cookie}")).status == status
 
     assert (folder / "state/console/key").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("change", ["", "x", "cut", "name", "dots"])
-async def test_a_cookie_that_was_changed_lets_nobody_in(folder: Path, change: str) -> None:
-    """Cut, lengthened, of somebody else, or made of dots."""
-    async with console(site_of(folder)) as browser:
-        name = browser.app[auth.DOOR].cookie
-        (value,) = [one.value for one in browser.session.cookie_jar if one.key == name]
-        browser.session.cookie_jar.clear()
-        changed = {
-            "": "",
-            "x": f"{value}x",
-            "cut": value[:-1],
-            "name": f"QWRh{value[value.index('.') :]}",
-            "dots": "...",
-        }[change]
-
-        assert (await browser.get("/orders/x", Cookie=f"{name}={changed}")).status == 401
-
-
-async def test_a_session_of_another_console_lets_nobody_in_here(folder: Path) -> None:
-    """Both have one state directory and its key; the other may be the test server's."""
-    async with console(site_of(folder)) as there, console(site_of(folder), logged_in=False) as here:
-        name = there.app[auth.DOOR].cookie
-        (cookie,) = [one.value for one in there.session.cookie_jar if one.key == name]
-        ours = here.app[auth.DOOR].cookie
-
-        assert (await here.get("/orders/x", Cookie=f"{ours}={cookie}")).status == 401
 
 
 async def test_a_packed_form_is_not_unpacked(folder: Path) -> None:
@@ -156,40 +131,6 @@ async def test_every_answer_keeps_the_browser_on_a_short_lead(folder: Path, path
     assert "aiohttp" not in headers["Server"]
 
 
-@pytest.mark.parametrize("path", ["/", "/login?key=k", "/static/console.js", "/healthz"])
-async def test_a_foreign_name_that_leads_here_gets_nothing(folder: Path, path: str) -> None:
-    """DNS rebinding: the page's own name arrives in Host."""
-    async with console(site_of(folder)) as browser:
-        answer = await browser.get(path, Host="evil.example:8580")
-
-    assert answer.status == 403
-    assert "another server" in answer.text
-
-
-@pytest.mark.parametrize(
-    ("origin", "fetch_site"),
-    [("http://evil.example", "cross-site"), ("null", ""), ("", ""), ("http://evil.example", "")],
-)
-async def test_a_form_of_another_site_starts_nothing(
-    folder: Path, origin: str, fetch_site: str
-) -> None:
-    """Even with the right token."""
-    async with console(site_of(folder)) as browser:
-        answer = await browser.stop()
-        assert answer.status != 403
-        order = new_order_id()
-        foreign = await browser.post(
-            "/stop",
-            {"order": order, "vdn": "1235", "typed": "1235"},
-            Origin=origin,
-            Sec_Fetch_Site=fetch_site,
-        )
-        assert browser.orders.find(order) is None
-
-    assert foreign.status == 403
-    assert "Nothing was done" in foreign.text
-
-
 @pytest.mark.parametrize("wrong", ["none", "other form", "other order", "other session"])
 async def test_a_form_with_another_token_starts_nothing(folder: Path, wrong: str) -> None:
     """A token is for one form, one order, one session."""
@@ -223,14 +164,9 @@ async def test_a_form_longer_than_64_kb_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        ("application/x-www-form-urlencoded", b"token=%ff%fe&order=%ff"),
-        ("application/x-www-form-urlencoded", b"\xff=\xff"),
-        ("application/x-www-form-urlencoded; charset=nonsense", b"a=b"),
+        ("application/x-www-form-urlencoded", b"\xff=%ff"),
         ("application/x-www-form-urlencoded; charset=unicode_escape", b"key=\\ud800"),
-        ("application/x-www-form-urlencoded; charset=punycode", b"a=b"),
-        ("multipart/form-data", b"abc"),
         ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--"),
-        ("text/plain", b"token=x"),
         ("application/json", b"{}"),
     ],
 )
@@ -264,43 +200,18 @@ async def test_a_proxy_says_who_is_asking(folder: Path) -> None:
     assert placed.operator == "Bob"
 
 
-@pytest.mark.parametrize("name", [None, "", "  ", "a\tb", "x" * 65])
-async def test_a_proxy_that_names_nobody_lets_nobody_in(folder: Path, name: str | None) -> None:
-    """No header, an empty one, one that nobody could read."""
-    async with console(site_of(folder, **PROXY), logged_in=False) as browser:
+@pytest.mark.parametrize(
+    ("name", "peers"),
+    [(None, "127.0.0.1"), ("", "127.0.0.1"), ("a\tb", "127.0.0.1"), (JANE, "10.0.0.5")],
+)
+async def test_a_header_that_names_nobody_or_is_forged_lets_nobody_in(
+    folder: Path, name: str | None, peers: str
+) -> None:
+    """Whoever reaches the port past the proxy could call himself anything; no link helps."""
+    site = site_of(folder, **PROXY | {"console__trusted_peers": (peers,)})
+    async with console(site) as browser:  # with a cookie
         sent = {} if name is None else {"X-Remote-User": name}
         answer = await browser.get("/orders/x", **sent)
 
     assert answer.status == 401
     assert "through the proxy" in answer.text
-
-
-async def test_a_header_from_an_untrusted_peer_is_refused(folder: Path) -> None:
-    """Whoever reaches the port past the proxy could call himself anything; no link helps."""
-    more: dict[str, Any] = {
-        "console__user_header": "X-Remote-User",
-        "console__trusted_peers": ("10.0.0.5",),
-    }
-    async with console(site_of(folder, **more), logged_in=False) as browser:
-        key = browser.told[0].partition("key=")[2]
-        forged = await browser.get("/orders/x", **{"X-Remote-User": JANE})
-        await browser.send("/login", {"key": key})
-        by_cookie = await browser.get("/orders/x")
-
-    assert (forged.status, by_cookie.status) == (401, 401)
-
-
-async def test_no_answer_and_no_file_holds_the_secret(folder: Path) -> None:
-    """Not the order, not the words of its command, not its command line, which anybody reads."""
-    async with console(site_of(folder)) as browser:
-        order = new_order_id()
-        answer = await browser.stop(order=order)
-        page = await browser.get(answer.location)
-    texts = [answer.text, page.text]
-    texts += [
-        one.read_text("utf-8", "replace") for one in (folder / "state/console/orders").iterdir()
-    ]
-
-    assert not [one for one in texts if re.search("sk-simulator-not-a-secret", one)]
-    assert "sk-simulator" in os.environ["ORCHESTRATOR_SECRET_KEY"]
-    assert len(runs_in(folder / "state")) <= 1

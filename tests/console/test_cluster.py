@@ -109,6 +109,7 @@ async def test_a_run_of_the_cluster_is_seen_and_ended_from_any_machine(
     """Waiting, at work with its numbers, ended at the console; the rest by `continue` there."""
     async with a_scene(own_server, tmp_path, campaigns=300, rate="20") as scene:
         home = await scene.until_shown("list paused · VDN 1234 · cluster")
+        moves = json.loads((await scene.browser.get("/live")).text)
         waiting = page_of(await scene.browser.get(scene.base)).text
         await scene.worker()
         await scene.until_shown("paused", scene.base)
@@ -124,6 +125,7 @@ async def test_a_run_of_the_cluster_is_seen_and_ended_from_any_machine(
         await scene.until_shown("300 lines: 300 stopped", scene.base)
 
         assert "running" in home
+        assert moves["runs"] == scene.run_id
         assert "nightly" in home
         assert "no worker of the cluster yet, 0 of 300" in waiting
         assert "list paused by the cluster" in going

@@ -137,13 +137,6 @@ async def until_here(what: Any) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_home_does_not_wait_for_a_server_that_is_gone(folder: Path) -> None:
-    """The page is there; why nothing is known follows."""
-    async with console(site_of(folder, server__vdns=(1201,))) as browser:
-        home = await page(browser, "/")
-        assert "being asked" in home.text
-
-
 async def test_without_configured_vdns_a_number_is_typed(folder: Path) -> None:
     """The field leads to the form by GET."""
     async with console(site_of(folder)) as browser:
@@ -468,22 +461,9 @@ async def test_the_preview_of_a_restore_shows_what_will_start_and_writes_nothing
     assert f"{base}/restore?except={VDN}/2%2C{VDN}/3" in chosen.links
     assert form["except"] == f"{VDN}/2,{VDN}/3"
     assert [one["name"] for one in chosen.fields] == ["typed", "reason"]
-
-
-async def test_nothing_can_be_ticked_where_the_restore_is_ordered(folder: Path) -> None:
-    """A box that is ticked on the page of the order would look as if it were part of it."""
-    result = stopped(folder)
-    base = f"/runs/{result.run_id}/restore"
-    async with console(site_of(folder, **RESTORER)) as browser:
-        chooses = await page(browser, base)
-        orders = await page(browser, f"{base}?step=2")
-        unclear = await page(browser, f"{base}?except=99&step=2")
-
-    for shown in (chooses, unclear):
-        assert shown.boxes
-        assert [one["method"] for one in shown.forms] == ["get"]
-    assert orders.boxes == []
-    assert [one["method"] for one in orders.forms] == ["post"]
+    # a box that is ticked on the page of the order would look as if it were part of it
+    assert (chosen.boxes, chosen.forms) == ([], [form])
+    assert [one["method"] for one in first.forms] == ["get"]
 
 
 def files_below(place: Path) -> dict[str, bytes]:
@@ -504,26 +484,25 @@ async def test_an_id_that_the_run_did_not_stop_is_said_and_not_passed_over(
     assert "<b>" not in answer.text
 
 
-async def test_a_stop_of_long_ago_is_not_undone_from_here(folder: Path) -> None:
-    """What should run may be different by now; a shell can insist."""
+@pytest.mark.parametrize(
+    ("rights", "age_s", "said"),
+    [({}, 0, "console.restorers"), (RESTORER, 2 * 86_400, "--even-if-old")],
+    ids=["no restorer", "two days ago"],
+)
+async def test_what_may_not_be_restored_is_only_shown(
+    folder: Path, rights: dict[str, Any], age_s: int, said: str
+) -> None:
+    """With the setting that a name is missing in, or how a shell insists."""
     result = stopped(folder)
     assert result.run_dir is not None
-    os.utime(result.run_dir / "journal.db", (1, time.time() - 2 * 86_400))
-    async with console(site_of(folder, **RESTORER)) as browser:
-        shown = await page(browser, f"/runs/{result.run_id}/restore")
+    os.utime(result.run_dir / "journal.db", (1, time.time() - age_s))
+    async with console(site_of(folder, **rights)) as browser:
+        chooses = await page(browser, f"/runs/{result.run_id}/restore")
+        orders = await page(browser, f"/runs/{result.run_id}/restore?step=2")
 
-    assert "--even-if-old" in shown.text
-    assert [one["method"] for one in shown.forms] == ["get"]
-
-
-async def test_who_may_not_restore_sees_what_it_would_do(folder: Path) -> None:
-    """And in which setting a name is missing."""
-    result = stopped(folder)
-    async with console(site_of(folder)) as browser:
-        shown = await page(browser, f"/runs/{result.run_id}/restore")
-
-    assert "console.restorers" in shown.text
-    assert [one["method"] for one in shown.forms] == ["get"]
+    assert said in chooses.text
+    assert [one["method"] for one in chooses.forms] == ["get"]
+    assert orders.forms == []
 
 
 # -- history, machines ------------------------------------------------------------------------
@@ -578,15 +557,3 @@ async def test_a_console_whose_state_directory_cannot_be_written_is_not_ready(
         answer = await browser.get("/readyz")
 
     assert (answer.status, "cannot be written" in answer.text) == (503, True)
-
-
-async def test_everything_that_a_page_needs_comes_with_the_package(folder: Path) -> None:
-    """Style, script and icon, with their types; nobody has to log in for them."""
-    async with console(site_of(folder), logged_in=False) as browser:
-        found = [await browser.get(f"/static/console.{end}") for end in ("css", "js")]
-        icon = await browser.get("/static/icon.svg")
-
-    types = [one.headers["Content-Type"].partition(";")[0] for one in (*found, icon)]
-    assert types == ["text/css", types[1], "image/svg+xml"]
-    assert types[1] in {"text/javascript", "application/javascript"}  # by Python's version
-    assert "http:" not in found[0].text + found[1].text
