@@ -66,22 +66,13 @@ def follower(settings: Settings) -> Follow:
         journal: Journal,
         directory: RunDirectory | None,
         environment: Environment,
-        *,
         confirm: Confirm | None,
         deadline_s: float | None,
     ) -> RunResult:
         url = database(settings)
         from orchestrator.cluster.following import follow as start  # noqa: PLC0415 - psycopg
 
-        return await start(
-            url,
-            settings,
-            journal,
-            directory,
-            environment,
-            confirm=confirm,
-            deadline_s=deadline_s,
-        )
+        return await start(url, settings, journal, directory, environment, confirm, deadline_s)
 
     return follow
 

@@ -63,15 +63,14 @@ def make_cluster(url: Secret) -> int:
     return before
 
 
-async def follow(  # noqa: PLR0913 - whose run it is, and what is around it
+async def follow(  # noqa: PLR0913, PLR0917 - whose run it is, and what is around it
     url: Secret,
     settings: Settings,
     journal: Journal,
     directory: RunDirectory | None,
     environment: Environment,
-    *,
-    confirm: Confirm | None = None,
-    deadline_s: float | None = None,
+    confirm: Confirm | None,
+    deadline_s: float | None,
 ) -> RunResult:
     """Put a run into the cluster, unless it is there, and follow it to its end.
 

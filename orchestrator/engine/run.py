@@ -11,7 +11,7 @@ import math
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from orchestrator.engine.context import build_context
 from orchestrator.engine.looks import look_at_doubts
@@ -45,26 +45,15 @@ if TYPE_CHECKING:
     from orchestrator.store.run_dir import RunDirectory
     from orchestrator.store.shared import SharedMarks
 
+    #: follows a run: its plan, which is closed, and its directory, if it has one; around it; who
+    #: asks the operator of an emergency; the deadline of all workers of a list, seconds
+    Follow: TypeAlias = Callable[
+        [Journal, RunDirectory | None, "Environment", Confirm | None, float | None],
+        Awaitable[RunResult],
+    ]
+
 #: descriptors for what is opened for a moment: a module, a name service, a report
 _KEPT_FREE = 4
-
-
-class Follow(Protocol):
-    """Follows a run that the cluster works on to its end."""
-
-    def __call__(
-        self,
-        journal: Journal,
-        directory: RunDirectory | None,
-        environment: Environment,
-        *,
-        confirm: Confirm | None,
-        deadline_s: float | None,
-    ) -> Awaitable[RunResult]:
-        """Follow it; the journal is closed, and None is a run without a place on the disk.
-
-        The deadline is that of all workers of a list.
-        """
 
 
 @dataclass(slots=True)
@@ -88,7 +77,6 @@ class Environment:
     announce: Callable[[Announcement], None] | None = None
     #: None: by a file there; in a cluster its database says when a request may leave
     shared_rate: Callable[[Dispatcher], SharedRate] | None = None
-
     #: follows a run that the cluster works on to its end; None: there is no cluster
     follow: Follow | None = None
     #: what restores on all machines have started of a run of the cluster; None: there is no cluster
@@ -135,9 +123,7 @@ async def follow_cluster(
             key=DATABASE_URL,
             advice="set it, or ORCHESTRATOR_DATABASE_URL",
         )
-    return await environment.follow(
-        journal, directory, environment, confirm=confirm, deadline_s=deadline_s
-    )
+    return await environment.follow(journal, directory, environment, confirm, deadline_s)
 
 
 class RunSpec(NamedTuple):

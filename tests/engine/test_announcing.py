@@ -106,27 +106,18 @@ async def test_an_emergency_that_nobody_confirmed_is_not_announced(tmp_path: Pat
     assert told.words == []
 
 
-async def test_where_nothing_runs_both_are_told_at_quiet(tmp_path: Path) -> None:
-    """No question, no PUT: begun and quiet."""
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_where_nothing_runs_both_are_told_at_quiet(tmp_path: Path, *, dry_run: bool) -> None:
+    """No question, no PUT: begun and quiet. A dry run only lists."""
     stage = Stage(tmp_path, World({VDN: [Campaign(1, Status.SUSPENDED)]}))
     told = Told(stage)
 
     async def never(_: Findings) -> bool:
         raise AssertionError
 
-    await stage.pause_all(VDN, confirm=never)
+    await stage.pause_all(VDN, confirm=never, dry_run=dry_run)
 
-    assert told.words == ["start", "quiet"]
-
-
-async def test_a_dry_run_is_not_announced(tmp_path: Path) -> None:
-    """It only lists."""
-    stage = Stage(tmp_path, started(5))
-    told = Told(stage)
-
-    await stage.pause_all(VDN, dry_run=True)
-
-    assert told.words == []
+    assert told.words == ([] if dry_run else ["start", "quiet"])
 
 
 async def test_a_list_is_announced_once_over_all_its_processes(tmp_path: Path) -> None:

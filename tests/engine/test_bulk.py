@@ -33,16 +33,21 @@ async def test_only_status_three_spares_a_put(tmp_path: Path) -> None:
 
 
 async def test_lines_in_are_rows_out(tmp_path: Path) -> None:
-    """[I13] duplicates and bad lines have their rows: five lines, five rows, in order."""
+    """[I13] duplicates and bad lines have their rows; the first 20 bad ones are named at once."""
+    bad = "".join(f"{VDN},x{number}\n" for number in range(25))
     path = tmp_path / "odd.csv"
-    path.write_text("vdn_id,campaign_id\n1201,1\n1201,x7\n1201,1\n1201,2\n9,\n", encoding="utf-8")
+    path.write_text(f"vdn_id,campaign_id\n{VDN},1\n{VDN},1\n{VDN},2\n{bad}", encoding="utf-8")
     stage = Stage(tmp_path, started(3))
 
     result = await stage.pause(manifest=path, skip_invalid=True)
 
     shown = [row["outcome"] for row in stage.rows(result)]
-    assert shown == ["paused", "invalid", "duplicate", "paused", "invalid"]
+    assert shown == ["paused", "duplicate", "paused", *["invalid"] * 25]
     assert result.exit_code == 1
+    named = stage.events.named("line.skipped")
+    assert [one["place"] for one in named] == [str(line) for line in range(5, 25)]
+    assert "'x0'" in str(named[0]["reason"])
+    assert stage.events.named("lines.skipped") == [{"number": 5}]
 
 
 async def test_a_vdns_puts_begin_while_others_are_looked_at(tmp_path: Path) -> None:
@@ -279,18 +284,6 @@ async def test_a_million_shapes_of_the_same_thing_agree(tmp_path: Path) -> None:
         result = await stage.pause(refs)
         ends.add(tuple(sorted(stage.outcomes(result).items())))
     assert len(ends) == 1
-
-
-async def test_running_the_same_list_again_sends_no_put(tmp_path: Path) -> None:
-    """[X05] The second run finds all suspended: no PUT, `already_paused`, exit 0."""
-    stage = Stage(tmp_path, started(50))
-    await stage.pause()
-    before = len(stage.server.puts)
-
-    result = await stage.pause()
-
-    assert result.counts == {"already_paused": 50}
-    assert len(stage.server.puts) == before
 
 
 async def test_several_vdns_with_mixed_faults_reconcile(tmp_path: Path) -> None:

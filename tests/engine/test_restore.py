@@ -13,7 +13,7 @@ import pytest
 from orchestrator.engine import pausing_all
 from orchestrator.engine.options import PauseAllOptions
 from orchestrator.engine.results import RunResult
-from orchestrator.errors import RefusedError, UsageError
+from orchestrator.errors import RefusedError
 from orchestrator.model import Status
 from orchestrator.reports.next_steps import next_step
 from orchestrator.reports.summary import Ended
@@ -25,7 +25,7 @@ from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store import MarkState
 from orchestrator.store.marks import read_marks
-from tests.fakes import START_MS, VDN, Sent, Stage, folder_of, ref, several, started, started_refs
+from tests.fakes import START_MS, VDN, Sent, Stage, folder_of, ref, started, started_refs
 
 ONE = ref(1)
 
@@ -105,31 +105,6 @@ async def test_what_operators_changed_meanwhile_is_respected(tmp_path: Path) -> 
     assert resumed(stage).isdisjoint({1, 2})
 
 
-async def test_only_except_vdn_and_limit_leave_the_others_alone(tmp_path: Path) -> None:
-    """Each choice alone, in a fresh world: only the chosen ones are started."""
-    pair = (1, 10_001)
-    choices: list[tuple[dict[str, Any], int]] = [
-        ({"only": frozenset({pair})}, 1),
-        ({"except_": frozenset({pair})}, 9),
-        ({"only": frozenset({pair, (1, 10_002)}), "except_": frozenset({pair})}, 1),
-        ({"vdns": frozenset({2})}, 5),
-        ({"limit": 3}, 3),
-        ({"dry_run": True}, 0),
-    ]
-    for number, (choice, wanted) in enumerate(choices):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        stage = Stage(folder, several({1: 5, 2: 5}))
-        run_dir = await paused(stage)
-
-        result = await stage.restore(run_dir, **choice)
-
-        assert len(resumed(stage)) == wanted, choice
-        assert result.exit_code == 0
-        if wanted:
-            assert result.counts.get("left_alone", 0) == 10 - wanted
-
-
 async def test_what_was_only_inferred_is_left_alone_unless_wanted(tmp_path: Path) -> None:
     """A lost answer without a look before: `inferred`, started with --include-inferred only."""
     stage = Stage(tmp_path, started(5), faults=FaultPlan(scripted={ONE: [faults.ANSWER_LOST]}))
@@ -162,29 +137,6 @@ async def test_a_killed_restore_is_continued_without_starting_any_twice(tmp_path
 
     assert again.counts == {"restored": unknown, "left_alone": 30 - unknown}
     assert {stage.server.ledger.effects[one] for one in stage.world.refs()} == {2}
-
-
-async def test_a_second_restore_after_a_killed_one_starts_nothing_that_may_have_started(
-    tmp_path: Path,
-) -> None:
-    """[P03] not continued but restored anew: what may have been started stays as it is."""
-    stage = Stage(tmp_path, started(30))
-    run_dir = await paused(stage)
-    await killed_after_ten(stage, run_dir)
-    tried = resumed(stage)
-
-    result = await stage.restore(run_dir)
-
-    assert set(result.counts) == {"restored", "unknown"}
-    assert result.exit_code == 1
-    # those that were marked and had not left yet when it was killed are left as they are too
-    left = {one for one, outcome in stage.outcomes(result).items() if outcome == "unknown"}
-    assert len(left) <= 8
-    assert {stage.world.status_of(one) for one in left} == {Status.SUSPENDED}
-    assert len(tried) <= 30 - len(left)
-    assert {one: stage.server.ledger.puts[one] for one in stage.world.refs()} == {
-        one: 1 + (one.campaign_id in resumed(stage)) for one in stage.world.refs()
-    }
 
 
 async def half_restored(stage: Stage, run_dir: Path) -> Path:
@@ -234,21 +186,6 @@ async def test_what_another_restore_has_started_since_is_not_started_again(tmp_p
     assert started_refs(stage.world) == []
 
 
-async def test_a_restore_does_not_go_on_where_somebody_has_stopped_since(tmp_path: Path) -> None:
-    """Exit 7: the newer stop counts, and the advice is the command that asks."""
-    stage = Stage(tmp_path, started(30))
-    run_dir = await paused(stage)
-    interrupted = await half_restored(stage, run_dir)
-    stop = await stage.pause_all(VDN)
-    sent = len(stage.server.sent)
-
-    with pytest.raises(RefusedError, match=f"run {stop.run_id} has stopped campaigns of VDN") as no:
-        await stage.continue_run(interrupted)
-
-    assert f"restore {run_dir.name}" in no.value.advice
-    assert len(stage.server.sent) == sent
-
-
 async def test_with_faults_each_is_started_once(tmp_path: Path) -> None:
     """[S46] 30 % mixed faults on the starts: all restored, each took effect once."""
     stage = Stage(tmp_path, started(60))
@@ -290,15 +227,6 @@ async def test_an_old_run_is_not_simply_undone(tmp_path: Path) -> None:
 
     assert resumed(stage) == set()
     assert (await stage.restore(run_dir, even_if_old=True)).exit_code == 0
-
-
-async def test_a_restore_cannot_be_restored(tmp_path: Path) -> None:
-    """There is nothing to turn back on: usage error."""
-    stage = Stage(tmp_path, started(5))
-    result = await stage.restore(await paused(stage))
-
-    with pytest.raises(UsageError):
-        await stage.restore(result)
 
 
 @pytest.mark.parametrize("is_known", [True, False])

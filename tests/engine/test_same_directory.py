@@ -11,14 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.pausing_all import Findings
-from orchestrator.engine.restore import restore
 from orchestrator.errors import JournalMismatchError, ManifestError, RefusedError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.summary import Ended
 from orchestrator.store.registry import known_runs
-from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, ref, several, started
 
 HOUR_MS = 3_600_000
@@ -50,35 +47,25 @@ def written(stage: Stage, run_dir: Path, *, hours_ago: float = 0) -> Path:
     return run_dir
 
 
-@pytest.mark.parametrize(("hours", "is_refused"), [(11.9, False), (12.1, True)])
-async def test_a_result_of_another_night_is_refused(
-    tmp_path: Path, hours: float, *, is_refused: bool
-) -> None:
-    """A nightly job with a fixed directory would silently do nothing: exit 7."""
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_result_of_another_night_is_refused(tmp_path: Path, *, dry_run: bool) -> None:
+    """A nightly job with a fixed directory would silently do nothing: exit 7 after 12 hours.
+
+    A rehearsal has no process; its beginning counts.
+    """
     stage = Stage(tmp_path, started(3))
-    first = await stage.pause(run_dir=tmp_path / "nightly")
+    first = await stage.pause(run_dir=tmp_path / "nightly", dry_run=dry_run)
     sent = len(stage.server.sent)
-    pass_time(stage, hours)
+    pass_time(stage, 11.9)
+    again = await stage.pause(run_dir=tmp_path / "nightly", dry_run=dry_run)
+    pass_time(stage, 0.2)
+    with pytest.raises(RefusedError, match="ended 12 hours ago") as refused:
+        await stage.pause(run_dir=tmp_path / "nightly", dry_run=dry_run)
 
-    if is_refused:
-        with pytest.raises(RefusedError, match="ended 12 hours ago") as refused:
-            await stage.pause(run_dir=tmp_path / "nightly")
-        assert "{date}" in refused.value.advice
-        assert first.run_id in refused.value.advice
-    else:
-        again = await stage.pause(run_dir=tmp_path / "nightly")
-        assert (again.run_id, again.repeated) == (first.run_id, True)
+    assert (again.run_id, again.repeated) == (first.run_id, True)
+    assert "{date}" in refused.value.advice
+    assert first.run_id in refused.value.advice
     assert len(stage.server.sent) == sent
-
-
-async def test_an_old_rehearsal_is_refused_too(tmp_path: Path) -> None:
-    """It has no process; its beginning counts."""
-    stage = Stage(tmp_path, started(3))
-    await stage.pause(run_dir=tmp_path / "nightly", dry_run=True)
-    pass_time(stage, 13)
-
-    with pytest.raises(RefusedError):
-        await stage.pause(run_dir=tmp_path / "nightly", dry_run=True)
 
 
 async def test_a_dry_run_does_not_keep_the_night_from_its_directory(tmp_path: Path) -> None:
@@ -186,13 +173,7 @@ async def test_a_directory_may_be_given_as_text(tmp_path: Path) -> None:
     stage = Stage(tmp_path, started(3))
 
     stop = await stage.pause_all(VDN, run_dir=str(tmp_path / "stop"))
-    undone = await restore(
-        RunDirectory(tmp_path / "stop"),
-        stage.settings(),
-        RestoreOptions(run_dir=str(tmp_path / "undo")),
-        stage.birth(),
-        confirm=None,
-    )
+    undone = await stage.restore(stop, run_dir=str(tmp_path / "undo"))
 
     assert (stop.run_dir, undone.run_dir) == (tmp_path / "stop", tmp_path / "undo")
 
@@ -264,21 +245,6 @@ async def test_a_run_that_is_taken_up_again_is_announced(tmp_path: Path) -> None
     )
     assert str(second["how"]).startswith("which ended early at 2025-11-23T23:05:")
     assert str(second["how"]).endswith("Z (SIGINT received)")
-
-
-async def test_lines_that_are_skipped_are_named(tmp_path: Path) -> None:
-    """The first twenty with place and reason, as a refusal names them, then how many more."""
-    stage = Stage(tmp_path, started(3))
-    manifest = tmp_path / "list.csv"
-    bad = "".join(f"{VDN},x{number}\n" for number in range(25))
-    manifest.write_text(f"vdn_id,campaign_id\n{VDN},{ref(1).campaign_id}\n{bad}")
-
-    await stage.pause(manifest=manifest, skip_invalid=True)
-
-    named = stage.events.named("line.skipped")
-    assert [one["place"] for one in named] == [str(line) for line in range(3, 23)]
-    assert "'x0'" in str(named[0]["reason"])
-    assert stage.events.named("lines.skipped") == [{"number": 5}]
 
 
 async def killed_stop(stage: Stage, *vdns: int) -> Path:
