@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.engine.departures import Signer
+from orchestrator.engine.departures import SharedRate, Signer
 from orchestrator.isales.client import IsalesClient
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
@@ -13,7 +13,6 @@ from orchestrator.policy.retry import date_ms
 
 if TYPE_CHECKING:
     from orchestrator.clock import Clock
-    from orchestrator.engine.departures import SharedRate
     from orchestrator.isales.answer import Answer
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.model import CampaignRef

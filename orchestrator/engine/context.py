@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engine.dispatcher import Dispatcher
-from orchestrator.log import Level
+from orchestrator.log import Events, Level
 from orchestrator.model import Action, CampaignRef
 from orchestrator.policy.auth import VdnAccess
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.quiet import LagMeter, gap_between_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
-from orchestrator.store import Standing
+from orchestrator.store import OutcomeRecord, Standing, Store
 from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.run import Environment, RunSpec
     from orchestrator.engine.stop import Stopping
     from orchestrator.engine.vdns import Vdn
-    from orchestrator.log import Events
-    from orchestrator.store import OutcomeRecord, Store
 
 
 #: seconds that answers get after a signal; with the last look and the report it is 9 at most

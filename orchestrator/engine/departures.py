@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.signing import authorization
-from orchestrator.policy.pacer import SendRecord
+from orchestrator.policy.pacer import Pacer, SendRecord
 from orchestrator.policy.quiet import PASS_SHARE
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.stop import Alarm, Stopping
     from orchestrator.policy.auth import AuthState
     from orchestrator.policy.ceiling import Turn
-    from orchestrator.policy.pacer import Pacer
     from orchestrator.settings.schema import CredentialSettings
 
 #: seconds between requests to a server that was sent nearly R + C and has answered none

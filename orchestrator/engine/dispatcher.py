@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from orchestrator.engine.departures import Departing, Departures, Signer
 from orchestrator.engine.permits import Breakers, Permit
 from orchestrator.engine.pool import WorkLimit
-from orchestrator.engine.stop import Alarm, StoppedError
+from orchestrator.engine.stop import Alarm, StoppedError, Stopping
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.client import NotSentError
+from orchestrator.isales.client import Departure, NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.verdict import Health, Kind, Verdict, judge
 from orchestrator.policy.auth import AuthState, Recovery
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
-    from orchestrator.engine.stop import Stopping
-    from orchestrator.isales.client import Departure
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
     from orchestrator.model import CampaignRef

@@ -22,13 +22,12 @@ from orchestrator.model import ObservedState
 from orchestrator.policy.decide import Evidence
 from orchestrator.policy.plan import reads_are_cheaper
 from orchestrator.reports.summary import REFUSED, SIGNAL_EXIT_CODES, Ended
-from orchestrator.store import Standing, VdnCount
+from orchestrator.store import Known, Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.engine.context import RunContext
-    from orchestrator.store import Known
 
 _CHUNK = 200
 #: seconds that the look may take

@@ -7,7 +7,7 @@ time, the first one always alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.permits import Permit
@@ -15,19 +15,16 @@ from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.listing import Listing, page_count
 from orchestrator.isales.pages import read_page
-from orchestrator.isales.requests import listing
+from orchestrator.isales.requests import ApiRequest, listing
 from orchestrator.isales.verdict import Kind, Repeat, Verdict
 from orchestrator.model import ObservedState
 from orchestrator.policy.plan import reads_are_cheaper
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable
-
     from orchestrator.clock import Clock
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Dispatcher, Exchange
     from orchestrator.isales.answer import Answer
-    from orchestrator.isales.requests import ApiRequest
     from orchestrator.store import VdnCount
 
 #: pages of one listing that are asked for at a time, where the order of reading does not matter

@@ -12,7 +12,7 @@ from orchestrator.reports.files import RESULTS, sha256_of, write_file
 from orchestrator.reports.page import Rows, Told, render
 from orchestrator.reports.sentences import verdict_line
 from orchestrator.reports.workbook import write_workbook
-from orchestrator.store import open_saved
+from orchestrator.store import Saved, open_saved
 from orchestrator.store.notes import read_notes
 from orchestrator.store.run_dir import RunDirectory
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.clock import Clock
-    from orchestrator.store import Saved
 
 PAGE = "report.html"
 WORKBOOK = "report.xlsx"

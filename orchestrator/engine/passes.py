@@ -8,7 +8,7 @@ from orchestrator.engine.discovery import note_rested, read_whole, take_started
 from orchestrator.engine.lookup import read_listing
 from orchestrator.engine.reconcile import read_state
 from orchestrator.engine.stop import StoppedError
-from orchestrator.engine.vdns import STALLED, End
+from orchestrator.engine.vdns import STALLED, End, Vdn
 from orchestrator.isales.listing import MAY_RUN, Listing
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import CampaignRef, ObservedState, Status
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.progress import Progress
-    from orchestrator.engine.vdns import Vdn
 
 #: names of campaigns that a notice shows
 _NAMES_SHOWN = 5

@@ -21,7 +21,7 @@ from orchestrator.engine.begin import (
     unbegun,
 )
 from orchestrator.engine.bulk import pause_list
-from orchestrator.engine.run import follow_cluster
+from orchestrator.engine.run import Environment, follow_cluster
 from orchestrator.errors import (
     ManifestError,
     OrchestratorError,
@@ -38,19 +38,16 @@ from orchestrator.manifest.formats import (
 from orchestrator.manifest.source import open_manifest, open_stdin
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import Manifest, open_saved
+from orchestrator.store import Journal, Manifest, PlanWriter, Refused, open_saved
 from orchestrator.store.registry import find_by_id
-from orchestrator.store.run_dir import is_run_id
+from orchestrator.store.run_dir import RunDirectory, is_run_id
 
 if TYPE_CHECKING:
     from orchestrator.engine.options import PauseOptions
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Environment
     from orchestrator.engine.stop import Stopping
     from orchestrator.policy.plan import PlanCounts
     from orchestrator.settings.load import Settings
-    from orchestrator.store import Journal, PlanWriter, Refused
-    from orchestrator.store.run_dir import RunDirectory
 
 
 class _List(NamedTuple):

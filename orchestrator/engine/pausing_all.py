@@ -14,27 +14,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.begin import check_wanted
+from orchestrator.engine.begin import Opened, check_wanted
 from orchestrator.engine.emergency import Emergency, hold, hold_and_count
 from orchestrator.engine.emergency_place import open_unfinished, place
-from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions
-from orchestrator.engine.run import RunSpec, follow_cluster, live, work_on_record
+from orchestrator.engine.options import EMERGENCY_DEADLINE_S, ContinueOptions, PauseAllOptions
+from orchestrator.engine.run import Environment, RunSpec, follow_cluster, live, work_on_record
 from orchestrator.engine.vdns import Vdn
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError
 from orchestrator.reports.rows import RunKind, Tally
-from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, exit_code, run_verdict
-from orchestrator.settings.load import STILL_DIALLING
+from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended, VdnProof, exit_code, run_verdict
+from orchestrator.settings.load import STILL_DIALLING, Settings
 from orchestrator.store.registry import forget
 
 if TYPE_CHECKING:
-    from orchestrator.engine.begin import Opened
     from orchestrator.engine.context import RunContext
-    from orchestrator.engine.options import PauseAllOptions
     from orchestrator.engine.results import RunResult
-    from orchestrator.engine.run import Environment
     from orchestrator.engine.silence import CallCounter
-    from orchestrator.reports.summary import VdnProof
-    from orchestrator.settings.load import Settings
     from orchestrator.store import Journal, RunRecord, Store
     from orchestrator.store.run_dir import RunDirectory
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.stop import Alarm, StoppedError
+from orchestrator.engine.stop import Alarm, StoppedError, Stopping
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.policy.breaker import Breaker, Pass
 from orchestrator.reports.summary import Ended
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
-    from orchestrator.engine.stop import Stopping
     from orchestrator.log import Events
     from orchestrator.settings.schema import RetrySettings
 

@@ -14,7 +14,7 @@ from orchestrator.engine.lookup import ask
 from orchestrator.isales.pages import read_details
 from orchestrator.isales.requests import details
 from orchestrator.isales.verdict import Kind, Verdict
-from orchestrator.model import Action, Status
+from orchestrator.model import Action, CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import (
     COURSES,
     SUCCESSES,
@@ -26,15 +26,13 @@ from orchestrator.policy.decide import (
     decide_untouched,
     is_contradicted,
 )
-from orchestrator.store import OutcomeRecord, Standing
+from orchestrator.store import Known, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from orchestrator.engine.context import RunContext
-    from orchestrator.model import CampaignRef, ObservedState
     from orchestrator.policy.plan import Planned
-    from orchestrator.store import Known
 
 #: of a campaign that a killed restore may have started
 PERHAPS_STARTED = (

@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.departures import Signer
+from orchestrator.engine.departures import SharedRate, Signer
 from orchestrator.engine.stop import StoppedError
 from orchestrator.errors import StorageError
 from orchestrator.isales.calls import MAX_CMS_VDN_ID, Calls, calls_request, read_calls
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from orchestrator.engine.context import RunContext
-    from orchestrator.engine.departures import SharedRate
     from orchestrator.engine.dispatcher import Transport
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.run import Environment

@@ -10,21 +10,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.reconcile import known_campaign, note_state
-from orchestrator.isales.verdict import Kind
+from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence
 from orchestrator.policy.quiet import Effect, QuietProof, Tries
 from orchestrator.reports.summary import VdnProof
-from orchestrator.store import Standing
+from orchestrator.store import Known, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.engine.context import RunContext
-    from orchestrator.isales.verdict import Verdict
     from orchestrator.model import CampaignRef, ObservedState, Status
     from orchestrator.policy.plan import Planned
-    from orchestrator.store import Known, OutcomeRecord
 
 #: attempts without an answer after which a campaign does not hold up the proof of the others
 STALLED = 3

@@ -33,14 +33,13 @@ from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action, CampaignRef, ObservedState, Status
 from orchestrator.policy.decide import COURSES, Changed, Decision, Evidence, History, Outcome
 from orchestrator.policy.plan import Planned
-from orchestrator.store import Standing
+from orchestrator.store import Known, OutcomeRecord, Standing, VdnCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from orchestrator.engine.context import RunContext
     from orchestrator.isales.listing import Listing
-    from orchestrator.store import Known, OutcomeRecord, VdnCount
 
 _CHUNK = 200
 #: seconds between the looks at what contradicts itself

@@ -7,13 +7,13 @@ the work limit; an intent whose PUT never left is closed as not sent.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from orchestrator.engine.case import Case, is_one_of_the_last, look_into
-from orchestrator.engine.context import RanOut
+from orchestrator.engine.context import RanOut, RunContext
 from orchestrator.engine.reconcile import look_record, read_state, unseen_record
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
@@ -30,9 +30,6 @@ from orchestrator.policy.retry import last_wait_s
 from orchestrator.store import Intent, Standing
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Exchange
     from orchestrator.model import CampaignRef, ObservedState
     from orchestrator.policy.plan import Planned
