@@ -49,9 +49,10 @@ async def test_an_emergency_is_announced_after_its_first_put(tmp_path: Path) -> 
 
     result = await stage.pause_all(VDN, reason="wrong list")
 
-    begun, _, puts = told.found[0]
+    begun, at_s, puts = told.found[0]
     assert told.words == ["start", "quiet"]
     assert puts >= 1
+    assert at_s < 1.0
     assert begun.run_id == result.run_id
     assert f"to stop VDN {VDN} on" in begun.line
     assert begun.line.endswith(": wrong list.")

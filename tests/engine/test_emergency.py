@@ -146,7 +146,9 @@ async def test_listings_that_are_not_to_be_believed_prove_nothing(
     assert result.exit_code == 6
     assert result.verdict != "quiet"
     assert len(stage.server.puts) >= 0.4 * size
-    assert not any(one["complete"] for one in stage.events.named("pass.made"))
+    passes = stage.events.named("pass.made")
+    assert len(passes) >= 3
+    assert not any(one["complete"] for one in passes)
     assert stage.clock.now_s() <= 20 + 11  # a last look takes 10 s at most
 
 
@@ -276,21 +278,6 @@ async def test_nothing_is_paused_before_the_answer(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert min(one.at_s for one in stage.server.puts) >= 30
     assert min(one.at_s for one in stage.server.sent) < 1
-
-
-async def test_where_nothing_runs_nobody_is_asked(tmp_path: Path) -> None:
-    """The proof is made without a question."""
-    stage = Stage(tmp_path, World({VDN: [Campaign(1, Status.SUSPENDED)]}))
-    asked: list[Findings] = []
-
-    async def never(findings: Findings) -> bool:
-        asked.append(findings)
-        return False
-
-    result = await stage.pause_all(VDN, confirm=never)
-
-    assert (result.exit_code, asked) == (0, [])
-    assert stage.clock.now_s() < 30
 
 
 async def test_what_starts_during_the_proof_is_asked_about(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,35 +97,6 @@ async def test_one_pass_over_a_shrinking_list_finds_all_that_ran(tmp_path: Path)
     first_sweep = stage.events.named("pass.made")[0]
     assert result.exit_code == 0
     assert first_sweep["started"] == 0
-
-
-# -- restore ----------------------------------------------------------------------------------
-
-
-async def test_a_start_is_remembered_before_it_is_sent(tmp_path: Path) -> None:
-    """A restore is killed as a start leaves, the campaign is stopped: it stays stopped."""
-    stage = Stage(tmp_path, started(10), concurrency=1)
-    paused = await stage.pause()
-    assert paused.run_dir is not None
-
-    def kill(sent: Sent) -> None:
-        if sent.kind is Kind.RESUME:
-            stage.kill()
-
-    stage.server.on_sent = kill
-    assert await stage.until_killed(stage.restore(paused.run_dir)) is None
-    stage.server.on_sent = None
-    await asyncio.sleep(1)  # what had left arrives
-    cut_off = stage.server.puts[-1].ref
-    assert cut_off is not None
-    stage.world.set_status(cut_off, Status.SUSPENDED)
-
-    result = await stage.restore(paused.run_dir)
-
-    assert stage.world.status_of(cut_off) is Status.SUSPENDED
-    assert stage.outcomes(result)[cut_off] == "unknown"
-    assert "was interrupted and may have started it" in stage.row(result, cut_off)["error"]
-    assert result.exit_code == 1
 
 
 async def test_an_outcome_does_not_stand_while_the_campaign_is_sent_once_more(

@@ -212,18 +212,6 @@ async def test_a_kill_while_calls_are_counted_does_not_lose_the_proof(tmp_path: 
     assert result.summary["silent_at"] is not None
 
 
-async def test_calls_are_counted_beside_a_hold(tmp_path: Path) -> None:
-    """--hold 120, calls over after a minute: silent long before the end, which the hold decides."""
-    stage = stage_of(tmp_path, started(6, settings=_MINUTE))
-
-    result = await stage.pause_all(VDN, hold_s=120.0)
-
-    assert result.exit_code == 0
-    silent_at = str(result.summary["silent_at"])
-    assert silent_at < iso_time(stage.clock.start_ms + 75_000)
-    assert 120.0 < stage.clock.now_s() < 140.0
-
-
 async def test_a_campaign_that_is_stopped_again_in_a_hold_is_counted_again(tmp_path: Path) -> None:
     """Campaign 2 starts at 70 s and is paused again: silence is later than its new calls."""
     world = started(4, settings=_MINUTE)

@@ -128,7 +128,7 @@ async def test_the_host_header_has_the_port_unless_it_is_the_default_one(
 async def test_nothing_runs_between_the_slot_and_the_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In 200 sends, a callback queued in the slot always runs after the bytes were written."""
+    """[Z04] In 200 sends a callback queued in the slot runs after the bytes were written."""
     order: list[str] = []
     transport = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
     write = transport.write
