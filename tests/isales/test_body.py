@@ -158,15 +158,11 @@ def test_what_is_utf_8_is_read_in_no_other_way() -> None:
 
 REFUSED: list[tuple[bytes, str]] = [
     (b"", "empty"),
-    (b"null", "not a JSON object"),
     (b"[]", "not a JSON object"),
-    (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
     (b'{"a":"\xff\xff', "not UTF-8 at byte 6"),
-    ('{"a": 1}'.encode("utf-16"), "not UTF-8 at byte 0"),
     ('{"a": 1}'.encode("utf-16-le"), "not JSON"),
     (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not JSON"),
     (b'{"a":1,"a":2}', "twice"),
-    (b'{"a":"', "not JSON"),
 ]
 
 

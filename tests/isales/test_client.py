@@ -219,18 +219,21 @@ async def test_a_request_called_off_leaves_nothing_and_frees_its_connection() ->
 
 
 @pytest.mark.sockets
-async def test_cancelled_while_waiting_for_the_answer_drops_the_connection() -> None:
+@pytest.mark.parametrize("written", [b"", http()[:-5]], ids=["nothing", "half an answer"])
+async def test_cancelled_while_waiting_for_the_answer_drops_the_connection(written: bytes) -> None:
     """Its late answer could otherwise be taken for the next campaign's."""
     async with FaultServer() as server, client_of(server.url, connections=1) as client:
         arrived = asyncio.Event()
 
         async def note_and_hang(exchange: Exchange) -> None:
+            await exchange.write(written)
             arrived.set()
             await exchange.hang()
 
         server.answers(note_and_hang, campaign_id=1)
         sending = asyncio.create_task(client.send(pause(1), Going()))
         await arrived.wait()
+        await asyncio.sleep(0.02)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending

@@ -84,12 +84,9 @@ def test_two_different_codes_are_never_a_success(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {},
         {"ResultCode": "0200000"},
-        {"resultcode": "0200000"},
         {"result": {"resultCode": "0200000"}},
         {"resultCode": None, "returnCode": None},
-        {"resultDesc": "success"},
     ],
 )
 def test_no_code_is_no_answer(body: object) -> None:
@@ -101,20 +98,15 @@ def test_no_code_is_no_answer(body: object) -> None:
 
 
 UNKNOWN_CODES = [
-    # realistic
     ("0299999", "unknown code 0299999"),
-    ("0200009", "unknown code 0200009"),
     ("0200-01", "unknown code 0200-01"),
     # lookalikes
-    (" 0200000", "unknown code ' 0200000'"),
     ("0200000\n", r"unknown code '0200000\n'"),
     ("\uff10\uff12\uff10\uff10\uff10\uff10\uff10", r"unknown code '\uff10\uff12\uff10\uff10"),
     ("0 200000", "unknown code '0 200000'"),
     # pathological
     ("", "unknown code ''"),
     (False, "unknown code ?False"),
-    (200000.0, "unknown code ?200000.0"),
-    ("\x1b[31m0200000", r"unknown code '\x1b[31m0200000'"),
     ("\ud800", r"unknown code '\ud800'"),
     ("9" * 60_000, "unknown code 9999"),
 ]

@@ -359,45 +359,6 @@ def test_the_last_acceptance_counts_and_each_campaign_for_itself() -> None:
     assert look(meter, 15.0, REF) == 5.0
 
 
-@settings(max_examples=100)
-@given(
-    lag_s=st.floats(0, 60),
-    accepted=st.dictionaries(
-        st.integers(1, 4), st.lists(st.floats(0, 100), min_size=1, max_size=3), min_size=1
-    ),
-    looks=st.lists(st.tuples(st.floats(0, 15), st.floats(0, 5), st.booleans()), max_size=15),
-    when=st.floats(0, 1),
-)
-def test_the_meter_never_exceeds_the_true_lag_plus_the_time_between_looks(
-    lag_s: float,
-    accepted: dict[int, list[float]],
-    looks: list[tuple[float, float, bool]],
-    when: float,
-) -> None:
-    """A server whose reads are so old, PUTs at any time, looks of any length, some incomplete."""
-    meter = LagMeter()
-    coming = sorted(
-        (at_s, CampaignRef(1, number)) for number, times in accepted.items() for at_s in times
-    )
-    refs = [CampaignRef(1, number) for number in accepted]
-    first_s = {ref: min(at_s for at_s, one in coming if one == ref) for ref in refs}
-    now_s, between_s, complete_s = 0.0, 0.0, 0.0
-    for later_s, lasted_s, complete in looks:
-        began_s = now_s + later_s
-        now_s = began_s + lasted_s
-        between_s = max(between_s, now_s - complete_s)
-        while coming and coming[0][0] <= now_s:
-            at_s, ref = coming.pop(0)
-            meter.accepted(ref, at_s=at_s)
-        read_s = began_s + when * lasted_s
-        started = [ref for ref in refs if read_s - lag_s < first_s[ref]]
-        meter.look(refs, started=started, complete=complete, began_s=began_s, ended_s=now_s)
-        complete_s = began_s if complete else complete_s
-
-    assert 0.0 <= meter.lag_s <= lag_s + between_s + 1e-9
-    assert lag_s or not meter.lag_s
-
-
 # -- one campaign in an emergency ---------------------------------------------------------------
 
 
@@ -550,35 +511,6 @@ def test_passes_from_before_an_unheard_put_do_not_count() -> None:
     tries.note(Effect.REFUSED, now_s=100.0)
 
     assert not tries.is_hopeless
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 20), st.sampled_from([*Effect, "pass"])), min_size=1, max_size=30
-    )
-)
-def test_waits_are_bounded_and_nothing_is_given_up_before_30_seconds(
-    moments: list[tuple[float, Effect | str]],
-) -> None:
-    """Any course of answers and passes: at most 30 s to the next PUT, and 30 s of evidence."""
-    tries, now_s = Tries(), 0.0
-    first_s: float | None = None
-    kinds: set[Effect] = set()
-    for later_s, what in moments:
-        now_s += later_s
-        if isinstance(what, Effect):
-            tries.note(what, now_s=now_s)
-            kinds.add(what)
-            if first_s is None and what in {Effect.ACCEPTED, Effect.REFUSED}:
-                first_s = now_s
-        else:
-            tries.passes += 1
-        assert tries.due_s - now_s <= 30.0 + 1e-9
-        if tries.is_hopeless:
-            assert first_s is not None
-            assert now_s - first_s >= 30.0 - 1e-9
-            assert tries.passes >= 3
-            assert Effect.ACCEPTED not in kinds or tries.accepted >= 3
 
 
 def test_what_was_not_to_be_believed_is_read_again_with_the_next_pass() -> None:

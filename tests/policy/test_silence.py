@@ -139,3 +139,15 @@ def test_thinned_rounds_keep_both_ends_and_their_order(made: int, most: int) -> 
     assert len(rounds) <= max(2, most)
     if made:
         assert (rounds[0], rounds[-1]) == (0, made - 1)
+
+
+def test_a_call_between_two_readings_of_none_begins_anew() -> None:
+    """0, 1, 0: a call was being set up, so two more readings of 0 are needed."""
+    law = begun(A)
+
+    for number in (0, 1, 0):
+        law.note(A, number)
+    before = law.is_silent
+    law.note(A, 0)
+
+    assert (before, law.is_silent) == (False, True)

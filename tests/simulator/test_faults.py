@@ -6,23 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.model import CampaignRef, Status
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.faults import (
     ANSWER_LOST,
     BY_CHANCE,
-    FORBIDDEN,
     RESET,
-    UNAUTHORIZED,
     Fault,
     FaultPlan,
-    Outage,
     draw,
     mixed,
 )
 from orchestrator.simulator.ledger import fullest_window
-from orchestrator.simulator.reads import Asked, ListingFaults
+from orchestrator.simulator.reads import Asked
 from orchestrator.simulator.routes import Kind
-from orchestrator.simulator.world import Campaign, Page, Row
 
 REF = CampaignRef(12, 146)
 
@@ -31,11 +27,6 @@ def change(nth: int, ref: CampaignRef = REF, **more: float) -> Asked:
     """The nth pause of a campaign."""
     asked = Asked(Kind.PAUSE, nth, vdn_id=ref.vdn_id, ref=ref)
     return replace(asked, now_s=more.get("now_s", 0.0), request_number=int(more.get("number", 1)))
-
-
-def look(nth: int = 1, **more: bool | float) -> Asked:
-    """The nth listing of VDN 12."""
-    return replace(Asked(Kind.LIST, nth, vdn_id=12, page=1), **more)  # type: ignore[arg-type]
 
 
 def met(plan: FaultPlan, count: int = 400) -> list[Fault | None]:
@@ -115,61 +106,6 @@ def test_scripts_come_in_their_order_and_then_the_rates() -> None:
 
     assert [plan.decide(change(n)) for n in (1, 2, 3, 4)] == [RESET, None, ANSWER_LOST, None]
     assert plan.decide(change(1, CampaignRef(12, 1))) is None
-
-
-def test_an_outage_has_its_time_numbers_vdn_kinds_and_campaigns() -> None:
-    """Each bound alone, and what lies just outside of it."""
-    other = CampaignRef(13, 1)
-    timed, numbered, of_vdn, lists, filtered, of_one = (
-        FaultPlan(outages=(outage,))
-        for outage in (
-            Outage(UNAUTHORIZED, start_s=5, end_s=25),
-            Outage(RESET, first_request=2),
-            Outage(FORBIDDEN, vdn_id=13),
-            Outage(RESET, kinds=frozenset({Kind.LIST})),
-            Outage(RESET, kinds=frozenset({Kind.LIST}), filtered=True),
-            Outage(RESET, refs=frozenset({other})),
-        )
-    )
-
-    assert [timed.decide(change(1, now_s=s)) for s in (4.9, 5.0, 24.9, 25.0)] == [
-        None,
-        UNAUTHORIZED,
-        UNAUTHORIZED,
-        None,
-    ]
-    assert [numbered.decide(change(1, number=n)) for n in (1, 2, 99)] == [None, RESET, RESET]
-    assert [of_vdn.decide(change(1, ref)) for ref in (REF, other)] == [None, FORBIDDEN]
-    assert [lists.decide(asked) for asked in (change(1), look())] == [None, RESET]
-    assert [filtered.decide(look(filtered=yes)) for yes in (False, True)] == [None, RESET]
-    assert [of_one.decide(change(1, ref)) for ref in (REF, other)] == [None, RESET]
-
-
-def test_listings_fail_by_page_or_after_some_answers() -> None:
-    """Page 1 always fails; or everything after two answers; both with HTTP 500."""
-    by_page, by_number = (
-        FaultPlan(listing_faults={12: bent})
-        for bent in (ListingFaults(failing_pages=frozenset({1})), ListingFaults(answered=2))
-    )
-
-    assert [by_page.decide(look(page=page)) is None for page in (1, 2)] == [False, True]
-    assert [by_number.decide(look(nth)) is None for nth in (1, 2, 3)] == [True, True, False]
-    assert getattr(by_number.decide(look(3)), "http_status", 0) == 500
-
-
-def test_listings_come_short_repeated_or_with_a_changing_total() -> None:
-    """One row is missing or stands twice; every second total is 5 too high; then all is true."""
-    bent = ListingFaults(rows_missing=1, total_size_off=5, last_request=2)
-    plan = FaultPlan(listing_faults={12: bent, 13: ListingFaults(rows_repeated=1)})
-    page = Page(tuple(Row(Campaign(n), Status.STARTED) for n in (1, 2, 3)), 3)
-
-    def seen(asked: Asked) -> tuple[list[int], int]:
-        shown = plan.listing(asked).bend(page, asked)
-        return [row.campaign.campaign_id for row in shown.rows], shown.total_size
-
-    assert [seen(look(nth)) for nth in (1, 2, 3)] == [([1, 2], 3), ([1, 2], 8), ([1, 2, 3], 3)]
-    assert seen(Asked(Kind.LIST, 1, vdn_id=13)) == ([1, 2, 1], 3)
-    assert seen(Asked(Kind.LIST, 1, vdn_id=14)) == ([1, 2, 3], 3)
 
 
 @pytest.mark.parametrize(
