@@ -134,18 +134,23 @@ async def test_what_ran_out_of_attempts_gets_one_more_round_at_the_end(tmp_path:
     assert stage.server.puts_to(ONE)[-1].at_s > others
 
 
-async def test_a_campaign_started_again_meanwhile_is_paused_once_more(tmp_path: Path) -> None:
-    """Somebody starts campaign 5 after its pause: the check sees it, one more PUT, paused."""
-    world = World(
-        {VDN: [Campaign(n) for n in range(1, 21)]}, drifts=[Drift(ref(5), after_pauses=20)]
-    )
+async def test_what_is_started_meanwhile_is_paused_once_more(tmp_path: Path) -> None:
+    """Campaign 1 was suspended at the look, 5 was paused by us: the check pauses both."""
+    members = [Campaign(1, Status.SUSPENDED), *map(Campaign, range(2, 21))]
+    world = World({VDN: members}, drifts=[Drift(ref(5), after_pauses=19)])
     stage = Stage(tmp_path, world)
+
+    def start(_: Sent) -> None:
+        if len(stage.server.puts) == 10:
+            world.set_status(ONE, Status.STARTED)
+
+    stage.server.on_sent = start
 
     result = await stage.pause()
 
     assert result.counts == {"paused": 20}
-    assert len(stage.server.puts_to(ref(5))) == 2
-    assert world.status_of(ref(5)) is Status.SUSPENDED
+    assert [len(stage.server.puts_to(one)) for one in (ONE, ref(5))] == [1, 2]
+    assert {world.status_of(one) for one in world.refs()} == {Status.SUSPENDED}
 
 
 async def test_a_campaign_that_starts_again_and_again_is_still_running(tmp_path: Path) -> None:
@@ -164,24 +169,6 @@ async def test_a_campaign_that_starts_again_and_again_is_still_running(tmp_path:
     assert stage.row(result, ref(5))["changed"] == "yes"
     assert len(stage.server.puts_to(ref(5))) == 2
     assert result.exit_code == 1
-
-
-async def test_already_paused_and_started_meanwhile_is_paused_too(tmp_path: Path) -> None:
-    """Suspended at the look, started by somebody during the run: the check pauses it."""
-    stage = Stage(
-        tmp_path, World({VDN: [Campaign(1, Status.SUSPENDED), *map(Campaign, range(2, 30))]})
-    )
-
-    def start(sent: Sent) -> None:
-        if len(stage.server.puts) == 10:
-            stage.world.set_status(ONE, Status.STARTED)
-
-    stage.server.on_sent = start
-
-    result = await stage.pause()
-
-    assert stage.world.status_of(ONE) is Status.SUSPENDED
-    assert stage.row(result, ONE)["outcome"] == "paused"
 
 
 async def test_ids_that_the_listing_does_not_show_are_read(tmp_path: Path) -> None:

@@ -173,19 +173,6 @@ async def test_last_is_a_run_of_the_server_that_is_named(tmp_path: Path) -> None
         last(stage, Last.REAL, server="http://127.0.0.8:1")
 
 
-async def test_last_is_found_in_a_directory_of_its_own(tmp_path: Path) -> None:
-    """The night's run had --run-dir; what it was taken for is told."""
-    stage = Stage(tmp_path, started(3))
-    night = await stage.pause(run_dir=tmp_path / "nightly")
-    told: list[str] = []
-
-    found = find_run(
-        stage.settings().state_dir, "last", Last.REAL, taken=lambda line: told.append(line.run_id)
-    )
-
-    assert (found.path, told) == (tmp_path / "nightly", [night.run_id])
-
-
 async def test_last_unfinished_run_passes_over_a_restore_that_a_stop_has_overtaken(
     tmp_path: Path,
 ) -> None:
@@ -279,25 +266,6 @@ async def test_what_does_not_belong_on_a_page_is_refused(tmp_path: Path) -> None
             find_belonging(state_dir, run, texts)
     with pytest.raises(UsageError, match="twice"):
         find_belonging(state_dir, RunDirectory(folder_of(first)), [undo.run_id, str(undo.run_dir)])
-
-
-async def test_a_stop_does_not_go_on_where_it_was_restored_since(tmp_path: Path) -> None:
-    """Killed, restored on purpose, `continue` by a slip: exit 7, and the advice asks."""
-    stage = Stage(tmp_path, started(30))
-    stop = await killed_stop(stage)
-    restore = await stage.restore(stop)
-    sent = len(stage.server.sent)
-    said: list[str] = []
-
-    with pytest.raises(RefusedError, match=f"run {restore.run_id} has started campaigns") as no:
-        await stage.continue_run(stop)
-    with pytest.raises(UsageError, match="`last` means nothing here"):
-        find_run(stage.settings().state_dir, "last", Last.UNFINISHED, passed_over=said.append)
-
-    assert f"pause-all --vdn {VDN}" in no.value.advice
-    assert len(stage.server.sent) == sent
-    assert len(said) == 1
-    assert f"run {restore.run_id} has started campaigns of VDN {VDN} again since" in said[0]
 
 
 async def test_a_stop_goes_on_after_restores_that_do_not_concern_it(tmp_path: Path) -> None:

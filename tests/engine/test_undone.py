@@ -14,8 +14,7 @@ import pytest
 from orchestrator.engine import restore as restoring
 from orchestrator.engine.options import RestoreOptions
 from orchestrator.engine.pausing_all import Findings
-from orchestrator.engine.saved import add_note_to, remembered, report_again
-from orchestrator.engine.stops import read_stop
+from orchestrator.engine.saved import add_note_to, report_again
 from orchestrator.errors import RefusedError, StorageError, UsageError
 from orchestrator.model import Status
 from orchestrator.reports.undo import undo_lines
@@ -283,22 +282,6 @@ async def test_a_source_that_moved_into_the_state_directory_is_found(tmp_path: P
     result = await stage.continue_run(killed)
 
     assert result.counts.get("restored", 0) + result.counts.get("unknown", 0) == 6
-
-
-async def test_what_a_run_was_made_with_is_known_without_the_secret(tmp_path: Path) -> None:
-    """Server, certificate file, access key; the key came from a variable, so there is no file."""
-    stage = Stage(tmp_path, started(2))
-    run_dir = await paused(stage)
-
-    found = remembered(RunDirectory(run_dir))
-
-    settings = stage.settings()
-    assert found.run_id == run_dir.name
-    assert found.values == {
-        "server.base_url": settings.server.base_url,
-        "credentials.access_key": settings.credentials.access_key,
-    }
-    assert read_stop(RunDirectory(run_dir)).vdns == (VDN,)
 
 
 # -- notes --------------------------------------------------------------------------------------
