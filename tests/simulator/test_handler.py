@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.model import Status
 from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Ending, Fault, FaultPlan
+from orchestrator.simulator.faults import Fault, FaultPlan
 from orchestrator.simulator.routes import CAMPAIGNS_PATH, Kind
 from orchestrator.simulator.signature import SignatureCheck
 from tests.simulator.makers import (
@@ -109,65 +109,6 @@ def test_an_unsigned_request_gets_401_and_is_not_the_campaigns_first() -> None:
 
 
 # -- each fault -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fault", "effect", "codes"),
-    [
-        (faults.DATABASE_ERROR, False, ("0200006", "0200006")),
-        (faults.DATABASE_ERROR_LANDED, True, ("0200006", "0200006")),
-        (faults.UNKNOWN_CODE, False, ("0299999", "0299999")),
-        (faults.NO_CODES, False, (None, None)),
-        (faults.NUMERIC_CODES, True, (200000, 200000)),
-        (faults.LIE, False, ("0200000", "0200000")),
-        (faults.NOT_NOW, False, ("0200011", "0200011")),
-        (faults.slow(3.0), True, ("0200000", "0200000")),
-        (faults.disagreeing(effect=True), True, ("0200000", "0200006")),
-        (faults.with_codes("0200001"), False, ("0200001", "0200001")),
-    ],
-    ids=lambda value: value.name if isinstance(value, Fault) else None,
-)
-def test_a_fault_of_codes_shows_them_and_lands_or_not(
-    fault: Fault, *, effect: bool, codes: tuple[object, object]
-) -> None:
-    """What the client reads with HTTP 200, and apart from it what really happened."""
-    seat = scripted(fault)
-
-    played = seat.pause(STARTED)
-
-    answer = document(played)
-    assert (answer.get("resultCode"), answer.get("returnCode")) == codes
-    assert (played.entry.http_status, played.entry.took_effect) == (200, effect)
-    assert (seat.world.status_of(STARTED) is Status.SUSPENDED) is effect
-    assert (played.entry.fault, played.wait_s) == (fault.name, fault.wait_s)
-
-
-@pytest.mark.parametrize(
-    ("fault", "ending", "effect"),
-    [
-        (faults.ANSWER_LOST, Ending.CLOSE, True),
-        (faults.RESET, Ending.RESET, False),
-        (faults.RESET_LANDED, Ending.RESET, True),
-        (faults.HANG, Ending.HANG, False),
-        (faults.HANG_LANDED, Ending.HANG, True),
-        (faults.REFUSED, Ending.REFUSE, False),
-        (faults.CUT_OFF, Ending.CLOSE, True),
-    ],
-    ids=lambda value: value.name if isinstance(value, Fault) else None,
-)
-def test_a_fault_of_the_connection_gives_no_whole_answer(
-    fault: Fault, ending: Ending, *, effect: bool
-) -> None:
-    """No byte, or 60 of the head; no status in the ledger; the change landed or did not."""
-    played = scripted(fault).pause(STARTED)
-
-    assert (len(played.wire), played.ending) == (60 if fault is faults.CUT_OFF else 0, ending)
-    assert (played.complete, played.entry.http_status, played.entry.result_code) == (
-        False,
-        None,
-        "",
-    )
-    assert played.entry.took_effect is effect
 
 
 def test_the_ledger_counts_what_arrived_and_what_happened() -> None:
