@@ -21,7 +21,7 @@ import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from orchestrator.errors import StorageError
-from orchestrator.reports.rows import COLUMNS, RunKind, Tally, cells, is_unstopped
+from orchestrator.reports.rows import COLUMNS, UNSTOPPED, RunKind, Tally, cells
 from orchestrator.settings.server_url import server_fingerprint
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _write_csv(
     for row in rows:
         line = cells(row, kind)
         everything.writerow(line)
-        if failed and is_unstopped(row):
+        if failed and row.outcome in UNSTOPPED:
             unstopped = unstopped or writer(failed)
             unstopped.writerow(line)
         tally.add(row)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.policy.decide import Changed, Outcome
-from orchestrator.reports.picture import BOX, Look, Picture, draw
+from orchestrator.reports.picture import BOX, Picture, draw
 from orchestrator.reports.rows import (
     UNSTOPPED,
     ReportRow,
@@ -214,13 +214,13 @@ def _picture(told: Told) -> Picture | None:
     )
 
 
-def _looks(sweeps: Sequence[SweepRecord]) -> list[Look]:
+def _looks(sweeps: Sequence[SweepRecord]) -> list[tuple[int, bool]]:
     """Both listings of a pass are one look."""
     clean: dict[tuple[int, int], bool] = {}
     for one in sweeps:
         key = one.vdn_id, one.ended_at_ms
         clean[key] = clean.get(key, True) and one.complete and not one.started
-    return [Look(ended_ms, is_clean) for (_, ended_ms), is_clean in clean.items()]
+    return [(ended_ms, is_clean) for (_, ended_ms), is_clean in clean.items()]
 
 
 def _timeline(runs: Sequence[Told]) -> list[Moment]:

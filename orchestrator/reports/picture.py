@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 #: steps and bars that are drawn at most: more could not be told apart
 _STEPS_MAX = 600
@@ -39,14 +39,6 @@ class Box(NamedTuple):
 
 
 BOX = Box()
-
-
-class Look(NamedTuple):
-    """One check pass."""
-
-    ended_ms: int
-    #: complete, and nothing started in it
-    clean: bool
 
 
 class Mark(NamedTuple):
@@ -90,12 +82,13 @@ def draw(  # noqa: PLR0913 - a run is drawn of all of these
     changes: Iterable[tuple[int, int]],
     sent: Mapping[int, int],
     ceiling_per_s: float,
-    looks: Sequence[Look],
+    looks: Iterable[tuple[int, bool]],
 ) -> Picture:
     """Draw one run, of which `first` campaigns ran at its beginning.
 
     `changes` are moments at which one stops (-1) or starts (+1), in any order; `sent` has the PUTs
-    of each second since the epoch.
+    of each second since the epoch. `looks` are check passes: when one ended, and whether it was
+    complete and showed nothing started.
     """
     span_ms = max(_LEAST_MS, ended_ms - began_ms)
 
@@ -118,7 +111,7 @@ def draw(  # noqa: PLR0913 - a run is drawn of all of these
         line=line,
         area=f"{BOX.left},{BOX.field_bottom} {line} {BOX.right},{BOX.field_bottom}",
         most=most,
-        marks=tuple(Mark(across(one.ended_ms), one.clean) for one in looks),
+        marks=tuple(Mark(across(ended_ms), clean) for ended_ms, clean in looks),
         bars=bars,
         most_per_s=most_per_s,
         ceiling_y=_up(ceiling_per_s / most_per_s, BOX.rate_top, BOX.rate_bottom),

@@ -17,7 +17,7 @@ from orchestrator.errors import BugError
 from orchestrator.isales.verdict import Kind
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.policy.decide import NOT_COUNTED, SUCCESSES, Changed, Evidence, Outcome
-from orchestrator.text import for_spreadsheet
+from orchestrator.text import for_spreadsheet, for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,6 +51,9 @@ COLUMNS = (
 
 #: so many unstopped campaigns are named on the terminal; the rest are in failed.csv
 NAMED_UNSTOPPED = 20
+
+#: characters of a time that the server wrote
+_TIME_LIMIT = 60
 
 #: the by_vdn key of lines whose VDN is none
 NO_VDN = "invalid"
@@ -124,7 +127,8 @@ class ReportRow(NamedTuple):
         return max(0, self.settled_at_ms - self.first_sent_at_ms)
 
 
-#: the outcomes that need a person or another run: the rows of failed.csv
+#: the outcomes that need a person or another run: the rows of failed.csv. For a pause these are the
+#: rows with stopped = `no`; for a restore, what should run and does not
 UNSTOPPED = frozenset(Outcome) - SUCCESSES - NOT_COUNTED
 
 _AFTER_PAUSE = {
@@ -143,14 +147,6 @@ _AFTER_RESTORE = {
 }
 
 
-def is_unstopped(row: ReportRow) -> bool:
-    """Whether the run did not reach its goal here, so that the row belongs into failed.csv.
-
-    For a pause these are the rows with stopped = `no`; for a restore, what should run and does not.
-    """
-    return row.outcome in UNSTOPPED
-
-
 def stopped(row: ReportRow, kind: RunKind) -> str:
     """Answer "is it stopped?" with `yes`, `no`, or nothing when the line is no campaign to act on.
 
@@ -161,6 +157,26 @@ def stopped(row: ReportRow, kind: RunKind) -> str:
             return _AFTER_RESTORE[row.outcome]
         return {"": "", "started": "no"}.get(row.state_after, "yes")
     return _AFTER_PAUSE[row.outcome]
+
+
+def plural(number: int, noun: str) -> str:
+    """A number with its noun: `1 campaign`, `1,200 campaigns`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def scheduled(number: int, first: str, *, more: str = "") -> str:
+    """Say what starts by itself, after other sentences; empty for nothing.
+
+    `first` is when the first one does, as the server wrote it; empty: that is not known.
+    """
+    if not number:
+        return ""
+    one = number == 1
+    said = f" {number:,}{more} {'is' if one else 'are'} scheduled to start"
+    if not first:
+        return f"{said}."
+    at = for_terminal(first, limit=_TIME_LIMIT)
+    return f"{said}, {'' if one else 'the first '}at {at} server time."
 
 
 def iso_time(at_ms: int | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time
+from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time, plural, scheduled
 from orchestrator.reports.summary import (
     LAG_TOLD_S,
     SIGNAL_EXIT_CODES,
@@ -72,7 +72,7 @@ def verdict_line(facts: RunFacts, tally: Tally) -> str:
     ended = _ended_words(facts)
     parts = [
         f"{ended}: " if ended else "",
-        f"{_plural(tally.lines, 'line')}: ",
+        f"{plural(tally.lines, 'line')}: ",
         _dry_parts(tally) if facts.dry_run else _parts(facts, tally),
         ".",
         _unverified(facts),
@@ -133,7 +133,7 @@ def _alike_line(rows: list[ReportRow]) -> str:
 def _why_unstopped(row: ReportRow) -> str:
     reason = row.error or row.result_desc
     shown = f": {for_terminal(reason, limit=_REASON_LIMIT)}" if reason else ""
-    tries = f" after {_plural(row.attempts, 'attempt')}" if row.attempts else ""
+    tries = f" after {plural(row.attempts, 'attempt')}" if row.attempts else ""
     return f"{_WORDS[row.outcome]}{shown}{tries}"
 
 
@@ -142,7 +142,7 @@ def _unverified(facts: RunFacts) -> str:
         return ""
     were = "was" if facts.unverified == 1 else "were"
     return (
-        f" {_plural(facts.unverified, 'campaign')} {were} accepted and could not be checked"
+        f" {plural(facts.unverified, 'campaign')} {were} accepted and could not be checked"
         " afterwards."
     )
 
@@ -246,7 +246,7 @@ def _emergency_line(facts: RunFacts, tally: Tally) -> str:
 
 def _dry_emergency_line(facts: RunFacts, tally: Tally) -> str:
     found = "; ".join(
-        f"VDN {proof.vdn_id}: {_plural(_of_vdn(tally, proof, Outcome.PLANNED), 'campaign')}"
+        f"VDN {proof.vdn_id}: {plural(_of_vdn(tally, proof, Outcome.PLANNED), 'campaign')}"
         " would be paused"
         for proof in facts.proofs
     )
@@ -258,21 +258,23 @@ def _proof_sentence(facts: RunFacts, tally: Tally, proof: VdnProof) -> str:
     paused = f"We paused {number:,}."
     match proof.verdict:
         case RunVerdict.QUIET:
+            gap = f" The longest time between two clean looks was {proof.longest_gap_s:.0f} s."
             again_ms = proof.again_at_ms or proof.seen_at_ms or proof.quiet_since_ms
             said = (
                 "is quiet: the server's listings showed nothing running at"
                 f" {_clock(proof.quiet_since_ms, '')} and again at"
                 f" {_clock(again_ms, proof.local_time)}. {paused}"
-                f"{'' if number else _NOT_MEASURED}{_longest_gap(proof)}"
+                f"{'' if number else _NOT_MEASURED}{gap if proof.longest_gap_s else ''}"
             )
         case RunVerdict.STILL_RUNNING:
             seen = f" at {_clock(proof.seen_at_ms, proof.local_time)}" if proof.seen_at_ms else ""
-            runs = f"{_plural(proof.started, 'campaign')} started{seen}"
+            runs = f"{plural(proof.started, 'campaign')} started{seen}"
             said = f"is STILL RUNNING: {runs}. {paused}"
         case _:
             why = f"{_why_unproven(facts, proof)} {paused}"
             said = f"is NOT PROVEN quiet: {why}{_left_over(tally, proof)}"
-    return f"VDN {proof.vdn_id} {said}{_may_start(proof)}"
+    may_start = scheduled(proof.may_start, proof.first_start, more=" more")
+    return f"VDN {proof.vdn_id} {said}{may_start}"
 
 
 def _calls_sentence(calls: CallsRecord) -> str:
@@ -305,13 +307,6 @@ def _left_over(tally: Tally, proof: VdnProof) -> str:
     return f" {left:,} that we found {are} not stopped." if left else ""
 
 
-def _longest_gap(proof: VdnProof) -> str:
-    """Only a hold looks again and again."""
-    if not proof.longest_gap_s:
-        return ""
-    return f" The longest time between two clean looks was {proof.longest_gap_s:.0f} s."
-
-
 def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
     if proof.no_campaigns:
         return f"it has no campaigns at all, is {proof.vdn_id} the right VDN?"
@@ -319,17 +314,6 @@ def _why_unproven(facts: RunFacts, proof: VdnProof) -> str:
         return as_sentence(for_terminal(proof.problem, limit=_REASON_LIMIT))
     words = _ended_words(facts)
     return f"{words[:1].lower()}{words[1:]}." if words else "no two clean passes."
-
-
-def _may_start(proof: VdnProof) -> str:
-    if not proof.may_start:
-        return ""
-    first = for_terminal(proof.first_start, limit=_NAME_LIMIT)
-    one = proof.may_start == 1
-    scheduled = f" {proof.may_start:,} more {'is' if one else 'are'} scheduled to start"
-    if not first:
-        return f"{scheduled}."
-    return f"{scheduled}, {'' if one else 'the first '}at {first} server time."
 
 
 def _of_vdn(tally: Tally, proof: VdnProof, outcome: Outcome) -> int:
@@ -340,7 +324,3 @@ def _of_vdn(tally: Tally, proof: VdnProof, outcome: Outcome) -> int:
 def _clock(at_ms: int | None, local_time: str) -> str:
     here = f" ({local_time} here)" if local_time else ""
     return f"{iso_time(at_ms)[11:19]}Z{here}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.model import Status
-from orchestrator.reports.rows import iso_time
+from orchestrator.reports.rows import iso_time, scheduled
 from orchestrator.reports.summary import OUT_OF_REACH, SIGNAL_EXIT_CODES, Ended
 from orchestrator.text import for_terminal
 
@@ -97,10 +97,11 @@ def status_line(vdn: VdnStatus) -> str:
     """Say it in one line."""
     name = f"VDN {vdn.vdn_id}"
     if vdn.is_quiet:
+        may_start = scheduled(vdn.may_start, vdn.first_start)
         return (
             f"{name} is quiet: the server's listings showed nothing running at"
             f" {_time(vdn.quiet_since_ms)} and again at {_time(vdn.again_at_ms)}."
-            f" {_numbers(vdn)}.{_may_start(vdn)}"
+            f" {_numbers(vdn)}.{may_start}"
         )
     if vdn.no_campaigns:
         said = "is NOT PROVEN quiet: it has no campaigns" if vdn.proves else "has no campaigns"
@@ -114,7 +115,8 @@ def _read(vdn: VdnStatus) -> str:
     why = for_terminal(vdn.problem, limit=_REASON_LIMIT)
     if not vdn.is_seen:
         return f"it could not be read ({why})."
-    said = f"{_numbers(vdn)} at {_time(vdn.read_at_ms)}.{_names(vdn)}{_may_start(vdn)}"
+    may_start = scheduled(vdn.may_start, vdn.first_start)
+    said = f"{_numbers(vdn)} at {_time(vdn.read_at_ms)}.{_names(vdn)}{may_start}"
     if vdn.disputed:
         said += f" The server's two listings disagree about {vdn.disputed:,} of them."
     if not vdn.problem:
@@ -136,17 +138,6 @@ def _names(vdn: VdnStatus) -> str:
     )
     more = len(vdn.started) - NAMES_SHOWN
     return f" Started: {shown}{f' and {more:,} more' if more > 0 else ''}."
-
-
-def _may_start(vdn: VdnStatus) -> str:
-    if not vdn.may_start:
-        return ""
-    one = vdn.may_start == 1
-    first = for_terminal(vdn.first_start, limit=_NAME_LIMIT)
-    return (
-        f" {vdn.may_start:,} {'is' if one else 'are'} scheduled to start,"
-        f" {'' if one else 'the first '}at {first} server time."
-    )
 
 
 def _time(at_ms: int | None) -> str:

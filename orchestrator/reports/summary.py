@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord
+from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -332,6 +332,5 @@ def not_covered(facts: RunFacts) -> tuple[str, ...]:
         return (_CALLS, _APPOINTMENTS)
     left = ["calls of campaigns that others stopped"]
     if calls.unread:
-        campaigns = "1 campaign" if calls.unread == 1 else f"{calls.unread:,} campaigns"
-        left.append(f"calls of {campaigns} without a number")
+        left.append(f"calls of {plural(calls.unread, 'campaign')} without a number")
     return (*left, _APPOINTMENTS)

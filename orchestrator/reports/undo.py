@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.rows import RunKind, iso_time, plural
 from orchestrator.text import for_terminal
 
 #: characters of a name, and of a reason or another text that somebody has written
@@ -53,8 +53,7 @@ def undo_lines(facts: UndoFacts) -> list[str]:
     why = f"; reason: {reason}" if reason else "; no reason was given"
     starts = "nothing will start"
     if number := facts.will_start:
-        campaigns = "1 campaign" if number == 1 else f"{number:,} campaigns"
-        starts = f"{campaigns} will start{_names(facts.first_names, number)}"
+        starts = f"{plural(number, 'campaign')} will start{_names(facts.first_names, number)}"
     before = []
     if number := facts.started_before:
         were = "was" if number == 1 else "were"

@@ -60,16 +60,6 @@ def test_headers_are_matched_as_documented(header: str) -> None:
     assert ids(f"{header}\n7,5\n") == [(2, 7, 5)]
 
 
-def test_columns_may_stand_in_any_order_among_others() -> None:
-    """The header says where they are, and other columns are ignored [I10]."""
-    assert ids("a,campaign_id,b,vdn,c\nx,5,y,7,z\n") == [(2, 7, 5)]
-
-
-def test_lists_of_several_vdns_need_the_column() -> None:
-    """One list may hold campaigns of many VDNs [I36]."""
-    assert ids("vdn_id,campaign_id\n7,5\n8,5\n") == [(2, 7, 5), (3, 8, 5)]
-
-
 def test_without_a_header_the_columns_say_what_they_are() -> None:
     """One column of ids with --vdn, VDN and id without [I10]."""
     assert ids("5\n6\n", vdn=7) == [(1, 7, 5), (2, 7, 6)]
@@ -242,40 +232,11 @@ def test_invisible_characters_are_shown(cell: str) -> None:
     assert reason.startswith(f"{cell!a} is not a campaign id: ")
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        *("007", "12.0", "1e3", "-5", "+5", "0", "9223372036854775808", "1" * 5000),  # I14 to I17
-        *("１２３", "٣٤", "²", "1_000", "0x10", "true", "null", "'5"),  # noqa: RUF001 - I18
-        *("../x", "5?x=", "5/../../resume"),  # I37
-    ],
-)
-def test_what_is_no_id_is_a_problem_of_its_line(cell: str) -> None:
-    """Its line is named, and the good line after it is read [I14, I15, I16, I17, I18, I37]."""
-    lines = lines_of(f"campaign_id\n{cell}\n6\n", vdn=7)
-
-    assert [line.ref is None for line in lines] == [True, False]
-    assert lines[0].campaign_text == cell[:200]
-
-
-@pytest.mark.parametrize("vdn", ["0", "10000", "-1", "1.0", "x", ""])
-def test_a_vdn_outside_the_range_is_a_problem(vdn: str) -> None:
-    """1 to 9999 and nothing else [I35]."""
-    [(_, reason)] = problems(f"vdn_id,campaign_id\n{vdn},5\n")
-
-    assert f"{vdn!a} is not a VDN" in reason
-
-
 def test_a_column_that_differs_from_the_flag_is_a_problem() -> None:
     """--vdn 7 beside a column: rows that say 7 are good, others are not [I36]."""
     text = "vdn_id,campaign_id\n7,5\n8,6\n"
 
     assert problems(text, vdn=7) == [(3, "the VDN is 8 here, but --vdn is 7")]
-
-
-def test_repeated_ids_are_all_yielded() -> None:
-    """Which of them is sent is decided where the plan is made; here each keeps its line [I13]."""
-    assert ids("campaign_id\n5\n6\n5\n", vdn=7) == [(2, 7, 5), (3, 7, 6), (4, 7, 5)]
 
 
 # ------------------------------------------------------------------ comments and Excel
@@ -305,26 +266,6 @@ def test_a_header_that_starts_like_a_comment_is_refused(header: str) -> None:
 
 
 # ------------------------------------------------------------------ our own files
-
-
-def a_report(rows: list[list[str]]) -> str:
-    """Rows as report_files writes them: every field quoted, CR LF."""
-    stored = io.StringIO(newline="")
-    csv.writer(stored, quoting=csv.QUOTE_ALL).writerows(rows)
-    return stored.getvalue()
-
-
-def test_our_own_report_is_a_list() -> None:
-    """failed.csv: quoted cells, apostrophes and newlines in other columns [I07, I10]."""
-    text = a_report(
-        [
-            ["vdn_id", "campaign_id", "campaign_name", "outcome", "line", "error"],
-            ["7", "5", "'=1+1", "failed", "2", 'two\nlines, "quoted"; \t'],
-            ["7", "6", "", "denied", "3", ""],
-        ]
-    )
-
-    assert ids(text) == [(2, 7, 5), (4, 7, 6)]
 
 
 @given(

@@ -81,28 +81,6 @@ def test_a_list_without_entries_is_refused(content: bytes, fmt: Format) -> None:
         lines_of(content, fmt)
 
 
-def test_a_list_without_one_good_line_has_no_campaign() -> None:
-    """Every line is yielded with its problem, none with a campaign [I28]."""
-    lines = lines_of(b"campaign_id\nx\n\n007\n1e3\n", Format.CSV)
-
-    assert [(line.line, line.ref, bool(line.problem)) for line in lines] == [
-        (2, None, True),
-        (4, None, True),
-        (5, None, True),
-    ]
-
-
-@pytest.mark.parametrize("fmt", Format)
-@pytest.mark.parametrize(
-    "content",
-    [gzip.compress(b"5", mtime=0), "\ufeff5".encode("utf-16"), b"PK\x03\x04", b"5\x00", b"\xff"],
-)
-def test_what_is_no_text_is_refused_in_every_format(content: bytes, fmt: Format) -> None:
-    """By its first bytes, or by the first byte that is wrong [I02, I03, I21, I33]."""
-    with pytest.raises(ManifestUnreadableError):
-        lines_of(content, fmt)
-
-
 # ------------------------------------------------------------------ from bytes to text
 
 
@@ -287,20 +265,6 @@ def test_a_delimiter_after_each_id_is_no_second_column(text: str) -> None:
     lines = list(read_manifest([text.encode()], Format.CSV, default_vdn=1))
 
     assert [line.ref for line in lines] == [CampaignRef(1, 101), CampaignRef(1, 102)]
-
-
-@pytest.mark.parametrize(("text", "is_noted"), [
-    ("1,234\n2,345\n", True), ("1,2345\n", False), ("1;234\n", False), ("1234,234\n", False),
-    ("vdn,campaign_id\n1,234\n", False),
-])  # fmt: skip
-def test_two_columns_that_look_like_one_number_are_said(text: str, *, is_noted: bool) -> None:
-    """`1,234` without a header is VDN 1, campaign 234: read so, and said."""
-    notes: list[str] = []
-
-    list(read_manifest([text.encode()], Format.CSV, default_vdn=None, note=notes.append))
-
-    assert bool(notes) is is_noted
-    assert not is_noted or "1,234 is read as VDN 1, campaign 234" in notes[0]
 
 
 @pytest.mark.parametrize(("name", "words"), [

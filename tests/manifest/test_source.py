@@ -60,11 +60,6 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "no such file or directory" in refusal(dangling)
 
 
-def test_a_directory_is_refused(tmp_path: Path) -> None:
-    """It can be opened, but not read [I29]."""
-    assert "it is a directory, not a file" in refusal(tmp_path)
-
-
 def test_a_file_without_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,22 +150,6 @@ def test_a_file_that_never_stops_growing_is_refused(tmp_path: Path) -> None:
             next(chunks)
 
     assert first == b"5\n"
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_a_file_is_closed_even_when_it_is_not_read_to_its_end(tmp_path: Path) -> None:
-    """Whoever stops half-way leaves nothing open."""
-    path = tmp_path / "list.csv"
-    path.write_bytes(b"5\n" * CHUNK_BYTES)
-    before = open_files()
-
-    with open_manifest(path) as source:
-        next(source.chunks())
-
-    assert open_files() == before
 
 
 @contextmanager

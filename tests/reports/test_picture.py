@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.reports.picture import BOX, Look, Picture, draw
+from orchestrator.reports.picture import BOX, Picture, draw
 
 BEGAN_MS = 1_795_475_101_123
 
@@ -16,7 +16,7 @@ def drawn(
     first: int = 0,
     seconds: float = 60.0,
     sent: dict[int, int] | None = None,
-    looks: tuple[Look, ...] = (),
+    looks: tuple[tuple[int, bool], ...] = (),
     ceiling_per_s: float = 10.0,
 ) -> Picture:
     """A run of so many seconds."""
@@ -127,7 +127,7 @@ def test_a_rate_of_nothing_divides_by_nothing() -> None:
 
 def test_each_look_has_its_mark() -> None:
     """A clean one and one that was not."""
-    looks = (Look(BEGAN_MS, clean=False), Look(BEGAN_MS + 60_000, clean=True))
+    looks = ((BEGAN_MS, False), (BEGAN_MS + 60_000, True))
     marks = drawn([], looks=looks).marks
 
     assert [(mark.x, mark.clean) for mark in marks] == [(BOX.left, False), (BOX.right, True)]
