@@ -8,7 +8,6 @@ look, verification and report, after which `report` makes the report again.
   for duplicates has its hardest time.
 - The limits of a plan are for 10,000,000 lines (`full=1`); else the longest list is held to them.
   `full=1` also runs 1,000,000 campaigns.
-- The same campaigns as a JSON array of objects are planned beside the longest usual list.
 """
 
 from __future__ import annotations
@@ -46,8 +45,7 @@ def measure(stage: Stage, form: Form) -> list[Figure]:
     plans += (10_000_000,) if form.full else ()
     runs = form.pick(usual=(1_000, 10_000, 100_000), quick=(1_000, 5_000))
     runs += (1_000_000,) if form.full else ()
-    in_json = form.pick(usual=1_000_000, quick=100_000)
-    return [*_plan(stage, plans), _plan_of_json(stage, in_json), *_run(stage, runs)]
+    return [*_plan(stage, plans), *_run(stage, runs)]
 
 
 def _plan(stage: Stage, sizes: tuple[int, ...]) -> list[Figure]:
@@ -75,20 +73,6 @@ def _plan(stage: Stage, sizes: tuple[int, ...]) -> list[Figure]:
             Figure(f"{title}: peak memory of the dry run", tuple(peaks_mb), "MB", asked_mb),
         ]
     return figures
-
-
-def _plan_of_json(stage: Stage, entries: int) -> Figure:
-    list_path = stage.folder / "list.json"
-    with list_path.open("w", encoding="ascii") as file:
-        objects = (f'{{"vdnId":1,"campaignId":{one}}}' for one in ids_in_no_order(entries))
-        file.write(f"[{next(objects)}")
-        file.writelines(f",\n{one}" for one in objects)
-        file.write("]")
-    ran = stage.run("bench.scale", str(list_path), str(stage.folder))
-    us = float(ran.said) / entries * 1e6
-    say(f"{entries:,} entries of a JSON array: planned in {us:.1f} µs each, {ran.peak_mb:.0f} MB")
-    title = f"{entries:,} entries of a JSON array: read, checked and planned, an entry"
-    return Figure(title, (us,), "µs")
 
 
 def _run(stage: Stage, sizes: tuple[int, ...]) -> list[Figure]:

@@ -211,17 +211,12 @@ class Stage:
             return child.wait()
 
     @contextmanager
-    def referring(self, name: str, server: Server, *words: str) -> Iterator[Child]:
-        """One of bench/references/ while it runs; the server has forgotten everything."""
+    def bare_pool(self, server: Server, *words: str) -> Iterator[Child]:
+        """The reference while it runs, against a server that has forgotten everything."""
         server.reset()
-        told = (server.base_url, ACCESS_KEY, SECRET_KEY, server.ca_file, *words)
-        with self.started(f"bench.references.{name}", *told) as child:
+        told = (server.base_url, ACCESS_KEY, SECRET_KEY, server.ca_file, "1", *words)
+        with self.started("bench.bare_pool", *told) as child:
             yield child
-
-    def reference(self, name: str, server: Server, *words: str) -> Ran:
-        """Run one of them to its end."""
-        with self.referring(name, server, *words) as child:
-            return child.wait()
 
     def orchestrator(self, server: Server, *words: str) -> Ran:
         """Run the product against a server that has forgotten everything."""

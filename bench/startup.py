@@ -73,7 +73,7 @@ class _Start:
 
 
 def _lone(stage: Stage, server: Server) -> _Start:
-    with stage.referring("bare_pool", server, "1", "1", "1") as child:
+    with stage.bare_pool(server, "1", "1") as child:
         return _first_put(server, child)
 
 

@@ -1,4 +1,4 @@
-"""CPU, wall time and memory of 20,000 campaigns: the product beside a bare pool and curl.
+"""CPU, wall time and memory of 20,000 campaigns: the product beside a bare pool.
 
 All send the same PUTs, 32 at a time, to a server on another core that answers at once. The product
 keeps its journal durable and writes its report; its pace is set so high that it never waits.
@@ -10,7 +10,6 @@ keeps its journal durable and writes its report; its pace is set so high that it
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from bench.figures import Figure, Limits, ratios
@@ -24,7 +23,7 @@ CPU_LIMITS = {
     "pause": Limits(required=0.58, goal=0.72, at_most=False),
 }
 
-_BARE, _CURL = "bare pool", "curl --parallel"
+_BARE = "bare pool"
 
 
 def measure(stage: Stage, form: Form) -> list[Figure]:
@@ -61,23 +60,21 @@ def _measure(stage: Stage, form: Form, *, tls: bool) -> list[Figure]:
             figures.append(Figure(f"{title}: CPU of bare pool ÷ product", ratio, "x", asked))
             ratio = ratios([one.wall_s for one in ran[_BARE]], [one.wall_s for one in runs])
             figures.append(Figure(f"{title}: wall of bare pool ÷ product", ratio, "x"))
-    if _CURL not in ran:
-        figures.append(Figure(f"{scheme}, {_CURL}", (), ""))
     return figures
 
 
 def _programs(stage: Stage, server: Server, campaigns: int) -> dict[str, Callable[[], Ran]]:
-    words = ("1", str(campaigns), str(CONCURRENCY))
+    def pool() -> Ran:
+        with stage.bare_pool(server, str(campaigns), str(CONCURRENCY)) as child:
+            return child.wait()
+
     unpaced = ("--rate", "100000", "--concurrency", str(CONCURRENCY))
     pause = ("pause", stage.list_of(range(1, campaigns + 1)), *unpaced)
-    programs: dict[str, Callable[[], Ran]] = {
-        _BARE: lambda: stage.reference("bare_pool", server, *words),
+    return {
+        _BARE: pool,
         "pause --no-verify": lambda: stage.orchestrator(server, *pause, "--no-verify"),
         "pause": lambda: stage.orchestrator(server, *pause),
     }
-    if shutil.which("curl"):
-        programs[_CURL] = lambda: stage.reference("curl_parallel", server, *words)
-    return programs
 
 
 def _rates(runs: list[Ran], campaigns: int) -> tuple[float, ...]:

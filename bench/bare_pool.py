@@ -1,6 +1,6 @@
 """A bare aiohttp worker pool: signs each PUT and checks its resultCode, and nothing else.
 
-Usage: python -m bench.references.bare_pool BASE_URL ACCESS_KEY SECRET_KEY CA_FILE|- FIRST LAST C
+Usage: python -m bench.bare_pool BASE_URL ACCESS_KEY SECRET_KEY CA_FILE|- FIRST LAST C
 
 No journal, pace, repeats, look, report or limit on anything: what a good engineer writes in an
 afternoon to pause one list once, and what the product's price is measured against.
@@ -9,12 +9,24 @@ afternoon to pause one list once, and what the product's price is measured again
 from __future__ import annotations
 
 import asyncio
+import hmac
 import ssl
 import sys
+import time
+from urllib.parse import quote
 
 import aiohttp
 
-from bench.references.signing import PATH, signed
+PATH = "/rest/isales/v1/openapi/campaigns/1/{}/pause"
+
+
+def signed(path: str, host: str, access_key: str, secret_key: str) -> str:
+    """The Authorization header of a PUT without query and body."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    prefix = f"auth-v2/{access_key}/{now}/host"
+    text = f"PUT\n{path}\nhost\nhost:{quote(host, safe='')}\n"
+    key = hmac.digest(secret_key.encode(), prefix.encode(), "sha256").hex()
+    return f"{prefix}/{hmac.digest(key.encode(), text.encode(), 'sha256').hex()}"
 
 
 async def main(arguments: list[str]) -> int:
