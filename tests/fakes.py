@@ -40,7 +40,7 @@ from orchestrator.engine.results import RunResult
 from orchestrator.engine.run import Environment
 from orchestrator.engine.stop import Stopping
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.client import CONTENT_TYPE, Departure, NotSentError
+from orchestrator.isales.client import CONTENT_TYPE, Departure
 from orchestrator.isales.requests import ApiRequest
 from orchestrator.log import Events, Level
 from orchestrator.model import CampaignRef, Status
@@ -627,10 +627,9 @@ class Stage:
         """Run `pause` over these campaigns, all of the world's unless given."""
         path = manifest or self.write_list(self.world.refs() if refs is None else refs)
         environment = self.birth()
-        result = await self._live(
+        return await self._live(
             pausing.pause(path, self.settings(), PauseOptions(**wanted), environment)
         )
-        return self._checked(result)
 
     async def pause_all(
         self, *vdns: int, confirm: Confirm | None = None, **wanted: Any
@@ -638,19 +637,18 @@ class Stage:
         """Run `pause-all` over these VDNs, all of the world's unless given."""
         options = PauseAllOptions(vdns=vdns or tuple(self.world.vdn_ids), **wanted)
         environment = self.birth()
-        result = await self._live(
+        return await self._live(
             pausing_all.pause_all(
                 self.settings(emergency=True), options, environment, confirm=confirm
             )
         )
-        return self._checked(result)
 
     async def continue_run(self, run: RunResult | Path, **wanted: Any) -> RunResult:
         """Run `continue`."""
         run_dir = folder_of(run)
         emergency = _kind(run_dir) == "pause-all"
         environment = self.birth()
-        result = await self._live(
+        return await self._live(
             continuing.continue_run(
                 RunDirectory(run_dir),
                 self.settings(emergency=emergency),
@@ -658,12 +656,11 @@ class Stage:
                 environment,
             )
         )
-        return self._checked(result)
 
     async def restore(self, run: RunResult | Path, **wanted: Any) -> RunResult:
         """Run `restore`."""
         environment = self.birth()
-        result = await self._live(
+        return await self._live(
             restoring.restore(
                 RunDirectory(folder_of(run)),
                 self.settings(),
@@ -672,7 +669,6 @@ class Stage:
                 confirm=None,
             )
         )
-        return self._checked(result)
 
     async def until_killed(self, process: Coroutine[Any, Any, RunResult]) -> RunResult | None:
         """Await a command that `kill` may end; None when it did."""
@@ -704,11 +700,12 @@ class Stage:
         died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         process.end = lambda: None if died.done() else died.set_result(None)
         try:
-            await asyncio.wait(_either(own, died), return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {own, died}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if process.dead:
                 await self._bury(own)
                 raise asyncio.CancelledError
-            return await own
+            return self._checked(await own)
         finally:
             own.cancel()
 
@@ -805,10 +802,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _either(*futures: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:
-    return set(futures)
-
-
 def _is_of_a_run(one: asyncio.Task[Any]) -> bool:
     """Whether this is the product's coroutine, not a test's."""
     return "/orchestrator/" in getattr(getattr(one.get_coro(), "cr_code", None), "co_filename", "")
@@ -871,6 +864,3 @@ async def both(run: Awaitable[T], *others: Awaitable[object]) -> T:
         for one in running:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-__all__ = ["NotSentError", "Stage", "VirtualClock"]

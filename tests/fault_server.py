@@ -234,17 +234,6 @@ def cut(at: int, content: bytes | None = None) -> Script:
     return raw((http() if content is None else content)[:at], then_close=True)
 
 
-def reset_after(at: int) -> Script:
-    """The first `at` bytes of a good answer, then a RST."""
-
-    async def script(exchange: Exchange) -> None:
-        await exchange.write(http()[:at])
-        await exchange.wait(0.02)  # a RST overtakes what the peer has not read
-        exchange.reset()
-
-    return script
-
-
 def late(wait_s: float, content: bytes | None = None) -> Script:
     """A good answer, too late."""
 

@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import faulthandler
+import functools
 import io
 import json
 import random
@@ -71,16 +71,8 @@ NASTY = [
 ]  # fmt: skip
 
 CODES = [
-    "0200000",
-    "0200006",
-    "0200007",
-    "0200011",
-    "02000001",
-    "0299999",
-    " 0200000",
-    "200000",
-    "",
-]
+    "0200000", "0200006", "0200007", "0200011", "02000001", "0299999", " 0200000", "200000", "",
+]  # fmt: skip
 
 
 @dataclass
@@ -391,44 +383,30 @@ def fuzz_runs(bench: Bench, rng: random.Random) -> None:
 # -- journals ---------------------------------------------------------------------------------
 
 
-@dataclass
-class Whole:
-    """A finished run's directory and what its report says."""
+@functools.cache
+def whole(folder: Path) -> tuple[bytes, list[dict[str, str]]]:
+    """One interesting journal, made once, and the rows of its report."""
 
-    journal: bytes
-    rows: list[dict[str, str]]
+    async def main() -> Path:
+        stage = Stage(folder, started(20))
+        stage.world.set_status(stage.world.refs()[3], Status.COMPLETED)
+        result = await stage.pause()
+        assert result.run_dir is not None
+        return result.run_dir
 
-
-_WHOLE: list[Whole] = []
-
-
-def whole(bench: Bench) -> Whole:
-    """One interesting journal, made once."""
-    if not _WHOLE:
-        folder = bench.folder / "whole"
-        folder.mkdir()
-
-        async def main() -> Path:
-            stage = Stage(folder, started(20))
-            stage.world.set_status(stage.world.refs()[3], Status.COMPLETED)
-            result = await stage.pause()
-            assert result.run_dir is not None
-            return result.run_dir
-
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            run_dir = runner.run(main())
-        connection = sqlite3.connect(run_dir / "journal.db")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        rows = read_rows(run_dir / "results.csv")
-        _WHOLE.append(Whole((run_dir / "journal.db").read_bytes(), rows))
-    return _WHOLE[0]
+    folder.mkdir()
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        run_dir = runner.run(main())
+    connection = sqlite3.connect(run_dir / "journal.db")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return (run_dir / "journal.db").read_bytes(), read_rows(run_dir / "results.csv")
 
 
 def fuzz_journals(bench: Bench, rng: random.Random) -> None:
     """One bent journal, opened and reported."""
-    true = whole(bench)
-    bent = bytearray(true.journal)
+    journal, rows = whole(bench.folder / "whole")
+    bent = bytearray(journal)
     match rng.randrange(5):
         case 0:
             bent[rng.randrange(len(bent))] ^= 1 << rng.randrange(8)
@@ -457,9 +435,8 @@ def fuzz_journals(bench: Bench, rng: random.Random) -> None:
             bench.find("a journal was refused without a word")
         return
     bench.counts["journals read"] += 1
-    with (run_dir / "results.csv").open(encoding="utf-8", newline="") as file:
-        if list(csv.DictReader(file)) != true.rows:
-            bench.find("a bent journal reads as something else")
+    if read_rows(run_dir / "results.csv") != rows:
+        bench.find("a bent journal reads as something else")
 
 
 # -- the session ------------------------------------------------------------------------------
@@ -505,9 +482,8 @@ def _memory_mb() -> float:
 def main(argv: list[str] | None = None) -> int:
     """Fuzz for so many seconds."""
     known = ("seconds", "seed", "only", "from", "count")
-    raw = sys.argv[1:] if argv is None else argv
-    only = next((one.partition("=")[2] for one in raw if one.startswith("only=")), "")
-    given = Arguments(raw, known=known)
+    given = Arguments(sys.argv[1:] if argv is None else argv, known=known)
+    only = given.text("only")
     seconds, seed = given.number("seconds", 300), given.seed()
     first, count = given.whole("from", 0), given.whole("count", 0)
     signal.signal(signal.SIGALRM, _too_long)
