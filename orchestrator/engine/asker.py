@@ -8,6 +8,7 @@ from orchestrator.engine.departures import SharedRate, Signer
 from orchestrator.isales.client import IsalesClient
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
+from orchestrator.model import CampaignRef
 from orchestrator.policy.auth import AuthState
 from orchestrator.policy.retry import date_ms
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from orchestrator.clock import Clock
     from orchestrator.isales.answer import Answer
     from orchestrator.isales.requests import ApiRequest
-    from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
 
 #: a request that meets a busy database is tried so often

@@ -13,13 +13,13 @@ from orchestrator.engine.reconcile import known_campaign, standing_of, unseen_re
 from orchestrator.isales.pages import read_details
 from orchestrator.isales.requests import details
 from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.model import CampaignRef
 from orchestrator.policy.decide import COURSES, SUCCESSES, Decision, History, Outcome, decide_unseen
 from orchestrator.policy.retry import ENOUGH_FOR_THE_BREAKER, counts_against_limit
 from orchestrator.store import OutcomeRecord, Standing
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunContext
-    from orchestrator.model import CampaignRef
     from orchestrator.policy.plan import Planned
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +19,6 @@ from orchestrator.store import OutcomeRecord, Standing, Store
 from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
-
     from orchestrator.clock import Clock
     from orchestrator.engine.options import FailureLimit
     from orchestrator.engine.progress import Progress

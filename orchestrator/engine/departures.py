@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,8 +17,6 @@ from orchestrator.policy.pacer import Pacer, SendRecord
 from orchestrator.policy.quiet import PASS_SHARE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from orchestrator.clock import Clock
     from orchestrator.engine.dispatcher import Dispatcher
     from orchestrator.engine.permits import Permit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import read_listing
@@ -15,8 +16,6 @@ from orchestrator.policy.plan import Planned, feasibility
 from orchestrator.policy.quiet import LARGE_PAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.vdns import Vdn

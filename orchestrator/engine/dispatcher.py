@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -20,6 +21,7 @@ from orchestrator.isales.answer import Answer, Fault
 from orchestrator.isales.client import Departure, NotSentError
 from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.verdict import Health, Kind, Verdict, judge
+from orchestrator.model import CampaignRef
 from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
 from orchestrator.policy.pacer import Pacer
@@ -28,13 +30,10 @@ from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable
-
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
     from orchestrator.isales.requests import ApiRequest
     from orchestrator.log import Events
-    from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
 
 #: answers among which a second 503 means that the server is too busy

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,8 +30,6 @@ from orchestrator.policy.quiet import FRESH_S, REGAIN_S, REPASS_S
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.silence import CallCounter
     from orchestrator.store import RunRecord

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,6 @@ from orchestrator.reports.summary import REFUSED, SIGNAL_EXIT_CODES, Ended
 from orchestrator.store import Known, Standing, VdnCount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchestrator.engine.context import RunContext
 
 _CHUNK = 200

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.results import read_facts
@@ -17,9 +19,6 @@ from orchestrator.store.notes import read_notes
 from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from orchestrator.clock import Clock
 
 PAGE = "report.html"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.discovery import note_rested, read_whole, take_started
@@ -17,8 +18,6 @@ from orchestrator.policy.quiet import Pass, Tries, is_whole_due
 from orchestrator.reports.rows import SweepRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.progress import Progress

@@ -162,8 +162,8 @@ class Course:
         """List and prove while the operator types; nothing is paused before the answer."""
         running = asyncio.create_task(emergency.run())
         asking = asyncio.create_task(self._answer(context, emergency, confirm))
-        stopped = asyncio.create_task(context.stopping.sleep(None))
-        await asyncio.wait({running, asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        context.stopping.on_stop(asking.cancel)
+        await asyncio.wait({running, asking}, return_when=asyncio.FIRST_COMPLETED)
         if asking.done() and not context.stopping.is_stopping:
             self.refusal = asking.result()
             if self.refusal is None:
@@ -175,7 +175,6 @@ class Course:
             else:
                 context.stopping.stop(Ended.SIGNAL_INT, "not confirmed")
         asking.cancel()
-        stopped.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await running
 

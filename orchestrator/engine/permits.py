@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from orchestrator.policy.breaker import Breaker, Pass
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from orchestrator.clock import Clock
     from orchestrator.engine.progress import Progress
     from orchestrator.log import Events

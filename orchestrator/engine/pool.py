@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, cast
 
@@ -21,8 +22,6 @@ from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-
     from orchestrator.engine.context import RunContext
     from orchestrator.policy.plan import Planned
 

@@ -6,14 +6,13 @@ Only the retry rules decide anything by them, from `left` and `useful_changes`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
-    from pathlib import Path
-
     from orchestrator.policy.decide import Outcome
 
 

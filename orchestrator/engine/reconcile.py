@@ -7,6 +7,7 @@ verify.py. docs/spec/evidence.md, rules 3, 5 and 9; docs/spec/contracts.md,
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,6 @@ from orchestrator.policy.decide import (
 from orchestrator.store import Known, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
-
     from orchestrator.engine.context import RunContext
     from orchestrator.policy.plan import Planned
 

@@ -7,6 +7,7 @@ code. The law is policy/silence.py; docs/spec/behaviour.md, "Silence".
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from orchestrator.errors import StorageError
 from orchestrator.isales.calls import MAX_CMS_VDN_ID, Calls, calls_request, read_calls
 from orchestrator.isales.client import IsalesClient, NotSentError
 from orchestrator.isales.echo import EchoMask
+from orchestrator.model import CampaignRef
 from orchestrator.policy.pacer import Pacer
 from orchestrator.policy.silence import CALLS_SHARE, COUNT_S, ROUND_S, Silence, thin
 from orchestrator.reports.summary import CallCount, CallsRecord, Ended
@@ -23,13 +25,10 @@ from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.store.rate_file import share_rate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Transport
     from orchestrator.engine.emergency import Emergency
     from orchestrator.engine.run import Environment
-    from orchestrator.model import CampaignRef
     from orchestrator.settings.load import Settings
 
 #: numbers on record at most, unless two rounds are more

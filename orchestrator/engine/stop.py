@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from orchestrator.reports.summary import Ended
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: a shorter wait may be lost in the rounding of the clock, and whoever waits for an instant would
 #: ask again and again without time passing

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.reconcile import known_campaign, note_state
 from orchestrator.isales.verdict import Kind, Verdict
+from orchestrator.model import CampaignRef, ObservedState, Status
 from orchestrator.policy.auth import CLOSED_AFTER_S
 from orchestrator.policy.decide import SUCCESSES, Evidence
 from orchestrator.policy.quiet import Effect, QuietProof, Tries
@@ -18,10 +20,7 @@ from orchestrator.reports.summary import VdnProof
 from orchestrator.store import Known, OutcomeRecord, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchestrator.engine.context import RunContext
-    from orchestrator.model import CampaignRef, ObservedState, Status
     from orchestrator.policy.plan import Planned
 
 #: attempts without an answer after which a campaign does not hold up the proof of the others

@@ -8,6 +8,7 @@ look. docs/spec/evidence.md, rules 3, 4, 5 and 9.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,8 +37,6 @@ from orchestrator.policy.plan import Planned
 from orchestrator.store import Known, OutcomeRecord, Standing, VdnCount
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
-
     from orchestrator.engine.context import RunContext
     from orchestrator.isales.listing import Listing
 

@@ -19,6 +19,7 @@ from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
 from orchestrator.isales.requests import change
 from orchestrator.isales.verdict import FROM_THE_API, Kind, Repeat, Verdict
+from orchestrator.model import CampaignRef, ObservedState
 from orchestrator.policy.decide import (
     Decision,
     Evidence,
@@ -31,7 +32,6 @@ from orchestrator.store import Intent, Standing
 
 if TYPE_CHECKING:
     from orchestrator.engine.dispatcher import Exchange
-    from orchestrator.model import CampaignRef, ObservedState
     from orchestrator.policy.plan import Planned
 
 #: the request cannot have reached the API

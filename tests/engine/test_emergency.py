@@ -208,21 +208,6 @@ async def test_several_vdns_share_the_pace_and_none_starves(tmp_path: Path) -> N
     assert last[3] < 10
 
 
-async def test_one_vdn_refused_does_not_stop_the_others(tmp_path: Path) -> None:
-    """[S16] VDN 2 answers 403: VDN 1 is paused, exit 6 because quiet is not proven for both."""
-    stage = Stage(
-        tmp_path,
-        several({1: 30, 2: 30}),
-        faults=FaultPlan(outages=(Outage(faults.FORBIDDEN, vdn_id=2),)),
-    )
-
-    result = await stage.pause_all(deadline_s=120)
-
-    assert result.exit_code == 6
-    assert [one for one in started_refs(stage.world) if one.vdn_id == 1] == []
-    assert stage.clock.now_s() < 60
-
-
 async def test_a_sweep_begins_with_no_put_pending(tmp_path: Path) -> None:
     """No listing that counts as a sweep leaves while a PUT is in flight."""
     stage = Stage(tmp_path, started(300), faults=FaultPlan(seed=2, rates=_BUSY))

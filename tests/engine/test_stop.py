@@ -62,47 +62,30 @@ async def test_a_signal_ends_a_run_with_its_exit_code(tmp_path: Path, ended: End
     assert stage.on_record(INTENDED) == []
 
 
-@pytest.mark.parametrize("commit_s", [0.0, 0.05])
+@pytest.mark.parametrize("point", ["before a commit", "after a commit", "a request"])
 @pytest.mark.parametrize("emergency", [False, True])
-async def test_a_stop_at_every_commit(tmp_path: Path, commit_s: float, *, emergency: bool) -> None:
-    """[X07] before the n-th commit and after it, for n = 2 … 40: nothing leaves afterwards."""
+async def test_a_stop_at_every_point(tmp_path: Path, point: str, *, emergency: bool) -> None:
+    """[X07] at the n-th commit or while the n-th request travels: settled, and nothing follows."""
     for number in range(2, 41, 3):
-        for before in (True, False):
-            folder = tmp_path / f"{number}{before}"
-            folder.mkdir()
-            stage = Stage(folder, several({1: 8, 2: 8}), concurrency=4)
-            stage.disk.commit_s = commit_s
-            stop = Stopper(stage)
-
-            def at(commit: int, number: int = number, stop: Stopper = stop) -> None:
-                if commit == number:
-                    stop()
-
-            setattr(stage.disk, "before_commit" if before else "after_commit", at)
-            await (stage.pause_all() if emergency else stage.pause())
-            stop.check()
-            assert stage.on_record(INTENDED) == []
-
-
-@pytest.mark.parametrize("emergency", [False, True])
-async def test_a_stop_at_every_request(tmp_path: Path, *, emergency: bool) -> None:
-    """[X07] while the n-th request travels, whatever it is: it is settled, nothing follows."""
-    for number in range(1, 30, 2):
         folder = tmp_path / str(number)
         folder.mkdir()
-        stage = Stage(folder, started(20), concurrency=4)
+        stage = Stage(folder, several({1: 8, 2: 8}), concurrency=4)
+        stage.disk.commit_s = 0.05 * (number % 2)
         stop = Stopper(stage)
 
-        def sent(one: Sent, number: int = number, stop: Stopper = stop) -> None:
-            if one.number == number:
-                asyncio.get_running_loop().call_later(0.005, stop)
+        def at(now: int, number: int = number, stop: Stopper = stop) -> None:
+            if now == number:
+                asyncio.get_running_loop().call_soon(stop)
 
-        stage.server.on_sent = sent
+        if point == "a request":
+            stage.server.on_sent = lambda sent, at=at: at(sent.number)
+        else:
+            setattr(stage.disk, point.removesuffix(" a commit") + "_commit", at)
         result = await (stage.pause_all() if emergency else stage.pause())
         if stop.at_s is not None:
             stop.check()
-            assert stage.on_record(INTENDED) == []
             assert result.exit_code in {143, 0}
+        assert stage.on_record(INTENDED) == []
 
 
 def plan_of(*outages: Outage, **options: Any) -> FaultPlan:

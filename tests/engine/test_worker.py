@@ -30,18 +30,6 @@ def of_one(tmp_path: Path, *script: Fault | None, **wanted: Any) -> Stage:
     return Stage(tmp_path, started(10), faults=FaultPlan(scripted={ONE: script}), **wanted)
 
 
-async def test_the_intent_is_committed_before_its_put_leaves(tmp_path: Path) -> None:
-    """With commits of 50 ms no PUT of 40 leaves without its intent on record (Stage checks)."""
-    stage = Stage(tmp_path, started(40))
-    stage.disk.commit_s = 0.05
-
-    result = await stage.pause()
-
-    assert result.exit_code == 0
-    assert len(stage.server.puts) == 40
-    assert stage.server.problems == []
-
-
 @pytest.mark.parametrize("failures", range(6))
 async def test_database_errors_are_repeated_while_attempts_last(
     tmp_path: Path, failures: int
