@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import try_read
 from orchestrator.engine.reconcile import known_campaign, standing_of, unseen_record
-from orchestrator.isales.pages import read_details
+from orchestrator.isales.listing import read_details
 from orchestrator.isales.requests import details
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import CampaignRef

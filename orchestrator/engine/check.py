@@ -17,7 +17,7 @@ from orchestrator.engine.asker import Asker, client_of
 from orchestrator.engine.begin import check_descriptors, give_up
 from orchestrator.errors import SettingsError, StorageError
 from orchestrator.isales.client import tls_context
-from orchestrator.isales.pages import Page, read_details, read_page
+from orchestrator.isales.listing import Page, read_details, read_page
 from orchestrator.isales.probe import ProbeError, ends_s, find_addresses, try_connection
 from orchestrator.isales.requests import details, listing
 from orchestrator.isales.verdict import Kind, Verdict

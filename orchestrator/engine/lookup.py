@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.engine.permits import Permit
 from orchestrator.engine.stop import StoppedError
 from orchestrator.isales.client import NotSentError
-from orchestrator.isales.listing import Listing, page_count
-from orchestrator.isales.pages import read_page
+from orchestrator.isales.listing import Listing, page_count, read_page
 from orchestrator.isales.requests import ApiRequest, listing
 from orchestrator.isales.verdict import Kind, Repeat, Verdict
 from orchestrator.model import ObservedState

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.lookup import ask
-from orchestrator.isales.pages import read_details
+from orchestrator.isales.listing import read_details
 from orchestrator.isales.requests import details
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import Action, CampaignRef, ObservedState, Status

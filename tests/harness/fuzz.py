@@ -37,7 +37,7 @@ from typing import Any
 from orchestrator.engine.saved import report_again
 from orchestrator.errors import OrchestratorError
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.pages import Page, read_details, read_page
+from orchestrator.isales.listing import Page, read_details, read_page
 from orchestrator.isales.verdict import Kind, judge
 from orchestrator.manifest.formats import Format, ManifestUnreadableError, read_manifest
 from orchestrator.model import CampaignRef, Status

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.isales.listing import MAX_PAGES, Listing, page_count
-from orchestrator.isales.pages import Page
+from orchestrator.isales.listing import MAX_PAGES, Listing, Page, page_count
 from orchestrator.model import CampaignRef, ObservedState, Status
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.isales.answer import Answer, Fault
-from orchestrator.isales.pages import Page, read_details, read_page
+from orchestrator.isales.listing import Page, read_details, read_page
 from orchestrator.isales.verdict import Kind, Verdict
 from orchestrator.model import CampaignRef, ObservedState, Status
 
