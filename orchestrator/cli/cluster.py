@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import output, runner
 from orchestrator.clock import SystemClock
-from orchestrator.errors import (
-    CredentialsError,
-    OrchestratorError,
-    ServerError,
-    SettingsError,
-)
+from orchestrator.engine.saved import read_record
+from orchestrator.errors import CredentialsError, OrchestratorError, ServerError, SettingsError
 from orchestrator.loading import load_aiohttp
 from orchestrator.reports.rows import iso_time
 from orchestrator.reports.summary import Ended
 from orchestrator.settings.schema import DATABASE_URL
-from orchestrator.store import open_saved
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
-    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment, Follow
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store import Journal
     from orchestrator.store.run_dir import RunDirectory
     from orchestrator.store.shared import SharedMarks
 
@@ -59,20 +52,22 @@ def database(settings: Settings) -> Secret:
     return url
 
 
-def follower(settings: Settings) -> Follow:
-    """Who follows a run of the cluster; a run that is not the cluster's never asks for it."""
+def follower(settings: Settings, *, needed: bool = False) -> Follow | None:
+    """Who follows a run of the cluster, whose database is asked then; None: there is no cluster.
 
-    async def follow(
-        journal: Journal,
-        directory: RunDirectory | None,
-        environment: Environment,
-        confirm: Confirm | None,
-        deadline_s: float | None,
-    ) -> RunResult:
+    Raises:
+        SettingsError: it is needed, and there is none.
+    """
+    if needed:
+        database(settings)
+    if settings.cluster.database_url is None:
+        return None
+
+    async def follow(*run: Any) -> RunResult:
         url = database(settings)
         from orchestrator.cluster.following import follow as start  # noqa: PLC0415 - psycopg
 
-        return await start(url, settings, journal, directory, environment, confirm, deadline_s)
+        return await start(url, settings, *run)
 
     return follow
 
@@ -110,16 +105,17 @@ def marks_of(settings: Settings) -> Callable[[str], SharedMarks] | None:
 
 
 def bring(settings: Settings, text: str) -> None:
-    """Bring runs of the cluster into the state directory.
+    """Bring runs of the cluster here; where that fails, what is here is all there is."""
+    if settings.cluster.database_url is None:
+        return
+    try:
+        url = database(settings)
+        from orchestrator.cluster.fetching import bring as start  # noqa: PLC0415 - psycopg
 
-    Raises:
-        OrchestratorError: they cannot be had.
-    """
-    url = database(settings)
-    from orchestrator.cluster.fetching import bring as start  # noqa: PLC0415 - psycopg
-
-    now = iso_time(SystemClock().wall_ms())
-    start(url, settings.state_dir, text, holder=os.uname().nodename, since=now)
+        now = iso_time(SystemClock().wall_ms())
+        start(url, settings.state_dir, text, holder=os.uname().nodename, since=now)
+    except OrchestratorError as error:
+        output.warn(f"runs of the cluster may be missing here: {error}")
 
 
 def share_notes(settings: Settings, directory: RunDirectory) -> None:
@@ -130,8 +126,7 @@ def share_notes(settings: Settings, directory: RunDirectory) -> None:
     """
     if settings.cluster.database_url is None:
         return
-    with open_saved(directory.journal) as saved:
-        record = saved.record()
+    record = read_record(directory)
     if record.cluster:
         url = database(settings)
         from orchestrator.store.shared import share_notes as start  # noqa: PLC0415 - psycopg
@@ -146,8 +141,7 @@ def stop(settings: Settings, directory: RunDirectory) -> str:
         OrchestratorError: the database cannot be asked, or does not know it.
     """
     try:
-        with open_saved(directory.journal) as saved:
-            record = saved.record()
+        record = read_record(directory)
     except OrchestratorError:
         return ""  # a process that works on what cannot be read can be signalled all the same
     if not record.cluster:
@@ -166,11 +160,8 @@ def init(given: Namespace) -> int:
     from orchestrator.cluster.following import make_cluster  # noqa: PLC0415 - psycopg
     from orchestrator.store.database import SCHEMA_VERSION  # noqa: PLC0415 - psycopg
 
-    before = make_cluster(url)
-    if before == SCHEMA_VERSION:
-        output.give(f"the cluster's tables are there, version {before}")
-    else:
-        output.give(f"the cluster's tables are made, version {SCHEMA_VERSION}")
+    done = "there" if make_cluster(url) == SCHEMA_VERSION else "made"
+    output.give(f"the cluster's tables are {done}, version {SCHEMA_VERSION}")
     return 0
 
 

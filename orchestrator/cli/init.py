@@ -85,21 +85,6 @@ class _Target(NamedTuple):
         return cls(file, before, f"orchestrator init{named}")
 
 
-class _Trust(NamedTuple):
-    """Why the server's certificate is trusted; neither: the system's authorities vouch for it."""
-
-    ca_file: str | None = None
-    #: it has to be written into a file
-    new: Presented | None = None
-
-
-class _Secret(NamedTuple):
-    """Where the secret key is kept; with itself, where it has to be written."""
-
-    file: Path
-    new: Secret | None = None
-
-
 def init(given: Namespace) -> int:
     """Ask, write, check; returns the exit code of `check`."""
     target = _Target.of(given.config)
@@ -130,10 +115,11 @@ def init(given: Namespace) -> int:
 def _fill_in(given: Namespace, target: _Target, questions: Questions) -> dict[str, object]:
     """Ask for everything, then write it; returns what was written."""
     url, trust = _find_server(given, target, questions)
+    presented = None if isinstance(trust, str) else trust
     usual_name = url.host if url else ""
     answers = {
         "server.base_url": url.text if url else None,
-        _CA_FILE: str(target.beside(".ca.pem")) if trust.new else trust.ca_file,
+        _CA_FILE: str(target.beside(".ca.pem")) if presented else trust or None,
         "server.name": questions.setting(
             "server.name", "Name of the server", flag="--server-name", usual=usual_name
         ),
@@ -141,11 +127,11 @@ def _fill_in(given: Namespace, target: _Target, questions: Questions) -> dict[st
             "credentials.access_key", "Access key (AK)", needed=True
         ),
     }
-    secret = _find_secret(target, questions)
+    secret_at, secret = _find_secret(target, questions)
     login = files.login_name(os.environ, files.Identity.current())
     state_dir = usual_state_dir(os.environ, files.Identity.current(), output.warn)
     answers |= {
-        SECRET_KEY_FILE: str(secret.file) if secret else None,
+        SECRET_KEY_FILE: str(secret_at) if secret_at else None,
         "operator.name": questions.setting("operator.name", "Who is at work", usual=login),
         "state.dir": questions.setting(
             "state.dir", "Directory of the runs", flag="--state-dir", usual=str(state_dir)
@@ -164,8 +150,44 @@ def _fill_in(given: Namespace, target: _Target, questions: Questions) -> dict[st
         for key, value in (target.before | answers).items()
         if value is not None and value != ()
     }
-    _write(target, after, questions, secret=secret, presented=trust.new)
+    _confirm_changes(target, after, questions)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if secret is not None and secret_at is not None:
+            write_whole(secret_at, f"{secret.reveal()}\n".encode(), is_secret=True)
+            output.say(f"wrote {secret_at}")
+        if presented is not None:
+            write_whole(target.beside(".ca.pem"), presented.pem.encode(), mode=0o644)
+            output.say(f"wrote {target.beside('.ca.pem')}")
+        if after != target.before or not target.file.exists():
+            write_whole(target.file, toml_text(after, init=target.command).encode())
+            output.say(f"wrote {target.file}")
+        else:
+            output.say(f"{target.file} is as it was")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    is_shared = target.file.stat().st_mode & 0o040
+    if os.geteuid() == 0 and target.file.parent == SYSTEM_FILE.parent and not is_shared:
+        share = shlex.join(str(one) for one in (target.file, secret_at) if one)
+        output.say("Only root can read them. To share them with a group of operators:")
+        output.say(f"  chgrp GROUP {share} && chmod 640 {share}")
     return after
+
+
+def _confirm_changes(target: _Target, after: dict[str, object], questions: Questions) -> None:
+    """Show what will differ from the settings that are there.
+
+    Raises:
+        RefusedError: they are to stay as they are.
+    """
+    differences = changes(target.before, after)
+    if not (target.before and differences):
+        return
+    output.say(f"{target.file} changes:")
+    for line in differences:
+        output.say(f"  {for_terminal(line, limit=300)}")
+    if questions.can_ask and not questions.yes("Write it? The old one is kept as .bak"):
+        raise RefusedError(f"the settings were left as they are. {_NOTHING}.")
 
 
 # -- the server ---------------------------------------------------------------------------------
@@ -173,8 +195,8 @@ def _fill_in(given: Namespace, target: _Target, questions: Questions) -> dict[st
 
 def _find_server(
     given: Namespace, target: _Target, questions: Questions
-) -> tuple[ServerUrl | None, _Trust]:
-    """The URL, and why its certificate is trusted.
+) -> tuple[ServerUrl | None, str | Presented]:
+    """The URL, and why its certificate is trusted: a CA file, empty for the system's, or a new one.
 
     Raises:
         ServerError: nobody can be asked again, and the certificate cannot be looked at or used.
@@ -186,9 +208,9 @@ def _find_server(
         text = questions.setting("server.base_url", "URL, https://HOST:28080", needed=True)
         url = read_base_url(str(text)) if text else None
         if not isinstance(url, ServerUrl):
-            return None, _Trust()
+            return None, ""
         if url.scheme != "https":
-            return url, _Trust()
+            return url, ""
         try:
             return url, _find_trust(given, target, questions, url)
         except ProbeError as error:
@@ -201,8 +223,8 @@ def _find_server(
             output.say(f"  {for_terminal(str(error), limit=1000)}")
 
 
-def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> _Trust | None:
-    """By the CA file that is named; else by the one of the settings, or by the system."""
+def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> str | None:
+    """By the CA file that is named, that of the settings, or the system (empty); None: by none."""
     from orchestrator.isales.client import tls_context  # noqa: PLC0415 - aiohttp
     from orchestrator.isales.probe import UntrustedError, try_connection  # noqa: PLC0415 - aiohttp
 
@@ -219,11 +241,13 @@ def _trusted_already(target: _Target, questions: Questions, url: ServerUrl) -> _
             if is_named:
                 raise
         else:
-            return _Trust(ca_file)
+            return ca_file or ""
     return None
 
 
-def _find_trust(given: Namespace, target: _Target, questions: Questions, url: ServerUrl) -> _Trust:
+def _find_trust(
+    given: Namespace, target: _Target, questions: Questions, url: ServerUrl
+) -> str | Presented:
     """Trust what is trusted already; else the certificate that somebody says is the right one."""
     from orchestrator.isales.probe import look_at_certificate  # noqa: PLC0415 - aiohttp
 
@@ -240,15 +264,15 @@ def _find_trust(given: Namespace, target: _Target, questions: Questions, url: Se
     if trusted is not None:
         return trusted
     if found is not None:
-        return _Trust(new=found)
+        return found
     found = asyncio.run(look_at_certificate(url.host, url.port, timeout_s=_CONNECT_S))
     if not questions.can_ask:
         why = f"nobody vouches for the server's certificate, SHA-256 {found.sha256}"
         questions.missing.append(f"--trust-sha256 HEX ({why})")
-        return _Trust()
+        return ""
     _show(url, found)
     if questions.yes("Is this the server's certificate?"):
-        return _Trust(new=found)
+        return found
     raise RefusedError(
         f"the certificate was not accepted. {_NOTHING}.",
         advice="ask the server's administrator for its SHA-256, or for the authority's certificate:"
@@ -279,31 +303,31 @@ def _show(url: ServerUrl, found: Presented) -> None:
 # -- the secret key -----------------------------------------------------------------------------
 
 
-def _find_secret(target: _Target, questions: Questions) -> _Secret | None:
-    """The file that is named, or is there already; else a new one, with what was typed."""
+def _find_secret(target: _Target, questions: Questions) -> tuple[Path | None, Secret | None]:
+    """The file that is named, or is there already; else a new one, and what was typed."""
     named = questions.known(SECRET_KEY_FILE)
     file = _place(target, str(named)) if named else target.beside(".secret_key")
     flag = questions.flags[SECRET_KEY_FILE]
     there = file.exists()
     if there and (flag or not questions.can_ask):
         secret_file.read(file, origin="--secret-key-file", identity=files.Identity.current())
-        return _Secret(file)
+        return file, None
     prompt = secret_file.terminal_prompt() if questions.can_ask else None
     if prompt is None:
         why = f" ({secret_file.shown_path(file)} is not there)" if named else ""
         questions.missing.append(f"--secret-key-file FILE{why}")
-        return None
+        return None, None
     output.say(f"The secret key goes into {file}; it is not shown while you type.")
     if there:
         output.say("Enter alone keeps the one that is in it.")
     while True:
         typed = prompt()
         if not typed and there:
-            return _Secret(file)
+            return file, None
         secret = read_secret(typed)
         if not isinstance(secret, Refusal):
             output.never_show(secret)
-            return _Secret(file, secret)
+            return file, secret
         explain(secret)
 
 
@@ -315,49 +339,6 @@ def _place(target: _Target, named: str) -> Path:
 
 
 # -- the end ------------------------------------------------------------------------------------
-
-
-def _write(
-    target: _Target,
-    after: dict[str, object],
-    questions: Questions,
-    *,
-    secret: _Secret | None,
-    presented: Presented | None,
-) -> None:
-    """Write the secret key and the certificate, then the settings, which name them.
-
-    Raises:
-        RefusedError: there are settings already, and they are to stay.
-        StorageError: something cannot be written.
-    """
-    differences = changes(target.before, after)
-    if target.before and differences:
-        output.say(f"{target.file} changes:")
-        for line in differences:
-            output.say(f"  {for_terminal(line, limit=300)}")
-        if questions.can_ask and not questions.yes("Write it? The old one is kept as .bak"):
-            raise RefusedError(f"the settings were left as they are. {_NOTHING}.")
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        if secret is not None and secret.new is not None:
-            write_whole(secret.file, f"{secret.new.reveal()}\n".encode(), is_secret=True)
-            output.say(f"wrote {secret.file}")
-        if presented is not None:
-            write_whole(target.beside(".ca.pem"), presented.pem.encode(), mode=0o644)
-            output.say(f"wrote {target.beside('.ca.pem')}")
-        if differences or not target.file.exists():
-            write_whole(target.file, toml_text(after, init=target.command).encode())
-            output.say(f"wrote {target.file}")
-        else:
-            output.say(f"{target.file} is as it was")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    is_shared = target.file.stat().st_mode & 0o040
-    if os.geteuid() == 0 and target.file.parent == SYSTEM_FILE.parent and not is_shared:
-        share = shlex.join([str(target.file), str(secret.file)] if secret else [str(target.file)])
-        output.say("Only root can read them. To share them with a group of operators:")
-        output.say(f"  chgrp GROUP {share} && chmod 640 {share}")
 
 
 def _check(given: Namespace, file: Path) -> int:

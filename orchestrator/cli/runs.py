@@ -46,7 +46,7 @@ def find(given: Namespace, settings: Settings, meaning: Last) -> RunDirectory:
         UsageError: there is none, or more than one.
     """
     if meaning is not Last.LIVE and "/" not in given.run:
-        bring_here(settings, "" if given.run == "last" else given.run)
+        cluster.bring(settings, "" if given.run == "last" else given.run)
     flags = vars(given)
     is_one_server = given.config is not None or flags["server.base_url"] is not None
     return find_run(
@@ -57,16 +57,6 @@ def find(given: Namespace, settings: Settings, meaning: Last) -> RunDirectory:
         taken=lambda line: None if given.quiet else output.say(f"last: {_named(line)}"),
         passed_over=lambda why: None if given.quiet else output.warn(why),
     )
-
-
-def bring_here(settings: Settings, text: str) -> None:
-    """Bring runs of the cluster here; where that fails, what is here is all there is."""
-    if settings.cluster.database_url is None:
-        return
-    try:
-        cluster.bring(settings, text)
-    except OrchestratorError as error:
-        output.warn(f"runs of the cluster may be missing here: {error}")
 
 
 def _named(line: RunLine) -> str:
@@ -88,7 +78,7 @@ def _show(given: Namespace) -> int:
         flag = "--yes" if given.yes else "--older-than"
         raise refuse(flag, "it belongs to --prune", advice="add --prune")
     settings = runner.load(given, sends=False)
-    bring_here(settings, "")
+    cluster.bring(settings, "")
     found = list_runs(
         settings.state_dir,
         vdn=given.vdn,

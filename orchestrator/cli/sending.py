@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from pathlib import Path
 
-    from orchestrator.engine.run import Follow
-    from orchestrator.settings.load import Settings
     from orchestrator.store.run_dir import RunDirectory
 
 
@@ -55,7 +53,7 @@ def pause(given: Namespace) -> int:
         consequence=STILL_DIALLING if is_real else runner.NOTHING_SENT,
         reads=given.list,
     )
-    follow = _follower(settings, needed=given.cluster)
+    follow = cluster.follower(settings, needed=given.cluster)
     load_aiohttp()
     from orchestrator.engine.pausing import pause as start  # noqa: PLC0415
 
@@ -64,14 +62,6 @@ def pause(given: Namespace) -> int:
             given.list, settings, options, replace(environment, follow=follow)
         )
     )
-
-
-def _follower(settings: Settings, *, needed: bool = False) -> Follow | None:
-    """Who follows a run of the cluster; None: there is no cluster, and none is needed."""
-    if needed:
-        cluster.database(settings)
-    has_cluster = settings.cluster.database_url is not None
-    return cluster.follower(settings) if has_cluster else None
 
 
 def pause_all(given: Namespace) -> int:
@@ -97,7 +87,18 @@ def pause_all(given: Namespace) -> int:
     load_aiohttp()
     from orchestrator.engine.pausing_all import pause_all as start  # noqa: PLC0415
 
-    follow = _leader(settings, options, quiet=given.quiet) if options.cluster else None
+    follow = None
+    if options.cluster:
+        cluster.reach(settings, options.vdns)
+        follow = cluster.follower(settings)
+        if not given.quiet:
+            alone = " ".join(f"--vdn {one}" for one in options.vdns)
+            output.say(
+                output.with_commands(
+                    "in the cluster: nothing is sent while its database is away; if that lasts,"
+                    f" Ctrl-C, then `orchestrator pause-all {alone}` goes on without it"
+                )
+            )
     around = runner.Stage(given)
     otherwise = "campaigns are still dialling"
     ask = Question("pause all of it", around.screen, around.stopping, otherwise=otherwise)
@@ -110,20 +111,6 @@ def pause_all(given: Namespace) -> int:
         ),
         hangup_ends=False,
     )
-
-
-def _leader(settings: Settings, options: PauseAllOptions, *, quiet: bool) -> Follow:
-    """Who works on an emergency of the cluster; its database answers now, or it is not begun."""
-    cluster.reach(settings, options.vdns)
-    if not quiet:
-        alone = " ".join(f"--vdn {one}" for one in options.vdns)
-        output.say(
-            output.with_commands(
-                "in the cluster: nothing is sent while its database is away; if that lasts,"
-                f" Ctrl-C, then `orchestrator pause-all {alone}` goes on without it"
-            )
-        )
-    return cluster.follower(settings)
 
 
 def continue_(given: Namespace) -> int:
@@ -144,7 +131,7 @@ def continue_(given: Namespace) -> int:
         deadline_s=given.deadline,
         even_if_old=given.even_if_old,
     )
-    follow = _follower(settings)
+    follow = cluster.follower(settings)
     load_aiohttp()
     from orchestrator.engine.continuing import continue_run  # noqa: PLC0415
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import output
+from orchestrator.simulator.server import Simulator
 from tests.cli.desk import Desk
-from tests.cli.makers import environment
+from tests.cli.makers import environment, served
 from tests.cli.printed import unreached
 
 
@@ -25,6 +26,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(output, "_secrets", [])
     return tmp_path
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """VDN 1234 with 40 campaigns: 1234001 … 1234040; nothing goes wrong."""
+    with served() as running:
+        monkeypatch.setenv("ORCHESTRATOR_BASE_URL", running.base_url)
+        yield running
 
 
 @pytest.fixture

@@ -8,29 +8,41 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, Scenario, healthy
 from orchestrator.simulator.server import Simulator
 
+Server = TypeVar("Server")
 ROOT = Path(__file__).resolve().parents[2]
+FAST = ("--rate", "500")
 
 
 @contextmanager
 def served(scenario: Scenario | None = None) -> Iterator[Simulator]:
     """Serve a scenario (healthy: VDN 1234, 40 campaigns) from a thread with its own loop."""
     chosen = scenario or healthy(seed=1)
-    ready: SimpleQueue[Simulator] = SimpleQueue()
+
+    def make() -> Simulator:
+        return Simulator(chosen.world, faults=chosen.faults, signature=chosen.signature)
+
+    with in_a_thread(make) as running:
+        yield running
+
+
+@contextmanager
+def in_a_thread(make: Callable[[], AbstractAsyncContextManager[Server]]) -> Iterator[Server]:
+    """Serve from a thread with its own loop, in which the server is made."""
+    ready: SimpleQueue[Server] = SimpleQueue()
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        simulator = Simulator(chosen.world, faults=chosen.faults, signature=chosen.signature)
-        async with simulator:
-            ready.put(simulator)
+        async with make() as running:
+            ready.put(running)
             await asyncio.Event().wait()
 
     serving = loop.create_task(serve())
@@ -124,6 +136,11 @@ def child(*arguments: str, env: Mapping[str, str], stdin: str | None = None) -> 
         input=stdin or "",
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def puts(simulator: Simulator) -> int:
+    """Changes that arrived."""
+    return sum(simulator.ledger.puts.values())
 
 
 def write_list(folder: Path, *ids: object, vdn: int = 1234) -> Path:

@@ -73,8 +73,8 @@ _BY_TEST: Mapping[str, tuple[str, ...]] = {
     ),
     "test_a_list_that_nobody_types_is_piped_in": ("manifest/source: pause - --format csv",),
     "test_a_report_that_cannot_be_written_is_made_again": ("reports/files: report {}",),
-    "test_refused_credentials_lead_to_a_check_and_on": ("reports/next_steps: check{}",),
-    "test_a_server_that_is_away_leads_to_a_check_and_on": ("reports/next_steps: check{} #2",),
+    "test_a_server_that_is_away_leads_to_a_check_and_on[failing]": ("reports/next_steps: check{}",),
+    "test_a_server_that_is_away_leads_to_a_check_and_on[away]": ("reports/next_steps: check{} #2",),
     "test_a_page_without_relatives_leads_to_the_list_of_runs": ("engine/finding: runs",),
     "test_an_old_stop_leads_to_the_newer_one": ("reports/undo: restore {}",),
     "test_a_restore_that_was_killed_asks_for_a_look": (

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,23 +18,9 @@ from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.scenarios import DRILL_VDN, SECRET_KEY
 from orchestrator.simulator.server import Simulator
 from orchestrator.simulator.signature import Form
-from tests.cli.makers import served, write_list
+from tests.cli.makers import FAST, puts, write_list
 
 pytestmark = pytest.mark.sockets
-
-FAST = ("--rate", "500")
-
-
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """VDN 1234 with 40 campaigns: 1234001 … 1234040; nothing goes wrong."""
-    with served() as running:
-        monkeypatch.setenv("ORCHESTRATOR_BASE_URL", running.base_url)
-        yield running
-
-
-def _puts(simulator: Simulator) -> int:
-    return sum(simulator.ledger.puts.values())
 
 
 def test_pause_prints_the_unstopped_and_the_verdict_last(
@@ -97,17 +81,6 @@ def test_a_bad_list_is_refused_with_every_problem(
     assert "campaigns.csv:3: " in err
     assert "campaigns.csv:4: " in err
     assert simulator.ledger.total == 0
-
-
-def test_quiet_says_results_only(
-    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """-q: the verdict on stdout, nothing on stderr."""
-    assert main(["pause", str(write_list(workplace, 1234001)), "-q", *FAST]) == 0
-
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1
-    assert err == ""
 
 
 def test_verbose_logs_events_as_json_and_never_the_secret(
@@ -275,26 +248,33 @@ def test_pause_all_dry_run_needs_no_confirmation_and_changes_nothing(
     assert main(["pause-all", "--vdn", "1234", "--dry-run", *FAST]) == 0
 
     assert "would be paused" in capsys.readouterr().out
-    assert _puts(simulator) == 0
+    assert puts(simulator) == 0
 
 
 @pytest.mark.parametrize("variable", [None, "1"])
+@pytest.mark.parametrize("words", [["pause-all", "--vdn", "1234"], ["restore", "last"]])
 def test_without_a_terminal_and_without_yes_nothing_is_sent(
+    words: list[str],
     variable: str | None,
     simulator: Simulator,
+    workplace: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exit 7, not a single request, and ORCHESTRATOR_YES changes nothing [C13]."""
     if variable:
         monkeypatch.setenv("ORCHESTRATOR_YES", variable)
+    if "restore" in words:
+        main(["pause", str(write_list(workplace, 1234001)), *FAST])
+        capsys.readouterr()
+    sent = simulator.ledger.total
 
-    code = main(["pause-all", "--vdn", "1234"])
+    code = main(words)
 
     out, err = capsys.readouterr()
     assert (code, out) == (7, "")
     assert "hint: add --yes" in err
-    assert simulator.ledger.total == 0
+    assert simulator.ledger.total == sent
 
 
 def test_config_show_names_origins_and_masks_the_secret(
@@ -327,7 +307,7 @@ def test_check_says_that_an_emergency_would_work(
     assert code == 0
     assert out.endswith("An emergency would work now.\n")
     assert "campaigns at 50 requests/s: about 1 s" in out
-    assert _puts(simulator) == 0
+    assert puts(simulator) == 0
     assert set(simulator.ledger.by_kind) <= {Kind.LIST, Kind.DETAILS}
 
 
@@ -373,54 +353,56 @@ def test_check_of_an_empty_vdn_or_of_none_is_not_a_success(
     assert "skipped: give --vdn N" in capsys.readouterr().out
 
 
-def test_check_names_signing_switch_a_and_its_other_value(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("server", "secret", "code", "said"),
+    [
+        pytest.param(
+            {"blank_query_line": Form.KEEP},
+            SECRET_KEY,
+            0,
+            r"set signing\.blank_query_line = true \(now false\)",
+            id="switch A",
+        ),
+        pytest.param(
+            {"millis": Form.KEEP},
+            SECRET_KEY,
+            0,
+            r"set signing\.millis = true \(now false\)",
+            id="switch B",
+        ),
+        pytest.param(
+            {},
+            "wrong",
+            3,
+            r"Host 127\.0\.0\.1:\d+.* must not drop or map the port in Host, nor strip a prefix",
+            id="a proxy may be the cause of a 401",
+        ),
+        pytest.param(
+            {"clock_offset_s": 3600.0},
+            SECRET_KEY,
+            0,
+            r"WARN .* clock .* 3[56]\d\d s behind the server's",
+            id="a clock an hour late",
+        ),
+    ],
+)
+def test_check_names_what_the_signature_lacks(
+    server: dict[str, Any],
+    secret: str,
+    code: int,
+    said: str,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The listing is accepted, the details call only in the other form: exit 0, and what to set."""
+    """The setting and its other value; what a proxy may have done; how far the clock is off."""
     monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_KEY", secret)
     assert simulator.handler.signature is not None
-    simulator.handler.signature = replace(simulator.handler.signature, blank_query_line=Form.KEEP)
+    simulator.handler.signature = replace(simulator.handler.signature, **server)
 
-    assert main(["check", "--vdn", "1234"]) == 0
-    assert "set signing.blank_query_line = true (now false)" in capsys.readouterr().out
-
-
-def test_check_names_signing_switch_b_and_its_other_value(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Only timestamps with milliseconds are accepted: exit 0, and what to set."""
-    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.handler.signature is not None
-    simulator.handler.signature = replace(simulator.handler.signature, millis=Form.KEEP)
-
-    assert main(["check", "--vdn", "1234"]) == 0
-    assert "set signing.millis = true (now false)" in capsys.readouterr().out
-
-
-def test_check_names_a_proxy_as_a_cause_of_a_401_to_the_first_request(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A proxy maps the port in Host: the signed Host and prefix are shown beside the keys."""
-    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    monkeypatch.setenv("ORCHESTRATOR_SECRET_KEY", "wrong")
-
-    assert main(["check", "--vdn", "1234"]) == 3
-
-    out = capsys.readouterr().out
-    assert f"Host 127.0.0.1:{simulator.port}" in out
-    assert "must not drop or map the port in Host, nor strip a prefix from the path" in out
-
-
-def test_check_tells_how_far_the_clock_is_off(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The server is an hour ahead: requests are healed as in a run, and the skew is a warning."""
-    monkeypatch.setenv("ORCHESTRATOR_RATE_PER_S", "50")
-    assert simulator.handler.signature is not None
-    simulator.handler.signature = replace(simulator.handler.signature, clock_offset_s=3600.0)
-
-    assert main(["check", "--vdn", "1234"]) == 0
-    assert re.search(r"WARN .* clock .* 3[56]\d\d s behind the server's", capsys.readouterr().out)
+    assert main(["check", "--vdn", "1234"]) == code
+    assert re.search(said, capsys.readouterr().out, re.DOTALL)
 
 
 def test_demo_adds_up_and_agrees_with_its_simulator(capsys: pytest.CaptureFixture[str]) -> None:
@@ -443,28 +425,6 @@ def test_the_simulator_asks_for_nothing_but_a_free_port(
     assert "hint: choose another --port" in capsys.readouterr().err
 
 
-def test_no_loop_is_left_behind() -> None:
-    """A command may be called from a program that has no loop of its own."""
-    main(["runs"])
-
-    with pytest.raises(RuntimeError):
-        asyncio.get_running_loop()
-
-
-def test_a_log_file_that_is_a_link_is_called_one(
-    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Not "too many levels of symbolic links", which sends people looking for a circle."""
-    link = workplace / "run.log"
-    link.symlink_to(workplace / "elsewhere.log")
-
-    assert main(["pause", str(write_list(workplace, 1234001)), *FAST, "--log-file", str(link)]) == 0
-
-    err = capsys.readouterr().err
-    assert "it is a symbolic link" in err
-    assert "too many levels" not in err.lower()
-
-
 def test_an_emergency_without_a_disk_never_says_that_nothing_was_sent(
     simulator: Simulator,
     workplace: Path,
@@ -481,24 +441,7 @@ def test_an_emergency_without_a_disk_never_says_that_nothing_was_sent(
     assert "the run directory" in err
     assert "Nothing was sent" not in out + err
     assert "report: " not in err
-    assert _puts(simulator) == 32
-
-
-def test_a_report_that_could_not_be_written_is_not_pointed_to(
-    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """results.csv is a directory: exit 5 before or after, and no `report:` line."""
-    run_dir = workplace / "run"
-    assert (
-        main(["pause", str(write_list(workplace, 1234001)), *FAST, "--run-dir", str(run_dir)]) == 0
-    )
-    capsys.readouterr()
-    (run_dir / "results.csv").unlink()
-    (run_dir / "results.csv").mkdir()
-
-    assert main(["report", str(run_dir)]) == 5
-
-    assert "report: " not in capsys.readouterr().err
+    assert puts(simulator) == 32
 
 
 def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
@@ -531,16 +474,4 @@ def test_status_shows_what_runs_and_leaves_nothing_behind(
     assert main(["status"]) == 2
     assert "server.vdns" in capsys.readouterr().err
     assert not (workplace / "state").exists()
-    assert _puts(simulator) == 0
-
-
-def test_status_without_a_server_says_how_to_find_out(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nobody listens there: exit 4."""
-    assert main(["status", "--vdn", "1234", "--base-url", "http://127.0.0.1:1"]) == 4
-
-    out, err = capsys.readouterr()
-    assert "it could not be read" in out
-    assert "hint: correct the URL http://127.0.0.1:1 (from --base-url)" in err
-    assert "orchestrator check" not in err
+    assert puts(simulator) == 0

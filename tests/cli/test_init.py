@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime as dt
 import fcntl
 import hashlib
@@ -13,12 +11,10 @@ import signal
 import ssl
 import stat
 import termios
-import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 import trustme
@@ -29,10 +25,11 @@ from cryptography.x509.oid import NameOID
 
 from orchestrator.cli import values
 from orchestrator.errors import UsageError
-from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY
+from orchestrator.simulator.scenarios import ACCESS_KEY, SECRET_KEY, healthy
 from orchestrator.simulator.server import Simulator
-from tests.cli.makers import child, environment, served, write_list
+from tests.cli.makers import child, environment, in_a_thread, served, write_list
 from tests.cli.test_children import Terminal
+from tests.e2e.makers import Stand
 
 pytestmark = pytest.mark.sockets
 
@@ -91,44 +88,10 @@ def _sign_itself(file: Path) -> None:
 
 
 @contextmanager
-def behind_tls(simulator: Simulator, context: ssl.SSLContext) -> Iterator[str]:
-    """The simulator behind something that ends TLS, from a thread; its URL."""
-    ready: SimpleQueue[int] = SimpleQueue()
-    loop = asyncio.new_event_loop()
-    port = int(simulator.base_url.rpartition(":")[2])
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while piece := await reader.read(65536):
-                writer.write(piece)
-                await writer.drain()
-        writer.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, outer), pump(inner, writer))
-
-    async def serve() -> None:
-        server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
-        ready.put(server.sockets[0].getsockname()[1])
-        async with server:
-            await server.serve_forever()
-
-    serving = loop.create_task(serve())
-
-    def run() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(serving)
-        loop.run_until_complete(asyncio.sleep(0.05))
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield f"https://localhost:{ready.get(timeout=10)}"
-    finally:
-        loop.call_soon_threadsafe(serving.cancel)
-        thread.join(10)
+def behind_tls(context: ssl.SSLContext) -> Iterator[str]:
+    """A server with VDN 1234 that is reached with TLS; its URL."""
+    with in_a_thread(lambda: Stand(tls=context, world=healthy(seed=1).world)) as server:
+        yield f"https://localhost:{server.port}"
 
 
 @pytest.fixture
@@ -171,10 +134,10 @@ def at_a_terminal() -> None:
 
 @pytest.mark.parametrize("kind", ["authority", "chain", "itself"])
 def test_a_newcomer_answers_questions_and_is_ready(
-    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str], kind: str
+    tmp_path: Path, newcomer: dict[str, str], kind: str
 ) -> None:
     """Wrong answers are explained and asked again; the secret key is not shown; check is good."""
-    with behind_tls(simulator, tls_of(kind, tmp_path)) as url:
+    with behind_tls(tls_of(kind, tmp_path)) as url:
         terminal = Terminal("init", env=newcomer, before=at_a_terminal)
         for question, answer in (
             ("URL, https://HOST:28080: ", "localhost"),
@@ -225,10 +188,10 @@ def test_a_newcomer_answers_questions_and_is_ready(
 
 
 def test_with_yes_and_all_flags_nothing_is_asked(
-    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str], key_file: Path
+    tmp_path: Path, newcomer: dict[str, str], key_file: Path
 ) -> None:
     """A second server: its own file, ready for every command that names it."""
-    with behind_tls(simulator, tls_of("authority", tmp_path)) as url:
+    with behind_tls(tls_of("authority", tmp_path)) as url:
         ended = child(
             *("init", "--config", "test", "--yes", "--base-url", url, "--vdn", "1234"),
             *("--access-key", ACCESS_KEY, "--secret-key-file", str(key_file)),
@@ -247,10 +210,10 @@ def test_with_yes_and_all_flags_nothing_is_asked(
 
 
 def test_without_a_terminal_all_that_is_missing_is_named_at_once(
-    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str]
+    tmp_path: Path, newcomer: dict[str, str]
 ) -> None:
     """Also the fingerprint, with the one that is presented; nothing is written."""
-    with behind_tls(simulator, tls_of("authority", tmp_path)) as url:
+    with behind_tls(tls_of("authority", tmp_path)) as url:
         bare = child("init", env=newcomer)
         with_url = child("init", "--base-url", url, "--yes", env=newcomer)
         fingerprint = presented_by(url)
@@ -272,7 +235,6 @@ def test_without_a_terminal_all_that_is_missing_is_named_at_once(
     ],
 )
 def test_a_certificate_that_could_never_be_verified_is_not_offered(
-    simulator: Simulator,
     tmp_path: Path,
     newcomer: dict[str, str],
     key_file: Path,
@@ -280,7 +242,7 @@ def test_a_certificate_that_could_never_be_verified_is_not_offered(
     why: str,
 ) -> None:
     """Whatever fingerprint is given: exit 4, and nothing is written."""
-    with behind_tls(simulator, tls_of(kind, tmp_path)) as url:
+    with behind_tls(tls_of(kind, tmp_path)) as url:
         ended = child(
             *("init", "--yes", "--base-url", url, "--trust-sha256", presented_by(url)),
             *("--access-key", ACCESS_KEY, "--secret-key-file", str(key_file)),
@@ -293,10 +255,10 @@ def test_a_certificate_that_could_never_be_verified_is_not_offered(
 
 
 def test_another_certificate_than_the_one_that_was_named_is_refused(
-    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str], key_file: Path
+    tmp_path: Path, newcomer: dict[str, str], key_file: Path
 ) -> None:
     """Somebody is in between, or it was renewed: exit 7, both are said."""
-    with behind_tls(simulator, tls_of("authority", tmp_path)) as url:
+    with behind_tls(tls_of("authority", tmp_path)) as url:
         ended = child(
             *("init", "--yes", "--base-url", url, "--trust-sha256", "ab" * 32),
             *("--access-key", ACCESS_KEY, "--secret-key-file", str(key_file)),
@@ -308,11 +270,9 @@ def test_another_certificate_than_the_one_that_was_named_is_refused(
     assert not folder_of(newcomer).exists()
 
 
-def test_ctrl_c_and_no_leave_nothing(
-    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str]
-) -> None:
+def test_ctrl_c_and_no_leave_nothing(tmp_path: Path, newcomer: dict[str, str]) -> None:
     """In the middle of the questions: 130. The certificate is not the right one: 7."""
-    with behind_tls(simulator, tls_of("authority", tmp_path)) as url:
+    with behind_tls(tls_of("authority", tmp_path)) as url:
         terminal = Terminal("init", "--base-url", url, env=newcomer, before=at_a_terminal)
         terminal.read_until("Is this the server's certificate? [yes/no]: ")
         terminal.process.send_signal(signal.SIGINT)
@@ -351,7 +311,7 @@ def test_settings_that_are_there_are_the_defaults_and_are_kept(
 
 
 def test_an_authority_that_is_named_or_known_needs_no_question(
-    simulator: Simulator, tmp_path: Path, newcomer: dict[str, str], key_file: Path
+    tmp_path: Path, newcomer: dict[str, str], key_file: Path
 ) -> None:
     """Its file is what is written; a file that does not vouch for the server is refused."""
     authority = trustme.CA()
@@ -361,7 +321,7 @@ def test_an_authority_that_is_named_or_known_needs_no_question(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     words = ("init", "--yes", "--access-key", ACCESS_KEY, "--secret-key-file", str(key_file))
-    with behind_tls(simulator, context) as url:
+    with behind_tls(context) as url:
         refused = child(*words, "--base-url", url, "--ca-file", str(wrong), env=newcomer)
         assert not folder_of(newcomer).exists()
         named = child(*words, "--base-url", url, "--ca-file", str(right), env=newcomer)
@@ -449,7 +409,6 @@ def test_what_is_no_fingerprint_is_refused() -> None:
     ],
 )
 def test_every_command_has_the_advice_that_fits_a_certificate(
-    simulator: Simulator,
     tmp_path: Path,
     newcomer: dict[str, str],
     key_file: Path,
@@ -457,7 +416,7 @@ def test_every_command_has_the_advice_that_fits_a_certificate(
     advice: str,
 ) -> None:
     """Its authority is trusted; a list, an emergency, and a look: `check` is not their advice."""
-    with behind_tls(simulator, tls_of(kind, tmp_path)) as url:
+    with behind_tls(tls_of(kind, tmp_path)) as url:
         here = (
             *("--base-url", url, "--access-key", ACCESS_KEY, "--secret-key-file", str(key_file)),
             *("--ca-file", str(tmp_path / "authority.pem")),

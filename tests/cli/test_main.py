@@ -34,6 +34,16 @@ def test_what_nobody_foresaw_is_a_bug_and_exit_70(
     assert len(err.splitlines()) == 2
 
 
+def test_a_thread_that_is_refused_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`ulimit -u`, a container's limit: exit 5, and what to raise."""
+    _break(monkeypatch, RuntimeError("can't start new thread"))
+
+    assert main(["runs"]) == 5
+    assert "this process gets too little memory" in capsys.readouterr().err
+
+
 def test_debug_shows_where_it_came_from_without_secrets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,18 +76,6 @@ def test_a_restore_that_was_killed_asks_for_a_look(desk: Desk) -> None:
     desk.promised = {"restore": {0}}
 
 
-def test_a_restore_with_leftovers_and_a_limit_is_repeated_within_it(desk: Desk) -> None:
-    """One of two places is left: the printed line starts that one and no other."""
-    server = desk.serve()
-    assert desk.run(f"pause {desk.list_of(1, 2, 3)} --no-verify").code == 0
-    server.handler.faults = FaultPlan(always={STUBBORN: BUSY})
-    said = desk.run("restore last --yes --limit 2")
-    assert said.code == 1, said.text
-    assert "--limit 1" in said.commands[0], said.text
-    server.handler.faults = FaultPlan()
-    desk.promised = {"restore": {0}}
-
-
 def test_a_restore_that_was_overtaken_by_a_stop_is_asked_for_anew(desk: Desk) -> None:
     """Interrupted, and somebody stops the VDN: `continue` is refused, `restore` asks."""
     server = desk.serve()
@@ -318,10 +306,6 @@ def test_a_status_that_is_not_quiet_or_cannot_be_read_leads_on(desk: Desk) -> No
         ("version", ["--version", "--help"]),
         ("restore 0bad --yes", ["runs"]),
         ("report 0bad", ["runs"]),
-        ("continue 0bad", ["runs"]),
-        ("continue last", ["runs"]),
-        ("pause missing.csv", []),
-        ("restore last --except missing.csv --yes", []),
     ],
 )
 def test_a_wrong_line_leads_to_one_that_works(desk: Desk, words: str, named: list[str]) -> None:
@@ -333,7 +317,7 @@ def test_a_wrong_line_leads_to_one_that_works(desk: Desk, words: str, named: lis
     said = desk.run(words)
 
     assert said.code == 2, said.text
-    assert names(said.commands) == (named or names(said.commands)), said.text
+    assert names(said.commands) == named, said.text
     assert "dialling" not in said.text
     assert ".." not in said.text.replace("missing.csv", "")
 

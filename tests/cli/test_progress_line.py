@@ -42,12 +42,89 @@ ALL_DONE = Counter({Outcome.PAUSED: 3000})
 NOT_STOPPED = Counter({Outcome.PAUSED: 1161, Outcome.FAILED: 35, Outcome.NOT_FOUND: 4})
 
 
-def test_the_line_says_how_far_how_long_and_how_fast() -> None:
-    """Done of total, time left, rate and ceiling, what limits it, outcomes, repeats."""
-    assert line(progress()) == (
-        "pausing 1,204/3,000 · about 3 min left · 9.8/s of 10 · limited by --rate"
-        " · 1,100 paused, 104 already paused · 12 repeats"
-    )
+HALF = Pulse(requests_per_s=5.0, settled_per_s=5.0)
+BUSY = {"in_flight": 8, "in_line": 5}
+
+
+@pytest.mark.parametrize(
+    ("state", "pulse", "expected"),
+    [
+        pytest.param(
+            {},
+            USUAL,
+            "pausing 1,204/3,000 · about 3 min left · 9.8/s of 10 · limited by --rate"
+            " · 1,100 paused, 104 already paused · 12 repeats",
+            id="usual",
+        ),
+        pytest.param(
+            {"ending": "SIGINT received"},
+            USUAL,
+            "pausing 1,204/3,000 · ending: SIGINT received · 3 in flight"
+            " · 1,100 paused, 104 already paused",
+            id="ending",
+        ),
+        pytest.param(
+            {"outcomes": Counter({Outcome.UNKNOWN: 4})},
+            USUAL,
+            "pausing 4/3,000 · about 5 min left · 4 checking · 9.8/s of 10 · limited by --rate"
+            " · 12 repeats",
+            id="a doubt is neither unknown nor not stopped",
+        ),
+        pytest.param(
+            {"phase": "restoring", "outcomes": Counter({Outcome.FAILED: 2}), "repeats": 0},
+            HALF,
+            "restoring 2/3,000 · about 10 min left · 2 not started · 5.0/s of 10 · 2 failed",
+            id="a restore starts",
+        ),
+        pytest.param(
+            {"breaker": "database operation error (0200006)", "outcomes": ALL_DONE},
+            Pulse(),
+            "pausing 3,000/3,000 · server failing, probing: database operation error (0200006)"
+            " · 0.0/s of 10 · 3,000 paused · 12 repeats",
+            id="nobody knows how long an outage lasts",
+        ),
+        pytest.param(
+            {"phase": "looking", "campaigns": 0, "outcomes": Counter(), "repeats": 0},
+            Pulse(),
+            "looking · 0.0/s of 10",
+            id="no total yet",
+        ),
+        pytest.param(
+            {"phase": "checking", "checked": 200, "outcomes": ALL_DONE, "repeats": 1},
+            Pulse(requests_per_s=10.3),
+            "checking 200/3,000 · 10.0/s of 10 · limited by --rate · 3,000 paused · 1 repeat",
+            id="checked rows, and no rate above its ceiling",
+        ),
+        pytest.param(
+            {"phase": "quiet", "calls": 1, "outcomes": ALL_DONE, "notice": "VDN 7: \x1b[2J"},
+            HALF,
+            "quiet 3,000/3,000 · 1 call in progress · 5.0/s of 10 · 3,000 paused · 12 repeats"
+            r" · VDN 7: \x1b[2J",
+            id="calls in progress, and a name of the server's",
+        ),
+    ],
+)
+def test_the_line_says_how_far_how_long_and_how_fast(
+    state: dict[str, object], pulse: Pulse, expected: str
+) -> None:
+    """Done of total, time left or why there is none, rate, its limit, outcomes, repeats."""
+    assert line(progress(**state), pulse) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "limit"),
+    [
+        ({"in_flight": 8}, "limited by --concurrency 8"),
+        (BUSY, "limited by --rate"),
+        (BUSY | {"is_slowed": True}, "slower: the server is too busy"),
+        (BUSY | {"is_slowed": True, "sharing": 1}, "shared with another run"),
+        (BUSY | {"sharing": 3}, "shared with 3 other runs"),
+        (BUSY | {"sharing": 3, "yields": True}, "an emergency goes first"),
+    ],
+)
+def test_what_limits_the_rate_is_named(state: dict[str, object], limit: str) -> None:
+    """--rate, --concurrency, a busy server, other runs, an emergency."""
+    assert f"5.0/s of 10 · {limit} · " in line(progress(**state), HALF)
 
 
 @pytest.mark.parametrize(
@@ -91,22 +168,6 @@ def test_no_line_is_wider_than_its_terminal(
         assert expected[0] in shown
 
 
-def test_a_doubt_is_checking_until_the_run_is_over() -> None:
-    """In mid-run nobody has looked at the four yet, so they are neither unknown nor not stopped."""
-    shown = line(progress(outcomes=Counter({Outcome.UNKNOWN: 4})))
-
-    assert " · 4 checking · " in shown
-    assert "unknown" not in shown
-    assert "not stopped" not in shown
-
-
-def test_a_restore_speaks_of_starting() -> None:
-    """What failed there is not started."""
-    shown = line(progress(phase="restoring", outcomes=Counter({Outcome.FAILED: 2})))
-
-    assert " · 2 not started · " in shown
-
-
 def test_a_wait_is_named_when_nothing_else_is_left() -> None:
     """One stubborn campaign: never `about 1 s left` again and again."""
     found = progress(outcomes=Counter({Outcome.PAUSED: 2999}), backing_off=1, in_flight=0)
@@ -143,61 +204,6 @@ def test_between_two_check_passes_the_second_is_announced() -> None:
         assert line(found, width=40) == "quiet so far, second check in 4 s"
 
 
-def test_what_limits_the_rate_is_named() -> None:
-    """--rate, --concurrency, a busy server, other runs, an emergency."""
-    half = Pulse(requests_per_s=5.0, settled_per_s=5.0)
-
-    assert "5.0/s of 10 · limited by --concurrency 8" in line(progress(in_flight=8), half)
-    waiting = progress(in_flight=8, in_line=5)
-    assert "5.0/s of 10 · limited by --rate" in line(waiting, half)
-    waiting.is_slowed = True
-    assert "5.0/s of 10 · slower: the server is too busy" in line(waiting, half)
-    waiting.sharing = 1
-    assert "5.0/s of 10 · shared with another run" in line(waiting, half)
-    waiting.sharing = 3
-    assert "· shared with 3 other runs" in line(waiting, half)
-    waiting.yields = True
-    assert "5.0/s of 10 · an emergency goes first" in line(waiting, half)
-
-
-def test_the_rate_is_never_shown_above_its_ceiling() -> None:
-    """The first and the last request of the window are one interval too many."""
-    assert "10.0/s of 10" in line(progress(), Pulse(requests_per_s=10.3, settled_per_s=9.0))
-
-
-def test_an_open_breaker_is_said_instead_of_a_time() -> None:
-    """Nobody knows how long an outage lasts."""
-    shown = line(progress(breaker="database operation error (0200006)"), Pulse())
-
-    assert "server failing, probing: database operation error (0200006)" in shown
-    assert "left" not in shown
-
-
-def test_a_run_that_is_ending_says_so_instead_of_how_long_it_will_take() -> None:
-    """Why, and how many answers are still awaited."""
-    assert line(progress(ending="SIGINT received")) == (
-        "pausing 1,204/3,000 · ending: SIGINT received · 3 in flight"
-        " · 1,100 paused, 104 already paused"
-    )
-
-
-def test_the_look_has_no_total_yet() -> None:
-    """Before anything is known only the phase and the pace are said."""
-    assert line(Progress(phase="looking", ceiling_per_s=10), Pulse()) == "looking · 0.0/s of 10"
-
-
-def test_checking_counts_rows() -> None:
-    """After the last answer the checked rows are counted."""
-    shown = line(progress(phase="checking", checked=200, outcomes=ALL_DONE), Pulse())
-
-    assert shown.startswith("checking 200/3,000 · ")
-
-
-def test_a_notice_cannot_steer_the_terminal() -> None:
-    """Names from the server are in it."""
-    assert line(progress(notice="VDN 7: \x1b[2J")).endswith(r" · VDN 7: \x1b[2J")
-
-
 def test_the_rate_is_that_of_the_last_seconds() -> None:
     """A fast beginning is forgotten after three seconds."""
     pulse = Pulse()
@@ -207,15 +213,6 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
         pulse.look(found, now_s=now_s)
 
     assert pulse.requests_per_s == 5.0
-
-
-def test_calls_in_progress_are_counted_after_quiet() -> None:
-    """Where CC-CMS is asked; one call is no `calls`."""
-    found = progress(phase="quiet, counting calls", calls=12)
-
-    assert " · 12 calls in progress · " in line(found)
-    found.calls = 1
-    assert " · 1 call in progress · " in line(found)
 
 
 def test_why_nothing_has_left_yet_is_said_in_any_terminal() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,11 @@ from orchestrator.cli.table import COMMANDS
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.scenarios import DRILL_VDN
 from orchestrator.simulator.server import Simulator
-from tests.cli.makers import served, write_list
+from tests.cli.makers import FAST, write_list
 
 pytestmark = pytest.mark.sockets
 
-FAST = ("--rate", "500")
 IDS = (1234001, 1234002, 1234003)
-
-
-@pytest.fixture
-def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """VDN 1234 with 40 campaigns: 1234001 … 1234040; nothing goes wrong."""
-    with served() as running:
-        monkeypatch.setenv("ORCHESTRATOR_BASE_URL", running.base_url)
-        yield running
 
 
 @pytest.fixture
@@ -109,21 +99,6 @@ def test_a_repeated_restore_does_not_say_that_nothing_runs(
 
     out, _ = capsys.readouterr()
     assert out == "3 lines: 3 started again before, by another restore.\n"
-
-
-def test_without_a_terminal_and_without_yes_nothing_is_started(
-    stopped: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Exit 7, not a single request, and ORCHESTRATOR_YES changes nothing [C13]."""
-    monkeypatch.setenv("ORCHESTRATOR_YES", "1")
-    sent = stopped.ledger.total
-
-    code = main(["restore", "last"])
-
-    out, err = capsys.readouterr()
-    assert (code, out) == (7, "")
-    assert "hint: add --yes" in err
-    assert stopped.ledger.total == sent
 
 
 def test_server_and_keys_are_those_of_the_run(

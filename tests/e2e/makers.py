@@ -220,11 +220,13 @@ with open("/proc/self/status") as status, open(sys.argv[1], "w") as file:
 sys.exit(code)
 """
 
-#: every wait short; plain text so that a test can see what it says
-SHORT = """
+
+def short(*, attempt_timeout_s: float = 0.5) -> str:
+    """A settings file in which every wait is short."""
+    return f"""
 [server]
 connect_timeout_s = 2
-attempt_timeout_s = 0.5
+attempt_timeout_s = {attempt_timeout_s}
 [pace]
 rate_per_s = 1000
 [retry]
@@ -239,7 +241,7 @@ def environment_of(folder: Path, base_url: str, *, secret: str = SK) -> dict[str
     """All that a child is given: short waits, a secret file, a state directory of its own."""
     config = folder / "config.toml"
     if not config.exists():
-        config.write_text(SHORT)
+        config.write_text(short())
     secret_file = folder / "secret_key"
     if not secret_file.exists():
         secret_file.touch(mode=0o600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -126,21 +125,6 @@ report_files.open = opened
         assert (ended.code, len(stage.rows())) == (0, 60)
 
 
-async def test_a_run_directory_that_cannot_be_made_is_found_before_the_first_put(
-    tmp_path: Path,
-) -> None:
-    """A file stands where its parent should be: exit 5 or 2, no request [P21]."""
-    async with a_stage(tmp_path, campaigns=3) as stage:
-        (tmp_path / "file").write_text("")
-
-        ended = await stage.run(
-            "pause", str(stage.manifest), "--run-dir", str(tmp_path / "file" / "run")
-        )
-
-        assert (ended.code in {2, 5}, stage.simulator.ledger.total) == (True, 0)
-        assert str(tmp_path / "file") in ended.err
-
-
 @pytest.mark.parametrize("loss", ["unlinked", "replaced"])
 async def test_a_journal_that_disappears_while_the_run_goes_on_is_noticed(
     tmp_path: Path, loss: str
@@ -189,22 +173,6 @@ async def test_a_lack_of_memory_ends_the_run_with_its_report(tmp_path: Path) -> 
         assert ended.code == 70
         assert len(stage.rows()) == 40
         assert stage.rows()[4]["stopped"] == "no"
-
-
-async def test_nobody_who_reads_and_nowhere_to_log_does_not_stop_the_pausing(
-    tmp_path: Path,
-) -> None:
-    """Standard output is a closed pipe, the log file's folder is gone: all paused [P34]."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    async with a_stage(tmp_path, campaigns=8) as stage:
-        words = stage.pause_words("--log-file", "/dev/full")
-        child = await stage.begin(*words, stdout=writing)
-        os.close(writing)
-        ended = await child.ended()
-
-        assert (ended.code, stage.outcomes()) == (0, {"paused": 8})
-        assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize(

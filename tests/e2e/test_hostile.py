@@ -12,12 +12,12 @@ import pytest
 from orchestrator.model import Status
 from tests.cli.makers import Ended
 from tests.e2e.makers import (
-    SHORT,
     Stand,
     only_run,
     pause_through,
     refs_of,
     run_measured,
+    short,
     world_of,
     write_list,
 )
@@ -76,8 +76,7 @@ async def pause_with(folder: Path, *, hostile: bool) -> tuple[Stand, FaultServer
             server.answers(script, campaign_id=number)
         listed = write_list(folder, refs_of(60))
         # who floods this loop holds up the answers to the others
-        patient = SHORT.replace("attempt_timeout_s = 0.5", "attempt_timeout_s = 2")
-        (folder / "config.toml").write_text(patient)
+        (folder / "config.toml").write_text(short(attempt_timeout_s=2))
         done = await run_measured(folder, server.url, "pause", str(listed))
     return server, elsewhere, done
 
