@@ -157,17 +157,15 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
             key="console.listen",
             advice="docs/reference.md, `orchestrator console`, shows what a proxy needs",
         )
-    with contextlib.ExitStack() as held:
-        wanted = place_of(console.listen)
-        listener = _listen(wanted)
-        held.callback(_close, listener, wanted.path)
-        port = 0 if listener.family == socket.AF_UNIX else listener.getsockname()[1]
-        place = wanted._replace(port=port)
+    wanted = place_of(console.listen)
+    listener = _listen(wanted)
+    port = 0 if wanted.path else listener.getsockname()[1]
+    place = wanted._replace(port=port)
+    try:
         app = make_app(site, place, say)
         over = asyncio.Event()
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, over.set)
+            asyncio.get_running_loop().add_signal_handler(number, over.set)
         # What cannot be read at all is answered with 400, and is nobody's trouble but the sender's.
         silent = logging.getLogger("orchestrator.console")
         silent.disabled = True
@@ -185,15 +183,12 @@ async def serve(site: Site, say: Callable[[str], None]) -> None:
             taking.cancel()
         finally:
             await runner.cleanup()
+    finally:
+        listener.close()
+        if place.path:
+            with contextlib.suppress(OSError):
+                os.unlink(place.path)  # noqa: PTH108 - a socket that nobody reads
     say(_last_words(app[ORDERS]))
-
-
-def _close(listener: socket.socket, path: str) -> None:
-    """Stop listening; a unix socket leaves nothing behind."""
-    listener.close()
-    if path:
-        with contextlib.suppress(OSError):
-            Path(path).unlink()
 
 
 async def _take_up(orders: Orders, say: Callable[[str], None]) -> None:

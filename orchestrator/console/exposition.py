@@ -35,31 +35,17 @@ class Totals:
     """Requests since the console began, as far as it saw them; the sum never goes down."""
 
     _ended: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _own: Counter[tuple[str, str]] = field(default_factory=Counter)
     _live: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
 
-    def take(
-        self, own: Mapping[tuple[str, str], int], live: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        """Note what is known now.
-
-        Args:
-            own: the console's own requests.
-            live: run id → its live.json.
-        """
-        self._own = Counter(own)
-        for run_id in self._live.keys() - live.keys():
-            self._ended += self._live.pop(run_id)
-        for run_id, told in live.items():
-            now = _counted(told)
-            before = self._live.get(run_id)
-            if before is not None and now.total() < before.total():
-                self._ended += before  # another process continues the run, and counts anew
-            self._live[run_id] = now
-
-    def all(self) -> Counter[tuple[str, str]]:
-        """Kind and result → requests."""
-        return sum(self._live.values(), self._ended + self._own)
+    def with_live(self, live: Mapping[str, Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+        """Kind and result → requests, with what live runs say now: run id → its live.json."""
+        now = {run_id: _counted(told) for run_id, told in live.items()}
+        for run_id, before in self._live.items():
+            # of a run that is over, or whose next process counts anew
+            if run_id not in now or now[run_id].total() < before.total():
+                self._ended += before
+        self._live = now
+        return sum(now.values(), self._ended)
 
 
 def _counted(told: Mapping[str, Any]) -> Counter[tuple[str, str]]:
@@ -72,7 +58,11 @@ def _counted(told: Mapping[str, Any]) -> Counter[tuple[str, str]]:
     return found
 
 
-def exposed(settings: Settings, totals: Totals, live: Mapping[str, Mapping[str, Any]]) -> str:
+def exposed(
+    settings: Settings,
+    requests: Mapping[tuple[str, str], int],
+    live: Mapping[str, Mapping[str, Any]],
+) -> str:
     """The metrics of this moment, those of the textfile included."""
     samples: dict[tuple[str, str], str] = {}
     path = settings.metrics.textfile
@@ -89,7 +79,7 @@ def exposed(settings: Settings, totals: Totals, live: Mapping[str, Mapping[str, 
         ("orchestrator_rate_ceiling", ""): f"{ceiling:g}",
         ("orchestrator_breaker_open", ""): f"{is_open:d}",
     }
-    for (kind, result), number in totals.all().items():
+    for (kind, result), number in requests.items():
         labels = f'{{kind="{kind}",result="{result}"}}'
         samples["orchestrator_requests_total", labels] = str(number)
     return metrics.written(samples)

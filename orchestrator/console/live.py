@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.console.disk import open_plain
-from orchestrator.console.site import find_run
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.plan import spoken_s
 from orchestrator.reports.rows import UNSTOPPED, RunKind
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from orchestrator.console.cluster import ClusterRun
     from orchestrator.store import RunRecord, Saved
+    from orchestrator.store.run_dir import RunDirectory
 
 #: numbers that are older, seconds, are said to be old; the cluster is asked less often
 _STALE_S, _STALE_CLUSTER_S = 3.0, 6.0
@@ -60,22 +60,12 @@ class LiveView(NamedTuple):
         return hashlib.sha256(json.dumps(self.shown).encode()).hexdigest()[:16]
 
 
-def read_live(
-    state_dir: Path, run_id: str, found: ClusterRun | None, now_ms: int
-) -> LiveView | None:
-    """How far a run is; None: nobody works on it.
-
-    Args:
-        state_dir: whose run.
-        run_id: the whole id.
-        found: what the cluster says of it; None: the cluster does not work on it.
-        now_ms: the present, wall-clock milliseconds.
+def read_live(directory: RunDirectory, found: ClusterRun | None, now_ms: int) -> LiveView | None:
+    """How far a run is, as the cluster has `found` it, or it says here; None: it is not at work.
 
     Raises:
-        HTTPNotFound: there is no such run.
         OrchestratorError: its journal cannot be read.
     """
-    directory = find_run(state_dir, run_id)
     if found is None and not directory.is_live:
         return None
     told = None if found else read_live_file(directory.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -29,13 +29,14 @@ Value = TypeVar("Value")
 
 @dataclass
 class Once(Generic[Key, Value]):
-    """Something that is read again after a while; whoever asks meanwhile gets the same."""
+    """Something that is read in a thread; whoever asks soon afterwards gets the same."""
 
-    read: Callable[[Key], Awaitable[Value]]
+    #: is told the present too, wall-clock milliseconds
+    read: Callable[[Key, int], Value]
     clock: Clock
     #: how many are kept
     most: int
-    _kept: dict[Key, tuple[float, asyncio.Future[Value]]] = field(default_factory=dict)
+    _kept: dict[Key, tuple[float, asyncio.Task[Value]]] = field(default_factory=dict)
 
     async def get(self, key: Key, *, within_s: float) -> Value:
         """What was read of it so lately, or is read now."""
@@ -44,7 +45,7 @@ class Once(Generic[Key, Value]):
         if reading is None or (reading.done() and now_s - began_s >= within_s):
             while len(self._kept) >= self.most:
                 del self._kept[next(iter(self._kept))]
-            reading = asyncio.ensure_future(self.read(key))
+            reading = asyncio.create_task(asyncio.to_thread(self.read, key, self.clock.wall_ms()))
             self._kept.pop(key, None)
             self._kept[key] = now_s, reading
         return await asyncio.shield(reading)
@@ -59,9 +60,18 @@ class Shared:
         self.cluster = cluster
         self.readings = Readings(site)
         self.totals = Totals()
-        self._newest = Once(self._read_newest, site.clock, 1)
-        self._live = Once(self._read_live, site.clock, 200)
-        self._runs = Once(self._read_run, site.clock, 8)
+        state_dir, clock = site.state_dir, site.clock
+        self._newest: Once[str, tuple[RunLine, ...]] = Once(
+            lambda _, __: newest(state_dir, cluster.live), clock, 1
+        )
+        self._live: Once[str, LiveView | None] = Once(
+            lambda one, now_ms: read_live(find_run(state_dir, one), cluster.run(one), now_ms),
+            clock,
+            200,
+        )
+        self._runs: Once[str, dict[str, Any]] = Once(
+            lambda one, now_ms: read_run(find_run(state_dir, one), now_ms), clock, 8
+        )
 
     async def newest_runs(self, *, within_s: float = 1.0) -> tuple[RunLine, ...]:
         """The live runs, then the last others; those of the cluster as it has them."""
@@ -86,19 +96,6 @@ class Shared:
             OrchestratorError: its journal cannot be read.
         """
         return await self._runs.get(run_id, within_s=0)
-
-    async def _read_newest(self, _: str) -> tuple[RunLine, ...]:
-        return await asyncio.to_thread(newest, self.site.state_dir, self.cluster.live)
-
-    async def _read_live(self, run_id: str) -> LiveView | None:
-        found, now_ms = self.cluster.run(run_id), self.site.clock.wall_ms()
-        return await asyncio.to_thread(read_live, self.site.state_dir, run_id, found, now_ms)
-
-    async def _read_run(self, run_id: str) -> dict[str, Any]:
-        now_ms = self.site.clock.wall_ms()
-        return await asyncio.to_thread(
-            lambda: read_run(find_run(self.site.state_dir, run_id), now_ms)
-        )
 
 
 SHARED: Final = web.AppKey("shared", Shared)

@@ -172,6 +172,6 @@ async def _metrics(request: web.Request) -> web.Response:
             view = await shared.live(line.run_id) if line.live else None
             if view is not None:
                 live[line.run_id] = view.numbers
-    shared.totals.take(shared.readings.answers, live)
-    text = await in_thread(request, exposition.exposed, shared.site.settings, shared.totals, live)
+    requests = shared.readings.answers + shared.totals.with_live(live)
+    text = await in_thread(request, exposition.exposed, shared.site.settings, requests, live)
     return web.Response(text=text, headers={"Content-Type": exposition.CONTENT_TYPE})

@@ -9,8 +9,6 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page, async_playwright
 
 from tests.browser.desk import Desk, desk_for, ended, order_stop, visitor
@@ -61,26 +59,6 @@ async def test_a_page_of_another_server_orders_nothing(
     assert got.status == status
     assert desk.runs_of(TARGET) == []
     assert desk.changes(TARGET) == 0
-
-
-async def test_a_foreign_page_frames_no_page_of_ours(desk: Desk, browser: Browser) -> None:
-    """Else a click on a picture of kittens would be a click on the red button below it."""
-    # really served: a browser lets a page from nowhere ask nothing of this machine at all
-    app = web.Application()
-
-    async def kittens(request: web.Request) -> web.Response:
-        del request
-        text = f'<!doctype html><iframe src="{desk.url}/stop?vdn={TARGET}"></iframe>'
-        return web.Response(text=text, content_type="text/html")
-
-    app.router.add_get("/", kittens)
-    async with visitor(browser, desk) as page, TestServer(app) as server:
-        async with page.expect_event("requestfailed") as refused:
-            await page.goto(str(server.make_url("/")))
-        got = await refused.value
-
-    assert got.url == f"{desk.url}/stop?vdn={TARGET}"
-    assert got.failure == "net::ERR_BLOCKED_BY_RESPONSE"
 
 
 async def test_a_name_that_was_made_to_lead_here_shows_nothing(desk: Desk) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.console import book
-from orchestrator.console.book import PAGE, newest, search
+from orchestrator.console.book import PAGE, newest, search, stop_of
+from orchestrator.console.site import fingerprint_of
 from orchestrator.engine.run_list import RunLine, line_of
 from orchestrator.store.registry import KnownRun, register
 from tests.fakes import VDN, Stage, started
@@ -87,3 +89,23 @@ async def test_live_runs_come_first_and_dry_runs_are_left_to_the_history(tmp_pat
     assert newest(state, frozenset({first.run_id}))[0].run_id == first.run_id
     found = search(state, vdn=None, text="", number=1).lines
     assert {line.run_id for line in found} == {first.run_id, dry.run_id, second.run_id}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_found"),
+    [
+        ({}, True),
+        ({"live": False}, False),
+        ({"kind": "restore"}, False),
+        ({"may_change": False}, False),
+        ({"vdns": (8,)}, False),
+        ({"server": "https://test.example.com"}, False),
+    ],
+)
+def test_a_live_stop_of_a_vdn_is_found(change: dict[str, Any], *, is_found: bool) -> None:
+    """A rehearsal, a question that nobody has answered and another server's stop are none."""
+    url = "https://isales.example.com"
+    line = RunLine("x", "/x", "pause-all", "running", 0, live=True, vdns=(7,), server=url)
+    lines = [line._replace(**change)]
+
+    assert (stop_of(7, fingerprint_of(url), lines) is lines[0]) is is_found

@@ -13,8 +13,10 @@ from orchestrator.console.rights import (
     is_trusted,
     place_of,
     post_problem,
+    role_of,
     roles_of,
 )
+from orchestrator.reports.rows import RunKind
 from orchestrator.settings.schema import ConsoleSettings
 
 PROXY = ConsoleSettings(user_header="X-Remote-User", trusted_peers=("10.0.0.5", "10.1.0.0/16"))
@@ -89,6 +91,7 @@ def test_roles_are_by_name_and_restoring_needs_its_own(
     """Without viewers and stoppers everybody looks and stops; nobody restores unnamed."""
     assert roles_of(name, console) == roles
     assert Viewer(name, frozenset(roles)).may(STOP) is (STOP in roles)
+    assert [role_of(one) for one in (RunKind.PAUSE_ALL, RunKind.RESTORE)] == [STOP, RESTORE]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ import pytest
 from orchestrator.cli.live_file import live_document
 from orchestrator.console.shared import SHARED
 from orchestrator.simulator.server import Simulator
-from orchestrator.store import open_saved
 from orchestrator.store.run_dir import RunDirectory
 from tests.cli.test_progress_line import NOW_S, USUAL, progress
 from tests.console.consoles import JANE, Answer, Browser, console, site_of
 from tests.console.recorded import cut_off, stopped, stopped_named
-from tests.fakes import HOST, VDN
+from tests.fakes import VDN
 from tests.report_makers import HOSTILE
 
 pytestmark = pytest.mark.sockets
@@ -222,30 +221,6 @@ async def test_a_vdn_that_is_not_configured_is_not_offered(folder: Path) -> None
 
     assert "server.vdns" in shown.text
     assert shown.forms == []
-
-
-async def test_a_second_operator_is_shown_the_first_stop(folder: Path) -> None:
-    """Neither home nor form offers another stop of it; the console of another server does."""
-    result = stopped(folder)
-    directory = RunDirectory(result.run_dir or folder)
-    (directory.path / "journal.db-wal").touch()  # whoever works on it has it open
-    directory.hold(since="2026-11-23T23:05:01Z", host="jump1")
-    try:
-        with open_saved(directory.journal):
-            async with console(site_of(folder, f"http://{HOST}", server__vdns=(VDN,))) as browser:
-                home, order = await page(browser, "/"), await page(browser, f"/stop?vdn={VDN}")
-            async with console(site_of(folder)) as browser:
-                other = await page(browser, f"/stop?vdn={VDN}")
-    finally:
-        directory.release()
-
-    assert "A stop of this VDN is under way" not in other.text  # it is another server's
-    assert other.form("/stop")
-    for shown in (home, order):
-        assert f"/runs/{result.run_id}" in shown.links
-        assert "A stop of this VDN is under way" in shown.text
-        assert shown.forms == []
-    assert f"/stop?vdn={VDN}" not in home.links
 
 
 # -- one run ----------------------------------------------------------------------------------
