@@ -517,3 +517,23 @@ def test_a_second_is_half_open() -> None:
         leave(pacer, now_s=now_s)
 
     assert pacer.worst_window() == 2
+
+
+@pytest.mark.parametrize(
+    ("rate_per_s", "floor_per_s"), [(0.1, 0.1), (0.3, 0.2), (1, 0.2), (20, 0.2), (400, 4)]
+)
+def test_the_rate_is_never_cut_to_nothing(rate_per_s: float, floor_per_s: float) -> None:
+    """Always throttled: 1 % of the ceiling or 0.2/s, whichever is more, is still tried [S45]."""
+    pacer = Pacer(rate_per_s)
+    lowest_per_s = math.inf
+    now_s = 0.0
+    for _ in range(100):
+        while (wait_s := pacer.wait_s(now_s=now_s)) > 0:
+            now_s += wait_s
+        leave(pacer, now_s=now_s)
+        now_s += 0.5
+        pacer.slow_down(now_s=now_s, until_s=None)
+        lowest_per_s = min(lowest_per_s, pacer.rate_now_per_s(now_s))
+
+    assert lowest_per_s >= floor_per_s
+    assert lowest_per_s <= max(floor_per_s, rate_per_s / 5)
