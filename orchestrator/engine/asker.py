@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 _TRIES = 3
 
 
-def client_of(settings: Settings, base_url: str, clock: Clock) -> IsalesClient:
-    """One connection to a server, with the certificates and timeouts of ours."""
+def client_of(
+    settings: Settings, base_url: str, clock: Clock, *, connections: int = 1
+) -> IsalesClient:
+    """Connections to a server, with the certificates and timeouts of ours."""
     return IsalesClient(
         base_url=base_url,
         ca_file=settings.server.ca_file,
         connect_timeout_s=settings.server.connect_timeout_s,
         attempt_timeout_s=settings.server.attempt_timeout_s,
-        connections=1,
+        connections=connections,
         clock=clock,
     )
 

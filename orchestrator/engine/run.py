@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
+from orchestrator.engine.asker import client_of
 from orchestrator.engine.context import build_context
 from orchestrator.engine.looks import look_at_doubts
 from orchestrator.engine.pool import note_bug
@@ -350,16 +351,8 @@ async def _watch_deadline(context: RunContext, deadline_s: float | None) -> None
 
 
 def _real_client(settings: Settings, clock: Clock) -> Transport:
-    return IsalesClient(
-        base_url=settings.server.base_url,
-        ca_file=settings.server.ca_file,
-        connect_timeout_s=settings.server.connect_timeout_s,
-        attempt_timeout_s=settings.server.attempt_timeout_s,
-        connections=_connections(settings.pace.concurrency),
-        clock=clock,
-    )
-
-
-def _connections(wanted: int) -> int:
-    """How many connections may be open: as many as wanted, if so many files can be."""
-    return max(1, min(wanted, spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE))
+    """The client, with as many connections as are wanted, if so many files can be open."""
+    wanted = settings.pace.concurrency
+    spare = spare_descriptors(wanted + _KEPT_FREE) - _KEPT_FREE
+    connections = max(1, min(wanted, spare))
+    return client_of(settings, settings.server.base_url, clock, connections=connections)
