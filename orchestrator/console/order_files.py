@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.console.disk import make_file, open_plain, own_folder
 from orchestrator.errors import OrchestratorError, StorageError
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
     from orchestrator.store.base import ProcessRecord
 
 #: what an order id looks like: nothing else is looked for on the disk
-_ID_BYTES: Final = 16
-_HEX: Final = frozenset("0123456789abcdef")
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+#: what is in the file of an order
+_TYPES: Final = {
+    **dict.fromkeys(("order", "kind", "operator", "run_id", "run_dir", "server"), str),
+    **dict.fromkeys(("command", "vdns"), list),
+    "at_ms": int,
+}
 #: whoever looks at a lock takes it for an instant
 _LOCK_TRIES: Final = 20
 #: an order is placed within a second, and eight of them may be waiting
@@ -91,12 +97,12 @@ class Order:
 
 def new_order_id() -> str:
     """An id for the hidden field `order`, made with the form: all its posts are one order."""
-    return secrets.token_hex(_ID_BYTES)
+    return secrets.token_hex(16)
 
 
 def is_order_id(text: str) -> bool:
     """Whether this could be the id of an order."""
-    return len(text) == 2 * _ID_BYTES and set(text) <= _HEX
+    return _ID.fullmatch(text) is not None
 
 
 class OrderFolder:
@@ -144,11 +150,7 @@ class OrderFolder:
 
     def ids(self) -> list[str]:
         """The ids of all orders."""
-        try:
-            names = [one.name for one in self.path.iterdir() if one.suffix == ".json"]
-        except OSError:
-            return []
-        return [one for one in (name.removesuffix(".json") for name in names) if is_order_id(one)]
+        return [one.stem for one in self.path.glob("*.json") if is_order_id(one.stem)]
 
     def find(self, order_id: str) -> Order | None:
         """An order; None: there is none.
@@ -159,15 +161,12 @@ class OrderFolder:
         if not is_order_id(order_id):
             return None
         try:
-            told = json.loads(self._read(order_id, "json"))
-            lists = {name: tuple(told[name]) for name in ("command", "vdns")}
-            order = Order(**{**told, **lists, "kind": RunKind(told["kind"])})
+            return _order_of(json.loads(self._read(order_id, "json")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             path = self._file(order_id, "json")
             raise StorageError(f"the order {path} cannot be read: {error}") from error
-        return order
 
     def write(self, order: Order) -> None:
         """Record an order: whole, and on the disk when this returns.
@@ -228,3 +227,15 @@ class OrderFolder:
     def _read(self, order_id: str, kind: str) -> bytes:
         with open_plain(self._file(order_id, kind)) as file:
             return file.read(_ORDER_BYTES_MAX)
+
+
+def _order_of(told: dict[str, Any]) -> Order:
+    """An order as it was written.
+
+    Raises:
+        ValueError, AttributeError: nobody here has written this.
+    """
+    if {name: type(value) for name, value in told.items()} != _TYPES:
+        raise ValueError("it is no order")
+    lists = {name: tuple(told[name]) for name in ("command", "vdns")}
+    return Order(**{**told, **lists, "kind": RunKind(told["kind"])})

@@ -189,7 +189,7 @@ async def test_an_order_is_on_the_disk_before_its_command_is_started(
 
     async with console(site) as browser:
         monkeypatch.setattr(subprocess, "Popen", started)
-        order, directory = await live_stop(browser, reason="--wrong\nlist")
+        order, directory = await live_stop(browser, reason="--wrong\n\x1blist")
 
     (told,) = seen
     assert told["order"] == order
@@ -318,19 +318,27 @@ async def test_a_full_disk_does_not_keep_an_emergency_from_its_start(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", "[" * 100_000, '{"order": 1}', '{"command": [], "vdns": 5}', None]
+    "change",
+    ["", "[]", "{", "[" * 100_000, None, {"at_ms": "1"}, {"vdns": 5}, {"run_dir": 5}, {"more": 1}],
 )
-def test_an_order_that_nobody_here_has_written_is_none(folder: Path, text: str | None) -> None:
+def test_an_order_that_nobody_here_has_written_is_none(
+    folder: Path, change: dict[str, object] | str | None
+) -> None:
     """Torn, another version's or a pipe: it is not placed again, and keeps nobody from anything."""
-    orders, order_id = Orders(site_of(folder)), new_order_id()
-    file = folder / f"state/console/orders/{order_id}.json"
-    if text is None:
-        os.mkfifo(file)
+    orders = Orders(site_of(folder))
+    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
+    orders.files.write(order)
+    file = folder / f"state/console/orders/{order.order}.json"
+    if isinstance(change, dict):
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    elif isinstance(change, str):
+        file.write_text(change)
     else:
-        file.write_text(text)
+        file.unlink()
+        os.mkfifo(file)
 
     with pytest.raises(StorageError, match="cannot be read"):
-        orders.place(orders.new(order_id, RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",)))
+        orders.place(order)
     assert list(orders.live_stops()) == []
     assert orders.take_up() == []
 

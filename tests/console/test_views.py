@@ -214,15 +214,6 @@ async def test_what_is_no_vdn_is_said(folder: Path, typed: str) -> None:
         assert "Which VDN?" in page_of(answer, 400).text
 
 
-async def test_a_vdn_that_is_not_configured_is_not_offered(folder: Path) -> None:
-    """With where to add it."""
-    async with console(site_of(folder, server__vdns=(1201,))) as browser:
-        shown = await page(browser, "/stop?vdn=7", 403)
-
-    assert "server.vdns" in shown.text
-    assert shown.forms == []
-
-
 # -- one run ----------------------------------------------------------------------------------
 
 
