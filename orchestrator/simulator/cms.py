@@ -28,17 +28,15 @@ _CHANGES_S = 3.0
 
 
 def with_body(call: Call, body: bytes) -> Call:
-    """The call with what its body asks about, or with the code of what is wrong with it."""
+    """The call with the campaign that its body asks about; None: the body is wrong."""
     ref = _asked(body)
-    if ref is None:
-        return replace(call, refusal=PARAMETER)
-    return replace(call, vdn_id=ref.vdn_id, ref=ref)
+    return replace(call, vdn_id=ref.vdn_id if ref else None, ref=ref)
 
 
 def answer(call: Call, world: World, *, now_s: float) -> dict[str, object]:
     """The answer to a request whose body has been read."""
     if call.ref is None:
-        return {"resultCode": call.refusal, "resultDesc": "parameter error"}
+        return {"resultCode": PARAMETER, "resultDesc": "parameter error"}
     if world.campaign(call.ref) is None:
         return {"resultCode": SUCCESS, "resultDesc": []}
     made = 20 + call.ref.campaign_id % 100

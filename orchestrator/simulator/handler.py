@@ -144,7 +144,7 @@ class Handler:
             status, _ = self.world.since(call.ref, at_s=as_of_s)
             if campaign is not None and status is not None:
                 return _document(routes.details(Row(campaign, status)))
-        return _document(routes.result(call.refusal or NOT_FOUND))
+        return _document(routes.result(NOT_FOUND if call.ref else routes.PARAMETER))
 
     def _play(
         self, truth: _Answer, fault: Fault | None, entry: Entry, asked: Asked, *, server_s: int

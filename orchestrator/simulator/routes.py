@@ -90,11 +90,9 @@ class Call:
 
     kind: Kind
     vdn_id: int | None = None
-    #: None for listings, and for requests that name no possible campaign
+    #: without one or the other a parameter is missing or wrong
     ref: CampaignRef | None = None
     query: ListingQuery | None = None
-    #: the parameter code to answer with; "" when the parameters are fine
-    refusal: str = ""
     #: 404 or 405 when this server offers no such thing
     http_status: int = 200
 
@@ -127,7 +125,7 @@ def _listing(method: str, vdn_text: str, query_string: str) -> Call:
     rows = _number(given.get("rowsPerPage", str(DEFAULT_ROWS_PER_PAGE)), MAX_CAMPAIGN_ID)
     is_whole = status in STATUS_FILTERS and "deviceType" in given
     if status is None or vdn_id is None or page is None or rows is None or not is_whole:
-        return Call(Kind.LIST, refusal=PARAMETER)
+        return Call(Kind.LIST)
     query = ListingQuery(STATUS_FILTERS[status], max(1, page), min(rows, MAX_ROWS_PER_PAGE))
     return Call(Kind.LIST, vdn_id, query=query)
 
@@ -137,7 +135,7 @@ def _about_one(kind: Kind, wanted: str, method: str, vdn_text: str, campaign_tex
         return Call(kind, http_status=405)
     vdn_id, campaign_id = _number(vdn_text, MAX_VDN_ID), _number(campaign_text, MAX_CAMPAIGN_ID)
     if vdn_id is None or campaign_id is None:
-        return Call(kind, refusal=PARAMETER)
+        return Call(kind)
     return Call(kind, vdn_id, CampaignRef(vdn_id, campaign_id))
 
 
