@@ -407,24 +407,20 @@ def mixed(
         if entry.kind in {"list", "read"}:
             key = (*key, len(world.ledger))
         point, half = chance("fault", *key), chance("half", *key) < 0.5
-        if point < database:
-            return coded(DATABASE, "database operation error", "database", effect=half)
-        point -= database
-        if point < lost:
-            return Reply(mode="close", effect=True, fault="lost")
-        point -= lost
-        if point < reset:
-            return Reply(mode="reset", effect=half, fault="reset")
-        point -= reset
-        if point < broken:
-            status = (500, 502, 504)[int(chance("status", *key) * 3)]
-            # a 5xx that claims success in its body is a 5xx all the same
-            lying = chance("lie", *key) < 0.3
-            body, kind = (four(OK), "application/json") if lying else (HTML, "text/html")
-            return Reply(status, body, fault="5xx", effect=half, kind=kind)
-        point -= broken
-        if point < hang:
-            return Reply(mode="hang", effect=half, fault="hang")
+        status = (500, 502, 504)[int(chance("status", *key) * 3)]
+        # a 5xx that claims success in its body is a 5xx all the same
+        lying = chance("lie", *key) < 0.3
+        body, kind = (four(OK), "application/json") if lying else (HTML, "text/html")
+        for share, reply in (
+            (database, coded(DATABASE, "database operation error", "database", effect=half)),
+            (lost, Reply(mode="close", effect=True, fault="lost")),
+            (reset, Reply(mode="reset", effect=half, fault="reset")),
+            (broken, Reply(status, body, fault="5xx", effect=half, kind=kind)),
+            (hang, Reply(mode="hang", effect=half, fault="hang")),
+        ):
+            if point < share:
+                return reply
+            point -= share
         return None
 
     return draw

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from orchestrator.cluster.rings import TASK, make_app, ring
@@ -37,6 +35,7 @@ from tests.e2e.stage import Child
 from tests.harness import cluster_judge, cluster_model
 from tests.harness.arguments import Arguments
 from tests.harness.cluster_stage import RATE, WORKERS, Cluster, a_cluster
+from tests.harness.surroundings import small_disk
 
 Fault = Callable[[Cluster, Child], Awaitable[Child | None]]
 
@@ -305,6 +304,19 @@ async def case(server: postgres.PostgresServer, name: str, seed: int) -> list[st
     return wrong
 
 
+async def on_small_disk(folder: Path, seed: int) -> bool:
+    """The case `full`, on a file system of its own; whether it was wrong."""
+    with small_disk(folder, f"size={_DISK},mode=755") as mounted:
+        if not mounted:
+            print("!!! NOT TRIED: full (a small tmpfs can be mounted by root alone) !!!")
+            return False
+        server = await asyncio.to_thread(postgres.PostgresServer, under=folder)
+        try:
+            return bool(await case(server, "full", seed))
+        finally:
+            await asyncio.to_thread(server.close)
+
+
 async def play(names: Sequence[str], number: int, seed: int) -> int:
     """Cases in turn; returns how many were wrong."""
     wrong = 0
@@ -315,35 +327,11 @@ async def play(names: Sequence[str], number: int, seed: int) -> int:
             if name != "full":
                 wrong += bool(await case(server, name, seed + place))
                 continue
-            with _small_disk() as disk:
-                if disk is None:
-                    print("!!! NOT TRIED: full (a small tmpfs can be mounted by root alone) !!!")
-                    continue
-                own = await asyncio.to_thread(postgres.PostgresServer, under=disk)
-                try:
-                    wrong += bool(await case(own, name, seed + place))
-                finally:
-                    await asyncio.to_thread(own.close)
+            with tempfile.TemporaryDirectory(prefix="small-disk-") as folder:
+                wrong += await on_small_disk(Path(folder), seed + place)
     finally:
         await asyncio.to_thread(server.close)
     return wrong
-
-
-@contextlib.contextmanager
-def _small_disk() -> Iterator[Path | None]:
-    """A file system of its own for PostgreSQL; None: only root may mount one."""
-    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    folder.chmod(0o755)
-    mounted = os.geteuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=755", "tmpfs", str(folder)],
-        check=False, capture_output=True,
-    ).returncode  # fmt: skip
-    try:
-        yield folder if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(folder)], check=False)
-        folder.rmdir()
 
 
 def main(argv: Sequence[str]) -> int:

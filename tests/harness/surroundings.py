@@ -117,7 +117,7 @@ def few_descriptors(limit: int) -> Hardship:
     )
 
 
-def small_disk(kib: int) -> Hardship:
+def little_room(kib: int) -> Hardship:
     """A disk with so much room."""
     return Hardship(f"{kib} KiB of disk", disk_kib=kib)
 
@@ -128,26 +128,29 @@ def disk(folder: Path, kib: int | None) -> Iterator[tuple[Path, Callable[[], Non
     if kib is None:
         yield folder / "state", None
         return
-    mounted = folder / "disk"
-    mounted.mkdir()
-    if not _mount(mounted, kib + 8):
-        most = kib * 1024
-        yield mounted / "state", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        return
+    place = folder / "disk"
+    place.mkdir()
+    with small_disk(place, f"size={kib + 8}k") as mounted:
+        if mounted:
+            # size=0 would mean no limit, so every disk has 8 KiB more, and they are full
+            (place / "full").write_bytes(bytes(8 * 1024))
+            yield place / "state", None
+        else:
+            most = kib * 1024
+            yield place / "state", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+@contextmanager
+def small_disk(place: Path, options: str) -> Iterator[bool]:
+    """Give a directory a file system of its own in memory; False where that is not allowed."""
+    words = ("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place))
+    allowed = os.geteuid() == 0 and shutil.which("mount") is not None
+    mounted = allowed and not subprocess.run(words, check=False, capture_output=True).returncode
     try:
-        # size=0 would mean no limit, so every disk has 8 KiB more, and they are full
-        (mounted / "full").write_bytes(bytes(8 * 1024))
-        yield mounted / "state", None
+        yield mounted
     finally:
-        subprocess.run(("umount", "-l", str(mounted)), check=True)
-
-
-def _mount(place: Path, kib: int) -> bool:
-    """Give a directory a file system of its own in memory; false where that is not allowed."""
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        return False
-    words = ("mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place))
-    return subprocess.run(words, check=False, capture_output=True).returncode == 0
+        if mounted:
+            subprocess.run(("umount", "-l", str(place)), check=True)
 
 
 async def _all(hardships: Sequence[Hardship]) -> int:
@@ -188,7 +191,7 @@ def main(argv: Sequence[str]) -> int:
     hardships = [
         *all_closed(),
         *(few_descriptors(limit) for limit in limits),
-        *(small_disk(kib) for kib in disks),
+        *(little_room(kib) for kib in disks),
     ]
     failed = asyncio.run(_all(hardships))
     print(f"surroundings: {2 * len(hardships)} runs, {failed} failed")
