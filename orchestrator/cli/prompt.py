@@ -133,11 +133,8 @@ def _what_was_typed(typed: str | None) -> str:
         return "the terminal was closed"
     if not typed:
         return "the input ended"
-    return (
-        f"{for_terminal(words, limit=80)} was typed"
-        if (words := typed.strip())
-        else ("nothing was typed")
-    )
+    words = typed.strip()
+    return f"{for_terminal(words, limit=80)} was typed" if words else "nothing was typed"
 
 
 def _show_lines(findings: Findings, shown: int, say: Callable[[str], None]) -> int:

@@ -41,10 +41,11 @@ def test_pause_prints_the_unstopped_and_the_verdict_last(
 def test_json_is_one_line_and_carries_the_run_directory(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Instead of the table: the summary and `run_dir`."""
-    code = main(["pause", str(write_list(workplace, 1234001)), "--json", *FAST])
+    """Instead of the table: the summary and `run_dir`; with -q nothing else."""
+    code = main(["pause", str(write_list(workplace, 1234001)), "--json", "-q", *FAST])
 
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == ""
     document = json.loads(out)
     assert code == document["exit_code"] == 0
     assert out.count("\n") == 1
@@ -114,16 +115,21 @@ def test_a_log_file_holds_info_events_whatever_is_shown(
     assert ("debug" in {event["level"] for event in events}) <= debug
 
 
+@pytest.mark.parametrize(
+    ("log", "why"), [("missing/run.log", ""), ("link", "it is a symbolic link")]
+)
 def test_a_log_file_that_cannot_be_written_is_one_warning(
-    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str], log: str, why: str
 ) -> None:
-    """Pausing goes on, the exit code is the run's [P34]."""
+    """Pausing goes on, the exit code is the run's [P34]; a link is called one."""
+    (workplace / "link").symlink_to(workplace / "elsewhere.log")
     line = ["pause", str(write_list(workplace, 1234001)), *FAST]
 
-    code = main([*line, "--log-file", str(workplace / "missing" / "run.log")])
+    assert main([*line, "--log-file", str(workplace / log)]) == 0
 
-    assert code == 0
-    assert capsys.readouterr().err.count("warning: ") == 1
+    err = capsys.readouterr().err
+    assert err.count("warning: ") == 1
+    assert why in err
 
 
 def test_a_run_is_listed_told_again_and_continued_without_a_request(
@@ -444,6 +450,22 @@ def test_an_emergency_without_a_disk_never_says_that_nothing_was_sent(
     assert puts(simulator) == 32
 
 
+def test_a_report_that_could_not_be_written_is_not_pointed_to(
+    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """results.csv is a directory: exit 5, and no `report:` line."""
+    run = workplace / "run"
+    line = ["pause", str(write_list(workplace, 1234001)), *FAST, "--run-dir", str(run)]
+    assert main(line) == 0
+    (run / "results.csv").unlink()
+    (run / "results.csv").mkdir()
+    capsys.readouterr()
+
+    assert main(["report", str(run)]) == 5
+
+    assert "report: " not in capsys.readouterr().err
+
+
 def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -473,5 +495,9 @@ def test_status_shows_what_runs_and_leaves_nothing_behind(
     assert document["vdns"][0]["problem"] == "no campaigns"
     assert main(["status"]) == 2
     assert "server.vdns" in capsys.readouterr().err
+    assert main(["status", "--vdn", "1234", "--base-url", "http://127.0.0.1:1"]) == 4
+    err = capsys.readouterr().err
+    assert "hint: correct the URL http://127.0.0.1:1 (from --base-url)" in err
+    assert "orchestrator check" not in err
     assert not (workplace / "state").exists()
     assert puts(simulator) == 0

@@ -45,7 +45,7 @@ async def test_a_log_never_goes_into_a_file_that_the_run_reads(tmp_path: Path, n
 
 @pytest.mark.parametrize("where", ["the list's directory", "the list itself", "a file below it"])
 async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path, where: str) -> None:
-    """[C12] A report would be written beside or over the list: exit 2 or 5, nothing is sent."""
+    """[C12] [P21] A report would be beside, over or below the list: exit 2 or 5, nothing sent."""
     folder = tmp_path / "lists"
     folder.mkdir()
     async with Stand() as server:

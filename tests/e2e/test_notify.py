@@ -236,4 +236,5 @@ async def test_every_kind_of_refusal_is_told(tmp_path: Path) -> None:
         assert event["type"] == "orchestrator.run.refused"
         assert "subject" not in event
         assert event["data"]["summary"]["exit_code"] == done.code
+        assert event["data"]["line"]
         assert event["data"]["line"] in done.err

@@ -45,8 +45,9 @@ async def test_a_run_leaves_its_page_and_report_writes_it_elsewhere(tmp_path: Pa
     assert "xl/worksheets/sheet2.xml" in zipfile.ZipFile(book).namelist()
 
 
-async def test_a_page_that_cannot_be_written_changes_no_exit_code(tmp_path: Path) -> None:
-    """A warning after the last line; the run has ended well."""
+async def test_page_and_metrics_that_cannot_be_written_change_no_exit_code(tmp_path: Path) -> None:
+    """A warning for each after the last line; the run has ended well."""
+    metrics = tmp_path / "nowhere" / "orchestrator.prom"
     run_dir = tmp_path / "runs" / "night"
     refuse = "import orchestrator.engine.pages as p; p.PAGE = 'missing/report.html';"
     call = "import sys; from orchestrator.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -57,11 +58,13 @@ async def test_a_page_that_cannot_be_written_changes_no_exit_code(tmp_path: Path
             server.url,
             *("pause", str(listed), "--run-dir", str(run_dir), "--json"),
             python=("-c", refuse + call),
+            env={"ORCHESTRATOR_METRICS_TEXTFILE": str(metrics)},
         )
 
     assert done.code == 0, done.err
     assert json.loads(done.out)["verdict"] == "complete"
     assert "report.html could not be made" in done.err
+    assert f"the metrics in {metrics} could not be written" in done.err
 
 
 async def test_report_says_which_file_it_could_not_write(tmp_path: Path) -> None:
@@ -94,22 +97,6 @@ async def test_an_end_and_a_refusal_are_told_to_the_file_of_metrics(tmp_path: Pa
     assert 'orchestrator_run_exit_code{command="pause"} 0\n' in ended
     assert refused.code == 2
     assert 'orchestrator_run_exit_code{command="pause"} 2\n' in file.read_text("utf-8")
-
-
-async def test_metrics_that_cannot_be_written_change_no_exit_code(tmp_path: Path) -> None:
-    """A warning names the file."""
-    file = tmp_path / "nowhere" / "orchestrator.prom"
-    async with Stand(world=world_of(3)) as server:
-        listed = write_list(tmp_path, refs_of(3))
-        done = await run_command(
-            tmp_path,
-            server.url,
-            *("pause", str(listed)),
-            env={"ORCHESTRATOR_METRICS_TEXTFILE": str(file)},
-        )
-
-    assert done.code == 0, done.err
-    assert f"the metrics in {file} could not be written" in done.err
 
 
 @pytest.mark.parametrize("name", ["journal.db", "results.csv", "marks.jsonl"])
