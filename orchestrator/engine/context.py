@@ -66,8 +66,9 @@ class RunContext:
     lift_deadline: Callable[[], object] = lambda: None
     #: called before an intent is recorded: a restore marks the undone run's journal
     before_intent: Callable[[CampaignRef], Awaitable[None]] | None = None
-    #: called with every outcome on record
-    after_settled: Callable[[OutcomeRecord], None] | None = None
+    #: failures that end the run; None: no number does
+    max_failures: FailureLimit | None = None
+    failures: int = 0
     #: seconds that the server may fail before the run gives up
     patience_s: float = math.inf
     #: campaigns that ran out of attempts, by their place in the plan
@@ -133,8 +134,11 @@ class RunContext:
         vdn = self.vdns.get(outcome_record.ref.vdn_id)
         if vdn is not None:
             vdn.note_settled(outcome_record)
-        if self.after_settled is not None:
-            self.after_settled(outcome_record)
+        is_failure = outcome_record.standing == Standing.FINAL and decision.outcome in UNSTOPPED
+        if self.max_failures is not None and is_failure:
+            self.failures += 1
+            if self.max_failures.reached(failures=self.failures, campaigns=self.progress.campaigns):
+                self.stopping.stop(Ended.MAX_FAILURES, f"{self.failures} campaigns failed")
 
 
 def build_context(environment: Environment, spec: RunSpec, journal: Store) -> RunContext:
@@ -174,11 +178,10 @@ def build_context(environment: Environment, spec: RunSpec, journal: Store) -> Ru
         verifies=not emergency and spec.journal.record().is_verified,
         access=VdnAccess(emergency=emergency),
         patience_s=math.inf if emergency else settings.retry.patience_s,
+        max_failures=spec.max_failures,
     )
     stopping.on_stop(lambda: _note_stop(context))
     dispatcher.is_pointless = context.is_pointless
-    if spec.max_failures is not None:
-        context.after_settled = _failure_watch(context, spec.max_failures)
     return context
 
 
@@ -187,20 +190,3 @@ def _note_stop(context: RunContext) -> None:
     context.progress.ending = context.stopping.why
     if context.stopping.ended in SIGNAL_EXIT_CODES:
         context.dispatcher.drain_within(_DRAIN_S)
-
-
-def _failure_watch(context: RunContext, limit: FailureLimit) -> Callable[[OutcomeRecord], None]:
-    failures = 0
-
-    def watch(outcome_record: OutcomeRecord) -> None:
-        nonlocal failures
-        if (
-            outcome_record.standing != Standing.FINAL
-            or outcome_record.decision.outcome not in UNSTOPPED
-        ):
-            return
-        failures += 1
-        if limit.reached(failures=failures, campaigns=context.progress.campaigns):
-            context.stopping.stop(Ended.MAX_FAILURES, f"{failures} campaigns failed")
-
-    return watch
