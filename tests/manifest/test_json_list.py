@@ -144,20 +144,16 @@ def test_all_other_forms_are_refused(text: str, place: str, reason: str) -> None
         ("[[5], 6]", "[…] is not a campaign id: digits are wanted, not an array"),
         ("12.0", FRACTION),
         ("1e3", SPREADSHEET),
-        ("1.23457E+15", SPREADSHEET),
         ("1E400", "1E400 is not a campaign id: only digits are allowed, no exponent"),
         (f"1e{'9' * 30}", "999 is not a campaign id: only digits are allowed, no exponent"),
         ("1" * 5000, "111 is not a campaign id: it has more than 19 digits"),
         ("-" + "1" * 5000, "is not a campaign id: only the digits 0-9 are allowed"),
         ("-0", "0 is not a campaign id: it must be from 1"),
-        ('"1.23457E+11"', SPREADSHEET),
         ("-5", "-5 is not a campaign id: it must be from 1"),
-        ("0", "0 is not a campaign id: it must be from 1"),
         ("9223372036854775808", "9223372036854775808 is not a campaign id: it must be from 1"),
         ('"007"', "a leading zero is not allowed"),
         ('"５"', r"'\uff15' is not a campaign id: only the digits 0-9"),  # noqa: RUF001
         ('"5\\u00a0"', r"'5\xa0' is not a campaign id"),
-        ('"../x"', "'../x' is not a campaign id"),
         ('"\\u0000"', r"'\x00' is not a campaign id"),
         (f'"{"7" * 5000}"', "it has more than 19 digits"),
     ],
@@ -170,13 +166,6 @@ def test_what_is_no_id_is_a_problem_with_its_path(value: str, reason: str) -> No
     assert bad.place == "$.campaignIds[1]"
     assert reason in bad.problem
     assert len(bad.campaign_text) <= 200
-
-
-def test_an_object_as_entry_of_an_array_needs_an_id() -> None:
-    """An object without campaignId is a bad entry; its VDN is kept for the report [I19]."""
-    [line] = lines_of('[{"vdnId": 7, "name": "x"}]')
-
-    assert (line.place, line.vdn_text, line.problem) == ("$[0]", "7", "no campaign id is given")
 
 
 @pytest.mark.parametrize(
@@ -268,11 +257,6 @@ def test_bottomless_json_is_refused_in_words(start: str) -> None:
     _, reason = refusal(start + "[" * 100_000, vdn=7)
 
     assert reason.startswith("arrays and objects are nested too deeply")
-
-
-def test_ignored_parts_may_be_deep_to_a_limit() -> None:
-    """64 levels are passed over."""
-    assert len(lines_of("[5," + "[" * 64 + "]" * 64 + "]", vdn=7)) == 2
 
 
 # ------------------------------------------------------------------ streaming
@@ -412,22 +396,6 @@ def test_what_is_wrong_is_wrong_wherever_it_is_cut(
         json.loads(text)
     except ValueError:
         assert outcome(window).startswith("the list, $")
-
-
-pairs = st.lists(st.tuples(st.integers(1, 9999), st.integers(1, 2**63 - 1)), max_size=9)
-
-
-@given(pairs=pairs, indent=st.sampled_from([None, 2]), texts=st.booleans())
-def test_what_the_json_module_writes_is_read(
-    pairs: list[tuple[int, int]], indent: int | None, *, texts: bool
-) -> None:
-    """The same campaigns come back, as numbers or digit strings."""
-    kind = str if texts else int
-    entries = [{"vdnId": kind(vdn), "campaignId": kind(campaign)} for vdn, campaign in pairs]
-
-    found = ids(json.dumps(entries, indent=indent))
-
-    assert [each[1:] for each in found] == pairs
 
 
 # ------------------------------------------------------------------ JSON Lines

@@ -24,6 +24,8 @@ from orchestrator.reports.rows import (
     Tally,
     cells,
     iso_time,
+    plural,
+    scheduled,
     stopped,
 )
 from orchestrator.text import for_spreadsheet
@@ -170,6 +172,27 @@ def test_hostile_text_stays_in_its_cell(text: str) -> None:
 def test_times_are_utc_with_milliseconds(at_ms: int | None, text: str) -> None:
     """Milliseconds since the epoch become ISO 8601 with a Z; nothing becomes nothing."""
     assert iso_time(at_ms) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "first", "said"),
+    [
+        (0, "08:00", ""),
+        (1, "", " 1 more is scheduled to start."),
+        (1, "08:00", " 1 more is scheduled to start, at 08:00 server time."),
+        (
+            1200,
+            "08:00\x1b",
+            r" 1,200 more are scheduled to start, the first at 08:00\x1b server time.",
+        ),
+    ],
+)
+def test_what_starts_by_itself_is_said_with_the_servers_own_time(
+    number: int, first: str, said: str
+) -> None:
+    """One or many; what the server wrote harms no terminal."""
+    assert scheduled(number, first, more=" more") == said
+    assert (plural(1, "line"), plural(1200, "line")) == ("1 line", "1,200 lines")
 
 
 @given(st.integers(0, 253_402_300_799_999))

@@ -15,7 +15,6 @@ from tests.settings.makers import (
     HERE,
     NOTHING_SENT,
     ROOT,
-    STRANGER,
     World,
     needs_root,
     rights_of,
@@ -89,30 +88,6 @@ def test_a_default_that_cannot_be_reached_is_passed_over(world: World) -> None:
     assert settings.state_dir == Path(f"/var/tmp/orchestrator-{HERE.uid}")  # noqa: S108
     assert any(f"{home}/.config" in one and "Not a directory" in one for one in world.warnings)
     assert any(f"{home}/.local" in one and "/var/tmp" in one for one in world.warnings)  # noqa: S108
-
-
-def test_root_trusts_a_file_of_its_own(world: World) -> None:
-    """[C14] The checks for root do not stand in root's way."""
-    if os.geteuid() != 0:
-        pytest.skip("files are ours, not root's")
-    world.system_file.write_text("[pace]\nconcurrency = 2\n")
-    world.system_file.chmod(0o644)
-
-    assert world.load(identity=ROOT).pace.concurrency == 2
-
-
-@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o620])
-def test_root_refuses_a_file_that_others_can_write(world: World, mode: int) -> None:
-    """[C14] Whoever can write it chooses root's server."""
-    world.system_file.touch()
-    world.system_file.chmod(mode)
-
-    error = world.refusal(identity=ROOT)
-
-    assert str(world.system_file) in str(error)
-    assert "we run as root" in str(error)
-    for_others = world.load(identity=STRANGER, need_credentials=False)
-    assert for_others.credentials.access_key == "AK"
 
 
 @needs_root

@@ -33,22 +33,6 @@ from tests.settings.makers import (
 # ------------------------------------------------------------------ layers
 
 
-def test_all_parts_come_out_as_plain_frozen_records(world: World) -> None:
-    """Flags, a secret file and defaults, joined."""
-    settings = world.load({"pace.rate_per_s": 20, "server.ca_file": None})
-
-    assert settings.server.base_url == "https://h.example:28080"
-    assert settings.server.ca_file is None
-    assert settings.credentials.access_key == "AK"
-    assert settings.credentials.secret_key == Secret(CANARY)
-    assert settings.pace.rate_per_s == 20.0
-    assert settings.retry.max_attempts == 5
-    assert settings.signing.signed_headers == ("host",)
-    assert settings.state_dir == world.root / "home" / ".local" / "state" / "orchestrator"
-    assert settings.origins["credentials.secret_key"] == "ORCHESTRATOR_SECRET_KEY_FILE"
-    assert world.warnings == []
-
-
 def test_shown_settings_are_all_there_and_hide_the_secret(world: World) -> None:
     """[C09] [Z06] Every key once; the secret masked, its file named."""
     settings = world.load()
@@ -232,6 +216,11 @@ def test_what_is_shown_is_readable(world: World) -> None:
 # ------------------------------------------------------------------ unknown names
 
 
+def test_an_override_that_is_no_setting_is_refused_in_words(world: World) -> None:
+    """A library caller's typo is told like one in a file, not as a KeyError from our inside."""
+    assert "overrides:pace.rate: unknown key" in str(world.refusal({"pace.rate": 1}))
+
+
 @pytest.mark.parametrize(
     ("document", "hint"),
     [
@@ -257,11 +246,6 @@ def test_an_unknown_key_is_refused_with_a_guess(document: dict[str, object], hin
     assert CANARY not in str(caught.value)
     assert len(str(caught.value)) < 200
     assert "\x1b" not in str(caught.value)
-
-
-def test_an_override_that_is_no_setting_is_refused_in_words(world: World) -> None:
-    """A library caller's typo is told like one in a file, not as a KeyError from our inside."""
-    assert "overrides:pace.rate: unknown key" in str(world.refusal({"pace.rate": 1}))
 
 
 def test_odd_variables_are_named_but_their_values_are_not() -> None:
@@ -402,21 +386,12 @@ def test_the_operator_is_who_logged_in(
     assert found.operator.name == expected
 
 
-def test_a_relative_xdg_path_is_ignored(world: World) -> None:
-    """The XDG rule: a relative path is invalid."""
-    world.user_file.write_text("[pace]\nconcurrency = 2\n")
-
-    settings = world.load(environ={"XDG_CONFIG_HOME": "xdg", "XDG_STATE_HOME": "state"})
-
-    assert settings.pace.concurrency == 2
-    assert settings.state_dir == world.root / "home" / ".local" / "state" / "orchestrator"
-
-
 def test_without_home_the_user_database_is_asked(world: World) -> None:
     """Cron and systemd may not set HOME."""
     at_home = Identity(HERE.uid, HERE.gids, world.root / "home")
 
-    settings = world.load(environ={"HOME": ""}, identity=at_home)
+    relative = {"XDG_CONFIG_HOME": "xdg", "XDG_STATE_HOME": "state"}  # invalid, says the XDG rule
+    settings = world.load(environ={"HOME": "", **relative}, identity=at_home)
 
     assert settings.state_dir == world.root / "home" / ".local" / "state" / "orchestrator"
 
@@ -452,11 +427,6 @@ def test_paths_in_a_file_start_at_the_file(world: World, monkeypatch: pytest.Mon
     assert of_file.server.ca_file == world.user_file.parent / "ca.pem"
     assert of_file.state_dir == world.root / "home" / "runs"
     assert of_flag.server.ca_file == elsewhere / "ca.pem"
-
-
-def test_the_operating_system_is_asked_who_we_are_when_nobody_says(world: World) -> None:
-    """Identity.current() is the default."""
-    assert world.load(identity=None).credentials.secret_key == Secret(CANARY)
 
 
 def test_a_user_without_an_entry_has_no_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,6 @@ from tests.settings.makers import (
     ("content", "words"),
     [
         (b"", "is empty"),
-        (b"   \n", "only white space"),
-        (f"{CANARY}\n\n".encode(), "line break"),
-        (f"\ufeff{CANARY}".encode(), "byte order mark"),
-        (f"{CANARY} x".encode(), "white space"),
         (CANARY.encode() * 5_000, "larger than 65,536 bytes"),
     ],
 )
@@ -46,13 +42,6 @@ def test_a_secret_file_of_the_wrong_form_is_refused(
     assert str(error).startswith(f"ORCHESTRATOR_SECRET_KEY_FILE: {world.secret_file}: ")
     assert words in str(error)
     assert error.advice.endswith(f"chmod 600 {world.secret_file}")
-
-
-def test_a_secret_file_with_a_windows_line_end_is_read(world: World) -> None:
-    """[C02] One line end, of either kind."""
-    world.secret_file.write_bytes(f"{CANARY}\r\n".encode())
-
-    assert world.load().credentials.secret_key == Secret(CANARY)
 
 
 def test_a_secret_file_that_is_no_file_is_refused(world: World) -> None:
@@ -74,14 +63,6 @@ def test_a_secret_file_open_to_others_is_refused(world: World, mode: int) -> Non
     world.secret_file.chmod(mode)
 
     assert f"others may read or write it (mode {mode:04o})" in str(world.refusal())
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
-def test_a_secret_file_of_our_own_is_read(world: World, mode: int) -> None:
-    """[C03] No right for group or others."""
-    world.secret_file.chmod(mode)
-
-    assert world.load().credentials.secret_key == Secret(CANARY)
 
 
 def test_a_secret_file_behind_a_link_is_judged_by_its_target(world: World) -> None:
