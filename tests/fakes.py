@@ -182,12 +182,10 @@ class Disk:
 class FakeWriter(InlineWriter):
     """The journal's writer in virtual time: in order, commits take a while, disks fill up."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, *, keep_going: bool, disk: Disk, process: Life
-    ) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
-        super().__init__(Keeper(connection, keep_going=keep_going))
-        self._on_disk = connection
+    def __init__(self, journal: Journal, *, keep_going: bool, disk: Disk, process: Life) -> None:
+        self._on_disk = journal.connection
+        self._on_disk.execute("PRAGMA synchronous = OFF")
+        super().__init__(Keeper(self._on_disk, journal.path, keep_going=keep_going))
         self._disk = disk
         self._life = process
         self._due_s = 0.0
@@ -588,9 +586,7 @@ class Stage:
             return made
 
         def store(journal: Journal, keep_going: bool) -> Store:  # noqa: FBT001
-            writer = FakeWriter(
-                journal.connection, keep_going=keep_going, disk=self.disk, process=process
-            )
+            writer = FakeWriter(journal, keep_going=keep_going, disk=self.disk, process=process)
             return Store(writer, journal.path)
 
         environment = Environment(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.progress_line import Pulse, expected, limited_by, progress_line
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import UNSTOPPED
-from orchestrator.store.run_dir import JOURNAL, LIVE, NEXT_LIVE, file_mode
+from orchestrator.store.run_dir import JOURNAL, LIVE, NEXT_LIVE, create_file
 from orchestrator.text import for_terminal
 
 if TYPE_CHECKING:
@@ -92,14 +92,9 @@ async def keep_live_file(progress: Progress, clock: Clock) -> None:
 
 def _write(folder: Path, text: str) -> None:
     """Replace the file as a whole; a disk that cannot be written is the journal's affair."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     part = folder / NEXT_LIVE
     with contextlib.suppress(OSError):
-        part.unlink(missing_ok=True)
-        mode = file_mode(folder)
-        descriptor = os.open(part, flags, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, mode)
+        with os.fdopen(create_file(part), "w", encoding="utf-8") as file:
             file.write(text)
         if (folder / JOURNAL).exists():  # the run has not been discarded meanwhile
             part.replace(folder / LIVE)

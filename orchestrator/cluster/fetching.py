@@ -6,43 +6,30 @@ works on it. Of a run that is not through it is what is on record by now, and sa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from orchestrator.engine.run_list import is_finished
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.reports.summary import Ended
 from orchestrator.store import open_saved
-from orchestrator.store.cluster_runs import end_run, is_over, newest_runs, newest_seen
+from orchestrator.store.cluster_runs import Seen, end_run, is_over, newest_runs, newest_seen
 from orchestrator.store.database import opened
 from orchestrator.store.postgres import find_run, save_run
 from orchestrator.store.registry import known_runs, register
-from orchestrator.store.run_dir import RunDirectory, is_run_id, make_run_directory
+from orchestrator.store.run_dir import RUNS, RunDirectory, is_run_id, make_run_directory
 from orchestrator.store.shared import share_notes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.cluster_runs import Seen
 
 #: the newest runs of the cluster that `runs` and `last` know of
 _NEWEST = 20
 
 
-class _Place(NamedTuple):
-    """A run of the cluster, and where it is or will be here."""
-
-    run: int
-    run_id: str
-    directory: RunDirectory
-    is_here: bool
-
-
 def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -> None:
     """Copy runs of the cluster into the state directory, as far as they are not whole there.
-
-    What people have noted about them is the same here and there afterwards.
 
     Args:
         url: the cluster's database.
@@ -56,21 +43,26 @@ def bring(url: Secret, state_dir: Path, text: str, *, holder: str, since: str) -
     """
     with opened(url) as connection:
         found = newest_runs(connection, ending=text, limit=_NEWEST)
-    places = list(_places(state_dir, found))
-    for place in places:
-        if place.is_here and (_is_whole(place.directory) or place.directory.is_live):
+    here = {one.run_id: one.directory for one in known_runs(state_dir)}
+    folders: dict[str, Path] = {}
+    for run, run_id in found:
+        if not is_run_id(run_id):
             continue
-        if not place.is_here:
-            make_run_directory(place.directory.path)
-        place.directory.hold(since=since, host=holder)
+        directory = here.get(run_id) or RunDirectory(state_dir / RUNS / run_id)
+        folders[run_id] = directory.path
+        if run_id not in here:
+            make_run_directory(directory.path)
+        elif _is_whole(directory) or directory.is_live:
+            continue
+        directory.hold(since=since, host=holder)
         try:
-            save_run(url, place.run, place.directory.journal)
+            save_run(url, run, directory.journal)
         finally:
-            place.directory.release()
-        if not place.is_here:
-            register(state_dir, place.run_id, place.directory.path, durable=True)
-    if places:  # a run of this machine alone costs no second connection
-        share_notes(url, {place.run_id: place.directory.path for place in places})
+            directory.release()
+        if run_id not in here:
+            register(state_dir, run_id, directory.path, durable=True)
+    if folders:  # a run of this machine alone costs no second connection
+        share_notes(url, folders)
 
 
 def look(url: Secret) -> list[Seen]:
@@ -98,14 +90,6 @@ def end(url: Secret, run_id: str, *, why: str) -> None:
                 advice=f"`orchestrator continue {run_id}` shows how it ended, or goes on",
             )
         end_run(connection, run, Ended.SIGNAL_INT, why=why)
-
-
-def _places(state_dir: Path, found: list[tuple[int, str]]) -> Iterator[_Place]:
-    here = {one.run_id: one.directory for one in known_runs(state_dir)}
-    for run, run_id in found:
-        if is_run_id(run_id):
-            usual = RunDirectory(state_dir / "runs" / run_id)
-            yield _Place(run, run_id, here.get(run_id, usual), run_id in here)
 
 
 def _is_whole(directory: RunDirectory) -> bool:

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cluster.leading import Leader
 from orchestrator.cluster.part_work import Desk
-from orchestrator.cluster.rings import TASK, make_app, make_queue, ring
+from orchestrator.cluster.rings import make_queue
 from orchestrator.engine.begin import check_wanted
 from orchestrator.engine.options import FailureLimit
-from orchestrator.engine.pausing_all import never_confirmed, still_dialling
-from orchestrator.engine.results import make_report
+from orchestrator.engine.pausing_all import Confirm, never_confirmed, still_dialling
+from orchestrator.engine.results import RunResult, make_report
 from orchestrator.errors import NotBegunError, OrchestratorError, StorageError
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES
-from orchestrator.store import open_to_continue
-from orchestrator.store.chunks import unrung
+from orchestrator.store import Journal, RunRecord, open_to_continue
 from orchestrator.store.cluster_runs import Limits, drop_run, end_overdue, go_on, is_over, outcomes
 from orchestrator.store.database import migrate, opened
 from orchestrator.store.postgres import add_run, find_run, open_saved_run, save_run
@@ -31,12 +30,9 @@ from orchestrator.store.registry import forget
 if TYPE_CHECKING:
     import psycopg
 
-    from orchestrator.engine.pausing_all import Confirm
-    from orchestrator.engine.results import RunResult
     from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store import Journal, RunRecord
     from orchestrator.store.run_dir import RunDirectory
 
 #: campaigns of a chunk; each is of one VDN
@@ -47,8 +43,6 @@ _LOOK_S = 0.5
 _LEFT_ALONE = 9
 #: a deadline that is further away than this is none, also for the arithmetic of PostgreSQL
 _FOR_EVER_S = 1e9
-#: chunks that are rung for at once; workers ring for the others
-_RUNG = 500
 
 
 def make_cluster(url: Secret) -> int:
@@ -119,8 +113,6 @@ async def follow(  # noqa: PLR0913, PLR0917 - whose run it is, and what is aroun
             raise leader.refusal or never_confirmed(record)
         return result
     assert directory is not None
-    with contextlib.suppress(Exception):  # a ring that is lost is missed by a worker
-        await _ring_first(url)
     await _until_done(url, run, record.run_id, environment)
     return await _copied(url, run, directory, environment)
 
@@ -162,18 +154,6 @@ def _leave_nothing(
         directory.discard()
         with contextlib.suppress(OrchestratorError):
             forget(settings.state_dir, run_id)
-
-
-async def _ring_first(url: Secret) -> None:
-    app = make_app(url, _hear_nothing)
-    with opened(url) as connection:
-        found = unrung(connection, task=TASK, limit=_RUNG)
-    async with app.open_async():
-        await ring(app, found)
-
-
-async def _hear_nothing(_run: int, _lo: int) -> None:
-    """Only workers hear."""
 
 
 async def _until_done(url: Secret, run: int, run_id: str, environment: Environment) -> None:

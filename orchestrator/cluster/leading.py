@@ -14,24 +14,21 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from orchestrator.cluster.worker import Worker
-from orchestrator.engine.pausing_all import Course, next_course
-from orchestrator.errors import NotBegunError, OrchestratorError
+from orchestrator.engine.pausing_all import Confirm, Course, next_course
+from orchestrator.errors import NotBegunError, OrchestratorError, RefusedError
 from orchestrator.policy.decide import Outcome
 from orchestrator.policy.leases import Watch
 from orchestrator.reports.summary import SIGNAL_EXIT_CODES, Ended
 from orchestrator.store.chunks import end_lease, leases
 from orchestrator.store.cluster_runs import end_run, is_over, outcomes
-from orchestrator.store.postgres import emergency_part
+from orchestrator.store.postgres import PostgresJournal, emergency_part
 from orchestrator.store.transfer import EMERGENCY_LO
 
 if TYPE_CHECKING:
     from orchestrator.cluster.part_work import Held
-    from orchestrator.engine.pausing_all import Confirm
     from orchestrator.engine.run import Environment
-    from orchestrator.errors import RefusedError
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.postgres import PostgresJournal
 
 #: seconds between two looks at who has it and how far it is
 _LOOK_S = 0.5
@@ -51,14 +48,7 @@ class Leader(Worker):
         *,
         confirm: Confirm | None = None,
     ) -> None:
-        """Nothing is connected yet.
-
-        Args:
-            url: the cluster's database.
-            settings: with the defaults of an emergency.
-            environment: the process; its `stopping` ends the run.
-            confirm: asks the operator; None: confirmed already.
-        """
+        """`confirm` asks the operator; None: confirmed already."""
         super().__init__(url, settings, environment)
         self._confirm = confirm
         self._course: Course | None = None
@@ -97,10 +87,7 @@ class Leader(Worker):
                 await (self._clock if stopping.is_stopping else stopping).sleep(_LOOK_S)
                 work = self._begin(run, EMERGENCY_LO)
         finally:
-            for share in self._shares.values():
-                share.close()
-            await self._giver.close()
-            await self._desk.aclose()
+            await self._close()
 
     async def _while_at_work(self, run: int, work: asyncio.Task[None]) -> None:
         """Wait for what we have; at a stop not for longer than settling takes."""
@@ -117,11 +104,7 @@ class Leader(Worker):
         await asyncio.wait({work}, timeout=_SETTLED_S - _PATIENCE_S)
 
     async def _is_over(self, run: int, run_id: str, watch: Watch) -> bool:
-        """Look whether anybody still has it, and how far it is; a dead one's lease is ended.
-
-        Raises:
-            NotBegunError: we are told to end, and it is not ours, or the database is away.
-        """
+        """Look whether anybody still has it, and how far it is; a dead one's lease is ended."""
         stopping, progress = self._environment.stopping, self._environment.progress
         if stopping.is_stopping and not self._is_ours:
             raise NotBegunError(
@@ -166,7 +149,7 @@ class Leader(Worker):
     def _end_what_is_held(self) -> None:
         stopping = self._environment.stopping
         for held in self._held.values():
-            held.end(stopping.ended, stopping.why)
+            held.stopping.stop(stopping.ended, stopping.why)
 
     async def _heed(self, held: Held, ended: Ended) -> None:
         """What ends our work ends the run, unless another has it by now."""

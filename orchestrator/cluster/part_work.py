@@ -25,12 +25,12 @@ from orchestrator.policy.decide import Decision, Outcome, decide_unseen
 from orchestrator.policy.slices import Ask
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import Ended
-from orchestrator.settings.load import as_emergency
-from orchestrator.store import OutcomeRecord, Standing
+from orchestrator.settings.load import Settings, as_emergency
+from orchestrator.store import OutcomeRecord, Standing, Store
 from orchestrator.store.cluster_runs import end_run
 from orchestrator.store.database import Kept, failure_of
-from orchestrator.store.pace import DatabaseGiver, Share, SharedPace
-from orchestrator.store.postgres import open_part
+from orchestrator.store.pace import Giver, Share, SharedPace
+from orchestrator.store.postgres import PostgresJournal, open_part
 from orchestrator.store.transfer import EMERGENCY_LO, Part, Step
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.context import RunContext
     from orchestrator.engine.dispatcher import Dispatcher
-    from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store import Store
-    from orchestrator.store.postgres import PostgresJournal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,48 +88,41 @@ class Held:
     part: Part
     #: until when the lease stands, by our own clock
     until_s: float
+    #: lets the engine finish what is in flight
     stopping: Stopping = field(default_factory=Stopping)
     journal: PostgresJournal | None = None
     work_limit: WorkLimit | None = None
 
-    def end(self, ended: Ended, why: str) -> None:
-        """Let the engine finish what is in flight."""
-        self.stopping.stop(ended, why)
-
     def give_up(self) -> None:
         """Wait for the database no longer."""
         if self.journal is not None:
-            self.journal.give_up()
+            self.journal.given_up.set()
 
 
 class PartWork:
     """A process of the cluster at work on parts, whoever decides which."""
 
     def __init__(self, url: Secret, settings: Settings, environment: Environment) -> None:
-        """Nothing is connected yet.
-
-        Args:
-            url: the cluster's database.
-            settings: server, credentials, and how many requests may be in flight.
-            environment: the process.
-        """
+        """Nothing is connected yet; `settings` say how many requests may be in flight."""
         self._url = url
         self._settings = settings
         self._environment = environment
         self._clock = environment.clock
         self._desk = Desk(url)
-        self._giver = DatabaseGiver(url, settings.server.base_url)
+        self._giver = Giver(url, settings.server.base_url)
         self._shares: dict[Ask, Share] = {}
         self._work_limit = WorkLimit(settings.pace.concurrency, is_paced=lambda: False)
         #: event → when it was last said
         self._said_s: dict[str, float] = {}
 
-    async def _work_on(self, held: Held) -> Ended:
-        """Let the engine work on a chunk.
+    async def _close(self) -> None:
+        for share in self._shares.values():
+            share.close()
+        await self._giver.close()
+        await self._desk.aclose()
 
-        Raises:
-            OrchestratorError: it cannot be read, or belongs to another server.
-        """
+    async def _work_on(self, held: Held) -> Ended:
+        """Let the engine work on a chunk."""
         concurrency = self._settings.pace.concurrency
         held.journal = journal = await asyncio.to_thread(
             open_part, self._url, held.part, concurrency=concurrency

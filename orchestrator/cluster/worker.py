@@ -25,7 +25,6 @@ from orchestrator.reports.summary import Ended
 from orchestrator.store.chunks import (
     AFTER_FAILURE_S,
     claim,
-    drop_dead_rings,
     end_lease,
     finish,
     hand_back,
@@ -33,15 +32,13 @@ from orchestrator.store.chunks import (
     renew,
     unrung,
 )
-from orchestrator.store.cluster_runs import courses, end_overdue, end_run
-from orchestrator.store.transfer import EMERGENCY_LO
+from orchestrator.store.cluster_runs import Course, courses, end_overdue, end_run
+from orchestrator.store.transfer import EMERGENCY_LO, Part
 
 if TYPE_CHECKING:
     from orchestrator.engine.run import Environment
     from orchestrator.settings.load import Settings
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.cluster_runs import Course
-    from orchestrator.store.transfer import Part
 
 #: chunks at work at a time, at most
 _MOST = 12
@@ -53,8 +50,6 @@ _RECONCILE_S = 1.0
 #: seconds between two looks whether a run that we work on goes on, while its failures count; at
 #: least so many pass in any case
 _FAILURES_S, _SHORTLY_S = 0.25, 0.02
-#: whose heart has not beaten for so long in the queue is gone; it beats every ten seconds
-_GONE_AFTER_S = 60.0
 #: chunks that are rung for again, and leases that are watched, at a time
 _RUNG_AT_ONCE, _WATCHED = 500, 64
 #: seconds that what is in flight gets at the end; the engine itself takes three of them
@@ -96,21 +91,14 @@ class Worker(PartWork):
     """A worker, from its start to its end."""
 
     def __init__(self, url: Secret, settings: Settings, environment: Environment) -> None:
-        """Nothing is connected yet.
-
-        Args:
-            url: the cluster's database.
-            settings: server, credentials, and how many requests may be in flight.
-            environment: the process; its `stopping` ends the worker.
-        """
+        """Nothing is connected yet; the `stopping` of its environment ends the worker."""
         super().__init__(url, settings, environment)
         self.holder = f"{environment.host}:{os.getpid()}:{secrets.token_hex(4)}"
         #: rings when there may be something to ring for
         self._more = Alarm()
         self._held: dict[tuple[int, int], Held] = {}
-        self._works: set[asyncio.Task[None]] = set()
         #: chunks that are being claimed or worked on; two rings for one may be heard at once
-        self._busy: set[tuple[int, int]] = set()
+        self._busy: dict[tuple[int, int], asyncio.Task[None]] = {}
         #: emergencies of a server that is not ours: whoever can do it must not wait behind us
         self._foreign: set[int] = set()
 
@@ -134,23 +122,21 @@ class Worker(PartWork):
             for task in (listening, watching, stopped):
                 task.cancel()
             await asyncio.wait({listening, watching, stopped})
-            for share in self._shares.values():
-                share.close()
-            await self._giver.close()
-            await self._desk.aclose()
+            await self._close()
         for task in (listening, watching):
             if not task.cancelled():
                 task.result()
 
     async def _drain(self) -> None:
         for held in self._held.values():
-            held.end(Ended.SIGNAL_TERM, self._environment.stopping.why or "the worker ends")
-        if self._works:
-            await asyncio.wait(self._works, timeout=_DRAIN_S)
-        for held in self._held.values():
-            held.give_up()
-        if self._works:
-            await asyncio.wait(self._works, timeout=0.5)
+            held.stopping.stop(
+                Ended.SIGNAL_TERM, self._environment.stopping.why or "the worker ends"
+            )
+        for limit_s in (_DRAIN_S, 0.5):
+            if self._busy:
+                await asyncio.wait(self._busy.values(), timeout=limit_s)
+            for held in self._held.values():
+                held.give_up()
 
     async def _listen(self) -> None:
         """Hear rings; when Procrastinate gives up on a database that was away, begin anew."""
@@ -169,11 +155,8 @@ class Worker(PartWork):
             await self._clock.sleep(_RECONCILE_S)
 
     async def _reconcile(self, app: Any) -> None:
-        watch, cleaned_s = Watch(), -_GONE_AFTER_S
+        watch = Watch()
         while True:
-            if self._clock.now_s() - cleaned_s >= _GONE_AFTER_S:
-                cleaned_s = self._clock.now_s()
-                await self._desk.do(drop_dead_rings, task=TASK, after_s=_GONE_AFTER_S)
             held = await self._desk.do(leases, limit=_WATCHED)
             for lease in watch.lapsed(held, now_s=self._clock.now_s()):
                 ended = await self._desk.do(end_lease, lease)
@@ -207,7 +190,7 @@ class Worker(PartWork):
         for course in found:
             for held in self._held.values():
                 if course.ended is not None and held.part.run == course.run:
-                    held.end(course.ended, course.why)
+                    held.stopping.stop(course.ended, course.why)
         return [one for one in found if one.ended is None]
 
     async def _heard(self, run: int, lo: int) -> None:
@@ -233,11 +216,8 @@ class Worker(PartWork):
         is_foreign = lo == EMERGENCY_LO and run in self._foreign
         if is_foreign or (run, lo) in self._busy or self._environment.stopping.is_stopping:
             return None
-        self._busy.add((run, lo))
-        work = asyncio.create_task(self._take(run, lo))
-        self._works.add(work)
-        work.add_done_callback(self._works.discard)
-        work.add_done_callback(lambda _: self._busy.discard((run, lo)))
+        work = self._busy[run, lo] = asyncio.create_task(self._take(run, lo))
+        work.add_done_callback(lambda _: self._busy.pop((run, lo)))
         return work
 
     async def _take(self, run: int, lo: int) -> None:
@@ -254,7 +234,7 @@ class Worker(PartWork):
         run, lo = part.run, part.lo
         held = self._held[run, lo] = Held(part, asked_s + LEASE_S)
         if self._environment.stopping.is_stopping:
-            held.end(Ended.SIGNAL_TERM, self._environment.stopping.why)
+            held.stopping.stop(Ended.SIGNAL_TERM, self._environment.stopping.why)
         renewing = asyncio.create_task(self._renew(held))
         renewing.add_done_callback(partial(self._end_on_bug, held))
         after_s = AFTER_FAILURE_S if lo != EMERGENCY_LO else _EMERGENCY_AGAIN_S
@@ -304,7 +284,7 @@ class Worker(PartWork):
         if not renewing.cancelled() and (error := renewing.exception()) is not None:
             where, why = "renewing a chunk; its run ends", f"a bug: {error!r}"
             self._environment.events.error("run.bug", where=where, error=why)
-            held.end(Ended.BUG, why)
+            held.stopping.stop(Ended.BUG, why)
 
     async def _renew(self, held: Held) -> None:
         while True:
@@ -314,7 +294,7 @@ class Worker(PartWork):
             with contextlib.suppress(OrchestratorError):
                 if not await self._desk.do(renew, held.part, holder=self.holder):
                     held.until_s = -1.0
-                    held.end(Ended.STORAGE, "another worker has it")
+                    held.stopping.stop(Ended.STORAGE, "another worker has it")
                     return
                 held.until_s = asked_s + LEASE_S
                 # nobody may watch over all that is held here

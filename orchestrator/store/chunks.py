@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.policy.leases import LEASE_S, Lease
-from orchestrator.store.transfer import STEP_BITS, Part, Step
+from orchestrator.store.transfer import IS_CAMPAIGN, STEP_BITS, Part, Step
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,11 +55,7 @@ class Waiting(NamedTuple):
 def claim(connection: psycopg.Connection[Any], run: int, lo: int, *, holder: str) -> Part | None:
     """Take a part for LEASE_S, under a new epoch; None: it is not to be had now.
 
-    Args:
-        connection: to the database.
-        run: of which run.
-        lo: which part; 0: the run as a whole.
-        holder: who takes it; unique to one process.
+    The run as a whole is its part 0; a holder's name is unique to one process.
     """
     found = connection.execute(
         "UPDATE orchestrator.chunk c SET epoch = epoch + 1, holder = %(holder)s,"  # noqa: S608 - ours
@@ -88,13 +84,7 @@ def renew(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> bo
 def leases(
     connection: psycopg.Connection[Any], *, limit: int, run: int | None = None
 ) -> list[Lease]:
-    """Leases that there are: what was renewed longest ago, and what a clock's step left ahead.
-
-    Args:
-        connection: to the database.
-        limit: so many at most.
-        run: of this run; None: of all.
-    """
+    """So many leases, of a run or of all: renewed longest ago, or left ahead by a clock."""
     found = connection.execute(
         "SELECT run, lo, epoch, lease_until::text FROM orchestrator.chunk"
         " WHERE done_at IS NULL AND lo > 0 AND holder IS NOT NULL"
@@ -119,13 +109,7 @@ def end_lease(connection: psycopg.Connection[Any], lease: Lease) -> bool:
 def hand_back(
     connection: psycopg.Connection[Any], part: Part, *, holder: str, after_s: float = 0.0
 ) -> bool:
-    """Let anybody claim a part; what is still on its way in our name is refused.
-
-    Args:
-        connection: to the database.
-        part: what was claimed.
-        holder: by whom.
-        after_s: seconds until somebody may; for a part that has just failed.
+    """Let anybody claim a part, after so many seconds; what is on its way in our name is refused.
 
     Returns:
         False: it was not ours any more.
@@ -152,11 +136,8 @@ def finish(connection: psycopg.Connection[Any], part: Part, *, holder: str) -> b
         part,
         holder,
         f"({_STEP} IN ({Step.LOOK}, {Step.EMERGENCY}) OR"  # noqa: S608 - ours
-        " NOT EXISTS (SELECT FROM orchestrator.plan p"
-        " WHERE p.run = c.run AND p.vdn_id = c.vdn AND p.problem = ''"
-        f" AND p.seq BETWEEN c.lo & {(1 << STEP_BITS) - 1} AND c.hi"
-        " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
-        " WHERE d.run = p.run AND d.seq = p.seq)"
+        " NOT EXISTS (SELECT FROM orchestrator.plan p WHERE p.run = c.run AND p.vdn_id = c.vdn"
+        f" AND p.seq BETWEEN c.lo & {(1 << STEP_BITS) - 1} AND c.hi AND {IS_CAMPAIGN}"
         " AND NOT EXISTS (SELECT FROM orchestrator.outcomes o"
         " WHERE o.run = p.run AND o.seq = p.seq)))",
     )
@@ -201,19 +182,6 @@ _UNRUNG = (
     ") w WHERE r.ended IS NULL AND (r.emergency OR (SELECT count(*) FROM rung) < %(enough)s)"
     f" ORDER BY NOT r.emergency, r.run, w.lo >> {STEP_BITS} = {Step.LOOK}, w.lo LIMIT %(limit)s"
 )
-
-
-def drop_dead_rings(connection: psycopg.Connection[Any], *, task: str, after_s: float) -> int:
-    """Take rings from the queue that a worker has heard which is gone; returns how many.
-
-    Nothing depends on them; they would only gather.
-    """
-    return connection.execute(
-        "DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND j.task_name = %s"
-        " AND NOT EXISTS (SELECT FROM procrastinate_workers w WHERE w.id = j.worker_id"
-        " AND w.last_heartbeat > clock_timestamp() - make_interval(secs => %s))",
-        (task, after_s),
-    ).rowcount
 
 
 def _changed(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.reports.rows import UNSTOPPED
 from orchestrator.reports.summary import Ended
 from orchestrator.store.base import Standing
-from orchestrator.store.transfer import TABLES_OF_RUN
+from orchestrator.store.transfer import IS_CAMPAIGN, TABLES_OF_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,9 +69,7 @@ def limit_run(connection: psycopg.Connection[Any], run: int, limits: Limits) -> 
     if limits.failures is not None:
         opened, failed = connection.execute(
             "SELECT (SELECT count(*) FROM orchestrator.plan p LEFT JOIN orchestrator.outcomes o"  # noqa: S608 - ours
-            f" USING (run, seq) WHERE p.run = r.run AND p.problem = '' AND o.standing {_NOT_FINAL}"
-            " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
-            " WHERE d.run = p.run AND d.seq = p.seq)),"
+            f" USING (run, seq) WHERE p.run = r.run AND {IS_CAMPAIGN} AND o.standing {_NOT_FINAL}),"
             f" (SELECT count(*) FROM orchestrator.outcomes o WHERE {_HAS_FAILED})"
             " FROM orchestrator.run r WHERE run = %s".encode(),
             (run,),

@@ -38,11 +38,7 @@ _MIGRATION_LOCK = 0x43504F4A
 
 
 def connect(url: Secret, **more: Any) -> psycopg.Connection[Any]:
-    """Open a connection that commits each statement by itself.
-
-    Args:
-        url: `cluster.database_url`; it holds a password.
-        more: what psycopg takes besides.
+    """Open a connection that commits each statement by itself; `more` is for psycopg.
 
     Raises:
         SettingsError: it is not the address of a database.
@@ -52,12 +48,7 @@ def connect(url: Secret, **more: Any) -> psycopg.Connection[Any]:
 
 
 async def connect_async(url: Secret) -> psycopg.AsyncConnection[Any]:
-    """The same, for the loop.
-
-    Raises:
-        SettingsError: it is not the address of a database.
-        psycopg.OperationalError: the database cannot be reached.
-    """
+    """Open one for the loop; raises what `connect` raises."""
     return await psycopg.AsyncConnection.connect(**parameters(url), autocommit=True)
 
 
@@ -110,11 +101,7 @@ class Kept:
 
 @contextlib.contextmanager
 def opened(url: Secret, *, checked: bool = True) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to a database, for a short while.
-
-    Args:
-        url: `cluster.database_url`.
-        checked: see that it has our tables, in our version.
+    """A connection to a database, for a short while; `checked`: it has our tables, in our version.
 
     Raises:
         SettingsError: it is not the address of a database.
@@ -147,30 +134,24 @@ def check_version(connection: psycopg.Connection[Any]) -> None:
         JournalMismatchError: they are missing, or of another version.
     """
     version = version_of(connection)
+    if version == SCHEMA_VERSION:
+        return
+    ours = f"this version of the orchestrator uses version {SCHEMA_VERSION}"
+    told = f"tables of version {version}, {ours}"
+    advice = "`orchestrator cluster init` brings it up to date"
     if version == 0:
-        raise JournalMismatchError(
-            "the cluster's database has no tables of the orchestrator",
-            advice="`orchestrator cluster init` makes them",
-        )
-    if version != SCHEMA_VERSION:
-        advice = "`orchestrator cluster init` brings it up to date"
-        if version > SCHEMA_VERSION:
-            advice = "use the version of the orchestrator that the other workers have"
-        raise JournalMismatchError(
-            f"the cluster's database has tables of version {version}, this version of the"
-            f" orchestrator uses version {SCHEMA_VERSION}",
-            advice=advice,
-        )
+        told, advice = "no tables of the orchestrator", "`orchestrator cluster init` makes them"
+    elif version > SCHEMA_VERSION:
+        advice = "use the version of the orchestrator that the other workers have"
+    raise JournalMismatchError(f"the cluster's database has {told}", advice=advice)
 
 
 def version_of(connection: psycopg.Connection[Any]) -> int:
     """The version of the tables; 0: there are none."""
-    (found,) = connection.execute("SELECT to_regclass('orchestrator.version')").fetchone() or ("",)
-    if found is None:
+    query = connection.execute
+    if query("SELECT to_regclass('orchestrator.version')").fetchone() == (None,):
         return 0
-    (version,) = connection.execute("SELECT max(version) FROM orchestrator.version").fetchone() or (
-        0,
-    )
+    (version,) = query("SELECT max(version) FROM orchestrator.version").fetchone() or (0,)
     return int(version or 0)
 
 

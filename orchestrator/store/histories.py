@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.isales.codes import name_of
 from orchestrator.isales.verdict import CONSEQUENCES, Kind, Repeat
-from orchestrator.model import STATUS_NAMES, Status
+from orchestrator.model import STATUS_NAMES, Action, Status
 from orchestrator.policy.decide import (
     SUCCESSES,
     Changed,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestrator.model import Action
 
 #: of `attempts`, in the order of `Attempt`
 ATTEMPT_COLUMNS = (

@@ -81,52 +81,43 @@ class MarkFile:
         """
         self._file = GrownFile(folder / MARKS)
         self._shared = shared
-        self._waiting: list[tuple[list[_Marked], int, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        #: lines that are not on the disk yet, each with its mark
+        self._waiting: list[tuple[_Marked, str]] = []
+        self._turn = asyncio.Lock()
 
-    async def add(self, marks: Iterable[tuple[CampaignRef, Mark]], *, at_ms: int) -> None:
+    async def add(self, marks: Iterable[_Marked], *, at_ms: int) -> None:
         """Write marks; they are on the disk when this returns. Those of several share an fsync.
 
         Raises:
             StorageError: they could not be written.
         """
-        some = list(marks)
-        if not some:
-            return
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((some, at_ms, written))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        await written
+        self._waiting += [(one, _line(*one, at_ms)) for one in marks]
+        # who gives up takes nothing from the others
+        await asyncio.shield(asyncio.create_task(self._write()))
 
     async def _write(self) -> None:
-        while self._waiting:
+        async with self._turn:
             group, self._waiting = self._waiting, []
-            failure: StorageError | None = None
             try:
                 await asyncio.to_thread(self._put, group)
-            except StorageError as error:
-                failure = error
-            for *_, written in group:
-                if written.done():
-                    continue  # who wanted it was cancelled
-                if failure is None:
-                    written.set_result(None)
-                else:
-                    written.set_exception(failure)
+            except StorageError:
+                # whoever waits for one of them fails as well, or writes it
+                self._waiting = group + self._waiting
+                raise
 
-    def _put(self, group: list[tuple[list[_Marked], int, asyncio.Future[None]]]) -> None:
+    def _put(self, group: list[tuple[_Marked, str]]) -> None:
+        if not group:
+            return  # somebody else has written them
         if self._shared is not None:
-            self._shared.put(one for some, *_ in group for one in some)
-        self._file.append([_line(*one, at_ms) for some, at_ms, _ in group for one in some])
+            self._shared.put(mark for mark, _ in group)
+        self._file.append(line for _, line in group)
 
     async def close(self) -> None:
         """Finish what was handed in and let go of them."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
-        self._file.close()
-        if self._shared is not None:
-            self._shared.close()
+        async with self._turn:
+            self._file.close()
+            if self._shared is not None:
+                self._shared.close()
 
 
 def _line(ref: CampaignRef, mark: Mark, at_ms: int) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -39,25 +39,8 @@ _ANSWER_S = 3.0
 _TOO_LATE = 20
 
 
-class Giver(Protocol):
-    """Whoever gives slices of a server's rate."""
-
-    async def ask(self, ask: Ask) -> Slice:
-        """Ask for a slice.
-
-        Raises:
-            ConnectionError: it is away.
-        """
-
-    async def close(self) -> None:
-        """Let go of it."""
-
-    def drop(self) -> None:
-        """Let go of it at once; nothing is asked any more."""
-
-
-class DatabaseGiver:
-    """The cluster's database."""
+class Giver:
+    """The cluster's database gives slices of a server's rate."""
 
     def __init__(self, url: Secret, base_url: str) -> None:
         self._url = url
@@ -65,6 +48,11 @@ class DatabaseGiver:
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
     async def ask(self, ask: Ask) -> Slice:
+        """Ask for a slice.
+
+        Raises:
+            ConnectionError: it is away.
+        """
         try:
             async with asyncio.timeout(_ANSWER_S):
                 if self._connection is None:
@@ -85,6 +73,7 @@ class DatabaseGiver:
         return Slice._make(row)
 
     def drop(self) -> None:
+        """Let go of it at once; nothing is asked any more."""
         if self._connection is not None:
             self._connection.pgconn.finish()
         self._connection = None
@@ -205,11 +194,7 @@ class SharedPace:
         self.turn = Turn(0.0, -math.inf)
 
     def acquire(self, *, now_s: float, own_wait_s: float = 0.0) -> float:
-        """Let a request leave now, as far as other workers are concerned.
-
-        Args:
-            now_s: the present.
-            own_wait_s: it may not leave for so long, by its own pacer.
+        """Let a request leave now; `own_wait_s` is what its own pacer says.
 
         Returns:
             0.0: it leaves. Else seconds until it is worth asking again.
@@ -238,7 +223,13 @@ class OwnOrSharedPace:
     """
 
     def __init__(
-        self, giver: Giver, clock: Clock, own: Ask, alone: RateFile, *, warn: Callable[[str], None]
+        self,
+        giver: Giver,
+        clock: Clock,
+        own: Ask,
+        alone: RateFile,
+        *,
+        warn: Callable[[str], None],
     ) -> None:
         """Nothing is asked before the first request.
 
@@ -258,7 +249,7 @@ class OwnOrSharedPace:
         self.turn = Turn(0.0, -math.inf)
 
     def acquire(self, *, now_s: float, own_wait_s: float = 0.0) -> float:
-        """Let a request leave now, as far as others are concerned.
+        """Let a request leave now; `own_wait_s` is what its own pacer says.
 
         Returns:
             0.0: it leaves. Else seconds until it is worth asking again.

@@ -17,9 +17,9 @@ from orchestrator.errors import Problem, RefusedError, StorageError
 from orchestrator.isales.strict_json import storable
 from orchestrator.policy.decide import Changed, Evidence, Outcome
 from orchestrator.policy.plan import PlanCounts
-from orchestrator.store.base import Standing
-from orchestrator.store.run_dir import file_mode
-from orchestrator.store.run_record import to_meta
+from orchestrator.store.base import Restorable, Standing
+from orchestrator.store.run_dir import create_file
+from orchestrator.store.run_record import RunRecord, to_meta
 from orchestrator.store.sqlite import Journal
 from orchestrator.store.tables import (
     STEPS_BETWEEN_LOOKS,
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from orchestrator.manifest.entry import ManifestLine
     from orchestrator.model import CampaignRef
-    from orchestrator.store.base import Restorable
-    from orchestrator.store.run_record import RunRecord
 
 _CHUNK = 5_000
 _SHOWN_PROBLEMS = 20
@@ -110,15 +108,7 @@ class PlanWriter:
     def _open(self) -> sqlite3.Connection:
         if self._part is None:
             return memory_connection()
-        self._part.unlink(missing_ok=True)
-        mode = file_mode(self._part.parent)
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._part, flags, mode)
-        try:
-            # The umask has its say when a file is created, and none in who shares this journal.
-            os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
+        os.close(create_file(self._part))
         connection = sqlite3.connect(self._part, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")

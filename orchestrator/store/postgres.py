@@ -22,11 +22,13 @@ import psycopg
 
 from orchestrator.errors import FencedError, RefusedError, StorageError
 from orchestrator.policy.leases import LEASE_S
-from orchestrator.store.cluster_runs import limit_run
+from orchestrator.store.cluster_runs import Limits, limit_run
 from orchestrator.store.database import Kept, failure_of, opened
+from orchestrator.store.run_dir import create_file
 from orchestrator.store.sqlite import Journal, Saved
 from orchestrator.store.transfer import (
     EMERGENCY_LO,
+    IS_CAMPAIGN,
     NO_END,
     STEP_BITS,
     Part,
@@ -38,37 +40,27 @@ from orchestrator.store.transfer import (
     load,
     put_rows,
 )
-from orchestrator.store.writer import Keeper, Unsynced, apply_all
+from orchestrator.store.writer import Keeper, Operations, Unsynced, apply_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.settings.secret import Secret
-    from orchestrator.store.cluster_runs import Limits
-    from orchestrator.store.writer import Operations
 
 #: seconds before a database that was away is tried again: the first time, and at most
 _AGAIN_S, _AGAIN_AT_MOST_S = 0.05, 1.0
 
 
 class PostgresKeeper(Keeper):
-    """Puts into PostgreSQL what is put into a copy of a part."""
+    """Puts into PostgreSQL what is put into the copy of a part."""
 
-    def __init__(
-        self,
-        copy: sqlite3.Connection,
-        database: Kept,
-        part: Part,
-        worth: int,
-        given_up: threading.Event,
-    ) -> None:
-        super().__init__(copy)
+    def __init__(self, journal: PostgresJournal, worth: int) -> None:
+        super().__init__(journal.connection, None)
         self.worth = worth
-        self._database = database
-        self._part = part
-        self._given_up = given_up
-        follow(copy)
+        self._journal = journal
+        self._database = Kept(journal.url)
+        follow(journal.connection)
 
     def apply(self, operations: Operations) -> list[Any]:
         if self.failure is None:
@@ -98,11 +90,11 @@ class PostgresKeeper(Keeper):
         while True:
             try:
                 if not self._database.do(
-                    lambda database: put_rows(database, self._part, rows, synced=synced)
+                    lambda database: put_rows(database, self._journal.part, rows, synced=synced)
                 ):
                     raise FencedError
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if self._given_up.wait(wait_s):
+                if self._journal.given_up.wait(wait_s):
                     raise failure_of(error) from error
                 wait_s = min(2 * wait_s, _AGAIN_AT_MOST_S)
             except psycopg.Error as error:
@@ -121,20 +113,15 @@ class PostgresJournal(Journal):
     def __init__(self, copy: sqlite3.Connection, url: Secret, part: Part, worth: int) -> None:
         super().__init__(copy)
         self.part = part
+        self.url = url
         self._worth = worth
-        self._database = Kept(url)
-        self._given_up = threading.Event()
+        #: nobody waits for the database any longer: what is not on record by now fails
+        self.given_up = threading.Event()
 
     def _keeper(self, *, keep_going: bool) -> PostgresKeeper:
         # who is to go on without the database does not work in a cluster
         del keep_going
-        return PostgresKeeper(
-            self.connection, self._database, self.part, self._worth, self._given_up
-        )
-
-    def give_up(self) -> None:
-        """Wait for the database no longer: what is not on record by now fails."""
-        self._given_up.set()
+        return PostgresKeeper(self, self._worth)
 
 
 def add_run(  # noqa: PLR0913 - what a run is put in with
@@ -178,12 +165,11 @@ def add_run(  # noqa: PLR0913 - what a run is put in with
             "INSERT INTO orchestrator.chunk (run, lo, hi) VALUES (%s, 0, %s)", (run, NO_END)
         )
         connection.execute(
-            "INSERT INTO orchestrator.chunk (run, lo, hi, vdn)"
+            "INSERT INTO orchestrator.chunk (run, lo, hi, vdn)"  # noqa: S608 - ours
             " SELECT %(run)s, min(seq), max(seq), vdn_id FROM (SELECT seq, vdn_id,"
             " (row_number() OVER (PARTITION BY vdn_id ORDER BY seq) - 1) / %(size)s AS part"
-            " FROM orchestrator.plan p WHERE run = %(run)s AND problem = '' AND NOT EXISTS"
-            " (SELECT FROM orchestrator.duplicates d WHERE d.run = p.run AND d.seq = p.seq)"
-            ") AS numbered GROUP BY vdn_id, part",
+            f" FROM orchestrator.plan p WHERE run = %(run)s AND {IS_CAMPAIGN}) AS numbered"
+            " GROUP BY vdn_id, part".encode(),
             {"run": run, "size": chunk_size},
         )
         if holder:
@@ -225,8 +211,7 @@ def open_saved_run(url: Secret, run: int) -> Iterator[Saved]:
     """A run to be read, as it stood at one instant, whoever works on it.
 
     Raises:
-        StorageError: the database cannot be reached, or a row is damaged.
-        JournalMismatchError: its tables are missing, or of another version.
+        StorageError, JournalMismatchError: as `opened`; or a row is damaged.
     """
     with opened(url) as connection:
         # a file that SQLite removes itself: a long list need not fit into memory
@@ -239,16 +224,11 @@ def save_run(url: Secret, run: int, path: Path) -> None:
     """Copy all that is on record of a run into a journal, in place of the one that is there.
 
     Raises:
-        StorageError: the database cannot be reached, a row is damaged, or the copy not be written.
-        JournalMismatchError: its tables are missing, or of another version.
+        StorageError, JournalMismatchError: as `opened`; or a row is damaged, the copy not written.
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        part.unlink(missing_ok=True)
-        mode = 0o660 if path.parent.stat().st_mode & 0o2000 else 0o600
-        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
-        os.fchmod(descriptor, mode)
-        os.close(descriptor)
+        os.close(create_file(part))
         with opened(url) as connection:
             load(connection, Part(run, 0, NO_END, None, 0), path=str(part)).close()
         part.replace(path)
@@ -258,16 +238,12 @@ def save_run(url: Secret, run: int, path: Path) -> None:
 
 
 def open_part(url: Secret, part: Part, *, concurrency: int = 1) -> PostgresJournal:
-    """A part that has been claimed, for the engine.
+    """A part that has been claimed, for the engine with so many requests in flight at once.
 
-    Args:
-        url: the database.
-        part: as it was claimed.
-        concurrency: requests in flight at once; when half of them wait for a commit, it is made.
+    When half of them wait for a commit, it is made.
 
     Raises:
-        StorageError: the database cannot be reached, or a row is damaged.
-        JournalMismatchError: its tables are missing, or of another version.
+        StorageError, JournalMismatchError: as `opened`; or a row is damaged.
     """
     with opened(url) as connection:
         return PostgresJournal(load(connection, part), url, part, max(1, concurrency // 2))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
+    from orchestrator.store.tables import Row
+
 _STANDINGS = {standing.value: standing for standing in Standing}
 _NOT_A_DUPLICATE = "NOT EXISTS (SELECT 1 FROM duplicates d WHERE d.seq = p.seq)"
 
@@ -163,13 +165,12 @@ def restorable(connection: sqlite3.Connection) -> list[Restorable]:
         for one in perhaps
         if one.history.accepted or one.history.doubted
     ]
-    names = dict(
-        connection.execute(
-            "SELECT seq, name FROM looks WHERE seq IN (SELECT value FROM json_each(?))",
-            (json.dumps([one.seq for one in changed]),),
-        )
+    names = connection.execute(
+        "SELECT seq, name FROM looks WHERE seq IN (SELECT value FROM json_each(?))",
+        (json.dumps([one.seq for one in changed]),),
     )
-    return [one._replace(name=names.get(one.seq) or "") for one in sorted(changed)]
+    named = dict(names.fetchall())
+    return [one._replace(name=named.get(one.seq) or "") for one in sorted(changed)]
 
 
 def may_have_changed(connection: sqlite3.Connection) -> bool:
@@ -269,8 +270,20 @@ def processes(connection: sqlite3.Connection) -> list[ProcessRecord]:
         "SELECT started_at_ms, pid, host, ended_at_ms, ended, departures, worst_1s, busy_ms"
         " FROM lives ORDER BY life"
     )
-    found = [ProcessRecord(*row) for row in rows]
-    return [one._replace(ended=Ended(one.ended) if one.ended else None) for one in found]
+    return [process_of(row) for row in rows]
+
+
+def process_of(row: Iterable[Any]) -> ProcessRecord:
+    """A process, from its columns in the order of the record."""
+    one = ProcessRecord(*row)
+    return one._replace(ended=Ended(one.ended) if one.ended else None)
+
+
+def life_row(number: int, one: ProcessRecord) -> Row:
+    """A process as its row, with its number."""
+    ended = one.ended.value if one.ended else None
+    return (number, one.started_at_ms, one.ended_at_ms, ended, one.pid, one.host,
+            one.departures, one.worst_1s, one.busy_ms)  # fmt: skip
 
 
 def passes(connection: sqlite3.Connection) -> tuple[SweepRecord, ...]:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 from orchestrator.policy.ceiling import Claim, Turn, next_turn
 from orchestrator.policy.pacer import GUARD_S
 from orchestrator.policy.slices import Ask
+from orchestrator.reports.files import without_waiting
 from orchestrator.settings.server_url import server_origin
-from orchestrator.store.run_dir import make_folders
+from orchestrator.store.run_dir import file_mode, make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +98,7 @@ class RateFile:
     def acquire(self, *, now_s: float, own_wait_s: float = 0.0) -> float:
         """Let a request leave now, as far as other runs are concerned, and record that it does.
 
-        Args:
-            now_s: the present.
-            own_wait_s: it may not leave for so long, by its own pacer; the others learn of it.
+        Its own pacer may hold it back for `own_wait_s`; the others learn of it.
 
         Returns:
             0.0: it leaves. Else seconds until it is worth asking again.
@@ -154,8 +153,8 @@ class RateFile:
             self._slot = _free_slot(runs, now_s)
         used = max(len(runs), self._slot + 1)
         others = [
-            Claim(rate_per_s, bool(emergency), since_s, asks_at_s, left_s)
-            for slot, (_, emergency, rate_per_s, since_s, asks_at_s, left_s) in enumerate(runs)
+            Claim(rate_per_s, bool(emergency), *times_s)
+            for slot, (_, emergency, rate_per_s, *times_s) in enumerate(runs)
             if slot != self._slot
         ]
         mine = self._claim
@@ -207,14 +206,8 @@ class RateFile:
         return left_s
 
     def _packed_claim(self) -> bytes:
-        return _RUN.pack(
-            self._token,
-            self._claim.emergency,
-            self._claim.rate_per_s,
-            self._claim.since_s,
-            self._claim.asks_at_s,
-            self._claim.left_s,
-        )
+        rate_per_s, emergency, *times_s = self._claim
+        return _RUN.pack(self._token, emergency, rate_per_s, *times_s)
 
     def _write_claim(self) -> None:
         self._put(_HEAD.size + self._slot * _RUN.size, self._packed_claim())
@@ -229,14 +222,9 @@ class RateFile:
     def _open(self) -> None:
         folder = self.path.parent
         make_folders(folder)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        self._file = os.open(self.path, flags, 0o600)
-        seen = os.fstat(self._file)
-        if not stat.S_ISREG(seen.st_mode):
-            self.close()
-            raise OSError("it is no regular file")
+        self._file = without_waiting(str(self.path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         # the umask has had its say; a setgid folder is shared with the colleagues on shift
-        mode = 0o660 if folder.stat().st_mode & stat.S_ISGID else 0o600
+        seen, mode = os.fstat(self._file), file_mode(folder)
         if stat.S_IMODE(seen.st_mode) != mode and seen.st_uid == os.geteuid():
             os.fchmod(self._file, mode)
         with contextlib.suppress(OSError):
@@ -276,7 +264,7 @@ def share_rate(
         warn(f"{error.name} is not installed")
         return alone
     own = Ask(rate_per_s, emergency, wanted=1)
-    giver = pace.DatabaseGiver(url, base_url)
+    giver = pace.Giver(url, base_url)
     return pace.OwnOrSharedPace(giver, clock, own, alone, warn=warn)
 
 
@@ -285,11 +273,7 @@ def _why(error: Exception) -> str:
 
 
 def _free_slot(runs: list[_Run], now_s: float) -> int:
-    """A place that nobody has, or whose owner has not been seen for long.
-
-    Raises:
-        OSError: there is none.
-    """
+    """A place that nobody has, or whose owner has not been seen for long."""
     for slot, (token, _, rate_per_s, _, asks_at_s, left_s) in enumerate(runs):
         quiet_s = _GONE_S if token else max(1.0, 1.0 / rate_per_s) + GUARD_S
         if max(asks_at_s, left_s) < now_s - quiet_s:

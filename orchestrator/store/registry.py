@@ -50,13 +50,9 @@ class KnownRun(NamedTuple):
 
 
 def register(state_dir: Path, run_id: str, path: Path, *, durable: bool) -> None:
-    """Note that a run begins here.
+    """Note that a run begins in a directory, whose path is from the root.
 
-    Args:
-        state_dir: where it is noted.
-        run_id: its id.
-        path: its directory, from the root.
-        durable: wait until the note would survive a power cut; an emergency does not.
+    A note is `durable` if it survives a power cut; an emergency does not wait for that.
 
     Raises:
         StorageError, SettingsError: it cannot be noted.
@@ -154,11 +150,6 @@ def _is_it(run: KnownRun) -> bool:
 
 
 def _append(state_dir: Path, told: Mapping[str, object], *, durable: bool) -> None:
-    """Add a line.
-
-    Raises:
-        StorageError: it cannot be added.
-    """
     path = state_dir / REGISTRY
     try:
         make_folders(state_dir)

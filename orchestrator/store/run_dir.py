@@ -182,12 +182,7 @@ class RunDirectory:
 
     def _write_holder(self, holder: Holder) -> None:
         temporary = self.path / _NEXT_HOLDER
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        temporary.unlink(missing_ok=True)
-        mode = file_mode(self.path)
-        descriptor = os.open(temporary, flags, mode)
-        os.fchmod(descriptor, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(create_file(temporary), "w", encoding="utf-8") as file:
             file.write(json.dumps(holder._asdict()))
         temporary.replace(self.path / HOLDER)
 
@@ -195,6 +190,20 @@ class RunDirectory:
 def file_mode(directory: Path) -> int:
     """0600, or 0660 where a setgid directory says that its group works together."""
     return 0o660 if directory.stat().st_mode & 0o2000 else 0o600
+
+
+def create_file(path: Path) -> int:
+    """Make a file with the rights of its directory, and follow no link; returns its descriptor.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.unlink(missing_ok=True)
+    mode = file_mode(path.parent)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    os.fchmod(descriptor, mode)  # the umask has no say in who shares it
+    return descriptor
 
 
 def refuse_foreign(path: Path) -> None:

@@ -7,7 +7,7 @@ earlier version did not write has the value that it meant.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
@@ -23,31 +23,6 @@ class Manifest(NamedTuple):
 
     path: str
     sha256: str
-
-
-class Notes(TypedDict, total=False):
-    """What is noted while a run goes on or ends; each replaces its older self."""
-
-    #: the reason of its end in words for people
-    why: str
-    #: what was learnt about signing
-    recoveries: Mapping[str, object]
-    #: how far the server's listings lagged behind, seconds
-    lag_s: float
-    #: the server's clock against ours, seconds
-    clock_offset_s: float
-    #: the rate of one process; the highest of all stays, which the busiest second belongs to
-    highest_rate_per_s: float
-    #: pause-all: so much of its hold is over, seconds
-    held_s: float
-    #: pause-all: one per VDN
-    proofs: tuple[VdnProof, ...]
-    #: pause-all: the calls in progress after quiet
-    calls: CallsRecord
-    verdict: str
-    exit_code: int
-    #: pause-all: the operator has typed the VDN number
-    confirmed: bool
 
 
 class RunRecord(NamedTuple):
@@ -96,20 +71,28 @@ class RunRecord(NamedTuple):
     cluster: bool = False
     #: pause-all in a cluster: seconds for whoever works on it; None in other runs
     deadline_s: float | None = None
-    # -- noted later
+    # -- noted while it goes on or ends; each replaces its older self
+    #: the reason of its end in words for people
     why: str = ""
+    #: what was learnt about signing
     recoveries: Mapping[str, object] = {}
+    #: how far the server's listings lagged behind, seconds
     lag_s: float = 0.0
-    #: None: no Date was seen
+    #: the server's clock against ours, seconds; None: no Date was seen
     clock_offset_s: float | None = None
+    #: the rate of one process; the highest of all stays, which the busiest second belongs to
     highest_rate_per_s: float = 0.0
+    #: pause-all: so much of its hold is over, seconds
     held_s: float = 0.0
+    #: pause-all: one per VDN
     proofs: tuple[VdnProof, ...] = ()
+    #: pause-all: the calls in progress after quiet
     calls: CallsRecord | None = None
     #: empty while it runs, or when it was killed
     verdict: str = ""
     #: None likewise, and in earlier versions
     exit_code: int | None = None
+    #: pause-all: the operator has typed the VDN number
     confirmed: bool = False
 
     @property
@@ -145,8 +128,9 @@ def to_meta(record: RunRecord) -> dict[str, str]:
     return {"facts": json.dumps(told)}
 
 
-def noted(notes: Notes, before: Mapping[str, str]) -> dict[str, str]:
-    """Notes as they go on record, after what is there before."""
+def noted(notes: Mapping[str, Any], before: Mapping[str, str]) -> dict[str, str]:
+    """Notes, by the names that the record has, as they go on record after what is there before."""
+    assert notes.keys() <= set(RunRecord._fields), notes
     texts: dict[str, str] = {}
     for name, value in notes.items():
         key = _KEYS.get(name, name)

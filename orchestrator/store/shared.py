@@ -63,8 +63,7 @@ class SharedMarks:
         """What restores on all machines have done with each campaign.
 
         Raises:
-            StorageError: the database cannot be reached.
-            JournalMismatchError: its tables are missing, or of another version.
+            StorageError, JournalMismatchError: as `opened`.
         """
         with opened(self._url) as connection:
             found = connection.execute(
@@ -130,8 +129,7 @@ def share_notes(url: Secret, folders: Mapping[str, Path]) -> None:
         folders: the id of each run, and its directory here.
 
     Raises:
-        StorageError: the database cannot be reached, or remarks not be read or written.
-        JournalMismatchError: its tables are missing, or of another version.
+        StorageError, JournalMismatchError: as `opened`; or remarks cannot be read or written.
         SettingsError: we are root, and a directory is another user's.
     """
     here = {

@@ -11,14 +11,14 @@ import json
 import os
 import sqlite3
 from functools import partial
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from orchestrator.errors import StorageError
-from orchestrator.model import Action
-from orchestrator.reports.rows import RunKind
+from orchestrator.model import Action, CampaignRef, ObservedState
+from orchestrator.reports.rows import ReportRow, RunKind, SweepRecord
 from orchestrator.store import queries
 from orchestrator.store.histories import report_rows
-from orchestrator.store.run_record import Notes, from_meta, noted
+from orchestrator.store.run_record import RunRecord, from_meta, noted
 from orchestrator.store.tables import (
     Row,
     check_whole,
@@ -35,14 +35,11 @@ from orchestrator.store.writer import InlineWriter, Keeper, Rows, ThreadWriter, 
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.isales.verdict import Verdict
-    from orchestrator.model import CampaignRef, ObservedState
-    from orchestrator.reports.rows import ReportRow, SweepRecord
     from orchestrator.store.base import Intent, OutcomeRecord, ProcessRecord
-    from orchestrator.store.run_record import RunRecord
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,7 +110,7 @@ class Journal(Saved):
         return Store(writer, self.path)
 
     def _keeper(self, *, keep_going: bool) -> Keeper:
-        return Keeper(self.connection, keep_going=keep_going)
+        return Keeper(self.connection, self.path, keep_going=keep_going)
 
     def close(self) -> None:
         self.connection.close()
@@ -131,8 +128,7 @@ def open_saved(
         is_unwanted: asked now and then; true ends that check with a StorageError.
 
     Raises:
-        StorageError: it cannot be opened or read, or is damaged.
-        JournalMismatchError: not a journal, or one of another version.
+        StorageError, JournalMismatchError: as `connect`; or it cannot be read.
     """
     with _as_old_as_before(path), contextlib.closing(connect_to_read(path)) as connection:
         if whole:
@@ -165,8 +161,7 @@ def open_to_continue(path: Path, *, is_unwanted: Callable[[], bool]) -> Journal:
     `is_unwanted` is asked now and then; true ends the check with a StorageError.
 
     Raises:
-        StorageError: it is damaged or cannot be opened.
-        JournalMismatchError: not a journal, or one of another version.
+        StorageError, JournalMismatchError: as `connect`.
     """
     connection = connect(path)
     try:
@@ -229,21 +224,21 @@ class Store:
         def begin(connection: sqlite3.Connection) -> int:
             (last,) = connection.execute("SELECT coalesce(max(life), 0) FROM lives").fetchone()
             self.process = int(last) + 1
-            put(connection, "lives", _life(self.process, begun))
+            put(connection, "lives", queries.life_row(self.process, begun))
             return self.process
 
         return self._writer.submit(Unsynced(begin))
 
-    def end_process(self, ended: ProcessRecord, **notes: Unpack[Notes]) -> asyncio.Future[None]:
+    def end_process(self, ended: ProcessRecord, **notes: Any) -> asyncio.Future[None]:
         """Record how this process ended, and what else is noted at the end."""
 
         def end(connection: sqlite3.Connection) -> None:
-            put(connection, "lives", _life(self.process, ended))
+            put(connection, "lives", queries.life_row(self.process, ended))
             _note(connection, notes)
 
         return self._writer.submit(end)
 
-    def note(self, **notes: Unpack[Notes]) -> asyncio.Future[None]:
+    def note(self, **notes: Any) -> asyncio.Future[None]:
         """Record facts about the run; of its rates the highest stays."""
         return self._writer.submit(partial(_note, notes=notes))
 
@@ -366,7 +361,7 @@ class Store:
         await self._writer.close()
 
 
-def _note(connection: sqlite3.Connection, notes: Notes) -> None:
+def _note(connection: sqlite3.Connection, notes: Mapping[str, Any]) -> None:
     for row in noted(notes, read_meta(connection)).items():
         put(connection, "meta", row)
 
@@ -374,12 +369,6 @@ def _note(connection: sqlite3.Connection, notes: Notes) -> None:
 def _attempt(process: int, intent: Intent, state: str, answer: Row = (None,) * 8) -> Row:
     before = int(intent.before) if intent.before else None
     return (intent.seq, intent.number, process, before, intent.at_ms, state, *answer)
-
-
-def _life(process: int, one: ProcessRecord) -> Row:
-    ended = one.ended.value if one.ended else None
-    return (process, one.started_at_ms, one.ended_at_ms, ended, one.pid, one.host,
-            one.departures, one.worst_1s, one.busy_ms)  # fmt: skip
 
 
 def _outcome(process: int, one: OutcomeRecord) -> Row:

@@ -210,12 +210,9 @@ def find_damage(
 ) -> StorageError | None:
     """Read the journal back from its file, as somebody would who opens it tomorrow.
 
-    The write-ahead log goes into the file first: a hole in the log shows only there. This
-    connection wrote it, in the process of this number; without a path there is no file.
-
-    Returns:
-        What is wrong with it; None when its pages hold together and numbers and last rows are
-        as they were written.
+    The write-ahead log goes into the file first: a hole in the log shows only there. Returns what
+    is wrong; None when its pages hold together and numbers and last rows are as this process wrote
+    them, or there is no file.
     """
     if path is None:
         return None

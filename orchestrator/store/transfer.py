@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.summary import Ended
-from orchestrator.store.tables import TABLES, crc, create_tables, index_plan, put
+from orchestrator.store.base import ProcessRecord
+from orchestrator.store.queries import life_row, process_of
+from orchestrator.store.tables import TABLES, Row, crc, create_tables, index_plan, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
 
-    from orchestrator.store.tables import Row
 
 #: what belongs to a chunk, or to the run as a whole, with the rest of its key
 _OF_CHUNK = {"meta": ("key",), "sweeps": ("number",), "lives": ("life",)}
@@ -36,6 +37,11 @@ _OF_LINE = {
 _KEYS = _OF_CHUNK | _OF_LINE
 #: what is on record of a run, besides its parts
 TABLES_OF_RUN = tuple(_KEYS)
+#: a line of the plan that stands for a campaign
+IS_CAMPAIGN = (
+    "p.problem = '' AND NOT EXISTS"
+    " (SELECT FROM orchestrator.duplicates d WHERE d.run = p.run AND d.seq = p.seq)"
+)
 #: rows that are fetched, copied or put at a time
 _AT_ONCE = 5_000
 
@@ -47,30 +53,27 @@ _ESCAPED = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
 
 #: the processes that worked on chunks, who ended last at the end; one that was killed has no end
 _WORKERS = (
-    "SELECT min(started_at_ms),"
+    "SELECT min(started_at_ms), pid, host,"
     " CASE WHEN (array_agg(ended ORDER BY started_at_ms DESC, lo DESC))[1] IS NOT NULL"
     " THEN max(ended_at_ms) END, (array_agg(ended ORDER BY started_at_ms DESC, lo DESC))[1],"
-    " pid, host, sum(departures)::bigint, max(worst_1s),"
+    " sum(departures)::bigint, max(worst_1s),"
     # its chunks overlap
     " least(sum(busy_ms)::bigint, max(ended_at_ms) - min(started_at_ms))"
     " FROM orchestrator.lives WHERE run = %s AND lo > 0 GROUP BY host, pid"
     " ORDER BY max(ended_at_ms) NULLS FIRST"
-)
-#: the most PUTs of all workers in a second, by their own clocks
-_WORST = (
-    "SELECT max(together) FROM (SELECT count(*) OVER"
-    " (ORDER BY sent_at_ms RANGE BETWEEN 999 PRECEDING AND CURRENT ROW) AS together"
-    " FROM orchestrator.attempts WHERE run = %s AND sent_at_ms IS NOT NULL) AS counted"
 )
 #: what holds for a run if it holds for one of its chunks: the largest counts
 _LARGEST = (
     "SELECT key, max(value::float8)::numeric(20, 3)::text FROM orchestrator.meta"
     " WHERE run = %s AND key IN ('lag_s', 'clock_offset_s') GROUP BY key"
 )
-#: when the last chunk was done; NULL: one is open
-_DONE = (
+#: when the last chunk was done, NULL while one is open; and the most PUTs of all workers in a
+#: second, by their own clocks
+_THROUGH = (
     "SELECT CASE WHEN bool_and(done_at IS NOT NULL)"
-    " THEN (extract(epoch FROM max(done_at)) * 1000)::bigint END"
+    " THEN (extract(epoch FROM max(done_at)) * 1000)::bigint END, (SELECT max(together) FROM"
+    " (SELECT count(*) OVER (ORDER BY sent_at_ms RANGE BETWEEN 999 PRECEDING AND CURRENT ROW)"
+    " AS together FROM orchestrator.attempts WHERE run = %s AND sent_at_ms IS NOT NULL) AS counted)"
     " FROM orchestrator.chunk WHERE run = %s AND lo > 0"
 )
 
@@ -136,6 +139,10 @@ def columns(table: str) -> list[str]:
     return [one.split(" ", 1)[0] for one in TABLES[table]] + ["crc"]
 
 
+def _owner(table: str) -> list[str]:
+    return ["run", "lo"] if table in _OF_CHUNK else ["run"]
+
+
 def _put_rows(table: str, keys: Sequence[str]) -> str:
     pairs = ", ".join(f"'{name}', one.{name}" for name in columns(table))
     return (
@@ -176,14 +183,13 @@ def _unmarked(value: Any) -> Any:
 def copy_run(journal: sqlite3.Connection, to: psycopg.Connection[Any], run: int) -> None:
     """Copy a whole journal; in a transaction of the caller's."""
     for table in _KEYS:
-        names = columns(table)
-        leading = ["run", "lo"] if table in _OF_CHUNK else ["run"]
-        owner = (run, 0) if table in _OF_CHUNK else (run,)
-        target = f"COPY orchestrator.{table} ({', '.join([*leading, *names])}) FROM STDIN"
+        names, owner = columns(table), _owner(table)
+        target = f"COPY orchestrator.{table} ({', '.join([*owner, *names])}) FROM STDIN"
         rows = journal.execute(f"SELECT {', '.join(names)} FROM {table}")  # noqa: S608 - ours
+        whose = (run, 0)[: len(owner)]
         with to.cursor() as cursor, cursor.copy(target.encode()) as copy:
             for row in rows:
-                copy.write_row((*owner, *map(_marked, row)))
+                copy.write_row((*whose, *map(_marked, row)))
 
 
 def follow(journal: sqlite3.Connection) -> None:
@@ -228,8 +234,7 @@ def put_rows(
     """
     arguments: list[Any] = [part.run, part.lo, part.epoch]
     for table, some in rows.items():
-        arguments += [part.run, part.lo] if table in _OF_CHUNK else [part.run]
-        arguments.append(_marked_json(some))
+        arguments += [*(part.run, part.lo)[: len(_owner(table))], _marked_json(some)]
     found = to.execute(_statement(tuple(rows), synced), arguments).fetchone()
     return found is not None and found[0] == 1
 
@@ -247,8 +252,8 @@ def _statement(tables: tuple[str, ...], synced: bool) -> bytes:  # noqa: FBT001 
 
 def _insert(table: str) -> str:
     names, types = columns(table), _types(table)
-    key = ["run", "lo", *_KEYS[table]] if table in _OF_CHUNK else ["run", *_KEYS[table]]
-    leading = key[: len(key) - len(_KEYS[table])]
+    leading = _owner(table)
+    key = [*leading, *_KEYS[table]]
     new = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in key)
     typed = ", ".join(f"{name} {kind}" for name, kind in zip(names, types, strict=True))
     return (
@@ -276,7 +281,9 @@ def load(source: psycopg.Connection[Any], part: Part, *, path: str = ":memory:")
         with source.transaction():
             source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             for table in _OF_LINE:
-                _load_lines(journal, table, _rows_of_lines(source, part, table))
+                marks = ", ".join("?" * len(columns(table)))
+                rows = (_checked(table, row) for row in _rows_of_lines(source, part, table))
+                journal.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
             _load_notes(journal, source, part)
             _load_processes(journal, source, part)
             for row in _rows_of_chunk(source, part._replace(lo=part.notes_lo), "sweeps"):
@@ -287,14 +294,6 @@ def load(source: psycopg.Connection[Any], part: Part, *, path: str = ":memory:")
         journal.close()
         raise
     return journal
-
-
-def _load_lines(journal: sqlite3.Connection, table: str, rows: Iterator[Row]) -> None:
-    marks = ", ".join("?" * len(columns(table)))
-    journal.executemany(
-        f"INSERT INTO {table} VALUES ({marks})",  # noqa: S608 - our own table names
-        (_checked(table, row) for row in rows),
-    )
 
 
 def _checked(table: str, row: Row) -> Row:
@@ -320,9 +319,7 @@ def _rows_of_lines(source: psycopg.Connection[Any], part: Part, table: str) -> I
         chosen = (
             "orchestrator.plan p"
             f" JOIN orchestrator.{table} one ON one.run = p.run AND one.seq = p.seq"
-            " WHERE p.run = %s AND p.vdn_id = %s AND p.seq BETWEEN %s AND %s AND p.problem = ''"
-            " AND NOT EXISTS (SELECT FROM orchestrator.duplicates d"
-            " WHERE d.run = p.run AND d.seq = p.seq)"
+            f" WHERE p.run = %s AND p.vdn_id = %s AND p.seq BETWEEN %s AND %s AND {IS_CAMPAIGN}"
         )
         arguments += [part.vdn_id, part.lo & _LINE, part.hi]
     return _raw_rows(source, f"SELECT {names} FROM {chosen} ORDER BY {order}", arguments)  # noqa: S608
@@ -360,29 +357,26 @@ def _load_processes(
     for row in _rows_of_chunk(source, part, "lives"):
         put(journal, "lives", row[1:])
         last = int(row[1] or 0)
-    if part.lo == 0:
-        workers = list(_rows(source, _WORKERS, [part.run]))
-        ended_ms, ended, why = next(_rows(source, _EARLY_END, [part.run]))
-        done = next(_rows(source, _DONE, [part.run]))[0]
-        if ended is not None:
-            # what single workers wrote last is no end of the run
-            nobody: Row = (ended_ms, None, None, 0, "", 0, 0, 0)
-            started_ms, _, _, *rest = workers[-1] if workers else nobody
-            workers[-1:] = [(started_ms, ended_ms, ended, *rest)]
-            put(journal, "meta", ("why", why))
-        elif workers and done is None:
-            # somebody's last chunk may have ended well, and another is open
-            started_ms, _, _, *rest = workers[-1]
-            workers[-1] = (started_ms, None, None, *rest)
-        elif workers:
-            # whatever became of single workers, the run is through
-            started_ms, ended_ms, _, pid, host, departures, worst_1s, busy_ms = workers[-1]
-            together = next(_rows(source, _WORST, [part.run]))[0]
-            worst_1s = max(int(worst_1s or 0), int(together or 0))
-            end = (ended_ms or done, Ended.FINISHED.value)
-            workers[-1] = (started_ms, *end, pid, host, departures, worst_1s, busy_ms)
-        for number, row in enumerate(workers, start=last + 1):
-            put(journal, "lives", (number, *row))
+    if part.lo != 0:
+        return
+    workers = [process_of(row) for row in _rows(source, _WORKERS, [part.run])]
+    ended_ms, ended, why = next(_rows(source, _EARLY_END, [part.run]))
+    done_ms, together = next(_rows(source, _THROUGH, [part.run, part.run]))
+    end: dict[str, Any] = {"ended_at_ms": None, "ended": None}  # some part of it is open
+    if ended is not None:
+        # what single workers wrote last is no end of the run
+        end = {"ended_at_ms": ended_ms, "ended": Ended(str(ended))}
+        put(journal, "meta", ("why", why))
+        workers = workers or [ProcessRecord(int(ended_ms or 0), 0, "")]
+    elif done_ms is not None and workers:
+        # whatever became of single workers, the run is through
+        ended_ms, worst_1s = workers[-1].ended_at_ms or int(done_ms), workers[-1].worst_1s
+        end = {"ended_at_ms": ended_ms, "ended": Ended.FINISHED}
+        end["worst_1s"] = max(worst_1s, int(together or 0))
+    if workers:
+        workers[-1] = workers[-1]._replace(**end)
+    for number, one in enumerate(workers, start=last + 1):
+        put(journal, "lives", life_row(number, one))
 
 
 def _rows(source: psycopg.Connection[Any], query: str, arguments: Sequence[Any]) -> Iterator[Row]:

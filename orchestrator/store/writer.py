@@ -26,6 +26,7 @@ from orchestrator.store.tables import Row, put, put_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -88,14 +89,21 @@ class Keeper:
     #: operations that are worth a commit at once, so dear is it that fewer wait for more; 0: any
     worth = 0
 
-    def __init__(self, connection: sqlite3.Connection, *, keep_going: bool = False) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path | None, *, keep_going: bool = False
+    ) -> None:
+        """Keep it at its path, None: in memory; `keep_going` when the disk fails.
+
+        Raises:
+            StorageError: the copy that goes on then cannot be made.
+        """
         #: why nothing can be put any more, None while all is well
         self.failure: StorageError | None = None
         self._disk = connection
+        self._path = str(path or "")
         self._memory = memory_connection() if keep_going else None
         self._is_durable = True
         try:
-            self._path = _path_of(connection)
             if self._memory is not None:
                 connection.backup(self._memory)
         except sqlite3.Error as error:
@@ -149,16 +157,6 @@ class Keeper:
                     connection.close()
 
 
-def _path_of(connection: sqlite3.Connection) -> str:
-    """Where the database is; a path need not be UTF-8."""
-    connection.text_factory = os.fsdecode
-    try:
-        path: str = connection.execute("PRAGMA database_list").fetchone()[2]
-    finally:
-        connection.text_factory = str
-    return path
-
-
 def _lost(path: str, why: str, recovery: str) -> StorageError:
     import shlex  # noqa: PLC0415 - where all is well nobody waits for it
 
@@ -193,7 +191,10 @@ def apply_all(
         results = _run(connection, operations)
         connection.execute("COMMIT")
     except Exception as error:
-        _roll_back(connection)
+        # the connection may be lost with its disk; what led here is the one to report
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error) and not isinstance(error, own_faults):
             raise
         if len(operations) == 1:
@@ -226,13 +227,6 @@ def _put_gathered(connection: sqlite3.Connection, gathered: dict[str, list[Row]]
     for table, rows in gathered.items():
         put_many(connection, table, rows)
     gathered.clear()
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    # The connection may be lost with its disk; the failure that led here is the one to report.
-    with contextlib.suppress(sqlite3.Error):
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 class InlineWriter:

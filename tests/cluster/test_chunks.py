@@ -19,7 +19,6 @@ from orchestrator.settings.secret import Secret
 from orchestrator.store import OutcomeRecord, PlanWriter, Standing
 from orchestrator.store.chunks import (
     claim,
-    drop_dead_rings,
     end_lease,
     finish,
     hand_back,
@@ -47,7 +46,7 @@ from orchestrator.store.transfer import (
     Step,
     put_rows,
 )
-from tests.cluster.makers import add, claimed, intent, lapse, open_chunks, paused, store_of
+from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
 from tests.store.journal_makers import bad_line, line, run_record
 
 pytestmark = pytest.mark.sockets
@@ -70,22 +69,6 @@ def test_a_run_is_cut_into_chunks_of_one_vdn_each(database: Secret) -> None:
     assert rows == [(1, 4, 1234), (3, 3, 9), (6, 6, 1234)]
 
 
-def test_a_part_is_claimed_by_one_at_a_time(database: Secret) -> None:
-    """Under a new epoch each time: after it was handed back, and after its lease ran out."""
-    run = add(database)
-    with connect(database) as a, connect(database) as b:
-        first = claimed(a, run, 1)
-        refused = claim(b, run, 1, holder="b")
-        given = hand_back(a, first, holder="a")
-        second = claimed(b, run, 1, holder="b")
-        lapse(a)
-        third = claimed(a, run, 1)
-
-    assert (first.lo, first.hi, first.vdn_id) == (1, 3, 1234)
-    assert (refused, given) == (None, True)
-    assert first.epoch < second.epoch < third.epoch
-
-
 async def test_of_many_who_claim_at_once_one_gets_it(database: Secret) -> None:
     """Ten workers are rung for the same chunk."""
     run = add(database)
@@ -97,25 +80,6 @@ async def test_of_many_who_claim_at_once_one_gets_it(database: Secret) -> None:
     got = await asyncio.gather(*(asyncio.to_thread(try_it, number) for number in range(10)))
 
     assert sum(got) == 1
-
-
-def test_a_lease_is_renewed_by_who_has_it(database: Secret) -> None:
-    """By nobody else, and under no old epoch; what was renewed since it was seen is not ended."""
-    run = add(database)
-    with connect(database) as a, connect(database) as b:
-        part = claimed(a, run, 1)
-        [seen] = [one for one in leases(b, limit=99) if one.run == run]
-        assert renew(a, part, holder="a")
-        assert not end_lease(b, seen)
-        assert not renew(b, part, holder="b")
-        assert claim(b, run, 1, holder="b") is None
-        lapse(b)
-        claimed(b, run, 1, holder="b")
-
-        late = [renew(a, part, holder="a"), hand_back(a, part, holder="a"),
-                finish(a, part, holder="a")]  # fmt: skip
-
-    assert late == [False, False, False]
 
 
 @pytest.mark.parametrize("step", ["1 hour", "-1 hour"])
@@ -163,48 +127,6 @@ async def test_what_nobody_will_be_rung_for_is_rung_for_again(database: Secret) 
 
 async def nobody(_run: int, _lo: int) -> None:
     """Hears nothing."""
-
-
-async def test_rings_that_a_dead_worker_has_heard_are_dropped(database: Secret) -> None:
-    """Of one that was killed, of one that is forgotten by now; not of one that works."""
-    run = add(database)
-    await make_queue(database)
-    with connect(database) as connection:
-        app = make_app(database, nobody)
-        async with app.open_async():
-            await ring(app, unrung(connection, task=TASK, limit=9))
-        for lo, heard_s in ((1, 5), (2, 61)):
-            connection.execute(
-                "WITH heard AS (INSERT INTO procrastinate_workers (last_heartbeat)"
-                " VALUES (now() - make_interval(secs => %s)) RETURNING id)"
-                " UPDATE procrastinate_jobs SET status = 'doing', worker_id = heard.id FROM heard"
-                " WHERE args = jsonb_build_object('run', %s::bigint, 'lo', %s::bigint)",
-                (heard_s, run, lo),
-            )
-        connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE status = 'todo'")
-        dropped = drop_dead_rings(connection, task=TASK, after_s=60.0)
-        left = connection.execute("SELECT args ->> 'lo' FROM procrastinate_jobs").fetchall()
-
-    assert (dropped, left) == (2, [("1",)])
-
-
-async def test_a_chunk_is_done_when_every_campaign_has_an_outcome(database: Secret) -> None:
-    """One of two: not yet. Both: done, claimed by nobody any more, and closed for late writes."""
-    run = add(database)
-    with connect(database) as connection:
-        part = claimed(connection, run, 1)
-        store = store_of(database, part)
-        await store.complete([paused(1, ONE)])
-        early = finish(connection, part, holder="a")
-        await store.complete([paused(3, TWO)])
-        done = finish(connection, part, holder="a")
-        with pytest.raises(FencedError):
-            await store.record_intent(intent(1))
-        await store.close()
-
-        assert (early, done) == (False, True)
-        assert claim(connection, run, 1, holder="b") is None
-        assert open_chunks(connection, run) == 2
 
 
 def look_and_verification(first: int) -> tuple[int, int]:
@@ -275,13 +197,15 @@ def test_a_run_that_has_ended_early_is_worked_on_no_more(database: Secret) -> No
 def test_a_deadline_ends_a_run(database: Secret) -> None:
     """Over by the database's clock: nothing is claimed, whoever looks first ends it, once."""
     run, other = add(database), add(database, run_id="20261123T230501Z-0001")
+    through = add(database, [], run_id="20261123T230501Z-0002")
     with connect(database) as connection:
         limit_run(connection, run, Limits(deadline_s=0))
         limit_run(connection, other, Limits(deadline_s=3600))
+        limit_run(connection, through, Limits(deadline_s=0))
         refused = claim(connection, run, 1, holder="a")
         end_overdue(connection)
         end_overdue(connection)
-        told = {one.run: one for one in courses(connection, [run, other])}
+        told = {one.run: one for one in courses(connection, [run, other, through])}
         over = is_over(connection, run)
         go_on(connection, run, Limits())
         end_overdue(connection)
@@ -291,6 +215,7 @@ def test_a_deadline_ends_a_run(database: Secret) -> None:
     assert (told[run].ended, told[run].why) == ("deadline", "the deadline of 0 s is over")
     assert (over, told[other].ended, again.ended, again.left_s) == (True, None, None, None)
     assert 3590 < (told[other].left_s or 0) <= 3600
+    assert told[through].ended is None  # it has ended well
 
 
 def test_a_run_that_goes_on_keeps_its_limits(database: Secret) -> None:
@@ -335,17 +260,6 @@ async def test_failures_that_are_enough_end_a_run(database: Secret) -> None:
     nothing = (None, "")
     assert ended == [nothing, nothing, ("max_failures", "2 campaigns failed"), nothing]
     assert seen == [5, 3]
-
-
-def test_a_run_that_is_through_is_ended_by_no_limit(database: Secret) -> None:
-    """Its deadline may be over by then: it has ended well."""
-    run = add(database, [])
-    with connect(database) as connection:
-        limit_run(connection, run, Limits(deadline_s=0))
-        end_overdue(connection)
-        (course,) = courses(connection, [run])
-
-    assert course.ended is None
 
 
 def test_the_index_counts_what_the_rules_call_a_failure(database: Secret) -> None:
@@ -411,6 +325,10 @@ async def test_an_emergency_is_done_when_its_engine_has_ended(database: Secret) 
     run = add_emergency(database, "here")
     with connect(database) as connection:
         part = emergency_part(run)
+        claimed(connection, add(database), 1)  # whose lease is watched by who has that run
+        assert [(one.run, one.lo) for one in leases(connection, limit=9, run=run)] == [
+            (run, EMERGENCY_LO)
+        ]
         assert claim(connection, run, part.lo, holder="b") is None
         store = store_of(database, part)
         await store.discovered([ObservedState(ONE, Status.STARTED, "spring", "")], at_ms=1_000)
@@ -421,16 +339,6 @@ async def test_an_emergency_is_done_when_its_engine_has_ended(database: Secret) 
         assert claim(connection, run, part.lo, holder="b") is None
     with open_saved_run(database, run) as saved:
         assert (saved.lines(), saved.record().held_s) == (1, 2.0)
-
-
-def test_leases_of_one_run_are_those_of_no_other(database: Secret) -> None:
-    """Who gave an emergency watches its lease, and ends nobody else's."""
-    lists, urgent = add(database), add_emergency(database, "here")
-    with connect(database) as connection:
-        claimed(connection, lists, 1)
-        found = leases(connection, limit=9, run=urgent)
-
-    assert [(one.run, one.lo) for one in found] == [(urgent, EMERGENCY_LO)]
 
 
 def test_of_a_run_that_nobody_has_confirmed_nothing_stays(database: Secret) -> None:

@@ -18,7 +18,6 @@ from orchestrator.simulator.ledger import fullest_window
 from orchestrator.store.database import connect
 from orchestrator.store.pace import (
     ALONE_AFTER_S,
-    DatabaseGiver,
     Giver,
     OwnOrSharedPace,
     Share,
@@ -97,7 +96,7 @@ def worst(left: list[float]) -> int:
 async def test_while_the_database_is_away_nothing_leaves(own_server: PostgresServer) -> None:
     """It crashes: said once; it forgets its rows, so after it is back a window passes."""
     url = own_server.make_database()
-    giver = DatabaseGiver(url, SERVER)
+    giver = Giver(url, SERVER)
     warnings, left, clock = list[str](), list[float](), SystemClock()
     pace = make_pace(giver, warnings, rate_per_s=50.0)
     await send(pace, left, until_s=clock.now_s() + 1.6)
@@ -118,10 +117,11 @@ async def test_while_the_database_is_away_nothing_leaves(own_server: PostgresSer
     assert worst(left) <= 50
 
 
-class SlowGiver:
+class SlowGiver(Giver):
     """The law in virtual time, on ways that take a while; now and then away."""
 
     def __init__(self, *, way_s: float = 0.002) -> None:
+        super().__init__(Secret(""), SERVER)
         self.row: Row | None = Row(0.0)
         self.way_s = way_s
         self.away = False
@@ -136,12 +136,6 @@ class SlowGiver:
         await asyncio.sleep(self.way_s)
         return told
 
-    async def close(self) -> None:
-        """Nothing to do."""
-
-    def drop(self) -> None:
-        """Nothing to do."""
-
 
 def make_pace(
     giver: Giver, warnings: list[str], *, rate_per_s: float = 100.0, emergency: bool = False
@@ -151,30 +145,6 @@ def make_pace(
     made = SharedPace(Share(giver, SystemClock(), own, warn=warnings.append))
     made.waiting = lambda: 8
     return made
-
-
-async def test_an_emergency_of_another_worker_goes_first() -> None:
-    """A list has the rate, an emergency comes: within a second the list has next to nothing."""
-    giver = SlowGiver()
-    a, b = make_pace(giver, []), make_pace(giver, [], emergency=True)
-    lists: list[float] = []
-    urgent: list[float] = []
-
-    async def later() -> None:
-        await asyncio.sleep(2.0)
-        await send(b, urgent, until_s=4.0)
-
-    await asyncio.gather(send(a, lists, until_s=6.0), later())
-
-    def rate(left: list[float], since_s: float, to_s: float) -> float:
-        return sum(since_s <= at_s < to_s for at_s in left) / (to_s - since_s)
-
-    assert rate(lists, 0.0, 2.0) > 90
-    assert rate(urgent, 2.2, 4.0) > 80
-    assert rate(lists, 3.0, 4.0) < 10
-    assert rate(lists, 5.0, 6.0) > 90
-    assert worst(lists + urgent) <= 100
-    assert a.turn.yields is False
 
 
 async def test_its_own_pacer_may_hold_it_back() -> None:

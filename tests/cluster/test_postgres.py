@@ -18,7 +18,7 @@ from orchestrator.store.database import connect
 from orchestrator.store.postgres import find_run, open_part, open_saved_run
 from tests.cluster.makers import add, claimed, intent, lapse, paused, store_of
 from tests.postgres import PostgresServer, is_away
-from tests.store.journal_makers import line, run_record, verdict
+from tests.store.journal_makers import run_record, verdict
 
 pytestmark = pytest.mark.sockets
 ONE, TWO = CampaignRef(1234, 101), CampaignRef(1234, 102)
@@ -175,27 +175,9 @@ async def test_nobody_has_to_wait_for_postgresql_for_ever(own_server: PostgresSe
     with is_away(own_server):
         waits = asyncio.ensure_future(store.record_intent(intent(1)))
         await asyncio.wait({waits}, timeout=0.1)
-        journal.give_up()
+        journal.given_up.set()
         with pytest.raises(StorageError, match="the cluster's database failed"):
             await waits
         await store.close()
 
     assert store.failure is not None
-
-
-async def test_a_connection_that_was_cut_is_made_anew(database: Secret) -> None:
-    """Between the statement and its answer too: what is repeated is the same rows."""
-    run = add(database, [line(1, 101), line(2, 102)])
-    with connect(database) as connection:
-        store = store_of(database, claimed(connection, run, 1))
-        for number in range(1, 4):
-            await store.record_intent(intent(1, number))
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        await store.record_intent(intent(1, 4))
-    await store.close()
-
-    with open_saved_run(database, run) as saved:
-        assert next(saved.rows()).attempts == 4

@@ -308,8 +308,6 @@ class ModelDesk:
             if name == "unrung":
                 found = tables.unrung(set(self._world.queue), now_s=now_s)
                 return [Waiting(_RUN, lo, emergency=False) for lo in found]
-            if name == "drop_dead_rings":
-                return 0
             if name in {"end_overdue", "courses"}:
                 return []  # no run of the model ends early
             if name == "leases":
@@ -337,7 +335,7 @@ class ModelGiver:
         self._link = link
 
     async def ask(self, ask: Ask) -> Slice:
-        """As DatabaseGiver.ask."""
+        """As Giver.ask."""
 
         def apply(now_s: float) -> Slice:
             self._world.pace, told = give(self._world.pace, ask, now_s=now_s)

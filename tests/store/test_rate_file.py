@@ -160,15 +160,6 @@ def test_an_emergency_takes_the_rate_at_once_and_the_batch_is_back_when_it_ends(
     assert runs.worst() <= rate_per_s
 
 
-def test_a_lone_run_keeps_its_own_pace(runs: Runs) -> None:
-    """Sharing with nobody costs nothing: the pacer alone decides."""
-    run = runs.add(40, waiting=10_000)
-    runs.pass_time(5)
-
-    assert run.sent[1] - run.sent[0] < 0.01  # its own first few, at once
-    assert len(run.sent) >= 5 * 40 * 0.98
-
-
 def test_no_run_exceeds_its_own_rate(runs: Runs) -> None:
     """R = 10 beside R = 40: 10 and 30 in a second, 40 together."""
     slow, fast = runs.add(10, waiting=1000), runs.add(40, waiting=1000)

@@ -45,7 +45,7 @@ async def make(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Make
             # The disk is full soon: SQLite says so in the same words.
             (used,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {used + pages}")
-        made.append(request.param(Keeper(connection, keep_going=keep_going)))
+        made.append(request.param(Keeper(connection, path, keep_going=keep_going)))
         return made[-1]
 
     yield make_writer
@@ -113,15 +113,6 @@ async def fill_the_disk(writer: Any) -> list[str]:
 
 
 # -- both kinds ---------------------------------------------------------------------------------
-
-
-async def test_what_was_awaited_is_on_the_disk(make: Make, path: Path) -> None:
-    """Another connection sees each fact as soon as its future is done."""
-    writer = make()
-
-    for number in range(5):
-        assert await writer.submit(note(f"{number}")) == f"{number}"
-        assert on_disk(path)[-1] == f"{number}"
 
 
 async def test_an_operation_that_reads_sees_the_rows_before_it_and_none_after(
@@ -279,7 +270,7 @@ def test_a_journal_that_cannot_be_copied_is_a_storage_error(
     monkeypatch.setattr(writer_module, "memory_connection", lambda: copy)
 
     with pytest.raises(StorageError, match="cannot be read"):
-        Keeper(connection, keep_going=True)
+        Keeper(connection, None, keep_going=True)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         copy.execute("SELECT 1")
 
@@ -304,7 +295,7 @@ async def busy(path: Path) -> AsyncIterator[tuple[ThreadWriter, Gate]]:
     """A thread writer that is busy until the gate opens."""
     connection = connect(path)
     set_durable(connection)
-    writer = ThreadWriter(Keeper(connection))
+    writer = ThreadWriter(Keeper(connection, path))
     gate = Gate()
     held = writer.submit(gate)
     await asyncio.to_thread(gate.reached.wait, 30)
@@ -376,7 +367,7 @@ async def test_closing_finishes_what_was_submitted(busy: Busy, path: Path) -> No
 
 async def test_a_closed_journal_says_so_instead_of_hanging(path: Path) -> None:
     """A write or a read after the end is refused at once."""
-    writer = ThreadWriter(Keeper(connect(path)))
+    writer = ThreadWriter(Keeper(connect(path), path))
     await writer.close()
     await writer.close()
 
@@ -391,7 +382,7 @@ def test_a_loop_that_has_closed_loses_no_write(path: Path) -> None:
     gate = Gate()
 
     async def submit_and_leave() -> ThreadWriter:
-        writer = ThreadWriter(Keeper(connect(path)))
+        writer = ThreadWriter(Keeper(connect(path), path))
         _ = writer.submit(gate), writer.submit(note("late"))
         return writer
 

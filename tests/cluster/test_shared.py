@@ -1,4 +1,4 @@
-"""Restores of one run on several machines: what one has started, the others see and leave alone."""
+"""One run on several machines: what one has started or noted, the others see."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import pytest
 
 from orchestrator.errors import StorageError
 from orchestrator.model import CampaignRef
+from orchestrator.reports.summary import Note
 from orchestrator.settings.secret import Secret
 from orchestrator.store.base import Mark, MarkState
 from orchestrator.store.database import connect
 from orchestrator.store.marks import MarkFile, read_marks
-from orchestrator.store.shared import SharedMarks
+from orchestrator.store.notes import NOTES, add_note, read_notes
+from orchestrator.store.shared import SharedMarks, share_notes
 from tests.postgres import PostgresServer, is_away
 
 pytestmark = pytest.mark.sockets
-RUN = "20261123T104100Z-7f3a"
+RUN, OTHER = "20261123T104100Z-7f3a", "20261123T104100Z-0000"
 ONE, TWO = CampaignRef(1234, 101), CampaignRef(1234, 102)
 INTENDED, RESTORED, CLEARED = MarkState.INTENDED, MarkState.RESTORED, MarkState.CLEARED
+FIRST = Note("2026-11-23T10:50:00.000Z", "jane", "the wrong file")
+SECOND = Note("2026-11-23T10:51:00.000Z", "joe", "Größe " * 900)
 
 
 def test_what_one_restore_marks_the_next_one_reads(database: Secret) -> None:
@@ -34,7 +38,7 @@ def test_what_one_restore_marks_the_next_one_reads(database: Secret) -> None:
         ONE: Mark(RESTORED, "a"),
         TWO: Mark(INTENDED, "a"),
     }
-    assert SharedMarks(database, "20261123T104100Z-0000").read() == {}
+    assert SharedMarks(database, OTHER).read() == {}
 
 
 def test_of_two_restores_at_once_one_gets_a_campaign(database: Secret) -> None:
@@ -98,3 +102,38 @@ async def test_what_the_database_does_not_take_is_not_started(
     await marks.close()
 
     assert read_marks(tmp_path, {}) == {ONE: Mark(INTENDED, "a")}
+
+
+# -- notes ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> tuple[Path, Path]:
+    """The directory of one run on two machines."""
+    made = tmp_path / "one", tmp_path / "two"
+    for folder in made:
+        folder.mkdir()
+    return made
+
+
+def test_each_machine_has_the_notes_of_both(database: Secret, machines: tuple[Path, Path]) -> None:
+    """By their times, whoever came first; what another run was noted stays there."""
+    one, two = machines
+    add_note(one, SECOND)
+    add_note(two, FIRST)
+    share_notes(database, {OTHER: one})
+    for folder in (one, two, one):
+        share_notes(database, {RUN: folder})
+
+    assert read_notes(one) == read_notes(two) == (FIRST, SECOND)
+
+
+def test_sharing_again_changes_nothing(database: Secret, machines: tuple[Path, Path]) -> None:
+    """A NUL, which PostgreSQL does not keep, makes no second note of one."""
+    one, two = machines
+    add_note(one, FIRST._replace(text="a\0b"))
+    for folder in (one, two, one, two):
+        share_notes(database, {RUN: folder})
+
+    assert [note.text for note in read_notes(two)] == ["a\ufffdb"]
+    assert len((one / NOTES).read_text().splitlines()) == 1
