@@ -7,6 +7,7 @@ import json
 import random
 import secrets
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +21,7 @@ from orchestrator.reports.summary import Ended
 from orchestrator.settings.secret import Secret
 from orchestrator.store import chunks
 from orchestrator.store.database import connect
-from orchestrator.store.transfer import EMERGENCY_LO, put_rows
+from orchestrator.store.transfer import EMERGENCY_LO, Part, put_rows
 from tests.cluster.makers import add
 from tests.harness import cluster_model
 from tests.harness.cluster_model import ModelWorker, Tables, World
@@ -155,6 +156,21 @@ def test_a_worker_ends_also_when_the_database_goes_at_that_very_moment() -> None
         world.is_away = True
         ended, _ = await asyncio.wait({worker.running}, timeout=4.8)
         assert ended
+
+    cluster_model.run(play())
+
+
+def test_nothing_leaves_once_a_lease_has_run_out_by_our_own_clock() -> None:
+    """Frozen for longer, and awake again: who has it by now is sent nothing twice."""
+
+    async def play() -> None:
+        worker = ModelWorker(World(random.Random(1), Tables([1])))
+        dispatcher: Any = mock.MagicMock(concurrency=2)
+        pace = worker._share(dispatcher, Held(Part(1, 1, 1, 7, 1), until_s=5.0))
+        assert pace.may_send(4.4)
+        assert not pace.may_send(4.6)
+        assert pace.acquire(now_s=4.6) > 0
+        worker.running.cancel()
 
     cluster_model.run(play())
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,17 +59,32 @@ async def test_marks_that_come_together_are_all_on_the_disk(tmp_path: Path) -> N
     assert set(read_marks(tmp_path, {})) == set(refs)
 
 
-async def test_a_caller_that_gives_up_takes_nothing_from_the_others(tmp_path: Path) -> None:
-    """One of two is cancelled while the disk works: the other's mark is written all the same."""
+async def test_a_caller_that_gives_up_takes_nothing_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while the disk works: its mark is written all the same, then the next ones."""
     file = MarkFile(tmp_path)
+    put, sizes, may_go = file._put, list[int](), threading.Event()
+
+    def slow(group: Any) -> None:
+        sizes.append(len(group))
+        may_go.wait(timeout=30)
+        put(group)
+
+    monkeypatch.setattr(file, "_put", slow)
     first = asyncio.create_task(file.add([(A, PERHAPS)], at_ms=1))
+    while not sizes:  # noqa: ASYNC110 - a thread makes it true
+        await asyncio.sleep(0)
     second = asyncio.create_task(file.add([(B, PERHAPS)], at_ms=1))
-    await asyncio.sleep(0)
     first.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert sizes == [1]
+    may_go.set()
     await second
     await file.close()
 
-    assert read_marks(tmp_path, {})[B] == PERHAPS
+    assert read_marks(tmp_path, {}) == {A: PERHAPS, B: PERHAPS}
 
 
 async def test_a_disk_that_is_full_is_said_to_everybody(

@@ -27,30 +27,21 @@ from orchestrator.store.tables import (
     read_meta,
     set_durable,
 )
+from orchestrator.store.transfer import columns
 from tests.store.journal_makers import SAMPLES, dump, fill, line, make_journal, sample_journal
 
 FLIPS = 300
 TAILS = 120
 
 
-def names_of(table: str) -> list[str]:
-    """The columns of a table, the checksum last."""
-    return [column.split()[0] for column in TABLES[table]] + ["crc"]
-
-
 def reopened(path: Path) -> dict[str, list[Any]] | None:
     """Everything in a journal; None when it was refused in one of the two ways allowed."""
     try:
-        connection = connect(path)
+        with closing(connect(path)) as connection:
+            check_whole(connection, path)
+            return dump(connection)
     except (StorageError, JournalMismatchError):
         return None
-    try:
-        check_whole(connection, path)
-        return dump(connection)
-    except StorageError:
-        return None
-    finally:
-        connection.close()
 
 
 @pytest.fixture
@@ -71,7 +62,7 @@ def test_there_is_a_sample_for_every_table() -> None:
     }
 
 
-CELLS = [(table, name) for table in TABLES for name in names_of(table)]
+CELLS = [(table, name) for table in TABLES for name in columns(table)]
 
 
 @pytest.mark.parametrize(("table", "column"), CELLS, ids=[f"{one}.{two}" for one, two in CELLS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -71,45 +72,14 @@ def keys(connection: sqlite3.Connection) -> list[str]:
 
 def on_disk(path: Path) -> list[str]:
     """The facts that another process would read by now."""
-    other = connect(path)
-    try:
+    with closing(connect(path)) as other:
         return keys(other)
-    finally:
-        other.close()
 
 
 def fails_after_writing(connection: sqlite3.Connection) -> None:
     """An operation with a bug behind its first write."""
     put(connection, "meta", ("half", ""))
     raise LookupError("a bug")
-
-
-def breaks_a_rule(connection: sqlite3.Connection) -> None:
-    """An operation that SQLite refuses for its own sake."""
-    connection.execute("INSERT INTO meta SELECT * FROM meta")
-
-
-def binds_what_cannot_be_bound(connection: sqlite3.Connection) -> None:
-    """An operation with a value that no database takes."""
-    connection.execute("INSERT INTO meta VALUES (?, ?, ?)", (object(), 2, 3))
-
-
-def raises(_connection: sqlite3.Connection) -> None:
-    """A read with a bug."""
-    raise LookupError("a bug")
-
-
-async def fill_the_disk(writer: Any) -> list[str]:
-    """Write until it fails; returns what was confirmed before."""
-    confirmed: list[str] = []
-    try:
-        while len(confirmed) < 10_000:
-            confirmed += [await writer.submit(note(f"{len(confirmed)}", "x" * 500))]
-    except StorageError as error:
-        if "full" in str(error):
-            return confirmed
-        raise
-    raise AssertionError
 
 
 # -- both kinds ---------------------------------------------------------------------------------
@@ -145,8 +115,8 @@ async def test_the_last_of_two_rows_with_one_key_stays(make: Make) -> None:
 
 OWN_FAULTS: list[tuple[Callable[[sqlite3.Connection], object], type[Exception]]] = [
     (fails_after_writing, LookupError),
-    (breaks_a_rule, sqlite3.IntegrityError),
-    (binds_what_cannot_be_bound, sqlite3.Error),
+    (lambda db: db.execute("INSERT INTO meta SELECT * FROM meta"), sqlite3.IntegrityError),
+    (lambda db: db.execute("INSERT INTO meta VALUES (?, ?, ?)", (object(), 2, 3)), sqlite3.Error),
 ]
 
 
@@ -182,7 +152,7 @@ async def test_a_read_that_raises_is_told_to_its_reader(make: Make) -> None:
     writer = make()
 
     with pytest.raises(LookupError):
-        await writer.read(raises)
+        await writer.read(fails_after_writing)
     with pytest.raises(StorageError, match="cannot be read"):
         await writer.read(lambda db: db.execute("SELECT * FROM gone").fetchall())
 
@@ -192,7 +162,10 @@ async def test_a_read_that_raises_is_told_to_its_reader(make: Make) -> None:
 async def test_a_full_disk_ends_a_batch_journal(make: Make, path: Path) -> None:
     """[P16] Every later write is refused, however small; reads work; all confirmed is there."""
     writer = make(pages=4)
-    confirmed = await fill_the_disk(writer)
+    confirmed: list[str] = []
+    while writer.failure is None:
+        with contextlib.suppress(StorageError):
+            confirmed += [await writer.submit(note(f"{len(confirmed)}", "x" * 500))]
 
     for _ in range(2):
         with pytest.raises(StorageError, match="full") as told:
