@@ -80,7 +80,12 @@ async def test_the_report_is_of_all_chunks_and_their_workers(database: Secret) -
             part = claimed(connection, run, lo)
             store = store_of(database, part)
             await store.begin_process(begun)
-            await store.complete([paused(seq, ref) for seq, ref in refs.items()])
+            for seq, ref in refs.items():
+                done = paused(seq, ref)
+                await store.record_answer(
+                    intent(seq), verdict(Kind.ACCEPTED), sent_at_ms=1_000 + seq,
+                    answered_at_ms=1_080, outcome_record=done,
+                )  # fmt: skip
             await store.end_process(ended, why=f"of chunk {lo}", lag_s=lo / 10)
             await store.close()
             assert finish(connection, part, holder="a")
@@ -91,10 +96,10 @@ async def test_the_report_is_of_all_chunks_and_their_workers(database: Secret) -
 
     counts, processes, lags = zip(*seen, strict=True)
     assert [one["paused"] for one in counts] == [2, 3, 5]
-    # its chunks overlap, so their time is that of the worker
+    # its chunks overlap, so their time is that of the worker; together five left in one second
     going = begun._replace(departures=6, worst_1s=2, busy_ms=4)
     assert processes[1] == [going]
-    assert processes[2] == [ended._replace(departures=9, busy_ms=4)]
+    assert processes[2] == [ended._replace(departures=9, worst_1s=5, busy_ms=4)]
     assert lags == (0.1, 0.2, 0.4)
     assert (restorable, why) == ([1, 2, 3, 4, 5], "")
 
