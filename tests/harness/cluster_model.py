@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import faulthandler
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -404,8 +405,8 @@ class ModelWorker(Worker):
 
     async def _work_on(self, held: Held) -> Ended:
         part, tables = held.part, self.world.tables
-        waits = _Waits()
-        held.journal = waits  # type: ignore[assignment]
+        given_up = threading.Event()
+        held.journal = SimpleNamespace(given_up=given_up)  # type: ignore[assignment]
         known = await self.link.call(
             lambda _: (dict(tables.intents), set(tables.outcomes)), patience_s=5.0
         )
@@ -418,7 +419,7 @@ class ModelWorker(Worker):
         )
         pace = self._share(dispatcher, held)  # type: ignore[arg-type]
         held.stopping.on_stop(alarm.ring)
-        work = _Work(self, held, waits, dispatcher, pace, alarm)
+        work = _Work(self, held, given_up, dispatcher, pace, alarm)
         places = held.work_limit
         assert places is not None
 
@@ -426,27 +427,19 @@ class ModelWorker(Worker):
             async with places:
                 await work.settle(line, intents=known[0].get(line, 0))
 
+        failed: StorageError | None = None
         try:
             async with asyncio.TaskGroup() as lines:
                 for line in range(part.lo, part.hi + 1):
                     if line not in known[1]:
                         lines.create_task(one(line))
         except* StorageError as group:
-            raise StorageError(str(group.exceptions[0])) from group
+            failed = StorageError(str(group.exceptions[0]))  # raised here it would be a group
         finally:
             pace.close()
+        if failed is not None:
+            raise failed
         return held.stopping.ended if held.stopping.is_stopping else Ended.FINISHED
-
-
-class _Waits:
-    """Whether the database is waited for."""
-
-    def __init__(self) -> None:
-        self.given_up = False
-
-    def give_up(self) -> None:
-        """No longer."""
-        self.given_up = True
 
 
 class _Work:
@@ -456,14 +449,14 @@ class _Work:
         self,
         worker: ModelWorker,
         held: Held,
-        waits: _Waits,
+        given_up: threading.Event,
         dispatcher: Any,
         pace: Any,
         alarm: Alarm,
     ) -> None:
         self._worker = worker
         self._held = held
-        self._waits = waits
+        self._given_up = given_up
         self._dispatcher = dispatcher
         self._pace = pace
         self._alarm = alarm
@@ -518,7 +511,7 @@ class _Work:
             try:
                 put = await self._worker.link.call(lambda _: tables.put(self._held.part, **what))
             except StorageError:
-                if self._waits.given_up:
+                if self._given_up.is_set():
                     raise
                 await self._worker.clock.sleep(wait_s)
                 wait_s = min(2 * wait_s, 1.0)
