@@ -42,12 +42,12 @@ SharedPace.acquire = noted
 
 @asynccontextmanager
 async def at_work(
-    folder: Path, env: dict[str, str], *, workers: int = 2, program: str = _NOTED
+    folder: Path, env: dict[str, str], *, workers: int = 2, program: str = _NOTED, rate: int = RATE
 ) -> AsyncIterator[tuple[Stage, list[Child], Child]]:
     """A list in eight chunks, workers, and whoever follows; in the end it is paused, and exact."""
     async with a_stage(folder, campaigns=CAMPAIGNS) as stage:
         made = [await stage.begin("worker", env=env, program=program) for _ in range(workers)]
-        words = stage.pause_words("--cluster", "--rate", str(RATE))
+        words = stage.pause_words("--cluster", "--rate", str(rate))
         follower = await stage.begin(*words, env=env, program=_SMALL_CHUNKS)
         yield stage, made, follower
 
@@ -109,7 +109,8 @@ async def test_postgresql_may_crash_and_a_worker_that_is_told_to_end_does_not_wa
 async def test_a_bug_in_renewing_ends_the_run(env: dict[str, str], tmp_path: Path) -> None:
     """Nothing may leave without a lease: its campaigns would wait for ever, and the worker too."""
     bug = broken("orchestrator.cluster.worker", "renew")
-    async with at_work(tmp_path, env, workers=1, program=bug) as (stage, _, follower):
+    # each chunk lasts for long enough to be renewed
+    async with at_work(tmp_path, env, workers=1, program=bug, rate=5) as (stage, _, follower):
         ended = await follower.ended()
         assert (ended.code, stage.summary()["verdict"]) == (70, "ended_early")
         assert "RuntimeError('it is odd')" in ended.err
