@@ -104,7 +104,9 @@ def wrong_line(
     ]
     if said.advice and not unknown:
         return said
-    wrong = [f"unknown flag{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"] * bool(unknown)
+    wrong = []
+    if unknown:
+        wrong.append(f"unknown flag{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}")
     if not said.advice and (not unknown or said.sentence.startswith("-")):
         wrong.append(said.sentence)
     return UsageError(
@@ -134,7 +136,8 @@ def refuse_secrets(tokens: Iterable[str]) -> None:
 def too_many(extra: str, known: Collection[str]) -> str:
     """Say that an argument has no place."""
     is_vdn = extra.isdigit() and "--vdn" in known
-    return f"one argument too many: {extra}" + (f" (did you mean --vdn {extra}?)" * is_vdn)
+    hint = f" (did you mean --vdn {extra}?)" if is_vdn else ""
+    return f"one argument too many: {extra}{hint}"
 
 
 def _meant(typed: str, known: Collection[str]) -> str:
