@@ -287,3 +287,14 @@ def test_the_run_that_every_row_names_is_told_at_the_end(text: str, named: list[
     list(read_manifest([text.encode()], Format.CSV, default_vdn=1, names_run=found.append))
 
     assert found == named
+
+
+@pytest.mark.parametrize(("text", "is_noted"), [("1,234\n2,345\n", True), ("1,2345\n", False)])
+def test_two_columns_that_look_like_one_number_are_said(text: str, *, is_noted: bool) -> None:
+    """`1,234` without a header is VDN 1, campaign 234: read so, and said once."""
+    notes: list[str] = []
+
+    list(read_manifest([text.encode()], Format.CSV, default_vdn=None, note=notes.append))
+
+    assert [one for one in notes if "1,234 is read as VDN 1, campaign 234" in one] == notes
+    assert len(notes) == is_noted

@@ -172,6 +172,7 @@ def test_what_is_no_id_is_a_problem_with_its_path(value: str, reason: str) -> No
     ("text", "vdn", "found"),
     [
         ("[5]", None, ("$[0]", "no VDN is given: name it, or add --vdn")),
+        ('[{"vdnId": 7, "name": "x"}]', None, ("$[0]", "no campaign id is given")),
         (
             '[{"campaignId": 5}]',
             None,
