@@ -450,22 +450,6 @@ def test_an_emergency_without_a_disk_never_says_that_nothing_was_sent(
     assert puts(simulator) == 32
 
 
-def test_a_report_that_could_not_be_written_is_not_pointed_to(
-    simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """results.csv is a directory: exit 5, and no `report:` line."""
-    run = workplace / "run"
-    line = ["pause", str(write_list(workplace, 1234001)), *FAST, "--run-dir", str(run)]
-    assert main(line) == 0
-    (run / "results.csv").unlink()
-    (run / "results.csv").mkdir()
-    capsys.readouterr()
-
-    assert main(["report", str(run)]) == 5
-
-    assert "report: " not in capsys.readouterr().err
-
-
 def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ real, os.rename = os.rename, rename
         assert ended.code == 5
         assert ended.out.count('"paused"') >= 8
         assert "results.csv" not in files
+        assert "report: " not in ended.err  # nobody is pointed to what is not there
         assert (again.code, stage.outcomes()) == (0, {"paused": 8})
 
 
