@@ -25,7 +25,7 @@ from orchestrator.model import CampaignRef
 from orchestrator.policy.auth import AuthState, Recovery
 from orchestrator.policy.first_contact import FOREIGN_TRIES_S, FirstContact
 from orchestrator.policy.pacer import Pacer
-from orchestrator.policy.retry import backoff_s, date_ms, retry_after_s
+from orchestrator.policy.retry import backoff_s, clock_ahead_s, retry_after_s
 from orchestrator.policy.unreadable import Unreadable
 from orchestrator.reports.summary import Ended
 
@@ -213,9 +213,8 @@ class Dispatcher:
             if departure.sent is not None:
                 self.departures.out -= 1
         answer = self._echo.masked(answer)
-        server_ms = date_ms(answer.date)
-        if server_ms is not None:
-            self.clock_offset_s = float(round((server_ms - self.clock.wall_ms()) / 1000))
+        ahead_s = clock_ahead_s(answer.date, now_ms=self.clock.wall_ms())
+        self.clock_offset_s = self.clock_offset_s if ahead_s is None else float(ahead_s)
         now_s = self.clock.now_s()
         if departure.sent is not None:
             self.departures.note_answer(answer, departure.sent, now_s=now_s)

@@ -90,6 +90,15 @@ def retry_after_s(text: str | None, *, date: str | None, now_ms: int) -> float |
     return min(wait_s, RETRY_AFTER_MAX_S) if wait_s > 0 else None
 
 
+def clock_ahead_s(date: str | None, *, now_ms: int) -> int | None:
+    """How far the server's clock is ahead of ours, in whole seconds; None: its Date is no date.
+
+    A Date is cut to its second, so half of one is added: 10:00:00 read at 10:00:00.900 is 0.
+    """
+    server_ms = date_ms(date)
+    return None if server_ms is None else round((server_ms + 500 - now_ms) / 1000)
+
+
 def clock_offset_ms(date: str | None, *, now_ms: int) -> int | None:
     """How far the server's clock is ahead of ours, when that is worth correcting.
 

@@ -16,7 +16,7 @@ from tests.e2e.makers import (
     refs_of,
     world_of,
 )
-from tests.fault_server import FaultServer, reply
+from tests.fault_server import SUCCESS, FaultServer, raw, reply
 
 pytestmark = pytest.mark.sockets
 
@@ -46,6 +46,17 @@ async def test_a_login_page_is_no_success_and_is_shown(tmp_path: Path) -> None:
     assert "<html><head><title>Sign in" in told.result.line
     # a page is in doubt, so it is repeated before the second request tells; then the run ends
     assert len({seen.target for seen in server.ledger}) <= 2
+
+
+async def test_a_right_answer_under_a_wrong_content_type_counts(tmp_path: Path) -> None:
+    """[S29] JSON that parses, called a page: paused, after one attempt."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s"
+    async with FaultServer() as server:
+        server.answers(raw(answer % (len(SUCCESS), SUCCESS)))
+        told = await pause_through(server, tmp_path, refs_of(3))
+
+    assert told.counts == {"paused": 3}
+    assert set(told.intents.values()) == {1}
 
 
 async def test_a_redirect_on_the_same_host_is_a_failure(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine.options import FailureLimit
+from orchestrator.errors import ManifestError
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, Outage, mixed, with_codes, with_http
@@ -48,6 +49,30 @@ async def test_lines_in_are_rows_out(tmp_path: Path) -> None:
     assert [one["place"] for one in named] == [str(line) for line in range(5, 25)]
     assert "'x0'" in str(named[0]["reason"])
     assert stage.events.named("lines.skipped") == [{"number": 5}]
+
+
+async def test_a_list_without_a_valid_line_sends_nothing(tmp_path: Path) -> None:
+    """[I28] --skip-invalid, and nothing would be left: refused with exit 2."""
+    path = tmp_path / "odd.csv"
+    path.write_text(f"vdn_id,campaign_id\n{VDN},x\n{VDN},007\n", encoding="utf-8")
+    stage = Stage(tmp_path, started(3))
+
+    with pytest.raises(ManifestError) as caught:
+        await stage.pause(manifest=path, skip_invalid=True)
+
+    assert (caught.value.exit_code, caught.value.total, stage.server.sent) == (2, 2, [])
+
+
+async def test_running_the_same_list_again_sends_no_put(tmp_path: Path) -> None:
+    """[X05] The second run finds all suspended: no PUT, `already_paused`, exit 0."""
+    stage = Stage(tmp_path, started(50))
+    await stage.pause()
+    before = len(stage.server.puts)
+
+    result = await stage.pause()
+
+    assert (result.exit_code, result.counts) == (0, {"already_paused": 50})
+    assert len(stage.server.puts) == before
 
 
 async def test_a_vdns_puts_begin_while_others_are_looked_at(tmp_path: Path) -> None:

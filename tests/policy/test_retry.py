@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.policy.retry import (
     backoff_s,
+    clock_ahead_s,
     clock_offset_ms,
     counts_against_limit,
     last_wait_s,
@@ -200,6 +201,16 @@ def test_a_clock_is_corrected_from_5_seconds_to_24_hours(
 def test_an_unreadable_date_corrects_nothing(date: str | None) -> None:
     """No Date, no offset, however far away our clock is [S18]."""
     assert clock_offset_ms(date, now_ms=0) is None
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "ahead_s"),
+    [(0, 0), (999, 0), (-1, 1), (1_001, -1), (-3_600_000, 3_600), (60_500, -60)],
+)
+def test_a_server_whose_clock_is_right_is_never_called_late(since_ms: int, ahead_s: int) -> None:
+    """Its Date is read in the same second and has no fraction: 0, and 1 only beyond it."""
+    assert clock_ahead_s(NOW_DATE, now_ms=NOW_MS + since_ms) == ahead_s
+    assert clock_ahead_s("yesterday", now_ms=NOW_MS) is None
 
 
 # -------------------------------------------------------------------------------------- charge
