@@ -11,13 +11,11 @@ import fcntl
 import os
 import re
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.version import VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 #: name → what it says; every one is a gauge, except a `_total`
 _HELP = {

@@ -6,12 +6,10 @@ What the last lines or the live line say as well, or what comes again and again,
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from orchestrator.log import Level
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: event → what it means, with its fields; empty: it is left to -v. {campaigns} is `number` in words
 _SENTENCES: Final = {

@@ -5,13 +5,11 @@ A flag that is a setting has its words from settings/schema.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from orchestrator.cli import values
 from orchestrator.settings.schema import SPECS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: docs/spec/contracts.md, "Exit codes"
 EXIT_CODES = {

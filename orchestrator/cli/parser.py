@@ -9,16 +9,14 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from orchestrator.cli import usage, values
 from orchestrator.cli.flags import EXIT_CODES, SHARED, Flag
 from orchestrator.cli.table import COMMANDS, EXAMPLES
 from orchestrator.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 HELP_FLAGS = ("-h", "--help")
 #: what argparse says of a line → our words

@@ -12,15 +12,11 @@ import re
 import shlex
 import shutil
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from orchestrator.cli.flags import SHARED
+from orchestrator.cli.flags import SHARED, Flag
 from orchestrator.cli.table import COMMANDS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.cli.flags import Flag
 
 PROGRAM = "orchestrator"
 #: flags that say which server, who, and where settings are; none of them takes a secret

@@ -5,13 +5,11 @@ Help, the parser, shell completion and the tests of the documents read this tabl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from orchestrator.cli import flags, values
 from orchestrator.cli.flags import EXIT_CODES, Flag
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: runs that `runs` shows where nobody says how many
 RUNS_SHOWN = 50

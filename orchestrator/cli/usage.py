@@ -6,13 +6,10 @@ No suggestion starts calls, skips the question or switches off a check. A secret
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
 
 _TLS = "TLS is always verified; --ca-file FILE names the certificates of your own authority"
 _NO_GUESS = "flags that skip the question or a check are not suggested; see --help"

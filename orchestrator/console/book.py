@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from orchestrator.console.site import fingerprint_of
 from orchestrator.engine.run_list import RunLine, every_line, line_of
 from orchestrator.reports.page import SIGNS
 from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.store.registry import known_runs, newest_runs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 #: lines of one page of history
 PAGE: Final = 50

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import BinaryIO
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.files import without_waiting
 from orchestrator.store.run_dir import make_folders
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import BinaryIO
 
 
 def own_folder(path: Path) -> None:

@@ -6,8 +6,9 @@ certain, because a journal cannot be read, it is that run: an older one would be
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.engine.run_list import RunLine, every_line, is_finished
 from orchestrator.engine.saved import read_record
@@ -16,15 +17,9 @@ from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.reports.rows import RunKind
 from orchestrator.settings.server_url import server_fingerprint
-from orchestrator.store import open_saved
+from orchestrator.store import RunRecord, Saved, open_saved
 from orchestrator.store.registry import find_by_id, missing_runs
 from orchestrator.store.run_dir import JOURNAL, RunDirectory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from orchestrator.store import RunRecord, Saved
 
 
 class Last(Enum):

@@ -10,7 +10,8 @@ import os
 import re
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.engine.begin import last_written_ms
 from orchestrator.engine.run_list import is_finished
@@ -19,12 +20,7 @@ from orchestrator.reports.rows import RunKind, iso_time
 from orchestrator.store import Gap, gap_of, open_saved
 from orchestrator.store.marks import unrestored
 from orchestrator.store.registry import KnownRun, forget, known_runs
-from orchestrator.store.run_dir import HOLDER, JOURNAL, LEFTOVER, REPORT_FILES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from orchestrator.store.run_dir import RunDirectory
+from orchestrator.store.run_dir import HOLDER, JOURNAL, LEFTOVER, REPORT_FILES, RunDirectory
 
 _DAY_MS = 24 * 3600 * 1000
 #: what a run leaves besides its journal

@@ -10,24 +10,19 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.reports.document import SCHEMA
 from orchestrator.reports.files import SUMMARY
 from orchestrator.reports.rows import NO_VDN, RunKind
 from orchestrator.reports.summary import Ended, RunVerdict
-from orchestrator.store import open_saved
-from orchestrator.store.registry import known_runs
+from orchestrator.store import Saved, open_saved
+from orchestrator.store.registry import KnownRun, known_runs
 from orchestrator.store.run_dir import JOURNAL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from orchestrator.store import Saved
-    from orchestrator.store.registry import KnownRun
 
 #: the longest summary that is read; one with 9,999 VDNs has half of it
 _BYTES_MAX = 1 << 22

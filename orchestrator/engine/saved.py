@@ -5,20 +5,16 @@ Nothing is sent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from orchestrator.engine.results import RunResult, make_report, read_facts, result_of
 from orchestrator.errors import OrchestratorError, RefusedError, StorageError, UsageError
 from orchestrator.reports.rows import Tally, iso_time
 from orchestrator.reports.summary import Note
 from orchestrator.settings.load import Remembered
-from orchestrator.store import open_saved
+from orchestrator.store import RunRecord, open_saved
 from orchestrator.store.notes import add_note
-from orchestrator.store.run_dir import refuse_foreign
-
-if TYPE_CHECKING:
-    from orchestrator.store import RunRecord
-    from orchestrator.store.run_dir import RunDirectory
+from orchestrator.store.run_dir import RunDirectory, refuse_foreign
 
 
 def read_record(directory: RunDirectory) -> RunRecord:

@@ -12,14 +12,12 @@ import contextlib
 import hashlib
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from orchestrator.isales.answer import CA_ADVICE, Fault, certificate_fault
 from orchestrator.isales.client import tls_context
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 
 class ProbeError(Exception):

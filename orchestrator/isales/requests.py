@@ -6,11 +6,10 @@ is the one written form of a query, signed and sent alike. docs/spec/interface.m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from orchestrator.model import Action, CampaignRef
+from orchestrator.model import Action, CampaignRef
 
 CAMPAIGNS_PATH = "/rest/isales/v1/openapi/campaigns"
 

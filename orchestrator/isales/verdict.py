@@ -12,18 +12,16 @@ Source: docs/spec/contracts.md, "Outcomes"; docs/spec/interface.md, "Result code
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.isales.answer import TLS_FAULTS, Answer, Fault
 from orchestrator.isales.body import codes_by_pattern, read_document, read_listing_document
 from orchestrator.isales.codes import RESULT_CODES, read_code
 from orchestrator.isales.server_words import words_of
 from orchestrator.isales.strict_json import BadJsonError, storable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _DESC_LIMIT = 500
 _SHOWN_BODY = 80

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from orchestrator.manifest.entry import (
     ABSENT,
@@ -25,9 +26,6 @@ from orchestrator.manifest.entry import (
     refused,
 )
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 #: lines that one quoted record may go on for
 MAX_RECORD_LINES = 1_000

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import codecs
 import io
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from orchestrator.manifest.csv_list import read_csv
 from orchestrator.manifest.entry import LineReader, ManifestLine, ManifestUnreadableError
 from orchestrator.manifest.json_list import read_json_lines, read_json_list
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "Format",

@@ -18,7 +18,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Iterable, Iterator
+from typing import NoReturn, TextIO
 
 from orchestrator.manifest.entry import (
     ABSENT,
@@ -31,10 +32,6 @@ from orchestrator.manifest.entry import (
     refused,
 )
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import TextIO
 
 #: characters that are read at a time; more only while one element is longer
 WINDOW_CHARS = 65_536

@@ -12,14 +12,11 @@ import hashlib
 import os
 import select
 import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 CHUNK_BYTES = 65_536
 

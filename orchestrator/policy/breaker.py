@@ -10,11 +10,9 @@ Rule 5: there is one prober at a time, so the spacing needs no chance.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from typing import Final, NamedTuple
 
 #: so many different campaigns must fail in a row to open it
 _THRESHOLD = 5

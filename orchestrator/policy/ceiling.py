@@ -19,12 +19,10 @@ Law of the lone run: where nobody else waits or has left within a window, its ow
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from orchestrator.policy.pacer import GUARD_S, SLACK_S, TICK_S
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 #: who asks so much later than it said has been killed or frozen, seconds
 LATE_S = 0.05

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Hashable
+from typing import NamedTuple
 
-from orchestrator.isales.verdict import FROM_THE_API, Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-    from orchestrator.isales.verdict import Verdict
+from orchestrator.isales.verdict import FROM_THE_API, Kind, Verdict
 
 #: answers that are not this API's, to different requests, before the run ends
 FOREIGN_LIMIT = 2

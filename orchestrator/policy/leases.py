@@ -8,10 +8,8 @@ Rule 2: whoever has seen a lease without a renewal for LEASE_S, by its own clock
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
 
 #: seconds for which a worker has a chunk after it has claimed or renewed it
 LEASE_S = 5.0

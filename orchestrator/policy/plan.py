@@ -5,12 +5,10 @@ Limits are checked before anything is sent. An estimate is requests divided by t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.isales.listing import page_count
-
-if TYPE_CHECKING:
-    from orchestrator.model import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 
 
 class Planned(NamedTuple):

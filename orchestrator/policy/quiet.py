@@ -15,14 +15,12 @@ Source: docs/spec/evidence.md, rules 1, 2, 5 and 10; docs/spec/behaviour.md, "pa
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from orchestrator.model import CampaignRef, Status
+from orchestrator.model import CampaignRef, Status
 
 #: seconds between the end of one clean pass and the start of the one that confirms it
 GAP_S = 5.0

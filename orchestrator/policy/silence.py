@@ -11,13 +11,11 @@ Source: docs/spec/behaviour.md, "Silence".
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from orchestrator.model import CampaignRef
+from orchestrator.model import CampaignRef
 
 T = TypeVar("T")
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Hashable
 
 from orchestrator.model import CampaignRef
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable
 
 #: so many different campaigns whose answers cannot be read are looked into
 ENOUGH = 5

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import RunKind, iso_time
+from orchestrator.reports.rows import RunKind, SweepRecord, Tally, iso_time
 from orchestrator.reports.summary import (
+    CallCount,
+    ProcessFacts,
+    RunFacts,
     exit_code,
     is_whole_dry_run,
     not_covered,
     rerun_may_help,
     run_verdict,
 )
-
-if TYPE_CHECKING:
-    from orchestrator.reports.rows import SweepRecord, Tally
-    from orchestrator.reports.summary import CallCount, ProcessFacts, RunFacts
 
 #: the version of summary.json; a new key is compatible, a changed one is not
 SCHEMA = 1

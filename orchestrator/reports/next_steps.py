@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orchestrator.isales.verdict import Kind
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import STOPPED_AGAIN, RunKind
+from orchestrator.reports.rows import STOPPED_AGAIN, RunKind, Tally
 from orchestrator.reports.summary import (
     EARLY,
     MAY_PASS,
@@ -17,9 +15,6 @@ from orchestrator.reports.summary import (
     RunVerdict,
 )
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from orchestrator.reports.rows import Tally
 
 #: characters of a reason in one line
 _REASON_LIMIT = 200

@@ -6,10 +6,8 @@ shapes are in the units of the box.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 #: steps and bars that are drawn at most: more could not be told apart
 _STEPS_MAX = 600

@@ -7,20 +7,18 @@ sum of all outcomes; `Tally.check` proves it. docs/spec/contracts.md, "Outcomes"
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.errors import BugError
 from orchestrator.isales.verdict import Kind
 from orchestrator.model import Refusal, read_vdn_id
 from orchestrator.policy.decide import NOT_COUNTED, SUCCESSES, Changed, Evidence, Outcome
 from orchestrator.text import for_spreadsheet, for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 #: the header of results.csv and failed.csv, in order; adding one at the end is compatible
 COLUMNS = (

@@ -6,10 +6,19 @@ VDNs, those that are not quiet lead. Names and reasons from the server pass `for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import UNSTOPPED, RunKind, iso_time, plural, scheduled
+from orchestrator.reports.rows import (
+    UNSTOPPED,
+    ReportRow,
+    RunKind,
+    Tally,
+    iso_time,
+    plural,
+    scheduled,
+)
 from orchestrator.reports.summary import (
     LAG_TOLD_S,
     SIGNAL_EXIT_CODES,
@@ -22,11 +31,6 @@ from orchestrator.reports.summary import (
     run_verdict,
 )
 from orchestrator.text import as_sentence, for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from orchestrator.reports.rows import ReportRow, Tally
 
 #: characters of a campaign name and of a reason in one line
 _NAME_LIMIT = 60

@@ -5,18 +5,13 @@ A listing that was not read completely is said; what it did not show is never co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from orchestrator.model import Status
+from orchestrator.model import ObservedState, Status
 from orchestrator.reports.rows import iso_time, scheduled
 from orchestrator.reports.summary import OUT_OF_REACH, SIGNAL_EXIT_CODES, Ended
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.model import ObservedState
 
 #: campaigns that are named
 NAMES_SHOWN = 5

@@ -7,16 +7,12 @@ quiet, 6, 5. A dry run that came to its end exits 0. docs/spec/contracts.md, "Ex
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.policy.decide import Outcome
-from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord, plural
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.reports.rows import Tally
+from orchestrator.reports.rows import STOPPED_AGAIN, UNSTOPPED, RunKind, SweepRecord, Tally, plural
 
 #: what a quiet VDN may still be doing; `not_covered` says it every time
 _CALLS = "calls already in progress"

@@ -5,17 +5,12 @@ XlsxWriter (the extra `excel`) streams: memory does not grow with the rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO
 
 from orchestrator.errors import UsageError
-from orchestrator.reports.rows import COLUMNS, RunKind, cells
+from orchestrator.reports.rows import COLUMNS, ReportRow, RunKind, cells
 from orchestrator.text import for_terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import BinaryIO
-
-    from orchestrator.reports.rows import ReportRow
 
 #: columns that are numbers to people; everything else is text, so that no id loses a digit
 _NUMBERS = frozenset({"attempts", "http_status", "duration_ms", "line", "duplicate_of"})

@@ -12,15 +12,13 @@ import re
 import ssl
 import stat
 import tomllib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.schema import SPECS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SETTINGS_FILE_MAX_BYTES: Final = 1024 * 1024
 CA_FILE_MAX_BYTES: Final = 16 * 1024 * 1024

@@ -6,9 +6,10 @@ the origin: a flag, a variable, or file:key. The secret key is read last.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from orchestrator.errors import SettingsError
 from orchestrator.model import Refusal
@@ -40,9 +41,6 @@ from orchestrator.settings.secret import MASK, Secret
 from orchestrator.settings.server_url import ServerUrl, read_base_url
 from orchestrator.settings.setting import NOTHING, Setting
 from orchestrator.text import as_sentence
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "STILL_DIALLING",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from orchestrator.errors import SettingsError
 from orchestrator.model import Refusal
@@ -19,10 +21,6 @@ from orchestrator.settings.layers import (
     usual_files,
 )
 from orchestrator.settings.schema import SPECS, NotifySettings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _CA_FILE = "server.ca_file"
 

@@ -7,14 +7,12 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from orchestrator.errors import StorageError
 from orchestrator.settings.schema import SECTIONS, SPECS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _HEAD: Final = (
     "# Written by `{init}`; call it again to change it, or change it by hand.\n"

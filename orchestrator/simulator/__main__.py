@@ -9,16 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from orchestrator.simulator.lies import LIES, with_lies
 from orchestrator.simulator.scenarios import SCENARIOS, named
-from orchestrator.simulator.server import serve_until_stopped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.simulator.server import Ready
+from orchestrator.simulator.server import Ready, serve_until_stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

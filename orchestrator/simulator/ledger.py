@@ -7,15 +7,11 @@ when a request arrives, entries when its answer has been written or given up.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from orchestrator.model import CampaignRef
 from orchestrator.simulator.routes import CHANGES, Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.model import CampaignRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import StrEnum
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from orchestrator.model import MAX_CAMPAIGN_ID, MAX_VDN_ID, Action, CampaignRef, Status
@@ -22,12 +22,9 @@ from orchestrator.simulator.world import (
     DEFAULT_ROWS_PER_PAGE,
     MAX_ROWS_PER_PAGE,
     ListingQuery,
+    Page,
+    Row,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from orchestrator.simulator.world import Page, Row
 
 CAMPAIGNS_PATH = "/rest/isales/v1/openapi/campaigns"
 #: of CC-CMS, cms.py

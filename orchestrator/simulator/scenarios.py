@@ -6,9 +6,9 @@ the faults only. The credentials are invented and open nothing but this simulato
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from orchestrator.model import CampaignRef, Status
 from orchestrator.simulator.faults import DATABASE_ERROR, FaultPlan, Outage, mixed
@@ -16,9 +16,6 @@ from orchestrator.simulator.lies import Wrapping
 from orchestrator.simulator.reads import Lag
 from orchestrator.simulator.signature import SignatureCheck
 from orchestrator.simulator.world import Campaign, Drift, Order, World, WorldSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 ACCESS_KEY = "AKSIMULATOR"
 SECRET_KEY = "sk-simulator-not-a-secret"  # noqa: S105 -- invented, and documented as such

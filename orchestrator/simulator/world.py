@@ -9,16 +9,14 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.model import Action, CampaignRef, Status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 SUCCESS = "0200000"
 NOT_FOUND = "0200007"

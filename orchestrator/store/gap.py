@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 class Gap(StrEnum):

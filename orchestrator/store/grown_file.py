@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
 
 from orchestrator.errors import StorageError
 from orchestrator.reports.files import without_waiting
 from orchestrator.store.run_dir import file_mode
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 #: a file that is longer was not made by us: a line has some hundred bytes
 _BYTES_MAX = 1 << 28

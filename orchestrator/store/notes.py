@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from orchestrator.isales.strict_json import storable
 from orchestrator.reports.summary import Note
 from orchestrator.store.grown_file import GrownFile, read_lines
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOTES = "notes.jsonl"
 

@@ -11,9 +11,10 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.errors import OrchestratorError, StorageError, UsageError
 from orchestrator.store.grown_file import GrownFile, read_lines
@@ -28,9 +29,6 @@ from orchestrator.store.run_dir import (
     whole_path,
 )
 from orchestrator.store.sqlite import open_saved
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 REGISTRY = "runs.jsonl"
 #: other runs that are looked into

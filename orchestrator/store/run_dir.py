@@ -15,16 +15,14 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.reports.files import without_waiting
 from orchestrator.store.kernel import refuse_network_file_system
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 JOURNAL = "journal.db"
 RUNS = "runs"

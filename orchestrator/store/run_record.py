@@ -7,15 +7,13 @@ earlier version did not write has the value that it meant.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from orchestrator.policy.decide import Outcome
 from orchestrator.reports.rows import RunKind
 from orchestrator.reports.summary import CallCount, CallsRecord, VdnProof
 from orchestrator.settings.server_url import ServerUrl, read_base_url
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Manifest(NamedTuple):

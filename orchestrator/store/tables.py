@@ -10,14 +10,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from orchestrator.errors import JournalMismatchError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
 
 SCHEMA_VERSION = 1
 #: "CPOJ": a SQLite file with another id is not a journal
