@@ -72,8 +72,10 @@ _SECRET_FLAG = re.compile(r"--(?:token|sk|password|secret(?:-access)?(?:-?key)?)
 _TLS_OFF = re.compile(
     r"insecure|(?:ssl|tls|cert).*(?:verif|check|valid)|(?:verif|check).*(?:ssl|tls|cert)"
 )
+#: what text programs and chats make of --
+_LONG_DASHES = re.compile(r"[\u2010-\u2015\u2212]+")
 #: what looks like a flag: no text, no negative number, no group of short ones that exist
-_FLAG = re.compile(r"(?!-[0-9.]+$|-[vqh]+$)-[^ ]+", re.DOTALL)
+_FLAG = re.compile(r"(?!-[0-9.]+$|-[vqh]+$)[-\u2010-\u2015\u2212][^ ]+", re.DOTALL)
 
 
 def unknown_command(tokens: Sequence[str], known: Collection[str]) -> UsageError:
@@ -139,7 +141,7 @@ def too_many(extra: str, known: Collection[str]) -> str:
 
 def _meant(typed: str, known: Collection[str]) -> str:
     """What was most likely meant, in brackets; empty when nobody can tell."""
-    name = typed.lower().replace("_", "-")
+    name = _LONG_DASHES.sub("--", typed.lower().replace("_", "-"), count=1)
     answer = "" if name in known else TYPED.get(name, "")
     answer = answer or (_TLS if _TLS_OFF.search(name) else _near(name, known))
     if " " in answer and answer not in known:

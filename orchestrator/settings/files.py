@@ -32,6 +32,7 @@ _NO_PEM: Final = (
         rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----",
         "holds a private key: give the certificate of the authority alone",
     ),
+    (rb"\A0[\x80-\x84]", "is in DER form: openssl x509 -inform der -in FILE -out NEW makes PEM"),
     (rb"\A\xef\xbb\xbf", "begins with a byte order mark: save it as UTF-8 without one"),
 )
 _CERTIFICATE: Final = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----", re.MULTILINE)

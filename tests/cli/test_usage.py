@@ -69,6 +69,9 @@ REALISTIC = {
     ("pause", "x", "--rat", "5", "--foo", "--host=h"): (
         "unknown flags --rat (did you mean --rate?), --foo, --host (did you mean --base-url?)"
     ),
+    # as a text program writes --
+    ("pause", "x", "\u2014rate", "5"): "pause: unknown flag \u2014rate (did you mean --rate?)",
+    ("pause-all", "\u2013vdn=1"): "pause-all: unknown flag \u2013vdn (did you mean --vdn?)",
     ("pause", "x", "--rate", "many", "--foo"): "pause: unknown flag --foo. Nothing was sent.",
     ("pause", "--foo"): "pause: unknown flag --foo. Nothing was sent.",
     ("pause", "x", "--reason", "--x"): "pause: unknown flag --x; --reason needs a value",

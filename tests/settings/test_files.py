@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 from pathlib import Path
 
@@ -150,6 +151,7 @@ def test_a_ca_file_without_certificates_is_refused(world: World, authority: trus
         "empty.pem": (b"\n", "is empty"),
         "garbage.pem": (b"\x00\xffgarbage", "holds no certificate"),
         "mark.pem": (b"\xef\xbb\xbf" + certificate, "begins with a byte order mark"),
+        "der.pem": (ssl.PEM_cert_to_DER_cert(certificate.decode()), "is in DER form: openssl"),
         "utf-16.pem": (certificate.decode().encode("utf-16"), "holds no certificate"),
         "quoted.pem": (b'"' + certificate + b'"', "holds no certificate"),
         "cut.pem": (certificate[: len(certificate) // 2], "holds a certificate that cannot"),
