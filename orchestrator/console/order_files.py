@@ -20,7 +20,8 @@ from orchestrator.console.disk import make_file, open_plain, own_folder
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.store import open_saved
-from orchestrator.store.run_dir import RunDirectory, is_locked, take_lock
+from orchestrator.store.kernel import is_locked, take_lock
+from orchestrator.store.run_dir import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,10 @@ does not hold between hosts, so such a directory is refused.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import NamedTuple
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.reports.files import without_waiting
-from orchestrator.store.kernel import refuse_network_file_system
+from orchestrator.store.kernel import is_locked, refuse_network_file_system, take_lock
 
 JOURNAL = "journal.db"
 RUNS = "runs"
@@ -43,9 +41,6 @@ LEFTOVER = re.compile(
 REPORT_FILES = r"(results|failed)\.csv|summary\.json|report\.(html|xlsx)"
 #: what a run without remarks consists of
 _OWN_FILE = re.compile(rf"{re.escape(JOURNAL)}(-wal|-shm)?|{REPORT_FILES}", re.ASCII)
-#: `runs` looks at locks by taking them shared for an instant; a starter outlasts that
-_LOCK_TRIES = 10
-_LOCK_TRY_S = 0.02
 _ADVICE = "give --run-dir an empty or a new directory"
 
 
@@ -375,31 +370,3 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except OSError:
         return False
-
-
-def take_lock(descriptor: int, *, tries: int = _LOCK_TRIES) -> bool:
-    """Lock what is open for ourselves; False: somebody has it, after so many tries of 20 ms."""
-    for _ in range(tries):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_TRY_S)  # noqa: TID251 - before any loop has anything to do, or in a thread
-        else:
-            return True
-    return False
-
-
-def is_locked(path: Path, flags: int) -> bool:
-    """Whether somebody has locked what can be opened with these flags."""
-    try:
-        descriptor = os.open(path, flags)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import RefusedError, SettingsError, StorageError, UsageError
 from orchestrator.store import run_dir as run_directory
-from orchestrator.store.kernel import file_system_of, refuse_network_file_system
+from orchestrator.store.kernel import file_system_of, refuse_network_file_system, take_lock
 from orchestrator.store.run_dir import (
     JOURNAL,
     Holder,
@@ -170,7 +170,7 @@ def test_a_directory_that_went_away_is_not_taken(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, *, replaced: bool
 ) -> None:
     """[X03] Locked was the old one; where a new one is, somebody else may be at work."""
-    lock = run_directory.take_lock
+    lock = take_lock
 
     def lock_too_late(descriptor: int) -> bool:
         run.path.rename(run.path.with_name("aside"))
