@@ -67,8 +67,9 @@ async def test_whoever_follows_may_be_killed(env: dict[str, str], tmp_path: Path
         await submitter.ended()
         refused = await stage.run("restore", "last", "--yes", env=env)
         blind = await stage.run("continue", "last")
+        follower = await stage.begin("continue", "last", env=env)
         worker = await stage.begin("worker", env=env)
-        followed = await stage.run("continue", "last", env=env)
+        followed = await follower.ended()
         worker.send(signal.SIGTERM)
         await worker.ended()
 
