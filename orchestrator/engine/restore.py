@@ -328,17 +328,18 @@ async def _name_newer_stops(
     ]
     if not overtaken:
         return
-    stops = await asyncio.to_thread(lambda: list(stops_around(record, state_dir)))
+    # an older stop may be why, too, while it goes on: a hold pauses what is started
+    around = await asyncio.to_thread(lambda: list(stops_around(record, state_dir, goes_on=True)))
+    stops = [
+        (stop.record, stop.refs, is_newer)
+        for stop, is_newer in around
+        if stop.record.run_id != undone.record.run_id  # which is held by us
+    ]
     named = []
     for known in overtaken:
-        # an older stop may be why, too, while it goes on: a hold pauses what is started
         is_ours = known.history.last is Kind.ACCEPTED
         by = next(
-            (
-                stop.record
-                for stop, is_newer in stops
-                if known.ref in stop.refs and (is_newer or (is_ours and stop.directory.is_live))
-            ),
+            (by for by, refs, is_newer in stops if known.ref in refs and (is_newer or is_ours)),
             None,
         )
         if by is not None:

@@ -101,13 +101,16 @@ def find_undone(record: RunRecord, state_dir: Path) -> RunDirectory:
 
 
 def stops_around(
-    record: RunRecord, state_dir: Path, *, since_ms: int = 0
+    record: RunRecord, state_dir: Path, *, since_ms: int = 0, goes_on: bool = False
 ) -> Iterator[tuple[Stop, bool]]:
     """The other stops of a run's server, newest first, and whether each began after the run.
 
-    Of those that began before it, only what began at `since_ms` or later (wall clock).
+    Of those that began before it, only what began at `since_ms` or later (wall clock), and with
+    `goes_on` only what a process works on: others are not read.
     """
     for run, is_newer in _others(record, state_dir):
+        if goes_on and not (is_newer or run.directory.is_live):
+            continue
         stop = None
         with suppress(OrchestratorError), open_saved(run.directory.journal) as saved:
             other = saved.record()

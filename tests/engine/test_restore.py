@@ -23,7 +23,7 @@ from orchestrator.simulator.faults import FaultPlan, mixed
 from orchestrator.simulator.reads import ListingFaults
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
-from orchestrator.store import MarkState
+from orchestrator.store import MarkState, open_saved
 from orchestrator.store.marks import read_marks
 from tests.fakes import START_MS, VDN, Sent, Stage, folder_of, ref, started, started_refs
 
@@ -321,6 +321,29 @@ async def test_what_was_stopped_again_since_is_not_called_started(tmp_path: Path
     again = await stage.restore(run_dir)
     assert again.undo is not None
     assert (again.undo.started_before, again.undo.stopped_again_by) == (20, ())
+
+
+async def test_starts_without_effect_are_laid_to_no_stop_that_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody stopped them again: not the run that is undone; an older one is not even read."""
+    stage = Stage(tmp_path, started(4))
+    older = await stage.pause()
+    await stage.restore(older)
+    run_dir = await paused(stage)
+    stage.server.handler.faults = FaultPlan(always=dict.fromkeys(stage.world.refs(), faults.LIE))
+    opened: list[Path] = []
+
+    def counted(path: Path, **how: Any) -> Any:
+        opened.append(path.parent)
+        return open_saved(path, **how)
+
+    monkeypatch.setattr("orchestrator.engine.stops.open_saved", counted)
+    result = await stage.restore(run_dir)
+
+    assert result.counts == {"failed": 4}
+    assert not [row for row in stage.rows(result) if "stopped again" in row["error"]]
+    assert opened.count(folder_of(older)) == 1  # for the question
 
 
 async def test_what_a_newer_run_turned_off_too_is_its_to_undo(tmp_path: Path) -> None:
