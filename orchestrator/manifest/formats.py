@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
@@ -32,6 +33,8 @@ __all__ = [
 MAX_LINE_CHARS = 131_072
 #: bytes at the beginning by which another kind of file is known
 _HEAD_BYTES = 8
+#: the first line of a JSON document, of which some other lines could be taken for ids
+_DOCUMENT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[|\{[^}\r\n]*[\r\n])")
 
 
 class Format(StrEnum):
@@ -65,7 +68,7 @@ _MAGIC = (
     (b"\xff\xfe", "it is UTF-16 text: save it as UTF-8"),
     (b"\xfe\xff", "it is UTF-16 text: save it as UTF-8"),
     (b"\x1f\x8b", "it is compressed (gzip): unpack it first (gunzip)"),
-    (b"PK", "it is a workbook (save it as CSV) or a zip archive (unpack it first)"),
+    (b"PK\x03\x04", "it is a workbook (save it as CSV) or a zip archive (unpack it first)"),
     (b"\xd0\xcf\x11\xe0", "it is an old workbook (xls): save it as CSV"),
 )
 
@@ -109,6 +112,8 @@ def read_manifest(
         ManifestUnreadableError: the list cannot be read as a whole, or holds no entry at all.
     """
     source = _Bytes(chunks)
+    if fmt is not Format.JSON and _DOCUMENT.match(source.head):
+        raise ManifestUnreadableError("1", "a JSON document begins here")
     text = io.TextIOWrapper(source, encoding="utf-8", newline="")
     reader = LineReader(default_vdn)
     empty = True
@@ -176,7 +181,8 @@ class _Bytes(io.BufferedIOBase):
                 raise ManifestUnreadableError("byte 0", kind, advice=advice)
         if head.startswith(codecs.BOM_UTF8):
             self.given = len(codecs.BOM_UTF8)
-        self._chunks = chain((bytes(head[self.given :]),), self._chunks)
+        self.head = bytes(head)
+        self._chunks = chain((self.head[self.given :],), self._chunks)
 
     def readable(self) -> bool:
         return True

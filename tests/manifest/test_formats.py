@@ -151,6 +151,23 @@ def test_other_kinds_of_files_are_named(content: bytes, kind: str) -> None:
     assert kind in refusal(content).reason
 
 
+def test_a_table_with_a_column_pk_is_no_workbook() -> None:
+    """A database calls its primary key so; a workbook begins with more than these two letters."""
+    [line] = lines_of(b"PK,campaign_id\n1,5\n", Format.CSV)
+
+    assert line.ref == CampaignRef(7, 5)
+
+
+@pytest.mark.parametrize("fmt", [Format.CSV, Format.JSONL])
+@pytest.mark.parametrize("content", [b"[\n5,\n6\n]\n", b"[5,6]", b'{"campaignIds": [\n5,\n6\n]}'])
+def test_a_json_document_is_not_read_line_by_line(content: bytes, fmt: Format) -> None:
+    """Some of its lines may be ids: with --skip-invalid a part of the list would be paused."""
+    with pytest.raises(ManifestUnreadableError, match="JSON document") as refused:
+        lines_of(codecs.BOM_UTF8 + content, fmt)
+
+    assert "--format" in refused.value.advice
+
+
 @given(st.lists(st.sampled_from(["a", "\x0b", "\u2028", "\x85", "\n", "\r", "\r\n"])))
 def test_lines_end_with_lf_cr_or_both(parts: list[str]) -> None:
     """Lines are those of Python's universal newlines [I04]."""
