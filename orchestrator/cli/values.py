@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: ids that were typed instead of the name of a list
 _TYPED_IDS = re.compile(r"[0-9,/ ]*[0-9][0-9,/ ]*", re.ASCII)
+#: no flag says how the list of --only or --except is written
+_BY_NAME = "correct the list, or let its name say how it is written: .csv, .json or .jsonl"
 _SEVERAL = re.compile(r"\s*[0-9]{1,4}(?:\s*[,;/|&+\s]\s*[0-9]{1,4})+\s*")
 
 
@@ -189,6 +191,7 @@ def _typed(flag: str, given: str, default_vdn: int | None) -> Iterator[tuple[int
 
 def _listed(flag: str, file: Path, default_vdn: int | None) -> Iterator[tuple[int, int]]:
     """The campaigns of a list."""
+    from orchestrator.manifest.entry import ADVICE  # noqa: PLC0415
     from orchestrator.manifest.formats import (  # noqa: PLC0415
         Format,
         ManifestUnreadableError,
@@ -206,4 +209,5 @@ def _listed(flag: str, file: Path, default_vdn: int | None) -> Iterator[tuple[in
                 yield line.ref.vdn_id, line.ref.campaign_id
         except ManifestUnreadableError as error:
             place = f"{file}:{error.place}"
-            raise refuse(flag, f"{place}: {error.reason}", advice=error.advice) from error
+            advice = _BY_NAME if error.advice == ADVICE else error.advice
+            raise refuse(flag, f"{place}: {error.reason}", advice=advice) from error

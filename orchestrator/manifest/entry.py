@@ -20,7 +20,8 @@ TEXT_LIMIT = 200
 #: characters of it that a message shows
 _SHOWN_LIMIT = 40
 
-_ADVICE = "correct the list, or say how it is written: --format csv, json or jsonl (JSON Lines)"
+#: of whoever is asked for the format
+ADVICE = "correct the list, or say how it is written: --format csv, json or jsonl (JSON Lines)"
 _IGNORED_IN_NAMES = re.compile(r"[\s_-]")
 
 
@@ -29,7 +30,7 @@ class ManifestUnreadableError(OrchestratorError):
 
     exit_code = 2
 
-    def __init__(self, place: str, reason: str, *, advice: str = _ADVICE) -> None:
+    def __init__(self, place: str, reason: str, *, advice: str = ADVICE) -> None:
         where = f"line {place}" if place.isdecimal() else place
         super().__init__(f"the list, {where}: {reason}. Nothing was sent.", advice=advice)
         #: a line number, a JSON path or `byte N`

@@ -113,6 +113,18 @@ def test_a_bad_line_in_such_a_list_is_refused_with_its_place(tmp_path: Path) -> 
         values.campaigns("--only", str(path), vdns=(), run_vdns=(7,))
 
 
+def test_how_such_a_list_is_written_is_told_by_its_name(tmp_path: Path) -> None:
+    """Of a flag --format `restore` knows nothing."""
+    path = tmp_path / "guilty.json"
+    path.write_text('{"campaignIds": [5', encoding="utf-8")
+
+    with pytest.raises(UsageError, match="breaks off") as refused:
+        values.campaigns("--only", str(path), vdns=(), run_vdns=(7,))
+
+    assert "--format" not in refused.value.advice
+    assert ".jsonl" in refused.value.advice
+
+
 @pytest.mark.parametrize("given", ["spring sale", "name", "1005,x"])
 def test_a_selection_that_is_neither_ids_nor_a_file_is_said_to_be_neither(given: str) -> None:
     """A campaign's name, or a slip in an id."""
