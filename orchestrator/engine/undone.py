@@ -17,7 +17,7 @@ from orchestrator.reports.rows import RunKind
 from orchestrator.reports.undo import OtherRun, UndoFacts
 from orchestrator.settings.schema import DATABASE_URL
 from orchestrator.store import MarkState, Reason, open_saved
-from orchestrator.store.registry import newest_runs
+from orchestrator.store.registry import known_runs, newest_runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -214,6 +214,8 @@ def _look_around(
     """
     record, own = undone.record, undone.refs
     age = {run.run_id: number for number, run in enumerate(newest_runs(state_dir))}
+    # of a run that is not registered here nobody knows what came after it
+    is_known = any(run.run_id == record.run_id for run in known_runs(state_dir))
     vdns, found = {ref.vdn_id for ref in own}, set(own)
     newest: dict[CampaignRef, str] = {}
     others: list[OtherRun] = []
@@ -221,7 +223,9 @@ def _look_around(
         by = stop.record
         for ref in stop.refs & own - newest.keys() if is_newer else ():
             restored_by = undone.marks[ref].run_id if undone.is_restored(ref) else record.run_id
-            is_since = restored_by == record.run_id or age[by.run_id] < age.get(restored_by, -1)
+            is_since = is_known
+            if restored_by != record.run_id:
+                is_since = age.get(by.run_id, -1) < age.get(restored_by, -1)
             newest[ref] = by.run_id if is_since and not stop.is_restored(ref) else ""
         more = {one.ref for one in stop.candidates if one.ref.vdn_id in vdns and not one.inferred}
         more -= found

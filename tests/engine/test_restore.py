@@ -363,6 +363,24 @@ async def test_what_a_newer_run_turned_off_too_is_its_to_undo(tmp_path: Path) ->
     assert result.undo.stopped_again_by == (newer.run_id,)
 
 
+async def test_an_older_stop_is_no_newer_one_where_the_run_is_not_registered(
+    tmp_path: Path,
+) -> None:
+    """Its directory was brought here, or could not be noted: all that it turned off is started."""
+    stage = Stage(tmp_path, started(4))
+    older = await stage.pause([ref(1), ref(2)])
+    for one in (ref(1), ref(2)):
+        stage.world.set_status(one, Status.STARTED)
+    run_dir = await paused(stage, run_dir=tmp_path / "elsewhere")
+    registry = tmp_path / "state" / "runs.jsonl"
+    registry.write_text(registry.read_text().splitlines(keepends=True)[0])
+
+    result = await stage.restore(run_dir)
+
+    assert older.run_id in registry.read_text()
+    assert result.counts == {"restored": 4}
+
+
 async def test_what_a_killed_restore_started_is_its_doing(tmp_path: Path) -> None:
     """[P03] --include-inferred after a kill: what runs is inferred to be ours, no mark is open."""
     stage = Stage(tmp_path, started(30))
