@@ -29,7 +29,7 @@ from orchestrator.engine.pausing_all import Confirm, Findings
 from orchestrator.engine.reconcile import changed_by, unseen_record
 from orchestrator.engine.results import RunResult, make_report
 from orchestrator.engine.run import RunSpec, live
-from orchestrator.engine.stops import Stop, find_undone, read_stop, stops_around
+from orchestrator.engine.stops import REPAIR, Stop, find_undone, read_stop, stops_around
 from orchestrator.engine.undone import (
     RestorePreview,
     decide,
@@ -63,8 +63,6 @@ if TYPE_CHECKING:
 
 #: intents that may be open at a time: what a kill leaves as perhaps sent
 _INTENTS_MAX = 8
-#: what helps where the run that is undone cannot be held or marked
-_ADVICE = "make room there, or correct the rights, and repeat it"
 
 
 async def restore(
@@ -190,7 +188,7 @@ async def continue_restore(
 @asynccontextmanager
 async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncIterator[Stop]:
     """The run that is undone, held until the block ends."""
-    with unbegun(_ADVICE):
+    with unbegun(REPAIR):
         hold(environment, source)
     try:
         if gap_of(source.journal) is Gap.LOST:
@@ -199,7 +197,7 @@ async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncI
                 run_id=source.path.name,
                 reason="its disk failed; what it paused after that will not be started",
             )
-        with unbegun(_ADVICE):
+        with unbegun(REPAIR):
             undone = await read_undone(source, environment)
         yield undone
     finally:
@@ -209,7 +207,7 @@ async def _held_undone(environment: Environment, source: RunDirectory) -> AsyncI
 @asynccontextmanager
 async def _opened_marks(undone: Stop) -> AsyncIterator[MarkFile]:
     """The marks of a run that is held; what cannot be marked is not started."""
-    with unbegun(_ADVICE):
+    with unbegun(REPAIR):
         marks = MarkFile(undone.directory.path, shared=undone.shared)
     try:
         yield marks

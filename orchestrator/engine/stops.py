@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.engine.begin import unbegun
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.reports.rows import RunKind
 from orchestrator.store import MarkState, open_saved
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.store import Mark, Restorable, RunRecord, Saved
     from orchestrator.store.registry import KnownRun
     from orchestrator.store.shared import SharedMarks
+
+#: what helps where the run that is undone cannot be held, read or marked
+REPAIR = "make room there, or correct the rights, and repeat it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,8 @@ def refuse_if_overtaken(record: RunRecord, state_dir: Path) -> None:
 
 
 def _refuse_if_stopped_since(record: RunRecord, state_dir: Path) -> None:
-    own = set(read_stop(find_undone(record, state_dir)).vdns)
+    with unbegun(REPAIR):
+        own = set(read_stop(find_undone(record, state_dir)).vdns)
     for stop, is_newer in stops_around(record, state_dir):
         if not is_newer:
             return

@@ -89,6 +89,25 @@ async def test_where_marks_cannot_be_written_nothing_is_sent(tmp_path: Path) -> 
     assert (puts(stage), stage.run_dirs()) == (0, runs)
 
 
+async def test_where_marks_cannot_be_read_a_restore_is_not_continued(tmp_path: Path) -> None:
+    """Nobody knows what was started: exit 5, and it is said that nothing was sent, and what helps.
+
+    Whether somebody has stopped since is asked first, and reads them too.
+    """
+    stage = Stage(tmp_path, started(12))
+    run_dir = await paused(stage)
+    killed = await killed_restore(stage, run_dir)
+    (run_dir / MARKS).unlink()
+    (run_dir / MARKS).mkdir()
+    sent = puts(stage)
+
+    with pytest.raises(StorageError, match=r"cannot be read: .* Nothing was sent\.$") as failure:
+        await stage.continue_run(killed)
+
+    assert "correct the rights" in failure.value.advice
+    assert puts(stage) == sent
+
+
 async def test_a_disk_that_fails_at_the_marks_ends_the_restore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
