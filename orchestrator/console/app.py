@@ -226,11 +226,14 @@ def _listen(place: Place) -> socket.socket:
             return _listen_on_path(place.path)
         host = "127.0.0.1" if place.host == "localhost" else place.host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, place.port), family=family)
+        # with `[::]` for IPv4 too
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server((host, place.port), family=family, dualstack_ipv6=both)
     except OSError as error:
         where = place.path or f"{place.host}:{place.port}"
+        why = os.strerror(error.errno) if error.errno else error
         raise StorageError(
-            f"the console cannot listen on {where}: {os.strerror(error.errno or 0)}",
+            f"the console cannot listen on {where}: {why}",
             advice="choose another place with --listen, or end what listens there",
         ) from error
 

@@ -137,6 +137,20 @@ def test_a_file_in_the_place_of_the_socket_stays(folder: Path) -> None:
     assert path.read_text() == "x"
 
 
+def test_every_address_of_the_machine_is_listened_on_by_both_families() -> None:
+    """`[::]` is every address: a proxy that comes by IPv4 is not turned away."""
+    with _listen(Place("[::]", 0)) as listener:
+        port = listener.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), timeout=5).close()
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_called_so(folder: Path) -> None:
+    """Python has no number for it, so it is no "Success" either."""
+    with pytest.raises(StorageError, match="path too long"):
+        _listen(Place("", 0, str(folder / ("x" * 120))))
+
+
 async def test_behind_a_unix_socket_the_proxy_says_who_is_asking(folder: Path) -> None:
     """Open to our group, never to all; what a killed console left is no obstacle."""
     path = folder / "console.sock"
