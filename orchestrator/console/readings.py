@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: seconds between two questions about one VDN
 EVERY_S: Final = 10.0
-#: VDNs that are remembered besides those on a page: anybody may type a number
+#: VDNs that are remembered besides those that matter: anybody may type a number
 _REMEMBERED: Final = 200
 #: questions at one time: a thousand forms must not become a thousand connections to the server
 _AT_ONCE: Final = 8
@@ -147,7 +147,7 @@ class Readings:
             for vdn in due:
                 self._asked.pop(vdn, None)  # the newest stands last
                 self._asked[vdn] = now_s, task
-        while len(self._asked) > _REMEMBERED + len(vdns):
+        while len(self._asked) > _REMEMBERED + len(self.site.settings.server.vdns):
             oldest = next(iter(self._asked))
             del self._asked[oldest]
             self._known.pop(oldest, None)

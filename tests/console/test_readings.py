@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,21 @@ async def test_a_stranger_who_types_numbers_does_not_fill_the_memory(site: Site)
         await readings.soon(vdn, wait_s=1)
 
     assert len(readings._known) == len(readings._asked) <= 201
+
+
+async def test_the_form_of_a_vdn_among_hundreds_that_matter_is_shown(site: Site) -> None:
+    """The home page has asked for all 300 a moment ago, and forgets none of them for it."""
+    many = tuple(range(1, 301))
+    server = replace(site.settings.server, vdns=many)
+    site = replace(site, settings=replace(site.settings, server=server))
+    readings = Readings(site, ask=Server(site, takes_s=0))
+    readings.now(many)
+    await site.clock.sleep(1)
+
+    found = await readings.soon(1, wait_s=1)
+    assert found is not None
+    assert found.running == 3
+    assert None not in readings.now(many)
 
 
 @pytest.mark.parametrize(
