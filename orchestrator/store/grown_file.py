@@ -16,9 +16,6 @@ from orchestrator.errors import StorageError
 from orchestrator.reports.files import without_waiting
 from orchestrator.store.run_dir import file_mode
 
-#: a file that is longer was not made by us: a line has some hundred bytes
-_BYTES_MAX = 1 << 28
-
 
 class GrownFile:
     """Such a file, open for one more line."""
@@ -78,15 +75,15 @@ class GrownFile:
         self.close()
 
 
-def read_lines(path: Path) -> list[str]:
-    """Its lines, cut ones included; none where there is no such file.
+def read_lines(path: Path, *, at_most: int = -1) -> list[str]:
+    """Its lines, cut ones included, of so many bytes or of all; none where there is no such file.
 
     Raises:
         StorageError: it cannot be read, or is no file.
     """
     try:
         with open(path, "rb", opener=_without_following) as file:
-            text = file.read(_BYTES_MAX).decode("ascii", "replace")
+            text = file.read(at_most).decode("ascii", "replace")
     except FileNotFoundError:
         return []
     except OSError as error:

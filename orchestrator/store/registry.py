@@ -31,6 +31,8 @@ from orchestrator.store.run_dir import (
 from orchestrator.store.sqlite import open_saved
 
 REGISTRY = "runs.jsonl"
+#: a file that is longer was not made by us: a line has some hundred bytes
+_BYTES_MAX = 1 << 28
 #: other runs that are looked into
 RUNS_READ = 200
 
@@ -170,7 +172,7 @@ def _entries(state_dir: Path) -> Iterator[tuple[str, str, bool]]:
     """What is noted, oldest first: the id, a directory that is not the usual one, "it is gone"."""
     try:
         _check_ours(state_dir / REGISTRY)
-        lines = read_lines(state_dir / REGISTRY)
+        lines = read_lines(state_dir / REGISTRY, at_most=_BYTES_MAX)
     except (OSError, ValueError, StorageError):
         return
     for line in lines:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import StorageError
 from orchestrator.model import CampaignRef
 from orchestrator.reports.summary import Note
-from orchestrator.store import Mark, MarkState
+from orchestrator.store import Mark, MarkState, registry
 from orchestrator.store.grown_file import GrownFile
 from orchestrator.store.marks import MARKS, MarkFile, _line, read_marks
 from orchestrator.store.notes import NOTES, add_note, read_notes
@@ -164,6 +164,17 @@ def test_what_is_no_file_is_refused(tmp_path: Path, how: str) -> None:
         GrownFile(path)
     with pytest.raises(StorageError, match=MARKS):
         read_marks(tmp_path, {})
+
+
+async def test_marks_are_read_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A register that is too long is none of ours; a mark that is passed over starts calls again."""
+    monkeypatch.setattr(registry, "_BYTES_MAX", 200)
+    refs = [CampaignRef(7, number) for number in range(1, 11)]
+    await added(tmp_path, *((ref, DONE) for ref in refs))
+
+    assert read_marks(tmp_path, {}) == dict.fromkeys(refs, DONE)
 
 
 def test_notes_are_added_and_never_replaced(tmp_path: Path) -> None:

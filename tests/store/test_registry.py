@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import OrchestratorError, StorageError, UsageError
-from orchestrator.store import PlanWriter
+from orchestrator.store import PlanWriter, registry
 from orchestrator.store.registry import (
     REGISTRY,
     find_by_id,
@@ -163,6 +163,17 @@ def test_a_line_that_is_none_of_ours_is_passed_over(tmp_path: Path, hostile: byt
         file.write(hostile + b"\n")
 
     assert ids(tmp_path) == [ID]
+
+
+def test_a_register_that_is_too_long_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody of the group has made it so; its beginning is read."""
+    monkeypatch.setattr(registry, "_BYTES_MAX", 200)
+    path = elsewhere(tmp_path, tmp_path / "nightly", ID)
+    elsewhere(tmp_path, tmp_path / f"{'x' * 200}", LATER_ID)
+
+    assert [run.directory.path for run in known_runs(tmp_path)] == [path]
 
 
 def test_a_path_that_is_no_text_is_found_again(tmp_path: Path) -> None:
