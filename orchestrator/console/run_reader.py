@@ -39,7 +39,7 @@ FILES: Final = {
 }
 #: a run that was written to so lately may still get its page
 _PAGE_WITHIN_MS: Final = 60_000
-_ID: Final = re.compile(r"(?:([0-9]{1,4})/)?([0-9]{1,18})", re.ASCII)
+_ID: Final = re.compile(r"(?:([0-9]{1,4})/)?([0-9]{1,19})", re.ASCII)
 
 
 def read_run(directory: RunDirectory, now_ms: int) -> dict[str, Any]:

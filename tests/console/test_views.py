@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.live_file import live_document
+from orchestrator.console.run_reader import campaign_ids
 from orchestrator.console.shared import SHARED
+from orchestrator.errors import UsageError
 from orchestrator.simulator.server import Simulator
 from orchestrator.store.run_dir import RunDirectory
 from tests.cli.test_progress_line import NOW_S, USUAL, progress
@@ -435,6 +437,17 @@ async def test_the_preview_of_a_restore_shows_what_will_start_and_writes_nothing
 def files_below(place: Path) -> dict[str, bytes]:
     """Every file there."""
     return {str(one): one.read_bytes() for one in sorted(place.rglob("*")) if one.is_file()}
+
+
+def test_the_longest_id_can_be_left_off() -> None:
+    """As the tick of its box and the form hand it on; one digit more is no id."""
+    longest = 2**63 - 1
+    assert campaign_ids([f"7/{longest}", f"{longest}"]) == {
+        f"7/{longest}": (7, longest),
+        f"{longest}": (None, longest),
+    }
+    with pytest.raises(UsageError, match="is no campaign id"):
+        campaign_ids([f"{longest}0"])
 
 
 @pytest.mark.parametrize("typed", ["99", "x", f"7/{VDN}", "%3Cb%3E"])
