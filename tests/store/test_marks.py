@@ -169,7 +169,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, how: str) -> None:
 async def test_marks_are_read_however_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A register that is too long is none of ours; a mark that is passed over starts calls again."""
+    """A register that is too long is none of ours; a mark passed over starts calls again."""
     monkeypatch.setattr(registry, "_BYTES_MAX", 200)
     refs = [CampaignRef(7, number) for number in range(1, 11)]
     await added(tmp_path, *((ref, DONE) for ref in refs))
