@@ -226,8 +226,10 @@ def load(  # noqa: PLR0913 - what a command needs of its settings
     return settings
 
 
-def _where_keys_are(settings: Settings) -> str:
-    """For whoever has to correct one of them."""
+def _where_keys_are(settings: Settings | None) -> str:
+    """For whoever has to correct one of them; empty where this command used none."""
+    if settings is None or settings.credentials.secret_key is None:
+        return ""
     access, secret = (settings.origins[key] for key in ("credentials.access_key", SECRET_KEY))
     file = settings.credentials.secret_key_file
     held = secret if secret.startswith("typed") else f"from {secret}"
@@ -339,7 +341,7 @@ def show_result(result: RunResult, given: Namespace) -> None:
         result.tally,
         failed_path=shlex.quote(str((result.run_dir or Path()) / "failed.csv")),
         is_limited=known.get("limit") is not None,
-        keys="" if settings is None else _where_keys_are(settings),
+        keys=_where_keys_are(settings),
         # the run's own, where one is gone on with or undone
         url_from="" if settings is None or "run" in known else settings.origins[BASE_URL],
     )

@@ -468,6 +468,27 @@ def test_a_firewall_is_quoted_and_not_taken_for_a_wrong_key(
     assert "secret key" not in out + err
 
 
+def test_refused_keys_are_told_by_their_places_while_these_are_known(
+    simulator: Simulator,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A `report` of it needs no keys: it does not say that they are "from not set"."""
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_KEY", "wrong-" + SECRET_KEY)
+    assert main(["pause", str(write_list(workplace, 1234001)), *FAST]) == 3
+    first = capsys.readouterr()
+    monkeypatch.delenv("ORCHESTRATOR_SECRET_KEY")
+    monkeypatch.delenv("ORCHESTRATOR_ACCESS_KEY")
+    assert main(["report", "last"]) == 3
+    again = capsys.readouterr()
+
+    assert "the secret key is from ORCHESTRATOR_SECRET_KEY: correct the wrong one" in first.out
+    assert "correct the credentials" in again.out
+    assert "not set" not in again.out + again.err
+    assert not puts(simulator)
+
+
 def test_status_shows_what_runs_and_leaves_nothing_behind(
     simulator: Simulator, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
