@@ -158,6 +158,8 @@ async def test_403_stops_its_vdn_only(
     assert (result.exit_code, result.counts.get("paused", 0)) == (exit_code, 40 * bool(refused))
     # ten different campaigns in a row, and what was in flight then
     assert sum(1 for one in stage.server.puts if one.vdn_id == 2) <= 10 + 8
+    # an emergency meets nothing else for 30 s; it does not last until its deadline
+    assert stage.clock.now_s() < 60
 
 
 @pytest.mark.parametrize(
