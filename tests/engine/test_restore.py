@@ -20,7 +20,7 @@ from orchestrator.reports.summary import Ended
 from orchestrator.reports.undo import undo_lines
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan, mixed
-from orchestrator.simulator.reads import ListingFaults
+from orchestrator.simulator.reads import Lag, ListingFaults
 from orchestrator.simulator.routes import Kind
 from orchestrator.simulator.world import Campaign, World
 from orchestrator.store import MarkState, open_saved
@@ -256,6 +256,28 @@ async def test_what_a_killed_list_may_have_paused_is_no_secret(
     told = {one for one, outcome in stage.outcomes(result).items() if outcome == "left_alone"}
     assert left == told
     assert bool(left) is not is_known
+
+
+async def test_a_stop_that_is_not_listed_yet_is_undone_all_the_same(tmp_path: Path) -> None:
+    """Listings 20 s behind, which no run has seen: listed as started so soon is not believed."""
+    stage = Stage(tmp_path, started(5), faults=FaultPlan(lags=(Lag(20.0),)))
+    stop = await stage.pause(verify=False)
+
+    result = await stage.restore(stop)
+
+    assert result.counts == {"restored": 5}
+    assert len(started_refs(stage.world)) == 5
+
+
+async def test_a_kill_leaves_few_starts_in_doubt(tmp_path: Path) -> None:
+    """64 requests in flight are wanted: eight are marked at a time, since none is sent again."""
+    stage = Stage(tmp_path, started(60), concurrency=64, rate_per_s=1_000)
+    run_dir = await paused(stage)
+
+    await stage.killed(stage.restore(run_dir), lambda _: len(resumed(stage)) == 8)
+
+    marks = read_marks(run_dir, {}).values()
+    assert 1 <= sum(mark.state is MarkState.INTENDED for mark in marks) <= 8
 
 
 # -- a newer stop -------------------------------------------------------------------------------
