@@ -62,7 +62,7 @@ def files_named(config: Path | str, usual: Iterable[Path]) -> list[Path]:
 
 def no_such_file(config: Path | str, looked_in: Sequence[Path]) -> SettingsError:
     """Make the error for a --config that leads nowhere."""
-    name = _printable(str(config))
+    name = ascii(str(config))[1:-1]
     if len(looked_in) == 1 and looked_in[0] == Path(config):
         return SettingsError(
             f"--config: {name}: there is no such file",

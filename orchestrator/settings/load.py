@@ -175,7 +175,8 @@ class _Search:
         self.looked_in = files_named(config, usual) if config else usual
         for file in self.looked_in:
             # of several places one may be closed to us; a file that was named may not
-            why = "" if isinstance(config, Path) else files.unreachable(file)
+            is_named = config is not None and file == Path(config)
+            why = "" if is_named else files.unreachable(file)
             if why:
                 self.warn(f"settings file {file} cannot be reached ({why}): going on without it")
                 continue

@@ -353,6 +353,19 @@ def test_a_slash_or_a_suffix_makes_it_a_path(world: World, text: str) -> None:
     assert str(world.refusal(config=text)).startswith(f"--config: {text}: there is no such file")
 
 
+def test_a_file_that_was_named_and_cannot_be_reached_is_refused_for_that(world: World) -> None:
+    """One error with the reason and the whole path, and no warning that goes on without it."""
+    blocked = world.write("x" * 100, b"") / "config.toml"
+    warned: list[str] = []
+
+    for named in (blocked, str(blocked)):
+        error = str(world.refusal(config=named, warn=warned.append))
+        assert error.startswith(f"{blocked}: cannot be read (Not a directory)")
+    missing = world.root / ("y" * 100 + ".toml")
+    assert str(world.refusal(config=str(missing))).startswith(f"--config: {missing}: there is no")
+    assert warned == []
+
+
 # ------------------------------------------------------------------ names
 
 
