@@ -595,3 +595,27 @@ async def test_who_is_no_restorer_starts_nothing_again(folder: Path, simulator: 
 
     assert answer.status == 403
     assert "console.restorers" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "said"),
+    [
+        ("continue", {"console__viewers": (JANE,)}, "console.stoppers"),
+        ("end", {"console__viewers": (JANE,)}, "console.stoppers"),
+        ("note", {"console__viewers": (JANE,)}, "console.stoppers"),
+        ("continue", {"server__vdns": (4711,)}, "server.vdns"),
+    ],
+    ids=["continue", "end", "note", "another VDN"],
+)
+async def test_who_may_not_touch_a_run_changes_nothing(
+    folder: Path, form: str, more: dict[str, Any], said: str
+) -> None:
+    """Although the form is of the own session: not its record either."""
+    path, order = cut_off(folder), new_order_id()
+    async with console(site_of(folder, **more)) as browser:
+        answer = await browser.post(f"/runs/{path.name}/{form}", {"order": order, "text": "x"})
+        assert browser.orders.find(order) is None
+
+    assert answer.status == 403
+    assert said in answer.text
+    assert read_notes(path) == ()
