@@ -151,14 +151,22 @@ def find_belonging(state_dir: Path, run: RunDirectory, texts: Sequence[str]) -> 
 
 def _newest_of(own: RunRecord, state_dir: Path) -> RunDirectory:
     """The newest run that undoes or repeats this one, or one that does."""
+    later: list[tuple[str, str, Path]] = []
     for line in every_line(state_dir):
         if line.run_id == own.run_id:
             break
-        may_be = line.kind == RunKind.RESTORE or line.parent_run
-        if may_be and not (line.problem or line.dry_run):
-            directory = RunDirectory(line.path)
-            if _leads_to(read_record(directory), own, state_dir):
-                return directory
+        if line.problem or line.dry_run:
+            continue
+        is_restore = line.kind == RunKind.RESTORE
+        parent = read_record(RunDirectory(line.path)).source_run if is_restore else line.parent_run
+        later.append((line.run_id, parent, line.path))
+    kin, newest = {own.run_id}, None
+    for run_id, parent, path in reversed(later):  # each began after what it undoes or repeats
+        if parent in kin:
+            kin.add(run_id)
+            newest = path
+    if newest is not None:
+        return RunDirectory(newest)
     raise UsageError(
         f"`last` means nothing here: no run undoes or repeats run {own.run_id}."
         " Nothing was written.",

@@ -14,7 +14,7 @@ from orchestrator.engine.results import RunResult
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.model import Status
 from orchestrator.simulator.signature import SignatureCheck
-from orchestrator.store.registry import register
+from orchestrator.store.registry import find_by_id, register
 from orchestrator.store.run_dir import RunDirectory
 from tests.fakes import VDN, Stage, folder_of, ref, several, started
 
@@ -243,6 +243,29 @@ async def test_what_belongs_on_a_page_is_found_in_its_order(tmp_path: Path) -> N
     assert found(first, "last") == [undo.run_id]
     assert found(first, undo.run_id, repeat.run_id) == [repeat.run_id, undo.run_id]
     assert found(undo, repeat.run_id, first.run_id) == [first.run_id, repeat.run_id]
+
+
+async def test_what_undoes_other_runs_is_not_looked_up_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look-up reads the whole register: a thousand later restores would take ten seconds."""
+    stage = Stage(tmp_path, started(4))
+    own = await stage.pause([ref(1)])
+    undo = await stage.restore(own)
+    other = await stage.pause([ref(2), ref(3), ref(4)])
+    for _ in range(3):
+        await stage.restore(other, limit=1)
+    looked_up: list[str] = []
+
+    def counted(state_dir: Path, text: str) -> RunDirectory:
+        looked_up.append(text)
+        return find_by_id(state_dir, text)
+
+    monkeypatch.setattr("orchestrator.engine.finding.find_by_id", counted)
+    state_dir = stage.settings().state_dir
+    (found,) = find_belonging(state_dir, RunDirectory(folder_of(own)), ["last"])
+
+    assert (found.path, looked_up) == (undo.run_dir, [])
 
 
 async def test_what_does_not_belong_on_a_page_is_refused(tmp_path: Path) -> None:
