@@ -277,13 +277,16 @@ def _words(fault: json.JSONDecodeError) -> str:
 
 def _document(text: str) -> object:
     """Read a text that is one value and nothing else; a fault is placed by its line."""
+    at = _end_of_blanks(text, 0)
     try:
-        value, end = _decoded(text, _end_of_blanks(text, 0))
+        value, end = _decoded(text, at)
         end = _end_of_blanks(text, end)
         if end < len(text):
             raise _NotStrictError(_MORE_TEXT, text, end)
     except json.JSONDecodeError as fault:
-        place = "$" if isinstance(fault, _NotStrictError) else str(fault.lineno)
+        # what a hook has refused stands anywhere in the value
+        is_anywhere = isinstance(fault, _NotStrictError) and fault.pos == at
+        place = "$" if is_anywhere else str(fault.lineno)
         _refuse(place, _words(fault), cause=fault)
     return value
 

@@ -120,7 +120,7 @@ def test_the_documented_forms_are_accepted(
         ('{"vdnId":7,"campaignIds":[\n5', "2", "the JSON breaks off"),
         ('{"a":{"b":[', "1", "the JSON breaks off"),
         ('{"vdnId":7,\n"campaignIds":[5 6]}', "2", "this is not JSON: expecting ',' delimiter at"),
-        ('{"vdnId":7}{}', "$", "there is more text after the JSON has ended"),
+        ('{"vdnId":7}\n{}', "2", "there is more text after the JSON has ended"),
         ("", "1", "the JSON breaks off"),
     ],
 )
