@@ -10,6 +10,7 @@ import pytest
 from orchestrator.engine.pausing_all import Findings
 from orchestrator.errors import RefusedError
 from orchestrator.model import Status
+from orchestrator.reports.summary import Ended
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import Fault, FaultPlan, Outage, with_codes, with_http
 from orchestrator.simulator.reads import Lag, ListingFaults
@@ -316,6 +317,21 @@ async def test_a_second_answer_does_not_move_the_moment_of_rest(tmp_path: Path) 
     rows = stage.rows(result)
     assert {row["attempts"] for row in rows} == {"3"}
     assert max(int(row["duration_ms"]) for row in rows) < 1_000
+
+
+async def test_a_stop_before_the_first_pass_is_followed_by_a_look(tmp_path: Path) -> None:
+    """Accepted without effect, and ended at the last PUT: no row says that it is paused."""
+    plan = FaultPlan(always=dict.fromkeys(started(5).refs(), faults.LIE))
+    stage = Stage(tmp_path, started(5), faults=plan)
+
+    def stop_at_the_last(_: Sent) -> None:
+        if len(stage.server.puts) == 5 and stage.stopping is not None:
+            stage.stopping.stop(Ended.SIGNAL_TERM, "SIGTERM received")
+
+    stage.server.on_sent = stop_at_the_last
+    result = await stage.pause_all(VDN)
+
+    assert (result.exit_code, result.counts) == (143, {"still_running": 5})
 
 
 @pytest.mark.parametrize("seed", range(4))
