@@ -42,7 +42,8 @@ class Once(Generic[Key, Value]):
         """What was read of it so lately, or is read now."""
         now_s = self.clock.now_s()
         began_s, reading = self._kept.get(key, (now_s, None))
-        if reading is None or (reading.done() and now_s - began_s >= within_s):
+        # who wants it as it is now is not given what began to be read before his own change
+        if reading is None or ((reading.done() or not within_s) and now_s - began_s >= within_s):
             while len(self._kept) >= self.most:
                 del self._kept[next(iter(self._kept))]
             reading = asyncio.create_task(asyncio.to_thread(self.read, key, self.clock.wall_ms()))

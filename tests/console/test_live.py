@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,9 +14,10 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.live_file import live_document
+from orchestrator.clock import SystemClock
 from orchestrator.console import live
 from orchestrator.console.cluster import ClusterRuns
-from orchestrator.console.shared import Shared
+from orchestrator.console.shared import Once, Shared
 from orchestrator.console.site import Site
 from orchestrator.policy.decide import Outcome
 from orchestrator.store.run_dir import RunDirectory
@@ -196,3 +199,24 @@ async def test_a_run_that_has_ended_is_not_live_whatever_is_left_behind(scene: S
 
     scene.directory.hold(since="2026-11-23T23:05:01Z", host="jump1")
     assert (await scene.look())["live"] is True
+
+
+async def test_what_was_asked_for_after_a_change_was_not_read_before_it() -> None:
+    """A note that was added while somebody else's page of a long run was read is on the next."""
+    notes, begun, goes_on = ["one"], threading.Event(), threading.Event()
+
+    def read(_: str, __: int) -> int:
+        number = len(notes)
+        begun.set()
+        assert goes_on.wait(10)
+        return number
+
+    run = Once(read, SystemClock(), 8)
+    before = asyncio.create_task(run.get("x", within_s=0))
+    await asyncio.to_thread(begun.wait, 10)
+    notes.append("two")
+    after = asyncio.create_task(run.get("x", within_s=0))
+    await asyncio.sleep(0)
+    goes_on.set()
+
+    assert [await before, await after] == [1, 2]
