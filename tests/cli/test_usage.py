@@ -202,11 +202,12 @@ def test_a_secret_on_the_command_line_gets_a_hint(
     assert "hunter2" not in err
 
 
+@pytest.mark.parametrize("line", ["pause x.csv", "pause-all --vdn 1234 --yes"])
 def test_without_a_server_the_error_says_where_it_looked(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
     """Flag, variable and file, what was sent (nothing), and what to add."""
-    code = main(["pause", "x.csv"])
+    code = main(line.split())
 
     first, second = capsys.readouterr().err.splitlines()
     assert code == 2
