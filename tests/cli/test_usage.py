@@ -202,9 +202,12 @@ def test_a_secret_on_the_command_line_gets_a_hint(
     assert "hunter2" not in err
 
 
-@pytest.mark.parametrize("line", ["pause x.csv", "pause-all --vdn 1234 --yes"])
+@pytest.mark.parametrize(
+    ("line", "init"),
+    [("pause x.csv", "init"), ("pause-all --vdn 1234 --yes", "init --vdn 1234")],
+)
 def test_without_a_server_the_error_says_where_it_looked(
-    capsys: pytest.CaptureFixture[str], line: str
+    capsys: pytest.CaptureFixture[str], line: str, init: str
 ) -> None:
     """Flag, variable and file, what was sent (nothing), and what to add."""
     code = main(line.split())
@@ -215,7 +218,7 @@ def test_without_a_server_the_error_says_where_it_looked(
         "error: no server configured (looked in --base-url, ORCHESTRATOR_BASE_URL, "
     )
     assert first.endswith("Nothing was sent; campaigns are still dialling.")
-    assert second == "hint: `orchestrator init` (or add --base-url https://HOST:28080)"
+    assert second == f"hint: `orchestrator {init}` (or add --base-url https://HOST:28080)"
 
 
 def test_what_came_from_outside_is_made_printable(capsys: pytest.CaptureFixture[str]) -> None:
