@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -294,7 +295,7 @@ def stop(given: Namespace) -> int:
         output.give(f"run {halt.run_id} has ended, and its journal cannot be read.")
         return 0
     output.say(f"run {halt.run_id} has ended")
-    failed_path = str(directory.path / "failed.csv")
+    failed_path = shlex.quote(str(directory.path / "failed.csv"))
     following = next_step(result.facts, result.tally, failed_path=failed_path)
     output.give(output.with_commands(f"{result.line} {following}".rstrip()))
     return 0

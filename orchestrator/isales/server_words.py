@@ -27,6 +27,7 @@ _FIELDS: Final = (
     "error_msg",
     "errorMessage",
     "message",
+    "errors",
     "msg",
     "detail",
     "description",
@@ -67,11 +68,12 @@ def _of_json(text: str) -> str:
     words: list[str] = []
 
     def note(members: dict[str, object]) -> None:
-        named = (members.get(name) for name in _FIELDS)
-        words.extend(one for one in named if isinstance(one, str) and one)
+        for found in (members.get(name) for name in _FIELDS):
+            first = found[0] if isinstance(found, list) and found else found
+            words.extend([first] if isinstance(first, str) and first else [])
 
     try:
-        json.loads(text, object_hook=note)
+        note({"errors": json.loads(text, object_hook=note)})
     except (ValueError, RecursionError):
         return text
     return words[0] if words else ""

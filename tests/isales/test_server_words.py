@@ -23,6 +23,8 @@ Incident 8a7f-11c2-99</p></body></html>"""
      "Incorrect IAM authentication"),
     ('{"error_msg":"The API does not exist","error_code":"APIG.0101"}', "The API does not exist"),
     ('{"errors":[{"detail":"quota"}]}', "quota"),
+    ('{"errors":["Rate limit exceeded"]}', "Rate limit exceeded"), ('["blocked"]', "blocked"),
+    ('{"message":[], "errors":[7]}', ""), ("[]", ""),
     ('{"a":{"b":{"c":{"message":"deep", "code": 7}}}}', "deep"),
     ("IP not in whitelist\n", "IP not in whitelist"),
     ("<title>407 Proxy Authentication Required</title>", "407 Proxy Authentication Required"),
