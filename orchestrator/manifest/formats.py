@@ -113,7 +113,9 @@ def read_manifest(
     """
     source = _Bytes(chunks)
     if fmt is not Format.JSON and _DOCUMENT.match(source.head):
-        raise ManifestUnreadableError("1", "a JSON document begins here")
+        raise ManifestUnreadableError(
+            "1", "a JSON document begins here (JSON is named .json, or --format json)"
+        )
     text = io.TextIOWrapper(source, encoding="utf-8", newline="")
     reader = LineReader(default_vdn)
     empty = True

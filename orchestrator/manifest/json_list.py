@@ -46,7 +46,9 @@ _EDGE_CHARS = 40
 _ID_DIGITS = 19
 
 _FORMS = "a list is an array, or an object with vdnId and campaignIds, or one with campaigns"
-_MORE_TEXT = "there is more text after the JSON has ended"
+_MORE_TEXT = (
+    "there is more text after the JSON has ended (JSON Lines are named .jsonl, or --format jsonl)"
+)
 _BOUND = f"may have at most {MAX_VALUE_CHARS // 2**20} MiB; write a longer list as JSON Lines"
 _TWO_WAYS = "this key and another in the same object can be meant in two ways"
 

@@ -13,6 +13,10 @@ from orchestrator.manifest import json_list as manifest_json
 from orchestrator.manifest.entry import LineReader, ManifestLine, ManifestUnreadableError
 from orchestrator.manifest.json_list import MAX_VALUE_CHARS, Window, read_json_lines, read_json_list
 
+MORE_TEXT = (
+    "there is more text after the JSON has ended (JSON Lines are named .jsonl, or --format jsonl)"
+)
+
 SPREADSHEET = "export the column as text"
 FRACTION = (
     "12.0 is not a campaign id: only digits are allowed; "
@@ -112,15 +116,27 @@ def test_the_documented_forms_are_accepted(
         ('[{"campaignId": 5, "campaign_id": 6}]', "$[0].campaign_id", TWO_WAYS),
         ('[{"vdn": 7, "vdnId": 8}]', "$[0].vdnId", TWO_WAYS),
         ("[5,6", "$[1]", "the JSON breaks off (line 1)"),
-        ("[5,6]x", "$", "there is more text after the JSON has ended"),
-        ("[5][6]", "$", "there is more text after the JSON has ended"),
+        (
+            "[5,6]x",
+            "$",
+            MORE_TEXT,
+        ),
+        (
+            "[5][6]",
+            "$",
+            MORE_TEXT,
+        ),
         ("[5,", "$[1]", "the JSON breaks off (line 1)"),
         ("[5,\n6 7]", "$[1]", "this is not JSON: expecting ',' delimiter at '7]' (line 2)"),
         ('["a\nb"]', "$[0]", r"this is not JSON: invalid control character at '\nb"),
         ('{"vdnId":7,"campaignIds":[\n5', "2", "the JSON breaks off"),
         ('{"a":{"b":[', "1", "the JSON breaks off"),
         ('{"vdnId":7,\n"campaignIds":[5 6]}', "2", "this is not JSON: expecting ',' delimiter at"),
-        ('{"vdnId":7}\n{}', "2", "there is more text after the JSON has ended"),
+        (
+            '{"vdnId":7}\n{}',
+            "2",
+            MORE_TEXT,
+        ),
         ("", "1", "the JSON breaks off"),
     ],
 )
@@ -427,8 +443,14 @@ def test_json_lines_hold_one_entry_each() -> None:
     [
         ("[5]", "a line holds one number, text or object, not an array"),
         ('{"vdnId":7,"campaignIds":[5,6', "the JSON breaks off"),
-        ("5 6", "there is more text after the JSON has ended"),
-        ('{"campaignId":5}{"campaignId":6}', "there is more text after the JSON has ended"),
+        (
+            "5 6",
+            MORE_TEXT,
+        ),
+        (
+            '{"campaignId":5}{"campaignId":6}',
+            MORE_TEXT,
+        ),
         ("NaN", "NaN is not a number in JSON"),
         ('{"campaignId":5,"x":Infinity}', "Infinity is not a number in JSON"),
         ('"\\ud800"', "a text has half a surrogate pair in it"),
