@@ -95,10 +95,13 @@ class _Verification:
         await self._outlast_doubts()
         for number in range(1, ROUNDS + 1):
             await self._give_time()
-            if number < ROUNDS:
-                await self._put_again(self._due())
+            due = self._due() if number < ROUNDS else []
+            await self._put_again(due)
             if not self.needs_look:
                 break
+            if due:  # what was started again once may be again
+                why = f"VDN {self.count.vdn_id}: {len(due)} paused once more; looking again in"
+                await self._pause(self.context.gap_s, why)
             await self._look()
         # What still contradicts itself stays as the last look had it.
         action = self.context.action

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from orchestrator.model import Status
 from orchestrator.simulator import faults
 from orchestrator.simulator.faults import FaultPlan
 from orchestrator.simulator.reads import Lag, ListingFaults
-from orchestrator.simulator.world import Campaign, World
-from tests.fakes import VDN, Sent, Stage, ref, started
+from orchestrator.simulator.world import Campaign, Drift, World
+from tests.fakes import VDN, Sent, Stage, ref, started, started_refs
 
 
 async def test_what_clears_is_confirmed_beside_what_never_takes_effect(tmp_path: Path) -> None:
@@ -74,3 +76,22 @@ async def test_a_proof_does_not_grow_old_while_another_is_regained(tmp_path: Pat
     assert (result.exit_code, result.verdict) == (0, "quiet")
     last_s = max(one.at_s for one in stage.server.sent if one.vdn_id == other)
     assert stage.clock.now_s() - last_s < 5.0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("times", [2, 1e9])
+async def test_the_look_after_a_put_more_sees_what_starts_again(
+    tmp_path: Path, after_s: float, times: float
+) -> None:
+    """[rule 4] Two of ten start again so long after each pause: no `paused` while they run."""
+    drifts = tuple(Drift(ref(n), after_pause_s=after_s, times=times) for n in (1, 2))
+    campaigns = [Campaign(n) for n in range(1, 11)]
+    stage = Stage(tmp_path, World({VDN: campaigns}, drifts=drifts), rate_per_s=10)
+
+    result = await stage.pause()
+
+    stage.world.advance(now_s=stage.world.now_s + 4.0)
+    running = set(started_refs(stage.world))
+    told = {n for n in range(1, 11) if stage.row(result, ref(n))["outcome"] == "still_running"}
+    assert {ref(n) for n in told} == running
+    assert result.exit_code == (1 if running else 0)
