@@ -10,7 +10,7 @@ from orchestrator.isales.echo import EchoMask
 from orchestrator.isales.verdict import Kind, Repeat, Verdict, judge
 from orchestrator.model import CampaignRef
 from orchestrator.policy.auth import AuthState
-from orchestrator.policy.retry import date_ms
+from orchestrator.policy.retry import clock_ahead_s
 
 if TYPE_CHECKING:
     from orchestrator.clock import Clock
@@ -72,9 +72,8 @@ class Asker:
             answer = self._echo.masked(await self._client.send(request, self))
             verdict = judge(answer)
             self.kinds.add(verdict.kind)
-            server_ms = date_ms(answer.date)
-            if server_ms is not None:
-                self.skew_s = round((server_ms - self._clock.wall_ms()) / 1000)
+            ahead_s = clock_ahead_s(answer.date, now_ms=self._clock.wall_ms())
+            self.skew_s = self.skew_s if ahead_s is None else ahead_s
             has_query = bool(request.query)
             if verdict.kind is Kind.UNAUTHORIZED:
                 recovery = self.auth_state.recover(
