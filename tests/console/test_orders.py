@@ -60,6 +60,12 @@ async def live_stop(browser: Browser, reason: str = "") -> tuple[str, RunDirecto
     return order, directory
 
 
+def new_stop(orders: Orders, vdn: int = VDN) -> Order:
+    """An order for a stop of one VDN, not placed yet."""
+    command = ("pause-all", "--vdn", str(vdn))
+    return orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (vdn,), command)
+
+
 async def killed(directory: RunDirectory, folder: Path) -> None:
     """Kill the command of a run; its console is gone already."""
     await asyncio.to_thread(end_all, folder / "state")
@@ -148,17 +154,7 @@ def test_a_race_of_threads_places_one_of_many(folder: Path, simulator: Simulator
 
     def place(number: int) -> None:
         orders = consoles[number % 2]
-        order = orders.new(
-            new_order_id(),
-            RunKind.PAUSE_ALL,
-            JANE,
-            (VDN,),
-            (
-                "pause-all",
-                "--vdn",
-                str(VDN),
-            ),
-        )
+        order = new_stop(orders)
         try:
             placed.append(orders.place(order))
         except StopGoesOnError as error:
@@ -272,7 +268,7 @@ async def test_what_cannot_be_started_is_no_order(
     """No process left on the machine: it says so, and the same form can be sent again."""
     site = site_of(folder)
     orders = Orders(site)
-    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
+    order = new_stop(orders)
 
     def refuse(*_: object, **__: object) -> object:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -295,17 +291,7 @@ async def test_a_full_disk_does_not_keep_an_emergency_from_its_start(
 
     orders = Orders(site_of(folder, simulator.base_url))
     monkeypatch.setattr(OrderFolder, "write", full)
-    stop = orders.new(
-        new_order_id(),
-        RunKind.PAUSE_ALL,
-        JANE,
-        (VDN,),
-        (
-            "pause-all",
-            "--vdn",
-            str(VDN),
-        ),
-    )
+    stop = new_stop(orders)
     undo = orders.new(new_order_id(), RunKind.RESTORE, JANE, (1235,), ("restore",))
     orders.place(stop)
     assert orders.place(stop) is stop
@@ -326,7 +312,7 @@ def test_an_order_that_nobody_here_has_written_is_none(
 ) -> None:
     """Torn, another version's or a pipe: it is not placed again, and keeps nobody from anything."""
     orders = Orders(site_of(folder))
-    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
+    order = new_stop(orders)
     orders.files.write(order)
     file = folder / f"state/console/orders/{order.order}.json"
     if isinstance(change, dict):
@@ -358,7 +344,7 @@ async def test_a_folder_of_orders_that_was_deleted_keeps_nobody_from_a_stop(
 def test_a_folder_of_orders_that_cannot_be_made_again_is_said(folder: Path) -> None:
     """In words, with the way around it, and not as a bug."""
     orders = Orders(site_of(folder))
-    order = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
+    order = new_stop(orders)
     shutil.rmtree(folder / "state/console/orders")
     (folder / "state/console/orders").touch()
 
@@ -409,17 +395,7 @@ async def test_an_emergency_that_never_began_is_begun_in_its_own_directory(
     """The file was there, and the power went: one run, where the order says."""
     site = site_of(folder, simulator.base_url)
     orders = Orders(site)
-    order = orders.new(
-        new_order_id(),
-        RunKind.PAUSE_ALL,
-        JANE,
-        (VDN,),
-        (
-            "pause-all",
-            "--vdn",
-            str(VDN),
-        ),
-    )
+    order = new_stop(orders)
     orders.files.write(order)
 
     (taken,) = Orders(site).take_up()
@@ -445,7 +421,7 @@ async def test_what_is_old_or_was_ended_on_purpose_or_is_no_emergency_waits_for_
         ended = await browser.post(f"/runs/{directory.path.name}/end")
         await until(lambda: browser.orders.end(again.order) is not None)
     refused = Orders(site)
-    order = refused.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (1235,), ("pause-all",))
+    order = new_stop(refused, 1235)
     refused.files.write(order)
     refused.files.note_end(order.order, 2)
     undo = refused.new(new_order_id(), RunKind.RESTORE, JANE, (1236,), ("restore",))
@@ -460,7 +436,7 @@ async def test_what_is_old_or_was_ended_on_purpose_or_is_no_emergency_waits_for_
 def test_an_order_for_another_server_is_nothing_to_this_console(folder: Path) -> None:
     """Two consoles of one state directory: the stop of one is not begun, nor seen, at the other."""
     here, there = Orders(site_of(folder)), Orders(site_of(folder, "http://127.0.0.1:7"))
-    order = there.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
+    order = new_stop(there)
     there.files.write(order)
 
     assert here.take_up() == []
@@ -478,7 +454,7 @@ def test_what_was_ordered_later_in_a_vdn_counts_more_than_a_stop_that_was_cut_of
 ) -> None:
     """A stop never began, was ordered again and undone: the next console does not stop it again."""
     orders = Orders(site_of(folder))
-    cut_off = orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",))
+    cut_off = new_stop(orders)
     later = replace(
         orders.new(new_order_id(), kind, JANE, (VDN, 7), ("continue",)), at_ms=cut_off.at_ms + 1
     )
@@ -494,7 +470,7 @@ async def test_what_a_shell_has_begun_to_undo_is_not_taken_up(folder: Path) -> N
     path = cut_off(folder)
     orders = Orders(site_of(folder, f"http://{HOST}"))
     order = replace(
-        orders.new(new_order_id(), RunKind.PAUSE_ALL, JANE, (VDN,), ("pause-all",)),
+        new_stop(orders),
         run_dir=str(path),
     )
     assert orders._rest(order)
