@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.errors import StorageError
-from orchestrator.reports.files import without_waiting
+from orchestrator.reports.files import fsync_folder, without_waiting
 from orchestrator.store.run_dir import make_folders
 
 
@@ -51,11 +51,7 @@ def make_file(path: Path, content: bytes) -> None:
         os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    fsync_folder(path.parent)
 
 
 def open_plain(path: Path) -> BinaryIO:

@@ -86,6 +86,19 @@ def write_file(path: Path, make: Callable[[BinaryIO], object]) -> None:
         make(cast("BinaryIO", file.buffer))
 
 
+def fsync_folder(folder: Path) -> None:
+    """See the names in a folder on the disk.
+
+    Raises:
+        OSError: they may not be.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def without_waiting(path: str, flags: int) -> int:
     """Open a file; a pipe in its place would keep us waiting for whoever is at its other end.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from orchestrator.errors import StorageError
-from orchestrator.reports.files import without_waiting
+from orchestrator.reports.files import fsync_folder, without_waiting
 from orchestrator.store.run_dir import file_mode
 
 
@@ -42,7 +42,7 @@ class GrownFile:
             if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != mode:
                 os.fchmod(self._descriptor, mode)  # the umask had its say
             if is_new and durable:
-                _fsync_folder(path.parent)
+                fsync_folder(path.parent)
         except OSError as error:
             self.close()
             raise _failed(path, "written", error) from error
@@ -93,14 +93,6 @@ def read_lines(path: Path, *, at_most: int = -1) -> list[str]:
 
 def _without_following(path: str, flags: int) -> int:
     return without_waiting(path, flags | os.O_NOFOLLOW)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(path: Path, done: str, error: OSError) -> StorageError:
